@@ -1,0 +1,1 @@
+"""The machines: the helper that submits a job to a Ray cluster."""

@@ -1,0 +1,112 @@
+"""The Python API: one recording in, its verdict out, with the very functions and bits of the distributed job."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from detector.backbones import Backbone, load_backbone
+from detector.embedding import embed_segments, join_segments
+from detector.errors import ConfigError
+from detector.head import Head
+from detector.recording import Recording
+from detector.schema import embeddings_schema
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the head says of one recording; the columns of `scores` (docs/data-contract.md)."""
+
+    seconds: float
+    score: float | None
+    prior: float
+    p_spoof: float | None
+    label: str | None
+    entropy_bits: float | None
+    ood: float | None
+    reject: bool
+    reject_reason: str | None
+
+
+class Detector:
+    """A head with its encoder.
+
+    Parameters
+    ----------
+    head : Head
+    backbone : Backbone
+        Loaded with the head's `embed_config` from the checkpoint that the head was fitted on.
+    """
+
+    def __init__(self, head: Head, backbone: Backbone) -> None:
+        if backbone.dim != len(head.weights):
+            raise ConfigError(f"the head has {len(head.weights)} dimensions, the encoder gives {backbone.dim}.")
+        self._head = head
+        self._backbone = backbone
+
+    @classmethod
+    def load(cls, head: str | Path, checkpoint: str | None = None, *, device: str = "cpu") -> Detector:
+        """Load a head file and the encoder that it is for, from a local checkpoint folder.
+
+        Raises
+        ------
+        ConfigError
+            Where the head cannot be read, or the checkpoint is not the one that it was fitted on.
+        """
+        from detector.checkpoint import recipe_of
+
+        loaded = Head.from_json(Path(head).read_text(), str(head))
+        found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
+        if found.fingerprint != loaded.fingerprint:
+            raise ConfigError(
+                f"{head}: fitted on {loaded.recipe}, but here is {found.describe()}. "
+                f"Give the same checkpoint and library versions, or fit the head again."
+            )
+        return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
+
+    def score(self, audio: bytes, prior: float | None = None) -> Verdict:
+        """Judge one recording.
+
+        Parameters
+        ----------
+        audio : bytes
+            The whole file, in any format that is read.
+        prior : float or None
+            Share of spoof to assume; the head's own where None.
+
+        Returns
+        -------
+        Verdict
+            `score` in nats, higher for bona fide.
+
+        Raises
+        ------
+        UtteranceError
+            Where the bytes cannot be decoded.
+        """
+        recording = Recording(io.BytesIO(audio), self._head.embed_config.segment_seconds)
+        embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
+        embedding = join_segments(embeddings, n_frames)
+        facts = recording.facts
+        row = {
+            "utterance_id": "",
+            "uri": "",
+            "member": None,
+            "audio_sha256": facts.audio_sha256,
+            "seconds": facts.seconds,
+            "native_rate": facts.native_rate,
+            "channels": facts.channels,
+            "codec": facts.codec,
+            "decoder": facts.decoder,
+            "rms_dbfs": facts.rms_dbfs,
+            "layer": self._head.embed_config.layer,
+            "embedding": embedding,
+            "fingerprint": self._head.fingerprint,
+            "run_id": "",
+        }
+        schema = embeddings_schema(self._backbone.dim)
+        judged = self._head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
+        return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})

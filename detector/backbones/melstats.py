@@ -1,0 +1,76 @@
+"""The weightless backbone: log-mel levels and how fast they change, averaged over time.
+
+A baseline, and a stand-in where weights cannot be had. It learns the synthesisers that it was shown and not
+others; that is the point of the method, and it is not tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.audio import SAMPLE_RATE, Samples
+from detector.config import EmbedConfig
+from detector.pooling import POOLINGS
+
+WINDOW_SAMPLES = 25 * SAMPLE_RATE // 1000  # 400 samples, 25 ms
+HOP_SAMPLES = 10 * SAMPLE_RATE // 1000  # 160 samples, 10 ms
+N_MELS = 40
+N_FFT = 512
+POWER_FLOOR = 1e-10  # -100 dB: digital silence has no logarithm
+
+
+class MelStats:
+    """40 log-mel levels in nats, and their absolute change from frame to frame: 80 numbers a frame."""
+
+    dim = 2 * N_MELS
+    device = "cpu"
+    min_samples = WINDOW_SAMPLES
+
+    def __init__(self, config: EmbedConfig) -> None:
+        self._pool = POOLINGS[config.pooling]
+        self._window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
+        self._filters = mel_filters()
+
+    def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """As :meth:`detector.backbones.Backbone.embed`."""
+        frames = [self._frames(segment) for segment in segments]
+        embeddings = [self._pool(each[None], np.ones((1, len(each)), np.float32))[0] for each in frames]
+        return (
+            np.asarray(embeddings, dtype=np.float32).reshape(len(segments), self.dim),
+            np.array([len(each) for each in frames], dtype=np.int64),
+        )
+
+    def _frames(self, samples: Samples) -> npt.NDArray[np.float32]:
+        windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES]
+        power = np.abs(np.fft.rfft(windows * self._window, N_FFT)) ** 2
+        # einsum, not BLAS: its sums run in the same order whatever the number of rows and threads
+        levels = np.log(np.einsum("tf,mf->tm", power, self._filters) + POWER_FLOOR)
+        change = np.abs(np.diff(levels, axis=0, prepend=levels[:1]))
+        return np.concatenate([levels, change], axis=1).astype(np.float32)
+
+
+def mel_filters() -> npt.NDArray[np.float64]:
+    """Triangular filters on the mel scale, 0 to 8 kHz, each with a peak of one.
+
+    Returns
+    -------
+    float64 array of shape (40, 257)
+        Weight of each bin of a 512-point power spectrum in each band.
+
+    References
+    ----------
+    O'Shaughnessy, Speech Communication, 1987: mel = 2595 log10(1 + f / 700).
+
+    Examples
+    --------
+    >>> mel_filters().shape, bool((mel_filters().sum(axis=1) > 0).all())
+    ((40, 257), True)
+    """
+    top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
+    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, N_MELS + 2) / 2595.0) - 1.0)
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.clip(np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)), 0.0, None)

@@ -1,0 +1,57 @@
+"""From segments to the embedding of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.audio import Samples
+from detector.backbones import Backbone
+
+
+def embed_segments(
+    backbone: Backbone, segments: Sequence[Samples]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Embed segments of any length.
+
+    Returns
+    -------
+    float32 array of shape (n_segments, dim)
+        Zeros where the segment is too short to give a frame.
+    int64 array of shape (n_segments,)
+        Frames in each; 0 where it is too short.
+    """
+    long_enough = [index for index, segment in enumerate(segments) if len(segment) >= backbone.min_samples]
+    embeddings = np.zeros((len(segments), backbone.dim), dtype=np.float32)
+    n_frames = np.zeros(len(segments), dtype=np.int64)
+    embeddings[long_enough], n_frames[long_enough] = backbone.embed([segments[index] for index in long_enough])
+    return embeddings, n_frames
+
+
+def join_segments(
+    embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    """Join the segments of one recording as their frame-weighted mean: the mean over all of its frames.
+
+    Parameters
+    ----------
+    embeddings : float32 array of shape (n_segments, dim)
+    n_frames : int64 array of shape (n_segments,)
+
+    Returns
+    -------
+    float32 array of shape (dim,), or None where there is no frame at all
+
+    Examples
+    --------
+    >>> join_segments(np.array([[1.0], [4.0]], np.float32), np.array([20, 10]))
+    array([2.], dtype=float32)
+    """
+    total = n_frames.sum()
+    if total == 0:
+        return None
+    # in float64, so that one segment alone comes out with the bits that it went in with
+    weighted: npt.NDArray[np.float64] = embeddings.astype(np.float64) * n_frames[:, None]
+    return np.asarray(weighted.sum(axis=0) / total, dtype=np.float32)

@@ -1,0 +1,140 @@
+"""One recording, read once from front to back: its segments, and afterwards its facts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from detector.audio import SAMPLE_RATE, Samples, decode
+from detector.errors import UtteranceError
+
+MIN_SEGMENT_SAMPLES = 1 * SAMPLE_RATE  # 16,000 samples, 1 s: a shorter tail joins the segment before it
+SILENCE_FLOOR_DBFS = -120.0
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a recording once it was read to its end.
+
+    `seconds` counts decoded samples, never what a header claims; `rms_dbfs` is the level of the 16 kHz mono
+    signal in dB re full scale, -120 for digital silence.
+    """
+
+    audio_sha256: str
+    seconds: float
+    native_rate: int
+    channels: int
+    codec: str
+    decoder: str
+    rms_dbfs: float
+    n_segments: int
+
+
+class Recording:
+    """Cut one recording into segments, without ever holding all of its samples.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable. It is read twice where it is not in memory: once for its SHA-256, once to decode.
+    segment_seconds : float
+        Length of a segment. A recording up to this length (and 1 s more) is one segment; a longer one is cut
+        at its multiples, and a tail under 1 s stays with the segment before it.
+
+    Examples
+    --------
+    >>> import io, soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.full(40_000, 0.5), 16_000, format="WAV")
+    >>> recording = Recording(file, segment_seconds=1.0)
+    >>> [len(segment) for segment in recording.segments()]
+    [16000, 24000]
+    >>> recording.facts.seconds, recording.facts.n_segments, round(recording.facts.rms_dbfs, 2)
+    (2.5, 2, -6.02)
+    """
+
+    def __init__(self, file: BinaryIO, segment_seconds: float) -> None:
+        self._file = file
+        self._segment_samples = round(segment_seconds * SAMPLE_RATE)
+        self._facts: Facts | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """The facts; there are none before `segments` was read to its end."""
+        if self._facts is None:
+            raise RuntimeError("read segments() to the end before asking for facts")
+        return self._facts
+
+    def segments(self) -> Iterator[Samples]:
+        """Yield float32 arrays of shape (n_samples,), 16 kHz mono.
+
+        Raises
+        ------
+        UtteranceError
+            As :func:`detector.audio.decode`.
+        """
+        digest = _sha256(self._file)
+        stored, blocks = decode(self._file)
+        n_samples, energy, n_segments = 0, 0.0, 0
+        for segment in cut(blocks, self._segment_samples):
+            n_samples += len(segment)
+            energy += float(np.square(segment, dtype=np.float64).sum())
+            n_segments += 1
+            yield segment
+        if n_samples == 0:
+            raise UtteranceError("empty", "a header, but no samples")
+        rms = math.sqrt(energy / n_samples)
+        self._facts = Facts(
+            audio_sha256=digest,
+            seconds=n_samples / SAMPLE_RATE,
+            native_rate=stored.native_rate,
+            channels=stored.channels,
+            codec=stored.codec,
+            decoder=stored.decoder,
+            rms_dbfs=max(SILENCE_FLOOR_DBFS, 20.0 * math.log10(rms)) if rms > 0 else SILENCE_FLOOR_DBFS,
+            n_segments=n_segments,
+        )
+
+
+def cut(blocks: Iterable[Samples], segment_samples: int) -> Iterator[Samples]:
+    """Cut a stream of blocks at multiples of ``segment_samples``; the last segment keeps a tail under 1 s.
+
+    ```
+    blocks     |----10 s----|----10 s----|--3.4 s-|
+    segments   |--4 s--|--4 s--|--4 s--|--4 s--|--4 s--|--3.4 s--|
+    ```
+
+    Examples
+    --------
+    >>> blocks = [np.zeros(100_000, np.float32), np.zeros(30_000, np.float32)]
+    >>> [len(segment) for segment in cut(blocks, 4 * SAMPLE_RATE)]
+    [64000, 66000]
+    """
+    held: list[Samples] = []
+    n_held = 0
+    for block in blocks:
+        held.append(block)
+        n_held += len(block)
+        # a full segment goes out only when what follows it is long enough to stand alone
+        if n_held >= segment_samples + MIN_SEGMENT_SAMPLES:
+            samples = np.concatenate(held)
+            while len(samples) >= segment_samples + MIN_SEGMENT_SAMPLES:
+                yield samples[:segment_samples]
+                samples = samples[segment_samples:]
+            held, n_held = [samples], len(samples)
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while data := file.read(READ_BYTES):
+        digest.update(data)
+    return digest.hexdigest()

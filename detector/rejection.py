@@ -1,0 +1,128 @@
+"""Rejection: what the entropy of the calibrated probability says about abstaining."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.metrics import Floats, risk_coverage
+
+
+def log_odds(prior: float) -> float:
+    """Log odds of spoof at ``prior``, in nats.
+
+    Examples
+    --------
+    >>> log_odds(0.5)
+    0.0
+    """
+    return float(np.log(prior) - np.log1p(-prior))
+
+
+def p_spoof(score: Floats, prior: float) -> Floats:
+    """Probability of spoof: ``1 / (1 + exp(score - ln(prior / (1 - prior))))``.
+
+    Parameters
+    ----------
+    score : array of shape (n,)
+        Log-likelihood ratios in nats, higher for bona fide.
+    prior : float
+        Share of spoof that is assumed, in (0, 1).
+
+    Returns
+    -------
+    array of shape (n,)
+        In [0, 1], falling with the score.
+
+    Examples
+    --------
+    >>> p_spoof(np.array([0.0, np.log(9.0)]), prior=0.5).round(3).tolist()
+    [0.5, 0.1]
+    """
+    # by way of logaddexp, because exp(score) overflows from 710 on
+    return np.asarray(np.exp(-np.logaddexp(0.0, score - log_odds(prior))))
+
+
+def entropy_bits(score: Floats, prior: float) -> Floats:
+    """Entropy of the probability of spoof.
+
+    Parameters
+    ----------
+    score : array of shape (n,)
+        Log-likelihood ratios in nats.
+    prior : float
+        Share of spoof, in (0, 1).
+
+    Returns
+    -------
+    array of shape (n,)
+        Bits in [0, 1]: 0 is certain, 1 is a coin. Computed from log odds, so that it stays exact where the
+        probability rounds to 0 or 1.
+
+    References
+    ----------
+    Pascu et al., Interspeech 2024, arXiv 2309.05384: reliability is one minus this.
+
+    Examples
+    --------
+    >>> entropy_bits(np.array([0.0, 800.0]), prior=0.5).tolist()
+    [1.0, 0.0]
+    """
+    odds = np.abs(score - log_odds(prior))
+    # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
+    decay = np.exp(-odds)
+    return np.asarray((np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0))
+
+
+def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:
+    """Scores between which the entropy exceeds ``max_entropy_bits``: the reject rule as people can check it.
+
+    Examples
+    --------
+    >>> low, high = band(0.469, prior=0.5)  # the entropy of 0.9 and 0.1
+    >>> round(low, 2), round(high, 2)
+    (-2.2, 2.2)
+    """
+    low, high = 0.0, 745.0  # exp(-745) is the smallest double, so entropy is 0 from there on
+    for _ in range(80):
+        middle = (low + high) / 2
+        if entropy_bits(np.array([middle]), 0.5)[0] > max_entropy_bits:
+            low = middle
+        else:
+            high = middle
+    return log_odds(prior) - high, log_odds(prior) + high
+
+
+def threshold_for_coverage(entropy: Floats, coverage: float) -> float:
+    """Entropy above which to reject, so that at least ``coverage`` of these rows is kept.
+
+    Examples
+    --------
+    >>> threshold_for_coverage(np.array([0.1, 0.2, 0.3, 0.9]), coverage=0.75)
+    0.3
+    """
+    ordered = np.sort(entropy)
+    return float(ordered[max(0, int(np.ceil(coverage * len(ordered) - 1e-9)) - 1)])
+
+
+def threshold_for_risk(entropy: Floats, wrong: npt.NDArray[np.bool_], risk: float) -> float | None:
+    """Entropy above which to reject, so that at most ``risk`` of the kept rows is wrong, keeping the most.
+
+    This is the empirical choice on these rows, not a bound on others.
+
+    Returns
+    -------
+    float or None
+        None where even the most certain rows are wrong more often.
+
+    Examples
+    --------
+    >>> entropy, wrong = np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, False, True, True])
+    >>> threshold_for_risk(entropy, wrong, risk=0.34)
+    0.3
+    >>> threshold_for_risk(entropy, np.array([True] * 4), risk=0.34) is None
+    True
+    """
+    _, risks = risk_coverage(entropy, wrong)
+    meets = np.flatnonzero(risks <= risk)
+    return float(np.unique(entropy)[meets[-1]]) if len(meets) else None

@@ -1,0 +1,134 @@
+"""Columns, types and units of every table, declared once.
+
+`docs/data-contract.md` says the same to users, and a test holds the two together.
+"""
+
+import pyarrow as pa
+
+from detector.errors import SchemaError
+
+BONAFIDE = "bonafide"
+SPOOF = "spoof"
+LABELS = (BONAFIDE, SPOOF)
+
+REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
+"""Why a row of `scores` abstains. The last two have no score at all."""
+
+FAILURE_STAGES = ("read", "decode", "embed")
+
+FAILURE_ERRORS = {
+    "bad_archive": "the tar shard ends early or is no tar; members before the fault are kept",
+    "bad_header": "a rate, channel count or size that no recording has",
+    "decode_error": "the decoder stopped in the middle",
+    "empty": "no bytes, or no samples",
+    "missing": "listed in the manifest, absent from its shard",
+    "nonfinite": "the encoder gave NaN or infinity",
+    "nonfinite_audio": "NaN or infinity among the samples",
+    "not_audio": "no decoder knows these bytes",
+    "too_large": "more bytes than the limit",
+    "too_long": "more hours than the limit",
+}
+"""The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a
+worker is never among them."""
+
+
+def embeddings_schema(dim: int) -> pa.Schema:
+    """Columns of the embedding table for an encoder of ``dim`` outputs.
+
+    `embedding` is null where the recording is shorter than one frame of the encoder.
+    """
+    return pa.schema(
+        [
+            pa.field("utterance_id", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("member", pa.string()),
+            pa.field("audio_sha256", pa.string(), nullable=False),
+            pa.field("seconds", pa.float64(), nullable=False),
+            pa.field("native_rate", pa.int32(), nullable=False),
+            pa.field("channels", pa.int16(), nullable=False),
+            pa.field("codec", pa.string(), nullable=False),
+            pa.field("decoder", pa.string(), nullable=False),
+            pa.field("rms_dbfs", pa.float64(), nullable=False),
+            pa.field("layer", pa.int16(), nullable=False),
+            pa.field("embedding", pa.list_(pa.field("element", pa.float32()), dim)),
+            pa.field("fingerprint", pa.string(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    )
+
+
+SCORES = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("member", pa.string()),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("prior", pa.float64(), nullable=False),
+        pa.field("p_spoof", pa.float64()),
+        pa.field("label", pa.string()),
+        pa.field("entropy_bits", pa.float64()),
+        pa.field("ood", pa.float64()),
+        pa.field("reject", pa.bool_(), nullable=False),
+        pa.field("reject_reason", pa.string()),
+        pa.field("head_id", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+
+FAILURES = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("member", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("attempts", pa.int16(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+
+MANIFEST = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("member", pa.string()),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("system", pa.string()),
+        pa.field("speaker", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("language", pa.string()),
+    ]
+)
+
+LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language")
+"""What a labels file may say about an utterance; only `label` must be there."""
+
+
+def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """Return ``table`` with just the columns of ``schema``, cast to its types.
+
+    Raises
+    ------
+    SchemaError
+        Where a column is missing, has another type, or is null where it may not be.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise SchemaError(
+            f"{where}: column(s) {', '.join(missing)} are missing; found {', '.join(table.column_names)}. "
+            f"Write the table with this version of bonafide, or rename the columns."
+        )
+    try:
+        cast = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise SchemaError(f"{where}: {error}. Expected {schema.to_string(show_field_metadata=False)}") from error
+    for field in schema:
+        if not field.nullable and cast[field.name].null_count:
+            raise SchemaError(f"{where}: column {field.name} has {cast[field.name].null_count} null(s); none may be.")
+    return cast

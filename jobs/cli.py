@@ -1,0 +1,100 @@
+"""The command: `python -m jobs VERB` or `bonafide VERB`. Flags are made from the fields of each verb's settings."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import logging
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from detector.errors import ConfigError, SchemaError
+from jobs.errors import RunAgain, StorageError
+
+VERBS = {
+    "manifest": "list an archive as one Parquet table",
+    "embed": "embed an archive: one row an utterance",
+    "fit": "fit a calibrated head on labelled embeddings",
+    "score": "score embeddings or recordings with a head",
+    "evaluate": "compare scores with labels",
+    "nightly": "embed and score what is new since the last run",
+    "demo": "run the whole chain on a small archive that it makes",
+}
+
+EXIT_CODES = {
+    ConfigError: 65,
+    SchemaError: 65,
+    StorageError: 69,
+    RunAgain: 75,
+    KeyboardInterrupt: 75,
+}
+"""What ends a run, and the code that a scheduler sees; any other error is a defect, 70."""
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; return its exit code. The last line on stderr names the cause of any but 0."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    parsed = vars(_parser(arguments).parse_args(arguments))
+    verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
+    try:
+        return int(verb.run(verb.Settings(**parsed)))
+    except tuple(EXIT_CODES) as error:
+        code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        print(f"error {code}: {str(error) or 'interrupted; run the same command again'}", file=sys.stderr)
+        return code
+    except Exception as error:
+        log.exception("a defect")
+        print(f"error 70: {type(error).__name__}: {str(error).strip().splitlines()[-1:]}", file=sys.stderr)
+        return 70
+
+
+def _parser(arguments: Sequence[str] | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bonafide", description="Find synthetic speech in large archives.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for name, about in VERBS.items():
+        verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if name in given[:1]:  # only the verb that is asked for is imported
+            add_settings(verb, importlib.import_module(f"jobs.{name}").Settings)
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
+    """Add a flag for every field of a settings class: its type, default and help stand in the field."""
+    parser.description = settings.__doc__
+    hints = get_type_hints(settings, include_extras=True)
+    for field in dataclasses.fields(settings):
+        kind, about = get_args(hints[field.name])[:2]
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        options: dict[str, Any] = {"help": about.replace("%", "%%"), "required": required, "dest": field.name}
+        if not required:
+            made = None if field.default_factory is dataclasses.MISSING else field.default_factory()
+            options["default"] = made if field.default is dataclasses.MISSING else field.default
+            if options["default"] not in (None, ()) and "[default" not in about:
+                options["help"] += " [default: %(default)s]"
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **options, **_how(kind))
+
+
+def _how(kind: Any) -> dict[str, Any]:
+    """How argparse reads a value of ``kind``."""
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(each for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is tuple:
+        return {"action": _Append, "metavar": "URI"}
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": kind, "metavar": {str: "TEXT", int: "N", float: "X"}[kind]}
+
+
+class _Append(argparse.Action):
+    """Collect the values of a repeatable flag in a tuple."""
+
+    def __call__(self, _parser: Any, namespace: Any, values: Any, _option: Any = None) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))

@@ -1,0 +1,69 @@
+"""How a run goes: machines, sizes, dates. Changing these never changes a score."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, TypeVar
+
+from detector.errors import ConfigError
+
+Part = TypeVar("Part")
+
+
+def part(settings: Any, kind: type[Part]) -> Part:
+    """The fields of ``kind`` out of larger settings."""
+    return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How Ray runs the work, and when a run counts as failed."""
+
+    encoders: Annotated[int | None, "actors that hold the encoder [default: one a GPU, else one a CPU]"] = None
+    encoder_cpus: Annotated[float | None, "CPUs an encoder reserves [default: 1, less where decode would starve]"] = (
+        None
+    )
+    encoder_gpus: Annotated[float, "GPUs an encoder reserves, on --device cuda"] = 1.0
+    decode_cpus: Annotated[float, "CPUs a decode task reserves; as many tasks run as fit"] = 0.5
+    device: Annotated[str, "auto, cpu or cuda; auto takes a GPU where the cluster has one"] = "auto"
+    batch_size: Annotated[int, "segments in one forward pass on a GPU; a CPU takes one at a time"] = 16
+    object_store_mib: Annotated[int, "audio in flight, where Ray is started on this machine; MiB"] = 256
+    run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
+        default_factory=_today
+    )
+    max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3"] = 0.05
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
+        if self.batch_size < 1 or (self.encoders is not None and self.encoders < 1):
+            raise ConfigError(f"batch_size {self.batch_size}, encoders {self.encoders}; expected 1 or more.")
+        if self.decode_cpus <= 0 or (self.encoder_cpus is not None and self.encoder_cpus < 0) or self.encoder_gpus <= 0:
+            raise ConfigError("decode_cpus and encoder_gpus must be above 0, encoder_cpus 0 or more.")
+        if self.object_store_mib < 80:
+            raise ConfigError(f"object_store_mib {self.object_store_mib}; Ray needs 80 or more.")
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", self.run_date):
+            raise ConfigError(f"run_date {self.run_date!r}; expected YYYY-MM-DD.")
+        if not 0.0 <= self.max_failures <= 1.0:
+            raise ConfigError(f"max_failures {self.max_failures}; expected a share between 0 and 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Where the tables go."""
+
+    output: Annotated[str, "folder or prefix that gets the tables"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Where the encoder's weights lie. Which weights they are counts, not where."""
+
+    model: Annotated[str | None, "checkpoint for huggingface: folder, s3:// prefix, or hub name with --revision"] = None
+    revision: Annotated[str | None, "commit of a hub checkpoint, 40 hexadecimal digits"] = None

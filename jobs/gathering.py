@@ -1,0 +1,106 @@
+"""Gathering: embedded pieces, in whatever order they come, back into whole shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from detector.embedding import join_segments
+from detector.schema import FAILURES, embeddings_schema
+
+
+@dataclass
+class ShardRows:
+    """Everything that has arrived of one shard."""
+
+    shard_id: str
+    n_utterances: int | None = None
+    outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    segments: dict[int, dict[int, tuple[npt.NDArray[np.float32], int]]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every utterance and every segment is there."""
+        return len(self.outcomes) == self.n_utterances and all(
+            found["error"] is not None or len(self.segments.get(ordinal, ())) == found["n_segments"]
+            for ordinal, found in self.outcomes.items()
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Decoded audio of its utterances."""
+        return float(sum(found["seconds"] or 0.0 for found in self.outcomes.values()))
+
+    def tables(self, layer: int, fingerprint: str, run_id: str) -> tuple[pa.Table, pa.Table]:
+        """Rows of `embeddings` and of `failures`, in the order of the shard."""
+        embeddings, failures = [], []
+        dim = next((len(vector) for parts in self.segments.values() for vector, _ in parts.values()), 1)
+        for ordinal, found in sorted(self.outcomes.items()):
+            if found["error"] is None:
+                embedding = self._joined(ordinal)
+                if embedding is None or np.isfinite(embedding).all():
+                    same = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
+                    embeddings.append({**found, "embedding": embedding, **same})
+                    continue
+                found = {
+                    **found,
+                    "stage": "embed",
+                    "error": "nonfinite",
+                    "message": "NaN or infinity from the encoder",
+                }
+            failures.append({**found, "attempts": 1, "run_id": run_id})
+        return (
+            pa.Table.from_pylist(embeddings, schema=embeddings_schema(dim)),
+            pa.Table.from_pylist(failures, schema=FAILURES),
+        )
+
+    def _joined(self, ordinal: int) -> npt.NDArray[np.float32] | None:
+        parts = [part for _, part in sorted(self.segments[ordinal].items())]
+        return join_segments(np.stack([part[0] for part in parts]), np.array([part[1] for part in parts]))
+
+
+class Gatherer:
+    """Collects pieces; gives a shard out once, when it is whole."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, ShardRows] = {}
+        self._given: set[str] = set()
+
+    def add(self, table: pa.Table) -> Iterator[ShardRows]:
+        """Take a table of :data:`jobs.pieces.EMBEDDED`; yield the shards that it completes."""
+        touched = set()
+        for row in _rows(table):
+            shard_id = row["shard_id"]
+            if shard_id in self._given:
+                continue  # a piece that a retried task delivered again
+            touched.add(shard_id)
+            rows = self._open.setdefault(shard_id, ShardRows(shard_id))
+            if row["n_utterances"] is not None:
+                rows.n_utterances = row["n_utterances"]
+            elif row["outcome"] is not None:
+                rows.outcomes[row["ordinal"]] = row["outcome"]
+            else:
+                rows.segments.setdefault(row["ordinal"], {})[row["segment"]] = (row["embedding"], row["n_frames"])
+        for shard_id in sorted(touched):
+            if self._open[shard_id].whole:
+                self._given.add(shard_id)
+                yield self._open.pop(shard_id)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Shards of which something came, but not all."""
+        return sorted(self._open)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries, embeddings as arrays rather than lists of Python numbers."""
+    vectors = table["embedding"]
+    for index, row in enumerate(table.drop_columns(["embedding"]).to_pylist()):
+        if row["segment"] is not None:
+            row["embedding"] = vectors[index].values.to_numpy().copy()
+        yield row

@@ -1,0 +1,122 @@
+"""Lists of recordings and of labels: CSV, JSONL or Parquet, read to the same rows."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from detector.errors import SchemaError
+from detector.schema import LABEL_COLUMNS, LABELS
+from jobs import storage
+
+LISTS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a list: an object, a member of it where it is a tar, and an id where the list gives one."""
+
+    uri: str
+    member: str | None
+    utterance_id: str | None
+    where: str
+
+
+def read_table(uri: str) -> pa.Table:
+    """Read a list as it is; every CSV column as text.
+
+    Raises
+    ------
+    SchemaError
+        Where it cannot be parsed.
+    """
+    content = io.BytesIO(storage.read_bytes(uri))
+    try:
+        if uri.lower().endswith(".csv"):
+            names = pyarrow.csv.open_csv(io.BytesIO(content.getvalue())).schema.names
+            as_text = pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            )
+            return pyarrow.csv.read_csv(content, convert_options=as_text)
+        if uri.lower().endswith(".jsonl"):
+            return pyarrow.json.read_json(content)
+        return pq.read_table(content)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise SchemaError(f"{uri}: cannot be read as {posixpath.splitext(uri)[1]}: {error}") from error
+
+
+def read_entries(uri: str) -> list[Entry]:
+    """Read a list of recordings: a column `uri`, and where it likes `member` and `utterance_id`.
+
+    A URI without scheme is a path, relative to the list's own folder.
+    """
+    table = read_table(uri)
+    if "uri" not in table.column_names:
+        raise SchemaError(f"{uri}: no column `uri`; found {', '.join(table.column_names)}.")
+    columns = {
+        name: table[name].cast(pa.string()).to_pylist() if name in table.column_names else [None] * len(table)
+        for name in ("uri", "member", "utterance_id")
+    }
+    entries = []
+    for number, (where, member, name) in enumerate(zip(*columns.values(), strict=True), start=1):
+        if not where:
+            raise SchemaError(f"{uri}: row {number} has no uri.")
+        if "://" not in where and not posixpath.isabs(where):
+            where = storage.join(posixpath.dirname(uri), where)
+        entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}"))
+    return entries
+
+
+def read_labels(uri: str) -> pa.Table:
+    """Read what is known of utterances: `utterance_id`, `label`, and any of split, system, speaker, source,
+    language.
+
+    Returns
+    -------
+    pyarrow.Table
+        Text columns `utterance_id` and all of :data:`detector.schema.LABEL_COLUMNS`, null where not given;
+        rows without a label are left out.
+
+    Raises
+    ------
+    SchemaError
+        Where a column is missing, an id stands twice, or a label is neither `bonafide` nor `spoof`.
+    """
+    table = read_table(uri)
+    for name in ("utterance_id", "label"):
+        if name not in table.column_names:
+            raise SchemaError(f"{uri}: no column `{name}`; found {', '.join(table.column_names)}.")
+    columns: dict[str, Any] = {"utterance_id": table["utterance_id"].cast(pa.string())}
+    for name in LABEL_COLUMNS:
+        known = name in table.column_names
+        columns[name] = table[name].cast(pa.string()) if known else pa.nulls(len(table), pa.string())
+    labels = pa.table(columns)
+    labels = labels.filter(pc.is_valid(labels["label"]))
+    odd = labels.filter(pc.invert(pc.is_in(labels["label"], pa.array(LABELS))))
+    if len(odd):
+        first = odd.slice(0, 1).to_pylist()[0]
+        raise SchemaError(
+            f"{uri}: {len(odd)} label(s) are neither {' nor '.join(LABELS)}, first {first['label']!r} of "
+            f"{first['utterance_id']!r}. Write the words; 0 and 1 mean different things in different corpora."
+        )
+    refuse_repeated(labels["utterance_id"], uri)
+    return labels
+
+
+def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
+    """Raise :class:`SchemaError` naming the ids that stand more than once."""
+    counts = pc.value_counts(ids)
+    repeated = [count["values"] for count in counts.to_pylist() if count["counts"] > 1]
+    if repeated:
+        raise SchemaError(
+            f"{where}: {len(repeated)} utterance id(s) stand more than once, first {repeated[0]!r}. "
+            f"Ids are unique: drop or rename the repeats."
+        )

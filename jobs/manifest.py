@@ -1,0 +1,82 @@
+"""manifest: list an archive, and what is known of it, as one Parquet table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pyarrow as pa
+
+from detector.errors import SchemaError, ShardError
+from detector.schema import LABEL_COLUMNS, MANIFEST
+from jobs import archive, storage
+from jobs.archive import InputConfig, Shard
+from jobs.ledger import parquet_bytes
+from jobs.lists import read_labels, refuse_repeated
+from jobs.progress import progress
+from jobs.reading import members
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(InputConfig):
+    """List an archive: one row a recording, with labels where a table of them is given."""
+
+    output: Annotated[str, "Parquet manifest to write"]
+    labels: Annotated[
+        str | None, "CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"
+    ] = None
+
+
+def run(settings: Settings) -> int:
+    """Write the manifest, and say what is in it; return the exit code."""
+    found = archive.find(settings)
+    rows: list[dict[str, Any]] = []
+    shards = [*found.tars, *archive.group(found.files, found.ids)]
+    with progress("manifest", len(shards)) as shown:
+        for shard in shards:
+            before = len(rows)
+            rows.extend(_rows(shard))
+            shown.shard(len(rows) - before)
+    table = pa.Table.from_pylist(rows, schema=MANIFEST)
+    refuse_repeated(table["utterance_id"], ", ".join(settings.input))
+    if settings.labels is not None:
+        table = _labelled(table, storage.normal(settings.labels))
+    uri = storage.normal(settings.output)
+    storage.write_bytes(uri, parquet_bytes(table))
+    n_labelled = len(table) - table["label"].null_count
+    print(f"{len(table)} recordings in {len(shards)} shards, {n_labelled} with a label\nmanifest: {uri}")
+    return 0
+
+
+def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
+    if shard.kind == "files":
+        names = dict(shard.names or ())
+        for source in shard.sources:
+            yield {"utterance_id": names[source.uri], "uri": source.uri, "bytes": source.size}
+        return
+    source = shard.sources[0]
+    wanted = None if shard.names is None else dict(shard.names)
+    with storage.opened(source) as file:
+        try:
+            for member, _, size in members(file, source.size):
+                if archive.is_audio(member) if wanted is None else member in wanted:
+                    name = archive.utterance_id(source.uri, member) if wanted is None else wanted[member]
+                    yield {"utterance_id": name, "uri": source.uri, "member": member, "bytes": size}
+        except ShardError as error:
+            raise SchemaError(
+                f"{source.uri}: {error}. `embed` keeps what can be read; a manifest must be whole."
+            ) from (error)
+
+
+def _labelled(table: pa.Table, uri: str) -> pa.Table:
+    labels = read_labels(uri)
+    known = set(table["utterance_id"].to_pylist())
+    strange = [name for name in labels["utterance_id"].to_pylist() if name not in known]
+    if strange:
+        raise SchemaError(
+            f"{uri}: {len(strange)} of {len(labels)} labelled ids are not in the archive, first {strange[0]!r}. "
+            f"Ids look like {table['utterance_id'][0].as_py()!r}."
+        )
+    joined = table.drop_columns(list(LABEL_COLUMNS)).join(labels, "utterance_id", join_type="left outer")
+    return joined.select(MANIFEST.names).sort_by("utterance_id").cast(MANIFEST)

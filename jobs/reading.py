@@ -1,0 +1,141 @@
+"""Reading: a shard's bytes, front to back, as pieces. Runs on CPU tasks; knows nothing of Ray.
+
+A tar is walked header by header; a member is decoded where it stands, and no name of the archive is ever opened.
+Members up to 16 MiB are held whole; a longer one is decoded through a window on the stored object.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from detector.errors import SchemaError, ShardError, UtteranceError
+from detector.recording import Recording
+from jobs import archive, pieces, storage
+from jobs.archive import Shard
+from jobs.pieces import Piece
+from jobs.storage import StoredFile
+
+HELD_BYTES = 16 << 20
+TAR_BLOCK = 512
+
+
+def read_shard(shard: Shard, segment_seconds: float) -> Iterator[Piece]:
+    """Read a shard: its segments, an outcome for each utterance, and at the end how many there were.
+
+    Raises
+    ------
+    SchemaError
+        Where two utterances of the shard have one id.
+    RunAgain, StorageError
+        Trouble of the store; never a row.
+    """
+    reader = _Reader(shard.shard_id, segment_seconds)
+    if shard.kind == "tar":
+        yield from _read_tar(shard, reader)
+    else:
+        names = dict(shard.names or ())
+        for source in shard.sources:
+            with storage.opened(source) as file:
+                yield from reader.read(names[source.uri], source.uri, None, _held(file, source.size), source.size)
+                file.raise_trouble()
+    yield pieces.shard_end(shard.shard_id, reader.n_utterances)
+
+
+class _Reader:
+    """Numbers the utterances of one shard, and turns each into pieces."""
+
+    def __init__(self, shard_id: str, segment_seconds: float) -> None:
+        self.n_utterances = 0
+        self._shard_id = shard_id
+        self._segment_seconds = segment_seconds
+        self._seen: dict[str, int] = {}
+
+    def read(self, utterance_id: str, uri: str, member: str | None, file: BinaryIO, n_bytes: int) -> Iterator[Piece]:
+        ordinal = self._number(utterance_id, uri)
+        recording = Recording(file, self._segment_seconds)
+        try:
+            for index, samples in enumerate(recording.segments()):
+                yield pieces.segment(self._shard_id, ordinal, index, samples)
+            outcome = pieces.decoded(utterance_id, uri, member, n_bytes, recording.facts)
+        except UtteranceError as error:
+            stage = "read" if error.error == "empty" and n_bytes == 0 else "decode"
+            outcome = pieces.failed(utterance_id, uri, member, n_bytes, stage, error)
+        yield pieces.outcome(self._shard_id, ordinal, outcome)
+
+    def fail(self, utterance_id: str, uri: str, member: str | None, n_bytes: int, error: UtteranceError) -> Piece:
+        ordinal = self._number(utterance_id, uri)
+        failure = pieces.failed(utterance_id, uri, member, n_bytes, "read", error)
+        return pieces.outcome(self._shard_id, ordinal, failure)
+
+    def _number(self, utterance_id: str, uri: str) -> int:
+        if utterance_id in self._seen:
+            raise SchemaError(
+                f"{uri}: utterance id {utterance_id!r} stands twice, as utterance {self._seen[utterance_id]} and "
+                f"{self.n_utterances} of the shard. Ids are unique: rename one and write the shard again."
+            )
+        self._seen[utterance_id] = self.n_utterances
+        self.n_utterances += 1
+        return self._seen[utterance_id]
+
+
+def _read_tar(shard: Shard, reader: _Reader) -> Iterator[Piece]:
+    source = shard.sources[0]
+    wanted = None if shard.names is None else dict(shard.names)
+    with storage.opened(source) as file:
+        try:
+            for member, content, size in members(file, source.size):
+                if not (archive.is_audio(member) if wanted is None else member in wanted):
+                    continue
+                name = archive.utterance_id(source.uri, member) if wanted is None else wanted.pop(member)
+                yield from reader.read(name, source.uri, member, _held(content, size), size)
+                file.raise_trouble()
+        except ShardError as error:
+            file.raise_trouble()
+            broken = UtteranceError("bad_archive", str(error))
+            yield reader.fail(archive.utterance_id(source.uri, None), source.uri, None, source.size, broken)
+    for member, utterance_id in (wanted or {}).items():
+        missing = UtteranceError("missing", "listed in the manifest, not found in the shard")
+        yield reader.fail(utterance_id, source.uri, member, 0, missing)
+
+
+def members(file: StoredFile, size: int) -> Iterator[tuple[str, BinaryIO, int]]:
+    """Walk a tar of ``size`` bytes: name, content and bytes of every regular member, in order.
+
+    The content is read only where it is asked for, and valid until the next member is.
+
+    Raises
+    ------
+    ShardError
+        Where the bytes are no tar, or stop being one before its end.
+    """
+    try:
+        # names of any bytes become text that Parquet can hold
+        with tarfile.open(fileobj=cast(BinaryIO, file), mode="r:", errors="backslashreplace") as tar:
+            end = 0
+            while (member := tar.next()) is not None:
+                if member.offset < end or member.size < 0:
+                    raise ShardError(f"byte {member.offset:,}: a header that points backwards")
+                end = member.offset_data + member.size
+                if end > size:
+                    raise ShardError(f"ends in the middle of {member.name!r}: {size:,} of {end:,} bytes are there")
+                tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them, for seeking back
+                if member.isreg() and not member.issparse():
+                    yield member.name, cast(BinaryIO, tar.extractfile(member)), member.size
+            _check_end(file, tar.offset)
+    except tarfile.TarError as error:
+        raise ShardError(f"no tar, or not to its end: {error}") from error
+
+
+def _check_end(file: StoredFile, offset: int) -> None:
+    """After the last member come zeros or nothing; tarfile takes any broken header for the end."""
+    file.seek(offset)
+    if any(file.read(TAR_BLOCK)):
+        raise ShardError(f"byte {offset:,}: a broken header; what follows is lost")
+
+
+def _held(file: BinaryIO | StoredFile, size: int) -> BinaryIO:
+    """The file in memory where it is small: then a fault of the store shows here, not inside a decoder."""
+    return io.BytesIO(file.read()) if size <= HELD_BYTES else cast(BinaryIO, file)
