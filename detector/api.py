@@ -44,7 +44,7 @@ class Detector:
     def __init__(self, head: Head, backbone: Backbone) -> None:
         if backbone.dim != len(head.weights):
             raise ConfigError(f"the head has {len(head.weights)} dimensions, the encoder gives {backbone.dim}.")
-        self._head = head
+        self.head = head
         self._backbone = backbone
 
     @classmethod
@@ -87,7 +87,7 @@ class Detector:
         UtteranceError
             Where the bytes cannot be decoded.
         """
-        recording = Recording(io.BytesIO(audio), self._head.embed_config.segment_seconds)
+        recording = Recording(io.BytesIO(audio), self.head.embed_config.segment_seconds)
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
         embedding = join_segments(embeddings, n_frames)
         facts = recording.facts
@@ -102,11 +102,11 @@ class Detector:
             "codec": facts.codec,
             "decoder": facts.decoder,
             "rms_dbfs": facts.rms_dbfs,
-            "layer": self._head.embed_config.layer,
+            "layer": self.head.embed_config.layer,
             "embedding": embedding,
-            "fingerprint": self._head.fingerprint,
+            "fingerprint": self.head.fingerprint,
             "run_id": "",
         }
         schema = embeddings_schema(self._backbone.dim)
-        judged = self._head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
+        judged = self.head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})

@@ -89,7 +89,7 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     >>> stored.native_rate, stored.channels, sum(len(block) for block in blocks)
     (8000, 2, 16000)
     """
-    findings = []
+    findings: list[UtteranceError] = []
     for decoder in DECODERS.values():
         file.seek(0)
         try:
@@ -98,18 +98,19 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         except UtteranceError as error:
             if error.error in ("bad_header", "too_long", "nonfinite_audio"):
                 raise
-            findings.append(error.message)
+            findings.append(error)
             continue
         if first is not None:
             blocks = itertools.chain([first], native)
             return stored, _resample(_limited(blocks, stored.native_rate), stored.native_rate)
-        findings.append("no samples")
+        findings.append(UtteranceError("empty", "a header, but no samples"))
     file.seek(0)
     if not file.read(1):
         raise UtteranceError("empty", "0 bytes")
-    if "no samples" in findings:
-        raise UtteranceError("empty", "a header, but no samples")
-    raise UtteranceError("not_audio", "; ".join(findings))
+    # whoever came farthest says what it is
+    kinds = [each.error for each in findings]
+    farthest = next(kind for kind in ("decode_error", "empty", "not_audio") if kind in kinds)
+    raise UtteranceError(farthest, "; ".join(each.message for each in findings))
 
 
 def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:

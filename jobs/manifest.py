@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from jobs.ledger import parquet_bytes
 from jobs.lists import read_labels, refuse_repeated
 from jobs.progress import progress
 from jobs.reading import members
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +76,12 @@ def _labelled(table: pa.Table, uri: str) -> pa.Table:
     labels = read_labels(uri)
     known = set(table["utterance_id"].to_pylist())
     strange = [name for name in labels["utterance_id"].to_pylist() if name not in known]
-    if strange:
+    if len(strange) == len(labels):
         raise SchemaError(
-            f"{uri}: {len(strange)} of {len(labels)} labelled ids are not in the archive, first {strange[0]!r}. "
-            f"Ids look like {table['utterance_id'][0].as_py()!r}."
+            f"{uri}: none of {len(labels)} labelled ids is in the archive, first {strange[:1]}. "
+            f"Ids there look like {table['utterance_id'][0].as_py()!r}."
         )
+    if strange:
+        log.warning("%s: %d of %d labelled ids are not in the archive", uri, len(strange), len(labels))
     joined = table.drop_columns(list(LABEL_COLUMNS)).join(labels, "utterance_id", join_type="left outer")
     return joined.select(MANIFEST.names).sort_by("utterance_id").cast(MANIFEST)

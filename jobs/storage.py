@@ -23,7 +23,7 @@ from detector.errors import ConfigError
 from jobs.errors import RunAgain, StorageError
 
 READ_AHEAD_BYTES = 8 << 20
-ATTEMPTS = 6
+ATTEMPTS = 3  # of botocore, for one request; s3fs asks five times, with growing pauses: half a minute in all
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -113,7 +113,7 @@ def _named(uri: str) -> Iterator[None]:
     except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as error:
         raise StorageError(f"{uri}: no credentials ({error}). Set AWS_ACCESS_KEY_ID or a role.") from error
     except (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise StorageError(f"{uri}: the store gave up after {ATTEMPTS} attempts: {error}") from error
+        raise StorageError(f"{uri}: the store gave up, after retries: {error}") from error
 
 
 def _stored(scheme: str, info: dict[str, Any]) -> Stored:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -30,10 +33,10 @@ def encoded(samples: np.ndarray, *, rate: int = RATE, kind: str = "FLAC", subtyp
     return file.getvalue()
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    """Write a tar shard; members in the order given."""
+def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
+    """Write a tar shard; members in the order given, a name twice where the list has it twice."""
     with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
+        for name, content in members.items() if isinstance(members, dict) else members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -45,6 +48,28 @@ def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     """A SeaweedFS server on loopback, as the environment of its clients."""
     with s3_server(tmp_path_factory.mktemp("seaweedfs")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def store(s3_environment: dict[str, str]) -> fsspec.AbstractFileSystem:
+    """The S3 server as a file system, with a bucket `archive`."""
+    store = fsspec.filesystem(
+        "s3",
+        key=s3_environment["AWS_ACCESS_KEY_ID"],
+        secret=s3_environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=s3_environment["AWS_ENDPOINT_URL"],
+        use_listings_cache=False,
+    )
+    store.mkdir("archive")
+    return store
+
+
+@pytest.fixture(scope="session")
+def job_environment(s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a job's process gets: the store's address and keys, a home of its own, and our commands on its path."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{mine['PATH']}"
+    return mine | s3_environment | {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": path}
 
 
 @pytest.fixture
