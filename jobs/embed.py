@@ -142,6 +142,7 @@ def embed_archive(
     gatherer = Gatherer()
     with progress("embed", len(plan.todo)) as shown:
         for pieces in cluster.embed_shards(plan.todo, recipe, model, pool):
+            shown.segments(len(pieces) - pieces["n_frames"].null_count)
             for shard in gatherer.add(pieces):
                 result.markers.append(_commit(table, shard, uris[shard.shard_id], result, how))
                 result.audio_seconds += shard.seconds

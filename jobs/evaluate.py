@@ -130,7 +130,7 @@ def _labelled_scores(settings: Settings) -> pa.Table:
     return joined
 
 
-def _counts(score: npt.NDArray[np.float64], of_all: npt.NDArray[np.float64], bins: int = 40) -> list[int]:
+def _counts(score: npt.NDArray[np.float64], of_all: npt.NDArray[np.float64], bins: int = 30) -> list[int]:
     counts, _ = np.histogram(score, bins=bins, range=(of_all.min(), of_all.max()))
     return [int(count) for count in counts]
 
@@ -138,8 +138,8 @@ def _counts(score: npt.NDArray[np.float64], of_all: npt.NDArray[np.float64], bin
 def _by_system(rows: pa.Table) -> list[dict[str, Any]]:
     """One row for each synthesiser, and for each source of human speech: what became of its recordings."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows.select(["truth", "system", "source", "label", "reject", "score"]).to_pylist():
-        name = row["source"] if row["truth"] == BONAFIDE else row["system"]
+    for row in rows.select(["truth", "system", "speaker", "source", "label", "reject"]).to_pylist():
+        name = (row["source"] or row["speaker"]) if row["truth"] == BONAFIDE else row["system"]
         groups.setdefault((row["truth"], name or "unknown"), []).append(row)
     return [
         {

@@ -29,7 +29,7 @@ class Progress:
     def __init__(self, what: str, total: int) -> None:
         self._what = what
         self._total = total
-        self._done = self._rows = 0
+        self._done = self._rows = self._segments = 0
         self._audio_seconds = 0.0
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=what, unit="shard", file=sys.stderr) if sys.stderr.isatty() else None
@@ -40,9 +40,18 @@ class Progress:
         self._rows += rows
         self._audio_seconds += audio_seconds
         if self._bar is not None:
-            self._bar.set_postfix_str(self._detail(), refresh=False)
             self._bar.update()
-        elif time.monotonic() - self._last >= LINE_SECONDS or self._done == self._total:
+        self._show(at_once=self._done == self._total)
+
+    def segments(self, count: int) -> None:
+        """So many segments came back, of shards that may be far from done."""
+        self._segments += count
+        self._show()
+
+    def _show(self, at_once: bool = False) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._detail())
+        elif time.monotonic() - self._last >= LINE_SECONDS or at_once:
             self._last = time.monotonic()
             log.info("%s: %d of %d shards, %s%s", self._what, self._done, self._total, self._detail(), self._left())
 
@@ -52,14 +61,20 @@ class Progress:
             self._bar.close()
 
     def _detail(self) -> str:
-        if not self._audio_seconds:
-            return f"{self._rows} rows"
-        pace = self._audio_seconds / (time.monotonic() - self._start)
-        return f"{self._rows} rows, {self._audio_seconds / 60:.1f} min of audio at {pace:.0f} × real time"
+        seconds = time.monotonic() - self._start
+        detail = f"{self._rows} rows"
+        if self._segments:
+            detail += f", {self._segments} segments encoded ({self._segments / seconds:.0f} a second)"
+        if self._audio_seconds:
+            minutes, pace = self._audio_seconds / 60, self._audio_seconds / seconds
+            detail += f", {minutes:.1f} min of audio at {pace:.0f} × real time"
+        return detail
 
     def _left(self) -> str:
         left = self._total - self._done
-        return f", about {left * (time.monotonic() - self._start) / self._done:.0f} s left" if left else ""
+        if not left or not self._done:
+            return ""
+        return f", about {left * (time.monotonic() - self._start) / self._done:.0f} s left"
 
 
 @contextmanager

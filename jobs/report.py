@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-WIDTH, HEIGHT = 640, 240
-LEFT, BOTTOM, TOP, RIGHT = 48, 32, 10, 10
+WIDTH, HEIGHT = 640, 250
+LEFT, BOTTOM, TOP, RIGHT = 48, 40, 10, 10
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Axis:
     high: float
     start: float
     end: float
+    whole: bool = False  # counts have no halves
 
     def at(self, value: float) -> float:
         """Where a value lies, in pixels."""
@@ -35,7 +36,8 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Four to ten round values: where, and what is written there."""
         span = self.high - self.low or 1.0
-        step = 10 ** math.floor(math.log10(span / 4))
+        step = 10.0 ** math.floor(math.log10(span / 4))
+        step = max(step, 1.0) if self.whole else step
         step = next(step * factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 8)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -65,7 +67,7 @@ def _histogram(curves: dict[str, Any]) -> dict[str, Any]:
     low, high = curves["score_range"]
     across = Axis(low, high, LEFT, WIDTH - RIGHT)
     tallest = max(*curves["bonafide_scores"], *curves["spoof_scores"], 1)
-    up = Axis(0, tallest, HEIGHT - BOTTOM, TOP)
+    up = Axis(0, tallest, HEIGHT - BOTTOM, TOP, whole=True)
     n_bins = len(curves["bonafide_scores"])
     width = (WIDTH - RIGHT - LEFT) / n_bins
 
