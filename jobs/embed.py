@@ -140,17 +140,25 @@ def embed_archive(
     )
     uris = {shard.shard_id: shard.uri for shard in plan.todo}
     gatherer = Gatherer()
+    empty: list[ShardRows] = []
     with progress("embed", len(plan.todo)) as shown:
         for pieces in cluster.embed_shards(plan.todo, recipe, model, pool):
             shown.segments(len(pieces) - pieces["n_frames"].null_count)
             for shard in gatherer.add(pieces):
-                result.markers.append(_commit(table, shard, uris[shard.shard_id], result, how))
-                result.audio_seconds += shard.seconds
+                if shard.outcomes:
+                    result.markers.append(_commit(table, shard, uris[shard.shard_id], result, how))
+                    result.audio_seconds += shard.seconds
+                else:
+                    empty.append(shard)
                 shown.shard(len(shard.outcomes), shard.seconds)
-    missing = uris.keys() - {marker.shard_id for marker in result.markers}
+    missing = uris.keys() - {marker.shard_id for marker in result.markers} - {shard.shard_id for shard in empty}
     if missing:
         raise RunAgain(f"{len(missing)} shard(s) never came back whole, first {uris[min(missing)]}; run again.")
-    _refuse_empty(result, what)
+    if len(empty) == len(plan.shards):
+        # before any of them is committed: the next run must say so too
+        where = what.manifest or ", ".join(what.input)
+        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
+    result.markers += [_commit(table, shard, uris[shard.shard_id], result, how) for shard in empty]
     return result
 
 
@@ -185,9 +193,3 @@ def _commit(table: Ledger, shard: ShardRows, uri: str, run: Embedded, how: RunCo
             "model": run.recipe.model,
         },
     )
-
-
-def _refuse_empty(result: Embedded, what: InputConfig) -> None:
-    if not result.rows("embeddings") and not result.rows("failures") and len(result.markers) == len(result.plan.shards):
-        where = what.manifest or ", ".join(what.input)
-        raise ConfigError(f"{where}: no audio found in {len(result.plan.shards)} shard(s); expected audio members.")
