@@ -74,9 +74,9 @@ def run(settings: Settings) -> int:
     """Embed, write the record, and say what came of it; return the exit code."""
     started = runs.now()
     with Cluster(settings) as cluster:
-        embedded = embed_archive(
-            cluster, settings, part(settings, EmbedConfig), part(settings, ModelConfig), settings.output, settings
-        )
+        model = part(settings, ModelConfig)
+        recipe = recipe_of(part(settings, EmbedConfig), local_folder(model), model.model)
+        embedded = embed_archive(cluster, settings, recipe, model, settings.output, settings)
     if not embedded.markers:
         print(f"nothing new: all {len(embedded.plan.shards)} shards are embedded")
         return 0
@@ -93,13 +93,13 @@ def run(settings: Settings) -> int:
         f"tables: {storage.join(embedded.output, 'embeddings', f'backbone={embedded.recipe.slug}')}\n"
         f"record: {record}"
     )
-    return exit_code(embedded, settings.max_failures)
+    return exit_code(embedded.output, embedded.rows("failures"), embedded.rows("embeddings"), settings.max_failures)
 
 
 def embed_archive(
     cluster: Cluster,
     what: InputConfig,
-    config: EmbedConfig,
+    recipe: Recipe,
     model: ModelConfig,
     output: str,
     how: RunConfig,
@@ -117,7 +117,6 @@ def embed_archive(
     ConfigError, SchemaError, StorageError, RunAgain
     """
     output = storage.normal(output)
-    recipe = recipe_of(config, local_folder(model), model.model)
     table = Ledger(output, "embeddings", recipe.fingerprint)
     known, done = ledger.known_shards(output), table.done()
     plan = make_plan(archive.find(what), known, done)
@@ -162,9 +161,8 @@ def embed_archive(
     return result
 
 
-def exit_code(embedded: Embedded, max_failures: float) -> int:
-    """0, or 3 where more inputs of this run failed than allowed."""
-    failed, rows = embedded.rows("failures"), embedded.rows("embeddings")
+def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
+    """0, or 3 where more inputs of a run failed than allowed."""
     if failed <= max_failures * (failed + rows):
         return 0
     log.error(
@@ -172,7 +170,7 @@ def exit_code(embedded: Embedded, max_failures: float) -> int:
         failed,
         failed + rows,
         max_failures,
-        storage.join(embedded.output, "failures"),
+        storage.join(output, "failures"),
     )
     return 3
 

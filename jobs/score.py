@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import datetime
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -24,8 +24,6 @@ from jobs.digest import add
 from jobs.ledger import Ledger, Marker
 from jobs.pipeline import Cluster
 from jobs.progress import progress
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,32 +70,33 @@ class Scored:
     run_id: str
     markers: list[Marker] = field(default_factory=list)
 
-    def total(self, name: str) -> int:
-        """A count of the run: rows, `spoof`, or a reject reason."""
-        return sum(marker.detail["counts"].get(name, 0) for marker in self.markers)
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows of the run by what became of them: see :func:`_counts`."""
+        total: Counter[str] = Counter()
+        for marker in self.markers:
+            total.update(marker.detail["counts"])
+        return total
 
     def record(self) -> dict[str, Any]:
         """For the run's record."""
-        counts: Counter[str] = Counter()
-        for marker in self.markers:
-            counts.update(marker.detail["counts"])
         return {
             "head_id": self.head.head_id,
             "prior": self.prior,
             "reject_band_nats": self.head.reject_band(self.prior),
-            "scores": dict(counts),
+            "scores": dict(self.counts),
             "scores_digest": add(marker.digest for marker in self.markers),
         }
 
     def summary(self) -> str:
         """For a person."""
-        reasons = {name: self.total(name) for name in REJECT_REASONS}
-        rejected = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
+        counts = self.counts
+        rejected = ", ".join(f"{counts[reason]} {reason}" for reason in REJECT_REASONS if counts[reason])
         low, high = self.head.reject_band(self.prior)
         return (
-            f"scored {self.total('rows')} utterances with head {self.head.head_id} at a prior of {self.prior:g} spoof: "
-            f"{self.total('accepted_bonafide')} bonafide, {self.total('accepted_spoof')} spoof, "
-            f"{self.total('rejected')} rejected{f' ({rejected})' if rejected else ''}\n"
+            f"scored {counts['rows']} utterances with head {self.head.head_id} at a prior of {self.prior:g} spoof: "
+            f"{counts['accepted_bonafide']} bonafide, {counts['accepted_spoof']} spoof, "
+            f"{counts['rejected']} rejected{f' ({rejected})' if rejected else ''}; {counts['failed']} inputs failed\n"
             f"spoof is a score under {log_odds(self.prior):.2f} nats; uncertain is one between {low:.2f} and {high:.2f}"
         )
 
@@ -109,45 +108,44 @@ def run(settings: Settings) -> int:
         what = InputConfig(input=settings.input, manifest=settings.manifest)
         return embed_and_score(what, head, settings, "score")
     started = runs.now()
-    output = storage.normal(settings.output)
     source = embeddings_of(settings.embeddings, head)
     shard_ids = sorted(source.done())
     run_id = runs.run_id_of(settings, digest_of(shard_ids), head.head_id)
     with Cluster(settings) as cluster:
-        scored = score_shards(cluster, source, shard_ids, head, settings.prior, output, settings, run_id)
-    if not scored.markers:
-        print(f"nothing new: all {len(shard_ids)} shards are scored with head {head.head_id}")
-        return 0
-    content = {"settings": runs.settings_of(settings), **scored.record()}
-    record = runs.write_record(output, run_id, "score", started, content)
-    print(f"{scored.summary()}\ntables: {storage.join(output, 'scores')}\nrecord: {record}")
-    return 0
+        scored = score_shards(cluster, source, shard_ids, head, settings, run_id)
+    return _finish("score", started, scored, shard_ids, settings, {})
 
 
 def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb: str) -> int:
     """Embed and score what is missing of an archive: `nightly`, and `score` of recordings."""
     started = runs.now()
     model = part(settings, ModelConfig)
+    recipe = recipe_of(head.embed_config, local_folder(model), model.model)
+    check_fingerprint(head, recipe.fingerprint, settings.head)
     with Cluster(settings) as cluster:
-        config = head.embed_config
-        check_fingerprint(head, recipe_of(config, local_folder(model)).fingerprint, settings.head)
-        embedded = embed.embed_archive(cluster, what, config, model, settings.output, settings, head.head_id)
+        embedded = embed.embed_archive(cluster, what, recipe, model, settings.output, settings, head.head_id)
         shard_ids = [shard.shard_id for shard in embedded.plan.shards]
-        run_id = embedded.run_id
-        scored = score_shards(
-            cluster, embedded.ledger, shard_ids, head, settings.prior, embedded.output, settings, run_id
-        )
+        scored = score_shards(cluster, embedded.ledger, shard_ids, head, settings, embedded.run_id)
+    return _finish(verb, started, scored, shard_ids, settings, embedded.record())
+
+
+def _finish(
+    verb: str,
+    started: datetime.datetime,
+    scored: Scored,
+    shard_ids: list[str],
+    settings: ScoringConfig,
+    embedded: dict[str, Any],
+) -> int:
+    """Write the record, say what came of the run, and return its exit code."""
     if not scored.markers:
-        print(f"nothing new: all {len(shard_ids)} shards are scored with head {head.head_id}")
+        print(f"nothing new: all {len(shard_ids)} shards are scored with head {scored.head.head_id}")
         return 0
-    content = {"settings": runs.settings_of(settings), **embedded.record(), **scored.record()}
-    record = runs.write_record(embedded.output, run_id, verb, started, content)
-    print(
-        f"{scored.summary()}\n"
-        f"{embedded.rows('failures')} inputs failed\n"
-        f"tables: {storage.join(embedded.output, 'scores')}\nrecord: {record}"
-    )
-    return embed.exit_code(embedded, settings.max_failures)
+    output = storage.normal(settings.output)
+    content = {"settings": runs.settings_of(settings), **embedded, **scored.record()}
+    record = runs.write_record(output, scored.run_id, verb, started, content)
+    print(f"{scored.summary()}\ntables: {storage.join(output, 'scores')}\nrecord: {record}")
+    return embed.exit_code(output, scored.counts["failed"], scored.counts["rows"], settings.max_failures)
 
 
 def read_head(uri: str) -> Head:
@@ -190,25 +188,18 @@ def embeddings_of(output: str, head: Head) -> Ledger:
 
 
 def score_shards(
-    cluster: Cluster,
-    source: Ledger,
-    shard_ids: list[str],
-    head: Head,
-    prior: float | None,
-    output: str,
-    how: RunConfig,
-    run_id: str,
+    cluster: Cluster, source: Ledger, shard_ids: list[str], head: Head, settings: ScoringConfig, run_id: str
 ) -> Scored:
     """Score the committed shards of an embedding table that have no scores of this head yet."""
-    prior = head.prior if prior is None else prior
-    table = Ledger(output, "scores", head.head_id)
+    prior = head.prior if settings.prior is None else settings.prior
+    table = Ledger(storage.normal(settings.output), "scores", head.head_id)
     done = table.done()
     _refuse_other_prior(table, done, prior)
     todo = sorted(set(shard_ids) - done)
     scored = Scored(head, prior, run_id)
     if todo:
+        task = _ScoreShard(source, table, head, prior, settings.run_date, run_id)
         with progress("score", len(todo)) as shown:
-            task = _ScoreShard(source, table, head, prior, how.run_date, run_id)
             for content in cluster.map_items(task, todo):
                 marker = Marker(**content)
                 scored.markers.append(marker)
@@ -250,12 +241,13 @@ class _ScoreShard:
         failures = self.source.read(embedded, "failures")
         if failures is not None and self.source.output != self.table.output:
             tables["failures"] = (f"failures/run_date={self.run_date}", failures)
-        detail = {"prior": self.prior, "run_id": self.run_id, "counts": _counts(judged)}
+        counts = _counts(judged) | {"failed": embedded.rows["failures"]}
+        detail = {"prior": self.prior, "run_id": self.run_id, "counts": counts}
         return vars(self.table.commit(shard_id, embedded.uri, tables, detail))
 
 
 def _counts(judged: pa.Table) -> dict[str, int]:
-    """Rows, those accepted by label, and those rejected by reason."""
+    """Rows, those accepted by label, those rejected, and these by reason."""
     accepted = judged.filter(pc.invert(judged["reject"]))["label"].to_pylist()
     reasons = judged["reject_reason"].drop_null().to_pylist()
     return {
