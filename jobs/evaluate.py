@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 
 from detector import metrics
 from detector.errors import ConfigError
-from detector.schema import BONAFIDE, SPOOF
+from detector.schema import BONAFIDE, SCORES, SPOOF
 from jobs import ledger, report, runs, storage
-from jobs.ledger import Ledger
 from jobs.lists import read_labels, refuse_repeated
 
 
@@ -105,21 +104,10 @@ def measure(rows: pa.Table) -> dict[str, Any]:
 def _labelled_scores(settings: Settings) -> pa.Table:
     """Scores of one head, joined one to one with labels of the split."""
     uri = storage.normal(settings.scores)
-    found = ledger.keys(uri, "scores")
-    if settings.head_id is not None:
-        found = [key for key in found if key == settings.head_id]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{uri}: scores of {len(found)} heads here ({', '.join(found) or 'none'}); expected one. Give the "
-            f"--output of a `score` or `nightly` run, and --head-id where it holds several."
-        )
-    source = Ledger(uri, "scores", found[0])
-    tables = [rows for marker in source.markers(source.done()) if (rows := source.read(marker, "scores")) is not None]
-    labels = read_labels(storage.normal(settings.labels))
-    if labels["split"].null_count < len(labels):
-        labels = labels.filter(pc.equal(labels["split"], settings.split))
+    _, tables = ledger.only(uri, "scores", settings.head_id, "--head-id").read_all("scores")
+    labels = read_labels(storage.normal(settings.labels), settings.split)
     labels = labels.rename_columns({"label": "truth"})
-    scores = pa.concat_tables(tables) if tables else pa.table({"utterance_id": pa.array([], pa.string())})
+    scores = pa.concat_tables([SCORES.empty_table(), *tables])
     refuse_repeated(scores["utterance_id"], uri)
     joined = scores.join(labels, "utterance_id", join_type="inner").sort_by("utterance_id")
     if not len(joined):

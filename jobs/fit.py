@@ -18,7 +18,6 @@ from detector.head import Head
 from detector.schema import BONAFIDE, LABEL_COLUMNS
 from detector.training import TrainingConfig, fit_head
 from jobs import ledger, runs, storage
-from jobs.ledger import Ledger
 from jobs.lists import read_labels
 
 log = logging.getLogger(__name__)
@@ -83,32 +82,18 @@ def groups_of(rows: pa.Table) -> Any:
 def _embeddings(settings: Settings) -> tuple[pa.Table, dict[str, Any]]:
     """Embeddings of one recipe under the output, and the record of the run that wrote them."""
     uri = storage.normal(settings.embeddings)
-    found = ledger.keys(uri, "embeddings")
-    if settings.fingerprint is not None:
-        found = [key for key in found if key == settings.fingerprint]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{uri}: {len(found)} embedding tables here ({', '.join(found) or 'none'}); expected one. "
-            f"Give the --output of an `embed` run, and --fingerprint where it holds several."
-        )
-    source = Ledger(uri, "embeddings", found[0])
-    markers = source.markers(source.done())
-    tables = [
-        rows.select(["utterance_id", "seconds", "rms_dbfs", "embedding"])
-        for marker in markers
-        if (rows := source.read(marker, "embeddings")) is not None
-    ]
+    source = ledger.only(uri, "embeddings", settings.fingerprint, "--fingerprint")
+    markers, tables = source.read_all("embeddings")
     if not tables:
         raise ConfigError(f"{uri}: the embedding table has no rows.")
     recipe = {"recipe": markers[0].detail["recipe"], "model": markers[0].detail["model"]}
-    return pa.concat_tables(tables), recipe
+    columns = ["utterance_id", "seconds", "rms_dbfs", "embedding"]
+    return pa.concat_tables(table.select(columns) for table in tables), recipe
 
 
 def _labelled(table: pa.Table, settings: Settings) -> pa.Table:
     """Rows to fit on: labelled, of the split, long and loud enough for a score."""
-    labels = read_labels(storage.normal(settings.labels))
-    if labels["split"].null_count < len(labels):
-        labels = labels.filter(pc.equal(labels["split"], settings.split))
+    labels = read_labels(storage.normal(settings.labels), settings.split)
     usable = table.filter(
         pc.and_(
             pc.is_valid(table["embedding"]),

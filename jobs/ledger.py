@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.config import digest_of
+from detector.errors import ConfigError
 from jobs import storage
 from jobs.archive import Shard
 from jobs.digest import add, rows_digest
@@ -114,6 +115,11 @@ class Ledger:
             texts = pool.map(storage.read_bytes, map(self._marker_uri, sorted(shard_ids)))
             return [Marker(**json.loads(text)) for text in texts]
 
+    def read_all(self, table: str) -> tuple[list[Marker], list[pa.Table]]:
+        """All markers, and the rows of one table of the shards that have any."""
+        markers = self.markers(self.done())
+        return markers, [rows for marker in markers if (rows := self.read(marker, table)) is not None]
+
     def read(self, marker: Marker, table: str) -> pa.Table | None:
         """The rows of one table of a committed shard; None where it has none."""
         if table not in marker.objects:
@@ -130,6 +136,23 @@ def keys(output: str, kind: str) -> list[str]:
     """Keys of the ledgers of ``kind`` under ``output``."""
     folders = (storage.name_of(stored.uri.rsplit("/", 1)[0]) for stored in _below(output, "_commits"))
     return sorted({folder.removeprefix(f"{kind}-") for folder in folders if folder.startswith(f"{kind}-")})
+
+
+def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:
+    """The one ledger of ``kind`` under ``output``, or that of ``key`` where it holds several.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none, or more than one and no key.
+    """
+    found = [each for each in keys(output, kind) if key in (None, each)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{output}: {len(found)} tables of {kind} here ({', '.join(found) or 'none'}); expected one. Give the "
+            f"--output of the run that wrote it, and {flag} where it holds several."
+        )
+    return Ledger(output, kind, found[0])
 
 
 def known_shards(output: str) -> dict[str, Shard]:

@@ -75,9 +75,15 @@ def read_entries(uri: str) -> list[Entry]:
     return entries
 
 
-def read_labels(uri: str) -> pa.Table:
+def read_labels(uri: str, split: str | None = None) -> pa.Table:
     """Read what is known of utterances: `utterance_id`, `label`, and any of split, system, speaker, source,
     language.
+
+    Parameters
+    ----------
+    uri : str
+    split : str, optional
+        Only rows of this split, where the table knows splits at all.
 
     Returns
     -------
@@ -108,6 +114,8 @@ def read_labels(uri: str) -> pa.Table:
             f"{first['utterance_id']!r}. Write the words; 0 and 1 mean different things in different corpora."
         )
     refuse_repeated(labels["utterance_id"], uri)
+    if split is not None and labels["split"].null_count < len(labels):
+        return labels.filter(pc.equal(labels["split"], split))
     return labels
 
 

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from detector import Detector
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig
+from detector.head import Head
 from tests.checkpoints import write_checkpoint
 from tests.conftest import encoded, write_tar
 from tests.ray_head import ray_head
@@ -97,6 +100,11 @@ def head(job: Job, bucket: object, labels: Path, tmp_path_factory: pytest.TempPa
     return folder / "head.json"
 
 
+def score_in(output: Path) -> float:
+    (row,) = duckdb.sql(f"SELECT score FROM read_parquet('{output}/scores/**/*.parquet')").fetchall()
+    return float(row[0])
+
+
 def test_shards_in_a_bucket_become_tables_that_duckdb_reads(
     job: Job, head: Path, labels: Path, bucket: fsspec.AbstractFileSystem, tmp_path: Path
 ) -> None:
@@ -174,10 +182,6 @@ def test_a_file_has_one_score_by_command_by_api_and_by_cluster_job(
     recording = tmp_path / "call.flac"
     recording.write_bytes(utterance("bonafide", 5))
 
-    def score_in(output: Path) -> float:
-        (row,) = duckdb.sql(f"SELECT score FROM read_parquet('{output}/scores/**/*.parquet')").fetchall()
-        return float(row[0])
-
     what = ("score", "--input", recording, "--head", head, "--output")
     job(*what, tmp_path / "by-command")
     with_token = job_environment | {"RAY_AUTH_MODE": "token"}
@@ -201,6 +205,36 @@ def test_a_file_has_one_score_by_command_by_api_and_by_cluster_job(
     assert stranger.returncode == 69
     by_api = Detector.load(head).score(recording.read_bytes()).score
     assert score_in(tmp_path / "by-command").hex() == score_in(tmp_path / "by-job").hex() == by_api.hex()
+
+
+def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(job: Job, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "tiny", "wav2vec2", norm="layer")
+    recording = tmp_path / "call.flac"
+    recording.write_bytes(utterance("spoof", 6))
+    recipe = recipe_of(EmbedConfig(backbone="huggingface", layer=2), checkpoint)
+    head = Head(
+        mean=(0.0,) * 32,
+        scale=(1.0,) * 32,
+        weights=tuple(np.random.default_rng(0).normal(size=32).tolist()),
+        bias=0.1,
+        slope=1.0,
+        intercept=0.0,
+        prior=0.5,
+        max_entropy_bits=0.9,
+        max_ood=1.0,
+        ood_quantiles=(0.0, 10.0),
+        min_seconds=0.1,
+        silence_dbfs=-80.0,
+        recipe=recipe.describe(),
+        model="tiny",
+        training={},
+    )
+    (tmp_path / "head.json").write_text(head.to_json())
+
+    job("score", "--input", recording, "--head", tmp_path / "head.json", "--model", checkpoint, "--output", tmp_path)
+
+    verdict = Detector.load(tmp_path / "head.json", str(checkpoint)).score(recording.read_bytes())
+    assert score_in(tmp_path).hex() == verdict.score.hex()
 
 
 REFUSED = {
