@@ -1,8 +1,6 @@
 """The science: audio bytes in; embeddings, scores and reject flags out. No Ray, no storage, no network.
 
->>> from detector import Detector  # doctest: +SKIP
->>> Detector.load("head.json").score(Path("call.flac").read_bytes()).score  # doctest: +SKIP
-3.82
+The Python API is :class:`Detector`: ``Detector.load("head.json").score(audio_bytes)``.
 """
 
 from detector.api import Detector, Verdict

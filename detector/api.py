@@ -6,11 +6,12 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from detector.backbones import Backbone, load_backbone
 from detector.embedding import embed_segments, join_segments
-from detector.errors import ConfigError
+from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
 from detector.recording import Recording
 from detector.schema import embeddings_schema
@@ -58,7 +59,11 @@ class Detector:
         """
         from detector.checkpoint import recipe_of
 
-        loaded = Head.from_json(Path(head).read_text(), str(head))
+        try:
+            content = Path(head).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{head}: no head here: {error.strerror}.") from error
+        loaded = Head.from_json(content, str(head))
         found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
         if found.fingerprint != loaded.fingerprint:
             raise ConfigError(
@@ -85,11 +90,13 @@ class Detector:
         Raises
         ------
         UtteranceError
-            Where the bytes cannot be decoded.
+            Where the bytes cannot be decoded, or the encoder gives no finite embedding.
         """
         recording = Recording(io.BytesIO(audio), self.head.embed_config.segment_seconds)
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
         embedding = join_segments(embeddings, n_frames)
+        if embedding is not None and not np.isfinite(embedding).all():
+            raise UtteranceError("nonfinite", "NaN or infinity from the encoder")
         facts = recording.facts
         row = {
             "utterance_id": "",

@@ -36,8 +36,13 @@ class EmbedConfig:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
         if self.layer < LAST_LAYER:
             raise ConfigError(f"layer {self.layer} is not a layer; expected 0 or more, or -1 for the last.")
-        if self.segment_seconds * audio.SAMPLE_RATE < MIN_SEGMENT_SAMPLES:
-            raise ConfigError(f"segment_seconds {self.segment_seconds} is under 1 s; use 1 or more.")
+        if self.backbone == MELSTATS and self.layer != LAST_LAYER:
+            raise ConfigError(f"layer {self.layer}: {MELSTATS} has no layers; leave --layer out.")
+        object.__setattr__(self, "segment_seconds", float(self.segment_seconds))  # 30 and 30.0 are one fingerprint
+        if not MIN_SEGMENT_SAMPLES <= self.segment_seconds * audio.SAMPLE_RATE <= audio.MAX_SECONDS * audio.SAMPLE_RATE:
+            raise ConfigError(
+                f"segment_seconds {self.segment_seconds} is under 1 s or over {audio.MAX_SECONDS:g} s; use one between."
+            )
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Head:
 
     def __post_init__(self) -> None:
         numbers = [self.bias, self.slope, self.intercept, self.min_seconds, self.silence_dbfs]
+        numbers += [self.max_entropy_bits, self.max_ood]
         arrays = {"mean": self.mean, "scale": self.scale, "weights": self.weights}
         if not all(map(math.isfinite, [*numbers, *self.mean, *self.scale, *self.weights, *self.ood_quantiles])):
             raise ConfigError("head: NaN or infinity among its numbers; fit it again.")
@@ -150,10 +151,12 @@ class Head:
         Raises
         ------
         ConfigError
-            Where the rows were computed by another recipe.
+            Where the rows were computed by another recipe, or the prior is no share.
         """
         self._check(rows)
         prior = self.prior if prior is None else prior
+        if not 0.0 < prior < 1.0:
+            raise ConfigError(f"prior {prior}; expected a share between 0 and 1.")
         embeddings, embedded = _matrix(rows["embedding"], len(self.weights))
         too_short = ~embedded | (rows["seconds"].to_numpy() < self.min_seconds)
         silent = ~too_short & (rows["rms_dbfs"].to_numpy() <= self.silence_dbfs)
@@ -198,7 +201,7 @@ class Head:
         return json.dumps({"head_id": self.head_id, **self._content()}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Head:
+    def from_json(cls, text: str | bytes, where: str) -> Head:
         """Read a head.
 
         Raises
@@ -209,7 +212,7 @@ class Head:
         """
         try:
             content = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
             raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
             raise ConfigError(f"{where}: not a head of version {VERSION}. Fit it again with this bonafide.")
@@ -221,10 +224,12 @@ class Head:
             raise ConfigError(f"{where}: unknown or missing key(s): {odd}.")
         try:
             head = cls(**{name: _as_type(name, content[name], types[name]) for name in types})
-        except ConfigError as error:
+            found = head.head_id
+            _ = head.embed_config  # a recipe that nobody can follow is no recipe
+        except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}: {error}") from error
-        if head.head_id != said:
-            raise ConfigError(f"{where}: its numbers give head_id {head.head_id}, but it says {said}: it was changed.")
+        if found != said:
+            raise ConfigError(f"{where}: its numbers give head_id {found}, but it says {said}: it was changed.")
         return head
 
     def _content(self) -> dict[str, Any]:
@@ -263,7 +268,10 @@ def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """A field as JSON has it: numbers always as floats, so that 1 and 1.0 are one head."""
+    if isinstance(value, tuple):
+        return [float(item) for item in value]
+    return float(value) if isinstance(value, int) else value
 
 
 def _as_type(name: str, value: Any, kind: Any) -> Any:

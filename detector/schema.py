@@ -5,8 +5,6 @@
 
 import pyarrow as pa
 
-from detector.errors import SchemaError
-
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
 LABELS = (BONAFIDE, SPOOF)
@@ -108,27 +106,3 @@ MANIFEST = pa.schema(
 
 LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language")
 """What a labels file may say about an utterance; only `label` must be there."""
-
-
-def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
-    """Return ``table`` with just the columns of ``schema``, cast to its types.
-
-    Raises
-    ------
-    SchemaError
-        Where a column is missing, has another type, or is null where it may not be.
-    """
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise SchemaError(
-            f"{where}: column(s) {', '.join(missing)} are missing; found {', '.join(table.column_names)}. "
-            f"Write the table with this version of bonafide, or rename the columns."
-        )
-    try:
-        cast = table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise SchemaError(f"{where}: {error}. Expected {schema.to_string(show_field_metadata=False)}") from error
-    for field in schema:
-        if not field.nullable and cast[field.name].null_count:
-            raise SchemaError(f"{where}: column {field.name} has {cast[field.name].null_count} null(s); none may be.")
-    return cast

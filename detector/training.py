@@ -6,6 +6,7 @@ the fold that it has not seen, and a fold shares no group (system, speaker or so
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -48,8 +49,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"calibrator {self.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
-        if self.c <= 0 or self.folds < 2:
+        if not 0.0 < self.c < math.inf or self.folds < 2:
             raise ConfigError(f"c {self.c}, folds {self.folds}; expected c above 0 and 2 folds or more.")
+        for name in ("max_ood", "min_seconds", "silence_dbfs"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{name} {getattr(self, name)}; expected a number.")
         for name in ("prior", "target_risk", "target_coverage"):
             value = getattr(self, name)
             if value is not None and not 0.0 < value < 1.0:
@@ -159,6 +163,8 @@ def _check_rows(is_bonafide: npt.NDArray[np.bool_], groups: npt.NDArray[np.str_]
                 f"{rows.sum()} labelled {name} rows in {n_groups} group(s); calibration on held-out groups needs "
                 f"2 or more of each class. Add recordings, or the columns system, speaker or source."
             )
+        if rows.sum() < folds:
+            raise ConfigError(f"{rows.sum()} {name} rows for {folds} folds; use --folds {rows.sum()} or fewer.")
     if len(set(groups)) < folds:
         raise ConfigError(f"{len(set(groups))} groups for {folds} folds; use --folds {len(set(groups))} or fewer.")
 

@@ -151,13 +151,7 @@ def _finish(
 def read_head(uri: str) -> Head:
     """Read a head from wherever it lies."""
     uri = storage.normal(uri)
-    content = storage.read_bytes(uri)
-    try:
-        return Head.from_json(content.decode(), uri)
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{uri}: not a head: no text. Expected the JSON that `fit` writes, never a pickle."
-        ) from error
+    return Head.from_json(storage.read_bytes(uri), uri)
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
 import torch
 import transformers
 
@@ -54,12 +56,15 @@ class HuggingFace:
     def __init__(self, config: EmbedConfig, folder: str | None, device: str, batch_size: int) -> None:
         if folder is None:
             raise ConfigError("backbone huggingface needs a checkpoint: --model FOLDER, S3 prefix or hub name.")
-        if device.startswith("cuda") and not torch.cuda.is_available():
+        try:
+            self._device = torch.device(device)
+        except RuntimeError as error:
+            raise ConfigError(f"device {device!r}; expected cpu, cuda or cuda:1, say.") from error
+        if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ConfigError(f"device {device}: torch sees no GPU here. Use --device cpu, or check the driver.")
         self._normalise = _preprocessing(Path(folder))
         self._model = _load(Path(folder), config.layer).to(device)
         self._pool = POOLINGS[config.pooling]
-        self._device = torch.device(device)
         self._batch_size = batch_size
         self._pads = self._model.config.feat_extract_norm == "layer"
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
@@ -110,7 +115,9 @@ class HuggingFace:
             row[: len(segment)] = torch.from_numpy(_standardised(segment) if self._normalise else segment.copy())
         mask = torch.arange(samples.shape[1])[None] < lengths[:, None]
         n_frames = self._model._get_feat_extract_output_lengths(lengths)
-        with torch.inference_mode(), _one_cpu_thread(self._device):
+        with torch.inference_mode(), _one_cpu_thread(self._device), warnings.catch_warnings():
+            # WavLM's attention takes a float bias beside a boolean mask; torch will want one type some day
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
             frames = self._model(
                 samples.to(self._device),
                 attention_mask=None if bool(mask.all()) else mask.to(self._device),
@@ -146,6 +153,8 @@ def _preprocessing(folder: Path) -> bool:
     rate = settings.get("sampling_rate")
     if rate != SAMPLE_RATE:
         raise ConfigError(f"{folder}: the encoder wants {rate} Hz; only {SAMPLE_RATE} Hz encoders are supported.")
+    if not isinstance(settings.get("do_normalize"), bool):
+        raise ConfigError(f"{folder}/preprocessor_config.json does not say do_normalize; expected true or false.")
     return bool(settings["do_normalize"])
 
 
@@ -190,7 +199,7 @@ def _weights(folder: Path, config: Any) -> Any:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise ConfigError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
@@ -202,8 +211,11 @@ def _weights(folder: Path, config: Any) -> Any:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        content = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing; a checkpoint folder needs it.") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: {type(content).__name__}; expected an object of settings.")
+    return content

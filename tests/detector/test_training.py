@@ -1,0 +1,243 @@
+"""detector.training: embeddings whose log-likelihood ratio is known, and rows that cannot be fitted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from detector.config import EmbedConfig, Recipe
+from detector.errors import ConfigError
+from detector.head import Head
+from detector.metrics import cllr, equal_error_rate
+from detector.rejection import entropy_bits, p_spoof
+from detector.training import TrainingConfig, fit_head, held_out_logits
+
+RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "").describe()
+SCALES = np.array([1.0, 1e-3, 50.0, 7.0])  # of the dimensions, as different as those of an encoder
+OFFSETS = np.array([0.0, 2.0, -30.0, 1e3])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Labelled rows, with the ratio that no head can better."""
+
+    embeddings: np.ndarray
+    is_bonafide: np.ndarray
+    groups: np.ndarray
+    llr: np.ndarray
+
+
+def draw(n_bonafide: int, n_spoof: int, *, seed: int = 0, distance: float = 2.0) -> Drawn:
+    """Unit normals around +mu / 2 and -mu / 2, stretched and moved: the ratio is mu · x."""
+    rng = np.random.default_rng(seed)
+    is_bonafide = rng.permutation(np.arange(n_bonafide + n_spoof) < n_bonafide)
+    mu = np.full(4, distance / 2)  # of length `distance`
+    x = rng.normal(size=(len(is_bonafide), 4)) + np.where(is_bonafide, 0.5, -0.5)[:, None] * mu
+    groups = rng.integers(20, size=len(x)).astype(str)
+    return Drawn(x * SCALES + OFFSETS, is_bonafide, groups, x @ mu)
+
+
+def fit(rows: Drawn, **settings: Any) -> tuple[Head, dict[str, Any]]:
+    config = TrainingConfig(**settings)
+    return fit_head(rows.embeddings, rows.is_bonafide, rows.groups, config, recipe=RECIPE, model="melstats")
+
+
+def held_out_scores(rows: Drawn, head: Head, **settings: Any) -> np.ndarray:
+    logits = held_out_logits(rows.embeddings, rows.is_bonafide, rows.groups, TrainingConfig(**settings))
+    return head.slope * logits + head.intercept
+
+
+@pytest.mark.parametrize(("n_bonafide", "n_spoof"), [(2_000, 2_000), (400, 3_600), (3_600, 400)])
+def test_scores_are_the_log_likelihood_ratio_whatever_the_share_of_spoof(n_bonafide: int, n_spoof: int) -> None:
+    head, report = fit(draw(n_bonafide, n_spoof))
+    fresh = draw(2_000, 2_000, seed=1)
+
+    scores = head.scores(fresh.embeddings)
+
+    assert np.corrcoef(scores, fresh.llr)[0, 1] > 0.995
+    # one of nine would leave ln 9 = 2.2 nats in the score
+    assert np.mean(scores - fresh.llr) == pytest.approx(0.0, abs=0.2)
+    bonafide, spoof = fresh.is_bonafide, ~fresh.is_bonafide
+    assert cllr(scores[bonafide], scores[spoof]) < cllr(fresh.llr[bonafide], fresh.llr[spoof]) + 0.01
+    # Phi(-1) = 0.1587 for normals two apart
+    assert report["held_out"]["equal_error_rate"] == pytest.approx(0.1587, abs=0.02)
+
+
+def test_a_report_counts_the_rows_and_measures_the_held_out_ones() -> None:
+    rows = draw(300, 200)
+
+    head, report = fit(rows, folds=4, c=0.5)
+    scores = held_out_scores(rows, head, folds=4, c=0.5)
+
+    assert (report["bonafide"], report["spoof"], report["groups"], report["folds"], report["c"]) == (
+        300,
+        200,
+        20,
+        4,
+        0.5,
+    )
+    bonafide, spoof = scores[rows.is_bonafide], scores[~rows.is_bonafide]
+    assert report["held_out"]["equal_error_rate"] == equal_error_rate(bonafide, spoof)
+    assert report["held_out"]["cllr"] == cllr(bonafide, spoof)
+    assert head.training == report
+
+
+def test_a_group_is_never_on_both_sides_of_a_fold() -> None:
+    # An embedding says nothing but its group, and a group is of one class: known groups are told apart without
+    # an error, unknown ones not at all.
+    groups = np.repeat(np.arange(20), 10)
+    embeddings, is_bonafide = np.eye(20)[groups], groups % 2 == 0
+
+    grouped = held_out_logits(embeddings, is_bonafide, groups.astype(str), TrainingConfig())
+    by_row = held_out_logits(embeddings, is_bonafide, np.arange(200).astype(str), TrainingConfig())
+
+    assert equal_error_rate(by_row[is_bonafide], by_row[~is_bonafide]) == 0.0
+    assert equal_error_rate(grouped[is_bonafide], grouped[~is_bonafide]) > 0.4
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    rows = draw(200, 100)
+
+    assert fit(rows)[0].to_json() == fit(rows)[0].to_json()
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_the_head_computes_what_scikit_learn_fitted(standardise: bool) -> None:
+    rows = draw(300, 100)
+    constant = np.full((400, 1), 4.0)  # a dimension without a scale
+    embeddings = np.hstack([rows.embeddings / [1.0, 1e-3, 50.0, 1e3], constant])
+    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=5_000)
+    reference = make_pipeline(StandardScaler(), model) if standardise else model
+    reference.fit(embeddings, rows.is_bonafide)
+
+    head, _ = fit_head(
+        embeddings,
+        rows.is_bonafide,
+        rows.groups,
+        TrainingConfig(standardise=standardise),
+        recipe=RECIPE,
+        model="melstats",
+    )
+    logits = (head.scores(embeddings) - head.intercept) / head.slope
+
+    np.testing.assert_allclose(logits, reference.decision_function(embeddings), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_training_rows_lie_between_the_quantiles_of_ood(standardise: bool) -> None:
+    rows = draw(300, 300)
+
+    head, _ = fit(rows, standardise=standardise)
+    ood = head.ood(rows.embeddings)
+
+    # a rank, so uniform over the rows that made it
+    np.testing.assert_allclose(np.sort(ood), np.linspace(0, 1, 600), atol=0.01)
+    assert head.ood(rows.embeddings + 100 * SCALES).tolist() == [1.0] * 600
+
+
+@pytest.mark.parametrize("prior", [0.1, 0.5])
+@pytest.mark.parametrize("target_coverage", [0.5, 0.9])
+def test_the_wished_coverage_is_met_on_the_held_out_rows(target_coverage: float, prior: float) -> None:
+    rows = draw(400, 400)
+
+    head, report = fit(rows, target_coverage=target_coverage, prior=prior)
+
+    kept = entropy_bits(held_out_scores(rows, head), prior) <= head.max_entropy_bits
+    assert report["target_met"]
+    assert report["coverage"] == kept.mean()
+    assert kept.mean() == pytest.approx(target_coverage, abs=1 / 800)
+
+
+@pytest.mark.parametrize("prior", [0.1, 0.5])
+@pytest.mark.parametrize(("target_risk", "aim"), [(None, 0.05), (0.02, 0.02), (0.1, 0.1)])
+def test_the_wished_risk_is_met_on_the_held_out_rows(target_risk: float | None, aim: float, prior: float) -> None:
+    rows = draw(400, 400)
+
+    head, report = fit(rows, target_risk=target_risk, prior=prior)
+
+    scores = held_out_scores(rows, head)
+    wrong = (p_spoof(scores, prior) > 0.5) == rows.is_bonafide
+    kept = entropy_bits(scores, prior) <= head.max_entropy_bits
+    assert report["target_met"]
+    assert (report["target_risk"], report["coverage"], report["risk"]) == (aim, kept.mean(), wrong[kept].mean())
+    assert wrong[kept].mean() <= aim < wrong.mean()
+
+
+def test_a_risk_out_of_reach_rejects_everything() -> None:
+    # two kinds of rows, a quarter of each mislabelled: the most certain are as wrong as all
+    kind = np.tile([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0], 50)
+    is_bonafide = np.tile([True, True, True, False, False, False, False, True], 50)
+    groups = np.repeat(np.arange(50), 8).astype(str)
+    rows = Drawn(kind[:, None], is_bonafide, groups, kind)
+
+    head, report = fit(rows, target_risk=0.2)
+
+    assert report["target_met"] is False
+    assert head.max_entropy_bits == 0.0
+    assert (entropy_bits(head.scores(rows.embeddings), 0.5) > head.max_entropy_bits).all()
+
+
+def test_settings_are_written_into_the_head() -> None:
+    head, _ = fit(draw(100, 100), prior=0.2, max_ood=0.95, min_seconds=1.5, silence_dbfs=-60.0)
+
+    assert (head.prior, head.max_ood, head.min_seconds, head.silence_dbfs) == (0.2, 0.95, 1.5, -60.0)
+    assert (head.recipe, head.model) == (RECIPE, "melstats")
+
+
+def labelled(labels: str, groups: str) -> Drawn:
+    """Rows of two numbers, a letter each: `b` for bona fide or `s` for spoof, and the group's name."""
+    is_bonafide = np.array([label == "b" for label in labels])
+    embeddings = np.random.default_rng(0).normal(size=(len(labels), 2)) + 3.0 * is_bonafide[:, None]
+    return Drawn(embeddings, is_bonafide, np.array(list(groups)), embeddings[:, 0])
+
+
+def contradicting() -> Drawn:
+    """Every group tells its classes apart, half of them the other way round than the others."""
+    groups = np.repeat(np.arange(4), 20)
+    is_bonafide = np.tile([True, False], 40)
+    direction = np.where(is_bonafide, 1.0, -1.0) * np.where(groups % 2 == 0, 1.0, -1.0)
+    return Drawn(direction[:, None], is_bonafide, groups.astype(str), direction)
+
+
+UNFIT = {
+    "one class": (labelled("bbbbbb", "abcdef"), 2, "0 labelled spoof rows"),
+    "one group of a class": (labelled("bbbbss", "abcdee"), 2, "2 labelled spoof rows in 1 group"),
+    "more folds than groups": (labelled("bbbbbbssssss", "aaabbbcccddd"), 5, "4 groups for 5 folds; use --folds 4"),
+    "more folds than rows of a class": (labelled("bbsss", "abcde"), 5, "folds"),
+    "half of the labels swapped": (contradicting(), 4, "no better than chance"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_rows_that_cannot_be_fitted_are_refused(what: str) -> None:
+    rows, folds, cause = UNFIT[what]
+
+    with pytest.raises(ConfigError, match=cause):
+        fit(rows, folds=folds)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"calibrator": "isotonic"}, "calibrator 'isotonic'"),
+        ({"c": 0.0}, "c 0.0"),
+        ({"c": math.nan}, "c nan"),
+        ({"folds": 1}, "folds 1"),
+        ({"prior": 0.0}, "prior 0.0"),
+        ({"prior": math.nan}, "prior nan"),
+        ({"target_risk": 1.0}, "target_risk 1.0"),
+        ({"target_coverage": -0.5}, "target_coverage -0.5"),
+        ({"target_risk": 0.1, "target_coverage": 0.9}, "exclude each other"),
+        ({"max_ood": math.nan}, "max_ood nan"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], cause: str) -> None:
+    with pytest.raises(ConfigError, match=cause):
+        TrainingConfig(**settings)
