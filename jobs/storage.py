@@ -218,6 +218,10 @@ class StoredFile:
         """As any file's."""
         return int(self._file.tell())
 
+    def seekable(self) -> bool:
+        """It is; tarfile asks."""
+        return True
+
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of a small object."""
