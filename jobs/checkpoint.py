@@ -33,7 +33,7 @@ def local_folder(config: ModelConfig) -> str | None:
     folder = storage.normal(config.model)
     if os.path.isdir(folder):
         return folder
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", config.model):
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", config.model):
         return _from_hub(config.model, config.revision)
     raise ConfigError(f"--model {config.model}: no such folder, and not a hub name (owner/name).")
 
