@@ -106,6 +106,10 @@ class Archive:
     ids: dict[str, str]
     """Utterance ids of loose files by URI, where a list gives them."""
 
+    def id_of(self, uri: str) -> str:
+        """Utterance id of a loose file."""
+        return self.ids.get(uri, utterance_id(uri, None))
+
 
 def utterance_id(uri: str, member: str | None) -> str:
     """Id by the contract's rule.
@@ -177,7 +181,11 @@ def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
 
 def _below(uri: str) -> list[Stored]:
     """Objects of a folder or glob."""
-    found = storage.matching(uri) if any(letter in uri for letter in "*?[") else storage.listing(uri)
+    found = storage.listing(uri)
+    if found is None and any(letter in uri for letter in "*?["):  # a name with such letters comes before the pattern
+        found = storage.matching(uri)
+        if not found:
+            raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
     if found is None:
         raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
     return found
@@ -185,22 +193,14 @@ def _below(uri: str) -> list[Stored]:
 
 def _take_entries(entries: list[Entry], tars: dict[str, Shard], files: dict[str, Stored]) -> dict[str, str]:
     """Add what lists name; return the ids of loose files."""
+    _refuse_repeated_entries(entries, tars)
     ids: dict[str, str] = {}
     members: dict[str, list[tuple[str, str]]] = {}
-    where: dict[str, str] = {}
     for entry in entries:
-        name = entry.utterance_id or utterance_id(entry.uri, entry.member)
-        whole_tar = entry.member is None and entry.uri.lower().endswith(".tar")
-        if not whole_tar:
-            if name in where:
-                raise ConfigError(
-                    f"utterance id {name!r} stands in {where[name]} and in {entry.where}; ids are unique."
-                )
-            where[name] = entry.where
         if entry.member is not None:
-            members.setdefault(entry.uri, []).append((entry.member, name))
-        elif not whole_tar:
-            ids[entry.uri] = name
+            members.setdefault(entry.uri, []).append((entry.member, _id_of(entry)))
+        elif not _is_whole_tar(entry):
+            ids[entry.uri] = _id_of(entry)
     for entry in entries:
         if entry.uri in tars or entry.uri in files:
             continue
@@ -213,6 +213,35 @@ def _take_entries(entries: list[Entry], tars: dict[str, Shard], files: dict[str,
             names = members.get(entry.uri)
             tars[entry.uri] = Shard("tar", (stored,), None if names is None else tuple(sorted(names)))
     return ids
+
+
+def _refuse_repeated_entries(entries: list[Entry], tars: dict[str, Shard]) -> None:
+    """An id is for one recording, a recording has one id, and a tar is named whole or by its members."""
+    ids: dict[str, str] = {}
+    places: dict[tuple[str, str | None], str] = {}
+    for entry in entries:
+        place = (entry.uri, entry.member)
+        if not _is_whole_tar(entry):
+            name = _id_of(entry)
+            if name in ids:
+                raise ConfigError(f"utterance id {name!r} stands in {ids[name]} and in {entry.where}; ids are unique.")
+            if place in places:
+                raise ConfigError(f"{entry.uri}: {places[place]} and {entry.where} give it two ids; keep one.")
+            ids[name] = entry.where
+        places[place] = entry.where
+    for (uri, member), where in places.items():
+        whole = places.get((uri, None), "an --input" if uri in tars else None)
+        if member is not None and whole is not None:
+            first, second = sorted((where, whole))
+            raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by member; choose one.")
+
+
+def _is_whole_tar(entry: Entry) -> bool:
+    return entry.member is None and entry.uri.lower().endswith(".tar")
+
+
+def _id_of(entry: Entry) -> str:
+    return entry.utterance_id or utterance_id(entry.uri, entry.member)
 
 
 def _refuse_shared_ids(uris: list[str], ids: dict[str, str]) -> None:

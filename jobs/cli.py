@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 import logging
+import signal
 import sys
 import types
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _stop)
     parsed = vars(_parser(arguments).parse_args(arguments))
     verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
     try:
@@ -53,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.exception("a defect")
         print(f"error 70: {type(error).__name__}: {str(error).strip().splitlines()[-1:]}", file=sys.stderr)
         return 70
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """A machine is taken away: what is committed stays, and the same command goes on from there."""
+    raise RunAgain("stopped by SIGTERM; run the same command again")
 
 
 def _parser(arguments: Sequence[str] | None) -> argparse.ArgumentParser:

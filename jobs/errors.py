@@ -17,7 +17,8 @@ TROUBLES = {kind.__name__: kind for kind in (ConfigError, SchemaError, StorageEr
 
 def to_text(error: Exception) -> str:
     """An error of :data:`TROUBLES` as text."""
-    return f"{type(error).__name__}: {error}"
+    name = next(name for name, kind in TROUBLES.items() if isinstance(error, kind))
+    return f"{name}: {error}"
 
 
 def from_text(text: str) -> Exception:

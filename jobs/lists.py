@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import posixpath
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ from detector.schema import LABEL_COLUMNS, LABELS
 from jobs import storage
 
 LISTS = (".csv", ".jsonl", ".parquet")
+TEXT_COLUMNS = ("uri", "member", "utterance_id", *LABEL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,14 @@ def read_table(uri: str) -> pa.Table:
     try:
         if uri.lower().endswith(".csv"):
             names = pyarrow.csv.open_csv(io.BytesIO(content.getvalue())).schema.names
-            as_text = pyarrow.csv.ConvertOptions(
+            all_text = pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
             )
-            return pyarrow.csv.read_csv(content, convert_options=as_text)
+            return pyarrow.csv.read_csv(content, convert_options=all_text)
         if uri.lower().endswith(".jsonl"):
-            return pyarrow.json.read_json(content)
+            # told so, pyarrow takes no id for a date
+            as_text = pa.schema([(name, pa.string()) for name in TEXT_COLUMNS])
+            return pyarrow.json.read_json(content, parse_options=pyarrow.json.ParseOptions(explicit_schema=as_text))
         return pq.read_table(content)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise SchemaError(f"{uri}: cannot be read as {posixpath.splitext(uri)[1]}: {error}") from error
@@ -61,10 +63,7 @@ def read_entries(uri: str) -> list[Entry]:
     table = read_table(uri)
     if "uri" not in table.column_names:
         raise SchemaError(f"{uri}: no column `uri`; found {', '.join(table.column_names)}.")
-    columns = {
-        name: table[name].cast(pa.string()).to_pylist() if name in table.column_names else [None] * len(table)
-        for name in ("uri", "member", "utterance_id")
-    }
+    columns = {name: _text(table, name, uri).to_pylist() for name in ("uri", "member", "utterance_id")}
     entries = []
     for number, (where, member, name) in enumerate(zip(*columns.values(), strict=True), start=1):
         if not where:
@@ -100,11 +99,7 @@ def read_labels(uri: str, split: str | None = None) -> pa.Table:
     for name in ("utterance_id", "label"):
         if name not in table.column_names:
             raise SchemaError(f"{uri}: no column `{name}`; found {', '.join(table.column_names)}.")
-    columns: dict[str, Any] = {"utterance_id": table["utterance_id"].cast(pa.string())}
-    for name in LABEL_COLUMNS:
-        known = name in table.column_names
-        columns[name] = table[name].cast(pa.string()) if known else pa.nulls(len(table), pa.string())
-    labels = pa.table(columns)
+    labels = pa.table({name: _text(table, name, uri) for name in ("utterance_id", *LABEL_COLUMNS)})
     labels = labels.filter(pc.is_valid(labels["label"]))
     odd = labels.filter(pc.invert(pc.is_in(labels["label"], pa.array(LABELS))))
     if len(odd):
@@ -117,6 +112,18 @@ def read_labels(uri: str, split: str | None = None) -> pa.Table:
     if split is not None and labels["split"].null_count < len(labels):
         return labels.filter(pc.equal(labels["split"], split))
     return labels
+
+
+def _text(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:
+    """A column as text; nulls where the table has none of that name."""
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(len(table), pa.string())])
+    if table.column_names.count(name) > 1:
+        raise SchemaError(f"{uri}: column `{name}` stands twice; keep one.")
+    try:
+        return table[name].cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(f"{uri}: column `{name}` is {table[name].type}; expected text.") from error
 
 
 def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -179,7 +180,9 @@ class Cluster:
                 "object_store_memory": self._config.object_store_mib << 20,
                 "_system_config": {"automatic_object_spilling_enabled": False},  # audio never waits on a disk
             }
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end us with 15, and say nothing
         self._joined = True
 
 

@@ -8,13 +8,15 @@ a URI.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.exceptions
 import fsspec
@@ -23,6 +25,8 @@ from detector.errors import ConfigError
 from jobs.errors import RunAgain, StorageError
 
 READ_AHEAD_BYTES = 8 << 20
+log = logging.getLogger(__name__)
+
 ATTEMPTS = 3  # of botocore, for one request; s3fs asks five times, with growing pauses: half a minute in all
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -58,11 +62,11 @@ def normal(uri: str) -> str:
     >>> normal("file:///data/../data/a.flac")
     '/data/a.flac'
     """
-    parts = urlsplit(uri)
-    if parts.username or parts.password:
-        raise ConfigError(f"{parts.scheme}://…@{parts.hostname}: credentials in a URI; give them by environment.")
-    if parts.scheme == "file" or "://" not in uri:
+    scheme, place = _scheme(uri), uri.partition("://")[2].partition("/")[0]
+    if scheme == "file":
         return os.path.abspath(uri.removeprefix("file://"))
+    if "@" in place or not re.fullmatch(r"arn:.*|[^:]*(:\d+)?", place):
+        raise ConfigError(f"{scheme}://…: credentials in a URI; give them by environment, profile or role.")
     return uri
 
 
@@ -74,7 +78,7 @@ def key_of(uri: str) -> str:
     >>> key_of("s3://bucket/shards/0001.tar"), key_of("/data/a.flac")
     ('shards/0001.tar', '/data/a.flac')
     """
-    return urlsplit(uri).path.lstrip("/") if "://" in uri else uri
+    return uri.partition("://")[2].partition("/")[2] if "://" in uri else uri
 
 
 def join(folder: str, *names: str) -> str:
@@ -101,13 +105,19 @@ def _located(uri: str) -> tuple[Any, str]:
     return fs, fs._strip_protocol(uri)
 
 
+class NotFoundError(ConfigError):
+    """There is no such object, folder or bucket."""
+
+
 @contextlib.contextmanager
 def _named(uri: str) -> Iterator[None]:
     """Give the store's troubles the class that says what to do, and the URI that they are about."""
     try:
         yield
     except FileNotFoundError as error:
-        raise ConfigError(f"{uri}: not found ({error}). Check the bucket and the spelling.") from error
+        raise NotFoundError(f"{uri}: not found ({error}). Check the bucket and the spelling.") from error
+    except botocore.exceptions.ParamValidationError as error:
+        raise ConfigError(f"{uri}: no such name can be: {str(error).splitlines()[-1][:200]}") from error
     except PermissionError as error:
         raise StorageError(f"{uri}: permission denied ({error}). Check credentials and policy.") from error
     except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as error:
@@ -128,7 +138,7 @@ def stat(uri: str) -> Stored | None:
     try:
         with _named(uri):
             info = fs.info(path)
-    except ConfigError:
+    except NotFoundError:
         return None
     return _stored(_scheme(uri), info) if info["type"] == "file" else None
 
@@ -141,17 +151,31 @@ def listing(folder: str) -> list[Stored] | None:
             found = fs.find(path, detail=True)
             if not found and not fs.isdir(path):
                 return None
-    except ConfigError:
+    except NotFoundError:
         return None
-    return sorted(_stored(_scheme(folder), info) for info in found.values() if info["type"] == "file")
+    return _files(fs, folder, found)
 
 
 def matching(pattern: str) -> list[Stored]:
-    """Every object that a glob matches, sorted by URI."""
+    """Every object that a glob matches, or that lies below a folder that it matches, sorted by URI."""
     fs, path = _located(pattern)
     with _named(pattern):
         found = fs.glob(path, detail=True)
-    return sorted(_stored(_scheme(pattern), info) for info in found.values() if info["type"] == "file")
+        for folder in [each for each, info in found.items() if info["type"] == "directory"]:
+            found |= fs.find(folder, detail=True)
+    return _files(fs, pattern, {name: info for name, info in found.items() if info["type"] != "directory"})
+
+
+def _files(fs: Any, uri: str, found: dict[str, dict[str, Any]]) -> list[Stored]:
+    """What of a listing is an object; local links count as what they point to, where that is a file."""
+    files = []
+    for path, listed in found.items():
+        info = fs.info(path) if listed.get("islink") else listed
+        if info["type"] == "file":
+            files.append(_stored(_scheme(uri), info))
+        elif listed.get("islink"):
+            log.warning("%s: a link to a folder, or to nothing, is passed over; name a folder as an input", path)
+    return sorted(files)
 
 
 def _scheme(uri: str) -> str:
@@ -205,7 +229,12 @@ class StoredFile:
         """As any file's."""
         try:
             with _named(self._uri):
-                return bytes(self._file.read(size))
+                try:
+                    return bytes(self._file.read(size))
+                except OSError as error:
+                    if isinstance(error, FileNotFoundError) or error.errno == errno.EBUSY:  # s3fs: the tag changed
+                        raise RunAgain(f"{self._uri}: changed while it was read; run again to plan anew.") from error
+                    raise
         except Exception as error:
             self._trouble = error
             raise

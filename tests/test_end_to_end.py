@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +161,41 @@ def test_a_second_night_does_only_what_is_new(job: Job, head: Path, archive: Pat
     assert {path: path.stat().st_mtime_ns for path in first} == first
     scores = duckdb.sql(f"SELECT uri FROM read_parquet('{output}/scores/**/*.parquet') ORDER BY uri").fetchall()
     assert scores == [(str(incoming / "a.flac"),), (str(incoming / "b.flac"),)]
+
+
+def test_a_run_that_is_stopped_ends_with_75_and_goes_on_where_it_was(
+    job: Job, archive: Path, job_environment: dict[str, str], tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(60):
+        (many / f"{number:02d}.tar").symlink_to(archive / f"{number % N_SHARDS:04d}.tar")
+    embed = ("embed", "--input", many, "--backbone", "melstats", "--max-failures", 1, "--output")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jobs", *map(str, embed), str(tmp_path / "stopped")],
+        env=job_environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    commits = tmp_path / "stopped" / "_commits"
+    while running.poll() is None and not list(commits.glob("*/*.json")):
+        time.sleep(0.05)
+
+    running.terminate()
+    asked = time.monotonic()
+    _, said = running.communicate(timeout=60)
+
+    assert running.returncode == 75, said
+    assert time.monotonic() - asked < 10
+    assert "SIGTERM" in said.splitlines()[-1]
+    n_before = len(list(commits.glob("*/*.json")))
+    assert 0 < n_before < 60
+    resumed = job(*embed, tmp_path / "stopped")
+    job(*embed, tmp_path / "undisturbed")
+    assert f"in {60 - n_before} shards" in resumed.stdout
+    same = "SELECT utterance_id, embedding FROM read_parquet('{}/embeddings/**/*.parquet') ORDER BY 1"
+    stopped, undisturbed = (duckdb.sql(same.format(tmp_path / name)).fetchall() for name in ("stopped", "undisturbed"))
+    assert stopped == undisturbed
 
 
 def test_rows_do_not_depend_on_encoders_or_batch_size(

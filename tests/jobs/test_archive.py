@@ -1,157 +1,241 @@
-"""jobs.archive and jobs.plan: inputs become shards, once each, and what is done is never planned again."""
+"""jobs.archive: what `--input` names becomes tars and loose files, each once, and these become shards."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import dataclasses
+import logging
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from detector.errors import ConfigError, SchemaError
-from jobs import archive
-from jobs.archive import MAX_SHARD_BYTES, MAX_SHARD_FILES, Archive, InputConfig, Shard
-from jobs.plan import make_plan
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.archive import MAX_SHARD_FILES, Archive, InputConfig, Shard, find, group, utterance_id
 from jobs.storage import Stored
 
+MIB = 1 << 20
+TAR = Stored("s3://bucket/0.tar", 10_240, "tag")
 
-def touch(folder: Path, *names: str) -> Path:
+
+def put(folder: str | Path, *names: str) -> None:
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
+        storage.write_bytes(f"{folder}/{name}", b"listing opens nothing")
 
 
-def found(*inputs: object) -> Archive:
-    return archive.find(InputConfig(input=tuple(map(str, inputs))))
+def found(*inputs: str | Path) -> Archive:
+    return find(InputConfig(input=tuple(map(str, inputs))))
 
 
-def names_of(content: Archive) -> list[str]:
-    return [Path(uri).name for uri in [*(shard.uri for shard in content.tars), *(each.uri for each in content.files)]]
+def names(archive: Archive, root: str | Path) -> list[str]:
+    """Everything in an archive, below ``root``."""
+    uris = [shard.sources[0].uri for shard in archive.tars] + [stored.uri for stored in archive.files]
+    return [uri.removeprefix(f"{root}/") for uri in uris]
 
 
-def test_overlapping_inputs_name_each_object_once(tmp_path: Path) -> None:
-    touch(tmp_path, "b.tar", "a.tar", "sub/c.flac", "sub/notes.txt", "d.mp3")
-
-    content = found(tmp_path, tmp_path / "*.tar", tmp_path / "sub" / "c.flac", f"file://{tmp_path}/d.mp3")
-
-    assert names_of(content) == ["a.tar", "b.tar", "d.mp3", "c.flac"]
+def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
+    (folder / name).write_text(content)
+    return folder / name
 
 
-def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
-    touch(tmp_path, "call.recording", "odd[1].flac")
+def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
+    root: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.tar.gz")
 
-    assert names_of(found(tmp_path / "call.recording")) == ["call.recording"]
-    assert names_of(found(tmp_path / "odd[1].flac")) == ["odd[1].flac"]  # a name before it is a pattern
+    with caplog.at_level(logging.INFO):
+        archive = found(root)
 
-
-@pytest.mark.parametrize(("name", "cause"), [("empty", "no audio found"), ("gone", "no such file")])
-def test_an_input_without_audio_is_refused_by_name(tmp_path: Path, name: str, cause: str) -> None:
-    touch(tmp_path, "empty/notes.txt")
-
-    with pytest.raises(ConfigError, match=cause) as refused:
-        found(tmp_path / name)
-
-    assert str(tmp_path / name) in str(refused.value)
+    assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
+    assert all(shard.kind == "tar" and shard.names is None for shard in archive.tars)
+    assert "3 objects passed over" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_list_gives_ids_and_members_and_is_relative_to_itself(tmp_path: Path, kind: str) -> None:
-    touch(tmp_path, "0.tar", "a.flac")
-    rows = [{"uri": "0.tar", "member": "m.wav", "utterance_id": "first"}, {"uri": "a.flac", "utterance_id": "second"}]
-    if kind == "csv":
-        lines = ["uri,member,utterance_id", "0.tar,m.wav,first", "a.flac,,second"]
-    else:
-        lines = [json.dumps(row) for row in rows]
-    (tmp_path / f"list.{kind}").write_text("\n".join(lines) + "\n")
+@pytest.mark.parametrize("given", ["", "/", "/*.flac", "/**/*.flac", "/a.flac", "/list.csv"])
+def test_folder_glob_file_and_list_name_the_same_object(root: str, given: str) -> None:
+    put(root, "a.flac")
+    storage.write_bytes(f"{root}/list.csv", b"uri\na.flac\n")
 
-    content = found(tmp_path / f"list.{kind}")
+    assert names(found(f"{root}{given}"), root) == ["a.flac"]
 
-    assert content.tars[0].names == (("m.wav", "first"),)
-    assert content.ids == {str(tmp_path / "a.flac"): "second"}
+
+def test_inputs_that_overlap_give_each_object_once(tmp_path: Path) -> None:
+    put(tmp_path, "0.tar", "a.flac", "b.flac")
+    listing = listed(tmp_path, "uri\n0.tar\nb.flac\n")
+
+    archive = found(tmp_path, tmp_path / "*.flac", f"file://{tmp_path}/a.flac", tmp_path / "0.tar", listing)
+
+    assert names(archive, tmp_path) == ["0.tar", "a.flac", "b.flac"]
+
+
+def test_a_file_that_is_named_itself_is_taken_at_its_word(tmp_path: Path) -> None:
+    put(tmp_path, "call.raw")
+
+    assert names(found(tmp_path / "call.raw"), tmp_path) == ["call.raw"]
+
+
+def test_a_name_with_the_letters_of_a_glob_is_that_name(tmp_path: Path) -> None:
+    put(tmp_path, "take[1].flac", "take1.flac", "day [2]/a.flac", "day 2/b.flac")
+
+    assert names(found(tmp_path / "take[1].flac"), tmp_path) == ["take[1].flac"]
+    assert names(found(tmp_path / "day [2]"), tmp_path) == ["day [2]/a.flac"]
+
+
+def test_a_folder_that_a_glob_matches_is_looked_into(tmp_path: Path) -> None:
+    put(tmp_path, "2026-11-22/a.flac", "2026-11-23/b.flac", "2026.flac", "2025-01-01/c.flac")
+
+    assert names(found(tmp_path / "2026*"), tmp_path) == ["2026-11-22/a.flac", "2026-11-23/b.flac", "2026.flac"]
+
+
+@pytest.mark.parametrize("given", ["texts", "texts/*.txt", "texts/*.flac", "empty"])
+def test_an_input_without_audio_is_refused_by_name(tmp_path: Path, given: str) -> None:
+    put(tmp_path, "texts/a.txt")
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(ConfigError, match="no audio found") as refused:
+        found(tmp_path / given)
+
+    assert f"{tmp_path}/{given}:" in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["none", "none.flac", "none.tar", "none.csv", "none*.flac"])
+def test_an_input_that_is_not_there_is_refused_also_beside_one_that_is(tmp_path: Path, given: str) -> None:
+    put(tmp_path, "a.flac")
+
+    with pytest.raises(ConfigError, match=str(tmp_path / "none")):
+        found(tmp_path / "a.flac", tmp_path / given)
+
+
+@pytest.mark.parametrize("given", [{}, {"input": ("a",), "manifest": "b"}], ids=["neither", "both"])
+def test_either_inputs_or_a_manifest_are_given(given: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="either --input"):
+        InputConfig(**given)  # type: ignore[arg-type]
+
+
+def test_a_list_gives_ids_and_picks_members(tmp_path: Path) -> None:
+    put(tmp_path, "lists/a.flac", "b.flac", "0.tar", "1.tar")
+    rows = f"uri,member,utterance_id\na.flac,,first\n{tmp_path}/b.flac,,\n../0.tar,y,\n../0.tar,x,second\n../1.tar,,\n"
+    listing = listed(tmp_path / "lists", rows)
+
+    archive = found(listing)
+
+    assert archive.ids == {f"{tmp_path}/lists/a.flac": "first", f"{tmp_path}/b.flac": f"{tmp_path}/b.flac"}
+    assert names(archive, tmp_path) == ["0.tar", "1.tar", "b.flac", "lists/a.flac"]
+    assert [shard.names for shard in archive.tars] == [(("x", "second"), ("y", f"{tmp_path}/0.tar#y")), None]
+
+
+def test_an_id_on_two_rows_is_refused_with_both(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac", "b.flac")
+    one = listed(tmp_path, "uri,utterance_id\na.flac,same\n", "one.csv")
+    two = listed(tmp_path, "uri,utterance_id\nb.flac,other\nb.flac,same\n", "two.csv")
+
+    with pytest.raises(ConfigError, match=f"'same' stands in {one} row 1 and in {two} row 2"):
+        found(one, two)
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"),
+    "rows",
+    ["a.flac,,one\na.flac,,two\n", "0.tar,x,one\n0.tar,x,two\n", "0.tar,x,one\n0.tar,,\n"],
+    ids=["file", "member", "tar and its member"],
+)
+def test_what_two_rows_call_differently_is_refused_with_both(tmp_path: Path, rows: str) -> None:
+    put(tmp_path, "a.flac", "0.tar")
+    listing = listed(tmp_path, f"uri,member,utterance_id\n{rows}")
+
+    with pytest.raises(ConfigError, match=r"row 1 .*row 2"):
+        found(listing)
+
+
+def test_ids_of_a_list_are_not_dropped_where_its_tar_is_named_too(tmp_path: Path) -> None:
+    put(tmp_path, "0.tar")
+    listing = listed(tmp_path, "uri,member,utterance_id\n0.tar,x,mine\n")
+
+    with pytest.raises(ConfigError, match=r"0\.tar"):
+        found(tmp_path / "0.tar", listing)
+
+
+def test_a_row_whose_object_is_missing_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac")
+
+    with pytest.raises(ConfigError, match=r"list.csv row 2: .*gone.flac does not exist"):
+        found(listed(tmp_path, "uri\na.flac\ngone.flac\n"))
+
+
+def test_two_buckets_with_the_same_key_are_refused_with_both(s3_root: str, store: fsspec.AbstractFileSystem) -> None:
+    store.mkdir("other-unit-tests")
+    other = s3_root.replace("unit-tests", "other-unit-tests")
+    put(s3_root, "0.tar")
+    put(other, "0.tar")
+
+    with pytest.raises(ConfigError, match="share the utterance id") as refused:
+        found(s3_root, other)
+
+    assert all(f"{each}/0.tar" in str(refused.value) for each in (s3_root, other))
+
+
+def test_an_id_of_a_list_that_is_another_file_s_path_is_refused_with_both(tmp_path: Path) -> None:
+    put(tmp_path, "day/a.flac", "b.flac")
+    listing = listed(tmp_path, f"uri,utterance_id\nb.flac,{tmp_path}/day/a.flac\n")
+
+    with pytest.raises(ConfigError, match="share the utterance id") as refused:
+        found(tmp_path / "day", listing)
+
+    assert f"{tmp_path}/b.flac" in str(refused.value)
+
+
+def test_ids_leave_scheme_and_bucket_out() -> None:
+    assert utterance_id("s3://bucket/day/0.tar", "x/a.flac") == "day/0.tar#x/a.flac"
+    assert utterance_id("s3://bucket/day/a.flac", None) == "day/a.flac"
+    assert utterance_id("/data/a.flac", None) == "/data/a.flac"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
     [
-        ("uri,utterance_id\na.flac,x\nb.flac,x\n", "row 1 and in .* row 2"),
-        ("uri\ngone.flac\n", "row 1: .*gone.flac does not exist"),
-        ("path\na.flac\n", "no column `uri`"),
-        ("uri,member\n,m.wav\n", "row 1 has no uri"),
+        ([1] * (2 * MAX_SHARD_FILES + 1), [MAX_SHARD_FILES, MAX_SHARD_FILES, 1]),
+        ([128 * MIB, 128 * MIB], [2]),  # 256 MiB are allowed, not more
+        ([128 * MIB, 128 * MIB + 1, 1], [1, 2]),
+        ([1, 300 * MIB, 1], [1, 1, 1]),  # a file that is too large stands alone
+        ([], []),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused_by_row(tmp_path: Path, text: str, cause: str) -> None:
-    touch(tmp_path, "a.flac", "b.flac")
-    (tmp_path / "list.csv").write_text(text)
+def test_loose_files_are_grouped_by_number_and_bytes_in_order(sizes: list[int], expected: list[int]) -> None:
+    files = [Stored(f"s3://b/{index:04d}.flac", size, "") for index, size in enumerate(sizes)]
 
-    with pytest.raises((ConfigError, SchemaError), match=cause):
-        found(tmp_path / "list.csv")
+    shards = group(files, {})
 
-
-def stored(name: str, size: int = 10, etag: str = "e") -> Stored:
-    return Stored(f"s3://bucket/{name}", size, etag)
+    assert [len(shard.sources) for shard in shards] == expected
+    assert [source for shard in shards for source in shard.sources] == files
 
 
-def files(*names: str, **changes: str) -> Archive:
-    return Archive((), tuple(sorted(stored(name, etag=changes.get(name, "e")) for name in names)), {})
+def test_a_group_knows_the_ids_of_its_files() -> None:
+    (shard,) = group([Stored("s3://b/a.flac", 1, ""), Stored("s3://b/b.flac", 2, "")], {"s3://b/b.flac": "mine"})
+
+    assert shard.names == (("s3://b/a.flac", "a.flac"), ("s3://b/b.flac", "mine"))
+    assert (shard.uri, shard.size) == ("s3://b/a.flac and 1 more", 3)
 
 
-def test_loose_files_share_shards_of_bounded_size() -> None:
-    many = [stored(f"{number:04d}") for number in range(MAX_SHARD_FILES + 1)]
-    large = [stored(f"{number}", MAX_SHARD_BYTES // 2 + 1) for number in range(3)]
+@pytest.mark.parametrize("change", [{"uri": "s3://bucket/1.tar"}, {"size": 10_241}, {"etag": "gat"}])
+def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str, object]) -> None:
+    shard = Shard("tar", (TAR,))
+    changed = dataclasses.replace(TAR, **change)
 
-    assert [len(shard.sources) for shard in archive.group(many, {})] == [MAX_SHARD_FILES, 1]
-    assert [len(shard.sources) for shard in archive.group(large, {})] == [1, 1, 1]
-
-
-def test_a_shard_s_id_is_its_content_s() -> None:
-    shard = Shard("tar", (stored("a"),))
-    others = [Shard("tar", (each,)) for each in (stored("b"), stored("a", 11), stored("a", etag="f"))]
-    others.append(Shard("tar", (stored("a"),), (("m", "id"),)))
-
-    assert len({shard.shard_id, *(each.shard_id for each in others)}) == 5
-    assert all(Shard.from_json(each.to_json()) == each for each in (shard, *others))
+    assert Shard("tar", (Stored(TAR.uri, TAR.size, TAR.etag),)).shard_id == shard.shard_id
+    assert Shard("tar", (changed,)).shard_id != shard.shard_id
+    assert Shard("tar", (TAR,), (("x", "mine"),)).shard_id != shard.shard_id
 
 
-def test_the_same_key_in_two_buckets_is_refused_with_both() -> None:
-    with pytest.raises(ConfigError, match=r"s3://one/a\.flac and s3://two/a\.flac"):
-        archive._refuse_shared_ids(["s3://one/a.flac", "s3://two/a.flac"], {})
+@pytest.mark.parametrize(
+    "shard",
+    [
+        Shard("tar", (TAR,)),
+        Shard("tar", (TAR,), (("日本.flac", "mine"), ("x", "0.tar#x"))),
+        *group([TAR, Stored("/data/a.flac", 0, "")], {}),
+    ],
+    ids=["tar", "members", "files"],
+)
+def test_a_shard_comes_back_from_json_as_it_was(shard: Shard) -> None:
+    again = Shard.from_json(shard.to_json())
 
-
-def test_new_files_make_new_shards_and_leave_the_old_alone() -> None:
-    first = make_plan(files("a", "b"), {}, set())
-    known = {shard.shard_id: shard for shard in first.shards}
-
-    second = make_plan(files("a", "b", "aa"), known, set(known))
-
-    assert [[source.uri[-2:] for source in shard.sources] for shard in second.todo] == [["aa"]]
-    assert make_plan(files("a", "b"), known, set(known)).todo == ()
-    assert make_plan(files("a", "b"), known, set(known)).plan_id == first.plan_id
-
-
-def test_a_shard_that_was_planned_and_not_done_is_planned_the_same_again() -> None:
-    (planned,) = make_plan(files("a", "c"), {}, set()).shards
-
-    again = make_plan(files("a", "b", "c"), {planned.shard_id: planned}, set())
-
-    assert planned in again.todo
-    assert len(again.todo) == 2
-
-
-def test_a_file_that_is_gone_does_not_bring_its_neighbours_back() -> None:
-    (done,) = make_plan(files("a", "b"), {}, set()).shards
-
-    assert make_plan(files("a"), {done.shard_id: done}, {done.shard_id}).todo == ()
-
-
-def test_a_source_that_changed_after_its_commit_is_refused_with_both_tags() -> None:
-    (done,) = make_plan(files("a", "b"), {}, set()).shards
-    tar = Shard("tar", (stored("t.tar"),))
-    known = {done.shard_id: done, tar.shard_id: tar}
-
-    with pytest.raises(ConfigError, match=r"s3://bucket/b: changed .* tag e, now 10 and f"):
-        make_plan(files("a", "b", b="f"), known, {done.shard_id})
-    with pytest.raises(ConfigError, match=tar.shard_id):
-        make_plan(Archive((replace(tar, sources=(stored("t.tar", 11),)),), (), {}), known, {tar.shard_id})
-    with pytest.raises(ConfigError, match="another state or selection"):
-        make_plan(Archive((replace(tar, names=(("m", "id"),)),), (), {}), known, {tar.shard_id})
+    assert again == shard
+    assert again.shard_id == shard.shard_id

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
 from jobs.archive import Shard
-from jobs.errors import RunAgain
+from jobs.errors import RunAgain, StorageError
 from jobs.reading import HELD_BYTES, read_shard
 from tests.conftest import encoded, tone, write_tar
 
 FLAC = encoded(tone(1.0))
 SEGMENT_SECONDS = 30.0
+BLOCK = 512
+MEMBER_BYTES = BLOCK * (
+    1 + math.ceil(len(FLAC) / BLOCK)
+)  # of FLAC in a tar: its header, and its content up to a whole block
 
 
 def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Shard:
@@ -54,19 +58,27 @@ def test_audio_members_of_a_webdataset_are_read_and_the_rest_is_not(tmp_path: Pa
 
 
 def test_a_broken_member_is_one_failure_between_whole_neighbours(tmp_path: Path) -> None:
-    members = {"a.flac": FLAC, "page.mp3": b"<html>", "none.wav": b"", "b.flac": FLAC}
+    members = {"a.flac": FLAC, "page.mp3": b"<html>", "none.wav": b"", "cut.flac": FLAC[:9_000], "b.flac": FLAC}
+    shard = shard_of(write_tar(tmp_path / "0.tar", members))
 
-    assert errors(shard_of(write_tar(tmp_path / "0.tar", members))) == [
-        ("a.flac", None),
-        ("page.mp3", "not_audio"),
-        ("none.wav", "empty"),
-        ("b.flac", None),
+    found = outcomes(shard)
+
+    assert [(each["member"], each.get("stage"), each.get("error"), each["bytes"]) for each in found] == [
+        ("a.flac", None, None, len(FLAC)),
+        ("page.mp3", "decode", "not_audio", 6),
+        ("none.wav", "read", "empty", 0),
+        ("cut.flac", "decode", "decode_error", 9_000),
+        ("b.flac", None, None, len(FLAC)),
     ]
+    alone = next(Recording(io.BytesIO(FLAC), SEGMENT_SECONDS).segments()).tobytes()
+    samples = {row["ordinal"]: row["samples"] for row in read_shard(shard, SEGMENT_SECONDS) if "samples" in row}
+    assert (samples[0], samples[4]) == (alone, alone)
 
 
-def test_a_cut_tar_keeps_what_came_before_the_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beyond", [100, BLOCK + 1_000], ids=["in its header", "in its content"])
+def test_a_tar_that_is_cut_within_a_member_keeps_those_before(tmp_path: Path, beyond: int) -> None:
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "b.flac": FLAC})
-    path.write_bytes(path.read_bytes()[: 512 + len(FLAC) + 1_000])
+    path.write_bytes(path.read_bytes()[: MEMBER_BYTES + beyond])
 
     assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
 
@@ -93,10 +105,34 @@ def test_what_is_no_tar_is_one_failure(tmp_path: Path, content: bytes) -> None:
 
 def test_a_tar_without_its_closing_zeros_is_whole(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
-    n_blocks = -(-len(FLAC) // 512)
-    path.write_bytes(path.read_bytes()[: 512 * (1 + n_blocks)])
+    path.write_bytes(path.read_bytes()[:MEMBER_BYTES])
 
     assert errors(shard_of(path)) == [("a.flac", None)]
+
+
+@pytest.mark.parametrize("n_zeros", [0, 1, 2, 40])
+def test_members_behind_the_closing_zeros_are_not_lost_in_silence(tmp_path: Path, n_zeros: int) -> None:
+    # as `cat a.tar b.tar` makes them, and as a hole in a file does
+    first = write_tar(tmp_path / "first.tar", {"a.flac": FLAC}).read_bytes()[:MEMBER_BYTES]
+    second = write_tar(tmp_path / "second.tar", {"b.flac": FLAC}).read_bytes()
+    path = tmp_path / "0.tar"
+    path.write_bytes(first + bytes(n_zeros * BLOCK) + second)
+
+    second_is_found = n_zeros == 0
+    assert errors(shard_of(path)) == [
+        ("a.flac", None),
+        ("b.flac", None) if second_is_found else (str(path), "bad_archive"),
+    ]
+
+
+@pytest.mark.parametrize("size", [-1, -4 * BLOCK, 1 << 40])
+def test_a_header_that_lies_about_its_size_is_one_failure(tmp_path: Path, size: int) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
+    liar = tarfile.TarInfo("b.flac")
+    liar.size = size
+    path.write_bytes(path.read_bytes()[:MEMBER_BYTES] + liar.tobuf(tarfile.GNU_FORMAT) + bytes(20 * BLOCK))
+
+    assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
 
 
 def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> None:
@@ -110,6 +146,7 @@ def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> Non
             ("link.flac", tarfile.SYMTYPE),
             ("hard.flac", tarfile.LNKTYPE),
             ("pipe.flac", tarfile.FIFOTYPE),
+            ("folder.flac", tarfile.DIRTYPE),
         ):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/hostname"
@@ -128,17 +165,20 @@ def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> Non
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
-def test_a_name_of_any_bytes_becomes_an_id_of_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_of_any_bytes_becomes_an_id_of_text(tmp_path: Path, kind: int) -> None:
     path = tmp_path / "0.tar"
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        info = tarfile.TarInfo(b"caf\xe9.flac".decode(errors="surrogateescape"))
-        info.size = len(FLAC)
-        tar.addfile(info, io.BytesIO(FLAC))
+    long = f"{'日本/' * 20}{'x' * 80}.flac"
+    with tarfile.open(path, "w", format=kind) as tar:
+        for name in (b"caf\xe9.flac".decode(errors="surrogateescape"), long):
+            info = tarfile.TarInfo(name)
+            info.size = len(FLAC)
+            tar.addfile(info, io.BytesIO(FLAC))
 
-    (found,) = outcomes(shard_of(path))
+    found = outcomes(shard_of(path))
 
-    assert found["member"] == r"caf\xe9.flac"
-    found["utterance_id"].encode()
+    assert [each["member"] for each in found] == [r"caf\xe9.flac", long]
+    assert [each["utterance_id"].encode().decode() for each in found] == [f"{path}#{each['member']}" for each in found]
 
 
 def test_an_id_that_stands_twice_is_refused_with_both_places(tmp_path: Path) -> None:
@@ -171,19 +211,47 @@ def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
     assert errors(shard_of(path)) == [("short.flac", None), ("long.wav", None), ("after.flac", None)]
 
 
+def test_a_long_recording_is_several_segments_and_one_outcome(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"long.flac": encoded(tone(65.0)), "b.flac": FLAC})
+
+    rows = [row for row in read_shard(shard_of(path), SEGMENT_SECONDS) if row.get("ordinal") == 0]
+
+    lengths = [(row["segment"], len(row["samples"]) // 4) for row in rows[:-1]]
+    assert lengths == [(0, 480_000), (1, 480_000), (2, 80_000)]  # 30 + 30 + 5 s
+    assert (rows[-1]["outcome"]["seconds"], rows[-1]["outcome"]["n_segments"]) == (65.0, 3)
+
+
 def test_a_source_that_changed_since_the_plan_stops_the_run(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
     shard = shard_of(path)
-    write_tar(path, {"a.flac": encoded(np.zeros(100))})
+    write_tar(path, {"a.flac": encoded(tone(3.0))})
 
     with pytest.raises(RunAgain, match="changed since the plan"):
         list(read_shard(shard, SEGMENT_SECONDS))
 
 
+@pytest.mark.parametrize("kind", ["tar", "files"])
+def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_row(s3_root: str, tmp_path: Path, kind: str) -> None:
+    wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
+    uri = f"{s3_root}/0.{'tar' if kind == 'tar' else 'wav'}"
+    storage.write_bytes(uri, write_tar(tmp_path / "0.tar", {"a.wav": wav}).read_bytes() if kind == "tar" else wav)
+    source = storage.stat(uri)
+    assert source is not None
+
+    rows = read_shard(Shard(kind, (source,), None if kind == "tar" else ((uri, "a"),)), SEGMENT_SECONDS)
+    next(rows)
+    storage.write_bytes(uri, b"something else")
+
+    with pytest.raises((RunAgain, StorageError), match=uri):
+        list(rows)
+
+
 def test_loose_files_keep_their_order_and_ids(tmp_path: Path) -> None:
-    for name in ("a.flac", "b.flac"):
-        (tmp_path / name).write_bytes(FLAC)
+    (tmp_path / "a.flac").write_bytes(FLAC)
+    (tmp_path / "b.flac").write_bytes(b"?")
     sources = tuple(storage.listing(str(tmp_path)) or ())
     shard = Shard("files", sources, ((sources[0].uri, "one"), (sources[1].uri, "two")))
 
-    assert [each["utterance_id"] for each in outcomes(shard)] == ["one", "two"]
+    found = [(each["utterance_id"], each["uri"], each["member"], each.get("error")) for each in outcomes(shard)]
+
+    assert found == [("one", f"{tmp_path}/a.flac", None, None), ("two", f"{tmp_path}/b.flac", None, "not_audio")]

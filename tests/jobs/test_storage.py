@@ -1,116 +1,295 @@
-"""jobs.storage: the same behaviour on a local folder and on a real S3 server."""
+"""jobs.storage: a folder and a real S3 server behave alike, and a trouble carries its class and its URI."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import fsspec
 import pytest
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
+from jobs.storage import StoredFile
+from tests.jobs.conftest import forget_clients, remove
+
+LONG_BYTES = storage.READ_AHEAD_BYTES + (2 << 20)
+
+OPERATIONS: dict[str, Callable[[str], Any]] = {
+    "stat": storage.stat,
+    "listing": storage.listing,
+    "matching": lambda uri: storage.matching(f"{uri}/*"),
+    "read_bytes": storage.read_bytes,
+    "write_bytes": lambda uri: storage.write_bytes(uri, b""),
+}
 
 
-@pytest.fixture
-def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """The S3 server's address and keys in this process's environment, and no file system from before."""
-    for name, value in s3_environment.items():
-        monkeypatch.setenv(name, value)
-    forget()
-    yield monkeypatch
-    forget()
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("file:///data/../data/a.flac", "/data/a.flac"),
+        ("/data//a.flac", "/data/a.flac"),
+        ("s3://bucket/a//b.tar", "s3://bucket/a//b.tar"),  # to S3 every slash counts
+        ("s3://bucket/me@home/a.flac", "s3://bucket/me@home/a.flac"),
+        ("s3://bucket/10:30/a.flac", "s3://bucket/10:30/a.flac"),
+    ],
+)
+def test_a_uri_has_one_spelling(given: str, expected: str) -> None:
+    assert storage.normal(given) == expected
 
 
-def forget() -> None:
-    storage._filesystem.cache_clear()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert storage.normal("day/a.flac") == f"{tmp_path}/day/a.flac"
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, store: fsspec.AbstractFileSystem) -> str:
-    """A place to write to."""
-    if request.param == "folder":
-        return str(tmp_path)
-    request.getfixturevalue("s3")
-    return f"s3://archive/storage/{tmp_path.name}"
+@pytest.mark.parametrize("secret", ["hush", "hu/sh"])  # a key of AWS often has a slash
+def test_credentials_in_a_uri_are_refused_and_not_repeated(secret: str) -> None:
+    with pytest.raises(ConfigError, match="credentials in a URI") as refused:
+        storage.normal(f"s3://id:{secret}@bucket/a.flac")
+
+    assert "hu" not in str(refused.value)
 
 
-def test_what_is_written_is_listed_and_read_back(place: str) -> None:
-    for name in ("b/2.txt", "a.txt", "b/1.txt"):
-        storage.write_bytes(storage.join(place, name), name.encode())
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        ("s3://bucket/shards/0001.tar", "shards/0001.tar"),
+        ("/data/a.flac", "/data/a.flac"),
+        ("s3://bucket/take #2.flac", "take #2.flac"),
+        ("s3://bucket/who?.flac", "who?.flac"),
+        ("s3://bucket/50%20.flac", "50%20.flac"),
+    ],
+)
+def test_a_key_is_all_that_follows_the_bucket(uri: str, key: str) -> None:
+    assert storage.key_of(uri) == key
 
-    found = storage.listing(place)
+
+def test_what_is_written_is_listed_in_order_and_read_back(root: str) -> None:
+    contents = {"b/two.flac": b"22", "one.flac": b"1", "b/a/three.flac": b"333", "a #[1]*?.flac": b"4444"}
+    for name, content in contents.items():
+        storage.write_bytes(storage.join(root, name), content)
+
+    found = storage.listing(root)
 
     assert found is not None
-    assert [each.uri.removeprefix(f"{place}/") for each in found] == ["a.txt", "b/1.txt", "b/2.txt"]
-    assert [each.size for each in found] == [5, 7, 7]
-    assert storage.read_bytes(found[1].uri) == b"b/1.txt"
-    assert storage.stat(found[0].uri) == found[0]
-    assert [each.uri for each in storage.matching(f"{place}/b/*.txt")] == [each.uri for each in found[1:]]
-    assert storage.stat(storage.join(place, "none.txt")) is None
-    assert storage.listing(storage.join(place, "none")) is None
+    assert [(each.uri, each.size) for each in found] == sorted(
+        (f"{root}/{name}", len(content)) for name, content in contents.items()
+    )
+    assert [storage.stat(each.uri) for each in found] == found
+    assert {each.uri: storage.read_bytes(each.uri) for each in found} == {
+        f"{root}/{name}": content for name, content in contents.items()
+    }
 
 
-def test_a_tag_changes_with_the_content(place: str) -> None:
-    uri = storage.join(place, "a.txt")
-    storage.write_bytes(uri, b"one")
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_listing_stays_below_its_folder(root: str, slash: str) -> None:
+    for name in ("day/a.flac", "day2/a.flac", "day.flac"):
+        storage.write_bytes(f"{root}/{name}", b"1")
+
+    assert [each.uri for each in storage.listing(f"{root}/day{slash}") or []] == [f"{root}/day/a.flac"]
+
+
+def test_a_glob_matches_objects_by_name(root: str) -> None:
+    for name in ("b/a.flac", "a/a.flac", "a/a.txt", "a/b/c.flac"):
+        storage.write_bytes(f"{root}/{name}", b"1")
+
+    assert [each.uri for each in storage.matching(f"{root}/*/*.flac")] == [f"{root}/a/a.flac", f"{root}/b/a.flac"]
+    assert storage.matching(f"{root}/*.flac") == []
+
+
+def test_a_link_to_a_file_is_listed_like_the_file(tmp_path: Path) -> None:
+    storage.write_bytes(f"{tmp_path}/corpus/a.flac", b"123")
+    (tmp_path / "subset").mkdir()
+    (tmp_path / "subset/a.flac").symlink_to(tmp_path / "corpus/a.flac")
+
+    for found in (storage.listing(f"{tmp_path}/subset"), storage.matching(f"{tmp_path}/subset/*")):
+        assert [(each.uri, each.size) for each in found or []] == [(f"{tmp_path}/subset/a.flac", 3)]
+        assert found == [storage.stat(f"{tmp_path}/subset/a.flac")]
+
+
+def test_what_is_not_there_is_none(root: str) -> None:
+    storage.write_bytes(f"{root}/day/a.flac", b"1")
+
+    assert storage.stat(f"{root}/none.flac") is None
+    assert storage.stat(f"{root}/day") is None  # a folder is no object
+    assert storage.listing(f"{root}/none") is None
+
+
+def test_a_missing_bucket_holds_nothing(s3_root: str) -> None:
+    assert storage.listing("s3://no-such-bucket/day/") is None
+    assert storage.stat("s3://no-such-bucket/a.flac") is None
+    with pytest.raises(ConfigError, match="s3://no-such-bucket/a"):
+        storage.read_bytes("s3://no-such-bucket/a.flac")
+
+
+def test_reading_what_is_not_there_names_it(root: str) -> None:
+    with pytest.raises(ConfigError, match=f"{root}/none.flac: not found"):
+        storage.read_bytes(f"{root}/none.flac")
+
+
+def test_an_object_written_again_is_another_one(root: str) -> None:
+    uri = f"{root}/a.flac"
+    storage.write_bytes(uri, b"first")
+    first = storage.stat(uri)
+    storage.write_bytes(uri, b"second")
+
+    assert storage.read_bytes(uri) == b"second"
+    assert storage.stat(uri) != first
+
+
+def test_a_planned_object_is_read_from_any_place(root: str) -> None:
+    storage.write_bytes(f"{root}/a.flac", b"0123456789")
+    planned = storage.stat(f"{root}/a.flac")
+    assert planned is not None
+
+    with storage.opened(planned) as file:
+        assert file.seekable()
+        assert (file.read(3), file.tell()) == (b"012", 3)
+        assert (file.seek(-4, 2), file.read(2), file.read()) == (6, b"67", b"89")
+        file.raise_trouble()
+
+
+def test_a_planned_object_that_changed_or_went_is_for_the_next_run(root: str) -> None:
+    uri = f"{root}/a.flac"
+    storage.write_bytes(uri, b"planned")
     planned = storage.stat(uri)
     assert planned is not None
-    with storage.opened(planned) as file:
-        assert file.read() == b"one"
 
-    storage.write_bytes(uri, b"two")
-
-    with pytest.raises(RunAgain, match="changed since the plan"), storage.opened(planned):
+    storage.write_bytes(uri, b"a longer one")
+    with (
+        pytest.raises(RunAgain, match=f"{uri}: changed .* 7 bytes and tag {planned.etag} .* 12 bytes"),
+        storage.opened(planned),
+    ):
+        pass
+    remove(uri)
+    with pytest.raises(RunAgain, match="it is gone"), storage.opened(planned):
         pass
 
 
-def test_a_local_object_appears_whole_and_leaves_no_draft(tmp_path: Path) -> None:
-    storage.write_bytes(str(tmp_path / "new" / "a.parquet"), b"x" * 100)
+@pytest.mark.parametrize(
+    "change", [remove, lambda uri: storage.write_bytes(uri, b"\1" * LONG_BYTES)], ids=["gone", "changed"]
+)
+def test_an_object_that_changes_while_it_is_read_is_for_the_next_run(s3_root: str, change: Callable[..., None]) -> None:
+    uri = f"{s3_root}/a.flac"
+    storage.write_bytes(uri, bytes(LONG_BYTES))
+    planned = storage.stat(uri)
+    assert planned is not None
 
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.parquet"]
-
-
-def test_a_bucket_that_is_not_there_is_a_setting_that_does_not_fit(s3: object) -> None:
-    assert storage.listing("s3://no-such-bucket/a") is None
-    with pytest.raises(ConfigError, match=r"s3://no-such-bucket/a\.txt"):
-        storage.read_bytes("s3://no-such-bucket/a.txt")
-
-
-def test_a_wrong_secret_is_the_store_s_refusal(s3: pytest.MonkeyPatch) -> None:
-    s3.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-
-    with pytest.raises(StorageError, match="s3://archive/x: permission denied"):
-        storage.read_bytes("s3://archive/x")
+    with storage.opened(planned) as file:
+        file.read(1)
+        change(uri)
+        file.seek(-1, 2)  # beyond what was read ahead
+        with pytest.raises(RunAgain, match=uri):
+            file.read(1)
 
 
-def test_a_store_that_does_not_answer_is_named(s3: pytest.MonkeyPatch) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        s3.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+def test_a_local_object_is_never_seen_half_written(tmp_path: Path) -> None:
+    uri = f"{tmp_path}/rows.parquet"
+    contents = [letter * 1_000_000 for letter in (b"a", b"b")]
+    storage.write_bytes(uri, contents[0])
 
-        with pytest.raises(StorageError, match="s3://archive/x: the store gave up"):
-            storage.read_bytes("s3://archive/x")
+    read, names = set(), set()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [storage.write_bytes(uri, each) for each in contents * 50])
+        while not writing.done():
+            read.add(storage.read_bytes(uri))
+            names |= {path.name for path in tmp_path.glob("**/*.parquet")}
+
+    writing.result()
+    assert read <= set(contents)
+    assert names == {"rows.parquet"}
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
-def test_credentials_in_a_uri_are_refused_and_not_repeated() -> None:
-    with pytest.raises(ConfigError) as refused:
-        storage.normal("s3://key:very-secret@bucket/a")
+def test_the_draft_of_a_write_that_failed_looks_like_no_table(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").mkdir()  # nothing can be renamed onto it
 
-    assert "very-secret" not in str(refused.value)
+    with pytest.raises(StorageError, match=f"{tmp_path}/rows.parquet"):
+        storage.write_bytes(f"{tmp_path}/rows.parquet", b"rows")
+
+    assert [path for path in tmp_path.rglob("*.parquet") if path.is_file()] == []
 
 
-def test_a_trouble_that_a_decoder_swallowed_is_still_there(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    stored = storage.stat(str(tmp_path / "a"))
-    assert stored is not None
+def test_a_path_below_a_file_is_a_trouble_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
 
-    with storage.opened(stored) as file:
-        file._file.close()
-        with pytest.raises(Exception, match="closed"):
-            file.read()
-        with pytest.raises(Exception, match="closed"):
+    with pytest.raises(StorageError, match=f"{tmp_path}/file/rows.parquet"):
+        storage.write_bytes(f"{tmp_path}/file/rows.parquet", b"rows")
+
+
+def test_a_download_takes_only_the_files_that_are_named(root: str, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin", "old/config.json"):
+        storage.write_bytes(f"{root}/model/{name}", name.encode())
+    target = tmp_path / "target"
+    target.mkdir()
+
+    storage.download(f"{root}/model", str(target), ("config.json", "*.safetensors"))
+
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {
+        "config.json": b"config.json",
+        "model.safetensors": b"model.safetensors",
+    }
+
+
+def test_an_unknown_kind_of_storage_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nope://: no such kind of storage"):
+        storage.stat("nope://bucket/a.flac")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_wrong_secret_is_a_trouble_of_the_store(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    forget_clients()
+
+    with pytest.raises(StorageError, match=f"{s3_root}/a.*: permission denied"):
+        OPERATIONS[operation](f"{s3_root}/a")
+
+
+def test_missing_credentials_are_a_trouble_that_says_what_to_set(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # or it would ask the network for a role
+    forget_clients()
+
+    with pytest.raises(StorageError, match=f"{s3_root}: no credentials .* AWS_ACCESS_KEY_ID"):
+        storage.listing(s3_root)
+
+
+def test_a_bucket_name_that_cannot_be_is_a_setting_that_does_not_fit(s3_root: str) -> None:
+    with pytest.raises(ConfigError, match="my bucket"):
+        storage.stat("s3://my bucket/a.flac")
+
+
+def test_a_store_that_does_not_answer_is_a_trouble_with_its_uri(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        forget_clients()
+
+        with pytest.raises(StorageError, match=f"{s3_root}/a.flac: the store gave up"):
+            storage.stat(f"{s3_root}/a.flac")
+
+
+def test_a_file_remembers_the_trouble_that_its_reader_swallowed() -> None:
+    # address 0 is mapped in no process, so that reading there is an input/output error
+    with open("/proc/self/mem", "rb", buffering=0) as broken:
+        file = StoredFile(broken, "s3://bucket/a.flac")
+        file.raise_trouble()
+
+        with contextlib.suppress(StorageError):
+            file.read(1)
+
+        with pytest.raises(StorageError, match="s3://bucket/a"):
             file.raise_trouble()
