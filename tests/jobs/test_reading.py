@@ -110,19 +110,15 @@ def test_a_tar_without_its_closing_zeros_is_whole(tmp_path: Path) -> None:
     assert errors(shard_of(path)) == [("a.flac", None)]
 
 
-@pytest.mark.parametrize("n_zeros", [0, 1, 2, 40])
-def test_members_behind_the_closing_zeros_are_not_lost_in_silence(tmp_path: Path, n_zeros: int) -> None:
-    # as `cat a.tar b.tar` makes them, and as a hole in a file does
+@pytest.mark.parametrize("n_zeros", [1, 2, 40])
+def test_members_behind_closing_zeros_are_not_lost_in_silence(tmp_path: Path, n_zeros: int) -> None:
+    # as `cat first.tar second.tar` makes them, or a hole in a file
     first = write_tar(tmp_path / "first.tar", {"a.flac": FLAC}).read_bytes()[:MEMBER_BYTES]
     second = write_tar(tmp_path / "second.tar", {"b.flac": FLAC}).read_bytes()
     path = tmp_path / "0.tar"
     path.write_bytes(first + bytes(n_zeros * BLOCK) + second)
 
-    second_is_found = n_zeros == 0
-    assert errors(shard_of(path)) == [
-        ("a.flac", None),
-        ("b.flac", None) if second_is_found else (str(path), "bad_archive"),
-    ]
+    assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
 
 
 @pytest.mark.parametrize("size", [-1, -4 * BLOCK, 1 << 40])
