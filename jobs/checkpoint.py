@@ -29,7 +29,7 @@ def local_folder(config: ModelConfig) -> str | None:
     if config.model is None:
         return None
     if "://" in config.model and not config.model.startswith("file://"):
-        return _from_storage(config.model)
+        return _from_storage(storage.normal(config.model))
     folder = storage.normal(config.model)
     if os.path.isdir(folder):
         return folder

@@ -49,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(verb.run(verb.Settings(**parsed)))
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        print(f"error {code}: {str(error) or 'interrupted; run the same command again'}", file=sys.stderr)
-        return code
+        return _end(code, str(error) or "interrupted; run the same command again")
     except Exception as error:
         log.exception("a defect")
-        print(f"error 70: {type(error).__name__}: {str(error).strip().splitlines()[-1:]}", file=sys.stderr)
-        return 70
+        return _end(70, f"{type(error).__name__}: {error}")
+
+
+def _end(code: int, cause: str) -> int:
+    """Name the cause in one line, the last on stderr."""
+    print(f"error {code}: {' '.join(cause.split())}", file=sys.stderr)
+    return code
 
 
 def _stop(_number: int, _frame: object) -> None:

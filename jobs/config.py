@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
@@ -44,12 +43,20 @@ class RunConfig:
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
         if self.batch_size < 1 or (self.encoders is not None and self.encoders < 1):
             raise ConfigError(f"batch_size {self.batch_size}, encoders {self.encoders}; expected 1 or more.")
-        if self.decode_cpus <= 0 or (self.encoder_cpus is not None and self.encoder_cpus < 0) or self.encoder_gpus <= 0:
-            raise ConfigError("decode_cpus and encoder_gpus must be above 0, encoder_cpus 0 or more.")
+        reserved = (self.decode_cpus > 0, self.encoder_cpus is None or self.encoder_cpus >= 0, self.encoder_gpus > 0)
+        if not all(reserved):  # NaN is neither
+            raise ConfigError(
+                f"decode_cpus {self.decode_cpus}, encoder_gpus {self.encoder_gpus}, encoder_cpus {self.encoder_cpus}; "
+                f"expected the first two above 0, the third 0 or more."
+            )
         if self.object_store_mib < 80:
             raise ConfigError(f"object_store_mib {self.object_store_mib}; Ray needs 80 or more.")
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", self.run_date):
-            raise ConfigError(f"run_date {self.run_date!r}; expected YYYY-MM-DD.")
+        try:
+            known = datetime.date.fromisoformat(self.run_date).isoformat() == self.run_date
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigError(f"run_date {self.run_date!r}; expected a day as YYYY-MM-DD.")
         if not 0.0 <= self.max_failures <= 1.0:
             raise ConfigError(f"max_failures {self.max_failures}; expected a share between 0 and 1.")
 

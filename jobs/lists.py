@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import posixpath
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
@@ -17,7 +17,6 @@ from detector.schema import LABEL_COLUMNS, LABELS
 from jobs import storage
 
 LISTS = (".csv", ".jsonl", ".parquet")
-TEXT_COLUMNS = ("uri", "member", "utterance_id", *LABEL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,19 @@ def read_table(uri: str) -> pa.Table:
             )
             return pyarrow.csv.read_csv(content, convert_options=all_text)
         if uri.lower().endswith(".jsonl"):
-            # told so, pyarrow takes no id for a date
-            as_text = pa.schema([(name, pa.string()) for name in TEXT_COLUMNS])
-            return pyarrow.json.read_json(content, parse_options=pyarrow.json.ParseOptions(explicit_schema=as_text))
+            return _json_lines(content.getvalue())
         return pq.read_table(content)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OSError) as error:
         raise SchemaError(f"{uri}: cannot be read as {posixpath.splitext(uri)[1]}: {error}") from error
+
+
+def _json_lines(content: bytes) -> pa.Table:
+    """Rows of a JSONL file; numbers as the text that stands there, because ids may look like numbers or dates."""
+    rows = [json.loads(line, parse_int=str, parse_float=str) for line in content.splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line that is no object")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
 
 
 def read_entries(uri: str) -> list[Entry]:

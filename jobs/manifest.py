@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 
-from detector.errors import SchemaError, ShardError
+from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import archive, storage
 from jobs.archive import InputConfig, Shard
@@ -41,6 +41,8 @@ def run(settings: Settings) -> int:
             before = len(rows)
             rows.extend(_rows(shard))
             shown.shard(len(rows) - before)
+    if not rows:
+        raise ConfigError(f"{', '.join(settings.input) or settings.manifest}: no audio found in {len(shards)} tar(s).")
     table = pa.Table.from_pylist(rows, schema=MANIFEST)
     refuse_repeated(table["utterance_id"], ", ".join(settings.input))
     if settings.labels is not None:
@@ -60,16 +62,21 @@ def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
         return
     source = shard.sources[0]
     wanted = None if shard.names is None else dict(shard.names)
+    seen: set[str] = set()
     with storage.opened(source) as file:
         try:
             for member, _, size in members(file, source.size):
                 if archive.is_audio(member) if wanted is None else member in wanted:
                     name = archive.utterance_id(source.uri, member) if wanted is None else wanted[member]
                     yield {"utterance_id": name, "uri": source.uri, "member": member, "bytes": size}
+                    seen.add(member)
         except ShardError as error:
             raise SchemaError(
                 f"{source.uri}: {error}. `embed` keeps what can be read; a manifest must be whole."
             ) from (error)
+    missing = sorted((wanted or {}).keys() - seen)
+    if missing:
+        raise SchemaError(f"{source.uri}: {len(missing)} listed member(s) are not there, first {missing[0]!r}.")
 
 
 def _labelled(table: pa.Table, uri: str) -> pa.Table:

@@ -200,17 +200,12 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
     Pool(encoders=2, encoder_cpus=0.75, encoder_gpus=0.0, decode_cpus=0.5, device='cpu', batch_size=16)
     """
     device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
-    if device == "cuda":
-        if gpus < config.encoder_gpus:
-            raise ConfigError(
-                f"device cuda: the cluster has {gpus:g} GPU(s), an encoder wants {config.encoder_gpus:g}."
-            )
-        encoders = config.encoders or int(gpus / config.encoder_gpus)
-        encoder_cpus = 1.0 if config.encoder_cpus is None else config.encoder_cpus
-    else:
-        encoders = config.encoders or max(1, int(cpus))
-        room = max(cpus - config.decode_cpus, 0.0) / encoders
-        encoder_cpus = min(1.0, int(room * 100) / 100) if config.encoder_cpus is None else config.encoder_cpus
+    if device == "cuda" and gpus < config.encoder_gpus:
+        raise ConfigError(f"device cuda: the cluster has {gpus:g} GPU(s), an encoder wants {config.encoder_gpus:g}.")
+    per_gpu = int(gpus / config.encoder_gpus)
+    encoders = config.encoders or (per_gpu if device == "cuda" else max(1, int(cpus)))
+    room = max(cpus - config.decode_cpus, 0.0) / encoders
+    encoder_cpus = min(1.0, int(room * 100) / 100) if config.encoder_cpus is None else config.encoder_cpus
     encoder_gpus = config.encoder_gpus if device == "cuda" else 0.0
     if encoders * encoder_cpus + config.decode_cpus > cpus or encoders * encoder_gpus > gpus:
         raise ConfigError(

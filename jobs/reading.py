@@ -19,7 +19,7 @@ from jobs.pieces import Piece
 from jobs.storage import StoredFile
 
 HELD_BYTES = 16 << 20
-TAR_BLOCK = 512
+TAIL_BYTES = 1 << 20
 
 
 def read_shard(shard: Shard, segment_seconds: float) -> Iterator[Piece]:
@@ -130,10 +130,11 @@ def members(file: StoredFile, size: int) -> Iterator[tuple[str, BinaryIO, int]]:
 
 
 def _check_end(file: StoredFile, offset: int) -> None:
-    """After the last member come zeros or nothing; tarfile takes any broken header for the end."""
+    """After the last member come zeros or nothing; tarfile takes a broken header, and the first zeros, for the end."""
     file.seek(offset)
-    if any(file.read(TAR_BLOCK)):
-        raise ShardError(f"byte {offset:,}: a broken header; what follows is lost")
+    while block := file.read(TAIL_BYTES):
+        if block.strip(b"\0"):
+            raise ShardError(f"byte {offset:,}: a broken header, or members behind the closing zeros; they are lost")
 
 
 def _held(file: BinaryIO | StoredFile, size: int) -> BinaryIO:

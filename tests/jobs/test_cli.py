@@ -2,51 +2,121 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
-from detector.errors import ConfigError
-from jobs.cli import VERBS
-from jobs.config import RunConfig
-from jobs.errors import TROUBLES, from_text, to_text
-from jobs.pipeline import _Apply, _Decode, _Encode, fit_pool
-from tests.conftest import encoded, tone, write_tar
+from jobs.cli import VERBS, add_settings
+from tests.conftest import write_tar
+from tests.jobs.conftest import forget_clients
 
 Run = Callable[..., tuple[int, str, str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of every kind."""
+
+    name: Annotated[str, "a text that must be there, 100 % of the time"]
+    size: Annotated[int, "a number"] = 3
+    share: Annotated[float | None, "a share [default: the head's]"] = None
+    input_uri: Annotated[tuple[str, ...], "places; repeatable"] = ()
+    quick: Annotated[bool, "whether to hurry"] = False
+    when: Annotated[str, "a date"] = field(default_factory=lambda: "2026-11-23")
+
+
+def by_flag(text: str) -> dict[str, str]:
+    """What a help text says of each flag, in one line."""
+    sections = re.split(r"\n  (?=--)", text)[1:]
+    return {section.split()[0].rstrip(","): " ".join(section.split()) for section in sections}
+
+
+@pytest.fixture
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_settings(parser, Settings)
+    return parser
+
+
+def test_a_flag_has_the_type_and_default_of_its_field(parser: argparse.ArgumentParser) -> None:
+    given = ["--name", "n", "--size", "4", "--share", "0.5", "--quick", "--input-uri", "a", "--input-uri", "b"]
+
+    assert Settings(**vars(parser.parse_args(["--name", "n"]))) == Settings(name="n")
+    assert Settings(**vars(parser.parse_args(given))) == Settings(
+        name="n", size=4, share=0.5, quick=True, input_uri=("a", "b")
+    )
+
+
+def test_help_is_that_of_the_field_and_says_its_default_once(
+    parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    helped = by_flag(parser.format_help())
+
+    assert helped["--name"].endswith("a text that must be there, 100 % of the time")
+    assert helped["--size"].endswith("a number [default: 3]")
+    assert helped["--share"].endswith("a share [default: the head's]")
+    assert helped["--input-uri"].endswith("places; repeatable")
+    assert helped["--quick"].endswith("whether to hurry [default: False]")
+    assert helped["--when"].endswith("a date [default: 2026-11-23]")
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_lists_every_setting(verb: str, bonafide: Run) -> None:
+def test_help_of_a_verb_lists_every_setting_with_its_default(
+    verb: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+
     code, out, _ = bonafide(verb, "--help")
 
-    settings = importlib.import_module(f"jobs.{verb}").Settings
     assert code == 0
-    for field in dataclasses.fields(settings):
-        assert f"--{field.name.replace('_', '-')}" in out
-        if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
-            assert f"[default: {field.default}]" in " ".join(out.split())
+    helped = by_flag(out)
+    for each in dataclasses.fields(importlib.import_module(f"jobs.{verb}").Settings):
+        about = helped.pop(f"--{each.name.replace('_', '-')}")
+        if isinstance(each.default, int | float | str):
+            assert f"[default: {each.default}]" in about
+    assert helped == {}
+
+
+def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
+    code, out, _ = bonafide("--help")
+
+    assert code == 0
+    assert list(VERBS) == ["manifest", "embed", "fit", "score", "evaluate", "nightly", "demo"]
+    assert all(f"  {verb} " in out and about in out for verb, about in VERBS.items())
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "cause"),
     [
-        ("sing",),
-        (),
-        ("fit", "--embeddings", "x"),
-        ("demo", "--colour", "red"),
-        ("fit", "--c", "much"),
-        ("demo", "--out", "x"),
+        ((), "VERB"),
+        (("sing",), "sing"),
+        (("fit", "--embeddings", "x"), "--labels"),
+        (("demo", "--colour", "red"), "--colour"),
+        (("demo", "--out", "x"), "--out"),  # no flag is guessed from its beginning
+        (("nightly", "--input", "a", "--head", "h", "--output", "o", "--batch-size", "many"), "many"),
+        (("manifest", "--output"), "--output"),
     ],
+    ids=str,
 )
-def test_wrong_usage_is_2(arguments: tuple[str, ...], bonafide: Run) -> None:
+def test_wrong_usage_is_2_and_the_last_line_names_it(arguments: tuple[str, ...], cause: str, bonafide: Run) -> None:
     code, _, err = bonafide(*arguments)
 
     assert code == 2
-    assert err.strip()
+    assert cause in err.splitlines()[-1]
 
 
 def test_a_setting_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: Path, bonafide: Run) -> None:
@@ -62,11 +132,96 @@ def test_a_setting_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: 
         "device 'tpu'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--device", "tpu", *out),
         "run_date 'today'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--run-date", "today", *out),
         "0 tables of embeddings": ("fit", "--embeddings", tmp_path, "--labels", "l.csv", *out),
+        f"{tmp_path}/none: no such file": ("manifest", "--input", tmp_path / "none", *out),
     }
     for cause, arguments in refused.items():
         code, _, err = bonafide(*arguments)
 
         assert (code, cause in err.splitlines()[-1]) == (65, True), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: Path, bonafide: Run) -> None:
+    (tmp_path / "list.csv").write_text("path\na.flac\n")
+
+    code, _, err = bonafide("manifest", "--input", tmp_path / "list.csv", "--output", tmp_path / "m.parquet")
+
+    assert code == 65
+    assert f"error 65: {tmp_path}/list.csv: no column `uri`" in err.splitlines()[-1]
+
+
+def test_a_store_that_gives_up_is_69_and_the_last_line_names_it(
+    s3_root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        forget_clients()
+
+        code, _, err = bonafide("manifest", "--input", f"{s3_root}/a.flac", "--output", tmp_path / "m.parquet")
+
+    assert code == 69
+    assert f"error 69: {s3_root}/a.flac: the store gave up" in err.splitlines()[-1]
+
+
+def test_a_store_that_refuses_us_is_69(
+    s3_root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    forget_clients()
+
+    code, _, err = bonafide("manifest", "--input", s3_root, "--output", tmp_path / "m.parquet")
+
+    assert code == 69
+    assert f"error 69: {s3_root}: permission denied" in err.splitlines()[-1]
+
+
+def test_a_cause_of_several_lines_is_named_in_the_last(s3_root: str, bonafide: Run, tmp_path: Path) -> None:
+    code, _, err = bonafide("manifest", "--input", "s3://no bucket/a.tar", "--output", tmp_path / "m.parquet")
+
+    assert code == 65
+    assert err.splitlines()[-1].startswith("error 65: s3://no bucket/a.tar")
+
+
+def test_a_defect_is_70_and_the_last_line_names_it(bonafide: Run, tmp_path: Path) -> None:
+    # no shell can pass a null byte, so nobody answers for it: it stands for what we did not think of
+    code, _, err = bonafide("manifest", "--input", "a\0.flac", "--output", tmp_path / "m.parquet")
+
+    assert code == 70
+    assert err.splitlines()[-1] == "error 70: ValueError: embedded null byte"
+
+
+@pytest.mark.parametrize(
+    ("stop", "cause"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "SIGTERM")], ids=["ctrl-c", "terminated"]
+)
+def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop: signal.Signals, cause: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a request, and never answers
+        silent.settimeout(60)
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "jobs",
+            "manifest",
+            "--input",
+            "s3://bucket/a.flac",
+            "--output",
+            tmp_path / "m",
+        ]
+        run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        silent.accept()
+        run.send_signal(stop)
+        _, err = run.communicate(timeout=60)
+
+    last = err.splitlines()[-1]
+    assert run.returncode == 75
+    assert last.startswith("error 75: ")
+    assert cause in last
+    assert "run the same command again" in last
 
 
 def test_a_demo_s_folder_is_never_somebody_else_s(tmp_path: Path, bonafide: Run) -> None:
@@ -79,58 +234,13 @@ def test_a_demo_s_folder_is_never_somebody_else_s(tmp_path: Path, bonafide: Run)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("kind", TROUBLES.values())
-def test_a_worker_s_trouble_keeps_its_class_as_text(kind: type[Exception]) -> None:
-    error = from_text(to_text(kind("where: what: remedy")))
+def test_a_repeated_input_is_one_of_several(tmp_path: Path, bonafide: Run) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_tar(tmp_path / name, {"x.flac": b""})
 
-    assert type(error) is kind
-    assert str(error) == "where: what: remedy"
+    code, out, _ = bonafide(
+        "manifest", "--input", tmp_path / "a.tar", "--input", tmp_path / "b.tar", "--output", tmp_path / "m.parquet"
+    )
 
-
-def test_a_pool_leaves_room_for_decode_or_is_refused() -> None:
-    assert fit_pool(RunConfig(), cpus=8, gpus=0).encoders == 8
-    assert fit_pool(RunConfig(), cpus=8, gpus=0).encoder_cpus == pytest.approx(7.5 / 8, abs=0.01)
-    on_gpu = fit_pool(RunConfig(encoder_gpus=0.5), cpus=16, gpus=2)
-    assert (on_gpu.device, on_gpu.encoders, on_gpu.encoder_gpus, on_gpu.encoder_cpus) == ("cuda", 4, 0.5, 1.0)
-    assert fit_pool(RunConfig(device="cpu"), cpus=16, gpus=2).device == "cpu"
-    for config in (RunConfig(encoders=2, encoder_cpus=1), RunConfig(device="cuda"), RunConfig(decode_cpus=3)):
-        with pytest.raises(ConfigError):
-            fit_pool(config, cpus=2, gpus=0)
-
-
-def test_decode_and_encode_work_as_plain_objects(tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    from detector.checkpoint import recipe_of
-    from detector.config import EmbedConfig
-    from jobs import storage
-    from jobs.archive import Shard
-    from jobs.config import ModelConfig
-    from jobs.gathering import Gatherer
-
-    write_tar(tmp_path / "0.tar", {"a.flac": encoded(tone(1.0)), "b.wav": b"?"})
-    stored = storage.stat(str(tmp_path / "0.tar"))
-    assert stored is not None
-    item = pa.table({"item": [Shard("tar", (stored,)).to_json()]})
-    recipe = recipe_of(EmbedConfig(backbone="melstats"), None)
-
-    (decoded,) = _Decode(30.0)(item)
-    (whole,) = Gatherer().add(_Encode(recipe, ModelConfig(), "cpu", 1)(decoded))
-
-    embeddings, failures = whole.tables(-1, recipe.fingerprint, "run")
-    assert (embeddings["member"].to_pylist(), failures["member"].to_pylist()) == (["a.flac"], ["b.wav"])
-    (tmp_path / "0.tar").unlink()
-    (troubled,) = _Decode(30.0)(item)
-    assert troubled["trouble"].to_pylist()[0].startswith("RunAgain: ")
-    other = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=7), None)
-    refused = _Encode(other, ModelConfig(model=str(tmp_path)), "cpu", 1)(decoded)
-    assert refused["trouble"].to_pylist()[0].startswith("ConfigError: ")
-
-
-def test_a_task_s_trouble_travels_as_a_row() -> None:
-    import pyarrow as pa
-
-    def refuse(item: str) -> dict[str, object]:
-        raise ConfigError(f"{item} does not fit")
-
-    assert _Apply(refuse)(pa.table({"item": ["x"]}))["trouble"].to_pylist() == ["ConfigError: x does not fit"]
+    assert code == 0
+    assert "2 recordings in 2 shards" in out

@@ -55,6 +55,16 @@ def test_an_id_is_the_text_that_stands_there(tmp_path: Path, suffix: str, text: 
     assert labels["utterance_id"].to_pylist() == [text]
 
 
+def test_numbers_of_jsonl_and_parquet_are_taken_as_their_text(tmp_path: Path) -> None:
+    rows = [{"utterance_id": 7, "label": "spoof", "speaker": 12}]
+    (tmp_path / "labels.jsonl").write_text(json.dumps(rows[0]))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "labels.parquet")
+
+    for name in ("labels.jsonl", "labels.parquet"):
+        labels = read_labels(f"{tmp_path}/{name}").select(["utterance_id", "label", "speaker"])
+        assert labels.to_pylist() == [{"utterance_id": "7", "label": "spoof", "speaker": "12"}]
+
+
 @pytest.mark.parametrize("text", ["\ufeffutterance_id,label\na,spoof\n", 'utterance_id,label\r\n"a","spoof"\r\n'])
 def test_a_csv_of_a_spreadsheet_is_read(tmp_path: Path, text: str) -> None:
     assert labels_of(tmp_path / "labels.csv", text) == [{"utterance_id": "a", "label": "spoof"}]
@@ -66,12 +76,14 @@ def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", LISTS)
 @pytest.mark.parametrize("missing", ["utterance_id", "label"])
-def test_a_missing_column_is_named_beside_those_found(tmp_path: Path, missing: str) -> None:
-    text = "utterance_id,label\n".replace(missing, "other")
+def test_a_missing_column_is_named_beside_those_found(tmp_path: Path, suffix: str, missing: str) -> None:
+    row: Row = {"utterance_id": "a", "label": "spoof"}
+    row["other"] = row.pop(missing)
 
     with pytest.raises(SchemaError, match=f"no column `{missing}`; found .*other"):
-        labels_of(tmp_path / "labels.csv", text)
+        read_labels(write_list(tmp_path / f"labels{suffix}", [row]))
 
 
 @pytest.mark.parametrize("word", ["0", "1", "fake", "Bonafide", "spoof "])
@@ -151,11 +163,11 @@ def test_a_list_beside_its_recordings_is_read_from_a_bucket_too(s3_root: str) ->
     assert [each.uri for each in read_entries(f"{s3_root}/list.csv")] == [f"{s3_root}/day/a.flac"]
 
 
+@pytest.mark.parametrize("suffix", LISTS)
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("path\na.flac\n", "no column `uri`; found path"), ("uri,member\n,x\n", "row 1 has no uri")]
+    ("row", "complaint"),
+    [({"path": "a.flac"}, "no column `uri`; found .*path"), ({"uri": None, "member": "x"}, "row 1 has no uri")],
 )
-def test_a_list_without_places_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
-    (tmp_path / "list.csv").write_text(text)
-
+def test_a_list_without_places_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
     with pytest.raises(SchemaError, match=complaint):
-        read_entries(f"{tmp_path}/list.csv")
+        read_entries(write_list(tmp_path / f"list{suffix}", [row]))

@@ -1,0 +1,167 @@
+"""jobs.pipeline without Ray: the pool's sizes, and both stages as plain objects."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from detector.backbones import load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig, Recipe
+from detector.embedding import embed_segments, join_segments
+from detector.errors import ConfigError
+from detector.recording import Recording
+from jobs import pieces, storage
+from jobs.archive import Shard
+from jobs.config import ModelConfig, RunConfig
+from jobs.errors import RunAgain, StorageError
+from jobs.gathering import Gatherer
+from jobs.pipeline import Pool, _Apply, _Decode, _Encode, _raise_trouble, fit_pool
+from tests.conftest import encoded, tone, write_tar
+
+CONFIG = EmbedConfig(backbone="melstats", segment_seconds=2.0)
+RECIPE = recipe_of(CONFIG, None)
+LONG = encoded(tone(5.5))
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Shard:
+    """A tar with a recording of three segments, what is no audio, and a click of 20 ms, under one frame."""
+    members = {"long.flac": LONG, "page.mp3": b"<html>", "click.wav": encoded(tone(0.02), kind="WAV")}
+    stored = storage.stat(str(write_tar(tmp_path / "0.tar", members)))
+    assert stored is not None
+    return Shard("tar", (stored,))
+
+
+def items(*texts: str) -> pa.Table:
+    return pa.table({"item": texts})
+
+
+def encoder(recipe: Recipe = RECIPE) -> _Encode:
+    return _Encode(recipe, ModelConfig(), "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "expected"),
+    [
+        # an encoder a CPU, and half a CPU left for decode: (2 - 0.5) / 2, (8 - 0.5) / 8 rounded down
+        ({}, 2, 0, Pool(2, 0.75, 0.0, 0.5, "cpu", 16)),
+        ({}, 8, 0, Pool(8, 0.93, 0.0, 0.5, "cpu", 16)),
+        ({"encoders": 1}, 8, 0, Pool(1, 1.0, 0.0, 0.5, "cpu", 16)),
+        ({"decode_cpus": 1.0, "encoder_cpus": 0.5}, 2, 0, Pool(2, 0.5, 0.0, 1.0, "cpu", 16)),
+        # an encoder a GPU, or a share of one
+        ({"batch_size": 4}, 16, 2, Pool(2, 1.0, 1.0, 0.5, "cuda", 4)),
+        ({"encoder_gpus": 0.25}, 16, 2, Pool(8, 1.0, 0.25, 0.5, "cuda", 16)),
+        ({"encoders": 1}, 16, 2, Pool(1, 1.0, 1.0, 0.5, "cuda", 16)),
+        ({"device": "cpu"}, 4, 2, Pool(4, 0.87, 0.0, 0.5, "cpu", 16)),
+        # less than a CPU each where decode would starve, with a GPU too
+        ({}, 4, 4, Pool(4, 0.87, 1.0, 0.5, "cuda", 16)),
+    ],
+    ids=str,
+)
+def test_the_pool_fills_the_cluster_and_leaves_room_for_decode(
+    settings: dict[str, Any], cpus: float, gpus: float, expected: Pool
+) -> None:
+    assert fit_pool(RunConfig(**settings), cpus, gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "cause"),
+    [
+        ({"device": "cuda"}, 8, 0, r"the cluster has 0 GPU\(s\), an encoder wants 1"),
+        ({"encoder_gpus": 2.0}, 8, 1, r"the cluster has 1 GPU\(s\), an encoder wants 2"),
+        ({"encoders": 3}, 8, 2, "do not fit"),
+        ({"encoders": 2, "encoder_cpus": 1.0}, 2, 0, "do not fit"),
+        ({"decode_cpus": 3.0}, 2, 0, "do not fit"),
+        ({}, 0, 0, "do not fit"),
+    ],
+    ids=str,
+)
+def test_a_pool_that_would_wait_for_ever_is_refused(
+    settings: dict[str, Any], cpus: float, gpus: float, cause: str
+) -> None:
+    with pytest.raises(ConfigError, match=cause):
+        fit_pool(RunConfig(**settings), cpus, gpus)
+
+
+def test_the_default_pool_fits_every_machine() -> None:
+    for quarters in range(2, 1_024):
+        pool = fit_pool(RunConfig(), quarters / 4, 0)
+        assert pool.encoders * pool.encoder_cpus + pool.decode_cpus <= quarters / 4
+
+
+def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: Shard) -> None:
+    gatherer, encode = Gatherer(), encoder()
+
+    (whole,) = [rows for table in _Decode(2.0)(items(shard.to_json())) for rows in gatherer.add(encode(table))]
+
+    embeddings, failures = whole.tables(-1, RECIPE.fingerprint, "run")
+    alone = Recording(io.BytesIO(LONG), 2.0)
+    vector = join_segments(*embed_segments(load_backbone(CONFIG), list(alone.segments())))
+    assert vector is not None
+    assert alone.facts.n_segments == 3  # 2 + 2 + 1.5 s
+    assert embeddings.select(["member", "embedding"]).to_pylist() == [
+        {"member": "long.flac", "embedding": vector.tolist()},
+        {"member": "click.wav", "embedding": None},
+    ]
+    assert failures.select(["member", "error"]).to_pylist() == [{"member": "page.mp3", "error": "not_audio"}]
+
+
+def test_a_table_without_segments_passes_through_the_encoder() -> None:
+    (table,) = pieces.batches([pieces.shard_end("s", 0)])
+
+    (whole,) = Gatherer().add(encoder()(table))
+
+    assert (whole.shard_id, whole.outcomes) == ("s", {})
+
+
+def test_a_changed_source_travels_from_decode_to_the_driver_with_its_class(shard: Shard) -> None:
+    Path(shard.uri).unlink()
+
+    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+
+    assert decoded.schema == pieces.DECODED
+    embedded = encoder()(decoded)  # passes it on
+    with pytest.raises(RunAgain, match=f"{shard.uri}: changed since the plan was made"):
+        _raise_trouble(embedded)
+
+
+def test_an_encoder_of_another_recipe_refuses_all_work_with_both_recipes(shard: Shard) -> None:
+    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+
+    refused = encoder(Recipe(CONFIG, "melstats", "other weights"))(decoded)
+
+    assert refused.schema == pieces.EMBEDDED
+    with pytest.raises(ConfigError, match=r"this worker would compute .*'weights': ''.*'weights': 'other weights'"):
+        _raise_trouble(refused)
+
+
+def test_an_encoder_without_its_checkpoint_refuses_all_work(shard: Shard, tmp_path: Path) -> None:
+    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+    config = EmbedConfig(backbone="huggingface")
+
+    refused = _Encode(Recipe(config, "m", "00"), ModelConfig(model=f"{tmp_path}/none/at/all"), "cpu", 1)(decoded)
+
+    with pytest.raises(ConfigError, match="no such folder"):
+        _raise_trouble(refused)
+
+
+def test_a_function_of_a_text_gives_a_row_or_its_trouble() -> None:
+    def work(item: str) -> dict[str, Any]:
+        if item == "bad":
+            raise StorageError(f"{item}: the store gave up")
+        return {"item": item}
+
+    apply = _Apply(work)
+
+    good = apply(items("a", "b"))
+    _raise_trouble(good)
+    assert [json.loads(text) for text in good["result"].to_pylist()] == [{"item": "a"}, {"item": "b"}]
+    with pytest.raises(StorageError, match="bad: the store gave up"):
+        _raise_trouble(apply(items("bad")))
+    assert apply.__name__ == "work"
