@@ -17,6 +17,8 @@ from urllib.request import urlopen
 ACCESS_KEY = "test-access"
 SECRET_KEY = "test-secret"
 START_SECONDS = 60.0
+SETTLE_SECONDS = 1.0
+STARTS = 3
 
 
 @contextlib.contextmanager
@@ -30,20 +32,8 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir(exist_ok=True)
-    names = ("master", "volume", "filer", "s3")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    grpc = dict(zip(names, _free_ports(len(names)), strict=True))
-    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    command = [weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
-    command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += [f"-{name}.port.grpc={port}" for name, port in grpc.items()]
-    command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=50"]
-    command += ["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+    server, endpoint = _start(folder)
     try:
-        endpoint = f"http://127.0.0.1:{ports['s3']}"
-        _wait(endpoint, server, folder / "log")
         yield {
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -55,6 +45,28 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
         server.wait()
 
 
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the server; on other ports again where somebody took one between our look and its bind."""
+    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
+    names = ("master", "volume", "filer", "s3")
+    for _ in range(STARTS):
+        ports = _free_ports(2 * len(names))
+        command = [weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
+        command += [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
+        command += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[len(names) :], strict=True)]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # they would want fixed ports, and end a second server
+        command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=50"]
+        command += ["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log)
+        endpoint = f"http://127.0.0.1:{ports[names.index('s3')]}"
+        if _answers(endpoint, server):
+            return server, endpoint
+        server.kill()
+        server.wait()
+    raise RuntimeError(f"the S3 server did not start: {(folder / 'log').read_text()[-2000:]}")
+
+
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -63,16 +75,17 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the S3 port answers anything at all: 403 without a signature is an answer."""
+def _answers(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the S3 port answers anything at all, and it is still our server that lives."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urlopen(endpoint, timeout=1)
-        except HTTPError:
-            return
+            urlopen(endpoint, timeout=1).close()
+        except HTTPError:  # 403 without a signature is an answer
+            break
         except (URLError, OSError):
             time.sleep(0.2)
         else:
-            return
-    raise RuntimeError(f"the S3 server did not start: {log.read_text()[-2000:]}")
+            break
+    time.sleep(SETTLE_SECONDS)  # one that found a port taken ends within this time
+    return server.poll() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -107,9 +108,9 @@ def test_an_input_that_is_not_there_is_refused_also_beside_one_that_is(tmp_path:
 
 
 @pytest.mark.parametrize("given", [{}, {"input": ("a",), "manifest": "b"}], ids=["neither", "both"])
-def test_either_inputs_or_a_manifest_are_given(given: dict[str, object]) -> None:
+def test_either_inputs_or_a_manifest_are_given(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="either --input"):
-        InputConfig(**given)  # type: ignore[arg-type]
+        InputConfig(**given)
 
 
 def test_a_list_gives_ids_and_picks_members(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_group_knows_the_ids_of_its_files() -> None:
 
 
 @pytest.mark.parametrize("change", [{"uri": "s3://bucket/1.tar"}, {"size": 10_241}, {"etag": "gat"}])
-def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str, object]) -> None:
+def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str, Any]) -> None:
     shard = Shard("tar", (TAR,))
     changed = dataclasses.replace(TAR, **change)
 

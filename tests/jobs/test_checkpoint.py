@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -41,18 +42,21 @@ def test_a_folder_is_used_where_it_lies(tmp_path: Path, cache: Path, scheme: str
     assert not cache.exists()
 
 
-def test_a_prefix_is_fetched_once_without_what_is_never_read(s3_root: str, tmp_path: Path, cache: Path) -> None:
+def test_a_prefix_is_fetched_once_without_what_is_never_read(
+    s3_root: str, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "jobs.checkpoint")
     uri = put(f"{s3_root}/model", **{"pytorch_model.bin": b"a pickle", "modeling.py": b"code"})
 
     first = local_folder(ModelConfig(model=uri))
     assert first is not None
-    (Path(first) / "config.json").touch()
     second = local_folder(ModelConfig(model=f"{uri}/"))
 
     assert {path.name: path.read_bytes() for path in Path(first).iterdir()} == FILES
     assert weights_digest(first) == weights_digest(put(f"{tmp_path}/same"))
     assert second == first
     assert [str(path) for path in cache.iterdir()] == [first]
+    assert caplog.messages == [f"fetching {uri} to {first}"]
 
 
 def test_a_prefix_that_changed_is_another_folder(s3_root: str, cache: Path) -> None:

@@ -202,17 +202,10 @@ def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop:
             "AWS_ACCESS_KEY_ID": "any",
             "AWS_SECRET_ACCESS_KEY": "any",
         }
-        command = [
-            sys.executable,
-            "-m",
-            "jobs",
-            "manifest",
-            "--input",
-            "s3://bucket/a.flac",
-            "--output",
-            tmp_path / "m",
-        ]
-        run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        manifest = ["manifest", "--input", "s3://bucket/a.flac", "--output", str(tmp_path / "m.parquet")]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "jobs", *manifest], env=environment, stderr=subprocess.PIPE, text=True
+        )
         silent.accept()
         run.send_signal(stop)
         _, err = run.communicate(timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,9 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig, part
         ("max_failures", math.nan),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: object) -> None:
+def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=setting):
-        RunConfig(**{setting: value})  # type: ignore[arg-type]
+        RunConfig(**{setting: value})
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: object
         ("device", "cuda"),
     ],
 )
-def test_a_setting_at_its_limit_is_taken(setting: str, value: object) -> None:
-    assert getattr(RunConfig(**{setting: value}), setting) == value  # type: ignore[arg-type]
+def test_a_setting_at_its_limit_is_taken(setting: str, value: Any) -> None:
+    assert getattr(RunConfig(**{setting: value}), setting) == value
 
 
 def test_a_run_is_dated_today_in_utc() -> None:

@@ -140,10 +140,14 @@ def test_duckdb_reads_vectors_and_their_gaps_of_many_shards(tmp_path: Path) -> N
     commit(tmp_path, embeddings(None), name="s2")
     commit(tmp_path, embeddings(-1.5), name="s3")
 
-    rows = duckdb.sql(
-        "SELECT utterance_id, embedding, embedding[1] * 2, seconds, native_rate, member, backbone "
-        f"FROM read_parquet('{tmp_path}/**/*.parquet') ORDER BY 1, 3 NULLS LAST"
-    ).fetchall()
+    rows = (
+        duckdb.connect()
+        .execute(
+            "SELECT utterance_id, embedding, embedding[1] * 2, seconds, native_rate, member, backbone "
+            f"FROM read_parquet('{tmp_path}/**/*.parquet') ORDER BY 1, 3 NULLS LAST"
+        )
+        .fetchall()
+    )
 
     same = (1.0, 8_000, None, "b")
     assert rows == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_the_same_archive_has_the_same_plan_id_and_another_state_another() -> No
     plan = make_plan(files("a", "b"), {}, set())
 
     assert make_plan(files("b", "a"), {}, set()).plan_id == plan.plan_id
+    assert make_plan(tars("x", "y"), {}, set()).plan_id == make_plan(tars("y", "x"), {}, set()).plan_id
     assert make_plan(files("a", "b"), known(plan), set(known(plan))).plan_id == plan.plan_id
     assert make_plan(files("a", "b", b="f"), {}, set()).plan_id != plan.plan_id
     assert make_plan(files("a"), {}, set()).plan_id != plan.plan_id
@@ -79,6 +81,15 @@ def test_groups_of_three_nights_stay_as_they_were_made() -> None:
 
     assert sorted(contents(third.shards)) == ["a", "b", "cd"]
     assert contents(third.todo) == ["cd"]
+
+
+def test_what_is_committed_goes_before_what_was_only_planned() -> None:
+    stopped = make_plan(files("a", "b"), {}, set())
+    without_b = make_plan(files("a"), known(stopped), set())
+
+    plan = make_plan(files("a", "b"), known(stopped, without_b), set(known(without_b)))
+
+    assert contents(plan.todo) == ["b"]
 
 
 def test_a_deleted_file_does_not_bring_its_committed_neighbours_back() -> None:
@@ -120,7 +131,7 @@ def test_a_committed_file_that_changed_is_refused_with_both_states() -> None:
 @pytest.mark.parametrize(
     "change", [{"sources": (stored("x", "f"),)}, {"names": (("m", "mine"),)}], ids=["state", "selection"]
 )
-def test_a_committed_tar_in_another_state_or_selection_is_refused_with_both_shards(change: dict[str, object]) -> None:
+def test_a_committed_tar_in_another_state_or_selection_is_refused_with_both_shards(change: dict[str, Any]) -> None:
     first = make_plan(tars("x"), {}, set())
     tar = dataclasses.replace(first.shards[0], **change)
 
