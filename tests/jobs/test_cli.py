@@ -204,7 +204,12 @@ def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop:
         }
         manifest = ["manifest", "--input", "s3://bucket/a.flac", "--output", str(tmp_path / "m.parquet")]
         run = subprocess.Popen(
-            [sys.executable, "-m", "jobs", *manifest], env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "jobs", *manifest],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            # where the tests run in the background, ctrl-c is ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         silent.accept()
         run.send_signal(stop)
