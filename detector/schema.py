@@ -23,7 +23,6 @@ FAILURE_ERRORS = {
     "nonfinite": "the encoder gave NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_audio": "no decoder knows these bytes",
-    "too_large": "more bytes than the limit",
     "too_long": "more hours than the limit",
 }
 """The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a

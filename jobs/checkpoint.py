@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -47,11 +48,12 @@ def _from_storage(uri: str) -> str:
     if not target.is_dir():
         log.info("fetching %s to %s", uri, target)
         draft = tempfile.mkdtemp(dir=_cache(), prefix=".fetch-")
-        storage.download(uri, draft, FILES)
         try:
-            os.rename(draft, target)
-        except OSError:  # another worker of this machine was faster
-            shutil.rmtree(draft)
+            storage.download(uri, draft, FILES)
+            with contextlib.suppress(OSError):  # another worker of this machine was faster
+                os.rename(draft, target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return str(target)
 
 

@@ -8,6 +8,7 @@ import importlib
 import logging
 import signal
 import sys
+import threading
 import types
 from collections.abc import Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _stop)
+    if threading.current_thread() is threading.main_thread():  # Python takes signals only there
+        signal.signal(signal.SIGTERM, _stop)
     parsed = vars(_parser(arguments).parse_args(arguments))
     verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
     try:

@@ -269,9 +269,13 @@ def write_bytes(uri: str, content: bytes) -> None:
         # a local file appears by renaming, from a name that no *.parquet glob matches
         os.makedirs(posixpath.dirname(path), exist_ok=True)
         draft = f"{path}.{os.getpid()}.part"
-        with open(draft, "wb") as file:
-            file.write(content)
-        os.replace(draft, path)
+        try:
+            with open(draft, "wb") as file:
+                file.write(content)
+            os.replace(draft, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(draft)
 
 
 def download(folder: str, target: str, names: tuple[str, ...]) -> None:
