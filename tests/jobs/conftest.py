@@ -15,7 +15,7 @@ from jobs import storage
 
 def forget_clients() -> None:
     """Let the next request to S3 read the environment anew."""
-    storage._filesystem.cache_clear()
+    storage._store.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
 

@@ -1,0 +1,112 @@
+"""Every other kind of storage that fsspec knows: `gs://`, `abfs://`, `memory://` …, as far as fsspec goes.
+
+Requests are tried again by the client of the kind, by its own rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+
+from detector.errors import ConfigError
+from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
+from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed, named
+
+
+class Other:
+    """Nothing here is conditional: two runs at once on one output need S3 or a folder."""
+
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+        try:
+            self._fs: Any = fsspec.filesystem(scheme, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                f"{scheme}://: no such kind of storage: {error}. Use a path, file:// or s3://."
+            ) from error
+
+    def stat(self, uri: str) -> Stored | None:
+        """The object; None where there is none."""
+        try:
+            with named(uri):
+                info = self._fs.info(uri)
+        except NotFoundError:
+            return None
+        return self._stored(info) if info["type"] == "file" else None
+
+    def listing(self, folder: str) -> list[Stored] | None:
+        """By fsspec's `find`."""
+        try:
+            with named(folder):
+                found = self._fs.find(folder)
+                if not found and not self._fs.isdir(folder):
+                    return None
+        except NotFoundError:
+            return None
+        return self._files(found)
+
+    def matching(self, pattern: str) -> list[Stored]:
+        """By fsspec's `glob`."""
+        with named(pattern):
+            found = self._fs.glob(pattern, detail=True)
+            below = [path for each in found if found[each]["type"] == "directory" for path in self._fs.find(each)]
+        return self._files([*found, *below])
+
+    def _files(self, paths: list[str]) -> list[Stored]:
+        found = (self.stat(self._fs.unstrip_protocol(path)) for path in sorted(set(paths)))
+        return [each for each in found if each is not None]
+
+    def _stored(self, info: dict[str, Any]) -> Stored:
+        tag = next((info[name] for name in ("ETag", "etag", "mtime", "created") if info.get(name)), "")
+        return Stored(self._fs.unstrip_protocol(info["name"]), info["size"], str(tag).strip('"'))
+
+    @contextlib.contextmanager
+    def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - there is no digest
+        """Held against the plan before and after."""
+        self._check(stored)
+        with named(stored.uri):
+            file = self._fs.open(stored.uri, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+        with file:
+            yield StoredFile(file, stored.uri, lambda: self._check(stored))
+        self._check(stored)
+
+    def _check(self, stored: Stored) -> None:
+        now = self.stat(stored.uri)
+        if now != stored:
+            raise changed(stored, now)
+
+    def read(self, uri: str) -> bytes:
+        """All of it."""
+        with named(uri):
+            return bytes(self._fs.cat_file(uri))
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Put it whole."""
+        with named(uri):
+            self._fs.pipe_file(uri, content)
+
+    def put(self, uri: str, content: bytes, expected: str) -> Found | None:
+        """Look, then write: whoever writes between the two is overwritten."""
+        stands = self.stat(uri)
+        if (stands.etag if stands else ABSENT) == expected:
+            self.write(uri, content)
+            return None
+        found = Found(self.read(uri), stands.etag) if stands else Found(None, ABSENT)
+        return None if found.content == content else found
+
+    def modified(self, folder: str) -> dict[str, float]:
+        """By fsspec's `modified`."""
+        with named(folder):
+            return {each.uri: self._fs.modified(each.uri).timestamp() for each in self.listing(folder) or []}
+
+    def remove(self, uri: str) -> None:
+        """Delete it, if it is there."""
+        with named(uri), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(uri)
+
+    def abandon_uploads(self, folder: str, older_than: float) -> list[str]:  # noqa: ARG002 - as the others
+        """None are known."""
+        return []
