@@ -82,6 +82,8 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     UtteranceError
         Here or while iterating: `empty`, `not_audio`, `bad_header`, `too_long`, `decode_error`,
         `nonfinite_audio`.
+    MemoryError
+        Where a decoder wants more memory than this process may have.
 
     Examples
     --------
@@ -119,7 +121,7 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
 def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     try:
         sound = soundfile.SoundFile(file)
-    except (soundfile.LibsndfileError, ValueError, TypeError, MemoryError) as error:
+    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
         raise UtteranceError("not_audio", f"soundfile: {_reason(error)}") from error
     if sound.frames == UNKNOWN_FRAMES:
         # a live encoder's FLAC: libsndfile would read some blocks of it, and then fail to seek
@@ -132,7 +134,7 @@ def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
             with sound:
                 while len(block := sound.read(stored.native_rate * BLOCK_SECONDS, "float32", always_2d=True)):
                     yield block.mean(axis=1, dtype=np.float32) if stored.channels > 1 else block[:, 0]
-        except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
+        except (soundfile.LibsndfileError, ValueError) as error:
             raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
 
     return stored, blocks()
@@ -146,6 +148,8 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
             raise UtteranceError("not_audio", "PyAV: no audio stream")
         stream = container.streams.audio[0]
         stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, "pyav")
+    except MemoryError:
+        raise  # FFmpeg's too: it says something of the process, and only then of the bytes
     except (av.FFmpegError, ValueError, EOFError, IndexError, AttributeError) as error:
         # a stream whose codec nobody knows has no rate: AttributeError
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
@@ -164,6 +168,8 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
                     if n_held >= stored.native_rate * BLOCK_SECONDS:
                         yield np.concatenate(held)
                         held, n_held = [], 0
+        except MemoryError:
+            raise
         except (av.FFmpegError, ValueError, EOFError) as error:
             raise UtteranceError("decode_error", f"PyAV: {_reason(error)}") from error
         if held:

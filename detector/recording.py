@@ -46,6 +46,8 @@ class Recording:
     segment_seconds : float
         Length of a segment. A recording up to this length (and 1 s more) is one segment; a longer one is cut
         at its multiples, and a tail under 1 s stays with the segment before it.
+    audio_sha256 : str, optional
+        Its digest, where somebody else takes it; then the file is read once.
 
     Examples
     --------
@@ -59,8 +61,9 @@ class Recording:
     (2.5, 2, -6.02)
     """
 
-    def __init__(self, file: BinaryIO, segment_seconds: float) -> None:
+    def __init__(self, file: BinaryIO, segment_seconds: float, audio_sha256: str | None = None) -> None:
         self._file = file
+        self._audio_sha256 = audio_sha256
         self._segment_samples = round(segment_seconds * SAMPLE_RATE)
         self._facts: Facts | None = None
 
@@ -79,7 +82,7 @@ class Recording:
         UtteranceError
             As :func:`detector.audio.decode`.
         """
-        digest = _sha256(self._file)
+        digest = _sha256(self._file) if self._audio_sha256 is None else self._audio_sha256
         stored, blocks = decode(self._file)
         n_samples, energy, n_segments = 0, 0.0, 0
         for segment in cut(blocks, self._segment_samples):

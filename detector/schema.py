@@ -18,11 +18,15 @@ FAILURE_ERRORS = {
     "bad_archive": "the tar shard ends early or is no tar; members before the fault are kept",
     "bad_header": "a rate, channel count or size that no recording has",
     "decode_error": "the decoder stopped in the middle",
+    "decoder_crash": "the decoder's process dies on these bytes, twice",
+    "decoder_timeout": "the decoder's process spends its CPU time without giving a segment, twice",
     "empty": "no bytes, or no samples",
+    "encoder_crash": "the encoder's process dies on this recording, alone and repeatedly, while its neighbours pass",
     "missing": "listed in the manifest, absent from its shard",
     "nonfinite": "the encoder gave NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_audio": "no decoder knows these bytes",
+    "too_large": "decoding takes more memory than a decoder may have",
     "too_long": "more hours than the limit",
 }
 """The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a
