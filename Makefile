@@ -2,13 +2,17 @@
 # make test    the environment, and the tests
 # make lint    ruff and mypy
 # make bench   figures of docs/results.md (needs the dev corpus in ../shared)
+# make drills  all fault drills, and the table of docs/reliability.md
+# make drills-check   every planted bug is caught
+# make simulate       a million simulated schedules of the protocol, and every two faults in order
+# make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench drills drills-check simulate soak
 
 demo: $(MADE)
 	$(BIN)/python -m jobs demo
@@ -23,6 +27,29 @@ lint: $(MADE)
 
 bench: $(MADE)
 	$(BIN)/python -m bench.dev_corpus
+
+RECORD := build/drills.jsonl
+SECONDS ?= 1800
+SEED ?=
+
+drills: $(MADE)
+	mkdir -p $(dir $(RECORD)) && rm -f $(RECORD)
+	BONAFIDE_DRILLS_RECORD=$(RECORD) $(BIN)/python -m pytest tests/drills -m drill; status=$$?; \
+	$(BIN)/python -m tests.drills.table $(RECORD) && exit $$status
+
+drills-check: $(MADE)
+	$(BIN)/python -m tests.drills.check
+
+SIMULATED := build/simulation.jsonl
+
+simulate: export BONAFIDE_DRILLS_RECORD = $(SIMULATED)
+simulate: $(MADE)
+	mkdir -p $(dir $(SIMULATED)) && rm -f $(SIMULATED)
+	$(BIN)/python -m tests.drills.simulation --processes 2 --exhaustive pairs
+	$(BIN)/python -m tests.drills.simulation --processes 2 --count 1000000 $(if $(SEED),--seed $(SEED))
+
+soak: $(MADE)
+	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # the environment: made anew when what it is made from changes
 $(MADE): pyproject.toml constraints.txt

@@ -81,7 +81,7 @@ def chain(environment: dict[str, str], folder: Path, embed: list[str], rows: lis
     for name, how in VARIANTS.items():
         output = f"s3://bench/{name}"
         measured[name] = job(environment, "embed", "--input", "s3://bench/dev/", *embed, "--output", output, *how)
-        digests[name] = record(output)["embeddings_digest"]
+        digests[name] = record(output)["digest"]
     check(len(set(digests.values())) == 1, f"embeddings differ by encoders or batch size: {digests}")
     labels, head, report = str(folder / "labels.csv"), str(folder / "head.json"), str(folder / "report")
     job(environment, "fit", "--embeddings", "s3://bench/one", "--labels", labels, "--output", head)

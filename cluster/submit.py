@@ -14,12 +14,15 @@ import asyncio
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 DASHBOARD = "http://127.0.0.1:8265"
+START_SECONDS = 60.0  # a cluster's dashboard answers before its nodes take jobs
+PATIENCE_SECONDS = 60.0  # with a cluster that does not answer while a job is at work
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return submit(settings.address, verb, settings.submission_id)
     except (ConnectionError, RuntimeError, RayError) as error:
-        print(f"error 69: {settings.address}: {error}", file=sys.stderr)
+        print(f"error 69: {settings.address}: {_one_line(error)}", file=sys.stderr)
         return 69
 
 
@@ -65,17 +68,63 @@ def submit(address: str, verb: Sequence[str], submission_id: str | None = None) 
         Where the cluster cannot be reached, or refuses the job or the token.
     """
     client = JobSubmissionClient(address)
-    job = client.submit_job(entrypoint=f"python -m jobs {shlex.join(verb)}", submission_id=submission_id)
+    job = _submitted(client, f"python -m jobs {shlex.join(verb)}", submission_id)
     print(f"submitted {job} to {address}", file=sys.stderr)
-    asyncio.run(_follow(client, job))
-    code = client.get_job_info(job).driver_exit_code
-    return 75 if code is None or code < 0 else int(code)
+    log = _Log(client, job)
+    unanswered = time.monotonic()
+    while True:
+        try:
+            asyncio.run(log.follow())
+            info = client.get_job_info(job)
+            if info.status.is_terminal():
+                break
+            unanswered = time.monotonic()
+        except Exception as error:  # of many classes; the job goes on without us
+            if time.monotonic() - unanswered > PATIENCE_SECONDS:
+                print(
+                    f"error 75: {address} does not answer; ask it about job {job}: {_one_line(error)}", file=sys.stderr
+                )
+                return 75
+        time.sleep(1.0)
+    code = info.driver_exit_code
+    if code is not None and code >= 0:
+        return int(code)
+    print(f"error 75: job {job} ended without an exit code: {_one_line(info.message)}", file=sys.stderr)
+    return 75
 
 
-async def _follow(client: JobSubmissionClient, job: str) -> None:
-    """Print the job's log until it ends."""
-    async for lines in client.tail_job_logs(job):
-        print(lines, end="", flush=True)
+def _submitted(client: JobSubmissionClient, entrypoint: str, submission_id: str | None) -> str:
+    """Hand the job over; for a while again and again to a cluster that is only starting."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint, submission_id=submission_id)
+        except RuntimeError as error:  # of this class, whatever it is
+            if "try again later" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1.0)
+
+
+class _Log:
+    """A job's log, printed as it grows."""
+
+    def __init__(self, client: JobSubmissionClient, job: str) -> None:
+        self._client, self._job = client, job
+        self._n_printed = 0
+
+    async def follow(self) -> None:
+        """Print what was not printed yet, until the job ends or the line to the cluster breaks."""
+        n_seen = 0  # it comes from its beginning every time
+        async for lines in self._client.tail_job_logs(self._job):
+            print(lines[max(self._n_printed - n_seen, 0) :], end="", flush=True)
+            n_seen += len(lines)
+            self._n_printed = max(n_seen, self._n_printed)
+
+
+def _one_line(found: object) -> str:
+    """What is said in the last line that says anything: Ray's errors are tracebacks of several processes."""
+    lines = [line.strip() for line in str(found).splitlines()]
+    return next((line for line in reversed(lines) if any(map(str.isalnum, line))), type(found).__name__)
 
 
 if __name__ == "__main__":

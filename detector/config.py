@@ -12,6 +12,7 @@ from detector.errors import ConfigError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES
 
+CODE = 1  # counts up whenever our own code changes a value: cutting, joining, standardising, melstats
 LAST_LAYER = -1
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
@@ -86,6 +87,7 @@ class Recipe:
             "pooling": self.config.pooling,
             "segment_seconds": self.config.segment_seconds,
             "dtype": "float32",
+            "code": CODE,
             **audio.versions(),
         }
 

@@ -17,6 +17,10 @@ class ShardError(RuntimeError):
     """An archive that cannot be read on: what was read of it is kept, the rest is one failure row."""
 
 
+class DeviceError(RuntimeError):
+    """A GPU that failed: this process can compute nothing more, another one can."""
+
+
 class UtteranceError(RuntimeError):
     """One recording that gives no score: it becomes one row of `failures`, and nobody else notices.
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import logging
 import posixpath
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from detector.audio import AUDIO_SUFFIXES
 from detector.config import digest_of
@@ -66,9 +66,14 @@ class Shard:
     names: tuple[tuple[str, str], ...] | None = None
 
     @property
+    def slot(self) -> str:
+        """Sixteen hexadecimal digits that follow from the sources' names alone: where the shard's rows stand."""
+        return digest_of([self.kind, [source.uri for source in self.sources]])
+
+    @property
     def shard_id(self) -> str:
         """Sixteen hexadecimal digits that change with any source's name, size or tag."""
-        return digest_of(asdict(self))
+        return digest_of(self.to_content())
 
     @property
     def uri(self) -> str:
@@ -81,20 +86,58 @@ class Shard:
         """Bytes of all sources."""
         return sum(source.size for source in self.sources)
 
-    def to_json(self) -> str:
-        """As text, for a plan or a worker."""
-        return json.dumps(asdict(self))
+    def source(self, uri: str) -> Stored:
+        """The source at a URI."""
+        return next(source for source in self.sources if source.uri == uri)
+
+    def id_of(self, uri: str) -> str:
+        """Utterance id of a loose file."""
+        return dict(self.names or ())[uri]
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """What is known of utterance ids before the shard is read: URI and id, or the tar's key for all of it."""
+        if self.kind == "files":
+            yield from self.names or ()
+        else:
+            uri = self.sources[0].uri
+            yield from ((uri, name) for _, name in self.names or ((uri, storage.key_of(uri)),))
+
+    def to_content(self) -> dict[str, Any]:
+        """As JSON values, for a plan or a worker."""
+        return {
+            "kind": self.kind,
+            "sources": [[source.uri, source.size, source.etag] for source in self.sources],
+            "names": None if self.names is None else [list(name) for name in self.names],
+        }
 
     @classmethod
-    def from_json(cls, text: str) -> Shard:
-        """The shard that :meth:`to_json` wrote."""
-        content = json.loads(text)
+    def from_content(cls, content: dict[str, Any]) -> Shard:
+        """The shard that :meth:`to_content` described."""
         names = content["names"]
         return cls(
             content["kind"],
-            tuple(Stored(**source) for source in content["sources"]),
+            tuple(Stored(*source) for source in content["sources"]),
             None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
         )
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What one task reads: a shard, or some of its utterances by their number in it."""
+
+    shard: Shard
+    only: tuple[int, ...] | None = None
+
+    def to_json(self) -> str:
+        """As text, for a worker."""
+        return json.dumps({"shard": self.shard.to_content(), "only": self.only})
+
+    @classmethod
+    def from_json(cls, text: str) -> Portion:
+        """The portion that :meth:`to_json` wrote."""
+        content = json.loads(text)
+        only = content["only"]
+        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only))
 
 
 @dataclass(frozen=True)

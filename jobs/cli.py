@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from detector.errors import ConfigError, SchemaError
-from jobs.errors import RunAgain, StorageError
+from jobs.errors import DefectError, RunAgain, StorageError
 
 VERBS = {
     "manifest": "list an archive as one Parquet table",
@@ -23,6 +23,8 @@ VERBS = {
     "score": "score embeddings or recordings with a head",
     "evaluate": "compare scores with labels",
     "nightly": "embed and score what is new since the last run",
+    "verify": "check the tables against what was committed",
+    "gc": "remove what dead attempts left",
     "demo": "run the whole chain on a small archive that it makes",
 }
 
@@ -52,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return _end(code, str(error) or "interrupted; run the same command again")
+    except DefectError as error:
+        log.error("a defect, in a worker: %s", error)  # noqa: TRY400 - it brings the worker's traceback along
+        return _end(70, str(error).strip().splitlines()[-1])
     except Exception as error:
         log.exception("a defect")
         return _end(70, f"{type(error).__name__}: {error}")
@@ -92,7 +97,10 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
             options["default"] = made if field.default is dataclasses.MISSING else field.default
             if options["default"] not in (None, ()) and "[default" not in about:
                 options["help"] += " [default: %(default)s]"
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **options, **_how(kind))
+        if field.metadata.get("positional"):
+            parser.add_argument(field.name, metavar=field.name.upper(), help=options["help"])
+        else:
+            parser.add_argument(f"--{field.name.replace('_', '-')}", **options, **_how(kind))
 
 
 def _how(kind: Any) -> dict[str, Any]:

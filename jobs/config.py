@@ -36,6 +36,10 @@ class RunConfig:
     run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
         default_factory=_today
     )
+    store_patience: Annotated[float, "seconds to go on asking a store that fails, before the run ends with 69"] = 300.0
+    stall_seconds: Annotated[float, "no progress for so long, or 10 × the p99 of a shard's time, ends with 75; s"] = (
+        120.0
+    )
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3"] = 0.05
 
     def __post_init__(self) -> None:
@@ -48,6 +52,11 @@ class RunConfig:
             raise ConfigError(
                 f"decode_cpus {self.decode_cpus}, encoder_gpus {self.encoder_gpus}, encoder_cpus {self.encoder_cpus}; "
                 f"expected the first two above 0, the third 0 or more."
+            )
+        if not (self.store_patience >= 0 and self.stall_seconds > 0):
+            raise ConfigError(
+                f"store_patience {self.store_patience}, stall_seconds {self.stall_seconds}; expected 0 or more, and "
+                f"more than 0."
             )
         if self.object_store_mib < 80:
             raise ConfigError(f"object_store_mib {self.object_store_mib}; Ray needs 80 or more.")
@@ -66,6 +75,7 @@ class OutputConfig:
     """Where the tables go."""
 
     output: Annotated[str, "folder or prefix that gets the tables"]
+    new_table: Annotated[bool, "let this encoder's embeddings stand beside those of another in the same output"] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import pyarrow as pa
 
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from jobs import archive, ledger, runs, storage
-from jobs.archive import InputConfig
+from jobs.archive import InputConfig, Portion, Shard
+from jobs.attempts import embed_all
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, OutputConfig, RunConfig, part
-from jobs.digest import add
-from jobs.errors import RunAgain
-from jobs.gathering import Gatherer, ShardRows
-from jobs.ledger import Ledger, Marker
-from jobs.pipeline import Cluster
-from jobs.plan import Plan, make_plan
+from jobs.errors import SourceChangedError
+from jobs.gathering import ShardRows
+from jobs.ledger import Ledger
+from jobs.pipeline import Cluster, Pool
+from jobs.plan import Proposal, plan_id_of, propose
 from jobs.progress import progress
+from jobs.protocol import Book, Marker, Plan, Planned
+from jobs.watchdog import Stop, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -35,24 +42,30 @@ class Settings(InputConfig, EmbedConfig, ModelConfig, OutputConfig, RunConfig):
 
 @dataclass
 class Embedded:
-    """What an embedding run did and left: its plan, and the markers of the shards that it committed."""
+    """An embedding run: the plans that it worked on, and what it committed of them."""
 
-    plan: Plan
     recipe: Recipe
-    output: str
-    run_id: str
+    ledger: Ledger
+    book: Book
+    slots: frozenset[str]
     device: str = ""
-    audio_seconds: float = 0.0
     markers: list[Marker] = field(default_factory=list)
+    set_aside: SourceChangedError | None = None
 
     @property
-    def ledger(self) -> Ledger:
-        """The ledger of the embedding table."""
-        return Ledger(self.output, "embeddings", self.recipe.fingerprint)
+    def shards(self) -> list[Planned]:
+        """The archive's shards as they are planned."""
+        return [self.book.current[slot] for slot in sorted(self.slots)]
 
-    def rows(self, table: str) -> int:
-        """Rows that this run wrote to a table."""
-        return sum(marker.rows[table] for marker in self.markers)
+    def committed(self) -> list[Planned]:
+        """Those of them that are done."""
+        done = self.ledger.done()
+        return [shard for shard in self.shards if shard.name in done]
+
+    def raise_set_aside(self) -> None:
+        """End a run whose sources changed under it, once all else is done."""
+        if self.set_aside is not None:
+            raise self.set_aside
 
     def record(self) -> dict[str, Any]:
         """For the run's record."""
@@ -60,13 +73,7 @@ class Embedded:
             "fingerprint": self.recipe.fingerprint,
             "recipe": self.recipe.describe(),
             "model": self.recipe.model,
-            "plan_id": self.plan.plan_id,
-            "shards": {"planned": len(self.plan.shards), "embedded": len(self.markers)},
             "device": self.device,
-            "audio_seconds": round(self.audio_seconds, 3),
-            "embeddings": self.rows("embeddings"),
-            "failures": self.rows("failures"),
-            "embeddings_digest": add(marker.digest for marker in self.markers),
         }
 
 
@@ -76,89 +83,150 @@ def run(settings: Settings) -> int:
     with Cluster(settings) as cluster:
         model = part(settings, ModelConfig)
         recipe = recipe_of(part(settings, EmbedConfig), local_folder(model), model.model)
-        embedded = embed_archive(cluster, settings, recipe, model, settings.output, settings)
-    if not embedded.markers:
-        print(f"nothing new: all {len(embedded.plan.shards)} shards are embedded")
+        embedded = embed_archive(cluster, settings, recipe, model, settings, settings)
+    records = write_records(embedded, "embed", started, settings)
+    embedded.raise_set_aside()
+    if not records:
+        print(f"nothing new: all {len(embedded.slots)} shards are embedded")
         return 0
-    record = runs.write_record(
-        embedded.output,
-        embedded.run_id,
-        "embed",
-        started,
-        {"settings": runs.settings_of(settings), **embedded.record()},
-    )
+    output = embedded.ledger.output
+    rows, failed, seconds = (total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     print(
-        f"embedded {embedded.rows('embeddings')} utterances, {embedded.audio_seconds / 60:.1f} min of audio, in "
-        f"{len(embedded.markers)} shards; {embedded.rows('failures')} failed\n"
-        f"tables: {storage.join(embedded.output, 'embeddings', f'backbone={embedded.recipe.slug}')}\n"
-        f"record: {record}"
+        f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {len(embedded.markers)} shards; "
+        f"{failed} failed\n"
+        f"tables: {storage.join(output, 'embeddings', f'backbone={recipe.slug}')}\n"
+        f"record: {records[-1]['uri']}"
     )
-    return exit_code(embedded.output, embedded.rows("failures"), embedded.rows("embeddings"), settings.max_failures)
+    return exit_code(output, failed, rows, settings.max_failures)
+
+
+def write_records(embedded: Embedded, verb: str, started: datetime.datetime, settings: Any) -> list[dict[str, Any]]:
+    """Write the records of the plans that this run completed."""
+
+    def counts(markers: list[Marker]) -> dict[str, Any]:
+        return {
+            "embeddings": sum(marker.rows["embeddings"] for marker in markers),
+            "failures": sum(marker.rows["failures"] for marker in markers),
+            "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
+        }
+
+    content = {"settings": runs.settings_of(settings), **embedded.record()}
+    return runs.write_records(embedded.ledger, embedded.book, embedded.slots, verb, started, content, counts)
+
+
+def total(records: list[dict[str, Any]], name: str) -> Any:
+    """Sum of a count over the records of a run."""
+    return sum(record[name] for record in records)
 
 
 def embed_archive(
-    cluster: Cluster,
-    what: InputConfig,
-    recipe: Recipe,
-    model: ModelConfig,
-    output: str,
-    how: RunConfig,
-    purpose: str = "",
+    cluster: Cluster, what: InputConfig, recipe: Recipe, model: ModelConfig, where: OutputConfig, how: RunConfig
 ) -> Embedded:
-    """Embed what is missing of an archive.
-
-    Parameters
-    ----------
-    purpose : str
-        What the run's id depends on beside plan, recipe and date: the head that is going to judge.
+    """Embed what is missing of an archive, or has changed since.
 
     Raises
     ------
     ConfigError, SchemaError, StorageError, RunAgain
+        All but a :class:`SourceChangedError`, which is the result's :attr:`Embedded.set_aside`.
     """
-    output = storage.normal(output)
+    output = storage.normal(where.output)
     table = Ledger(output, "embeddings", recipe.fingerprint)
-    known, done = ledger.known_shards(output), table.done()
-    plan = make_plan(archive.find(what), known, done)
-    run_id = runs.run_id_of(how, plan.plan_id, recipe.fingerprint + purpose)
-    result = Embedded(plan, recipe, output, run_id)
-    if not plan.todo:
-        return result
-    ledger.remember(output, [shard for shard in plan.todo if shard.shard_id not in known])
-    pool = cluster.pool()
-    result.device = pool.device
-    log.info(
-        "embed: %d of %d shards, %.1f MB, with %s on %d × %s; fingerprint %s",
-        len(plan.todo),
-        len(plan.shards),
-        sum(shard.size for shard in plan.todo) / 1e6,
-        recipe.slug,
-        pool.encoders,
-        "GPU" if pool.device == "cuda" else "CPU",
-        recipe.fingerprint,
-    )
-    uris = {shard.shard_id: shard.uri for shard in plan.todo}
-    gatherer = Gatherer()
-    empty: list[ShardRows] = []
-    with progress("embed", len(plan.todo)) as shown:
-        for pieces in cluster.embed_shards(plan.todo, recipe, model, pool):
-            shown.segments(len(pieces) - pieces["n_frames"].null_count)
-            for shard in gatherer.add(pieces):
-                if shard.outcomes:
-                    result.markers.append(_commit(table, shard, uris[shard.shard_id], result, how))
-                    result.audio_seconds += shard.seconds
-                else:
-                    empty.append(shard)
-                shown.shard(len(shard.outcomes), shard.seconds)
-    missing = uris.keys() - {marker.shard_id for marker in result.markers} - {shard.shard_id for shard in empty}
-    if missing:
-        raise RunAgain(f"{len(missing)} shard(s) never came back whole, first {uris[min(missing)]}; run again.")
-    if len(empty) == len(plan.shards):
-        # before any of them is committed: the next run must say so too
-        where = what.manifest or ", ".join(what.input)
-        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
-    result.markers += [_commit(table, shard, uris[shard.shard_id], result, how) for shard in empty]
+    if not where.new_table:
+        _refuse_other_encoder(output, recipe)
+    proposal = Proposal((), frozenset())
+
+    def propose_plan(book: Book) -> Plan | None:
+        nonlocal proposal
+        proposal = propose(archive.find(what), book, table.done(), storage.stat)
+        if not proposal.new:
+            return None
+        run_id = runs.run_id_of(how, plan_id_of(proposal.new, len(book.plans)), recipe.fingerprint)
+        return Plan(run_id, how.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
+
+    book = table.freeze(propose_plan)
+    result = Embedded(recipe, table, book, proposal.slots)
+    done = table.done()
+    todo = [shard for shard in result.shards if shard.name not in done]
+    if todo:
+        pool = cluster.pool()
+        result.device = pool.device
+        log.info(
+            "embed: %d of %d shards, %.1f MB, with %s on %d × %s; fingerprint %s",
+            len(todo),
+            len(result.slots),
+            sum(shard_of(shard).size for shard in todo) / 1e6,
+            recipe.slug,
+            pool.encoders,
+            "GPU" if pool.device == "cuda" else "CPU",
+            recipe.fingerprint,
+        )
+        try:
+            _work(_Work(cluster, recipe, model, pool, how, what), result, todo)
+        except SourceChangedError as error:
+            result.set_aside = error
     return result
+
+
+def shard_of(planned: Planned) -> Shard:
+    """What there is to read of a planned shard."""
+    return Shard.from_content(planned.entry.work)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """With what the work is done."""
+
+    cluster: Cluster
+    recipe: Recipe
+    model: ModelConfig
+    pool: Pool
+    how: RunConfig
+    what: InputConfig
+
+
+def _work(work: _Work, result: Embedded, todo: list[Planned]) -> None:
+    """Embed and commit shards, each as soon as it is whole."""
+    shards = {shard.shard_id: (planned, shard) for planned in todo for shard in [shard_of(planned)]}
+    watchdog = Watchdog(work.how.stall_seconds)
+    begun: dict[str, float] = {}
+    empty: list[ShardRows] = []
+    with progress("embed", len(todo)) as shown, Stop() as stop:
+
+        def stream(portions: list[Portion]) -> Iterator[pa.Table]:
+            for pieces in work.cluster.embed_portions(portions, work.recipe, work.model, work.pool, watchdog, stop):
+                shown.segments(len(pieces) - pieces["n_frames"].null_count)
+                for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
+                    begun.setdefault(shard_id, time.monotonic())
+                yield pieces
+
+        for rows in embed_all(stream, [shard for _, shard in shards.values()]):
+            if rows.outcomes:
+                _commit(result, rows, *shards[rows.shard_id])
+            else:
+                empty.append(rows)
+            watchdog.committed(time.monotonic() - begun[rows.shard_id])
+            shown.shard(len(rows.outcomes), rows.seconds)
+    if len(empty) == len(result.slots):
+        # before any of them is committed: the next run must say so too
+        where = work.what.manifest or ", ".join(work.what.input)
+        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
+    for rows in empty:
+        _commit(result, rows, *shards[rows.shard_id])
+
+
+def _refuse_other_encoder(output: str, recipe: Recipe) -> None:
+    """A table is of one encoder; a second one beside it doubles what a query over all of them finds."""
+    others = ledger.keys(output, "embeddings")
+    if others and recipe.fingerprint not in others:
+        (plan, *_) = Ledger(output, "embeddings", others[0]).book().plans
+        now = recipe.describe()
+        differ = {name: (old, now.get(name)) for name, old in plan.detail["recipe"].items() if old != now.get(name)}
+        told = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in sorted(differ.items()))
+        raise ConfigError(
+            f"{output}: its embeddings have fingerprint {', '.join(others)}, this run's have {recipe.fingerprint}: "
+            f"{told or 'the recipe has other fields'}. Run as before, use another --output, or ask for a table "
+            f"beside it by --new-table."
+        )
 
 
 def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
@@ -175,19 +243,22 @@ def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
     return 3
 
 
-def _commit(table: Ledger, shard: ShardRows, uri: str, run: Embedded, how: RunConfig) -> Marker:
-    embeddings, failures = shard.tables(run.recipe.config.layer, run.recipe.fingerprint, run.run_id)
-    return table.commit(
-        shard.shard_id,
-        uri,
+def _commit(run: Embedded, rows: ShardRows, planned: Planned, shard: Shard) -> None:
+    recipe = run.recipe
+    embeddings, failures = rows.tables(recipe.config.layer, recipe.fingerprint, planned.run_id)
+    marker = run.ledger.commit(
+        planned,
+        shard.uri,
         {
-            "embeddings": (f"embeddings/backbone={run.recipe.slug}", embeddings),
-            "failures": (f"failures/run_date={how.run_date}", failures),
+            "failures": (f"failures/run_date={planned.run_date}", failures),
+            "embeddings": (f"embeddings/backbone={recipe.slug}", embeddings),
         },
-        {
-            "run_id": run.run_id,
-            "audio_seconds": shard.seconds,
-            "recipe": run.recipe.describe(),
-            "model": run.recipe.model,
-        },
+        {"run_id": planned.run_id, "audio_seconds": rows.seconds, "recipe": recipe.describe(), "model": recipe.model},
     )
+    if marker is None:
+        log.warning("%s: a later run planned it in another state while it was embedded", shard.uri)
+        run.set_aside = SourceChangedError(f"{shard.uri}: planned in another state meanwhile. Run again.")
+        return
+    for table in marker.alarms:
+        log.error("%s: computed twice, and the %s differ; the first stand. Is a machine broken?", shard.uri, table)
+    run.markers.append(marker)

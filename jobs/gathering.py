@@ -26,10 +26,16 @@ class ShardRows:
     @property
     def whole(self) -> bool:
         """Whether every utterance and every segment is there."""
-        return len(self.outcomes) == self.n_utterances and all(
-            found["error"] is not None or len(self.segments.get(ordinal, ())) == found["n_segments"]
-            for ordinal, found in self.outcomes.items()
-        )
+        return len(self.outcomes) == self.n_utterances and not self.lacking
+
+    @property
+    def lacking(self) -> list[int]:
+        """Utterances whose outcome is known, but of which segments are missing."""
+        return [
+            ordinal
+            for ordinal, found in sorted(self.outcomes.items())
+            if found["error"] is None and len(self.segments.get(ordinal, ())) != found["n_segments"]
+        ]
 
     @property
     def seconds(self) -> float:
@@ -47,13 +53,8 @@ class ShardRows:
                     same = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
                     embeddings.append({**found, "embedding": embedding, **same})
                     continue
-                found = {
-                    **found,
-                    "stage": "embed",
-                    "error": "nonfinite",
-                    "message": "NaN or infinity from the encoder",
-                }
-            failures.append({**found, "attempts": 1, "run_id": run_id})
+                found = failed_to_embed(found, "nonfinite", "NaN or infinity from the encoder")
+            failures.append({"attempts": 1, **found, "run_id": run_id})
         return (
             pa.Table.from_pylist(embeddings, schema=embeddings_schema(dim)),
             pa.Table.from_pylist(failures, schema=FAILURES),
@@ -87,14 +88,28 @@ class Gatherer:
             else:
                 rows.segments.setdefault(row["ordinal"], {})[row["segment"]] = (row["embedding"], row["n_frames"])
         for shard_id in sorted(touched):
-            if self._open[shard_id].whole:
-                self._given.add(shard_id)
-                yield self._open.pop(shard_id)
+            if (whole := self.close(shard_id)) is not None:
+                yield whole
 
-    @property
-    def unfinished(self) -> list[str]:
-        """Shards of which something came, but not all."""
-        return sorted(self._open)
+    def rows(self, shard_id: str) -> ShardRows:
+        """What has come of an unfinished shard so far."""
+        return self._open.setdefault(shard_id, ShardRows(shard_id))
+
+    def forget(self, shard_id: str) -> None:
+        """Drop what has come of a shard: it was made of bytes that were not the source's."""
+        self._open.pop(shard_id, None)
+
+    def close(self, shard_id: str) -> ShardRows | None:
+        """Give a shard out that became whole without a piece; None where it is not."""
+        if not self._open[shard_id].whole:
+            return None
+        self._given.add(shard_id)
+        return self._open.pop(shard_id)
+
+
+def failed_to_embed(found: dict[str, Any], error: str, message: str, attempts: int = 1) -> dict[str, Any]:
+    """An utterance's outcome, where its recording was decoded and has no embedding all the same."""
+    return {**found, "stage": "embed", "error": error, "message": message, "attempts": attempts}
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

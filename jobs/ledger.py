@@ -1,55 +1,36 @@
-"""The ledger: which shards of a table are done, and how a shard becomes so.
-
-Under one output:
+"""The ledger: what is planned and done of one table under one output; :mod:`jobs.protocol` on a real store.
 
 ```
-embeddings/backbone=<slug>/<fingerprint>-<shard_id>.parquet   one object a table and shard, named by what is in it
-_commits/embeddings-<fingerprint>/<shard_id>.json             the marker, written last: the shard is whole
-_plans/<plan_id>.json                                         shards as they were first planned
+embeddings/backbone=<slug>/<fingerprint>-<slot>.parquet   one object a table and shard, always under the same name
+_plans/embeddings-<fingerprint>/000001.json               shards as they were planned, in order
+_commits/embeddings-<fingerprint>/<slot>-000001.json      the marker, written last: the shard is whole
 ```
-
-Doing a shard again writes the same bytes to the same names. Readers that must not see a shard before its marker
-follow the markers; the names keep a shard from standing twice in a glob.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.archive import Shard
-from jobs.digest import add, rows_digest
+from jobs.digest import rows_digest
+from jobs.errors import RunAgain
+from jobs.protocol import Answer, Book, Get, List, Marker, Part, Plan, Planned, Protocol, Put, Steps
 
+KINDS = ("embeddings", "scores")
 ROW_GROUP_ROWS = 4_096
 READERS = 16  # small objects are fetched side by side; the store's latency is what counts
-
-
-@dataclass(frozen=True)
-class Marker:
-    """What was committed of one shard: objects by table, rows by table, digest over all rows."""
-
-    shard_id: str
-    uri: str
-    objects: dict[str, str]
-    sha256: dict[str, str]
-    rows: dict[str, int]
-    digest: str
-    detail: dict[str, Any]
+OF, DIGEST = b"bonafide.of", b"bonafide.digest"
 
 
 class Ledger:
-    """Commits of one kind under one output.
+    """Plans and commits of one kind under one output.
 
     Parameters
     ----------
@@ -63,79 +44,131 @@ class Ledger:
 
     def __init__(self, output: str, kind: str, key: str) -> None:
         self.output = output
+        self.name = f"{kind}-{key}"
         self._key = key
-        self._folder = storage.join(output, "_commits", f"{kind}-{key}")
+        self._protocol = Protocol(self.name, part_of)
+
+    def book(self) -> Book:
+        """All plans."""
+        return self._run(self._protocol.read())
+
+    def freeze(self, propose: Callable[[Book], Plan | None]) -> Book:
+        """Plan what is new; see :meth:`jobs.protocol.Protocol.freeze`."""
+        return self._run(self._protocol.freeze(propose))
 
     def done(self) -> set[str]:
-        """Ids of the shards that are whole. One listing."""
-        names = (storage.name_of(stored.uri) for stored in storage.listing(self._folder) or [])
-        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        """Names of what is committed, also of states that were replaced since. One listing."""
+        return self._run(self._protocol.done())
 
     def commit(
         self,
-        shard_id: str,
+        shard: Planned,
         uri: str,
         tables: dict[str, tuple[str, pa.Table]],
         detail: dict[str, Any] | None = None,
-    ) -> Marker:
-        """Write the tables of a shard, then its marker.
+    ) -> Marker | None:
+        """Write the tables of a shard, then its marker; None where the shard was replaced meanwhile.
 
         Parameters
         ----------
-        shard_id, uri : str
-            Of the shard.
+        shard : Planned
+        uri : str
+            What people call the shard.
         tables : dict
-            By table name: its folder below the output, and the rows; a table without rows writes no object.
+            By table name: its folder below the output, and the rows. What is written first is what may vanish
+            from the other tables: `failures` before `scores`.
         detail : dict, optional
             Whatever the run wants to find in the marker again.
         """
-        written = {name: (folder, rows) for name, (folder, rows) in tables.items() if len(rows)}
-        objects, sha256 = {}, {}
-        for name, (folder, rows) in written.items():
-            objects[name] = storage.join(folder, f"{self._key}-{shard_id}.parquet")
-            content = parquet_bytes(rows)
-            sha256[name] = hashlib.sha256(content).hexdigest()
-            storage.write_bytes(storage.join(self.output, objects[name]), content)
-        marker = Marker(
-            shard_id=shard_id,
-            uri=uri,
-            objects=objects,
-            sha256=sha256,
-            rows={name: len(rows) for name, (_, rows) in tables.items()},
-            digest=add(rows_digest(name, rows) for name, (_, rows) in written.items()),
-            detail=detail or {},
-        )
-        # the marker goes last: where it exists, the shard is whole
-        storage.write_bytes(self._marker_uri(shard_id), json.dumps(vars(marker), indent=1, sort_keys=True).encode())
-        return marker
+        parts = {}
+        for table, (folder, rows) in tables.items():
+            digest = rows_digest(table, rows)
+            name = storage.join(folder, f"{self._key}-{shard.slot}.parquet")
+            content = parquet_bytes(rows, {OF: shard.name.encode(), DIGEST: digest.encode()})
+            parts[table] = Part(name, content, len(rows), digest, shard.name)
+        return self._run(self._protocol.commit(shard, uri, parts, detail or {}))
 
-    def markers(self, shard_ids: Iterable[str]) -> list[Marker]:
-        """Read the markers of committed shards."""
+    def markers(self, names: Iterable[str]) -> list[Marker]:
+        """Read the markers of committed shards, by :attr:`jobs.protocol.Planned.name`.
+
+        Raises
+        ------
+        RunAgain
+            Where one was replaced, and collected, since it was listed.
+        """
+        uris = [storage.join(self.output, self._protocol.marker_name(name)) for name in sorted(names)]
         with ThreadPoolExecutor(READERS) as pool:
-            texts = pool.map(storage.read_bytes, map(self._marker_uri, sorted(shard_ids)))
-            return [Marker(**json.loads(text)) for text in texts]
+            return [Marker.from_json(text) for text in pool.map(_read_current, uris)]
+
+    def committed(self) -> list[Marker]:
+        """Markers of every shard that is committed in its current state."""
+        return self.markers(self.book().names & self.done())
 
     def read_all(self, table: str) -> tuple[list[Marker], list[pa.Table]]:
-        """All markers, and the rows of one table of the shards that have any."""
-        markers = self.markers(self.done())
+        """All current markers, and the rows of one table of the shards that have any."""
+        markers = self.committed()
         return markers, [rows for marker in markers if (rows := self.read(marker, table)) is not None]
 
     def read(self, marker: Marker, table: str) -> pa.Table | None:
-        """The rows of one table of a committed shard; None where it has none."""
-        if table not in marker.objects:
-            return None
-        return pq.read_table(
-            io.BytesIO(storage.read_bytes(storage.join(self.output, marker.objects[table]))), partitioning=None
-        )
+        """The rows of one table of a committed shard; None where it has none.
 
-    def _marker_uri(self, shard_id: str) -> str:
-        return storage.join(self._folder, f"{shard_id}.json")
+        Raises
+        ------
+        RunAgain
+            Where rows of another state have taken their place since.
+        """
+        if not marker.rows[table]:
+            return None
+        uri = storage.join(self.output, marker.objects[table])
+        content = _read_current(uri)
+        stands = part_of(uri, content)
+        if stands is None or stands.of != marker.name:
+            raise RunAgain(f"{uri}: its rows were replaced after the run began; run the same command again.")
+        return pq.read_table(io.BytesIO(content), partitioning=None).replace_schema_metadata()
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            return storage.read_bytes(storage.join(self.output, name))
+        except storage.NotFoundError:
+            return None
+
+    def garbage(self, objects: Iterable[str], markers: Iterable[str], slot_of: Callable[[str], str]) -> list[str]:
+        """What of URIs listed before is garbage; see :meth:`jobs.protocol.Protocol.garbage`."""
+        base = f"{self.output}/"
+        objects, markers = ([uri.removeprefix(base) for uri in uris] for uris in (objects, markers))
+        return [base + name for name in self._run(self._protocol.garbage(objects, markers, slot_of))]
+
+    def _run(self, steps: Steps[Answer]) -> Answer:
+        """Carry the steps out, one request after another."""
+        answer: Any = None
+        while True:
+            try:
+                asked = steps.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            match asked:
+                case Put(name, content, expected):
+                    answer = storage.put(storage.join(self.output, name), content, expected)
+                case Get(name):
+                    answer = self._get(name)
+                case List(folder):
+                    place = storage.join(self.output, folder)
+                    answer = [f"{folder}/{storage.name_of(found.uri)}" for found in storage.listing(place) or []]
+
+
+def _read_current(uri: str) -> bytes:
+    """Read what was listed as current; where it is gone, it was replaced since."""
+    try:
+        return storage.read_bytes(uri)
+    except storage.NotFoundError as error:
+        raise RunAgain(f"{uri}: it was replaced after the run began; run the same command again.") from error
 
 
 def keys(output: str, kind: str) -> list[str]:
     """Keys of the ledgers of ``kind`` under ``output``."""
-    folders = (storage.name_of(stored.uri.rsplit("/", 1)[0]) for stored in _below(output, "_commits"))
-    return sorted({folder.removeprefix(f"{kind}-") for folder in folders if folder.startswith(f"{kind}-")})
+    found = storage.listing(storage.join(output, "_plans")) or []
+    folders = {storage.name_of(stored.uri.rsplit("/", 1)[0]) for stored in found}
+    return sorted(folder.removeprefix(f"{kind}-") for folder in folders if folder.startswith(f"{kind}-"))
 
 
 def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:
@@ -155,36 +188,33 @@ def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:
     return Ledger(output, kind, found[0])
 
 
-def known_shards(output: str) -> dict[str, Shard]:
-    """Shards of all earlier plans under ``output``, by id."""
-    with ThreadPoolExecutor(READERS) as pool:
-        texts = pool.map(storage.read_bytes, (stored.uri for stored in _below(output, "_plans")))
-        shards = (Shard.from_json(json.dumps(content)) for text in texts for content in json.loads(text))
-        return {shard.shard_id: shard for shard in shards}
+def parquet_bytes(rows: pa.Table, about: dict[bytes, bytes] | None = None) -> bytes:
+    """A Parquet object that SQL engines read; the same rows give the same bytes.
 
-
-def remember(output: str, shards: list[Shard]) -> None:
-    """Freeze shards that no earlier plan has, before any of them is worked on."""
-    if shards:
-        content = [json.loads(shard.to_json()) for shard in shards]
-        name = f"{digest_of(content)}.json"
-        storage.write_bytes(storage.join(output, "_plans", name), json.dumps(content, indent=1).encode())
-
-
-def parquet_bytes(rows: pa.Table) -> bytes:
-    """A Parquet object that SQL engines read; the same rows give the same bytes."""
+    Parameters
+    ----------
+    about : dict, optional
+        What the object says of itself, in its footer.
+    """
     file = io.BytesIO()
     text = [field.name for field in rows.schema if field.type == pa.string()]
     pq.write_table(
-        rows,
+        rows.replace_schema_metadata(about),
         file,
         compression="zstd",
         use_dictionary=text,
         write_statistics=[field.name for field in rows.schema if not pa.types.is_nested(field.type)],
+        write_page_checksum=True,
         row_group_size=ROW_GROUP_ROWS,
     )
     return file.getvalue()
 
 
-def _below(output: str, folder: str) -> Iterator[storage.Stored]:
-    return iter(storage.listing(storage.join(output, folder)) or [])
+def part_of(name: str, content: bytes) -> Part | None:
+    """What an object says of itself; None where it is no whole Parquet object of ours."""
+    try:
+        footer = pq.read_metadata(io.BytesIO(content))
+        about = footer.metadata or {}
+        return Part(name, content, footer.num_rows, about[DIGEST].decode(), about[OF].decode())
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
+        return None

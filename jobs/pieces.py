@@ -72,6 +72,11 @@ def shard_end(shard_id: str, n_utterances: int) -> Piece:
     return {"shard_id": shard_id, "n_utterances": n_utterances}
 
 
+def trouble(shard_id: str | None, text: str) -> Piece:
+    """What a worker ran into, as :func:`jobs.errors.to_text` says it; of a shard, where it is of one."""
+    return {"shard_id": shard_id, "trouble": text}
+
+
 def decoded(utterance_id: str, uri: str, member: str | None, n_bytes: int, facts: Facts) -> dict[str, Any]:
     """The outcome of an utterance that was decoded to its end."""
     return {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes, **asdict(facts)}
@@ -86,17 +91,25 @@ def failed(
 
 
 def batches(rows: Iterable[Piece]) -> Iterator[pa.Table]:
-    """Collect pieces into tables of about 8 MiB."""
+    """Collect segments into tables of about 8 MiB; outcomes and the shard's end follow in a table of their own.
+
+    So an encoder that dies of a segment does not take with it what is known of the shard.
+    """
     held: list[Piece] = []
+    known: list[Piece] = []
     n_bytes = 0
     for row in rows:
+        if "samples" not in row:
+            known.append(row)
+            continue
         held.append(row)
-        n_bytes += len(row.get("samples") or b"")
+        n_bytes += len(row["samples"])
         if n_bytes >= BATCH_BYTES:
             yield pa.Table.from_pylist(held, schema=DECODED)
             held, n_bytes = [], 0
-    if held:
-        yield pa.Table.from_pylist(held, schema=DECODED)
+    for rest in (held, known):
+        if rest:
+            yield pa.Table.from_pylist(rest, schema=DECODED)
 
 
 def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:

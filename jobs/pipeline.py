@@ -15,32 +15,45 @@ readers, and spilling to disk is off where we start Ray.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import random
 import signal
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from detector.backbones import Backbone, load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import Recipe
 from detector.embedding import embed_segments
-from detector.errors import ConfigError
-from jobs import pieces
-from jobs.archive import Shard
+from detector.errors import ConfigError, DeviceError
+from jobs import pieces, storage
+from jobs.archive import Portion
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, RunConfig
-from jobs.errors import TROUBLES, from_text, to_text
+from jobs.errors import RunAgain, StalledError, StorageError, WorkersLostError, from_text, to_text
 from jobs.reading import read_shard
+from jobs.watchdog import Stop, Watchdog, pumped
 
 log = logging.getLogger(__name__)
 
-DECODE_BYTES = 300 << 20  # what a decode task reserves: Python, a held member, pieces on their way
+DECODE_BYTES = 400 << 20  # what a decode task reserves: Python, a held member, pieces on their way, a decoder apart
+RETRIES = 2  # of Ray, for a task whose worker was lost; it would go on for ever
+OOM_RETRIES = 2
+LOADS = 3  # attempts to load an encoder
+LENGTH_SECONDS, LENGTH_STEPS = 1800.0, 180  # a checkpoint of 9 GB is fetched, hashed and loaded in less
+LOOK_SECONDS = 2.0  # between two looks at the board
+SHUTDOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class Cluster:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._joined = False
+        self._board: Any = None
+        storage.be_patient(config.store_patience)
 
     def __enter__(self) -> Cluster:
         return self
@@ -76,7 +91,10 @@ class Cluster:
         if self._joined:
             import ray
 
-            ray.shutdown()
+            # a cluster that hangs is left behind: its processes end with ours
+            closing = threading.Thread(target=ray.shutdown, daemon=True)
+            closing.start()
+            closing.join(SHUTDOWN_SECONDS)
 
     def pool(self) -> Pool:
         """Fit the pool of encoders into the cluster.
@@ -92,56 +110,118 @@ class Cluster:
         have = ray.cluster_resources()
         return fit_pool(self._config, have.get("CPU", 0.0), have.get("GPU", 0.0))
 
-    def embed_shards(
-        self, shards: tuple[Shard, ...], recipe: Recipe, model: ModelConfig, pool: Pool
+    def embed_portions(
+        self, portions: list[Portion], recipe: Recipe, model: ModelConfig, pool: Pool, watchdog: Watchdog, stop: Stop
     ) -> Iterator[pa.Table]:
-        """Stream shards through decode and the encoders.
+        """Stream portions of shards through decode and the encoders.
 
         Yields
         ------
         pyarrow.Table
-            Pieces of :data:`jobs.pieces.EMBEDDED`, in no order; :class:`jobs.gathering.Gatherer` makes shards of
-            them.
+            Pieces of :data:`jobs.pieces.EMBEDDED`, in no order, troubles among them; those in the hands of a worker
+            that was lost for good are left out.
 
         Raises
         ------
-        ConfigError, SchemaError, StorageError, RunAgain
-            What a worker ran into.
+        WorkersLostError
+            Where Ray gave up as a whole.
+        RunAgain
+            Where nothing moves any more, or SIGTERM came.
         """
         import ray.data
 
-        decoded = self._dataset([shard.to_json() for shard in shards]).map_batches(
-            _Decode(recipe.config.segment_seconds),
+        decoded = self._dataset([portion.to_json() for portion in portions]).map_batches(
+            _Decode(recipe.config.segment_seconds, self._config.store_patience, self._board),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.decode_cpus,
-            memory=DECODE_BYTES,  # also what keeps Ray from fusing decode into the encoders
+            memory=DECODE_BYTES,
+            ray_remote_args_fn=_task_limits,  # also what keeps Ray from fusing decode into the encoders
         )
         embedded = decoded.map_batches(
             _Encode,
-            fn_constructor_args=(recipe, model, pool.device, pool.batch_size),
+            fn_constructor_args=(recipe, model, pool.device, pool.batch_size, self._config.store_patience, self._board),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=pool.encoders),
             num_cpus=pool.encoder_cpus,
             num_gpus=pool.encoder_gpus,
+            ray_remote_args_fn=_actor_limits,
         )
-        for table in embedded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            _raise_trouble(table)
+        for table in self._streamed(embedded, watchdog, stop):
+            watchdog.moved()
             yield table
 
-    def map_items(self, function: Callable[[str], dict[str, Any]], items: list[str]) -> Iterator[dict[str, Any]]:
-        """Call ``function`` on every item, each in a task; yield the results in no order.
+    def map_items(
+        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: Stop
+    ) -> Iterator[dict[str, Any]]:
+        """Call ``function`` on every item, each in a task; yield the results in no order, less what was lost.
 
         Raises
         ------
-        ConfigError, SchemaError, StorageError, RunAgain
-            What a task ran into.
+        ConfigError, SchemaError, StorageError, DefectError, RunAgain
+            What a task ran into, or as :meth:`embed_portions`.
         """
-        results = self._dataset(items).map_batches(_Apply(function), batch_size=1, batch_format="pyarrow")
-        for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            _raise_trouble(table)
+        applied = _Apply(function, self._config.store_patience, self._board)
+        results = self._dataset(items).map_batches(
+            applied, batch_size=1, batch_format="pyarrow", ray_remote_args_fn=_task_limits
+        )
+        for table in self._streamed(results, watchdog, stop):
+            for text in table["trouble"].drop_null().to_pylist():
+                raise from_text(text)
+            watchdog.moved()
             yield from map(json.loads, table["result"].to_pylist())
+
+    def _streamed(self, dataset: Any, watchdog: Watchdog, stop: Stop) -> Iterator[pa.Table]:
+        """What comes out of a dataset, under the eyes of the watchdog."""
+        import ray
+
+        looked, steps = 0.0, -1
+
+        def tick() -> None:
+            nonlocal looked, steps
+            if stop.asked:
+                self._board.close.remote()
+                stop.raise_when_due()
+            if time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                found = self._ask("steps", default=steps)
+                if found != steps:
+                    steps = found
+                    watchdog.moved()
+            if dead := _dead_processes():
+                raise RunAgain(f"Ray on this machine lost its {', '.join(dead)}; run the same command again")
+            if watchdog.overdue():
+                self._raise_stall(watchdog)
+
+        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        try:
+            yield from pumped(iter(batches), tick)
+            stop.raise_when_due(nothing_left=True)
+        except (ray.exceptions.RayError, OSError) as error:
+            if isinstance(error, StorageError):
+                raise
+            raise WorkersLostError(f"Ray gave up: {_first_line(error)}") from error
+
+    def _raise_stall(self, watchdog: Watchdog) -> None:
+        """Say what everybody was doing, and end the run."""
+        hands = self._ask("hands", default={})
+        log.error("no progress for %.0f s; what everybody was doing:", watchdog.patience)
+        for who, (what, seconds) in sorted(hands.items()):
+            log.error("  %s: %s, for %.0f s", who, what, seconds)
+        oldest = max(hands.values(), key=lambda hand: hand[1], default=("no worker has anything in hand", 0.0))
+        raise StalledError(
+            f"no progress for {watchdog.patience:.0f} s; stuck: {oldest[0]}. Run the same command again."
+        )
+
+    def _ask(self, question: str, default: Any) -> Any:
+        """Ask the board; a board that does not answer is no reason to end."""
+        import ray
+
+        try:
+            return ray.get(getattr(self._board, question).remote(), timeout=LOOK_SECONDS)
+        except ray.exceptions.RayError:
+            return default
 
     def _dataset(self, items: list[str]) -> Any:
         self._join()
@@ -151,6 +231,7 @@ class Cluster:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = pieces.BATCH_BYTES
+        context.max_errored_blocks = -1  # what a lost worker had in hand is missing; jobs.attempts asks for it again
         return ray.data.from_items([{"item": item} for item in items], override_num_blocks=len(items))
 
     def _join(self) -> None:
@@ -158,19 +239,26 @@ class Cluster:
             return
         address = os.environ.get("RAY_ADDRESS")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call would start another cluster
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side prints warnings that ask for nothing
-        if not address:
+        if address:
+            # else Ray ends us with 1, and without a word, a minute after the cluster's head died
+            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "86400")
+        else:
             # Ray reads it when it is imported, and binds its ports to loopback only then
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_task_oom_retries", str(OOM_RETRIES))  # Ray would go on for ever
         import ray
         import ray.data
 
         # it takes a streaming task's one input for one output, and warns that the pool is too large
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+        # the only way to bound Ray's retries; it is to get another name in 2.64
+        warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
         # Ray's own log stays in its session folder; ours is the one that people read
         for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         log.info("%s", f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
         options: dict[str, Any] = {"address": address}
         if not address:
@@ -181,9 +269,14 @@ class Cluster:
                 "_system_config": {"automatic_object_spilling_enabled": False},  # audio never waits on a disk
             }
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+        try:
+            ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
+        except Exception as error:  # of many classes, none of them told
+            where = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
+            raise RunAgain(f"{where}: {_first_line(error)}. Check it, and run the same command again.") from error
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end us with 15, and say nothing
         self._joined = True
+        self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
 
 
 def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
@@ -216,63 +309,225 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
     return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_size)
 
 
+class Board:
+    """An actor that knows who has what in hand, and whether new shards may be begun."""
+
+    def __init__(self) -> None:
+        self._hands: dict[str, tuple[str, float]] = {}
+        self._farthest: dict[str, int] = {}
+        self._open = True
+
+    def begin(self, who: str, what: str, step: int) -> bool:
+        """A worker takes something in hand; returns whether it may, if it is a new shard.
+
+        ``step`` counts up within ``what``: doing the same again after a crash is no progress.
+        """
+        self._hands[who] = (f"{what}, {step}", time.monotonic())
+        self._farthest[what] = max(step, self._farthest.get(what, -1))
+        return self._open
+
+    def rest(self, who: str) -> None:
+        """A worker has nothing in hand."""
+        self._hands.pop(who, None)
+
+    def steps(self) -> int:
+        """Grows with everything that is begun for the first time."""
+        return sum(self._farthest.values()) + len(self._farthest)
+
+    def hands(self) -> dict[str, tuple[str, float]]:
+        """By worker: what it has in hand, and for how many seconds."""
+        return {who: (what, time.monotonic() - since) for who, (what, since) in self._hands.items()}
+
+    def close(self) -> None:
+        """No new shards."""
+        self._open = False
+
+
+class _Worker:
+    """One worker's line on the board; without one, nobody asks, and everything may be begun."""
+
+    def __init__(self, board: Any, role: str) -> None:
+        self._board = board
+        self._who = f"{role} {os.getpid()} on {socket.gethostname()}"
+
+    def begin(self, what: str, step: int = 0) -> None:
+        """Say what is in hand; not waited for."""
+        if self._board is None:
+            return
+        self._board.begin.remote(self._who, what, step)
+
+    @contextlib.contextmanager
+    def at_length(self, what: str) -> Iterator[None]:
+        """Keep the board told while something takes minutes in one piece, within reason."""
+        over = threading.Event()
+
+        def tell() -> None:
+            for step in range(LENGTH_STEPS):
+                self.begin(what, step)
+                if over.wait(LENGTH_SECONDS / LENGTH_STEPS):
+                    return
+
+        threading.Thread(target=tell, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def may_begin(self, what: str) -> bool:
+        """Ask whether a new shard may be begun; a board that does not answer says yes."""
+        import ray
+
+        if self._board is None:
+            return True
+        try:
+            return bool(ray.get(self._board.begin.remote(self._who, what, 0), timeout=LOOK_SECONDS))
+        except ray.exceptions.RayError:
+            return True
+
+    def rest(self) -> None:
+        """Nothing is in hand."""
+        if self._board is not None:
+            self._board.rest.remote(self._who)
+
+
 class _Decode:
-    """Stage one: a shard's JSON to its decoded pieces."""
+    """Stage one: a portion's JSON to its decoded pieces."""
 
     __name__ = "decode"
 
-    def __init__(self, segment_seconds: float) -> None:
+    def __init__(self, segment_seconds: float, store_patience: float, board: Any = None) -> None:
         self._segment_seconds = segment_seconds
+        self._store_patience = store_patience
+        self._board = board
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        storage.be_patient(self._store_patience, answered=True)
+        worker = _Worker(self._board, "decode")
+        for text in batch["item"].to_pylist():
+            portion = Portion.from_json(text)
+            if worker.may_begin(f"reading {portion.shard.uri}"):
+                yield from self._read(portion, worker)
+            worker.rest()
+
+    def _read(self, portion: Portion, worker: _Worker) -> Iterator[pa.Table]:
         try:
-            for text in batch["item"].to_pylist():
-                yield from pieces.batches(read_shard(Shard.from_json(text), self._segment_seconds))
-        except tuple(TROUBLES.values()) as error:
-            yield pa.Table.from_pylist([{"trouble": to_text(error)}], schema=pieces.DECODED)
+            for number, table in enumerate(pieces.batches(read_shard(portion, self._segment_seconds)), start=1):
+                worker.begin(f"reading {portion.shard.uri}", number)
+                yield table
+        except Exception as error:
+            found = pieces.trouble(portion.shard.shard_id, to_text(error))
+            yield pa.Table.from_pylist([found], schema=pieces.DECODED)
 
 
 class _Encode:
     """Stage two, an actor: holds an encoder; replaces samples by embeddings."""
 
-    def __init__(self, recipe: Recipe, model: ModelConfig, device: str, batch_size: int) -> None:
+    def __init__(
+        self, recipe: Recipe, model: ModelConfig, device: str, batch_size: int, store_patience: float, board: Any = None
+    ) -> None:
+        storage.be_patient(store_patience, answered=True)
+        self._worker = _Worker(board, "encode")
+        # on a CPU one segment is computed at a time anyhow: so the board sees each
+        self._at_once = 1 if device == "cpu" else None
         self._backbone: Backbone | None = None
         self._refusal = ""
-        try:
-            folder = local_folder(model)
-            here = recipe_of(recipe.config, folder)
-            if here.fingerprint != recipe.fingerprint:
-                raise ConfigError(
-                    f"this worker would compute {here.describe()}, the driver planned {recipe.describe()}. "
-                    f"Install the same versions, and give every machine the same checkpoint."
-                )
-            self._backbone = load_backbone(recipe.config, folder, device=device, batch_size=batch_size)
-        except tuple(TROUBLES.values()) as error:
-            self._refusal = to_text(error)  # raised here, it would make Ray start the actor again and again
+        for attempt in range(1, LOADS + 1):
+            try:
+                with self._worker.at_length("loading the encoder"):
+                    self._backbone = self._load(recipe, model, device, batch_size)
+                break
+            except Exception as error:
+                self._refusal = to_text(error)
+                if isinstance(error, ConfigError):
+                    break
+                log.warning("loading the encoder, attempt %d of %d: %s", attempt, LOADS, _first_line(error))
+                time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
+        self._worker.rest()
+
+    def _load(self, recipe: Recipe, model: ModelConfig, device: str, batch_size: int) -> Backbone:
+        folder = local_folder(model)
+        here = recipe_of(recipe.config, folder)
+        if here.fingerprint != recipe.fingerprint:
+            raise ConfigError(
+                f"this worker would compute {here.describe()}, the driver planned {recipe.describe()}. "
+                f"Install the same versions, and give every machine the same checkpoint."
+            )
+        return load_backbone(recipe.config, folder, device=device, batch_size=batch_size)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if self._backbone is None:
-            return pa.Table.from_pylist([{"trouble": self._refusal}], schema=pieces.EMBEDDED)
+            return pa.Table.from_pylist([pieces.trouble(None, self._refusal)], schema=pieces.EMBEDDED)
+        try:
+            return self._encoded(batch, self._backbone)
+        except (DeviceError, SystemExit):
+            # the process is not to be trusted any more: killed, Ray replaces it and gives the work to another; one
+            # that ends in peace would leave its place in the pool empty for ever
+            log.exception("the encoder's process ends")
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
+        except Exception as error:
+            return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
+        finally:
+            self._worker.rest()
+
+    def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
         rows, samples = pieces.samples_of(batch)
-        embeddings, n_frames = embed_segments(self._backbone, samples)
+        embeddings = np.zeros((len(rows), backbone.dim), dtype=np.float32)
+        n_frames = np.zeros(len(rows), dtype=np.int64)
+        at_once = self._at_once or max(len(rows), 1)
+        for start in range(0, len(rows), at_once):
+            first = int(rows[start])
+            self._worker.begin(f"encoding shard {batch['shard_id'][first]}", _step(batch, first))
+            part = slice(start, start + at_once)
+            embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
         return pieces.embedded(batch, rows, embeddings, n_frames)
+
+
+def _step(batch: pa.Table, row: int) -> int:
+    """A number that grows with utterance and segment."""
+    return int(batch["ordinal"][row].as_py()) * 10_000 + int(batch["segment"][row].as_py())
 
 
 class _Apply:
     """A function of a text, on tables of one row."""
 
-    def __init__(self, function: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, function: Callable[[str], dict[str, Any]], store_patience: float, board: Any = None) -> None:
         self._function = function
+        self._store_patience = store_patience
+        self._board = board
         self.__name__ = function.__name__
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        storage.be_patient(self._store_patience, answered=True)
+        worker = _Worker(self._board, self.__name__)
+        items = batch["item"].to_pylist()
+        if not worker.may_begin(f"{self.__name__} {items[0]}"):
+            return pa.table({"result": pa.nulls(0, pa.string()), "trouble": pa.nulls(0, pa.string())})
         try:
-            results = [json.dumps(self._function(item)) for item in batch["item"].to_pylist()]
+            results = [json.dumps(self._function(item)) for item in items]
             return pa.table({"result": results, "trouble": pa.nulls(len(results), pa.string())})
-        except tuple(TROUBLES.values()) as error:
+        except Exception as error:
             return pa.table({"result": pa.nulls(1, pa.string()), "trouble": [to_text(error)]})
+        finally:
+            worker.rest()
 
 
-def _raise_trouble(table: pa.Table) -> None:
-    for text in table["trouble"].drop_null().to_pylist():
-        raise from_text(text)
+def _dead_processes() -> list[str]:
+    """Parts of a Ray that we started and that died: some seconds later it would end us too, with a code of its own."""
+    import ray
+
+    node = ray._private.worker._global_node
+    return [] if node is None else [name for name, _ in node.dead_processes()]
+
+
+def _task_limits() -> dict[str, Any]:
+    return {"max_retries": RETRIES}
+
+
+def _actor_limits() -> dict[str, Any]:
+    # machines go away, so an actor may come again without bound; its work and the loading of an encoder may not
+    return {"max_restarts": -1, "max_task_retries": RETRIES}
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

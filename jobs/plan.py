@@ -1,84 +1,134 @@
-"""The plan: which shards of an archive a run works on, such that no recording is ever done twice."""
+"""The plan: which shards of an archive are new beside what was planned before, such that no recording is done twice."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from detector.config import digest_of
 from detector.errors import ConfigError
+from jobs import storage
 from jobs.archive import Archive, Shard, group
+from jobs.protocol import Book, Entry, Planned
 from jobs.storage import Stored
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Shards of the archive as it is now, and those that are left to do."""
+class Proposal:
+    """An archive beside the plans.
 
-    shards: tuple[Shard, ...]
-    todo: tuple[Shard, ...]
+    Parameters
+    ----------
+    new : tuple of Entry
+        Shards that no plan has in this state.
+    slots : frozenset of str
+        Slots of all shards of the archive, planned before or new.
+    """
 
-    @property
-    def plan_id(self) -> str:
-        """Eight hexadecimal digits that change with any shard of the archive."""
-        return digest_of(sorted(shard.shard_id for shard in self.shards))[:8]
+    new: tuple[Entry, ...]
+    slots: frozenset[str]
 
 
-def make_plan(archive: Archive, known: dict[str, Shard], done: set[str]) -> Plan:
+def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], Stored | None]) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
-    A tar is always the same shard. Loose files stay in the shard that they were first grouped in, so that new
-    files beside them make new shards and leave the old ones alone.
+    A tar is always the same slot. Loose files stay in the group that they were first planned in, so that new files
+    beside them make new groups and leave the old ones alone. A slot is planned again where a source of it changed:
+    its new rows will stand where the old ones stood.
 
     Parameters
     ----------
     archive : Archive
-    known : dict
-        Shards of earlier plans, by id.
+    book : Book
+        Earlier plans.
     done : set of str
-        Ids of committed shards.
+        Names of what is committed.
+    look : callable
+        What the store holds at a URI now: asked for files of a group that the archive leaves out.
 
     Raises
     ------
     ConfigError
-        Where a source of a committed shard is now another one: its rows would stand twice.
+        Where the archive names other members of a tar than were planned, or two sources would share an id.
     """
-    _refuse_changed(archive, [known[shard_id] for shard_id in sorted(done & known.keys())])
-    loose = {stored.uri: (stored, archive.id_of(stored.uri)) for stored in archive.files}
-    kept: list[Shard] = []
-    for shard_id, shard in sorted(known.items(), key=lambda item: item[0] not in done):
-        if shard.kind != "files":
+    known = {slot: Shard.from_content(planned.entry.work) for slot, planned in book.current.items()}
+    _refuse_shared_ids(archive, known)
+    new = [_entry(tar) for tar in archive.tars if _tar_is_new(tar, known.get(tar.slot))]
+    slots = {tar.slot for tar in archive.tars}
+    loose = {stored.uri: stored for stored in archive.files}
+    for slot, shard in known.items():
+        here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
+        if not here:
             continue
-        here = [item for item in _items(shard) if loose.get(item[0].uri) == item]
-        if here and (shard_id in done or len(here) == len(shard.sources)):
-            kept.append(shard)
-            for stored, _ in here:
-                del loose[stored.uri]
-    left = sorted(stored for stored, _ in loose.values())
-    shards = (*archive.tars, *kept, *group(left, archive.ids))
-    return Plan(shards, tuple(shard for shard in shards if shard.shard_id not in done))
+        slots.add(slot)
+        changed = any((loose[uri], archive.id_of(uri)) != (shard.source(uri), shard.id_of(uri)) for uri in here)
+        if changed or (len(here) < len(shard.sources) and book.current[slot].name not in done):
+            now = _as_it_is_now(shard, archive, loose, look)
+            new += [] if now == shard else [_entry(now, slot)]
+        for uri in here:
+            del loose[uri]
+    groups = [_entry(each) for each in group(sorted(loose.values()), archive.ids)]
+    return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
 
 
-def _refuse_changed(archive: Archive, done: list[Shard]) -> None:
-    tars = {shard.sources[0].uri: shard for shard in archive.tars}
-    files = {stored.uri: (stored, archive.id_of(stored.uri)) for stored in archive.files}
-    for shard in done:
-        tar = tars.get(shard.sources[0].uri)
-        if shard.kind == "tar" and tar is not None and tar != shard:
+def _entry(shard: Shard, slot: str | None = None) -> Entry:
+    return Entry(slot or shard.slot, shard.shard_id, shard.to_content())
+
+
+def _tar_is_new(tar: Shard, before: Shard | None) -> bool:
+    if before is not None and before.sources == tar.sources and before.names != tar.names:
+        raise ConfigError(
+            f"{tar.uri}: its rows are in this output already, from another selection of its members (shard "
+            f"{before.shard_id}, now {tar.shard_id}). They would stand twice; use another --output."
+        )
+    return before != tar
+
+
+def _as_it_is_now(
+    shard: Shard, archive: Archive, loose: dict[str, Stored], look: Callable[[str], Stored | None]
+) -> Shard:
+    """The same files as they are now; one that is gone keeps its place, and gets a row that says so."""
+    now = []
+    for source in shard.sources:
+        found = loose.get(source.uri) or look(source.uri)
+        now.append(found or Stored(source.uri, 0, storage.ABSENT))
+    names = tuple((uri, archive.id_of(uri) if uri in loose else name) for uri, name in shard.names or ())
+    return dataclasses.replace(shard, sources=tuple(now), names=names)
+
+
+def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
+    """Ids leave the bucket out: the same key in another bucket cannot go into the same output."""
+    owners: dict[str, str] = {}
+    for shard in known.values():
+        for uri, name in shard.ids():
+            owners[name] = uri
+    found = [(tar.sources[0].uri, storage.key_of(tar.sources[0].uri)) for tar in archive.tars if tar.names is None]
+    found += [pair for tar in archive.tars if tar.names is not None for pair in tar.ids()]
+    for uri, name in (*found, *((stored.uri, archive.id_of(stored.uri)) for stored in archive.files)):
+        if owners.get(name, uri) != uri:
             raise ConfigError(
-                f"{tar.uri}: its rows are in this output already, from another state or selection of it (shard "
-                f"{shard.shard_id}, now {tar.shard_id}). They would stand twice; use another --output."
+                f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
+                f"this output; use another --output."
             )
-        for stored, name in _items(shard) if shard.kind == "files" else ():
-            now, name_now = files.get(stored.uri, (stored, name))
-            if (now, name_now) != (stored, name):
-                raise ConfigError(
-                    f"{stored.uri}: changed since its row was written ({stored.size} bytes and tag {stored.etag}, "
-                    f"now {now.size} and {now.etag}; id {name!r}, now {name_now!r}). It would stand twice; use another "
-                    f"--output."
-                )
 
 
-def _items(shard: Shard) -> list[tuple[Stored, str]]:
-    """Files of a shard, each with its utterance id."""
-    names = dict(shard.names or ())
-    return [(source, names[source.uri]) for source in shard.sources]
+def propose_scores(embedded: Iterable[Planned], book: Book) -> tuple[Entry, ...]:
+    """Committed embeddings that no plan has scored yet, or only in an older state.
+
+    Never in an older state than is planned: a run that was slow must not take back what a later one found.
+
+    Parameters
+    ----------
+    embedded : iterable of Planned
+        Of the embedding table.
+    book : Book
+        Of the score table; the state of an entry is the name of the embeddings that it judges.
+    """
+    have = {slot: planned.entry.state for slot, planned in book.current.items()}
+    return tuple(Entry(shard.slot, shard.name) for shard in embedded if have.get(shard.slot, "") < shard.name)
+
+
+def plan_id_of(entries: tuple[Entry, ...], n_before: int) -> str:
+    """Eight hexadecimal digits that change with any shard of a plan, and with the plans before it."""
+    return digest_of([n_before, *sorted((each.slot, each.state) for each in entries)])[:8]

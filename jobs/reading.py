@@ -1,7 +1,8 @@
 """Reading: a shard's bytes, front to back, as pieces. Runs on CPU tasks; knows nothing of Ray.
 
 A tar is walked header by header; a member is decoded where it stands, and no name of the archive is ever opened.
-Members up to 16 MiB are held whole; a longer one is decoded through a window on the stored object.
+Members up to 16 MiB are held whole, and handed to the decoder while it is at work on the one before; a longer one
+is decoded through a window on the stored object.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from detector.errors import SchemaError, ShardError, UtteranceError
-from detector.recording import Recording
-from jobs import archive, pieces, storage
-from jobs.archive import Shard
+from jobs import archive, decoding, pieces, storage
+from jobs.archive import Portion, Shard
 from jobs.pieces import Piece
 from jobs.storage import StoredFile
 
@@ -22,8 +22,8 @@ HELD_BYTES = 16 << 20
 TAIL_BYTES = 1 << 20
 
 
-def read_shard(shard: Shard, segment_seconds: float) -> Iterator[Piece]:
-    """Read a shard: its segments, an outcome for each utterance, and at the end how many there were.
+def read_shard(portion: Portion, segment_seconds: float) -> Iterator[Piece]:
+    """Read a shard, or some utterances of it: segments, an outcome for each, and at the end how many the shard has.
 
     Raises
     ------
@@ -32,30 +32,57 @@ def read_shard(shard: Shard, segment_seconds: float) -> Iterator[Piece]:
     RunAgain, StorageError
         Trouble of the store; never a row.
     """
-    reader = _Reader(shard.shard_id, segment_seconds)
+    with decoding.Queue(segment_seconds) as queue:
+        yield from _read_shard(portion.shard, _Reader(portion.shard.shard_id, queue, portion.only))
+
+
+def _read_shard(shard: Shard, reader: _Reader) -> Iterator[Piece]:
     if shard.kind == "tar":
         yield from _read_tar(shard, reader)
     else:
         names = dict(shard.names or ())
         for source in shard.sources:
-            with storage.opened(source) as file:
+            if source.etag == storage.ABSENT:
+                gone = UtteranceError("missing", "was in the archive once; gone when its shard was planned again")
+                yield from reader.fail(names[source.uri], source.uri, None, 0, gone)
+                continue
+            with storage.opened(source, whole=True) as file:
                 yield from reader.read(names[source.uri], source.uri, None, _held(file, source.size), source.size)
-                file.raise_trouble()
+                file.verify()
+    yield from reader.rest()
     yield pieces.shard_end(shard.shard_id, reader.n_utterances)
 
 
 class _Reader:
     """Numbers the utterances of one shard, and turns each into pieces."""
 
-    def __init__(self, shard_id: str, segment_seconds: float) -> None:
+    def __init__(self, shard_id: str, queue: decoding.Queue, only: tuple[int, ...] | None) -> None:
         self.n_utterances = 0
+        self._only = only
         self._shard_id = shard_id
-        self._segment_seconds = segment_seconds
+        self._queue = queue
+        self._ahead: Iterator[Piece] = iter(())
         self._seen: dict[str, int] = {}
 
     def read(self, utterance_id: str, uri: str, member: str | None, file: BinaryIO, n_bytes: int) -> Iterator[Piece]:
+        """Hand an utterance to the decoder; what comes are the pieces of the one before."""
         ordinal = self._number(utterance_id, uri)
-        recording = Recording(file, self._segment_seconds)
+        if not self._wants(ordinal):
+            return
+        recording = self._queue.put(file, utterance_id)
+        yield from self.rest()
+        self._ahead = self._pieces(ordinal, utterance_id, uri, member, n_bytes, recording)
+        if not recording.is_held:
+            yield from self.rest()  # its bytes can be read only now
+
+    def rest(self) -> Iterator[Piece]:
+        """The pieces of the utterance that is still with the decoder."""
+        ahead, self._ahead = self._ahead, iter(())
+        yield from ahead
+
+    def _pieces(
+        self, ordinal: int, utterance_id: str, uri: str, member: str | None, n_bytes: int, recording: decoding.Recording
+    ) -> Iterator[Piece]:
         try:
             for index, samples in enumerate(recording.segments()):
                 yield pieces.segment(self._shard_id, ordinal, index, samples)
@@ -65,10 +92,17 @@ class _Reader:
             outcome = pieces.failed(utterance_id, uri, member, n_bytes, stage, error)
         yield pieces.outcome(self._shard_id, ordinal, outcome)
 
-    def fail(self, utterance_id: str, uri: str, member: str | None, n_bytes: int, error: UtteranceError) -> Piece:
+    def fail(
+        self, utterance_id: str, uri: str, member: str | None, n_bytes: int, error: UtteranceError
+    ) -> Iterator[Piece]:
         ordinal = self._number(utterance_id, uri)
-        failure = pieces.failed(utterance_id, uri, member, n_bytes, "read", error)
-        return pieces.outcome(self._shard_id, ordinal, failure)
+        if self._wants(ordinal):
+            yield from self.rest()
+            failure = pieces.failed(utterance_id, uri, member, n_bytes, "read", error)
+            yield pieces.outcome(self._shard_id, ordinal, failure)
+
+    def _wants(self, ordinal: int) -> bool:
+        return self._only is None or ordinal in self._only
 
     def _number(self, utterance_id: str, uri: str) -> int:
         if utterance_id in self._seen:
@@ -84,7 +118,7 @@ class _Reader:
 def _read_tar(shard: Shard, reader: _Reader) -> Iterator[Piece]:
     source = shard.sources[0]
     wanted = None if shard.names is None else dict(shard.names)
-    with storage.opened(source) as file:
+    with storage.opened(source, whole=wanted is None) as file:
         try:
             for member, content, size in members(file, source.size):
                 if not (archive.is_audio(member) if wanted is None else member in wanted):
@@ -92,13 +126,14 @@ def _read_tar(shard: Shard, reader: _Reader) -> Iterator[Piece]:
                 name = archive.utterance_id(source.uri, member) if wanted is None else wanted.pop(member)
                 yield from reader.read(name, source.uri, member, _held(content, size), size)
                 file.raise_trouble()
+            file.verify()
         except ShardError as error:
-            file.raise_trouble()
+            file.verify()  # bytes that were changed on the way are no fault of the archive's
             broken = UtteranceError("bad_archive", str(error))
-            yield reader.fail(archive.utterance_id(source.uri, None), source.uri, None, source.size, broken)
+            yield from reader.fail(archive.utterance_id(source.uri, None), source.uri, None, source.size, broken)
     for member, utterance_id in (wanted or {}).items():
         missing = UtteranceError("missing", "listed in the manifest, not found in the shard")
-        yield reader.fail(utterance_id, source.uri, member, 0, missing)
+        yield from reader.fail(utterance_id, source.uri, member, 0, missing)
 
 
 def members(file: StoredFile, size: int) -> Iterator[tuple[str, BinaryIO, int]]:

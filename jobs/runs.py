@@ -7,11 +7,15 @@ import datetime
 import importlib.metadata
 import json
 import platform
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
+from jobs.digest import add
+from jobs.ledger import Ledger
+from jobs.protocol import Book, Marker
 
 PACKAGES = (
     "bonafide",
@@ -38,20 +42,62 @@ def run_id_of(config: RunConfig, plan_id: str, key: str) -> str:
     return f"{config.run_date}-{digest_of([plan_id, key])[:8]}"
 
 
-def write_record(output: str, run_id: str, verb: str, started: datetime.datetime, content: dict[str, Any]) -> str:
-    """Write `runs/<run_id>.json`; return its URI."""
-    record = {
-        "run_id": run_id,
-        "verb": verb,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": now().isoformat(timespec="seconds"),
-        "wall_seconds": round((now() - started).total_seconds(), 3),
-        "versions": versions(),
-        **content,
-    }
-    uri = storage.join(output, "runs", f"{run_id}.json")
-    storage.write_bytes(uri, (json.dumps(record, indent=1, sort_keys=True, default=str) + "\n").encode())
-    return uri
+def write_records(
+    table: Ledger,
+    book: Book,
+    slots: Iterable[str],
+    verb: str,
+    started: datetime.datetime,
+    content: dict[str, Any],
+    counts: Callable[[list[Marker]], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Write `runs/<run_id>.json` for each plan that has shards among ``slots``, is done, and has no record yet.
+
+    A record is of a plan, not of a process: a run that was killed and started again leaves the same counts and the
+    same digest as one that was not.
+
+    Parameters
+    ----------
+    counts : callable
+        What the record says of the plan's markers.
+
+    Returns
+    -------
+    list of dict
+        The records, each with its `uri`; none where there was nothing to do.
+    """
+    folder = storage.join(table.output, "runs")
+    have = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
+    done = table.done()
+    numbers = sorted({book.current[slot].number for slot in slots})
+    written = []
+    for number in numbers:
+        run_id = book.plans[number - 1].run_id
+        if f"{run_id}.json" in have:
+            continue
+        planned = {shard.name for shard in book.of_plan(number)}
+        if not planned <= done:
+            continue
+        markers = table.markers(planned)
+        record = {
+            "run_id": run_id,
+            "verb": verb,
+            "table": table.name,
+            "plan": number,
+            "started": started.isoformat(timespec="seconds"),
+            "finished": now().isoformat(timespec="seconds"),
+            "wall_seconds": round((now() - started).total_seconds(), 3),
+            "versions": versions(),
+            "shards": {"planned": len(book.plans[number - 1].entries), "committed": len(markers)},
+            "digest": add(digest for marker in markers for digest in marker.digests.values()),
+            "alarms": sorted(marker.uri for marker in markers if marker.alarms),
+            **content,
+            **counts(markers),
+        }
+        uri = storage.join(folder, f"{run_id}.json")
+        storage.write_bytes(uri, (json.dumps(record, indent=1, sort_keys=True, default=str) + "\n").encode())
+        written.append({"uri": uri, **record})
+    return written
 
 
 def settings_of(*configs: Any) -> dict[str, Any]:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import json
+import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.checkpoint import recipe_of
-from detector.config import digest_of
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import log_odds
-from detector.schema import REJECT_REASONS, SCORES, SPOOF
+from detector.schema import FAILURES, REJECT_REASONS, SCORES, SPOOF
 from jobs import embed, ledger, runs, storage
 from jobs.archive import InputConfig
+from jobs.attempts import PASSES
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, OutputConfig, RunConfig, part
-from jobs.digest import add
-from jobs.ledger import Ledger, Marker
+from jobs.errors import RunAgain, WorkersLostError
+from jobs.ledger import Ledger
 from jobs.pipeline import Cluster
+from jobs.plan import plan_id_of, propose_scores
 from jobs.progress import progress
+from jobs.protocol import Book, Entry, Marker, Plan, Planned
+from jobs.watchdog import Stop, Watchdog
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,34 +72,21 @@ class Settings(ScoringConfig):
 
 @dataclass
 class Scored:
-    """What a scoring run did."""
+    """A scoring run: the plans that it worked on, and what it committed of them."""
 
     head: Head
     prior: float
-    run_id: str
-    markers: list[Marker] = field(default_factory=list)
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Rows of the run by what became of them: see :func:`_counts`."""
-        total: Counter[str] = Counter()
-        for marker in self.markers:
-            total.update(marker.detail["counts"])
-        return total
+    ledger: Ledger
+    book: Book
+    slots: frozenset[str]
 
     def record(self) -> dict[str, Any]:
         """For the run's record."""
-        return {
-            "head_id": self.head.head_id,
-            "prior": self.prior,
-            "reject_band_nats": self.head.reject_band(self.prior),
-            "scores": dict(self.counts),
-            "scores_digest": add(marker.digest for marker in self.markers),
-        }
+        band = self.head.reject_band(self.prior)
+        return {"head_id": self.head.head_id, "prior": self.prior, "reject_band_nats": band}
 
-    def summary(self) -> str:
+    def summary(self, counts: Counter[str]) -> str:
         """For a person."""
-        counts = self.counts
         rejected = ", ".join(f"{counts[reason]} {reason}" for reason in REJECT_REASONS if counts[reason])
         low, high = self.head.reject_band(self.prior)
         return (
@@ -109,11 +105,11 @@ def run(settings: Settings) -> int:
         return embed_and_score(what, head, settings, "score")
     started = runs.now()
     source = embeddings_of(settings.embeddings, head)
-    shard_ids = sorted(source.done())
-    run_id = runs.run_id_of(settings, digest_of(shard_ids), head.head_id)
+    done = source.done()
+    shards = [shard for shard in source.book().current.values() if shard.name in done]
     with Cluster(settings) as cluster:
-        scored = score_shards(cluster, source, shard_ids, head, settings, run_id)
-    return _finish("score", started, scored, shard_ids, settings, {})
+        scored = score_shards(cluster, source, shards, head, settings)
+    return _finish("score", started, scored, settings, {})
 
 
 def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb: str) -> int:
@@ -123,29 +119,38 @@ def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb
     recipe = recipe_of(head.embed_config, local_folder(model), model.model)
     check_fingerprint(head, recipe.fingerprint, settings.head)
     with Cluster(settings) as cluster:
-        embedded = embed.embed_archive(cluster, what, recipe, model, settings.output, settings, head.head_id)
-        shard_ids = [shard.shard_id for shard in embedded.plan.shards]
-        scored = score_shards(cluster, embedded.ledger, shard_ids, head, settings, embedded.run_id)
-    return _finish(verb, started, scored, shard_ids, settings, embedded.record())
+        embedded = embed.embed_archive(cluster, what, recipe, model, settings, settings)
+        embed.write_records(embedded, verb, started, settings)
+        scored = score_shards(cluster, embedded.ledger, embedded.committed(), head, settings)
+    code = _finish(verb, started, scored, settings, embedded.record())
+    embedded.raise_set_aside()
+    return code
 
 
 def _finish(
-    verb: str,
-    started: datetime.datetime,
-    scored: Scored,
-    shard_ids: list[str],
-    settings: ScoringConfig,
-    embedded: dict[str, Any],
+    verb: str, started: datetime.datetime, scored: Scored, settings: ScoringConfig, embedded: dict[str, Any]
 ) -> int:
-    """Write the record, say what came of the run, and return its exit code."""
-    if not scored.markers:
-        print(f"nothing new: all {len(shard_ids)} shards are scored with head {scored.head.head_id}")
-        return 0
-    output = storage.normal(settings.output)
+    """Write the records, say what came of the run, and return its exit code."""
+
+    def counts(markers: list[Marker]) -> dict[str, Any]:
+        return {"scores": _total(marker.detail["counts"] for marker in markers)}
+
     content = {"settings": runs.settings_of(settings), **embedded, **scored.record()}
-    record = runs.write_record(output, scored.run_id, verb, started, content)
-    print(f"{scored.summary()}\ntables: {storage.join(output, 'scores')}\nrecord: {record}")
-    return embed.exit_code(output, scored.counts["failed"], scored.counts["rows"], settings.max_failures)
+    records = runs.write_records(scored.ledger, scored.book, scored.slots, verb, started, content, counts)
+    if not records:
+        print(f"nothing new: all {len(scored.slots)} shards are scored with head {scored.head.head_id}")
+        return 0
+    output = scored.ledger.output
+    found = _total(record["scores"] for record in records)
+    print(f"{scored.summary(found)}\ntables: {storage.join(output, 'scores')}\nrecord: {records[-1]['uri']}")
+    return embed.exit_code(output, found["failed"], found["rows"], settings.max_failures)
+
+
+def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for each in counts:
+        found.update(each)
+    return found
 
 
 def read_head(uri: str) -> Head:
@@ -182,34 +187,63 @@ def embeddings_of(output: str, head: Head) -> Ledger:
 
 
 def score_shards(
-    cluster: Cluster, source: Ledger, shard_ids: list[str], head: Head, settings: ScoringConfig, run_id: str
+    cluster: Cluster, source: Ledger, shards: list[Planned], head: Head, settings: ScoringConfig
 ) -> Scored:
-    """Score the committed shards of an embedding table that have no scores of this head yet."""
+    """Score the committed shards of an embedding table that have no scores of this head yet, or older ones."""
     prior = head.prior if settings.prior is None else settings.prior
     table = Ledger(storage.normal(settings.output), "scores", head.head_id)
+
+    def propose(book: Book) -> Plan | None:
+        _refuse_other_prior(book, prior)
+        new = propose_scores(shards, book)
+        if not new:
+            return None
+        run_id = runs.run_id_of(settings, plan_id_of(new, len(book.plans)), head.head_id)
+        return Plan(run_id, settings.run_date, new, {"prior": prior})
+
+    book = table.freeze(propose)
+    scored = Scored(head, prior, table, book, frozenset(shard.slot for shard in shards))
     done = table.done()
-    _refuse_other_prior(table, done, prior)
-    todo = sorted(set(shard_ids) - done)
-    scored = Scored(head, prior, run_id)
+    todo = [shard for slot in sorted(scored.slots) if (shard := book.current[slot]).name not in done]
     if todo:
-        task = _ScoreShard(source, table, head, prior, settings.run_date, run_id)
-        with progress("score", len(todo)) as shown:
-            for content in cluster.map_items(task, todo):
-                marker = Marker(**content)
-                scored.markers.append(marker)
-                shown.shard(marker.rows["scores"])
+        task = _ScoreShard(source, table, head, prior)
+        watchdog = Watchdog(settings.stall_seconds)
+        with progress("score", len(todo)) as shown, Stop() as stop:
+            for n_rows in run_all(partial(cluster.map_items, task, watchdog=watchdog, stop=stop), todo):
+                watchdog.moved()
+                shown.shard(n_rows)
     return scored
 
 
-def _refuse_other_prior(table: Ledger, done: set[str], prior: float) -> None:
+def run_all(stream: Callable[[list[str]], Iterator[dict[str, Any]]], todo: list[Planned]) -> Iterator[int]:
+    """Score every shard, again where a worker was lost; yield rows."""
+    left = {shard.name: shard for shard in todo}
+    replaced: list[str] = []
+    notes = "its workers were lost"
+    for _ in range(PASSES):
+        try:
+            for result in stream([json.dumps(asdict(shard)) for shard in left.values()]):
+                if left.pop(result["name"], None) is not None:
+                    replaced += [] if result["committed"] else [result["name"]]
+                    yield result["rows"]
+        except WorkersLostError as error:
+            notes = str(error)
+        if not left and replaced:
+            raise RunAgain(f"{len(replaced)} shard(s) were replaced while they were scored, first {replaced[0]}.")
+        if not left:
+            return
+        log.warning("%d shard(s) not scored, first %s: %s", len(left), min(left), notes)
+    raise RunAgain(f"gave up on {len(left)} shard(s) after {PASSES} passes, first {min(left)}: {notes}. Run again.")
+
+
+def _refuse_other_prior(book: Book, prior: float) -> None:
     """A row stands once for one head: the same head at two priors would make two."""
-    for marker in table.markers(sorted(done)[:1]):
-        before = marker.detail["prior"]
-        if before != prior:
-            raise ConfigError(
-                f"prior {prior:g}: this output holds scores of the head at a prior of {before:g}, and a row stands "
-                f"once for a head. Use another --output; `score` itself does not depend on the prior."
-            )
+    before = book.plans[0].detail["prior"] if book.plans else prior
+    if before != prior:
+        raise ConfigError(
+            f"prior {prior:g}: this output holds scores of the head at a prior of {before:g}, and a row stands "
+            f"once for a head. Use another --output; `score` itself does not depend on the prior."
+        )
 
 
 @dataclass(frozen=True)
@@ -220,24 +254,25 @@ class _ScoreShard:
     table: Ledger
     head: Head
     prior: float
-    run_date: str
-    run_id: str
 
     @property
     def __name__(self) -> str:
         return "score"
 
-    def __call__(self, shard_id: str) -> dict[str, Any]:
-        embedded = self.source.markers([shard_id])[0]
+    def __call__(self, text: str) -> dict[str, Any]:
+        content = json.loads(text)
+        shard = Planned(**{**content, "entry": Entry(**content["entry"])})
+        (embedded,) = self.source.markers([shard.entry.state])
         rows = self.source.read(embedded, "embeddings")
-        judged = SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, self.run_id)
-        tables = {"scores": (f"scores/run_date={self.run_date}", judged)}
-        failures = self.source.read(embedded, "failures")
-        if failures is not None and self.source.output != self.table.output:
-            tables["failures"] = (f"failures/run_date={self.run_date}", failures)
+        judged = SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, shard.run_id)
+        tables = {"scores": (f"scores/run_date={shard.run_date}", judged)}
+        if self.source.output != self.table.output:
+            failures = self.source.read(embedded, "failures")
+            failures = FAILURES.empty_table() if failures is None else failures
+            tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         counts = _counts(judged) | {"failed": embedded.rows["failures"]}
-        detail = {"prior": self.prior, "run_id": self.run_id, "counts": counts}
-        return vars(self.table.commit(shard_id, embedded.uri, tables, detail))
+        marker = self.table.commit(shard, embedded.uri, tables, {"run_id": shard.run_id, "counts": counts})
+        return {"name": shard.name, "rows": len(judged), "committed": marker is not None}
 
 
 def _counts(judged: pa.Table) -> dict[str, int]:

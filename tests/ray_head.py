@@ -30,6 +30,7 @@ def ray_head(environment: dict[str, str], folder: Path) -> Iterator[str]:
     command += [
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard_port}",
+        "--dashboard-agent-listen-port=0",  # any: a second Ray on this machine would die over a fixed one
         f"--object-store-memory={128 << 20}",
     ]
     mine = environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": "/tmp"}  # socket paths are short

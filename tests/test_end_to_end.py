@@ -207,7 +207,7 @@ def test_rows_do_not_depend_on_encoders_or_batch_size(
         what = ("--backbone", "huggingface", "--model", checkpoint, "--layer", 2, "--segment-seconds", 1)
         job("embed", "--input", archive, *what, "--output", tmp_path / name, *how)
         (record,) = (tmp_path / name / "runs").glob("*.json")
-        return json.loads(record.read_text())["embeddings_digest"]
+        return json.loads(record.read_text())["digest"]
 
     assert digest("one", "--encoders", 1) == digest("two", "--encoders", 2, "--batch-size", 3)
 
@@ -317,7 +317,7 @@ def test_a_head_of_another_encoder_is_refused_with_both_fingerprints(
 
     refused = job("score", "--embeddings", tmp_path, "--head", head, "--output", tmp_path, code=65)
 
-    (table,) = (tmp_path / "_commits").iterdir()
+    (table,) = (tmp_path / "_plans").iterdir()
     cause = refused.stderr.splitlines()[-1]
     assert table.name.removeprefix("embeddings-") in cause
     assert Detector.load(head).head.fingerprint in cause

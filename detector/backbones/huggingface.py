@@ -27,7 +27,7 @@ import transformers
 
 from detector.audio import SAMPLE_RATE, Samples
 from detector.config import LAST_LAYER, EmbedConfig
-from detector.errors import ConfigError
+from detector.errors import ConfigError, DeviceError
 from detector.pooling import POOLINGS
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
@@ -95,8 +95,22 @@ class HuggingFace:
         embeddings = np.empty((len(segments), self.dim), dtype=np.float32)
         n_frames = np.empty(len(segments), dtype=np.int64)
         for batch in self._batches([len(segment) for segment in segments]):
-            embeddings[batch], n_frames[batch] = self._forward([segments[index] for index in batch])
+            embeddings[batch], n_frames[batch] = self._fitted([segments[index] for index in batch])
         return embeddings, n_frames
+
+    def _fitted(self, segments: list[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """One forward pass, or two of half the size where the GPU's memory does not hold it."""
+        try:
+            return self._forward(segments)
+        except torch.OutOfMemoryError as error:
+            if len(segments) == 1:
+                raise DeviceError(f"a segment of {len(segments[0]):,} samples does not fit: {error}") from error
+        except torch.AcceleratorError as error:
+            raise DeviceError(f"the GPU failed: {error}") from error
+        torch.cuda.empty_cache()
+        half = len(segments) // 2
+        parts = [self._fitted(segments[:half]), self._fitted(segments[half:])]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Yield indices that share a forward pass: neighbours in length, equal ones where padding would show."""

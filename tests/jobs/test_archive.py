@@ -12,7 +12,7 @@ import pytest
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.archive import MAX_SHARD_FILES, Archive, InputConfig, Shard, find, group, utterance_id
+from jobs.archive import MAX_SHARD_FILES, Archive, InputConfig, Portion, Shard, find, group, utterance_id
 from jobs.storage import Stored
 
 MIB = 1 << 20
@@ -235,8 +235,17 @@ def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str
     ],
     ids=["tar", "members", "files"],
 )
-def test_a_shard_comes_back_from_json_as_it_was(shard: Shard) -> None:
-    again = Shard.from_json(shard.to_json())
+@pytest.mark.parametrize("only", [None, (0, 7)])
+def test_a_portion_comes_back_from_json_as_it_was(shard: Shard, only: tuple[int, ...] | None) -> None:
+    again = Portion.from_json(Portion(shard, only).to_json())
 
-    assert again == shard
-    assert again.shard_id == shard.shard_id
+    assert again == Portion(shard, only)
+    assert (again.shard.shard_id, again.shard.slot) == (shard.shard_id, shard.slot)
+
+
+def test_a_slot_follows_from_names_and_a_shard_id_from_states_too() -> None:
+    before, after = Shard("tar", (TAR,)), Shard("tar", (dataclasses.replace(TAR, etag="f"),))
+
+    assert before.slot == after.slot
+    assert before.shard_id != after.shard_id
+    assert Shard("tar", (dataclasses.replace(TAR, uri="s3://other/x.tar"),)).slot != before.slot

@@ -85,6 +85,9 @@ def test_help_of_a_verb_lists_every_setting_with_its_default(
     assert code == 0
     helped = by_flag(out)
     for each in dataclasses.fields(importlib.import_module(f"jobs.{verb}").Settings):
+        if each.metadata.get("positional"):
+            assert f"\n  {each.name.upper()} " in out
+            continue
         about = helped.pop(f"--{each.name.replace('_', '-')}")
         if isinstance(each.default, int | float | str):
             assert f"[default: {each.default}]" in about
@@ -95,7 +98,7 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
     code, out, _ = bonafide("--help")
 
     assert code == 0
-    assert list(VERBS) == ["manifest", "embed", "fit", "score", "evaluate", "nightly", "demo"]
+    assert list(VERBS) == ["manifest", "embed", "fit", "score", "evaluate", "nightly", "verify", "gc", "demo"]
     assert all(f"  {verb} " in out and about in out for verb, about in VERBS.items())
 
 

@@ -12,6 +12,7 @@ from detector.schema import SCORES
 from jobs.cli import main
 from jobs.evaluate import measure
 from jobs.ledger import Ledger
+from jobs.protocol import Entry, Plan
 from jobs.report import Axis
 
 HOSTILE = '<script>alert("x")</script>'
@@ -53,7 +54,10 @@ TRUTH = {name["utterance_id"]: "bonafide" if str(name["utterance_id"])[0] == "b"
 def tables(tmp_path: Path) -> Path:
     """An output with the scores above, and labels with a hostile system name."""
     scores = pa.Table.from_pylist(ROWS, schema=SCORES)
-    Ledger(str(tmp_path), "scores", "a-head").commit("0", "archive", {"scores": ("scores/run_date=2026-01-01", scores)})
+    table = Ledger(str(tmp_path), "scores", "a-head")
+    plan = Plan("r", "2026-01-01", (Entry("0", "e"),))
+    (shard,) = table.freeze(lambda book: None if book.plans else plan).current.values()
+    table.commit(shard, "archive", {"scores": ("scores/run_date=2026-01-01", scores)})
     lines = [f"{name},{label},{HOSTILE if label == 'spoof' else '-'},corpus" for name, label in TRUTH.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["utterance_id,label,system,source", *lines]))
     return tmp_path

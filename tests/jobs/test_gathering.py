@@ -10,7 +10,7 @@ from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import FAILURES, embeddings_schema
 from jobs import pieces
-from jobs.gathering import Gatherer, ShardRows
+from jobs.gathering import Gatherer, ShardRows, failed_to_embed
 from jobs.pieces import Piece
 
 DIM = 3
@@ -62,10 +62,9 @@ def test_any_order_gives_each_shard_once_with_the_same_rows(seed: int) -> None:
     table = encode([*shard("s"), *shard("t")])
     order = np.random.default_rng(seed).permutation(len(table))
 
-    gatherer, shards = gathered(*(table.take(part) for part in np.array_split(order, 5)))
+    _, shards = gathered(*(table.take(part) for part in np.array_split(order, 5)))
 
     assert sorted(rows.shard_id for rows in shards) == ["s", "t"]
-    assert gatherer.unfinished == []
     first = next(rows for rows in shards if rows.shard_id == "s")
     embeddings, failures = first.tables(9, "print", "run")
     assert embeddings.schema == embeddings_schema(DIM)
@@ -96,20 +95,18 @@ def test_pieces_that_come_again_change_nothing_also_after_their_shard_went_out(s
     table = encode(shard("s"))
     again = table.take(np.random.default_rng(seed).permutation(len(table)))
 
-    gatherer, (only,) = gathered(table.slice(0, 4), again, table, again.slice(3))
+    _, (only,) = gathered(table.slice(0, 4), again, table, again.slice(3))
 
-    assert gatherer.unfinished == []
     _, (alone,) = gathered(table)
     assert only.tables(0, "print", "run") == alone.tables(0, "print", "run")
 
 
 @pytest.mark.parametrize("missing", range(10))
 def test_a_shard_is_not_whole_while_a_piece_that_counts_is_missing(missing: int) -> None:
-    gatherer, shards = gathered(encode([piece for index, piece in enumerate(shard("s")) if index != missing]))
+    _, shards = gathered(encode([piece for index, piece in enumerate(shard("s")) if index != missing]))
 
     dropped_with_its_utterance = 3  # the failed utterance's segment counts for nothing
     assert bool(shards) == (missing == dropped_with_its_utterance)
-    assert (gatherer.unfinished == ["s"]) == (missing != dropped_with_its_utterance)
 
 
 def test_segments_are_joined_in_their_own_order_not_in_that_of_their_coming() -> None:
@@ -140,3 +137,28 @@ def test_a_shard_without_a_recording_is_whole_and_has_no_rows() -> None:
 
     assert [len(table) for table in found.tables(0, "print", "run")] == [0, 0]
     assert found.outcomes == {}
+
+
+def test_what_is_lacking_is_told_by_utterance_and_what_is_forgotten_is_as_never_come() -> None:
+    gatherer, shards = gathered(encode([piece for index, piece in enumerate(shard("s")) if index not in (1, 7)]))
+
+    assert not shards
+    assert gatherer.rows("s").lacking == [0, 3]
+    gatherer.forget("s")
+    assert gatherer.rows("s").n_utterances is None
+    assert [rows.shard_id for rows in gatherer.add(encode(shard("s")))] == ["s"]
+
+
+def test_a_shard_that_became_whole_without_a_piece_is_given_out_once() -> None:
+    gatherer, _ = gathered(encode([piece for index, piece in enumerate(shard("s")) if index != 1]))
+    assert gatherer.close("s") is None
+    rows = gatherer.rows("s")
+
+    rows.outcomes[0] = failed_to_embed(rows.outcomes[0], "encoder_crash", "dies of it", 3)
+
+    assert gatherer.close("s") is rows
+    _, failures = rows.tables(0, "print", "run")
+    assert failures.select(["utterance_id", "stage", "error", "attempts"]).to_pylist() == [
+        {"utterance_id": "s/a", "stage": "embed", "error": "encoder_crash", "attempts": 3},
+        {"utterance_id": "s/b", "stage": "decode", "error": "decode_error", "attempts": 1},
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from detector.errors import UtteranceError
@@ -52,7 +53,7 @@ def test_no_pieces_are_no_table() -> None:
     assert list(pieces.batches([])) == []
 
 
-def test_only_segments_have_samples() -> None:
+def test_segments_travel_apart_from_what_is_known_of_the_shard() -> None:
     failure = pieces.failed("a", "u", None, 9, "read", UtteranceError("empty", "0 bytes"))
     rows = [
         pieces.outcome("s", 0, failure),
@@ -61,11 +62,13 @@ def test_only_segments_have_samples() -> None:
         pieces.shard_end("s", 3),
     ]
 
-    (table,) = pieces.batches(rows)
-    places, samples = pieces.samples_of(table)
+    segments, known = pieces.batches(rows)
 
-    assert places.tolist() == [1, 2]
+    places, samples = pieces.samples_of(segments)
+    assert places.tolist() == [0, 1]
     assert [len(each) for each in samples] == [3, 2]
+    assert known["ordinal"].to_pylist() == [0, None]
+    assert pieces.samples_of(known)[0].tolist() == []
 
 
 def test_outcomes_come_back_with_every_fact() -> None:
@@ -105,7 +108,7 @@ def test_embeddings_take_the_place_of_samples_and_leave_the_rest(dim: int) -> No
         pieces.shard_end("t", 0),
         pieces.segment("s", 0, 1, np.zeros(9, np.float32)),
     ]
-    (table,) = pieces.batches(rows)
+    table = pa.Table.from_pylist(rows, schema=pieces.DECODED)
     vectors = np.arange(2 * dim, dtype=np.float32).reshape(2, dim)
 
     embedded = pieces.embedded(table, pieces.samples_of(table)[0], vectors, np.array([4, 0]))

@@ -17,11 +17,11 @@ from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
 from detector.recording import Recording
 from jobs import pieces, storage
-from jobs.archive import Shard
+from jobs.archive import Portion, Shard
 from jobs.config import ModelConfig, RunConfig
-from jobs.errors import RunAgain, StorageError
+from jobs.errors import SourceChangedError, StorageError, from_text
 from jobs.gathering import Gatherer
-from jobs.pipeline import Pool, _Apply, _Decode, _Encode, _raise_trouble, fit_pool
+from jobs.pipeline import Board, Pool, _Apply, _Decode, _Encode, fit_pool
 from tests.conftest import encoded, tone, write_tar
 
 CONFIG = EmbedConfig(backbone="melstats", segment_seconds=2.0)
@@ -42,8 +42,17 @@ def items(*texts: str) -> pa.Table:
     return pa.table({"item": texts})
 
 
+def decoded(shard: Shard) -> list[pa.Table]:
+    return list(_Decode(2.0, 1.0)(items(Portion(shard).to_json())))
+
+
 def encoder(recipe: Recipe = RECIPE) -> _Encode:
-    return _Encode(recipe, ModelConfig(), "cpu", 1)
+    return _Encode(recipe, ModelConfig(), "cpu", 1, 1.0)
+
+
+def raise_trouble(table: pa.Table) -> None:
+    for text in table["trouble"].drop_null().to_pylist():
+        raise from_text(text)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_the_default_pool_fits_every_machine() -> None:
 def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: Shard) -> None:
     gatherer, encode = Gatherer(), encoder()
 
-    (whole,) = [rows for table in _Decode(2.0)(items(shard.to_json())) for rows in gatherer.add(encode(table))]
+    (whole,) = [rows for table in decoded(shard) for rows in gatherer.add(encode(table))]
 
     embeddings, failures = whole.tables(-1, RECIPE.fingerprint, "run")
     alone = Recording(io.BytesIO(LONG), 2.0)
@@ -123,32 +132,33 @@ def test_a_table_without_segments_passes_through_the_encoder() -> None:
 def test_a_changed_source_travels_from_decode_to_the_driver_with_its_class(shard: Shard) -> None:
     Path(shard.uri).unlink()
 
-    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+    (table,) = decoded(shard)
 
-    assert decoded.schema == pieces.DECODED
-    embedded = encoder()(decoded)  # passes it on
-    with pytest.raises(RunAgain, match=f"{shard.uri}: changed since the plan was made"):
-        _raise_trouble(embedded)
+    assert table.schema == pieces.DECODED
+    assert table["shard_id"].to_pylist() == [shard.shard_id]
+    embedded = encoder()(table)  # passes it on
+    with pytest.raises(SourceChangedError, match=shard.uri):
+        raise_trouble(embedded)
 
 
 def test_an_encoder_of_another_recipe_refuses_all_work_with_both_recipes(shard: Shard) -> None:
-    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+    table, *_ = decoded(shard)
 
-    refused = encoder(Recipe(CONFIG, "melstats", "other weights"))(decoded)
+    refused = encoder(Recipe(CONFIG, "melstats", "other weights"))(table)
 
     assert refused.schema == pieces.EMBEDDED
     with pytest.raises(ConfigError, match=r"this worker would compute .*'weights': ''.*'weights': 'other weights'"):
-        _raise_trouble(refused)
+        raise_trouble(refused)
 
 
 def test_an_encoder_without_its_checkpoint_refuses_all_work(shard: Shard, tmp_path: Path) -> None:
-    (decoded,) = _Decode(2.0)(items(shard.to_json()))
+    table, *_ = decoded(shard)
     config = EmbedConfig(backbone="huggingface")
 
-    refused = _Encode(Recipe(config, "m", "00"), ModelConfig(model=f"{tmp_path}/none/at/all"), "cpu", 1)(decoded)
+    refused = _Encode(Recipe(config, "m", "00"), ModelConfig(model=f"{tmp_path}/none/at/all"), "cpu", 1, 1.0)(table)
 
     with pytest.raises(ConfigError, match="no such folder"):
-        _raise_trouble(refused)
+        raise_trouble(refused)
 
 
 def test_a_function_of_a_text_gives_a_row_or_its_trouble() -> None:
@@ -157,11 +167,31 @@ def test_a_function_of_a_text_gives_a_row_or_its_trouble() -> None:
             raise StorageError(f"{item}: the store gave up")
         return {"item": item}
 
-    apply = _Apply(work)
+    apply = _Apply(work, 1.0)
 
     good = apply(items("a", "b"))
-    _raise_trouble(good)
+    raise_trouble(good)
     assert [json.loads(text) for text in good["result"].to_pylist()] == [{"item": "a"}, {"item": "b"}]
     with pytest.raises(StorageError, match="bad: the store gave up"):
-        _raise_trouble(apply(items("bad")))
+        raise_trouble(apply(items("bad")))
     assert apply.__name__ == "work"
+
+
+def test_the_board_counts_what_is_begun_for_the_first_time_and_shows_who_holds_what() -> None:
+    board = Board()
+    assert board.begin("decode 1", "reading a.tar", 0)
+    board.begin("encode 2", "encoding shard s", 10_000)
+    begun = board.steps()
+
+    board.begin("decode 3", "reading a.tar", 0)  # the same again, after a crash
+
+    assert board.steps() == begun
+    board.begin("decode 3", "reading a.tar", 1)
+    assert board.steps() > begun
+    board.rest("decode 1")
+    assert {who: what for who, (what, _) in board.hands().items()} == {
+        "encode 2": "encoding shard s, 10000",
+        "decode 3": "reading a.tar, 1",
+    }
+    board.close()
+    assert not board.begin("decode 4", "reading b.tar", 0)

@@ -1,16 +1,20 @@
-"""jobs.plan: what is left to do of an archive, beside what was planned and committed before."""
+"""jobs.plan: what is new in an archive, beside what was planned and committed before."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from detector.errors import ConfigError
+from jobs import storage
 from jobs.archive import Archive, Shard
-from jobs.plan import Plan, make_plan
+from jobs.plan import Proposal, plan_id_of, propose, propose_scores
+from jobs.protocol import Book, Entry, Plan
 from jobs.storage import Stored
+
+Look = Callable[[str], Stored | None]
 
 
 def stored(name: str, etag: str = "e", size: int = 10) -> Stored:
@@ -22,137 +26,179 @@ def files(*names: str, **etags: str) -> Archive:
     return Archive((), tuple(sorted(stored(name, etags.get(name, "e")) for name in names)), {})
 
 
-def tars(*names: str) -> Archive:
-    return Archive(tuple(Shard("tar", (stored(name),)) for name in names), (), {})
+def tars(*names: str, **etags: str) -> Archive:
+    return Archive(tuple(Shard("tar", (stored(name, etags.get(name, "e")),)) for name in names), (), {})
 
 
-def known(*plans: Plan) -> dict[str, Shard]:
-    return {shard.shard_id: shard for plan in plans for shard in plan.shards}
+def nothing_there(_uri: str) -> None:
+    return None
 
 
-def contents(shards: tuple[Shard, ...]) -> list[str]:
-    """Names of the shards' sources, a word a shard: `ab c`."""
-    return ["".join(source.uri.removeprefix("s3://bucket/") for source in shard.sources) for shard in shards]
+def night(archive: Archive, book: Book, *, done: bool = True, look: Look = nothing_there) -> tuple[Proposal, Book]:
+    """Plan an archive after a night that committed all of its plans, or none of them; and the book afterwards."""
+    names = {planned.name for planned in book.current.values()} if done else set()
+    proposal = propose(archive, book, names, look)
+    plan = Plan(f"run {len(book.plans) + 1}", "2026-01-01", proposal.new)
+    return proposal, Book((*book.plans, plan)) if proposal.new else book
+
+
+def contents(proposal: Proposal) -> list[str]:
+    """Names of new shards' sources, a word a shard: `ab c`; in capitals where a source was gone."""
+    shards = [Shard.from_content(entry.work) for entry in proposal.new]
+    return ["".join(_letter(source) for source in shard.sources) for shard in shards]
+
+
+def _letter(source: Stored) -> str:
+    name = source.uri.removeprefix("s3://bucket/")
+    return name.upper() if source.etag == storage.ABSENT else name
+
+
+@pytest.mark.parametrize("archive", [tars("x", "y"), files("a", "b")])
+@pytest.mark.parametrize("done", [True, False])
+def test_the_same_archive_again_proposes_nothing(archive: Archive, done: bool) -> None:
+    first, book = night(archive, Book())
+
+    again, _ = night(archive, book, done=done)
+
+    assert again.new == ()
+    assert again.slots == first.slots == set(book.current)
 
 
 def test_a_tar_is_its_own_shard_in_every_plan() -> None:
-    first = make_plan(tars("x", "y"), {}, set())
-    second = make_plan(tars("w", "x", "y"), known(first), set())
+    _, book = night(tars("x", "y"), Book())
 
-    assert contents(first.shards) == ["x", "y"]
-    assert set(first.shards) < set(second.shards)
+    second, _ = night(tars("w", "x", "y"), book)
 
-
-def test_the_same_archive_has_the_same_plan_id_and_another_state_another() -> None:
-    plan = make_plan(files("a", "b"), {}, set())
-
-    assert make_plan(files("b", "a"), {}, set()).plan_id == plan.plan_id
-    assert make_plan(tars("x", "y"), {}, set()).plan_id == make_plan(tars("y", "x"), {}, set()).plan_id
-    assert make_plan(files("a", "b"), known(plan), set(known(plan))).plan_id == plan.plan_id
-    assert make_plan(files("a", "b", b="f"), {}, set()).plan_id != plan.plan_id
-    assert make_plan(files("a"), {}, set()).plan_id != plan.plan_id
+    assert contents(second) == ["w"]
+    assert len(second.slots) == 3
 
 
-def test_what_is_done_is_planned_but_not_left_to_do() -> None:
-    archive = tars("x", "y")
-    done = archive.tars[0].shard_id
+@pytest.mark.parametrize("done", [True, False])
+def test_new_files_make_a_new_group_and_leave_the_old_alone(done: bool) -> None:
+    _, book = night(files("a", "c"), Book())
 
-    plan = make_plan(archive, {}, {done, "a shard of another archive"})
+    second, book = night(files("a", "b", "c"), book, done=done)
+    third, _ = night(files("a", "b", "c", "d", "e"), book, done=done)
 
-    assert contents(plan.shards) == ["x", "y"]
-    assert contents(plan.todo) == ["y"]
-
-
-@pytest.mark.parametrize("committed", [True, False])
-def test_new_files_make_new_shards_and_leave_the_old_alone(committed: bool) -> None:
-    first = make_plan(files("a", "c"), {}, set())
-    done = set(known(first)) if committed else set()
-
-    second = make_plan(files("a", "b", "c"), known(first), done)
-
-    assert contents(second.shards) == ["ac", "b"]
-    assert contents(second.todo) == (["b"] if committed else ["ac", "b"])
+    assert contents(second) == ["b"]
+    assert contents(third) == ["de"]
+    assert len(third.slots) == 3
 
 
-def test_groups_of_three_nights_stay_as_they_were_made() -> None:
-    first = make_plan(files("b"), {}, set())
-    second = make_plan(files("a", "b"), known(first), set(known(first)))
-    third = make_plan(files("a", "b", "c", "d"), known(first, second), set(known(first, second)))
+def test_a_replaced_tar_keeps_its_slot_and_its_date_and_gets_a_new_state() -> None:
+    _, book = night(tars("x"), Book())
+    (before,) = book.current.values()
 
-    assert sorted(contents(third.shards)) == ["a", "b", "cd"]
-    assert contents(third.todo) == ["cd"]
+    proposal, book = night(tars("x", x="f"), book)
+
+    (now,) = book.current.values()
+    assert contents(proposal) == ["x"]
+    assert now.slot == before.slot
+    assert now.name != before.name
+    assert (now.replaces, before.replaces) == (True, False)
+    assert (now.run_date, now.run_id) == (before.run_date, "run 2")
 
 
-def test_what_is_committed_goes_before_what_was_only_planned() -> None:
-    stopped = make_plan(files("a", "b"), {}, set())
-    without_b = make_plan(files("a"), known(stopped), set())
+def test_a_source_that_is_put_back_is_planned_once_more() -> None:
+    _, book = night(tars("x"), Book())
+    (first,) = book.current.values()
+    _, book = night(tars("x", x="f"), book)
 
-    plan = make_plan(files("a", "b"), known(stopped, without_b), set(known(without_b)))
+    _, book = night(tars("x"), book)
 
-    assert contents(plan.todo) == ["b"]
+    (third,) = book.current.values()
+    assert third.entry == first.entry
+    assert third.name != first.name
+
+
+def test_a_group_with_a_changed_file_is_planned_again_as_a_whole() -> None:
+    _, book = night(files("a", "b"), Book())
+    (before,) = book.current.values()
+
+    proposal, book = night(files("a", "b", "c", b="f"), book)
+
+    assert contents(proposal) == ["ab", "c"]
+    assert before.slot in {entry.slot for entry in proposal.new}
+
+
+def test_files_of_a_changed_group_that_the_input_leaves_out_are_looked_up() -> None:
+    _, book = night(files("a", "b", "c"), Book())
+
+    proposal, _ = night(files("a", a="f"), book, look=lambda uri: stored("b") if uri.endswith("b") else None)
+
+    assert contents(proposal) == ["abC"]  # c is gone, and keeps its place for a row that says so
 
 
 def test_a_deleted_file_does_not_bring_its_committed_neighbours_back() -> None:
-    first = make_plan(files("a", "b"), {}, set())
+    _, book = night(files("a", "b"), Book())
 
-    plan = make_plan(files("a", "c"), known(first), set(known(first)))
+    proposal, _ = night(files("a", "c"), book)
 
-    assert contents(plan.todo) == ["c"]
-    assert first.shards[0] in plan.shards
-
-
-def test_a_shard_whose_sources_are_all_gone_is_in_no_plan() -> None:
-    first = make_plan(files("a"), {}, set())
-    old = make_plan(tars("x"), {}, set())
-
-    plan = make_plan(files("b"), known(first, old), set(known(first, old)))
-
-    assert contents(plan.shards) == ["b"]
+    assert contents(proposal) == ["c"]
 
 
-@pytest.mark.parametrize("now", [files("a"), files("a", "b", b="f")], ids=["deleted", "changed"])
-def test_an_uncommitted_group_that_is_no_longer_whole_is_made_anew(now: Archive) -> None:
-    first = make_plan(files("a", "b"), {}, set())
+def test_a_deleted_file_of_an_uncommitted_group_is_planned_as_gone() -> None:
+    _, book = night(files("a", "b"), Book())
 
-    plan = make_plan(now, known(first), set())
+    proposal, _ = night(files("a"), book, done=False)
 
-    assert [source for shard in plan.todo for source in shard.sources] == list(now.files)
-    assert first.shards[0] not in plan.shards
+    assert contents(proposal) == ["aB"]
 
 
-def test_a_committed_file_that_changed_is_refused_with_both_states() -> None:
-    first = make_plan(files("a", "b"), {}, set())
-    changed = Archive((), (stored("a"), stored("b", "f", 11)), {})
+def test_shards_whose_sources_are_all_elsewhere_are_no_part_of_the_run() -> None:
+    _, book = night(files("a"), Book())
+    _, book = night(tars("x"), book)
 
-    with pytest.raises(ConfigError, match=r"s3://bucket/b: changed .*10 bytes and tag e, now 11 and f"):
-        make_plan(changed, known(first), set(known(first)))
+    proposal, _ = night(files("b"), book)
 
-
-@pytest.mark.parametrize(
-    "change", [{"sources": (stored("x", "f"),)}, {"names": (("m", "mine"),)}], ids=["state", "selection"]
-)
-def test_a_committed_tar_in_another_state_or_selection_is_refused_with_both_shards(change: dict[str, Any]) -> None:
-    first = make_plan(tars("x"), {}, set())
-    tar = dataclasses.replace(first.shards[0], **change)
-
-    with pytest.raises(ConfigError, match="another state or selection") as refused:
-        make_plan(Archive((tar,), (), {}), known(first), set(known(first)))
-
-    assert all(each in str(refused.value) for each in ("s3://bucket/x", first.shards[0].shard_id, tar.shard_id))
+    assert contents(proposal) == ["b"]
+    assert len(proposal.slots) == 1
 
 
-def test_files_planned_under_other_ids_and_not_done_are_planned_under_those_of_now() -> None:
-    first = make_plan(files("a"), {}, set())
+def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
+    _, book = night(files("a"), Book())
     named = dataclasses.replace(files("a"), ids={"s3://bucket/a": "mine"})
 
-    plan = make_plan(named, known(first), set())
+    (entry,) = night(named, book)[0].new
 
-    assert [shard.names for shard in plan.todo] == [(("s3://bucket/a", "mine"),)]
+    assert Shard.from_content(entry.work).names == (("s3://bucket/a", "mine"),)
 
 
-def test_files_committed_under_other_ids_are_refused_like_a_tar_s_members() -> None:
-    first = make_plan(files("a"), {}, set())
-    named = dataclasses.replace(files("a"), ids={"s3://bucket/a": "mine"})
+def test_another_selection_of_an_unchanged_tar_is_refused_with_both_shards() -> None:
+    _, book = night(tars("x"), Book())
+    tar = dataclasses.replace(tars("x").tars[0], names=(("m", "mine"),))
 
-    with pytest.raises(ConfigError, match="s3://bucket/a"):
-        make_plan(named, known(first), set(known(first)))
+    with pytest.raises(ConfigError, match="another selection of its members") as refused:
+        night(Archive((tar,), (), {}), book)
+
+    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").tars[0].shard_id, tar.shard_id))
+
+
+@pytest.mark.parametrize("kind", ["tar", "file"])
+def test_the_same_key_in_another_bucket_is_refused_with_both_places(kind: str) -> None:
+    _, book = night(tars("x") if kind == "tar" else files("x"), Book())
+    other = Stored("s3://other/x", 10, "e")
+    archive = Archive((Shard("tar", (other,)),), (), {}) if kind == "tar" else Archive((), (other,), {})
+
+    with pytest.raises(ConfigError, match="s3://bucket/x and s3://other/x share the utterance id 'x'"):
+        night(archive, book)
+
+
+def test_a_plan_s_id_changes_with_its_shards_and_with_the_plans_before_it() -> None:
+    entries = (Entry("a", "1"), Entry("b", "1"))
+
+    assert plan_id_of(entries, 0) == plan_id_of(entries[::-1], 0)
+    assert len({plan_id_of(entries, 0), plan_id_of(entries, 1), plan_id_of(entries[:1], 0)}) == 3
+
+
+def test_embeddings_are_scored_once_a_state_and_never_back() -> None:
+    book = Book((Plan("r", "d", (Entry("a", "1"), Entry("b", "1"))), Plan("r", "d", (Entry("a", "2"),))))
+    embedded = list(book.current.values())
+
+    first = propose_scores(embedded, Book())
+    scored = Book((Plan("s", "d", first),))
+
+    assert {entry.state for entry in first} == {"a-000002", "b-000001"}
+    assert propose_scores(embedded, scored) == ()
+    late = Book(book.plans[:1]).current.values()  # a run that began before the second plan, and was slow
+    assert propose_scores(late, scored) == ()

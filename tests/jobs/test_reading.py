@@ -14,7 +14,7 @@ import pytest
 from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
-from jobs.archive import Shard
+from jobs.archive import Portion, Shard
 from jobs.errors import RunAgain, StorageError
 from jobs.reading import HELD_BYTES, read_shard
 from tests.conftest import encoded, tone, write_tar
@@ -35,7 +35,7 @@ def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Sh
 
 def outcomes(shard: Shard) -> list[dict[str, Any]]:
     """Outcomes by ordinal; the shard's end must agree with their number."""
-    rows = list(read_shard(shard, SEGMENT_SECONDS))
+    rows = list(read_shard(Portion(shard), SEGMENT_SECONDS))
     found = [row for row in rows if "outcome" in row]
     assert rows[-1] == {"shard_id": shard.shard_id, "n_utterances": len(found)}
     assert [row["ordinal"] for row in found] == list(range(len(found)))
@@ -71,7 +71,9 @@ def test_a_broken_member_is_one_failure_between_whole_neighbours(tmp_path: Path)
         ("b.flac", None, None, len(FLAC)),
     ]
     alone = next(Recording(io.BytesIO(FLAC), SEGMENT_SECONDS).segments()).tobytes()
-    samples = {row["ordinal"]: row["samples"] for row in read_shard(shard, SEGMENT_SECONDS) if "samples" in row}
+    samples = {
+        row["ordinal"]: row["samples"] for row in read_shard(Portion(shard), SEGMENT_SECONDS) if "samples" in row
+    }
     assert (samples[0], samples[4]) == (alone, alone)
 
 
@@ -197,7 +199,7 @@ def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
     assert len(wav) > HELD_BYTES
     path = write_tar(tmp_path / "0.tar", {"short.flac": FLAC, "long.wav": wav, "after.flac": FLAC})
 
-    rows = [row for row in read_shard(shard_of(path), SEGMENT_SECONDS) if row.get("ordinal") == 1]
+    rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 1]
 
     alone = Recording(io.BytesIO(wav), SEGMENT_SECONDS)
     expected = [segment.tobytes() for segment in alone.segments()]
@@ -210,7 +212,7 @@ def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
 def test_a_long_recording_is_several_segments_and_one_outcome(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {"long.flac": encoded(tone(65.0)), "b.flac": FLAC})
 
-    rows = [row for row in read_shard(shard_of(path), SEGMENT_SECONDS) if row.get("ordinal") == 0]
+    rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 0]
 
     lengths = [(row["segment"], len(row["samples"]) // 4) for row in rows[:-1]]
     assert lengths == [(0, 480_000), (1, 480_000), (2, 80_000)]  # 30 + 30 + 5 s
@@ -223,7 +225,7 @@ def test_a_source_that_changed_since_the_plan_stops_the_run(tmp_path: Path) -> N
     write_tar(path, {"a.flac": encoded(tone(3.0))})
 
     with pytest.raises(RunAgain, match="changed since the plan"):
-        list(read_shard(shard, SEGMENT_SECONDS))
+        list(read_shard(Portion(shard), SEGMENT_SECONDS))
 
 
 @pytest.mark.parametrize("kind", ["tar", "files"])
@@ -234,7 +236,7 @@ def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_row(s3_root: str, tm
     source = storage.stat(uri)
     assert source is not None
 
-    rows = read_shard(Shard(kind, (source,), None if kind == "tar" else ((uri, "a"),)), SEGMENT_SECONDS)
+    rows = read_shard(Portion(Shard(kind, (source,), None if kind == "tar" else ((uri, "a"),))), SEGMENT_SECONDS)
     next(rows)
     storage.write_bytes(uri, b"something else")
 
