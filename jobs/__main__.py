@@ -1,8 +1,6 @@
 """`python -m jobs VERB`."""
 
-import sys
-
-from jobs.cli import main
+from jobs.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

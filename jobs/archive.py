@@ -123,21 +123,25 @@ class Shard:
 
 @dataclass(frozen=True)
 class Portion:
-    """What one task reads: a shard, or some of its utterances by their number in it."""
+    """What one task reads: a shard, or some of its utterances by their number in it.
+
+    `apart` is for a shard that failed once: see :func:`jobs.pieces.batches`.
+    """
 
     shard: Shard
     only: tuple[int, ...] | None = None
+    apart: bool = False
 
     def to_json(self) -> str:
         """As text, for a worker."""
-        return json.dumps({"shard": self.shard.to_content(), "only": self.only})
+        return json.dumps({"shard": self.shard.to_content(), "only": self.only, "apart": self.apart})
 
     @classmethod
     def from_json(cls, text: str) -> Portion:
         """The portion that :meth:`to_json` wrote."""
         content = json.loads(text)
         only = content["only"]
-        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only))
+        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["apart"])
 
 
 @dataclass(frozen=True)

@@ -61,14 +61,13 @@ def embed_all(stream: Stream, shards: list[Shard], pause: Callable[[float], None
     work = _Attempts(shards)
     for number in range(1, PASSES + 1):
         try:
-            for table in stream(work.portions(singly=number == PASSES)):
+            for table in stream(work.portions(number)):
                 yield from work.take(table)
-                if not work.left:
-                    break  # whatever Ray may still have to do, nobody waits for it
         except WorkersLostError as error:
             work.notes = str(error)
         except StalledError as error:
-            raise StalledError(f"{error} {work.complaint()}") from error
+            if work.left:  # else nothing is lost but the end of the stream
+                raise StalledError(f"{error} {work.complaint()}") from error
         work.end_pass()
         if not work.left:
             break
@@ -90,17 +89,19 @@ class _Attempts:
         self._corrupt: dict[str, CorruptError] = {}
         self._n_given = 0
 
-    def portions(self, *, singly: bool) -> list[Portion]:
-        """What is left to read."""
+    def portions(self, number: int) -> list[Portion]:
+        """What is left to read, in the pass of this number."""
+        if number == 1:
+            return [Portion(shard) for shard in self.left.values()]
         found: list[Portion] = []
         for shard_id, shard in self.left.items():
             rows = self._gatherer.rows(shard_id)
             if rows.n_utterances is None:
-                found.append(Portion(shard))
-            elif singly:
-                found += [Portion(shard, (ordinal,)) for ordinal in rows.lacking]
+                found.append(Portion(shard, None, apart=True))
+            elif number == PASSES:
+                found += [Portion(shard, (ordinal,), apart=True) for ordinal in rows.lacking]
             else:
-                found.append(Portion(shard, tuple(rows.lacking)))
+                found.append(Portion(shard, tuple(rows.lacking), apart=True))
         return found
 
     def take(self, table: pa.Table) -> Iterator[ShardRows]:

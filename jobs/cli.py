@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import logging
+import os
 import signal
 import sys
 import threading
 import types
 from collections.abc import Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from detector.errors import ConfigError, SchemaError
 from jobs.errors import DefectError, RunAgain, StorageError
@@ -60,6 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         log.exception("a defect")
         return _end(70, f"{type(error).__name__}: {error}")
+
+
+def entry() -> NoReturn:
+    """The command's process: ends with the code of :func:`main`, whatever Ray still has to do."""
+    code = main()
+    if code:
+        logging.shutdown()
+        with contextlib.suppress(OSError):  # nobody reads any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _end(code: int, cause: str) -> int:

@@ -30,7 +30,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -56,6 +56,11 @@ CANNOT_BE = "the decoder's process says what cannot be"
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without them some installations find no library
 
 log = logging.getLogger(__name__)
+
+
+def tell_while_at_work(tell: Callable[[], None]) -> None:
+    """Have ``tell`` called every few seconds while a decoder computes and says nothing; the kernel bounds how long."""
+    _AT_WORK[:] = [tell]
 
 
 class Queue:
@@ -435,6 +440,8 @@ class _Process:
                 continue
             before, used = used, self.cpu_seconds()
             n_looks = n_looks + 1 if used == before else 0
+            if not n_looks:
+                _AT_WORK[-1]()
             if n_looks >= STALLED_LOOKS:
                 raise _FailedError(None, f"{n_looks * LOOK_SECONDS:g} s without a word or any CPU time of the decoder")
 
@@ -455,6 +462,7 @@ class _Process:
         return _FailedError("decoder_crash" if name in FAULT_SIGNALS else None, f"the decoder's process died of {name}")
 
 
+_AT_WORK: list[Callable[[], None]] = [lambda: None]
 _IDLE: list[_Process] = []  # a queue takes one and puts it back: so threads never share one
 
 

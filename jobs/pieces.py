@@ -90,20 +90,24 @@ def failed(
     return {**where, "stage": stage, "error": error.error, "message": error.message}
 
 
-def batches(rows: Iterable[Piece]) -> Iterator[pa.Table]:
-    """Collect segments into tables of about 8 MiB; outcomes and the shard's end follow in a table of their own.
+def batches(rows: Iterable[Piece], *, apart: bool = False) -> Iterator[pa.Table]:
+    """Collect pieces into tables of about 8 MiB.
 
-    So an encoder that dies of a segment does not take with it what is known of the shard.
+    Parameters
+    ----------
+    apart : bool
+        Whether outcomes and the shard's end follow in a table of their own: an encoder that dies of a segment then
+        does not take with it what is known of the shard. Together they are committed sooner.
     """
     held: list[Piece] = []
     known: list[Piece] = []
     n_bytes = 0
     for row in rows:
-        if "samples" not in row:
+        if apart and "samples" not in row:
             known.append(row)
             continue
         held.append(row)
-        n_bytes += len(row["samples"])
+        n_bytes += len(row.get("samples") or b"")
         if n_bytes >= BATCH_BYTES:
             yield pa.Table.from_pylist(held, schema=DECODED)
             held, n_bytes = [], 0

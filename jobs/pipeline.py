@@ -16,6 +16,7 @@ readers, and spilling to disk is off where we start Ray.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -37,7 +38,7 @@ from detector.checkpoint import recipe_of
 from detector.config import Recipe
 from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
-from jobs import pieces, storage
+from jobs import decoding, pieces, storage
 from jobs.archive import Portion
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, RunConfig
@@ -50,10 +51,10 @@ log = logging.getLogger(__name__)
 DECODE_BYTES = 400 << 20  # what a decode task reserves: Python, a held member, pieces on their way, a decoder apart
 RETRIES = 2  # of Ray, for a task whose worker was lost; it would go on for ever
 OOM_RETRIES = 2
+IN_FLIGHT = 2  # tables at an encoder: one that it computes, one that waits; what a lost driver had in hand is lost
 LOADS = 3  # attempts to load an encoder
 LENGTH_SECONDS, LENGTH_STEPS = 1800.0, 180  # a checkpoint of 9 GB is fetched, hashed and loaded in less
 LOOK_SECONDS = 2.0  # between two looks at the board
-SHUTDOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,20 @@ class Cluster:
         self._config = config
         self._joined = False
         self._board: Any = None
+        self._starting: Iterator[None] | None = None
+        self._left = threading.Event()
         storage.be_patient(config.store_patience)
 
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._joined:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # asked to end in the middle of work, Ray may hang, or end us with a code of its own: it ends with our process
+        if self._joined and kind is None:
             import ray
 
-            # a cluster that hangs is left behind: its processes end with ours
-            closing = threading.Thread(target=ray.shutdown, daemon=True)
-            closing.start()
-            closing.join(SHUTDOWN_SECONDS)
+            ray.shutdown()
+        self._left.set()
 
     def pool(self) -> Pool:
         """Fit the pool of encoders into the cluster.
@@ -143,7 +145,7 @@ class Cluster:
             fn_constructor_args=(recipe, model, pool.device, pool.batch_size, self._config.store_patience, self._board),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=pool.encoders),
+            compute=ray.data.ActorPoolStrategy(size=pool.encoders, max_tasks_in_flight_per_actor=IN_FLIGHT),
             num_cpus=pool.encoder_cpus,
             num_gpus=pool.encoder_gpus,
             ray_remote_args_fn=_actor_limits,
@@ -268,13 +270,21 @@ class Cluster:
                 "object_store_memory": self._config.object_store_mib << 20,
                 "_system_config": {"automatic_object_spilling_enabled": False},  # audio never waits on a disk
             }
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
+
+        def started() -> Iterator[None]:
             ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
+            yield
+            self._left.wait()  # the kernel ends Ray's processes with the thread that started them
+
+        # in a thread, where Ray cannot put its own answer to SIGTERM in the place of ours
+        self._starting = pumped(started(), lambda: None)
+        try:
+            next(self._starting)
+        except RunAgain:
+            raise
         except Exception as error:  # of many classes, none of them told
             where = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
             raise RunAgain(f"{where}: {_first_line(error)}. Check it, and run the same command again.") from error
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end us with 15, and say nothing
         self._joined = True
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
 
@@ -411,7 +421,10 @@ class _Decode:
 
     def _read(self, portion: Portion, worker: _Worker) -> Iterator[pa.Table]:
         try:
-            for number, table in enumerate(pieces.batches(read_shard(portion, self._segment_seconds)), start=1):
+            looks = itertools.count()
+            decoding.tell_while_at_work(lambda: worker.begin(f"decoding at length in {portion.shard.uri}", next(looks)))
+            read = read_shard(portion, self._segment_seconds)
+            for number, table in enumerate(pieces.batches(read, apart=portion.apart), start=1):
                 worker.begin(f"reading {portion.shard.uri}", number)
                 yield table
         except Exception as error:

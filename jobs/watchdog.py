@@ -127,7 +127,8 @@ def pumped(items: Iterator[Item], tick: Callable[[], None]) -> Iterator[Item]:
         else:
             offer(None, StopIteration())
 
-    threading.Thread(target=pump, daemon=True, name="pump").start()
+    thread = threading.Thread(target=pump, daemon=True, name="pump")
+    thread.start()
     try:
         while True:
             tick()
@@ -142,3 +143,4 @@ def pumped(items: Iterator[Item], tick: Callable[[], None]) -> Iterator[Item]:
             yield item  # type: ignore[misc]
     finally:
         gone.set()
+        thread.join(TICK_SECONDS)  # where it can end in peace, what it iterates over does too

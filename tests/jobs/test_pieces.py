@@ -53,7 +53,7 @@ def test_no_pieces_are_no_table() -> None:
     assert list(pieces.batches([])) == []
 
 
-def test_segments_travel_apart_from_what_is_known_of_the_shard() -> None:
+def test_segments_travel_apart_from_what_is_known_of_a_shard_that_failed_once() -> None:
     failure = pieces.failed("a", "u", None, 9, "read", UtteranceError("empty", "0 bytes"))
     rows = [
         pieces.outcome("s", 0, failure),
@@ -62,8 +62,10 @@ def test_segments_travel_apart_from_what_is_known_of_the_shard() -> None:
         pieces.shard_end("s", 3),
     ]
 
-    segments, known = pieces.batches(rows)
+    (together,) = pieces.batches(rows)
+    segments, known = pieces.batches(rows, apart=True)
 
+    assert pieces.samples_of(together)[0].tolist() == [1, 2]
     places, samples = pieces.samples_of(segments)
     assert places.tolist() == [0, 1]
     assert [len(each) for each in samples] == [3, 2]
