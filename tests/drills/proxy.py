@@ -345,6 +345,11 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(START_SECONDS)
 
+    def turn_to(self, upstream: str) -> None:
+        """Go on with another server, or the same one on another port."""
+        place = urlsplit(upstream)
+        self._upstream = (place.hostname, place.port)
+
     def when(self, method: str, pattern: str = "") -> Rule:
         """A rule for requests of ``method`` (`*` is any) whose decoded path and query match the pattern somewhere."""
         rule = Rule(method, pattern, self._release)

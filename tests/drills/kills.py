@@ -1,0 +1,215 @@
+"""Random kills over one run on the dev corpus: `python -m tests.drills.kills --kills 50 --seed 7`.
+
+The corpus is packed into small tars in a store behind the proxy. An encoder, the driver, the raylet or the store is
+killed at random moments, each time after some more recordings were encoded; the same command is started again
+whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are held against those
+of an undisturbed run, and what the encoders were given is counted: each recording's samples are noted where they go in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import os
+import random
+import sys
+import tarfile
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tests.drills.harness import BUCKET, HERE, Fault, Run, file_system, key_of
+from tests.drills.proxy import FaultProxy
+from tests.seaweedfs import s3_server
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
+EMBED = "detector.backbones.melstats:MelStats.embed"
+TARGETS = {"encoder": r"^ray::MapWorker", "driver": None, "raylet": r"raylet/raylet", "store": None}
+SAMPLE_RATE = 16_000
+
+
+class Store:
+    """A store that can be killed and comes back with what it held, on other ports, behind the same proxy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = contextlib.ExitStack()
+        self.environment = self._server.enter_context(s3_server(folder))
+
+    def kill(self, proxy: FaultProxy) -> None:
+        """SIGKILL, and start again."""
+        self._server.close()  # it is killed, never ended in peace
+        self._server = contextlib.ExitStack()
+        self.environment = self._server.enter_context(s3_server(self._folder))
+        proxy.turn_to(self.environment["AWS_ENDPOINT_URL"])
+
+    def end(self) -> None:
+        self._server.close()
+
+
+def main() -> int:
+    """Run, kill, compare; the exit code says whether nothing was lost, twice or changed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--recordings", type=int, default=1, help="in each tar [default: %(default)s]")
+    parser.add_argument("--seconds", type=float, default=0.2, help="an encoder waits for each [default: %(default)s]")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kills-") as place, contextlib.ExitStack() as stack:
+        folder = Path(place)
+        store = Store(folder / "store")
+        stack.callback(store.end)
+        proxy = stack.enter_context(FaultProxy(store.environment["AWS_ENDPOINT_URL"]))
+        file_system(store.environment).mkdir(BUCKET)
+        n_recordings = pack(given.corpus, file_system(store.environment), given.recordings)
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "DRILL_"))}
+        environment = mine | store.environment | {"AWS_ENDPOINT_URL": proxy.url, "HOME": str(folder)}
+        quiet = noting(environment, folder, "quiet", 0.0)
+        finish(Run(command("quiet"), quiet, folder / "quiet", None).wait(900))
+        shot = noting(environment, folder, "shot", given.seconds)
+        begun = time.monotonic()
+        kills, codes = shoot(store, proxy, shot, folder, given.kills, random.Random(given.seed))
+        seconds = time.monotonic() - begun
+        found = compare(file_system(store.environment))
+        twice = work(folder / "shot.json.0.noted") / work(folder / "quiet.json.0.noted") - 1.0
+        finish(
+            Run([sys.executable, "-m", "jobs", "verify", output("shot")], environment, folder / "verify", None).wait()
+        )
+    print(f"seed {given.seed}: {sum(kills.values())} kills ({told(kills)}) over {n_recordings} recordings in tars of")
+    print(f"{given.recordings}, {seconds:.0f} s; {len(codes)} runs ended with {told(Counter(map(str, codes)))}")
+    print(
+        f"rows lost {found['lost']}, twice {found['twice']}, changed {found['changed']}; digest equal: {found['equal']}"
+    )
+    print(f"audio encoded twice: {twice:.1%}")
+    return 0 if found == {"lost": 0, "twice": 0, "changed": 0, "equal": True} else 1
+
+
+def pack(corpus: Path, store: Any, n_each: int) -> int:
+    """Put the corpus as tars of ``n_each`` recordings into the bucket; return how many recordings there are."""
+    with (corpus / "metadata.csv").open(newline="") as file:
+        names = [row["file"] for row in csv.DictReader(file)]
+    tars = {}
+    for start in range(0, len(names), n_each):
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            for name in names[start : start + n_each]:
+                tar.add(corpus / name, arcname=name)
+        tars[f"{BUCKET}/dev/{start:05d}.tar"] = content.getvalue()
+    store.pipe(tars)
+    return len(names)
+
+
+def output(name: str) -> str:
+    return f"s3://{BUCKET}/tables/{name}"
+
+
+def command(name: str) -> list[str]:
+    verb = ["embed", "--backbone", "melstats", "--input", f"s3://{BUCKET}/dev/", "--output", output(name)]
+    return [sys.executable, "-m", "jobs", *verb, "--run-date", "2026-01-01", "--stall-seconds", "60"]
+
+
+def noting(environment: dict[str, str], folder: Path, name: str, seconds: float) -> dict[str, str]:
+    """The environment of a run whose encoders note what they are given, and take their time."""
+    faults = [Fault(EMBED, "note"), *([Fault(EMBED, "sleep", seconds)] if seconds else [])]
+    rules = folder / f"{name}.json"
+    rules.write_text(json.dumps([vars(fault) for fault in faults]))
+    return environment | {"PYTHONPATH": str(HERE / "inject"), "DRILL_INJECT": str(rules)}
+
+
+def shoot(
+    store: Store, proxy: FaultProxy, environment: dict[str, str], folder: Path, n_kills: int, rng: random.Random
+) -> tuple[Counter[str], list[int | None]]:
+    """Kill until it is enough, and let the run end; return who was killed, and how each start of it ended."""
+    kills: Counter[str] = Counter()
+    codes: list[int | None] = []
+    noted = folder / "shot.json.0.noted"
+    run = _started(environment, folder, codes)
+    for target in _targets(rng, n_kills):
+        before = _size(noted)
+        while _size(noted) == before:  # each kill strikes a run that got on since the last
+            if not run.working:
+                codes.append(run.wait().code)
+                if codes[-1] == 0:
+                    raise SystemExit(f"the run was done after {kills.total()} kills; give it more to do")
+                run.end()
+                run = _started(environment, folder, codes)
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.2, 2.0))
+        if target == "store":
+            store.kill(proxy)
+        else:
+            with contextlib.suppress(IndexError, ProcessLookupError):  # the run is ending of the kill before
+                run.kill(TARGETS[target])
+        kills[target] += 1
+        print(f"kill {kills.total()}: {target}, {_size(noted)} B noted", flush=True)
+    while True:
+        codes.append(run.wait(900).code)
+        if codes[-1] == 0:
+            return kills, codes
+        run.end()
+        run = _started(environment, folder, codes)
+
+
+def _targets(rng: random.Random, count: int) -> Iterator[str]:
+    """Every kind as often as another, in random order."""
+    names = [list(TARGETS)[number % len(TARGETS)] for number in range(count)]
+    rng.shuffle(names)
+    yield from names
+
+
+def _started(environment: dict[str, str], folder: Path, codes: list[int | None]) -> Run:
+    return Run(command("shot"), environment, folder / f"shot-{len(codes)}", None)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def compare(store: Any) -> dict[str, Any]:
+    """Rows of the run that was shot at beside those of the quiet one."""
+    sql = duckdb.connect()
+    sql.register_filesystem(store)
+    for name in ("quiet", "shot"):
+        glob = f"s3://{key_of(output(name))}/embeddings/**/*.parquet"
+        sql.sql(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{glob}', hive_partitioning = false)")
+    one = "SELECT count(*) FROM"
+    counts = {
+        "lost": f"{one} quiet ANTI JOIN shot USING (utterance_id)",
+        "twice": f"{one} (SELECT utterance_id FROM shot GROUP BY ALL HAVING count(*) > 1)",
+        "changed": f"{one} (SELECT * EXCLUDE run_id FROM shot EXCEPT SELECT * EXCLUDE run_id FROM quiet)",
+    }
+    found: dict[str, Any] = {name: sql.sql(query).fetchall()[0][0] for name, query in counts.items()}
+    return found | {"equal": _digest(store, "quiet") == _digest(store, "shot")}
+
+
+def _digest(store: Any, name: str) -> str:
+    (path,) = store.glob(f"{key_of(output(name))}/runs/*.json")
+    return str(json.loads(store.cat_file(path))["digest"])
+
+
+def work(noted: Path) -> float:
+    """Seconds of audio that encoders were given."""
+    return sum(int(line.split()[2]) for line in noted.read_text().splitlines()) / SAMPLE_RATE
+
+
+def finish(run: Run) -> None:
+    """Stop where a run that nobody disturbed did not end well."""
+    if run.code != 0:
+        raise SystemExit(str(run))
+
+
+def told(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""The golden rows of the drills, computed by a plain loop, are those of an undisturbed run, with Ray and a store."""
+
+from __future__ import annotations
+
+from tests.drills.harness import Archive, Quiet
+
+
+def test_an_undisturbed_run_has_the_rows_of_a_plain_loop(quiet: Quiet, drill_archive: Archive) -> None:
+    # the fixture compared them: all columns but run_id, bit for bit. 12 shards of 10, one in 20 of them bad
+    assert (len(drill_archive.golden.embeddings), len(drill_archive.golden.failures)) == (114, 6)
+    assert set(drill_archive.golden.failures["error"].to_pylist()) == {
+        "not_audio",
+        "empty",
+        "nonfinite_audio",
+        "decode_error",
+    }
+    assert sum(request.kind == "audio GET" for request in quiet.requests) == drill_archive.n_shards
