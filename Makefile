@@ -29,24 +29,25 @@ bench: $(MADE)
 	$(BIN)/python -m bench.dev_corpus
 
 RECORD := build/drills.jsonl
+SIMULATED := build/simulation.jsonl
+TABLE := $(BIN)/python -m tests.drills.table $(RECORD) $(SIMULATED)
 SECONDS ?= 1800
 SEED ?=
 
 drills: $(MADE)
 	mkdir -p $(dir $(RECORD)) && rm -f $(RECORD)
 	BONAFIDE_DRILLS_RECORD=$(RECORD) $(BIN)/python -m pytest tests/drills -m drill; status=$$?; \
-	$(BIN)/python -m tests.drills.table $(RECORD) && exit $$status
+	$(TABLE) && exit $$status
 
 drills-check: $(MADE)
 	$(BIN)/python -m tests.drills.check
-
-SIMULATED := build/simulation.jsonl
 
 simulate: export BONAFIDE_DRILLS_RECORD = $(SIMULATED)
 simulate: $(MADE)
 	mkdir -p $(dir $(SIMULATED)) && rm -f $(SIMULATED)
 	$(BIN)/python -m tests.drills.simulation --processes 2 --exhaustive pairs
 	$(BIN)/python -m tests.drills.simulation --processes 2 --count 1000000 $(if $(SEED),--seed $(SEED))
+	$(TABLE)
 
 soak: $(MADE)
 	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -1,0 +1,111 @@
+"""The protocol keeps its promises in every simulated schedule (D07), and the plan in every order of events.
+
+`make simulate` plays a million schedules, and every ordered pair of faults.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from jobs.archive import Archive, Shard
+from jobs.plan import propose
+from jobs.protocol import Book, Plan
+from jobs.storage import Stored
+from tests.drills.simulation import FAULTS, NAP, SCENARIOS, Scenario, exhaustive, play, play_range
+
+N_SCHEDULES, N_EACH = 20_000, 2_500
+
+
+@pytest.mark.D07
+@pytest.mark.parametrize("first", range(0, N_SCHEDULES, N_EACH))
+def test_nothing_is_lost_or_twice_in_random_schedules(first: int) -> None:
+    n_steps, wrong = play_range(first, N_EACH)
+
+    assert not wrong, (
+        f"{len(wrong)} of {N_EACH}; first: {wrong[0].what}; python -m tests.drills.simulation {wrong[0].again}"
+    )
+    assert n_steps > 40 * N_EACH  # they did something
+
+
+@pytest.mark.D07
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_single_fault_at_every_request_is_survived(scenario: Scenario) -> None:
+    found = list(exhaustive(scenario, 1))
+
+    wrong = [each for each in found if each]
+    assert not wrong, f"{wrong[0].what}; python -m tests.drills.simulation {wrong[0].again}"
+    assert len(found) == 1 + len((*FAULTS, NAP)) * scenario.play({})
+
+
+def test_the_same_seed_plays_the_same_schedule() -> None:
+    logs: list[list[str]] = [[], []]
+    for log in logs:
+        play(20_261_123, log)
+
+    assert logs[0] == logs[1]
+
+
+# ---------------------------------------------------------------------------------------------------- jobs.plan
+
+
+class Bucket:
+    """Files and tars that come, change and go; and plans over them, some of which are done."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._tags = itertools.count()
+        self.stored: dict[str, Stored] = {}
+        self.book = Book()
+        self.done: set[str] = set()
+
+    def happen(self) -> None:
+        """One thing."""
+        name = f"s3://bucket/{self._rng.choice('abcdef')}{self._rng.choice(['.tar', '.wav', '.flac'])}"
+        if self._rng.random() < 0.25:
+            self.stored.pop(name, None)
+        else:
+            self.stored[name] = Stored(name, self._rng.randrange(1, 9), f"tag{next(self._tags)}")
+
+    def archive(self, share: float = 1.0) -> Archive:
+        """All of it, or what an input names that leaves some out."""
+        named = [stored for _, stored in sorted(self.stored.items()) if self._rng.random() < share]
+        tars = tuple(Shard("tar", (each,)) for each in named if each.uri.endswith(".tar"))
+        return Archive(tars, tuple(each for each in named if not each.uri.endswith(".tar")), {})
+
+    def plan(self, archive: Archive) -> frozenset[str]:
+        """As `embed` does; returns the slots of the archive."""
+        proposal = propose(archive, self.book, self.done, self.stored.get)
+        if proposal.new:
+            number = len(self.book.plans)
+            self.book = Book((*self.book.plans, Plan(f"run {number}", "2026-11-23", proposal.new)))
+        return proposal.slots
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_source_is_planned_once_and_as_it_is_whatever_comes_changes_and_goes(seed: int) -> None:
+    rng = random.Random(seed)
+    bucket = Bucket(rng)
+    for _ in range(40):
+        for _ in range(rng.randrange(4)):
+            bucket.happen()
+        archive = bucket.archive(share=rng.choice([0.5, 1.0, 1.0]))
+        before = dict(bucket.book.current)
+
+        slots = bucket.plan(archive)
+
+        current = {slot: Shard.from_content(planned.entry.work) for slot, planned in bucket.book.current.items()}
+        owners = [uri for shard in current.values() for uri in {source.uri for source in shard.sources}]
+        assert len(owners) == len(set(owners)), "a source stands in two slots"
+        for stored in (*archive.files, *(tar.sources[0] for tar in archive.tars)):
+            ((slot, shard),) = [(slot, shard) for slot, shard in current.items() if stored in shard.sources]
+            assert slot in slots
+            assert bucket.book.current[slot].entry.state == shard.shard_id
+        for slot in before.keys() - slots:
+            assert bucket.book.current[slot] == before[slot], "a slot that the archive leaves out was planned again"
+        n_plans = len(bucket.book.plans)
+        bucket.done |= {bucket.book.current[slot].name for slot in slots if rng.random() < 0.8}
+        assert bucket.plan(archive) == slots
+        assert len(bucket.book.plans) == n_plans, "the same archive was planned twice"
