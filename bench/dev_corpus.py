@@ -33,7 +33,7 @@ CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
 RESULTS = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- dev_corpus: begin -->", "<!-- dev_corpus: end -->"
 N_SHARDS = 16
-VARIANTS = {"one": ("--encoders", "1"), "two": ("--encoders", "2", "--batch-size", "5")}
+VARIANTS = {"one": ("--encoders", "1"), "two": ("--encoders", "2", "--batch-seconds", "20")}
 LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language")
 
 

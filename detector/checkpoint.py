@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
 from pathlib import Path
 
-from detector.config import MELSTATS, EmbedConfig, Recipe
+from detector.config import HUGGINGFACE, MELSTATS, EmbedConfig, Recipe
 from detector.errors import ConfigError
 
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -36,6 +38,44 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
         if folder is not None:
             raise ConfigError("backbone melstats has no weights; leave --model out, or use --backbone huggingface.")
         return Recipe(config, MELSTATS, "")
+    if config.backbone != HUGGINGFACE:
+        weights = code_digest(config.backbone) + ("" if folder is None else weights_digest(folder))
+        return Recipe(config, model or str(folder or config.backbone), weights)
     if folder is None:
         raise ConfigError("backbone huggingface needs a checkpoint: --model FOLDER, S3 prefix or hub name.")
     return Recipe(config, model or str(folder), weights_digest(folder))
+
+
+def code_digest(loader: str) -> str:
+    """SHA-256 of the module that `package.module:function` names: another encoder is another fingerprint.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such module.
+    """
+    module = loader.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"backbone {loader}: {error}.") from error
+    if found is None or found.origin is None:
+        raise ConfigError(f"backbone {loader}: Python finds no module {module}; is its package installed?")
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+
+
+def n_layers_of(folder: str | Path) -> int:
+    """Number of layers of the checkpoint's encoder, as its `config.json` says.
+
+    Raises
+    ------
+    ConfigError
+        Where it does not.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        content = json.loads(path.read_text())
+        # Whisper's num_hidden_layers is the encoder's too, and sometimes left out
+        return int(content.get("encoder_layers", content.get("num_hidden_layers")))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path} does not say how many layers the encoder has: {error}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,29 +17,42 @@ CODE = 1  # counts up whenever our own code changes a value: cutting, joining, s
 LAST_LAYER = -1
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
+DTYPES = ("float32", "bfloat16", "float16")
+LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:function
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
     """Which encoder, which of its layers, pooled how, over segments of which length."""
 
-    backbone: Annotated[str, "encoder: melstats (no weights, a baseline) or huggingface (needs --model)"]
+    backbone: Annotated[
+        str,
+        "melstats (no weights, a baseline), huggingface (needs --model), or your own encoder, package.module:loader",
+    ]
     layer: Annotated[
         int,
         "hidden state to pool: 1 is the first transformer layer, 0 its input, -1 the model's last_hidden_state",
     ] = LAST_LAYER
     pooling: Annotated[str, f"how frames become one vector: {', '.join(POOLINGS)}"] = "mean"
-    segment_seconds: Annotated[float, "longer recordings are cut and joined as frame-weighted mean; s"] = 30.0
+    segment_seconds: Annotated[float, "longer recordings are cut, and pooled over the frames of all segments; s"] = 30.0
+    dtype: Annotated[str, f"what products are computed in: {', '.join(DTYPES)}"] = DTYPES[0]
 
     def __post_init__(self) -> None:
-        if self.backbone not in (MELSTATS, HUGGINGFACE):
-            raise ConfigError(f"backbone {self.backbone!r} is not known; expected {MELSTATS} or {HUGGINGFACE}.")
+        if self.backbone not in (MELSTATS, HUGGINGFACE) and not LOADER.fullmatch(self.backbone):
+            raise ConfigError(
+                f"backbone {self.backbone!r} is not known; expected {MELSTATS}, {HUGGINGFACE}, or package.module:loader."
+            )
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype {self.dtype!r} is not known; expected one of {', '.join(DTYPES)}.")
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
         if self.layer < LAST_LAYER:
             raise ConfigError(f"layer {self.layer} is not a layer; expected 0 or more, or -1 for the last.")
-        if self.backbone == MELSTATS and self.layer != LAST_LAYER:
-            raise ConfigError(f"layer {self.layer}: {MELSTATS} has no layers; leave --layer out.")
+        if self.backbone == MELSTATS and (self.layer, self.dtype) != (LAST_LAYER, DTYPES[0]):
+            raise ConfigError(
+                f"layer {self.layer}, dtype {self.dtype}: {MELSTATS} has no layers and one dtype; leave --layer, "
+                f"--layers and --dtype out."
+            )
         object.__setattr__(self, "segment_seconds", float(self.segment_seconds))  # 30 and 30.0 are one fingerprint
         if not MIN_SEGMENT_SAMPLES <= self.segment_seconds * audio.SAMPLE_RATE <= audio.MAX_SECONDS * audio.SAMPLE_RATE:
             raise ConfigError(
@@ -74,9 +88,11 @@ class Recipe:
         """
         name = self.model.rstrip("/").rsplit("/", 1)[-1].lower()
         name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name)
-        if self.config.backbone == MELSTATS:
-            return name
-        return f"{name}-last" if self.config.layer == LAST_LAYER else f"{name}-layer{self.config.layer}"
+        if self.config.backbone != MELSTATS:
+            name += "-last" if self.config.layer == LAST_LAYER else f"-layer{self.config.layer}"
+        if self.config.pooling != "mean":
+            name += "-" + self.config.pooling.replace("+", "-")
+        return name if self.config.dtype == DTYPES[0] else f"{name}-{self.config.dtype}"
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides an embedding's value, as plain JSON values; stored in heads and runs."""
@@ -86,7 +102,7 @@ class Recipe:
             "layer": self.config.layer,
             "pooling": self.config.pooling,
             "segment_seconds": self.config.segment_seconds,
-            "dtype": "float32",
+            "dtype": self.config.dtype,
             "code": CODE,
             **audio.versions(),
         }
@@ -95,6 +111,42 @@ class Recipe:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over :meth:`describe`: equal means that embeddings may be mixed."""
         return digest_of(self.describe())
+
+
+def layers_of(text: str, n_layers: int) -> tuple[int, ...]:
+    """Layers that a text names, for an encoder of ``n_layers``.
+
+    Parameters
+    ----------
+    text : str
+        Numbers and commas, or `all`: every hidden state, from the input of the first layer to the last one's output.
+    n_layers : int
+
+    Returns
+    -------
+    tuple of int
+        As :attr:`EmbedConfig.layer`, each once, in rising order with -1 at the end.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> layers_of("9,6,-1", 24), layers_of("all", 2)
+    ((6, 9, -1), (0, 1, 2))
+    """
+    if text == "all":
+        return tuple(range(n_layers + 1))
+    try:
+        found = [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"layers {text!r}; expected numbers and commas, as 6,9,12, or all.") from error
+    if len(set(found)) != len(found) or not all(LAST_LAYER <= layer <= n_layers for layer in found):
+        raise ConfigError(
+            f"layers {text!r}; expected each once, from 0 to {n_layers}, or -1 for the last hidden state."
+        )
+    return tuple(sorted(found, key=lambda layer: (layer == LAST_LAYER, layer)))
 
 
 def digest_of(value: Any) -> str:

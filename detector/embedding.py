@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from detector.audio import Samples
 from detector.backbones import Backbone
+from detector.pooling import POOLINGS
 
 
 def embed_segments(
@@ -18,27 +19,31 @@ def embed_segments(
 
     Returns
     -------
-    float32 array of shape (n_segments, dim)
-        Zeros where the segment is too short to give a frame.
+    float32 array of shape (n_segments, n_layers * dim)
+        The layers' vectors side by side; zeros where the segment is too short to give a frame.
     int64 array of shape (n_segments,)
         Frames in each; 0 where it is too short.
     """
     long_enough = [index for index, segment in enumerate(segments) if len(segment) >= backbone.min_samples]
-    embeddings = np.zeros((len(segments), backbone.dim), dtype=np.float32)
+    embeddings = np.zeros((len(segments), len(backbone.layers) * backbone.dim), dtype=np.float32)
     n_frames = np.zeros(len(segments), dtype=np.int64)
     embeddings[long_enough], n_frames[long_enough] = backbone.embed([segments[index] for index in long_enough])
     return embeddings, n_frames
 
 
 def join_segments(
-    embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64], pooling: str = "mean"
 ) -> npt.NDArray[np.float32] | None:
-    """Join the segments of one recording as their frame-weighted mean: the mean over all of its frames.
+    """Join the segments of one recording: what ``pooling`` gives of all of its frames.
 
     Parameters
     ----------
     embeddings : float32 array of shape (n_segments, dim)
+        Of one layer.
     n_frames : int64 array of shape (n_segments,)
+        Segments without a frame do not count.
+    pooling : str
+        One of :data:`detector.pooling.POOLINGS`.
 
     Returns
     -------
@@ -49,9 +54,8 @@ def join_segments(
     >>> join_segments(np.array([[1.0], [4.0]], np.float32), np.array([20, 10]))
     array([2.], dtype=float32)
     """
-    total = n_frames.sum()
-    if total == 0:
-        return None
-    # in float64, so that one segment alone comes out with the bits that it went in with
-    weighted: npt.NDArray[np.float64] = embeddings.astype(np.float64) * n_frames[:, None]
-    return np.asarray(weighted.sum(axis=0) / total, dtype=np.float32)
+    counted = n_frames > 0
+    if counted.sum() <= 1:  # one segment alone keeps its bits
+        return embeddings[counted][0] if counted.any() else None
+    joined = POOLINGS[pooling].join(embeddings[counted].astype(np.float64), n_frames[counted])
+    return joined.astype(np.float32)

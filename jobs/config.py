@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
+from detector.backbones import BATCH_SECONDS
 from detector.errors import ConfigError
 
 Part = TypeVar("Part")
@@ -31,7 +32,9 @@ class RunConfig:
     encoder_gpus: Annotated[float, "GPUs an encoder reserves, on --device cuda"] = 1.0
     decode_cpus: Annotated[float, "CPUs a decode task reserves; as many tasks run as fit"] = 0.5
     device: Annotated[str, "auto, cpu or cuda; auto takes a GPU where the cluster has one"] = "auto"
-    batch_size: Annotated[int, "segments in one forward pass on a GPU; a CPU takes one at a time"] = 16
+    batch_seconds: Annotated[float, "audio in one forward pass on a GPU; a CPU takes a segment at a time; s"] = (
+        BATCH_SECONDS
+    )
     object_store_mib: Annotated[int, "audio in flight, where Ray is started on this machine; MiB"] = 256
     run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
         default_factory=_today
@@ -45,8 +48,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
-        if self.batch_size < 1 or (self.encoders is not None and self.encoders < 1):
-            raise ConfigError(f"batch_size {self.batch_size}, encoders {self.encoders}; expected 1 or more.")
+        if not self.batch_seconds > 0 or (self.encoders is not None and self.encoders < 1):
+            raise ConfigError(
+                f"batch_seconds {self.batch_seconds}, encoders {self.encoders}; expected more than 0, and 1 or more."
+            )
         reserved = (self.decode_cpus > 0, self.encoder_cpus is None or self.encoder_cpus >= 0, self.encoder_gpus > 0)
         if not all(reserved):  # NaN is neither
             raise ConfigError(

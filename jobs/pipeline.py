@@ -66,7 +66,7 @@ class Pool:
     encoder_gpus: float
     decode_cpus: float
     device: str
-    batch_size: int
+    batch_seconds: float
 
 
 class Cluster:
@@ -142,7 +142,14 @@ class Cluster:
         )
         embedded = decoded.map_batches(
             _Encode,
-            fn_constructor_args=(recipe, model, pool.device, pool.batch_size, self._config.store_patience, self._board),
+            fn_constructor_args=(
+                recipe,
+                model,
+                pool.device,
+                pool.batch_seconds,
+                self._config.store_patience,
+                self._board,
+            ),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=pool.encoders, max_tasks_in_flight_per_actor=IN_FLIGHT),
@@ -300,7 +307,7 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
     Examples
     --------
     >>> fit_pool(RunConfig(), cpus=2, gpus=0)
-    Pool(encoders=2, encoder_cpus=0.75, encoder_gpus=0.0, decode_cpus=0.5, device='cpu', batch_size=16)
+    Pool(encoders=2, encoder_cpus=0.75, encoder_gpus=0.0, decode_cpus=0.5, device='cpu', batch_seconds=160.0)
     """
     device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
     if device == "cuda" and gpus < config.encoder_gpus:
@@ -316,7 +323,7 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
             f"{config.decode_cpus:g} CPU do not fit a cluster of {cpus:g} CPU and {gpus:g} GPU: they would wait for "
             f"ever. Lower --encoders, --encoder-cpus or --decode-cpus."
         )
-    return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_size)
+    return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_seconds)
 
 
 class Board:
@@ -436,7 +443,13 @@ class _Encode:
     """Stage two, an actor: holds an encoder; replaces samples by embeddings."""
 
     def __init__(
-        self, recipe: Recipe, model: ModelConfig, device: str, batch_size: int, store_patience: float, board: Any = None
+        self,
+        recipe: Recipe,
+        model: ModelConfig,
+        device: str,
+        batch_seconds: float,
+        store_patience: float,
+        board: Any = None,
     ) -> None:
         storage.be_patient(store_patience, answered=True)
         self._worker = _Worker(board, "encode")
@@ -447,7 +460,7 @@ class _Encode:
         for attempt in range(1, LOADS + 1):
             try:
                 with self._worker.at_length("loading the encoder"):
-                    self._backbone = self._load(recipe, model, device, batch_size)
+                    self._backbone = self._load(recipe, model, device, batch_seconds)
                 break
             except Exception as error:
                 self._refusal = to_text(error)
@@ -457,7 +470,7 @@ class _Encode:
                 time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
         self._worker.rest()
 
-    def _load(self, recipe: Recipe, model: ModelConfig, device: str, batch_size: int) -> Backbone:
+    def _load(self, recipe: Recipe, model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
         folder = local_folder(model)
         here = recipe_of(recipe.config, folder)
         if here.fingerprint != recipe.fingerprint:
@@ -465,7 +478,7 @@ class _Encode:
                 f"this worker would compute {here.describe()}, the driver planned {recipe.describe()}. "
                 f"Install the same versions, and give every machine the same checkpoint."
             )
-        return load_backbone(recipe.config, folder, device=device, batch_size=batch_size)
+        return load_backbone(recipe.config, folder, device=device, batch_seconds=batch_seconds)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if self._backbone is None:

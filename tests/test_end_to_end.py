@@ -209,7 +209,7 @@ def test_rows_do_not_depend_on_encoders_or_batch_size(
         (record,) = (tmp_path / name / "runs").glob("*.json")
         return json.loads(record.read_text())["digest"]
 
-    assert digest("one", "--encoders", 1) == digest("two", "--encoders", 2, "--batch-size", 3)
+    assert digest("one", "--encoders", 1) == digest("two", "--encoders", 2, "--batch-seconds", 3)
 
 
 def test_a_file_has_one_score_by_command_by_api_and_by_cluster_job(

@@ -1,11 +1,13 @@
 """Backbones: frozen encoders that turn segments into pooled embeddings.
 
-To add one, write a module with a class that keeps :class:`Backbone`, and name its loader in ``BACKBONES``.
+To add one, write a module with a class that keeps :class:`Backbone`, and name its loader in ``BACKBONES``; one that
+is nobody else's business stays in a package of its own (docs/extending.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,14 +15,21 @@ import numpy.typing as npt
 
 from detector.audio import Samples
 from detector.config import HUGGINGFACE, MELSTATS, EmbedConfig
+from detector.errors import ConfigError
+
+BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, little enough for its memory
 
 
 class Backbone(Protocol):
     """A frozen encoder with its pooling."""
 
     @property
+    def layers(self) -> tuple[int, ...]:
+        """What it pools, as :attr:`detector.config.EmbedConfig.layer`."""
+
+    @property
     def dim(self) -> int:
-        """Length of an embedding."""
+        """Length of one layer's embedding."""
 
     @property
     def device(self) -> str:
@@ -40,33 +49,52 @@ class Backbone(Protocol):
 
         Returns
         -------
-        float32 array of shape (n_segments, dim)
+        float32 array of shape (n_segments, n_layers * dim)
+            The layers' vectors side by side, in the order of `layers`.
         int64 array of shape (n_segments,)
             Valid frames in each, the weights that join a recording's segments.
         """
 
 
-def _melstats(config: EmbedConfig, folder: str | None, device: str, batch_size: int) -> Backbone:
+class Loader(Protocol):
+    """What makes a backbone; a value of ``BACKBONES``, or what `--backbone package.module:loader` names."""
+
+    def __call__(
+        self, config: EmbedConfig, folder: str | None, *, device: str, batch_seconds: float, layers: tuple[int, ...]
+    ) -> Backbone:
+        """As :func:`load_backbone`; `layers` counts, not `config.layer`."""
+
+
+def _melstats(
+    config: EmbedConfig, folder: str | None, *, device: str, batch_seconds: float, layers: tuple[int, ...]
+) -> Backbone:
     from detector.backbones.melstats import MelStats
 
     return MelStats(config)
 
 
-def _huggingface(config: EmbedConfig, folder: str | None, device: str, batch_size: int) -> Backbone:
+def _huggingface(
+    config: EmbedConfig, folder: str | None, *, device: str, batch_seconds: float, layers: tuple[int, ...]
+) -> Backbone:
     from detector.backbones.huggingface import HuggingFace
 
-    # On a CPU, one segment at a time is as fast as a padded batch and gives the same bits in any company.
-    return HuggingFace(config, folder, device, batch_size if device != "cpu" else 1)
+    # On a CPU, one segment at a time is faster than a padded batch and gives the same bits in any company.
+    return HuggingFace(config, folder, device, batch_seconds if device != "cpu" else 0.0, layers)
 
 
-BACKBONES: dict[str, Callable[[EmbedConfig, str | None, str, int], Backbone]] = {
+BACKBONES: dict[str, Loader] = {
     MELSTATS: _melstats,
     HUGGINGFACE: _huggingface,
 }
 
 
 def load_backbone(
-    config: EmbedConfig, folder: str | None = None, *, device: str = "cpu", batch_size: int = 16
+    config: EmbedConfig,
+    folder: str | None = None,
+    *,
+    device: str = "cpu",
+    batch_seconds: float = BATCH_SECONDS,
+    layers: tuple[int, ...] | None = None,
 ) -> Backbone:
     """Load the backbone that ``config`` names.
 
@@ -78,13 +106,15 @@ def load_backbone(
         encoder without weights.
     device : str
         `cpu`, `cuda` or `cuda:1`.
-    batch_size : int
-        Segments in one forward pass on a GPU.
+    batch_seconds : float
+        Audio in one forward pass on a GPU, padding included.
+    layers : tuple of int, optional
+        Layers to pool in one pass, in the place of `config.layer`.
 
     Raises
     ------
     ConfigError
-        Where the folder does not hold such a checkpoint, or the device is not there.
+        Where the folder does not hold such a checkpoint, the device is not there, or no such loader is.
 
     Examples
     --------
@@ -93,4 +123,17 @@ def load_backbone(
     >>> embedding.shape, n_frames
     ((1, 80), array([98]))
     """
-    return BACKBONES[config.backbone](config, folder, device, batch_size)
+    loader = BACKBONES[config.backbone] if config.backbone in BACKBONES else _loader(config.backbone)
+    return loader(config, folder, device=device, batch_seconds=batch_seconds, layers=layers or (config.layer,))
+
+
+def _loader(name: str) -> Loader:
+    """The loader that `package.module:function` names."""
+    module, _, function = name.partition(":")
+    try:
+        found: Loader = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"backbone {name}: {error}. Expected package.module:loader that Python can import, on every machine."
+        ) from error
+    return found

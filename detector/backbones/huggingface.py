@@ -1,41 +1,42 @@
-"""wav2vec 2.0, XLS-R, HuBERT and WavLM encoders from a local checkpoint folder. The one module that knows torch.
+"""Encoders of transformers' families from a local checkpoint folder.
 
 What could make an embedding depend on its neighbours, and what is done here (method-and-data 1.8, measured):
 
-- A group-norm front end normalises over time, padding included: it is never padded, only equal lengths share
-  a pass.
-- A layer-norm front end is padded with an attention mask, and only valid frames are pooled.
-- Waveforms are normalised one by one, before padding.
+- A batch is padded, and its attention mask tells the model; where a module would see padding all the same, it is
+  kept from it (:mod:`detector.backbones.families`). Only valid frames are pooled.
+- Waveforms are normalised one by one, over their own samples.
 - A CPU takes one segment at a time on one thread: the same bits in any company, batch size or process.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import json
-import warnings
-from collections.abc import Iterator, Sequence
+import copy
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import torch
-import transformers
+from torch import Tensor
 
 from detector.audio import SAMPLE_RATE, Samples
-from detector.config import LAST_LAYER, EmbedConfig
+from detector.backbones.batching import batches
+from detector.backbones.encoder import Encoder
+from detector.backbones.loading import load
+from detector.config import EmbedConfig
 from detector.errors import ConfigError, DeviceError
 from detector.pooling import POOLINGS
+from detector.recording import MIN_SEGMENT_SAMPLES
 
-FAMILIES = ("wav2vec2", "hubert", "wavlm")
-NORMALISE_EPSILON = 1e-7  # as in transformers' Wav2Vec2FeatureExtractor
+MAX_DRIFT = 0.03  # |embedding - float32's| / |float32's| of the canaries; bfloat16 alone rounds by up to 0.004
+CANARY_SECONDS = (1.0, 2.5, 4.0, 4.0)
+
+log = logging.getLogger(__name__)
 
 
 class HuggingFace:
-    """A frozen encoder, cut after the layer that is pooled.
+    """A frozen encoder, cut after the deepest layer that is pooled.
 
     Parameters
     ----------
@@ -43,36 +44,45 @@ class HuggingFace:
     folder : str or None
         Checkpoint with `config.json`, `preprocessor_config.json` and safetensors weights.
     device : str
-    batch_size : int
-        Segments in one forward pass. Group-norm encoders fill it with equal lengths only.
+    batch_seconds : float
+        Audio in one forward pass, padding included; 0 for one segment at a time.
+    layers : tuple of int, optional
+        In the place of `config.layer`.
 
     Raises
     ------
     ConfigError
-        For another family, remote code, weights that are no safetensors or are not complete, a layer that the
-        model does not have, another sample rate, a missing device.
+        For a checkpoint as :func:`detector.backbones.loading.load` refuses it, a missing device, segments that are
+        too long for the encoder, a dtype that drifts too far from float32.
     """
 
-    def __init__(self, config: EmbedConfig, folder: str | None, device: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        config: EmbedConfig,
+        folder: str | None,
+        device: str,
+        batch_seconds: float,
+        layers: tuple[int, ...] | None = None,
+    ) -> None:
         if folder is None:
             raise ConfigError("backbone huggingface needs a checkpoint: --model FOLDER, S3 prefix or hub name.")
-        try:
-            self._device = torch.device(device)
-        except RuntimeError as error:
-            raise ConfigError(f"device {device!r}; expected cpu, cuda or cuda:1, say.") from error
-        if self._device.type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(f"device {device}: torch sees no GPU here. Use --device cpu, or check the driver.")
-        self._normalise = _preprocessing(Path(folder))
-        self._model = _load(Path(folder), config.layer).to(device)
-        self._pool = POOLINGS[config.pooling]
-        self._batch_size = batch_size
-        self._pads = self._model.config.feat_extract_norm == "layer"
+        self.layers = layers or (config.layer,)
+        self._device = _device(device)
+        pooling = POOLINGS[config.pooling]
+        loaded = load(Path(folder), self.layers)
+        _refuse_long_segments(config, loaded.features.max_samples, folder)
+        self.dim = pooling.width * loaded.dim
+        self.min_samples = loaded.features.min_samples
+        self._budget = batch_seconds * SAMPLE_RATE
+        self._features = loaded.features
+        dtype = getattr(torch, config.dtype)
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-
-    @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        return int(self._model.config.hidden_size)
+        self._exact: Encoder | None = None
+        if dtype != torch.float32:
+            self._exact = Encoder(copy.deepcopy(loaded), self.layers, pooling, self._device, torch.float32)
+        self._encoder = Encoder(loaded, self.layers, pooling, self._device, dtype)
+        if self._exact is not None:
+            self._refuse_drift(config.dtype)
 
     @property
     def device(self) -> str:
@@ -81,27 +91,37 @@ class HuggingFace:
             return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
         return str(self._device)
 
-    @property
-    def min_samples(self) -> int:
-        """Receptive field of one frame: 400 samples for every known checkpoint."""
-        samples = 1
-        config = self._model.config
-        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-            samples = (samples - 1) * stride + kernel
-        return samples
-
     def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """As :meth:`detector.backbones.Backbone.embed`."""
-        embeddings = np.empty((len(segments), self.dim), dtype=np.float32)
-        n_frames = np.empty(len(segments), dtype=np.int64)
-        for batch in self._batches([len(segment) for segment in segments]):
-            embeddings[batch], n_frames[batch] = self._fitted([segments[index] for index in batch])
+        embeddings, n_frames = self._embedded(self._encoder, segments)
+        overflown = np.flatnonzero(~np.isfinite(embeddings).all(axis=1)).tolist()
+        if self._exact is not None and overflown:
+            log.warning("%d segment(s) were not finite in %s: again in float32", len(overflown), self._encoder.dtype)
+            embeddings[overflown], _ = self._embedded(self._exact, [segments[row] for row in overflown])
         return embeddings, n_frames
 
-    def _fitted(self, segments: list[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def _embedded(
+        self, encoder: Encoder, segments: Sequence[Samples]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """All batches, one after the other: a GPU computes one while the next is made ready."""
+        embeddings = np.empty((len(segments), len(self.layers) * self.dim), dtype=np.float32)
+        n_frames = np.empty(len(segments), dtype=np.int64)
+        costs = [self._features.max_samples or len(segment) for segment in segments]
+        results = [
+            (batch, *self._fitted(encoder, [segments[index] for index in batch]))
+            for batch in batches(costs, self._budget)
+        ]
+        for batch, pooled, counts in results:
+            try:
+                embeddings[batch], n_frames[batch] = pooled.cpu().numpy(), counts.numpy()
+            except torch.AcceleratorError as error:
+                raise DeviceError(f"the GPU failed: {error}") from error
+        return embeddings, n_frames
+
+    def _fitted(self, encoder: Encoder, segments: list[Samples]) -> tuple[Tensor, Tensor]:
         """One forward pass, or two of half the size where the GPU's memory does not hold it."""
         try:
-            return self._forward(segments)
+            return encoder(segments)
         except torch.OutOfMemoryError as error:
             if len(segments) == 1:
                 raise DeviceError(f"a segment of {len(segments[0]):,} samples does not fit: {error}") from error
@@ -109,127 +129,63 @@ class HuggingFace:
             raise DeviceError(f"the GPU failed: {error}") from error
         torch.cuda.empty_cache()
         half = len(segments) // 2
-        parts = [self._fitted(segments[:half]), self._fitted(segments[half:])]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        parts = [self._fitted(encoder, segments[:half]), self._fitted(encoder, segments[half:])]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Yield indices that share a forward pass: neighbours in length, equal ones where padding would show."""
-        by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
-        groups = [by_length]
-        if not self._pads:
-            groups = [list(group) for _, group in itertools.groupby(by_length, key=lengths.__getitem__)]
-        for group in groups:
-            for start in range(0, len(group), self._batch_size):
-                yield group[start : start + self._batch_size]
+    def _refuse_drift(self, dtype: str) -> None:
+        """Compare with float32 on signals that every checkpoint gets: what is too far off here is so on speech."""
+        drift = self.drift(canaries())
+        if not drift <= MAX_DRIFT:  # NaN is neither
+            raise ConfigError(
+                f"dtype {dtype}: embeddings of test signals are {drift:.1%} off those in float32, more than the "
+                f"{MAX_DRIFT:.0%} allowed. Use --dtype float32, or bfloat16 where it was float16."
+            )
+        log.info("dtype %s: embeddings of test signals are %.2f %% off those in float32", dtype, 100 * drift)
 
-    def _forward(self, segments: list[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        lengths = torch.tensor([len(segment) for segment in segments])
-        samples = torch.zeros(len(segments), int(lengths.max()))
-        for row, segment in zip(samples, segments, strict=True):
-            row[: len(segment)] = torch.from_numpy(_standardised(segment) if self._normalise else segment.copy())
-        mask = torch.arange(samples.shape[1])[None] < lengths[:, None]
-        n_frames = self._model._get_feat_extract_output_lengths(lengths)
-        with torch.inference_mode(), _one_cpu_thread(self._device), warnings.catch_warnings():
-            # WavLM's attention takes a float bias beside a boolean mask; torch will want one type some day
-            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
-            frames = self._model(
-                samples.to(self._device),
-                attention_mask=None if bool(mask.all()) else mask.to(self._device),
-            ).last_hidden_state
-            valid = torch.arange(frames.shape[1])[None] < n_frames[:, None]
-            pooled = self._pool(frames, valid.to(frames.device, frames.dtype))
-        return pooled.cpu().numpy(), n_frames.numpy()
+    def drift(self, segments: Sequence[Samples]) -> float:
+        """Largest distance from float32 over segments and layers, relative to the length of float32's vector."""
+        if self._exact is None:
+            return 0.0
+        shape = (len(segments), len(self.layers), self.dim)
+        found, exact = (self._embedded(encoder, segments)[0].reshape(shape) for encoder in (self._encoder, self._exact))
+        return float((np.linalg.norm(found - exact, axis=2) / np.linalg.norm(exact, axis=2)).max())
 
 
-def _standardised(samples: Samples) -> Samples:
-    """Zero mean, unit variance; what `do_normalize` of the checkpoint's preprocessor stands for."""
-    centred = samples - samples.mean(dtype=np.float64)
-    return (centred / np.sqrt(np.square(centred).mean(dtype=np.float64) + NORMALISE_EPSILON)).astype(np.float32)
+def canaries() -> list[Samples]:
+    """Test signals with speech's range of levels: a gliding voice-like buzz in noise, the same every time.
+
+    Examples
+    --------
+    >>> [len(signal) / 16_000 for signal in canaries()]
+    [1.0, 2.5, 4.0, 4.0]
+    """
+    rng = np.random.default_rng(0)
+    signals = []
+    for level, seconds in enumerate(CANARY_SECONDS):
+        time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+        phase = 2 * np.pi * (110.0 * time + 30.0 * np.sin(2 * np.pi * time))
+        buzz = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 20))
+        loudness = 0.2 * 0.3**level * (1.0 + np.sin(2 * np.pi * 4.0 * time))
+        signals.append((loudness * buzz + 0.001 * rng.normal(size=len(time))).astype(np.float32))
+    return signals
 
 
-@contextlib.contextmanager
-def _one_cpu_thread(device: torch.device) -> Iterator[None]:
-    """Compute on one thread: how a product is split over threads decides the last bits of its sums."""
-    if device.type != "cpu":
-        yield
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r}; expected cpu, cuda or cuda:1, say.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name}: torch sees no GPU here. Use --device cpu, or check the driver.")
+    return device
+
+
+def _refuse_long_segments(config: EmbedConfig, max_samples: int | None, folder: str) -> None:
+    if max_samples is None:
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _preprocessing(folder: Path) -> bool:
-    """Whether the checkpoint wants its waveforms standardised."""
-    settings = _json(folder / "preprocessor_config.json")
-    rate = settings.get("sampling_rate")
-    if rate != SAMPLE_RATE:
-        raise ConfigError(f"{folder}: the encoder wants {rate} Hz; only {SAMPLE_RATE} Hz encoders are supported.")
-    if not isinstance(settings.get("do_normalize"), bool):
-        raise ConfigError(f"{folder}/preprocessor_config.json does not say do_normalize; expected true or false.")
-    return bool(settings["do_normalize"])
-
-
-def _load(folder: Path, layer: int) -> Any:
-    """Load a checkpoint such that its ``last_hidden_state`` is the hidden state ``layer`` of the whole model."""
-    described = _json(folder / "config.json")
-    family = described.get("model_type")
-    if family not in FAMILIES or "auto_map" in described:
+    longest = (max_samples - MIN_SEGMENT_SAMPLES) / SAMPLE_RATE  # a shorter tail joins the segment before it
+    if config.segment_seconds > longest:
         raise ConfigError(
-            f"{folder}/config.json: model_type {family!r}"
-            f"{' with remote code (auto_map)' if 'auto_map' in described else ''}; "
-            f"expected one of {', '.join(FAMILIES)}, without remote code."
+            f"{folder}: the encoder takes {max_samples / SAMPLE_RATE:g} s at most, and a segment of "
+            f"{config.segment_seconds:g} s may be 1 s longer. Use --segment-seconds {longest:g} or less."
         )
-    if not list(folder.glob("*.safetensors")):
-        raise ConfigError(f"{folder}: no *.safetensors. Convert the checkpoint offline; pickled weights run code.")
-    if described.get("add_adapter"):
-        raise ConfigError(f"{folder}: a model with an adapter on top is not supported; use its base encoder.")
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    n_layers = config.num_hidden_layers
-    if layer > n_layers:
-        raise ConfigError(f"{folder}: layer {layer} was asked for, but the model has {n_layers}.")
-    if layer != LAST_LAYER:
-        config.num_hidden_layers = layer
-    model = _weights(folder, config)
-    if layer != LAST_LAYER and getattr(config, "do_stable_layer_norm", False):
-        # a pre-norm encoder normalises once more at its end; hidden_states[k] of the whole model is without
-        model.encoder.layer_norm = torch.nn.Identity()
-    return model.eval()
-
-
-def _weights(folder: Path, config: Any) -> Any:
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the layers cut off are "unexpected" to it, not to us
-    transformers.logging.disable_progress_bar()
-    try:
-        model, report = transformers.AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ConfigError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})  # that one serves training only
-    if missing:
-        raise ConfigError(f"{folder}: weights are missing, for example {missing[0]}; they would be random.")
-    return model
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing; a checkpoint folder needs it.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: {type(content).__name__}; expected an object of settings.")
-    return content

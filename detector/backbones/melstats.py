@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.audio import SAMPLE_RATE, Samples
-from detector.config import EmbedConfig
+from detector.config import LAST_LAYER, EmbedConfig
 from detector.pooling import POOLINGS
 
 WINDOW_SAMPLES = 25 * SAMPLE_RATE // 1000  # 400 samples, 25 ms
@@ -25,12 +25,13 @@ POWER_FLOOR = 1e-10  # -100 dB: digital silence has no logarithm
 class MelStats:
     """40 log-mel levels in nats, and their absolute change from frame to frame: 80 numbers a frame."""
 
-    dim = 2 * N_MELS
+    layers = (LAST_LAYER,)
     device = "cpu"
     min_samples = WINDOW_SAMPLES
 
     def __init__(self, config: EmbedConfig) -> None:
         self._pool = POOLINGS[config.pooling]
+        self.dim = 2 * N_MELS * self._pool.width
         self._window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
         self._filters = mel_filters()
 

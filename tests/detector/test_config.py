@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detector.backbones import BACKBONES
-from detector.config import EmbedConfig, Recipe, digest_of
+from detector.config import EmbedConfig, Recipe, digest_of, layers_of
 from detector.errors import ConfigError
 
 CONFIG = EmbedConfig(backbone="huggingface", layer=9)
@@ -25,8 +25,11 @@ def test_every_backbone_can_be_configured(backbone: str) -> None:
     ("settings", "cause"),
     [
         ({"backbone": "whisper"}, "backbone 'whisper' is not known"),
-        ({"pooling": "max"}, "pooling 'max' is not known"),
+        ({"pooling": "median"}, "pooling 'median' is not known"),
         ({"layer": -2}, "layer -2 is not a layer"),
+        ({"dtype": "int8"}, "dtype 'int8' is not known"),
+        ({"dtype": "float16"}, "one dtype"),
+        ({"backbone": "my.encoders"}, "package.module:loader"),
         ({"segment_seconds": 0.5}, "segment_seconds 0.5 is under 1 s"),
         ({"segment_seconds": -30.0}, "segment_seconds"),
         ({"segment_seconds": math.nan}, "segment_seconds"),
@@ -44,6 +47,8 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], cause: str) -> No
         replace(RECIPE, config=replace(CONFIG, layer=10)),
         replace(RECIPE, config=replace(CONFIG, segment_seconds=20.0)),
         replace(RECIPE, config=replace(CONFIG, backbone="melstats", layer=-1)),
+        replace(RECIPE, config=replace(CONFIG, pooling="max")),
+        replace(RECIPE, config=replace(CONFIG, dtype="bfloat16")),
         replace(RECIPE, weights="cd" * 32),
     ],
 )
@@ -80,6 +85,32 @@ def test_a_recipe_describes_decoder_and_resampler_with_their_versions() -> None:
 )
 def test_a_slug_is_a_folder_s_name(model: str, layer: int, slug: str) -> None:
     assert Recipe(EmbedConfig(backbone="huggingface", layer=layer), model, "").slug == slug
+
+
+@pytest.mark.parametrize(
+    ("how", "slug"),
+    [
+        ({"pooling": "mean+std"}, "m-layer9-mean-std"),
+        ({"pooling": "max", "dtype": "float16"}, "m-layer9-max-float16"),
+        ({"backbone": "my.encoders:load"}, "m-layer9"),
+    ],
+)
+def test_what_is_not_usual_stands_in_the_slug(how: dict[str, Any], slug: str) -> None:
+    assert Recipe(replace(CONFIG, **how), "m", "").slug == slug
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("6", (6,)), ("12,6,9", (6, 9, 12)), ("-1,0", (0, -1)), ("all", tuple(range(25)))],
+)
+def test_layers_are_numbers_and_commas_or_all(text: str, layers: tuple[int, ...]) -> None:
+    assert layers_of(text, 24) == layers
+
+
+@pytest.mark.parametrize("text", ["", "6;9", "6,,9", "6,6", "25", "-2", "most"])
+def test_layers_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="layers"):
+        layers_of(text, 24)
 
 
 def test_a_digest_is_the_start_of_sha_256_over_sorted_json() -> None:

@@ -34,18 +34,19 @@ def test_a_batch_that_does_not_fit_is_halved(lab: Lab, norm: str, monkeypatch: p
     config = EmbedConfig(backbone="huggingface")
     rng = np.random.default_rng(34)
     segments = [rng.normal(0.0, 0.1, length).astype(np.float32) for length in [8_000] * 7 + [16_000, 12_000] * 3]
-    alone, n_frames = HuggingFace(config, folder, "cpu", batch_size=1).embed(segments)
-    backbone = HuggingFace(config, folder, "cpu", batch_size=8)
+    alone, n_frames = HuggingFace(config, folder, "cpu", batch_seconds=0.0).embed(segments)
+    backbone = HuggingFace(config, folder, "cpu", batch_seconds=4.0)
     passes: list[int] = []
-    forward = backbone._model.forward
+    model = backbone._encoder._model
+    forward = model.forward
 
-    def with_little_memory(samples: torch.Tensor, **named: Any) -> Any:
-        passes.append(len(samples))
-        if len(samples) > 2:
+    def with_little_memory(input_values: torch.Tensor, **named: Any) -> Any:
+        passes.append(len(input_values))
+        if len(input_values) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory: says the drill")
-        return forward(samples, **named)
+        return forward(input_values, **named)
 
-    monkeypatch.setattr(backbone._model, "forward", with_little_memory)
+    monkeypatch.setattr(model, "forward", with_little_memory)
 
     halved, n_frames_too = backbone.embed(segments)
 
@@ -117,7 +118,7 @@ def test_an_encoder_that_does_not_load(lab: Lab, do: str, calls: list[int] | Non
 
 @drill(
     "D42",
-    injects="the same recordings in batches of 1, 2 and 8, reversed, with other neighbours; group and layer norm",
+    injects="the same recordings in batches of 1, 2 and 8 s, reversed, with other neighbours; group and layer norm",
     holds="the same bits, on a CPU in float32",
     limit=180,
 )
@@ -132,10 +133,10 @@ def test_an_embedding_does_not_depend_on_its_company(lab: Lab, norm: str) -> Non
         8: {f"{n}.tar": tar(recordings[n::2]) for n in range(2)},
     }
     found = []
-    for batch_size, tars in orders.items():
+    for batch_seconds, tars in orders.items():
         lab.new_archive(tars)
         lab.new_output()
-        flags = ("--backbone", "huggingface", "--model", folder, "--batch-size", batch_size, "--encoders", 1)
+        flags = ("--backbone", "huggingface", "--model", folder, "--batch-seconds", batch_seconds, "--encoders", 1)
         lab.embed(*flags, on=lab.ray())
         rows = lab.read("embeddings").to_pylist()
         found.append({row["audio_sha256"]: np.float32(row["embedding"]).tobytes() for row in rows})

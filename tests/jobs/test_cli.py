@@ -110,7 +110,7 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
         (("fit", "--embeddings", "x"), "--labels"),
         (("demo", "--colour", "red"), "--colour"),
         (("demo", "--out", "x"), "--out"),  # no flag is guessed from its beginning
-        (("nightly", "--input", "a", "--head", "h", "--output", "o", "--batch-size", "many"), "many"),
+        (("nightly", "--input", "a", "--head", "h", "--output", "o", "--batch-seconds", "many"), "many"),
         (("manifest", "--output"), "--output"),
     ],
     ids=str,

@@ -17,7 +17,7 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig, part
     ("setting", "value"),
     [
         ("device", "tpu"),
-        ("batch_size", 0),
+        ("batch_seconds", 0.0),
         ("encoders", 0),
         ("encoders", -1),
         ("decode_cpus", 0.0),
@@ -70,7 +70,7 @@ def test_a_part_of_settings_has_their_values() -> None:
     class Settings(ModelConfig, OutputConfig, RunConfig):
         pass
 
-    settings = Settings(output="out", model="here", batch_size=3, run_date="2026-11-23")
+    settings = Settings(output="out", model="here", batch_seconds=3.0, run_date="2026-11-23")
 
     assert part(settings, ModelConfig) == ModelConfig(model="here")
-    assert part(settings, RunConfig) == RunConfig(batch_size=3, run_date="2026-11-23")
+    assert part(settings, RunConfig) == RunConfig(batch_seconds=3.0, run_date="2026-11-23")

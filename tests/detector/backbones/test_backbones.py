@@ -59,15 +59,15 @@ def test_no_segments_give_no_rows(load: Loader) -> None:
     assert n_frames.shape == (0,)
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, 32])
+@pytest.mark.parametrize("batch_seconds", [1.0, 8.0, 32.0])
 def test_a_row_has_the_same_bits_alone_and_in_any_company(
-    load: Loader, segments: list[np.ndarray], batch_size: int
+    load: Loader, segments: list[np.ndarray], batch_seconds: float
 ) -> None:
     backbone = load()
     alone = [backbone.embed([segment]) for segment in segments]
     order = np.random.default_rng(1).permutation(len(segments))
 
-    embeddings, n_frames = load(batch_size=batch_size).embed([segments[index] for index in order])
+    embeddings, n_frames = load(batch_seconds=batch_seconds).embed([segments[index] for index in order])
 
     for row, index in enumerate(order):
         assert embeddings[row].tobytes() == alone[index][0][0].tobytes()

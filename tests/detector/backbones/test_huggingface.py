@@ -14,18 +14,33 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from detector.backbones import load_backbone
-from detector.backbones.huggingface import HuggingFace
+from detector.backbones import huggingface, load_backbone
+from detector.backbones.huggingface import HuggingFace, canaries
 from detector.config import LAST_LAYER, EmbedConfig
 from detector.errors import ConfigError
 from detector.pooling import POOLINGS
-from tests.detector.conftest import CHECKPOINTS
+from tests.detector.conftest import CHECKPOINTS, ONE_DESIGN
 
 LAYERS = [0, 1, 2, 3, LAST_LAYER]  # of the three that the checkpoints have
+EVERY = [*CHECKPOINTS, *ONE_DESIGN]
 
 
-def load(folder: Path, *, layer: int = LAST_LAYER, batch_size: int = 1, device: str = "cpu") -> HuggingFace:
-    return HuggingFace(EmbedConfig(backbone="huggingface", layer=layer), str(folder), device, batch_size)
+def load(
+    folder: Path,
+    *,
+    layer: int = LAST_LAYER,
+    batch_seconds: float = 0.0,
+    device: str = "cpu",
+    layers: tuple[int, ...] | None = None,
+    **config: Any,
+) -> HuggingFace:
+    settings = EmbedConfig(**{"backbone": "huggingface", "layer": layer, "segment_seconds": 29.0} | config)
+    return HuggingFace(settings, str(folder), device, batch_seconds, layers)
+
+
+def in_one_pass(backbone: HuggingFace, utterances: list[np.ndarray]) -> np.ndarray:
+    """All of them padded to the longest, however much longer that is."""
+    return backbone._encoder(utterances)[0].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +65,14 @@ def one_thread() -> Iterator[None]:
 
 def published(folder: Path, utterances: list[np.ndarray], **how: Any) -> Any:
     """Outputs of the whole model, with transformers' own preprocessing: what a checkpoint's authors publish."""
-    extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
+    if model.config.model_type == "whisper":
+        inputs = extractor(utterances, sampling_rate=16_000, return_tensors="pt")
+        with torch.inference_mode():
+            return model.get_encoder()(**inputs, **how)
     inputs = extractor(utterances, sampling_rate=16_000, padding=True, return_attention_mask=True, return_tensors="pt")
-    if not how.pop("masked", False):
+    if not how.pop("masked", "input_features" in inputs):  # those always come with a mask
         del inputs["attention_mask"]
     with torch.inference_mode():
         return model(**inputs, **how)
@@ -83,7 +102,7 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], di
 def unnormalised(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The checkpoints, with preprocessing that takes waveforms as they are."""
     folder = tmp_path_factory.mktemp("unnormalised")
-    return {name: copy_of(checkpoint, folder / name, do_normalize=False) for name, checkpoint in checkpoints.items()}
+    return {name: copy_of(checkpoints[name], folder / name, do_normalize=False) for name in CHECKPOINTS}
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -101,20 +120,30 @@ def alone(checkpoints: dict[str, Path], utterances: list[np.ndarray]) -> dict[st
     }
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, 32])
-@pytest.mark.parametrize("name", CHECKPOINTS)
-def test_neighbours_leave_no_trace_in_a_batch(
+@pytest.mark.parametrize("name", EVERY)
+def test_neighbours_leave_no_trace_in_a_padded_pass(
+    name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
+) -> None:
+    order = np.random.default_rng(1).permutation(len(utterances))
+
+    embeddings = in_one_pass(load(checkpoints[name]), [utterances[index] for index in order])
+
+    assert relative_error(embeddings, alone[name][order]) < 1e-5
+
+
+@pytest.mark.parametrize("batch_seconds", [0.0, 2.0, 30.0])
+@pytest.mark.parametrize("name", ["wav2vec2-group", "wavlm-layer", "whisper"])
+def test_rows_come_back_in_the_order_of_the_call(
     name: str,
-    batch_size: int,
+    batch_seconds: float,
     checkpoints: dict[str, Path],
     utterances: list[np.ndarray],
     alone: dict[str, np.ndarray],
 ) -> None:
-    order = np.random.default_rng(batch_size).permutation(len(utterances))
+    embeddings, n_frames = load(checkpoints[name], batch_seconds=batch_seconds).embed(utterances)
 
-    embeddings, _ = load(checkpoints[name], batch_size=batch_size).embed([utterances[index] for index in order])
-
-    assert relative_error(embeddings, alone[name][order]) < 1e-5
+    assert relative_error(embeddings, alone[name]) < 1e-5
+    assert n_frames.argmax() == len(utterances) - 1
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -133,7 +162,7 @@ def test_naive_padding_would_show(
 def test_a_mask_alone_would_not_help_a_group_norm(
     checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
-    # why equal lengths only share a pass: the norm runs over the padding
+    # why its norm is replaced in a padded pass: it runs over the padding
     frames = published(checkpoints["wav2vec2-group"], utterances, masked=True).last_hidden_state.numpy()
     n_frames = load(checkpoints["wav2vec2-group"]).embed(utterances)[1]
 
@@ -142,19 +171,127 @@ def test_a_mask_alone_would_not_help_a_group_norm(
     assert relative_error(pooled, alone["wav2vec2-group"]) > 1e-3
 
 
+def hidden_state(whole: Any, layer: int) -> torch.Tensor:
+    return whole.last_hidden_state if layer == LAST_LAYER else whole.hidden_states[layer]
+
+
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_cut_model_gives_the_whole_model_s_layer_to_the_bit(
-    name: str, layer: int, unnormalised: dict[str, Path], utterances: list[np.ndarray]
+    name: str,
+    layer: int,
+    checkpoints: dict[str, Path],
+    unnormalised: dict[str, Path],
+    utterances: list[np.ndarray],
 ) -> None:
-    whole = published(unnormalised[name], utterances[:1], output_hidden_states=True)
-    frames = whole.last_hidden_state if layer == LAST_LAYER else whole.hidden_states[layer]
-    expected = POOLINGS["mean"](frames, torch.ones(frames.shape[:2])).numpy()
+    folder = unnormalised.get(name, checkpoints[name])
+    backbone = load(folder, layer=layer)
+    inputs = backbone._features.inputs(
+        torch.from_numpy(utterances[:1][0])[None], torch.tensor([len(utterances[0])]), False
+    )
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        whole = (model.get_encoder() if name == "whisper" else model)(**inputs, output_hidden_states=True)
 
-    embedding, n_frames = load(unnormalised[name], layer=layer).embed(utterances[:1])
+    embedding, n_frames = backbone.embed(utterances[:1])
 
+    frames = hidden_state(whole, layer)[:, : n_frames[0]]
     assert n_frames.tolist() == [frames.shape[1]]
-    np.testing.assert_array_equal(embedding, expected)
+    np.testing.assert_array_equal(embedding, POOLINGS["mean"](frames, torch.ones(frames.shape[:2])).numpy())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_features_are_those_of_the_published_extractor(
+    name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray]
+) -> None:
+    few = utterances[-3:]
+    expected = []
+    for utterance in few:
+        whole = published(checkpoints[name], [utterance], output_hidden_states=True)
+        n_frames = load(checkpoints[name]).embed([utterance])[1][0]
+        expected.append(torch.cat([hidden_state(whole, layer)[0, :n_frames].mean(dim=0) for layer in LAYERS]).numpy())
+
+    embeddings, _ = load(checkpoints[name], layers=tuple(LAYERS)).embed(few)
+
+    # Kaldi's energies are computed frame by frame there; an odd last frame is kept and masked
+    assert relative_error(embeddings, np.stack(expected)) < (1e-4 if name == "wav2vec2-bert" else 1e-5)
+
+
+@pytest.mark.parametrize(("layers", "pooling"), [((2, 0), "max"), ((1, LAST_LAYER), "mean"), ((3, 1), "mean+std")])
+@pytest.mark.parametrize("name", EVERY)
+def test_several_layers_in_one_pass_have_the_bits_of_each_alone(
+    name: str, layers: tuple[int, ...], pooling: str, checkpoints: dict[str, Path], utterances: list[np.ndarray]
+) -> None:
+    backbone = load(checkpoints[name], layers=layers, pooling=pooling)
+
+    together, n_frames = backbone.embed(utterances[:1])
+
+    for place, layer in enumerate(layers):
+        alone, counted = load(checkpoints[name], layer=layer, pooling=pooling).embed(utterances[:1])
+        assert together[:, place * backbone.dim : (place + 1) * backbone.dim].tobytes() == alone.tobytes()
+        assert n_frames.tolist() == counted.tolist()
+
+
+def test_no_layer_is_computed_beyond_the_deepest_that_is_asked_for(checkpoints: dict[str, Path]) -> None:
+    backbone = load(checkpoints["wav2vec2-layer"], layers=(2, 0))
+
+    assert len(backbone._encoder._model.encoder.layers) == 2
+
+
+def test_the_last_norm_of_a_cut_model_is_not_that_of_the_whole(
+    checkpoints: dict[str, Path], utterances: list[np.ndarray]
+) -> None:
+    # the control of the tests above: transformers' own cut model gives other values
+    config = transformers.AutoConfig.from_pretrained(checkpoints["wav2vec2-layer"], num_hidden_layers=2)
+    cut = transformers.AutoModel.from_pretrained(checkpoints["wav2vec2-layer"], config=config).eval()
+    inputs = load(checkpoints["wav2vec2-layer"])._features.inputs(
+        torch.from_numpy(utterances[0])[None], torch.tensor([len(utterances[0])]), False
+    )
+    with torch.inference_mode():
+        naive = cut(**inputs).last_hidden_state.mean(dim=1).numpy()
+
+    assert relative_error(load(checkpoints["wav2vec2-layer"], layer=2).embed(utterances[:1])[0], naive) > 1e-2
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_half_precision_stays_near_float32_and_says_how_near(
+    norm: str, checkpoints: dict[str, Path], utterances: list[np.ndarray]
+) -> None:
+    exact, _ = load(checkpoints[f"wav2vec2-{norm}"]).embed(utterances)
+    backbone = load(checkpoints[f"wav2vec2-{norm}"], dtype="bfloat16")
+
+    embeddings, _ = backbone.embed(utterances)
+
+    assert 0.0 < relative_error(embeddings, exact) == pytest.approx(backbone.drift(utterances))
+    assert backbone.drift(canaries()) < huggingface.MAX_DRIFT
+
+
+def test_a_dtype_that_drifts_too_far_is_refused(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "MAX_DRIFT", 1e-4)  # bfloat16 rounds by up to 2**-8
+
+    with pytest.raises(ConfigError, match=r"dtype bfloat16: embeddings of test signals are .*% off"):
+        load(checkpoints["wav2vec2-layer"], dtype="bfloat16")
+
+
+def test_what_overflows_in_half_precision_is_computed_again_in_float32(
+    checkpoints: dict[str, Path], utterances: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, _ = load(checkpoints["wav2vec2-layer"]).embed(utterances)
+    backbone = load(checkpoints["wav2vec2-layer"], dtype="bfloat16")
+    # one weight that float32 can hold and a product with it not: all frames of the half-precision copy overflow
+    backbone._encoder._model.encoder.layers[0].feed_forward.output_dense.weight.data.fill_(1e38)
+
+    embeddings, _ = backbone.embed(utterances)
+
+    np.testing.assert_array_equal(embeddings, exact)
+
+
+def test_a_segment_too_long_for_the_encoder_is_refused_at_once(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="--segment-seconds 29 or less"):
+        load(checkpoints["whisper"], segment_seconds=30.0)
+
+    _, n_frames = load(checkpoints["whisper"]).embed([np.zeros(30 * 16_000, np.float32)])
+    assert n_frames.tolist() == [1_500]  # 30 s of 50 frames
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -170,7 +307,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(
     threads: int, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
     torch.set_num_threads(threads)
-    backbone = load_backbone(EmbedConfig(backbone="huggingface"), str(checkpoints["wav2vec2-layer"]), batch_size=8)
+    backbone = load_backbone(EmbedConfig(backbone="huggingface"), str(checkpoints["wav2vec2-layer"]), batch_seconds=8.0)
 
     embeddings, _ = backbone.embed(utterances[::-1])
 
@@ -188,7 +325,7 @@ def test_waveforms_are_standardised_one_by_one_where_the_checkpoint_wants_it(
     frames = [published(folder, [utterance]).last_hidden_state[0] for utterance in few]
     expected = np.stack([each.mean(dim=0).numpy() for each in frames])
 
-    embeddings, _ = load(folder, batch_size=4).embed(few)
+    embeddings, _ = load(folder, batch_seconds=30.0).embed(few)
 
     assert relative_error(embeddings, expected) < 1e-5
     assert relative_error(load(other["wav2vec2-layer"]).embed(few)[0], expected) > 1e-2
@@ -275,6 +412,12 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a missing layer": (without("encoder.layers.1.attention.k_proj.weight"), "weights are missing"),
     "a missing front end": (without("feature_extractor.conv_layers.0.conv.weight"), "weights are missing"),
+    "another front end's preprocessing": (
+        lambda folder: rewrite_json(
+            folder / "config.json", model_type="wav2vec2-bert", feature_projection_input_dim=99
+        ),
+        "is it that of another checkpoint",
+    ),
     "weights of another shape": (
         lambda folder: rewrite_json(folder / "config.json", hidden_size=64),
         "cannot be loaded",
@@ -309,6 +452,8 @@ def test_weights_beyond_the_cut_and_of_training_need_not_be_there(
 def test_a_layer_that_the_model_does_not_have_is_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="layer 4 was asked for, but the model has 3"):
         load(checkpoints["wavlm-group"], layer=4)
+    with pytest.raises(ConfigError, match="layer 4 was asked for, but the model has 3"):
+        load(checkpoints["whisper"], layers=(1, 4))
 
 
 def test_no_folder_is_refused() -> None:

@@ -1,0 +1,138 @@
+"""Families: how encoders of different designs are cut, tapped and kept from seeing padding.
+
+| family | takes | padding would show in | norm after the last layer |
+| --- | --- | --- | --- |
+| wav2vec 2.0 and its kin | samples | a group norm over time, where there is one | of the pre-norm ones |
+| data2vec-audio | samples | the second to fifth positional convolution | no |
+| w2v-BERT 2.0 | log-mel energies | nothing | no |
+| Whisper's encoder | log-mel spectrogram | nothing: it always sees 30 s | yes |
+
+Kin of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which are it by another name; HuBERT, WavLM and UniSpeech-SAT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from detector.backbones.features import Fbank, Features, LogMel, Waveform, valid_of
+from detector.backbones.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of a `model_type`.
+
+    Parameters
+    ----------
+    features : callable
+        The checkpoint's preprocessor settings and configuration to its :class:`Features`.
+    n_layers : str
+        Field of the configuration with the number of layers.
+    encoder : callable
+        The loaded model to what is called with the features.
+    layers : callable
+        What is called to its list of layers.
+    norm_after : callable
+        What is called to the module that holds `layer_norm`, where that comes after the last layer; else None.
+    last_is_normed : bool
+        Whether the published `hidden_states[n_layers]` is the one after that norm.
+    """
+
+    features: Callable[[dict[str, Any], Any], Features]
+    n_layers: str = "num_hidden_layers"
+    encoder: Callable[[Any], Any] = lambda model: model
+    layers: Callable[[Any], Any] = lambda model: model.encoder.layers
+    norm_after: Callable[[Any], Any] = lambda _model: None
+    last_is_normed: bool = False
+
+
+def _stable(model: Any) -> Any:
+    return model.encoder if getattr(model.config, "do_stable_layer_norm", False) else None
+
+
+FAMILIES = {
+    "wav2vec2": Family(Waveform, norm_after=_stable),
+    "hubert": Family(Waveform, norm_after=_stable),
+    "wavlm": Family(Waveform, norm_after=_stable),
+    "unispeech-sat": Family(Waveform, norm_after=_stable),
+    "data2vec-audio": Family(Waveform),
+    "wav2vec2-bert": Family(Fbank),
+    "whisper": Family(
+        LogMel,
+        n_layers="encoder_layers",
+        encoder=lambda model: model.get_encoder(),
+        layers=lambda encoder: encoder.layers,
+        norm_after=lambda encoder: encoder,
+        last_is_normed=True,
+    ),
+}
+
+
+@dataclass
+class Padding:
+    """How many samples of each row are real, while a padded batch is computed; None where nothing is padded."""
+
+    lengths: Tensor | None = None
+
+
+class MaskedGroupNorm(nn.Module):
+    """The group norm over time of a front end, over real frames only: the one place where its padding would show.
+
+    Parameters
+    ----------
+    norm : torch.nn.GroupNorm
+        With a group a channel.
+    conv : torch.nn.Conv1d
+        What it follows.
+    padding : Padding
+    """
+
+    def __init__(self, norm: nn.GroupNorm, conv: nn.Conv1d, padding: Padding) -> None:
+        super().__init__()
+        self.norm = norm
+        self._kernel, self._stride = conv.kernel_size[0], conv.stride[0]
+        self._padding = padding
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalise a tensor of shape (n_segments, channels, n_frames)."""
+        if self._padding.lengths is None:
+            normed: Tensor = self.norm(frames)
+            return normed
+        n_frames = ((self._padding.lengths - self._kernel) // self._stride + 1)[:, None, None]
+        valid = valid_of(n_frames[:, 0, 0], frames.shape[2])[:, None]
+        exact = frames.float()
+        mean = (exact * valid).sum(2, keepdim=True) / n_frames
+        variance = ((exact - mean).square() * valid).sum(2, keepdim=True) / n_frames
+        scaled = (exact - mean) * (variance + self.norm.eps).rsqrt()
+        return scaled * self.norm.weight[:, None] + self.norm.bias[:, None]
+
+
+def keep_padding_out(model: Any, padding: Padding, features: Features) -> None:
+    """Let no module of ``model`` see padding that the attention mask does not hide from it."""
+    front = getattr(model, "feature_extractor", None)
+    for layer in getattr(front, "conv_layers", []):
+        if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
+            layer.layer_norm = MaskedGroupNorm(layer.layer_norm, layer.conv, padding)
+
+    def hide(_module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if padding.lengths is None:
+            return None
+        valid = valid_of(features.n_frames(padding.lengths), inputs[0].shape[2])[:, None]
+        return (inputs[0] * valid, *inputs[1:])
+
+    positions = getattr(getattr(model, "encoder", None), "pos_conv_embed", None)
+    for layer in getattr(positions, "layers", []):  # data2vec-audio has several in a row
+        layer.register_forward_pre_hook(hide)
+
+
+def settle(model: Any) -> None:
+    """Compute once what a model of training time computes in each pass: the weights behind a weight norm."""
+    with one_thread():
+        for module in model.modules():
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
