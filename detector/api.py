@@ -94,7 +94,7 @@ class Detector:
         """
         recording = Recording(io.BytesIO(audio), self.head.embed_config.segment_seconds)
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
-        embedding = join_segments(embeddings, n_frames)
+        embedding = join_segments(embeddings, n_frames, self.head.embed_config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
             raise UtteranceError("nonfinite", "NaN or infinity from the encoder")
         facts = recording.facts

@@ -40,7 +40,7 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         if self.backbone not in (MELSTATS, HUGGINGFACE) and not LOADER.fullmatch(self.backbone):
             raise ConfigError(
-                f"backbone {self.backbone!r} is not known; expected {MELSTATS}, {HUGGINGFACE}, or package.module:loader."
+                f"backbone {self.backbone!r} is not known; expected {MELSTATS}, {HUGGINGFACE} or package.module:loader."
             )
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is not known; expected one of {', '.join(DTYPES)}.")

@@ -6,13 +6,13 @@ import datetime
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
 import pyarrow as pa
 
-from detector.checkpoint import recipe_of
-from detector.config import EmbedConfig, Recipe
+from detector.checkpoint import n_layers_of, recipe_of
+from detector.config import LAST_LAYER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import archive, ledger, runs, storage
 from jobs.archive import InputConfig, Portion, Shard
@@ -32,12 +32,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(InputConfig, EmbedConfig, ModelConfig, OutputConfig, RunConfig):
-    """Embed an archive: read, decode, encode, and write one row an utterance."""
+class LayersConfig:
+    """Which layers, where it is more than one."""
+
+    layers: Annotated[
+        str | None, "several layers in one pass, each in a table of its own: numbers and commas, as 6,9,12, or all"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(InputConfig, EmbedConfig, LayersConfig, ModelConfig, OutputConfig, RunConfig):
+    """Embed an archive: read, decode, encode, and write one row an utterance, for each layer that is asked for."""
 
     def __post_init__(self) -> None:
         for kind in (InputConfig, EmbedConfig, RunConfig):  # each checks its own fields
             kind.__post_init__(self)
+        if self.layers is not None and self.layer != LAST_LAYER:
+            raise ConfigError(f"--layer {self.layer} and --layers {self.layers}: give one of them.")
 
 
 @dataclass
@@ -78,26 +89,48 @@ class Embedded:
 
 
 def run(settings: Settings) -> int:
-    """Embed, write the record, and say what came of it; return the exit code."""
+    """Embed, write the records, and say what came of it; return the exit code."""
     started = runs.now()
     with Cluster(settings) as cluster:
         model = part(settings, ModelConfig)
-        recipe = recipe_of(part(settings, EmbedConfig), local_folder(model), model.model)
-        embedded = embed_archive(cluster, settings, recipe, model, settings, settings)
-    records = write_records(embedded, "embed", started, settings)
-    embedded.raise_set_aside()
+        recipes = recipes_of(settings, local_folder(model), model.model)
+        embedded = embed_layers(cluster, settings, recipes, model, settings, settings)
+    records = [record for each in embedded for record in write_records(each, "embed", started, settings)]
+    for each in embedded:
+        each.raise_set_aside()
     if not records:
-        print(f"nothing new: all {len(embedded.slots)} shards are embedded")
+        print(f"nothing new: all {len(embedded[0].slots)} shards are embedded")
         return 0
-    output = embedded.ledger.output
+    output = embedded[0].ledger.output
     rows, failed, seconds = (total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
+    n_shards = sum(len(each.markers) for each in embedded)
+    of_layers = f", for {len(embedded)} layers" if len(embedded) > 1 else ""
+    tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in embedded)
     print(
-        f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {len(embedded.markers)} shards; "
-        f"{failed} failed\n"
-        f"tables: {storage.join(output, 'embeddings', f'backbone={recipe.slug}')}\n"
-        f"record: {records[-1]['uri']}"
+        f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "
+        f"{failed} failed",
+        *(f"tables: {uri}" for uri in tables),
+        f"record: {records[-1]['uri']}",
+        sep="\n",
     )
     return exit_code(output, failed, rows, settings.max_failures)
+
+
+def recipes_of(settings: Settings, folder: str | None, model: str | None) -> tuple[Recipe, ...]:
+    """A recipe for each layer: with the fingerprint that a run of this layer alone has.
+
+    Raises
+    ------
+    ConfigError
+        Where the encoder does not have such layers.
+    """
+    recipe = recipe_of(part(settings, EmbedConfig), folder, model)
+    if settings.layers is None:
+        return (recipe,)
+    if folder is None:
+        raise ConfigError(f"--layers {settings.layers}: layers are those of a checkpoint; --model is missing.")
+    layers = layers_of(settings.layers, n_layers_of(folder))
+    return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
 
 
 def write_records(embedded: Embedded, verb: str, started: datetime.datetime, settings: Any) -> list[dict[str, Any]]:
@@ -122,17 +155,58 @@ def total(records: list[dict[str, Any]], name: str) -> Any:
 def embed_archive(
     cluster: Cluster, what: InputConfig, recipe: Recipe, model: ModelConfig, where: OutputConfig, how: RunConfig
 ) -> Embedded:
-    """Embed what is missing of an archive, or has changed since.
+    """Embed what is missing of an archive, or has changed since, for one layer: see :func:`embed_layers`."""
+    (embedded,) = embed_layers(cluster, what, (recipe,), model, where, how)
+    return embedded
+
+
+def embed_layers(
+    cluster: Cluster,
+    what: InputConfig,
+    recipes: tuple[Recipe, ...],
+    model: ModelConfig,
+    where: OutputConfig,
+    how: RunConfig,
+) -> list[Embedded]:
+    """Embed what is missing of an archive, or has changed since, in one pass for all layers.
+
+    Each layer has a ledger of its own, as if it were embedded alone: plans, markers, table, record. What is missing of
+    several is computed once.
 
     Raises
     ------
     ConfigError, SchemaError, StorageError, RunAgain
-        All but a :class:`SourceChangedError`, which is the result's :attr:`Embedded.set_aside`.
+        All but a :class:`SourceChangedError`, which is :attr:`Embedded.set_aside` of a result.
     """
     output = storage.normal(where.output)
-    table = Ledger(output, "embeddings", recipe.fingerprint)
     if not where.new_table:
-        _refuse_other_encoder(output, recipe)
+        _refuse_other_encoder(output, recipes)
+    results = [_planned(Ledger(output, "embeddings", recipe.fingerprint), what, recipe, how) for recipe in recipes]
+    todo = _Todo(results)
+    if todo.shards:
+        pool = cluster.pool()
+        for result in results:
+            result.device = pool.device
+        log.info(
+            "embed: %d of %d shards, %.1f MB, with %s on %d × %s; fingerprint %s",
+            len(todo.shards),
+            len(frozenset().union(*(result.slots for result in results))),
+            sum(shard.size for shard in todo.shards.values()) / 1e6,
+            ", ".join(recipe.slug for recipe in todo.recipes),
+            pool.encoders,
+            "GPU" if pool.device == "cuda" else "CPU",
+            ", ".join(recipe.fingerprint for recipe in todo.recipes),
+        )
+        try:
+            _work(_Work(cluster, todo.recipes, model, pool, how, what), results, todo)
+        except SourceChangedError as error:
+            for result in todo.results:
+                result.set_aside = error
+    return results
+
+
+def _planned(table: Ledger, what: InputConfig, recipe: Recipe, how: RunConfig) -> Embedded:
+    """Freeze what is new for one layer."""
     proposal = Proposal((), frozenset())
 
     def propose_plan(book: Book) -> Plan | None:
@@ -144,27 +218,29 @@ def embed_archive(
         return Plan(run_id, how.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
 
     book = table.freeze(propose_plan)
-    result = Embedded(recipe, table, book, proposal.slots)
-    done = table.done()
-    todo = [shard for shard in result.shards if shard.name not in done]
-    if todo:
-        pool = cluster.pool()
-        result.device = pool.device
-        log.info(
-            "embed: %d of %d shards, %.1f MB, with %s on %d × %s; fingerprint %s",
-            len(todo),
-            len(result.slots),
-            sum(shard_of(shard).size for shard in todo) / 1e6,
-            recipe.slug,
-            pool.encoders,
-            "GPU" if pool.device == "cuda" else "CPU",
-            recipe.fingerprint,
-        )
-        try:
-            _work(_Work(cluster, recipe, model, pool, how, what), result, todo)
-        except SourceChangedError as error:
-            result.set_aside = error
-    return result
+    return Embedded(recipe, table, book, proposal.slots)
+
+
+class _Todo:
+    """What is missing of which layers: a shard in one state once, with everybody who lacks it."""
+
+    def __init__(self, results: list[Embedded]) -> None:
+        self.shards: dict[str, Shard] = {}
+        self.lacking: dict[str, list[tuple[Embedded, Planned]]] = {}
+        self.results: list[Embedded] = []
+        for result in results:
+            done = result.ledger.done()
+            missing = [planned for planned in result.shards if planned.name not in done]
+            for planned in missing:
+                shard = shard_of(planned)
+                self.shards[shard.shard_id] = shard
+                self.lacking.setdefault(shard.shard_id, []).append((result, planned))
+            self.results += [result] if missing else []
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """Of the layers that lack something; no other is computed."""
+        return tuple(result.recipe for result in self.results)
 
 
 def shard_of(planned: Planned) -> Shard:
@@ -177,47 +253,57 @@ class _Work:
     """With what the work is done."""
 
     cluster: Cluster
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     model: ModelConfig
     pool: Pool
     how: RunConfig
     what: InputConfig
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """What lies side by side in the vectors that come back."""
+        return tuple(recipe.config.layer for recipe in self.recipes)
 
-def _work(work: _Work, result: Embedded, todo: list[Planned]) -> None:
+
+def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
     """Embed and commit shards, each as soon as it is whole."""
-    shards = {shard.shard_id: (planned, shard) for planned in todo for shard in [shard_of(planned)]}
     watchdog = Watchdog(work.how.stall_seconds)
     begun: dict[str, float] = {}
     empty: list[ShardRows] = []
-    with progress("embed", len(todo)) as shown, Stop() as stop:
+
+    def commit(rows: ShardRows) -> None:
+        for result, planned in todo.lacking[rows.shard_id]:
+            _commit(result, rows, planned, todo.shards[rows.shard_id], work.layers)
+
+    with progress("embed", len(todo.shards)) as shown, Stop() as stop:
 
         def stream(portions: list[Portion]) -> Iterator[pa.Table]:
-            for pieces in work.cluster.embed_portions(portions, work.recipe, work.model, work.pool, watchdog, stop):
+            for pieces in work.cluster.embed_portions(portions, work.recipes, work.model, work.pool, watchdog, stop):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
                     begun.setdefault(shard_id, time.monotonic())
                 yield pieces
 
-        for rows in embed_all(stream, [shard for _, shard in shards.values()]):
+        for rows in embed_all(stream, list(todo.shards.values())):
             if rows.outcomes:
-                _commit(result, rows, *shards[rows.shard_id])
+                commit(rows)
             else:
                 empty.append(rows)
             watchdog.committed(time.monotonic() - begun[rows.shard_id])
             shown.shard(len(rows.outcomes), rows.seconds)
-    if len(empty) == len(result.slots):
+    if empty and len(empty) == max(len(result.slots) for result in results):
         # before any of them is committed: the next run must say so too
         where = work.what.manifest or ", ".join(work.what.input)
         raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
     for rows in empty:
-        _commit(result, rows, *shards[rows.shard_id])
+        commit(rows)
 
 
-def _refuse_other_encoder(output: str, recipe: Recipe) -> None:
+def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
     """A table is of one encoder; a second one beside it doubles what a query over all of them finds."""
     others = ledger.keys(output, "embeddings")
-    if others and recipe.fingerprint not in others:
+    if others and not {recipe.fingerprint for recipe in recipes} & set(others):
+        recipe = recipes[0]
         (plan, *_) = Ledger(output, "embeddings", others[0]).book().plans
         now = recipe.describe()
         differ = {name: (old, now.get(name)) for name, old in plan.detail["recipe"].items() if old != now.get(name)}
@@ -243,9 +329,9 @@ def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
     return 3
 
 
-def _commit(run: Embedded, rows: ShardRows, planned: Planned, shard: Shard) -> None:
+def _commit(run: Embedded, rows: ShardRows, planned: Planned, shard: Shard, layers: tuple[int, ...]) -> None:
     recipe = run.recipe
-    embeddings, failures = rows.tables(recipe.config.layer, recipe.fingerprint, planned.run_id)
+    embeddings, failures = rows.tables(recipe, planned.run_id, layers)
     marker = run.ledger.commit(
         planned,
         shard.uri,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from detector.config import Recipe
 from detector.embedding import join_segments
 from detector.schema import FAILURES, embeddings_schema
 
@@ -42,13 +43,25 @@ class ShardRows:
         """Decoded audio of its utterances."""
         return float(sum(found["seconds"] or 0.0 for found in self.outcomes.values()))
 
-    def tables(self, layer: int, fingerprint: str, run_id: str) -> tuple[pa.Table, pa.Table]:
-        """Rows of `embeddings` and of `failures`, in the order of the shard."""
+    def tables(self, recipe: Recipe, run_id: str, layers: tuple[int, ...] | None = None) -> tuple[pa.Table, pa.Table]:
+        """Rows of `embeddings` and of `failures` of one layer, in the order of the shard.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        run_id : str
+        layers : tuple of int, optional
+            Whose vectors lie side by side in the segments; the recipe's alone where it is left out.
+        """
         embeddings, failures = [], []
-        dim = next((len(vector) for parts in self.segments.values() for vector, _ in parts.values()), 1)
+        layer, fingerprint = recipe.config.layer, recipe.fingerprint
+        layers = layers or (layer,)
+        width = next((len(vector) for parts in self.segments.values() for vector, _ in parts.values()), len(layers))
+        dim = width // len(layers)
+        own = slice(layers.index(layer) * dim, (layers.index(layer) + 1) * dim)
         for ordinal, found in sorted(self.outcomes.items()):
             if found["error"] is None:
-                embedding = self._joined(ordinal)
+                embedding = self._joined(ordinal, own, recipe.config.pooling)
                 if embedding is None or np.isfinite(embedding).all():
                     same = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
                     embeddings.append({**found, "embedding": embedding, **same})
@@ -60,9 +73,10 @@ class ShardRows:
             pa.Table.from_pylist(failures, schema=FAILURES),
         )
 
-    def _joined(self, ordinal: int) -> npt.NDArray[np.float32] | None:
+    def _joined(self, ordinal: int, own: slice, pooling: str) -> npt.NDArray[np.float32] | None:
         parts = [part for _, part in sorted(self.segments[ordinal].items())]
-        return join_segments(np.stack([part[0] for part in parts]), np.array([part[1] for part in parts]))
+        vectors, n_frames = np.stack([part[0][own] for part in parts]), np.array([part[1] for part in parts])
+        return join_segments(vectors, n_frames, pooling)
 
 
 class Gatherer:

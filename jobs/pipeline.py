@@ -113,9 +113,20 @@ class Cluster:
         return fit_pool(self._config, have.get("CPU", 0.0), have.get("GPU", 0.0))
 
     def embed_portions(
-        self, portions: list[Portion], recipe: Recipe, model: ModelConfig, pool: Pool, watchdog: Watchdog, stop: Stop
+        self,
+        portions: list[Portion],
+        recipes: tuple[Recipe, ...],
+        model: ModelConfig,
+        pool: Pool,
+        watchdog: Watchdog,
+        stop: Stop,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
+
+        Parameters
+        ----------
+        recipes : tuple of Recipe
+            They differ in nothing but the layer; all are computed in one pass.
 
         Yields
         ------
@@ -133,7 +144,7 @@ class Cluster:
         import ray.data
 
         decoded = self._dataset([portion.to_json() for portion in portions]).map_batches(
-            _Decode(recipe.config.segment_seconds, self._config.store_patience, self._board),
+            _Decode(recipes[0].config.segment_seconds, self._config.store_patience, self._board),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.decode_cpus,
@@ -143,7 +154,7 @@ class Cluster:
         embedded = decoded.map_batches(
             _Encode,
             fn_constructor_args=(
-                recipe,
+                recipes,
                 model,
                 pool.device,
                 pool.batch_seconds,
@@ -444,7 +455,7 @@ class _Encode:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipes: tuple[Recipe, ...],
         model: ModelConfig,
         device: str,
         batch_seconds: float,
@@ -460,7 +471,7 @@ class _Encode:
         for attempt in range(1, LOADS + 1):
             try:
                 with self._worker.at_length("loading the encoder"):
-                    self._backbone = self._load(recipe, model, device, batch_seconds)
+                    self._backbone = self._load(recipes, model, device, batch_seconds)
                 break
             except Exception as error:
                 self._refusal = to_text(error)
@@ -470,15 +481,16 @@ class _Encode:
                 time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
         self._worker.rest()
 
-    def _load(self, recipe: Recipe, model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
-        folder = local_folder(model)
+    def _load(self, recipes: tuple[Recipe, ...], model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
+        recipe, folder = recipes[0], local_folder(model)
         here = recipe_of(recipe.config, folder)
         if here.fingerprint != recipe.fingerprint:
             raise ConfigError(
                 f"this worker would compute {here.describe()}, the driver planned {recipe.describe()}. "
                 f"Install the same versions, and give every machine the same checkpoint."
             )
-        return load_backbone(recipe.config, folder, device=device, batch_seconds=batch_seconds)
+        layers = tuple(each.config.layer for each in recipes)
+        return load_backbone(recipe.config, folder, device=device, batch_seconds=batch_seconds, layers=layers)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if self._backbone is None:
@@ -498,7 +510,7 @@ class _Encode:
 
     def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
         rows, samples = pieces.samples_of(batch)
-        embeddings = np.zeros((len(rows), backbone.dim), dtype=np.float32)
+        embeddings = np.zeros((len(rows), len(backbone.layers) * backbone.dim), dtype=np.float32)
         n_frames = np.zeros(len(rows), dtype=np.int64)
         at_once = self._at_once or max(len(rows), 1)
         for start in range(0, len(rows), at_once):

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from detector import Detector
@@ -271,6 +273,40 @@ def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(job: 
 
     verdict = Detector.load(tmp_path / "head.json", str(checkpoint)).score(recording.read_bytes())
     assert score_in(tmp_path).hex() == verdict.score.hex()
+
+
+def test_layers_of_one_pass_are_the_tables_of_a_run_a_layer(job: Job, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "tiny", "wav2vec2", norm="layer")
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for seed in range(3):
+        (recordings / f"{seed}.flac").write_bytes(utterance("spoof", seed))
+    (recordings / "page.mp3").write_bytes(b"<html>")
+    what = ("--input", recordings, "--backbone", "huggingface", "--model", checkpoint, "--segment-seconds", 1)
+
+    def embed(output: str, *how: object) -> str:
+        return job("embed", *what, "--max-failures", 1, "--output", tmp_path / output, *how).stdout
+
+    def rows(output: str, layer: object) -> list[dict[str, Any]]:
+        (path,) = (tmp_path / output / "embeddings").glob(f"backbone=tiny-{layer}/*.parquet")
+        return pq.read_table(path, partitioning=None).drop_columns(["run_id"]).to_pylist()
+
+    first = embed("together", "--layers", "1,3")
+    again = embed("together", "--layers", "1,3")
+    more = embed("together", "--layers", "all")
+    embed("alone", "--layer", 1)
+    embed("alone", "--layer", 3, "--new-table")
+
+    assert "embedded 6 utterances" in first
+    assert "nothing new" in again
+    assert "embedded 6 utterances" in more  # layers 0 and 2: the others stand
+    for layer in (1, 3):
+        assert rows("together", f"layer{layer}") == rows("alone", f"layer{layer}")
+        assert {row["layer"] for row in rows("together", f"layer{layer}")} == {layer}
+    assert len({str(rows("together", f"layer{layer}")[0]["embedding"]) for layer in range(4)}) == 4
+    for output in ("together", "alone"):
+        assert "differ" not in job("verify", tmp_path / output).stdout
+    assert len(list((tmp_path / "together" / "runs").iterdir())) == 4
 
 
 REFUSED = {

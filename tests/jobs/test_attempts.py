@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from detector.recording import Facts
 from jobs import pieces
@@ -23,6 +24,8 @@ from jobs.errors import (
     to_text,
 )
 from jobs.storage import Stored
+
+RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
 
 FACTS = Facts("sha", 1.0, 16_000, 1, "flac/pcm_16", "soundfile", -20.0, 1)
 N_UTTERANCES = 4
@@ -83,7 +86,7 @@ def run(machines: Machines, *names: str) -> dict[str, list[dict[str, Any]]]:
     names_of = {each.shard_id: name for each, name in zip(shards, names, strict=True)}
     found = {}
     for rows in embed_all(machines, shards, pause=lambda _: None):
-        embeddings, failures = rows.tables(0, "print", "run")
+        embeddings, failures = rows.tables(RECIPE, "run")
         found[names_of[rows.shard_id]] = [*embeddings.to_pylist(), *failures.to_pylist()]
     return found
 

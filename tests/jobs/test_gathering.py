@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from detector.config import EmbedConfig, Recipe
 from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import FAILURES, embeddings_schema
@@ -52,6 +55,9 @@ def shard(name: str) -> list[Piece]:
     ]
 
 
+RECIPE = Recipe(EmbedConfig(backbone="huggingface", layer=9), "m", "00")
+
+
 def gathered(*tables: pa.Table) -> tuple[Gatherer, list[ShardRows]]:
     gatherer = Gatherer()
     return gatherer, [rows for table in tables for rows in gatherer.add(table)]
@@ -66,12 +72,12 @@ def test_any_order_gives_each_shard_once_with_the_same_rows(seed: int) -> None:
 
     assert sorted(rows.shard_id for rows in shards) == ["s", "t"]
     first = next(rows for rows in shards if rows.shard_id == "s")
-    embeddings, failures = first.tables(9, "print", "run")
+    embeddings, failures = first.tables(RECIPE, "run")
     assert embeddings.schema == embeddings_schema(DIM)
     assert failures.schema == FAILURES
     # 3 frames at 1 and 1 at 4: their mean is 1.75; one segment alone keeps its bits
     assert embeddings.select(["utterance_id", "embedding", "layer", "fingerprint", "run_id"]).to_pylist() == [
-        {"utterance_id": name, "embedding": vector, "layer": 9, "fingerprint": "print", "run_id": "run"}
+        {"utterance_id": name, "embedding": vector, "layer": 9, "fingerprint": RECIPE.fingerprint, "run_id": "run"}
         for name, vector in (("s/a", [1.75] * DIM), ("s/c", None), ("s/d", [float(np.float32(0.1))] * DIM))
     ]
     assert failures.to_pylist() == [
@@ -98,7 +104,7 @@ def test_pieces_that_come_again_change_nothing_also_after_their_shard_went_out(s
     _, (only,) = gathered(table.slice(0, 4), again, table, again.slice(3))
 
     _, (alone,) = gathered(table)
-    assert only.tables(0, "print", "run") == alone.tables(0, "print", "run")
+    assert only.tables(RECIPE, "run") == alone.tables(RECIPE, "run")
 
 
 @pytest.mark.parametrize("missing", range(10))
@@ -116,7 +122,37 @@ def test_segments_are_joined_in_their_own_order_not_in_that_of_their_coming() ->
 
     _, (found,) = gathered(encode([*ends, *reversed(rows)]))
 
-    assert found.tables(0, "print", "run")[0]["embedding"].to_pylist() == [[float(np.float32(1 / 3))] * DIM]
+    assert found.tables(RECIPE, "run")[0]["embedding"].to_pylist() == [[float(np.float32(1 / 3))] * DIM]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_each_layer_takes_its_own_part_of_the_vectors(pooling: str) -> None:
+    rows = [segment("s", 0, 0, 1.0, 30), segment("s", 0, 1, 5.0, 10), whole("s", 0, "a", 2), pieces.shard_end("s", 1)]
+    _, (found,) = gathered(encode(rows))
+    found.segments[0] = {0: (np.array([1, 101], np.float32), 30), 1: (np.array([5, 205], np.float32), 10)}
+
+    values = {}
+    for layer in (6, 9):
+        recipe = replace(RECIPE, config=replace(RECIPE.config, layer=layer, pooling=pooling))
+        embeddings, _ = found.tables(recipe, "run", layers=(6, 9))
+        assert embeddings["layer"].to_pylist() == [layer]
+        assert embeddings["fingerprint"].to_pylist() == [recipe.fingerprint]
+        values[layer] = embeddings["embedding"].to_pylist()[0]
+
+    # (30 * 1 + 10 * 5) / 40 = 2, and (30 * 101 + 10 * 205) / 40 = 127
+    assert values == {"mean": {6: [2.0], 9: [127.0]}, "max": {6: [5.0], 9: [205.0]}}[pooling]
+
+
+def test_an_embedding_that_is_finite_in_one_layer_only_fails_in_the_other() -> None:
+    _, (found,) = gathered(encode([segment("s", 0, 0, 1.0, 9), whole("s", 0, "a", 1), pieces.shard_end("s", 1)]))
+    found.segments[0] = {0: (np.array([np.nan, 1], np.float32), 9)}
+
+    lower, upper = (
+        found.tables(replace(RECIPE, config=replace(RECIPE.config, layer=layer)), "run", layers=(6, 9))
+        for layer in (6, 9)
+    )
+
+    assert [len(table) for table in (*lower, *upper)] == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -124,7 +160,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure_of_the_encoder(value: floa
     rows = [segment("s", 0, 0, 1.0, 10), segment("s", 0, 1, value, 10), whole("s", 0, "a", 2), pieces.shard_end("s", 1)]
 
     _, (found,) = gathered(encode(rows))
-    embeddings, failures = found.tables(0, "print", "run")
+    embeddings, failures = found.tables(RECIPE, "run")
 
     assert len(embeddings) == 0
     assert failures.select(["utterance_id", "stage", "error", "bytes"]).to_pylist() == [
@@ -135,7 +171,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure_of_the_encoder(value: floa
 def test_a_shard_without_a_recording_is_whole_and_has_no_rows() -> None:
     _, (found,) = gathered(encode([segment("t", 0, 0, 1.0, 10), pieces.shard_end("s", 0)]))
 
-    assert [len(table) for table in found.tables(0, "print", "run")] == [0, 0]
+    assert [len(table) for table in found.tables(RECIPE, "run")] == [0, 0]
     assert found.outcomes == {}
 
 
@@ -157,7 +193,7 @@ def test_a_shard_that_became_whole_without_a_piece_is_given_out_once() -> None:
     rows.outcomes[0] = failed_to_embed(rows.outcomes[0], "encoder_crash", "dies of it", 3)
 
     assert gatherer.close("s") is rows
-    _, failures = rows.tables(0, "print", "run")
+    _, failures = rows.tables(RECIPE, "run")
     assert failures.select(["utterance_id", "stage", "error", "attempts"]).to_pylist() == [
         {"utterance_id": "s/a", "stage": "embed", "error": "encoder_crash", "attempts": 3},
         {"utterance_id": "s/b", "stage": "decode", "error": "decode_error", "attempts": 1},

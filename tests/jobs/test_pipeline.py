@@ -47,7 +47,7 @@ def decoded(shard: Shard) -> list[pa.Table]:
 
 
 def encoder(recipe: Recipe = RECIPE) -> _Encode:
-    return _Encode(recipe, ModelConfig(), "cpu", 1, 1.0)
+    return _Encode((recipe,), ModelConfig(), "cpu", 1, 1.0)
 
 
 def raise_trouble(table: pa.Table) -> None:
@@ -109,7 +109,7 @@ def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: S
 
     (whole,) = [rows for table in decoded(shard) for rows in gatherer.add(encode(table))]
 
-    embeddings, failures = whole.tables(-1, RECIPE.fingerprint, "run")
+    embeddings, failures = whole.tables(RECIPE, "run")
     alone = Recording(io.BytesIO(LONG), 2.0)
     vector = join_segments(*embed_segments(load_backbone(CONFIG), list(alone.segments())))
     assert vector is not None
@@ -155,7 +155,7 @@ def test_an_encoder_without_its_checkpoint_refuses_all_work(shard: Shard, tmp_pa
     table, *_ = decoded(shard)
     config = EmbedConfig(backbone="huggingface")
 
-    refused = _Encode(Recipe(config, "m", "00"), ModelConfig(model=f"{tmp_path}/none/at/all"), "cpu", 1, 1.0)(table)
+    refused = _Encode((Recipe(config, "m", "00"),), ModelConfig(model=f"{tmp_path}/none/at/all"), "cpu", 1, 1.0)(table)
 
     with pytest.raises(ConfigError, match="no such folder"):
         raise_trouble(refused)
