@@ -1,0 +1,281 @@
+"""The encoder path beside the recipe that everybody copies, beside the bare forward, and cut beside whole.
+
+python -m bench.encoder --model wav2vec2-base                       ours, the recipe, the bare forward; on the CPU
+python -m bench.encoder --model xls-r-300m --layer 12 --against full
+python -m bench.encoder --model xls-r-300m --device cuda --dtype bfloat16 --minutes 240
+
+In one process, in the order A B C C B A, as often as --rounds says, on noise of log-normal lengths (median 5 s):
+
+- ours: `detector.backbones`, as a job's encoders run it. On a CPU, as many as cores, each on one thread.
+- recipe: the published extractor and padded batches of --batch in the order of arrival, transformers' defaults, with
+  all cores; the mean over the frames that come out.
+- bare: the same model on the batches of ours, made ready before, on as many threads: no features, no pooling.
+- full: ours, all layers; for --layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.models import MODELS, checkpoint
+from detector.audio import SAMPLE_RATE, Samples
+from detector.backbones.batching import batches, waste
+from detector.backbones.huggingface import HuggingFace
+from detector.config import DTYPES, LAST_LAYER, EmbedConfig
+
+MEDIAN_SECONDS, SIGMA, BOUNDS = 5.0, 0.7, (0.5, 30.0)
+WINDOW = 512  # segments that ours may sort by length, of those that arrive
+
+Variant = Callable[[], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print a row a variant."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="wav2vec2-base", help=f"a checkpoint folder, or of {', '.join(MODELS)}")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES, help="of ours and the bare forward")
+    parser.add_argument("--recipe-dtype", default=DTYPES[0], choices=DTYPES, help="of the recipe")
+    parser.add_argument("--layer", type=int, default=LAST_LAYER)
+    parser.add_argument("--against", default="recipe,bare", help="of recipe, bare, full; comma between")
+    parser.add_argument("--minutes", type=float, default=1.0, help="audio in one measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8, help="of the recipe")
+    parser.add_argument("--batch-seconds", type=float, default=160.0, help="of ours, on a GPU")
+    parser.add_argument("--encoders", type=int, default=os.cpu_count(), help="of ours, on a CPU")
+    parser.add_argument("--seed", type=int, default=0)
+    known = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
+        folder = checkpoint(known.model, Path(scratch))
+        bench = Bench(known, folder)
+        times = bench.measure()
+    bench.report(times)
+    return 0
+
+
+class Bench:
+    """Everything that is measured, loaded before the clock runs."""
+
+    def __init__(self, known: argparse.Namespace, folder: Path) -> None:
+        self._known = known
+        self._folder = folder
+        self.segments = noise(known.minutes * 60, known.seed)
+        self.seconds = sum(map(len, self.segments)) / SAMPLE_RATE
+        self._n = known.encoders if known.device == "cpu" else 1
+        self._ours = self._encoders(known.layer)
+        names = known.against.split(",")
+        self.variants: dict[str, Variant] = {"ours": lambda: self._embed(self._ours)}
+        self.padding = {"ours": waste([len(each) for each in self.segments], self._batches())}
+        if "recipe" in names:
+            self.variants["recipe"] = self._recipe()
+            arrival = [
+                range(len(self.segments))[at : at + known.batch] for at in range(0, len(self.segments), known.batch)
+            ]
+            self.padding["recipe"] = waste([len(each) for each in self.segments], arrival)
+        if "bare" in names:
+            self.variants["bare"] = self._bare()
+            self.padding["bare"] = self.padding["ours"]
+        if "full" in names:
+            whole = self._encoders(LAST_LAYER)
+            self.variants["full"] = lambda: self._embed(whole)
+            self.padding["full"] = self.padding["ours"]
+
+    def measure(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Seconds of each variant: an array of shape (rounds, 2), the two of a round as far apart as can be."""
+        for variant in self.variants.values():
+            variant()  # warm
+        times: dict[str, list[float]] = {name: [] for name in self.variants}
+        for _ in range(self._known.rounds):
+            for name in (*self.variants, *reversed(self.variants)):
+                self._wait()
+                start = time.perf_counter()
+                self.variants[name]()
+                self._wait()
+                times[name].append(time.perf_counter() - start)
+        return {name: np.array(found).reshape(-1, 2) for name, found in times.items()}
+
+    def report(self, times: dict[str, npt.NDArray[np.float64]]) -> None:
+        """Print the figures: medians over rounds, and the lowest and highest round."""
+        known = self._known
+        flops, peak = self.flops(), self.peak()
+        print(
+            f"{known.model}, layer {known.layer}, {known.device} {known.dtype}, {len(self.segments)} segments, "
+            f"{self.seconds:.0f} s of audio, {known.rounds} rounds of A B … B A; {machine(known.device)}; "
+            f"torch {torch.__version__}, transformers {transformers.__version__}; "
+            f"measured matrix-product peak {peak / 1e12:.2f} TFLOP/s\n"
+        )
+        print("| | audio-seconds a second | ours is × | padded / real | of the measured peak |")
+        print("| --- | --- | --- | --- | --- |")
+        for name, found in times.items():
+            pace = self.seconds / found.mean(axis=1)
+            ratio = found.mean(axis=1) / times["ours"].mean(axis=1)
+            share = f"{flops * np.median(pace) / self.seconds / peak:.0%}" if name in ("ours", "bare") else "–"
+            print(f"| {name} | {interval(pace)} | {interval(ratio)} | {self.padding[name]:.2f} | {share} |")
+
+    def flops(self) -> float:
+        """Multiplications and additions of one pass of ours, without those of attention that the counter misses."""
+        encoder, counted = self._ours[0]._encoder, 0
+        for batch in self._batches():
+            with FlopCounterMode(display=False) as counter:
+                encoder([self.segments[index] for index in batch])
+            counted += counter.get_total_flops()
+        return float(counted)
+
+    def peak(self) -> float:
+        """FLOP a second of a large matrix product in the dtype of ours, best of several, on all cores or the GPU."""
+        known = self._known
+        torch.set_num_threads(os.cpu_count() or 1)
+        size = 2048 if known.device == "cpu" else 8192
+        one = torch.randn(size, size, device=known.device).to(getattr(torch, known.dtype))
+        best = float("inf")
+        for _ in range(10):
+            self._wait()
+            start = time.perf_counter()
+            one @ one
+            self._wait()
+            best = min(best, time.perf_counter() - start)
+        return 2 * size**3 / best
+
+    def _encoders(self, layer: int) -> list[HuggingFace]:
+        known = self._known
+        config = EmbedConfig(backbone="huggingface", layer=layer, dtype=known.dtype)
+        budget = 0.0 if known.device == "cpu" else known.batch_seconds
+        return [HuggingFace(config, str(self._folder), known.device, budget) for _ in range(self._n)]
+
+    def _embed(self, encoders: list[HuggingFace]) -> None:
+        """The windows that arrive, one after the other; among several encoders, whoever is free takes the next."""
+        step = 1 if self._known.device == "cpu" else WINDOW
+        windows = iter([self.segments[start : start + step] for start in range(0, len(self.segments), step)])
+
+        def work(encoder: HuggingFace) -> None:
+            for window in windows:
+                encoder.embed(window)
+
+        self._share(work, encoders)
+
+    def _recipe(self) -> Variant:
+        known = self._known
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(self._folder)
+        model = transformers.AutoModel.from_pretrained(self._folder, dtype=getattr(torch, known.recipe_dtype))
+        model.to(known.device).eval()
+
+        def run() -> None:
+            torch.set_num_threads(os.cpu_count() or 1)
+            for start in range(0, len(self.segments), known.batch):
+                inputs = extractor(
+                    self.segments[start : start + known.batch],
+                    sampling_rate=SAMPLE_RATE,
+                    padding=True,
+                    return_tensors="pt",
+                ).to(known.device)
+                inputs["input_values"] = inputs["input_values"].to(model.dtype)
+                with torch.no_grad():
+                    model(**inputs).last_hidden_state.mean(dim=1).float().cpu().numpy()
+
+        return run
+
+    def _bare(self) -> Variant:
+        encoders = [each._encoder for each in self._ours]
+        ready = [self._inputs(encoders[0], batch) for batch in self._batches()]
+
+        def run() -> None:
+            left = iter(ready)
+
+            def work(encoder: Any) -> None:
+                with (
+                    torch.inference_mode(),
+                    torch.autocast(self._known.device, encoder.dtype, enabled=encoder.dtype != torch.float32),
+                ):
+                    for inputs in left:
+                        encoder._model(**inputs)
+
+            self._share(work, encoders)
+
+        return run
+
+    def _inputs(self, encoder: Any, batch: list[int]) -> dict[str, torch.Tensor]:
+        lengths = torch.tensor([len(self.segments[index]) for index in batch])
+        samples = encoder._upload([self.segments[index] for index in batch], lengths)
+        is_padded = bool((lengths < lengths.max()).any())
+        inputs: dict[str, torch.Tensor] = encoder.features.inputs(samples, lengths.to(samples.device), is_padded)
+        return inputs
+
+    def _batches(self) -> list[list[int]]:
+        """Indices of what ours computes together."""
+        if self._known.device == "cpu":
+            return [[index] for index in range(len(self.segments))]
+        budget = self._known.batch_seconds * SAMPLE_RATE
+        found = []
+        for start in range(0, len(self.segments), WINDOW):
+            lengths = [len(segment) for segment in self.segments[start : start + WINDOW]]
+            found += [[start + index for index in batch] for batch in batches(lengths, budget)]
+        return found
+
+    def _share(self, work: Callable[[Any], None], encoders: Sequence[Any]) -> None:
+        """Let every encoder work until all are done: on a CPU each on one thread, as in a process of its own."""
+
+        def alone(encoder: Any) -> None:
+            if self._known.device == "cpu":
+                torch.set_num_threads(1)
+            work(encoder)
+
+        with ThreadPoolExecutor(len(encoders)) as pool:
+            list(pool.map(alone, encoders))
+
+    def _wait(self) -> None:
+        if self._known.device != "cpu":
+            torch.cuda.synchronize()
+
+
+def noise(seconds: float, seed: int) -> list[Samples]:
+    """Segments of log-normal lengths, together as long as asked for.
+
+    Examples
+    --------
+    >>> round(sum(map(len, noise(60.0, 0))) / 16_000)
+    60
+    """
+    rng = np.random.default_rng(seed)
+    segments: list[Samples] = []
+    left = round(seconds * SAMPLE_RATE)
+    shortest = round(BOUNDS[0] * SAMPLE_RATE)
+    while left > 0:
+        length = round(SAMPLE_RATE * float(np.clip(MEDIAN_SECONDS * np.exp(SIGMA * rng.normal()), *BOUNDS)))
+        length = length if left - length >= shortest else left
+        segments.append((0.1 * rng.standard_normal(length)).astype(np.float32))
+        left -= length
+    return segments
+
+
+def interval(values: npt.NDArray[np.float64]) -> str:
+    """Median, lowest and highest: of five rounds, a 94 % interval of the median."""
+    return f"{np.median(values):.2f} [{values.min():.2f}, {values.max():.2f}]"
+
+
+def machine(device: str) -> str:
+    """What computes."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{os.cpu_count()} × {names[0].partition(': ')[2] if names else platform.machine()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
