@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from detector.checkpoint import n_layers_of, recipe_of
 from detector.config import LAST_LAYER, EmbedConfig, Recipe, layers_of
@@ -60,6 +61,7 @@ class Embedded:
     book: Book
     slots: frozenset[str]
     device: str = ""
+    encoders: dict[str, Any] = field(default_factory=dict)
     markers: list[Marker] = field(default_factory=list)
     set_aside: SourceChangedError | None = None
 
@@ -85,6 +87,7 @@ class Embedded:
             "recipe": self.recipe.describe(),
             "model": self.recipe.model,
             "device": self.device,
+            "encoders": self.encoders,
         }
 
 
@@ -188,13 +191,15 @@ def embed_layers(
         for result in results:
             result.device = pool.device
         log.info(
-            "embed: %d of %d shards, %.1f MB, with %s on %d × %s; fingerprint %s",
+            "embed: %d of %d shards, %.1f MB, with %s on %d × %s, %s, %s; fingerprint %s",
             len(todo.shards),
             len(frozenset().union(*(result.slots for result in results))),
             sum(shard.size for shard in todo.shards.values()) / 1e6,
             ", ".join(recipe.slug for recipe in todo.recipes),
             pool.encoders,
             "GPU" if pool.device == "cuda" else "CPU",
+            recipes[0].config.dtype,
+            f"{pool.batch_seconds:g} s of audio a pass" if pool.device == "cuda" else "a segment a pass",
             ", ".join(recipe.fingerprint for recipe in todo.recipes),
         )
         try:
@@ -202,6 +207,8 @@ def embed_layers(
         except SourceChangedError as error:
             for result in todo.results:
                 result.set_aside = error
+        for result in results:
+            result.encoders = cluster.pace.record()
     return results
 
 
@@ -275,11 +282,13 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
         for result, planned in todo.lacking[rows.shard_id]:
             _commit(result, rows, planned, todo.shards[rows.shard_id], work.layers)
 
-    with progress("embed", len(todo.shards)) as shown, Stop() as stop:
+    n_bytes = sum(shard.size for shard in todo.shards.values())
+    with progress("embed", len(todo.shards), n_bytes) as shown, Stop() as stop:
 
         def stream(portions: list[Portion]) -> Iterator[pa.Table]:
             for pieces in work.cluster.embed_portions(portions, work.recipes, work.model, work.pool, watchdog, stop):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
+                shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
                     begun.setdefault(shard_id, time.monotonic())
                 yield pieces

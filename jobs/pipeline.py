@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone, load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import Recipe
@@ -43,6 +44,7 @@ from jobs.archive import Portion
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, RunConfig
 from jobs.errors import RunAgain, StalledError, StorageError, WorkersLostError, from_text, to_text
+from jobs.pace import Pace, Told
 from jobs.reading import read_shard
 from jobs.watchdog import Stop, Watchdog, pumped
 
@@ -85,6 +87,7 @@ class Cluster:
         self._board: Any = None
         self._starting: Iterator[None] | None = None
         self._left = threading.Event()
+        self.pace = Pace()
         storage.be_patient(config.store_patience)
 
     def __enter__(self) -> Cluster:
@@ -205,6 +208,7 @@ class Cluster:
                 stop.raise_when_due()
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
+                self.pace.hear(self._ask("paces", default={}))
                 found = self._ask("steps", default=steps)
                 if found != steps:
                     steps = found
@@ -217,6 +221,7 @@ class Cluster:
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
             yield from pumped(iter(batches), tick)
+            self.pace.hear(self._ask("paces", default={}))
             stop.raise_when_due(nothing_left=True)
         except (ray.exceptions.RayError, OSError) as error:
             if isinstance(error, StorageError):
@@ -343,6 +348,7 @@ class Board:
     def __init__(self) -> None:
         self._hands: dict[str, tuple[str, float]] = {}
         self._farthest: dict[str, int] = {}
+        self._paces: dict[str, Told] = {}
         self._open = True
 
     def begin(self, who: str, what: str, step: int) -> bool:
@@ -365,6 +371,14 @@ class Board:
     def hands(self) -> dict[str, tuple[str, float]]:
         """By worker: what it has in hand, and for how many seconds."""
         return {who: (what, time.monotonic() - since) for who, (what, since) in self._hands.items()}
+
+    def worked(self, who: str, told: Told) -> None:
+        """An encoder tells of its time so far."""
+        self._paces[who] = told
+
+    def paces(self) -> dict[str, Told]:
+        """By encoder: what it told last."""
+        return self._paces
 
     def close(self) -> None:
         """No new shards."""
@@ -411,6 +425,11 @@ class _Worker:
             return bool(ray.get(self._board.begin.remote(self._who, what, 0), timeout=LOOK_SECONDS))
         except ray.exceptions.RayError:
             return True
+
+    def worked(self, told: Told) -> None:
+        """Tell of our time so far; not waited for."""
+        if self._board is not None:
+            self._board.worked.remote(self._who, told)
 
     def rest(self) -> None:
         """Nothing is in hand."""
@@ -479,6 +498,8 @@ class _Encode:
                     break
                 log.warning("loading the encoder, attempt %d of %d: %s", attempt, LOADS, _first_line(error))
                 time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
+        self._told = Told("" if self._backbone is None else self._backbone.device)
+        self._rested = time.monotonic()
         self._worker.rest()
 
     def _load(self, recipes: tuple[Recipe, ...], model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
@@ -495,6 +516,7 @@ class _Encode:
     def __call__(self, batch: pa.Table) -> pa.Table:
         if self._backbone is None:
             return pa.Table.from_pylist([pieces.trouble(None, self._refusal)], schema=pieces.EMBEDDED)
+        began = time.monotonic()
         try:
             return self._encoded(batch, self._backbone)
         except (DeviceError, SystemExit):
@@ -506,6 +528,10 @@ class _Encode:
         except Exception as error:
             return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
         finally:
+            self._told.waited_seconds += began - self._rested
+            self._rested = time.monotonic()
+            self._told.busy_seconds += self._rested - began
+            self._worker.worked(self._told)
             self._worker.rest()
 
     def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
@@ -518,6 +544,7 @@ class _Encode:
             self._worker.begin(f"encoding shard {batch['shard_id'][first]}", _step(batch, first))
             part = slice(start, start + at_once)
             embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
+        self._told.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
         return pieces.embedded(batch, rows, embeddings, n_frames)
 
 

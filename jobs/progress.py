@@ -24,11 +24,16 @@ class Progress:
         The work, as a verb: `embed`.
     total : int
         Shards to do.
+    n_bytes : int
+        Bytes of all of them, where :meth:`read` tells how many are done.
     """
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int, n_bytes: int = 0) -> None:
         self._what = what
         self._total = total
+        self._n_bytes = n_bytes
+        self._read = self._first_read = 0
+        self._reading_since = 0.0
         self._done = self._rows = self._segments = 0
         self._audio_seconds = 0.0
         self._start = self._last = time.monotonic()
@@ -46,6 +51,13 @@ class Progress:
     def segments(self, count: int) -> None:
         """So many segments came back, of shards that may be far from done."""
         self._segments += count
+        self._show()
+
+    def read(self, n_bytes: int) -> None:
+        """Recordings of so many bytes are done, of shards that may be far from it."""
+        if n_bytes and not self._read:  # what came before it was getting started
+            self._first_read, self._reading_since = n_bytes, time.monotonic()
+        self._read += n_bytes
         self._show()
 
     def _show(self, at_once: bool = False) -> None:
@@ -72,15 +84,18 @@ class Progress:
 
     def _left(self) -> str:
         left = self._total - self._done
-        if not left or not self._done:
+        if not left:
             return ""
-        return f", about {left * (time.monotonic() - self._start) / self._done:.0f} s left"
+        if self._read > self._first_read:
+            pace = (self._read - self._first_read) / max(time.monotonic() - self._reading_since, 1e-3)
+            return f", about {max(self._n_bytes - self._read, 0) / pace:.0f} s left"
+        return f", about {left * (time.monotonic() - self._start) / self._done:.0f} s left" if self._done else ""
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Progress]:
+def progress(what: str, total: int, n_bytes: int = 0) -> Iterator[Progress]:
     """Show progress while the block runs."""
-    shown = Progress(what, total)
+    shown = Progress(what, total, n_bytes)
     try:
         yield shown
     finally:

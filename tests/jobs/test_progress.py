@@ -44,6 +44,21 @@ def test_a_short_work_is_one_line_at_its_end(lines: pytest.LogCaptureFixture) ->
     assert "left" not in line
 
 
+def test_time_left_follows_from_bytes_before_any_shard_is_done(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.progress.time.monotonic", lambda: now[0])
+    with progress("embed", 2, n_bytes=1_000) as shown:
+        now[0] = 150.0  # Ray and the encoder start
+        shown.read(100)
+        now[0] = 170.0
+        shown.read(200)
+
+    # 200 bytes in 20 s, and 700 are left
+    assert lines.messages[-1].endswith("about 70 s left")
+
+
 def test_a_line_says_only_what_is_known(lines: pytest.LogCaptureFixture) -> None:
     with progress("score", 1) as shown:
         shown.shard(4)
