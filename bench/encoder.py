@@ -264,9 +264,9 @@ def noise(seconds: float, seed: int) -> list[Samples]:
     return segments
 
 
-def interval(values: npt.NDArray[np.float64]) -> str:
+def interval(values: npt.NDArray[np.float64], digits: int = 2) -> str:
     """Median, lowest and highest: of five rounds, a 94 % interval of the median."""
-    return f"{np.median(values):.2f} [{values.min():.2f}, {values.max():.2f}]"
+    return f"{np.median(values):,.{digits}f} [{values.min():,.{digits}f}, {values.max():,.{digits}f}]"
 
 
 def machine(device: str) -> str:

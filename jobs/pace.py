@@ -55,8 +55,8 @@ class Pace:
         if not self._is_warned and self._waited >= KNOWN_SECONDS and self.waiting > STARVED:
             self._is_warned = True
             log.warning(
-                "decode starves the encoders: they wait %.0f %% of the time. More CPUs help, or a smaller --decode-cpus "
-                "where cores are idle; more encoders do not.",
+                "decode starves the encoders: they wait %.0f %% of the time. More CPUs help, or a smaller "
+                "--decode-cpus where cores are idle; more encoders do not.",
                 100 * self.waiting,
             )
 
