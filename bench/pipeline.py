@@ -57,23 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = checkpoint(known.model, model)
         seconds = write_archive(folder / "archive", known.minutes * 60, known.shards)
         write_archive(folder / "one", 1.0, 1)
-        start_up, n_runs = job(folder, "one", model, how, 0), 1
+        starts: list[float] = []
         jobs: list[float] = []
         loops: list[float] = []
         backbone = HuggingFace(EmbedConfig(backbone="huggingface"), str(model), "cpu", 0.0)
-        for _ in range(known.rounds):
+        for round_ in range(known.rounds):
+            starts.append(job(folder, "one", model, how, f"start-{round_}"))
             for is_job in (True, False, False, True):
                 if is_job:
-                    jobs.append(job(folder, "archive", model, how, n_runs))
-                    n_runs += 1
+                    jobs.append(job(folder, "archive", model, how, f"job-{len(jobs)}"))
                 else:
                     output = folder / f"loop-{len(loops)}"
                     loops.append(loop(folder / "archive", backbone._encoder, output, known.threads))
-    work = np.array(jobs) - start_up
+    work = np.array(jobs) - np.median(starts)
     print(
         f"{known.model}, {seconds / 60:.1f} min of audio in {known.shards} tar shards; {machine('cpu')}; "
         f"torch {torch.__version__}; {' '.join(how)}\n"
-        f"start-up of the job: {start_up:.1f} s (the same command on 1 s of audio)\n"
+        f"start-up of the job: {interval(np.array(starts), digits=1)} s (the same command on 1 s of audio)\n"
         f"job:  {interval(seconds / work)} audio-seconds a second without start-up, "
         f"{interval(seconds / np.array(jobs))} with it\n"
         f"loop: {interval(seconds / np.array(loops))} audio-seconds a second on {known.threads} threads\n"
@@ -97,10 +97,10 @@ def write_archive(folder: Path, seconds: float, n_shards: int) -> float:
     return sum(map(len, segments)) / SAMPLE_RATE
 
 
-def job(folder: Path, archive: str, model: Path, how: list[str], number: int) -> float:
+def job(folder: Path, archive: str, model: Path, how: list[str], output: str) -> float:
     """Seconds of the command."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
-    command += ["--model", str(model), "--output", str(folder / f"job-{number}"), *how]
+    command += ["--model", str(model), "--output", str(folder / output), *how]
     return run(command, dict(os.environ)).seconds
 
 

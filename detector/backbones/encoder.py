@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.audio import Samples
-from detector.backbones.families import Padding, keep_padding_out
+from detector.backbones.families import Padding, fuse_attention, keep_padding_out
 from detector.backbones.features import valid_of
 from detector.backbones.loading import Loaded
 from detector.backbones.threads import one_thread
@@ -46,6 +46,8 @@ class Encoder:
         self._padding = Padding()
         self._model = loaded.model.to(device)
         keep_padding_out(self._model, self._padding, self.features)
+        if device.type == "cuda":
+            fuse_attention(self._model)
         if dtype != torch.float32:
             _cast_products(self._model, dtype)
         blocks = loaded.family.layers(self._model)

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from detector.backbones.features import Fbank, Features, LogMel, Waveform, valid_of
 from detector.backbones.threads import one_thread
@@ -128,6 +131,31 @@ def keep_padding_out(model: Any, padding: Padding, features: Features) -> None:
     positions = getattr(getattr(model, "encoder", None), "pos_conv_embed", None)
     for layer in getattr(positions, "layers", []):  # data2vec-audio has several in a row
         layer.register_forward_pre_hook(hide)
+
+
+def fuse_attention(model: Any) -> None:
+    """Let WavLM's attention, which asks for weights that nobody reads, run as one fused product.
+
+    The others do by themselves (torch's scaled_dot_product_attention). Rounding changes: not for a CPU, where the
+    published model's bits are kept.
+    """
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, WavLMAttention)]
+    for module in layers:
+        module.torch_multi_head_self_attention = partial(_attend, module)
+
+
+def _attend(module: Any, frames: Tensor, valid: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:
+    """Attention of a WavLMAttention: `bias` of shape (n_segments * n_heads, n_frames, n_frames) joins the scores."""
+    n_segments, n_frames, dim = frames.shape
+    shape = (n_segments, n_frames, module.num_heads, module.head_dim)
+    query, key, value = (
+        project(frames).view(shape).transpose(1, 2) for project in (module.q_proj, module.k_proj, module.v_proj)
+    )
+    mask = bias.view(n_segments, module.num_heads, n_frames, n_frames).to(query.dtype)
+    if valid is not None:
+        mask = mask.masked_fill(~valid.bool()[:, None, None], float("-inf"))
+    attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return module.out_proj(attended.transpose(1, 2).reshape(n_segments, n_frames, dim)), None
 
 
 def settle(model: Any) -> None:

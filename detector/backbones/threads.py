@@ -12,6 +12,9 @@ import torch
 def one_thread() -> Iterator[None]:
     """Compute on one thread of the CPU: how a product is split over threads decides the last bits of its sums."""
     before = torch.get_num_threads()
+    if before == 1:  # as in Ray's workers; to set it again would throw away what oneDNN has prepared
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

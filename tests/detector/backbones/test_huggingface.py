@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from detector.backbones import huggingface, load_backbone
+from detector.backbones.families import fuse_attention
 from detector.backbones.huggingface import HuggingFace, canaries
 from detector.config import LAST_LAYER, EmbedConfig
 from detector.errors import ConfigError
@@ -284,6 +285,19 @@ def test_what_overflows_in_half_precision_is_computed_again_in_float32(
     embeddings, _ = backbone.embed(utterances)
 
     np.testing.assert_array_equal(embeddings, exact)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_fused_attention_is_the_published_one_but_for_rounding(
+    norm: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
+) -> None:
+    backbone = load(checkpoints[f"wavlm-{norm}"])
+    fuse_attention(backbone._encoder._model)
+
+    embeddings = in_one_pass(backbone, utterances)
+
+    assert relative_error(embeddings, alone[f"wavlm-{norm}"]) < 1e-5
+    assert (embeddings != in_one_pass(load(checkpoints[f"wavlm-{norm}"]), utterances)).any()  # it was replaced
 
 
 def test_a_segment_too_long_for_the_encoder_is_refused_at_once(checkpoints: dict[str, Path]) -> None:
