@@ -35,6 +35,9 @@ class RunConfig:
     batch_seconds: Annotated[float, "audio in one forward pass on a GPU; a CPU takes a segment at a time; s"] = (
         BATCH_SECONDS
     )
+    window_mib: Annotated[
+        int | None, "audio that an encoder gets at once, and sorts by length; MiB [default: 8, on a GPU 32]"
+    ] = None
     object_store_mib: Annotated[int, "audio in flight, where Ray is started on this machine; MiB"] = 256
     run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
         default_factory=_today
@@ -52,6 +55,8 @@ class RunConfig:
             raise ConfigError(
                 f"batch_seconds {self.batch_seconds}, encoders {self.encoders}; expected more than 0, and 1 or more."
             )
+        if self.window_mib is not None and self.window_mib < 1:
+            raise ConfigError(f"window_mib {self.window_mib}; expected 1 or more.")
         reserved = (self.decode_cpus > 0, self.encoder_cpus is None or self.encoder_cpus >= 0, self.encoder_gpus > 0)
         if not all(reserved):  # NaN is neither
             raise ConfigError(

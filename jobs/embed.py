@@ -285,8 +285,9 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
     n_bytes = sum(shard.size for shard in todo.shards.values())
     with progress("embed", len(todo.shards), n_bytes) as shown, Stop() as stop:
 
-        def stream(portions: list[Portion]) -> Iterator[pa.Table]:
-            for pieces in work.cluster.embed_portions(portions, work.recipes, work.model, work.pool, watchdog, stop):
+        def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+            encoding = (work.recipes, work.model, work.pool)
+            for pieces in work.cluster.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():

@@ -16,6 +16,7 @@ readers, and spilling to disk is off where we start Ray.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import logging
@@ -51,6 +52,8 @@ from jobs.watchdog import Stop, Watchdog, pumped
 log = logging.getLogger(__name__)
 
 DECODE_BYTES = 400 << 20  # what a decode task reserves: Python, a held member, pieces on their way, a decoder apart
+WINDOWS_HELD = 4  # of them in a decode task: as pieces, as a table, and on their way
+CPU_WINDOW_MIB, GPU_WINDOW_MIB = pieces.BATCH_BYTES >> 20, 32  # of audio: 130 s, 520 s
 RETRIES = 2  # of Ray, for a task whose worker was lost; it would go on for ever
 OOM_RETRIES = 2
 IN_FLIGHT = 2  # tables at an encoder: one that it computes, one that waits; what a lost driver had in hand is lost
@@ -69,6 +72,7 @@ class Pool:
     decode_cpus: float
     device: str
     batch_seconds: float
+    window_mib: int
 
 
 class Cluster:
@@ -123,6 +127,8 @@ class Cluster:
         pool: Pool,
         watchdog: Watchdog,
         stop: Stop,
+        *,
+        singly: bool = False,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
 
@@ -130,6 +136,9 @@ class Cluster:
         ----------
         recipes : tuple of Recipe
             They differ in nothing but the layer; all are computed in one pass.
+        singly : bool
+            Whether an encoder gets one table at a time, after workers were lost: what waits at one that dies of a
+            recording shares its fate.
 
         Yields
         ------
@@ -146,12 +155,13 @@ class Cluster:
         """
         import ray.data
 
-        decoded = self._dataset([portion.to_json() for portion in portions]).map_batches(
-            _Decode(recipes[0].config.segment_seconds, self._config.store_patience, self._board),
+        window_bytes = pool.window_mib << 20
+        decoded = self._dataset([portion.to_json() for portion in portions], window_bytes).map_batches(
+            _Decode(recipes[0].config.segment_seconds, self._config.store_patience, self._board, window_bytes),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.decode_cpus,
-            memory=DECODE_BYTES,
+            memory=DECODE_BYTES + WINDOWS_HELD * (window_bytes - pieces.BATCH_BYTES),
             ray_remote_args_fn=_task_limits,  # also what keeps Ray from fusing decode into the encoders
         )
         embedded = decoded.map_batches(
@@ -166,7 +176,9 @@ class Cluster:
             ),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=pool.encoders, max_tasks_in_flight_per_actor=IN_FLIGHT),
+            compute=ray.data.ActorPoolStrategy(
+                size=pool.encoders, max_tasks_in_flight_per_actor=1 if singly else IN_FLIGHT
+            ),
             num_cpus=pool.encoder_cpus,
             num_gpus=pool.encoder_gpus,
             ray_remote_args_fn=_actor_limits,
@@ -248,14 +260,15 @@ class Cluster:
         except ray.exceptions.RayError:
             return default
 
-    def _dataset(self, items: list[str]) -> Any:
+    def _dataset(self, items: list[str], block_bytes: int = pieces.BATCH_BYTES) -> Any:
         self._join()
         import ray.data
 
+        gc.collect()  # encoders of an earlier pass end when nobody refers to them; until then they take up the CPUs
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = pieces.BATCH_BYTES
+        context.target_max_block_size = block_bytes
         context.max_errored_blocks = -1  # what a lost worker had in hand is missing; jobs.attempts asks for it again
         return ray.data.from_items([{"item": item} for item in items], override_num_blocks=len(items))
 
@@ -322,8 +335,9 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
 
     Examples
     --------
-    >>> fit_pool(RunConfig(), cpus=2, gpus=0)
-    Pool(encoders=2, encoder_cpus=0.75, encoder_gpus=0.0, decode_cpus=0.5, device='cpu', batch_seconds=160.0)
+    >>> pool = fit_pool(RunConfig(), cpus=2, gpus=0)
+    >>> pool.device, pool.encoders, pool.encoder_cpus, pool.decode_cpus
+    ('cpu', 2, 0.75, 0.5)
     """
     device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
     if device == "cuda" and gpus < config.encoder_gpus:
@@ -339,7 +353,8 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
             f"{config.decode_cpus:g} CPU do not fit a cluster of {cpus:g} CPU and {gpus:g} GPU: they would wait for "
             f"ever. Lower --encoders, --encoder-cpus or --decode-cpus."
         )
-    return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_seconds)
+    window_mib = config.window_mib or (GPU_WINDOW_MIB if device == "cuda" else CPU_WINDOW_MIB)
+    return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_seconds, window_mib)
 
 
 class Board:
@@ -442,8 +457,15 @@ class _Decode:
 
     __name__ = "decode"
 
-    def __init__(self, segment_seconds: float, store_patience: float, board: Any = None) -> None:
+    def __init__(
+        self,
+        segment_seconds: float,
+        store_patience: float,
+        board: Any = None,
+        window_bytes: int = pieces.BATCH_BYTES,
+    ) -> None:
         self._segment_seconds = segment_seconds
+        self._window_bytes = window_bytes
         self._store_patience = store_patience
         self._board = board
 
@@ -461,7 +483,7 @@ class _Decode:
             looks = itertools.count()
             decoding.tell_while_at_work(lambda: worker.begin(f"decoding at length in {portion.shard.uri}", next(looks)))
             read = read_shard(portion, self._segment_seconds)
-            for number, table in enumerate(pieces.batches(read, apart=portion.apart), start=1):
+            for number, table in enumerate(pieces.batches(pieces.of(portion.part, read), self._window_bytes), start=1):
                 worker.begin(f"reading {portion.shard.uri}", number)
                 yield table
         except Exception as error:

@@ -18,6 +18,7 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig, part
     [
         ("device", "tpu"),
         ("batch_seconds", 0.0),
+        ("window_mib", 0),
         ("encoders", 0),
         ("encoders", -1),
         ("decode_cpus", 0.0),

@@ -59,17 +59,18 @@ def raise_trouble(table: pa.Table) -> None:
     ("settings", "cpus", "gpus", "expected"),
     [
         # an encoder a CPU, and half a CPU left for decode: (2 - 0.5) / 2, (8 - 0.5) / 8 rounded down
-        ({}, 2, 0, Pool(2, 0.75, 0.0, 0.5, "cpu", 160.0)),
-        ({}, 8, 0, Pool(8, 0.93, 0.0, 0.5, "cpu", 160.0)),
-        ({"encoders": 1}, 8, 0, Pool(1, 1.0, 0.0, 0.5, "cpu", 160.0)),
-        ({"decode_cpus": 1.0, "encoder_cpus": 0.5}, 2, 0, Pool(2, 0.5, 0.0, 1.0, "cpu", 160.0)),
+        ({}, 2, 0, Pool(2, 0.75, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({}, 8, 0, Pool(8, 0.93, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({"encoders": 1}, 8, 0, Pool(1, 1.0, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({"decode_cpus": 1.0, "encoder_cpus": 0.5}, 2, 0, Pool(2, 0.5, 0.0, 1.0, "cpu", 160.0, 8)),
         # an encoder a GPU, or a share of one
-        ({"batch_seconds": 40.0}, 16, 2, Pool(2, 1.0, 1.0, 0.5, "cuda", 40.0)),
-        ({"encoder_gpus": 0.25}, 16, 2, Pool(8, 1.0, 0.25, 0.5, "cuda", 160.0)),
-        ({"encoders": 1}, 16, 2, Pool(1, 1.0, 1.0, 0.5, "cuda", 160.0)),
-        ({"device": "cpu"}, 4, 2, Pool(4, 0.87, 0.0, 0.5, "cpu", 160.0)),
+        ({"batch_seconds": 40.0}, 16, 2, Pool(2, 1.0, 1.0, 0.5, "cuda", 40.0, 32)),
+        ({"encoder_gpus": 0.25}, 16, 2, Pool(8, 1.0, 0.25, 0.5, "cuda", 160.0, 32)),
+        ({"encoders": 1}, 16, 2, Pool(1, 1.0, 1.0, 0.5, "cuda", 160.0, 32)),
+        ({"window_mib": 64}, 16, 1, Pool(1, 1.0, 1.0, 0.5, "cuda", 160.0, 64)),
+        ({"device": "cpu"}, 4, 2, Pool(4, 0.87, 0.0, 0.5, "cpu", 160.0, 8)),
         # less than a CPU each where decode would starve, with a GPU too
-        ({}, 4, 4, Pool(4, 0.87, 1.0, 0.5, "cuda", 160.0)),
+        ({}, 4, 4, Pool(4, 0.87, 1.0, 0.5, "cuda", 160.0, 32)),
     ],
     ids=str,
 )
