@@ -51,8 +51,9 @@ class Encoder:
         if dtype != torch.float32:
             _cast_products(self._model, dtype)
         blocks = loaded.family.layers(self._model)
-        self._deepest = len(blocks) if loaded.family.last_is_normed or loaded.deepest >= 0 else loaded.deepest
-        for layer in set(layers) - {self._deepest, loaded.deepest}:
+        # what `last_hidden_state` is asked for as: a cut model's last layer, and Whisper's, or by its own name
+        self._lasts = {loaded.deepest} | ({len(blocks)} if loaded.family.last_is_normed else set())
+        for layer in set(layers) - self._lasts:
             self._tap(blocks, layer)
 
     def __call__(self, segments: Sequence[Samples]) -> tuple[Tensor, Tensor]:
@@ -84,10 +85,9 @@ class Encoder:
             self._padding.lengths = here if is_padded else None
             self._valid = valid_of(self._sent(n_frames), int(n_frames.max())).float()
             inputs = self.features.inputs(samples, here, is_padded)
-            self._take(self._deepest, self._model(**inputs).last_hidden_state)
+            last = self._pooling(self._model(**inputs).last_hidden_state)
             pooled, self._pooled = self._pooled, {}
-        last = pooled[self._deepest]
-        return torch.cat([pooled.get(layer, last) for layer in self._layers], dim=1), n_frames
+        return torch.cat([last if layer in self._lasts else pooled[layer] for layer in self._layers], dim=1), n_frames
 
     def _upload(self, segments: Sequence[Samples], lengths: Tensor) -> Tensor:
         """Samples on the device, zeros behind the ends; from pinned memory, so that the host need not wait."""
@@ -113,9 +113,12 @@ class Encoder:
         blocks[layer - 1].register_forward_hook(take)
 
     def _take(self, layer: int, frames: Tensor) -> None:
+        self._pooled[layer] = self._pooling(frames)
+
+    def _pooling(self, frames: Tensor) -> Tensor:
         # Whisper's frames go on behind the segment; elsewhere there are as many as the longest has
-        valid = self._valid
-        self._pooled[layer] = self._pool(frames[:, : valid.shape[1]].float(), valid)
+        pooled: Tensor = self._pool(frames[:, : self._valid.shape[1]].float(), self._valid)
+        return pooled
 
 
 def _cast_products(model: Any, dtype: torch.dtype) -> None:

@@ -201,6 +201,23 @@ def test_the_cut_model_gives_the_whole_model_s_layer_to_the_bit(
     np.testing.assert_array_equal(embedding, POOLINGS["mean"](frames, torch.ones(frames.shape[:2])).numpy())
 
 
+@pytest.mark.parametrize("seconds", [0.035, 0.5, 1.234])
+@pytest.mark.parametrize("name", ["wav2vec2-layer", *ONE_DESIGN])
+def test_the_encoder_is_given_what_the_published_extractor_gives(
+    name: str, seconds: float, checkpoints: dict[str, Path], utterances: list[np.ndarray]
+) -> None:
+    samples = utterances[-1][: round(16_000 * seconds)]
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(checkpoints[name])
+    features = load(checkpoints[name], layer=0)._features
+
+    (found,) = features.inputs(torch.from_numpy(samples)[None], torch.tensor([len(samples)]), False).values()
+
+    expected = next(iter(extractor(samples, sampling_rate=16_000, return_tensors="pt").values()))
+    # an odd last frame of energies has half a partner there, and is masked
+    expected = expected[:, : found.shape[1]]
+    assert float((found - expected).abs().max()) < (2e-3 if name == "wav2vec2-bert" else 1e-5)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_features_are_those_of_the_published_extractor(
     name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray]
