@@ -39,7 +39,6 @@ from detector.backbones.huggingface import HuggingFace
 from detector.config import DTYPES, LAST_LAYER, EmbedConfig
 
 MEDIAN_SECONDS, SIGMA, BOUNDS = 5.0, 0.7, (0.5, 30.0)
-WINDOW = 512  # segments that ours may sort by length, of those that arrive
 
 Variant = Callable[[], None]
 
@@ -59,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8, help="of the recipe")
     parser.add_argument("--batch-seconds", type=float, default=160.0, help="of ours, on a GPU")
+    parser.add_argument("--window-mib", type=int, default=32, help="audio that ours sorts by length, on a GPU")
     parser.add_argument("--encoders", type=int, default=os.cpu_count(), help="of ours, on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     known = parser.parse_args(arguments)
@@ -161,12 +161,11 @@ class Bench:
 
     def _embed(self, encoders: list[HuggingFace]) -> None:
         """The windows that arrive, one after the other; among several encoders, whoever is free takes the next."""
-        step = 1 if self._known.device == "cpu" else WINDOW
-        windows = iter([self.segments[start : start + step] for start in range(0, len(self.segments), step)])
+        windows = iter(self._windows())
 
         def work(encoder: HuggingFace) -> None:
             for window in windows:
-                encoder.embed(window)
+                encoder.embed([self.segments[index] for index in window])
 
         self._share(work, encoders)
 
@@ -201,7 +200,9 @@ class Bench:
             def work(encoder: Any) -> None:
                 with (
                     torch.inference_mode(),
-                    torch.autocast(self._known.device, encoder.dtype, enabled=encoder.dtype != torch.float32),
+                    torch.autocast(
+                        self._known.device.partition(":")[0], encoder.dtype, enabled=encoder.dtype != torch.float32
+                    ),
                 ):
                     for inputs in left:
                         encoder._model(**inputs)
@@ -220,13 +221,21 @@ class Bench:
     def _batches(self) -> list[list[int]]:
         """Indices of what ours computes together."""
         if self._known.device == "cpu":
-            return [[index] for index in range(len(self.segments))]
+            return self._windows()
         budget = self._known.batch_seconds * SAMPLE_RATE
-        found = []
-        for start in range(0, len(self.segments), WINDOW):
-            lengths = [len(segment) for segment in self.segments[start : start + WINDOW]]
-            found += [[start + index for index in batch] for batch in batches(lengths, budget)]
-        return found
+        return [
+            [window[index] for index in batch]
+            for window in self._windows()
+            for batch in batches([len(self.segments[index]) for index in window], budget)
+        ]
+
+    def _windows(self) -> list[list[int]]:
+        """Indices of what ours gets at once: on a CPU each segment alone, so that nobody is idle at the end."""
+        if self._known.device == "cpu":
+            return [[index] for index in range(len(self.segments))]
+        size = self._known.window_mib << 18  # of samples: four bytes each
+        ends = np.cumsum([len(segment) for segment in self.segments]) // size
+        return [np.flatnonzero(ends == window).tolist() for window in np.unique(ends)]
 
     def _share(self, work: Callable[[Any], None], encoders: Sequence[Any]) -> None:
         """Let every encoder work until all are done: on a CPU each on one thread, as in a process of its own."""
