@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
 
 from detector.metrics import cllr, min_cllr
 from tests.detector.metrics.scores import QUANTILES, UNTIED, untied
@@ -67,6 +68,20 @@ def test_cllr_of_gaussian_likelihood_ratios_is_the_integral_and_no_map_betters_i
 )
 def test_the_least_cllr_is_the_hand_count(bonafide: list[float], spoof: list[float], bits: float) -> None:
     assert min_cllr(np.array(bonafide), np.array(spoof)) == pytest.approx(bits, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_least_cllr_of_many_ties_is_that_of_isotonic_regression_on_the_trials(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bonafide, spoof = rng.normal(3.0, 5.0, 60).round(), rng.normal(0.0, 5.0, 300).round()
+    truth = np.repeat([1.0, 0.0], [60, 300])
+    # scikit-learn's own way with ties; posteriors to likelihood ratios by the share of the classes
+    fitted = IsotonicRegression().fit_transform(np.concatenate([bonafide, spoof]), truth)
+    with np.errstate(divide="ignore"):
+        ratio = np.log(fitted) - np.log1p(-fitted) - np.log(60 / 300)
+
+    expected = cllr(ratio[:60], ratio[60:])
+    assert min_cllr(bonafide, spoof) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
