@@ -25,6 +25,7 @@ from jobs.report import HEADLINE
 from tests.seaweedfs import s3_server
 
 BEGIN, END = "<!-- two_heads: begin -->", "<!-- two_heads: end -->"
+STANDARDISED = "--standardise --c 1"
 PAPER = "--no-standardise --c 1e6"
 
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, score, compare, and write the tables; return 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.two_heads", description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
-    parser.add_argument("--a", default="", help="flags of `fit` for head A [default: none]")
+    parser.add_argument("--a", default=STANDARDISED, help="flags of `fit` for head A [default: %(default)s]")
     parser.add_argument("--b", default=PAPER, help="flags of `fit` for head B [default: %(default)s]")
     parser.add_argument("--keep", type=Path, help="folder that gets report.html and report.json")
     parser.add_argument("--no-write", action="store_true", help="print the tables, leave docs/results.md alone")
@@ -73,7 +74,7 @@ def tables(command: str, flags: tuple[str, str], report: dict[str, Any]) -> str:
     """What the report says, as Markdown."""
     a, b = report["heads"]
     difference = report["comparisons"][0]["metrics"]
-    how = [f"fit {each}".strip() for each in flags]
+    how = [f"fit {each}" for each in flags]
     lines = [
         f"`{command}`, {datetime.datetime.now(datetime.UTC).date()}. Head A: `{how[0]}`; head B: `{how[1]}`."
         f" {a['counts']['bonafide']} bona fide recordings of {a['counts']['bonafide_clusters']} "
