@@ -16,7 +16,7 @@ import logging
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from detector.audio import AUDIO_SUFFIXES
 from detector.config import digest_of
@@ -125,23 +125,24 @@ class Shard:
 class Portion:
     """What one task reads: a shard, or some of its utterances by their number in it.
 
-    `apart` is for a shard that failed once: see :func:`jobs.pieces.batches`.
+    `part` is of a shard that failed once: its segments, or what is known of it. They are read apart, so that an encoder
+    that dies of a segment does not take with it what is known.
     """
 
     shard: Shard
     only: tuple[int, ...] | None = None
-    apart: bool = False
+    part: Literal["all", "segments", "known"] = "all"
 
     def to_json(self) -> str:
         """As text, for a worker."""
-        return json.dumps({"shard": self.shard.to_content(), "only": self.only, "apart": self.apart})
+        return json.dumps({"shard": self.shard.to_content(), "only": self.only, "part": self.part})
 
     @classmethod
     def from_json(cls, text: str) -> Portion:
         """The portion that :meth:`to_json` wrote."""
         content = json.loads(text)
         only = content["only"]
-        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["apart"])
+        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["part"])
 
 
 @dataclass(frozen=True)

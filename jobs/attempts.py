@@ -28,7 +28,7 @@ MAX_CRASHES = 3  # in one shard; where more die, it is not the recordings
 
 log = logging.getLogger(__name__)
 
-Stream = Callable[[list[Portion]], Iterator[pa.Table]]
+Stream = Callable[[list[Portion], bool], Iterator[pa.Table]]
 
 
 def embed_all(stream: Stream, shards: list[Shard], pause: Callable[[float], None] = time.sleep) -> Iterator[ShardRows]:
@@ -37,7 +37,8 @@ def embed_all(stream: Stream, shards: list[Shard], pause: Callable[[float], None
     Parameters
     ----------
     stream : callable
-        Gives pieces of :data:`jobs.pieces.EMBEDDED` of the portions, in no order, less what was lost.
+        Gives pieces of :data:`jobs.pieces.EMBEDDED` of the portions, in no order, less what was lost. Its second
+        argument says whether tables are to reach an encoder one at a time, so that none is lost with another.
     shards : list of Shard
     pause : callable
         Waits so many seconds.
@@ -61,7 +62,7 @@ def embed_all(stream: Stream, shards: list[Shard], pause: Callable[[float], None
     work = _Attempts(shards)
     for number in range(1, PASSES + 1):
         try:
-            for table in stream(work.portions(number)):
+            for table in stream(work.portions(number), number > 1):
                 yield from work.take(table)
         except WorkersLostError as error:
             work.notes = str(error)
@@ -97,11 +98,11 @@ class _Attempts:
         for shard_id, shard in self.left.items():
             rows = self._gatherer.rows(shard_id)
             if rows.n_utterances is None:
-                found.append(Portion(shard, None, apart=True))
+                found += [Portion(shard, None, "known"), Portion(shard, None, "segments")]
             elif number == PASSES:
-                found += [Portion(shard, (ordinal,), apart=True) for ordinal in rows.lacking]
+                found += [Portion(shard, (ordinal,), "segments") for ordinal in rows.lacking]
             else:
-                found.append(Portion(shard, tuple(rows.lacking), apart=True))
+                found.append(Portion(shard, tuple(rows.lacking), "segments"))
         return found
 
     def take(self, table: pa.Table) -> Iterator[ShardRows]:

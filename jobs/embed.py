@@ -192,8 +192,9 @@ def _work(work: _Work, result: Embedded, todo: list[Planned]) -> None:
     empty: list[ShardRows] = []
     with progress("embed", len(todo)) as shown, Stop() as stop:
 
-        def stream(portions: list[Portion]) -> Iterator[pa.Table]:
-            for pieces in work.cluster.embed_portions(portions, work.recipe, work.model, work.pool, watchdog, stop):
+        def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+            encoding = (work.recipe, work.model, work.pool)
+            for pieces in work.cluster.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
                     begun.setdefault(shard_id, time.monotonic())

@@ -6,7 +6,6 @@ is marked first, and removed by a later collection that finds it unchanged after
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import ledger, storage
 from jobs.ledger import KINDS, Ledger
+from jobs.sealed import seal, unseal
 
 TABLES = ("embeddings", "scores", "failures")
 OBJECT = re.compile(r"(?P<key>[0-9a-f]{16})-[0-9a-f]{16}\.parquet")
@@ -88,7 +88,7 @@ def _mark(output: str, found: dict[str, str], grace: float) -> tuple[float, list
     folder = storage.join(output, "_garbage")
     if found:
         mark = storage.join(folder, f"{digest_of(found)}.json")
-        storage.put(mark, json.dumps(found, indent=1, sort_keys=True).encode(), storage.ABSENT)
+        storage.put(mark, seal(found, indent=1), storage.ABSENT)
     clock = storage.join(folder, "clock")
     storage.write_bytes(clock, b"")
     written = storage.modified(folder)
@@ -96,7 +96,7 @@ def _mark(output: str, found: dict[str, str], grace: float) -> tuple[float, list
     due: set[str] = set()
     for mark, since in written.items():
         if now - since >= grace:
-            marked = json.loads(storage.read_bytes(mark))
+            marked = unseal(storage.read_bytes(mark), mark)
             due.update(uri for uri, etag in marked.items() if found.get(uri) == etag)
             storage.remove(mark)  # what it lists and is garbage still is removed now
     return now, sorted(due)

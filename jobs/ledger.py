@@ -98,7 +98,7 @@ class Ledger:
         """
         uris = [storage.join(self.output, self._protocol.marker_name(name)) for name in sorted(names)]
         with ThreadPoolExecutor(READERS) as pool:
-            return [Marker.from_json(text) for text in pool.map(_read_current, uris)]
+            return [Marker.from_json(text, uri) for text, uri in zip(pool.map(_read_current, uris), uris, strict=True)]
 
     def committed(self) -> list[Marker]:
         """Markers of every shard that is committed in its current state."""

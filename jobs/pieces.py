@@ -90,30 +90,29 @@ def failed(
     return {**where, "stage": stage, "error": error.error, "message": error.message}
 
 
-def batches(rows: Iterable[Piece], *, apart: bool = False) -> Iterator[pa.Table]:
-    """Collect pieces into tables of about 8 MiB.
+def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
+    """Of pieces, those of a :attr:`jobs.archive.Portion.part`.
 
-    Parameters
-    ----------
-    apart : bool
-        Whether outcomes and the shard's end follow in a table of their own: an encoder that dies of a segment then
-        does not take with it what is known of the shard. Together they are committed sooner.
+    Examples
+    --------
+    >>> [piece["ordinal"] for piece in of("known", [{"ordinal": 0, "samples": b""}, {"ordinal": 1}])]
+    [1]
     """
+    return (row for row in rows if part == "all" or ("samples" in row) == (part == "segments"))
+
+
+def batches(rows: Iterable[Piece]) -> Iterator[pa.Table]:
+    """Collect pieces into tables of about 8 MiB."""
     held: list[Piece] = []
-    known: list[Piece] = []
     n_bytes = 0
     for row in rows:
-        if apart and "samples" not in row:
-            known.append(row)
-            continue
         held.append(row)
         n_bytes += len(row.get("samples") or b"")
         if n_bytes >= BATCH_BYTES:
             yield pa.Table.from_pylist(held, schema=DECODED)
             held, n_bytes = [], 0
-    for rest in (held, known):
-        if rest:
-            yield pa.Table.from_pylist(rest, schema=DECODED)
+    if held:
+        yield pa.Table.from_pylist(held, schema=DECODED)
 
 
 def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:

@@ -16,6 +16,7 @@ readers, and spilling to disk is off where we start Ray.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import logging
@@ -113,9 +114,23 @@ class Cluster:
         return fit_pool(self._config, have.get("CPU", 0.0), have.get("GPU", 0.0))
 
     def embed_portions(
-        self, portions: list[Portion], recipe: Recipe, model: ModelConfig, pool: Pool, watchdog: Watchdog, stop: Stop
+        self,
+        portions: list[Portion],
+        recipe: Recipe,
+        model: ModelConfig,
+        pool: Pool,
+        watchdog: Watchdog,
+        stop: Stop,
+        *,
+        singly: bool = False,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
+
+        Parameters
+        ----------
+        singly : bool
+            Whether an encoder gets one table at a time, after workers were lost: what waits at one that dies of a
+            recording shares its fate.
 
         Yields
         ------
@@ -145,7 +160,9 @@ class Cluster:
             fn_constructor_args=(recipe, model, pool.device, pool.batch_size, self._config.store_patience, self._board),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=pool.encoders, max_tasks_in_flight_per_actor=IN_FLIGHT),
+            compute=ray.data.ActorPoolStrategy(
+                size=pool.encoders, max_tasks_in_flight_per_actor=1 if singly else IN_FLIGHT
+            ),
             num_cpus=pool.encoder_cpus,
             num_gpus=pool.encoder_gpus,
             ray_remote_args_fn=_actor_limits,
@@ -229,6 +246,7 @@ class Cluster:
         self._join()
         import ray.data
 
+        gc.collect()  # encoders of an earlier pass end when nobody refers to them; until then they take up the CPUs
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -424,7 +442,7 @@ class _Decode:
             looks = itertools.count()
             decoding.tell_while_at_work(lambda: worker.begin(f"decoding at length in {portion.shard.uri}", next(looks)))
             read = read_shard(portion, self._segment_seconds)
-            for number, table in enumerate(pieces.batches(read, apart=portion.apart), start=1):
+            for number, table in enumerate(pieces.batches(pieces.of(portion.part, read)), start=1):
                 worker.begin(f"reading {portion.shard.uri}", number)
                 yield table
         except Exception as error:

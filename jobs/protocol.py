@@ -22,13 +22,13 @@ whoever reads afterwards sees it. What follows, whoever is killed, stopped or re
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from jobs.sealed import seal, unseal
 from jobs.storage import ABSENT, Found
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
@@ -93,13 +93,12 @@ class Plan:
     def to_json(self) -> bytes:
         """As it is stored."""
         shards = [[each.slot, each.state, each.work] for each in self.entries]
-        content = {"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards}
-        return json.dumps(content).encode()
+        return seal({"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards})
 
     @classmethod
-    def from_json(cls, text: bytes) -> Plan:
-        """The plan that :meth:`to_json` wrote."""
-        content = json.loads(text)
+    def from_json(cls, text: bytes | None, name: str) -> Plan:
+        """The plan that :meth:`to_json` wrote; SchemaError where it is damaged."""
+        content = unseal(text, name)
         entries = tuple(Entry(*each) for each in content["shards"])
         return cls(content["run_id"], content["run_date"], entries, content["detail"])
 
@@ -206,12 +205,12 @@ class Marker:
 
     def to_json(self) -> bytes:
         """As it is stored."""
-        return json.dumps(vars(self), sort_keys=True).encode()
+        return seal(vars(self))
 
     @classmethod
-    def from_json(cls, text: bytes) -> Marker:
-        """The marker that :meth:`to_json` wrote."""
-        content = json.loads(text)
+    def from_json(cls, text: bytes, name: str) -> Marker:
+        """The marker that :meth:`to_json` wrote; SchemaError where it is damaged."""
+        content = unseal(text, name)
         return cls(**{**content, "alarms": tuple(content["alarms"])})
 
 
@@ -238,7 +237,8 @@ class Protocol:
         n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # whatever else somebody put there
         plans = list(have)
         for number in range(len(have) + 1, n_plans + 1):
-            plans.append(Plan.from_json((yield Get(self._plan_name(number)))))
+            name = self._plan_name(number)
+            plans.append(Plan.from_json((yield Get(name)), name))
         return Book(tuple(plans))
 
     def freeze(self, propose: Callable[[Book], Plan | None]) -> Steps[Book]:
@@ -286,8 +286,9 @@ class Protocol:
             alarms=tuple(table for table, part in standing.items() if part.digest != tables[table].digest),
         )
         # the marker goes last: where it exists, the shard is whole
-        found: Found | None = yield Put(self.marker_name(shard.name), marker.to_json(), ABSENT)
-        return marker if found is None or found.content is None else Marker.from_json(found.content)
+        name = self.marker_name(shard.name)
+        found: Found | None = yield Put(name, marker.to_json(), ABSENT)
+        return marker if found is None or found.content is None else Marker.from_json(found.content, name)
 
     def _place(self, shard: Planned, part: Part) -> Steps[Part | None]:
         """Write one object; return what stands in the end: ours, or what another run made of the same shard."""
@@ -319,7 +320,7 @@ class Protocol:
         for name in sorted(set(markers) - set(old)):
             text: bytes | None = yield Get(name)
             if text is not None:
-                marker = Marker.from_json(text)
+                marker = Marker.from_json(text, name)
                 committed[marker.name] = set(marker.objects.values())
         lost = []
         for name in objects:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +15,7 @@ from jobs.config import RunConfig
 from jobs.digest import add
 from jobs.ledger import Ledger
 from jobs.protocol import Book, Marker
+from jobs.sealed import seal
 
 PACKAGES = (
     "bonafide",
@@ -95,7 +95,7 @@ def write_records(
             **counts(markers),
         }
         uri = storage.join(folder, f"{run_id}.json")
-        storage.write_bytes(uri, (json.dumps(record, indent=1, sort_keys=True, default=str) + "\n").encode())
+        storage.write_bytes(uri, seal(record, indent=1))
         written.append({"uri": uri, **record})
     return written
 

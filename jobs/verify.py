@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -19,6 +18,7 @@ from jobs.gc import TABLES, slot_of
 from jobs.ledger import KINDS, Ledger
 from jobs.progress import progress
 from jobs.protocol import Marker
+from jobs.sealed import unseal
 from jobs.storage import NotFoundError
 
 
@@ -118,7 +118,7 @@ def _rows(content: bytes) -> pa.Table:
 def _records_that_differ(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
     """A run's record holds the sum over its plan, unless some of it was replaced since."""
     for stored in storage.listing(storage.join(output, "runs")) or []:
-        record = json.loads(storage.read_bytes(stored.uri))
+        record = unseal(storage.read_bytes(stored.uri), stored.uri)
         if record.get("table") not in tables:
             continue
         table = tables[record["table"]]

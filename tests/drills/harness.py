@@ -87,12 +87,17 @@ ON_LOOPBACK = {
 Found = TypeVar("Found")
 
 
-def drill(number: str, *, injects: str, holds: str, limit: float) -> Callable[[Callable[..., None]], Any]:
-    """Mark a test as a drill: its number, its row in the table, and its limit in seconds, fixtures aside."""
+def drill(
+    number: str, *, injects: str, holds: str, limit: float, every_change: bool = True
+) -> Callable[[Callable[..., None]], Any]:
+    """Mark a test as a drill: its number, its row in the table, and its limit in seconds, fixtures aside.
+
+    One of :data:`CI_DRILLS` runs with every change, unless ``every_change`` says that it takes too long.
+    """
     marks = [getattr(pytest.mark, number), pytest.mark.drill(number=number, injects=injects, holds=holds, limit=limit)]
     marks += [
         pytest.mark.timeout(limit * SLACK, func_only=True),
-        *([pytest.mark.ci_drill] if number in CI_DRILLS else []),
+        *([pytest.mark.ci_drill] if number in CI_DRILLS and every_change else []),
     ]
 
     def decorate(test: Callable[..., None]) -> Any:

@@ -252,7 +252,7 @@ class Store:
         ledger = LEDGER_OF[name.partition("/")[0]]
         current = self.known[ledger].current.get(slot_of(name))
         text = self.objects.get(f"_commits/{ledger}/{current}.json")
-        return current is not None and (text is None or name in Marker.from_json(text).objects.values())
+        return current is not None and (text is None or name in Marker.from_json(text, "a marker").objects.values())
 
     def _written(self, name: str, before: bytes | None, content: bytes) -> None:
         top, _, rest = name.partition("/")
@@ -265,7 +265,7 @@ class Store:
             if before is not None:
                 raise Violation(f"{name} was changed: {before!r} to {content!r}")
             if top == "_plans":
-                known.add(Plan.from_json(content))
+                known.add(Plan.from_json(content, "a plan"))
                 if name != f"_plans/{ledger}/{known.n_plans:06d}.json":
                     raise Violation(f"{name}: not the next of {known.n_plans - 1} plans")
                 return
@@ -320,7 +320,7 @@ class Store:
             return False
         marker = self._markers.get(text)
         if marker is None:
-            marker = self._markers[text] = Marker.from_json(text)
+            marker = self._markers[text] = Marker.from_json(text, "a marker")
         standing = (text, *(self.objects.get(place) for place in marker.objects.values()))
         if standing not in self._whole:
             self._check_marker(ledger, marker)
@@ -582,7 +582,7 @@ class World:
         text = yield Get(self._embeddings.marker_name(shard.entry.state))
         if text is None:
             return None  # replaced since, and collected
-        embedded = Marker.from_json(text)
+        embedded = Marker.from_json(text, "a marker")
         rows: list[str] = []
         if embedded.rows["embeddings"]:
             content = yield Get(embedded.objects["embeddings"])

@@ -1,7 +1,7 @@
 """The table of drills in docs/reliability.md, from what a run of them recorded.
 
-`make drills` and `make simulate` run `python -m tests.drills.table RECORD …` afterwards. A drill is one row; where several tests share a
-number, the row counts them together, and the slowest recovery stands.
+`make drills` and `make simulate` run `python -m tests.drills.table RECORD …` afterwards. A drill is one row; where
+several tests share a number, the row counts them together, and the slowest recovery stands.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str
 )
 @pytest.mark.parametrize("only", [None, (0, 7)])
 def test_a_portion_comes_back_from_json_as_it_was(shard: Shard, only: tuple[int, ...] | None) -> None:
-    portion = Portion(shard, only, apart=only is not None)
+    portion = Portion(shard, only, "segments" if only else "all")
     again = Portion.from_json(portion.to_json())
 
     assert again == portion

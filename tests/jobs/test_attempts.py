@@ -36,12 +36,13 @@ class Machines:
     """A stream that loses what ``lose`` says, by pass, shard and utterance; and notes what it was asked for."""
 
     def __init__(self, lose: Callable[[int, str, int], bool] = lambda *_: False) -> None:
-        self.asked: list[list[tuple[str, tuple[int, ...] | None]]] = []
+        self.asked: list[list[tuple[str, tuple[int, ...] | None, str]]] = []
         self.troubles: dict[tuple[int, str], Exception] = {}
         self._lose = lose
 
-    def __call__(self, portions: list[Portion]) -> Iterator[pa.Table]:
-        self.asked.append([(_name(portion), portion.only) for portion in portions])
+    def __call__(self, portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+        assert singly == bool(self.asked), "one at a time from the second pass on"
+        self.asked.append([(_name(portion), portion.only, portion.part) for portion in portions])
         number = len(self.asked)
         for portion in portions:
             if (trouble := self.troubles.get((number, _name(portion)))) is not None:
@@ -55,13 +56,13 @@ class Machines:
         shard_id = portion.shard.shard_id
         ordinals = range(N_UTTERANCES) if portion.only is None else portion.only
         for ordinal in ordinals:
-            if not self._lose(number, _name(portion), ordinal):
+            if portion.part != "known" and not self._lose(number, _name(portion), ordinal):
                 yield _embedded([pieces.segment(shard_id, ordinal, 0, np.full(8, ordinal, np.float32))])
         outcomes = [
             pieces.outcome(shard_id, each, pieces.decoded(f"{_name(portion)}#{each}", "u", f"{each}", 1, FACTS))
             for each in ordinals
         ]
-        if not self._lose(number, _name(portion), -1):
+        if portion.part != "segments" and not self._lose(number, _name(portion), -1):
             yield _embedded([*outcomes, pieces.shard_end(shard_id, N_UTTERANCES)])
 
 
@@ -94,7 +95,7 @@ def test_nothing_lost_is_one_pass() -> None:
     found = run(machines, "x", "y")
 
     assert {name: len(rows) for name, rows in found.items()} == {"x": 4, "y": 4}
-    assert machines.asked == [[("x", None), ("y", None)]]
+    assert machines.asked == [[("x", None, "all"), ("y", None, "all")]]
 
 
 def test_only_what_was_lost_is_asked_for_again() -> None:
@@ -102,7 +103,7 @@ def test_only_what_was_lost_is_asked_for_again() -> None:
 
     found = run(machines, "x", "y")
 
-    assert machines.asked[1:] == [[("x", (1, 2))]]
+    assert machines.asked[1:] == [[("x", (1, 2), "segments")]]
     assert [row["embedding"] for row in found["x"]] == [[0.0], [1.0], [2.0], [3.0]]
 
 
@@ -110,14 +111,14 @@ def test_a_shard_whose_reader_was_lost_is_read_whole() -> None:
     machines = Machines(lambda number, name, ordinal: number == 1 and name == "x" and ordinal == -1)
 
     assert len(run(machines, "x")["x"]) == 4
-    assert machines.asked[1:] == [[("x", None)]]
+    assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
 
 
 def test_in_the_last_pass_each_utterance_stands_alone() -> None:
     machines = Machines(lambda number, _, ordinal: number < PASSES and ordinal in (0, 3))
 
     assert len(run(machines, "x")["x"]) == 4
-    assert machines.asked[-1] == [("x", (0,)), ("x", (3,))]
+    assert machines.asked[-1] == [("x", (0,), "segments"), ("x", (3,), "segments")]
 
 
 def test_a_recording_that_kills_its_encoder_alone_is_a_row() -> None:
@@ -153,7 +154,7 @@ def test_rows_of_corrupt_bytes_are_thrown_away_and_done_again() -> None:
     machines.troubles[1, "x"] = CorruptError("s3://bucket/x: not the bytes")
 
     assert len(run(machines, "x", "y")["x"]) == 4
-    assert machines.asked[1:] == [[("x", None)]]
+    assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
 
 
 def test_bytes_that_are_corrupt_every_time_end_the_run() -> None:
@@ -192,7 +193,7 @@ def test_a_cluster_that_goes_away_costs_a_pass() -> None:
     found = run(machines, "x", "y")
 
     assert set(found) == {"x", "y"}
-    assert machines.asked[1] == [("y", None)]
+    assert machines.asked[1] == [("y", None, "known"), ("y", None, "segments")]
 
 
 def test_a_stall_ends_the_run_and_names_the_shard() -> None:

@@ -53,7 +53,7 @@ def test_no_pieces_are_no_table() -> None:
     assert list(pieces.batches([])) == []
 
 
-def test_segments_travel_apart_from_what_is_known_of_a_shard_that_failed_once() -> None:
+def test_segments_are_found_between_what_is_known_of_a_shard() -> None:
     failure = pieces.failed("a", "u", None, 9, "read", UtteranceError("empty", "0 bytes"))
     rows = [
         pieces.outcome("s", 0, failure),
@@ -62,15 +62,12 @@ def test_segments_travel_apart_from_what_is_known_of_a_shard_that_failed_once() 
         pieces.shard_end("s", 3),
     ]
 
-    (together,) = pieces.batches(rows)
-    segments, known = pieces.batches(rows, apart=True)
+    (table,) = pieces.batches(rows)
 
-    assert pieces.samples_of(together)[0].tolist() == [1, 2]
-    places, samples = pieces.samples_of(segments)
-    assert places.tolist() == [0, 1]
+    places, samples = pieces.samples_of(table)
+    assert places.tolist() == [1, 2]
     assert [len(each) for each in samples] == [3, 2]
-    assert known["ordinal"].to_pylist() == [0, None]
-    assert pieces.samples_of(known)[0].tolist() == []
+    assert table["ordinal"].to_pylist() == [0, 1, 2, None]
 
 
 def test_outcomes_come_back_with_every_fact() -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import runs, storage
+from jobs.sealed import seal, unseal
 from tests.jobs.tables import SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -90,8 +91,8 @@ def test_rows_that_stand_beside_what_was_committed_are_named(output: str, bonafi
 
 def test_a_record_whose_sum_is_another_is_named(output: str, bonafide: Run) -> None:
     (stored,) = storage.listing(f"{output}/runs") or []
-    record = json.loads(storage.read_bytes(stored.uri))
-    storage.write_bytes(stored.uri, json.dumps(record | {"digest": "00"}).encode())
+    record = unseal(storage.read_bytes(stored.uri), stored.uri)
+    storage.write_bytes(stored.uri, seal(record | {"digest": "00"}))
 
     code, out, _ = bonafide("verify", output)
 
