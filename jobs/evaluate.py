@@ -64,10 +64,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """
     labels = read_labels(storage.normal(settings.labels))
     judged = judged_by(settings.scores, settings.head_id, labels, settings.split, allow_missing=settings.allow_missing)
-    judged = [
-        shortcuts.with_facts(each, settings.embeddings)
-        for each in same_rows(judged, allow_missing=settings.allow_missing)
-    ]
+    judged = shortcuts.with_facts(same_rows(judged, allow_missing=settings.allow_missing), settings.embeddings)
     if settings.audio:
         judged[0] = shortcuts.with_sound(judged[0])
     promised = _promises(settings.head, [each.head_id for each in judged])

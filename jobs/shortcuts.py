@@ -30,34 +30,36 @@ SOUND = tuple(Sound.__dataclass_fields__)
 MAX_SECONDS = 120  # of a recording that are held to measure its silence and spectrum
 
 
-def with_facts(judged: Judged, embeddings: str | None) -> Judged:
-    """Add what the embedding table knows of each recording: rate, codec, channels, level.
+def with_facts(judged: list[Judged], embeddings: str | None) -> list[Judged]:
+    """Add what the embedding table knows of each recording: rate, codec, channels, level; the same to every head.
 
     Parameters
     ----------
-    judged : Judged
+    judged : list of Judged
     embeddings : str or None
-        Output of `embed`; where None, embeddings that stand beside the scores are used, and nothing is added where
-        there are none.
+        Output of `embed`; where None, the first embeddings that stand beside any head's scores are used, and nothing
+        is added where there are none.
 
     Raises
     ------
     ConfigError
-        Where ``embeddings`` has none of the scores' fingerprint.
+        Where ``embeddings`` has none that any of the scores are of.
     """
-    uri = judged.uri if embeddings is None else storage.normal(embeddings)
-    fingerprint = judged.rows["fingerprint"][0].as_py()
-    if fingerprint not in ledger.keys(uri, "embeddings"):
-        if embeddings is None:
-            return judged
-        raise ConfigError(f"{uri}: no embeddings of fingerprint {fingerprint}, which the scores are of.")
+    uris = [each.uri for each in judged] if embeddings is None else [storage.normal(embeddings)]
+    fingerprints = [each.rows["fingerprint"][0].as_py() for each in judged]
+    there = [(uri, name) for uri in uris for name in ledger.keys(uri, "embeddings") if name in fingerprints]
+    if not there and embeddings is not None:
+        raise ConfigError(f"{uris[0]}: no embeddings of fingerprint {fingerprints[0]}, which the scores are of.")
+    if not there:
+        return judged
+    uri, fingerprint = there[0]
     book = ledger.Ledger(uri, "embeddings", fingerprint)
     tables = [
         table.select(["utterance_id", *FACTS])  # at once, so that one shard's embeddings are held, not all
         for marker in book.committed()
         if (table := book.read(marker, "embeddings")) is not None
     ]
-    return _joined(judged, pa.concat_tables(tables)) if tables else judged
+    return [_joined(each, pa.concat_tables(tables)) for each in judged] if tables else judged
 
 
 def with_sound(judged: Judged) -> Judged:

@@ -98,11 +98,13 @@ def test_rate_codec_and_level_come_from_the_embeddings_beside_the_scores(tmp_pat
     (shard,) = table.freeze(lambda book: None if book.plans else plan).current.values()
     table.commit(shard, "archive", {"embeddings": ("embeddings/backbone=x", embeddings)})
 
-    found = with_facts(judged(rows, uri=str(tmp_path)), None)
-
-    assert found.rows["native_rate"].to_pylist() == [number * 100 for number in range(40)]
-    assert found.rows["utterance_id"].to_pylist() == names
-    assert with_facts(judged(rows, uri=str(tmp_path / "elsewhere")), None).rows.column_names == rows.column_names
+    # the second head's scores stand alone; its recordings are the same
+    heads = [judged(rows, uri=str(tmp_path / "elsewhere")), judged(rows, uri=str(tmp_path))]
+    for found in with_facts(heads, None):
+        assert found.rows["native_rate"].to_pylist() == [number * 100 for number in range(40)]
+        assert found.rows["utterance_id"].to_pylist() == names
+    (alone,) = with_facts(heads[:1], None)
+    assert alone.rows.column_names == rows.column_names
 
 
 def test_silence_and_bandwidth_are_read_from_the_recordings(tmp_path: Path) -> None:
