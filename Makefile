@@ -27,6 +27,7 @@ lint: $(MADE)
 
 bench: $(MADE)
 	$(BIN)/python -m bench.dev_corpus
+	$(BIN)/python -m bench.two_heads
 
 RECORD := build/drills.jsonl
 SIMULATED := build/simulation.jsonl

@@ -104,8 +104,10 @@ def chain(environment: dict[str, str], folder: Path, embed: list[str], rows: lis
     for name, megabytes in sorted(peaks.items(), key=lambda item: -item[1]):
         print(f"{megabytes:7.0f} MB  {name}")
     written = record("s3://bench/two")
+    (judged,) = json.loads((folder / "report" / "report.json").read_text())["heads"]
     return {
-        **json.loads((folder / "report" / "report.json").read_text())["headline"],
+        **{name: metric["value"] for name, metric in judged["headline"].items()},
+        "interval": judged["headline"]["equal_error_rate"],
         "held_out": json.loads((folder / "head.report.json").read_text())["training"]["held_out"],
         "rows": n_rows,
         "audio_seconds": written["audio_seconds"],
@@ -142,7 +144,7 @@ def write_row(embed: list[str], figures: dict[str, Any], *, write: bool) -> str:
     cells = [
         f"`{command}`",
         f"{figures['held_out']['equal_error_rate']:.1%}",
-        f"{figures['equal_error_rate']:.1%}",
+        f"{figures['equal_error_rate']:.1%} ({figures['interval']['low']:.1%} to {figures['interval']['high']:.1%})",
         f"{figures['expected_calibration_error']:.1%}",
         f"{figures['coverage']:.1%}",
         "–" if figures["risk"] is None else f"{figures['risk']:.1%}",

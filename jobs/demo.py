@@ -65,7 +65,7 @@ def run(settings: Settings) -> int:
     log.info("demo 3 of 4: the night's run over %s", tonight)
     nightly.run(nightly.Settings(input=(str(tonight),), head=head, output=output))
     log.info("demo 4 of 4: evaluate")
-    evaluate.run(evaluate.Settings(scores=output, labels=str(labels), output=str(folder)))
+    evaluate.run(evaluate.Settings(scores=(output,), labels=str(labels), output=str(folder)))
     _say(Path(output))
     shown = Path(settings.output)
     print(f"report: {shown / 'report.html'}\ntables: {shown / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet")

@@ -3,144 +3,148 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from detector import metrics
 from detector.errors import ConfigError
-from detector.schema import BONAFIDE, SCORES, SPOOF
-from jobs import ledger, report, runs, storage
-from jobs.lists import read_labels, refuse_repeated
+from detector.head import Head
+from jobs import findings, report, runs, shortcuts, storage
+from jobs.lists import read_labels
+from jobs.trials import Judged, judged_by, same_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Compare scores with labels: how good, how honest, and what is left after rejecting."""
+    """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
 
-    scores: Annotated[str, "the --output of a `score` or `nightly` run"]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source]"]
+    scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
+    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
     split: Annotated[str, "rows to judge by, where the labels have a split"] = "eval"
-    head_id: Annotated[str | None, "which head's scores, where the output holds several"] = None
+    head_id: Annotated[tuple[str, ...], "which heads' scores, the reference first; repeatable [default: all]"] = ()
+    head: Annotated[tuple[str, ...], "head.json of a judged head, to hold it to what it promises; repeatable"] = ()
+    embeddings: Annotated[
+        str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
+    ] = None
+    audio: Annotated[bool, "read the recordings once more, for the silence and bandwidth baselines"] = False
+    allow_missing: Annotated[bool, "judge by the rest where labelled ids have no score"] = False
+    draws: Annotated[int, "draws of speakers and systems, for the intervals"] = 1_000
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise ConfigError("no --scores; give the --output of a `score` or `nightly` run.")
+        if self.draws < 2:
+            raise ConfigError(f"draws {self.draws}; an interval needs 2 or more.")
 
 
 def run(settings: Settings) -> int:
     """Write the reports, and say the headline; return the exit code."""
-    rows = _labelled_scores(settings)
-    content = {
-        "settings": runs.settings_of(settings),
-        "versions": runs.versions(),
-        "head_id": rows["head_id"][0].as_py(),
-        "prior": rows["prior"][0].as_py(),
-        **measure(rows),
-    }
+    content = evaluate(settings)
     output = storage.normal(settings.output)
     json_uri, html_uri = storage.join(output, "report.json"), storage.join(output, "report.html")
-    storage.write_bytes(json_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    storage.write_bytes(json_uri, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
     storage.write_bytes(html_uri, report.page(content).encode())
-    headline = content["headline"]
-    print(
-        f"{headline['bonafide']} bonafide and {headline['spoof']} spoof scores: "
-        f"EER {headline['equal_error_rate']:.1%}, Cllr {headline['cllr']:.3f} bits, "
-        f"ECE {headline['expected_calibration_error']:.1%}\n"
-        f"kept {headline['coverage']:.1%}, of them {_share(headline['risk'])} wrong; "
-        f"without rejecting, {headline['risk_at_full_coverage']:.1%} are\n"
-        f"report: {html_uri}"
-    )
+    for head in content["heads"]:
+        _say(head)
+    for warning in content["warnings"]:
+        print(f"warning: {warning}")
+    print(f"report: {html_uri}")
     return 0
 
 
-def measure(rows: pa.Table) -> dict[str, Any]:
-    """Metrics of labelled scores.
-
-    Parameters
-    ----------
-    rows : pyarrow.Table
-        Columns of `scores`, and `truth`, `system`, `source`.
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """What the report says; JSON has null where a number is not defined.
 
     Returns
     -------
     dict
-        `headline`, `curves` for the page, and `by_system`, a row each with its counts.
+        `heads`, each as :func:`jobs.findings.of_head`, the reference first; `comparisons` of every other head with it;
+        `shortcuts` beside the reference; `warnings`; `settings` and `versions`.
     """
-    scored = rows.filter(pc.is_valid(rows["score"]))
-    score = scored["score"].to_numpy()
-    is_spoof = np.array(scored["truth"].to_pylist()) == SPOOF
-    if is_spoof.all() or not is_spoof.any():
-        raise ConfigError(
-            f"{len(scored)} labelled scores are all of one class; an error rate needs bonafide and spoof rows."
-        )
-    wrong = (np.array(scored["label"].to_pylist()) == SPOOF) != is_spoof
-    kept = ~scored["reject"].to_numpy(zero_copy_only=False)
-    coverage, risk = metrics.risk_coverage(scored["entropy_bits"].to_numpy(), wrong)
+    labels = read_labels(storage.normal(settings.labels))
+    judged = judged_by(settings.scores, settings.head_id, labels, settings.split, allow_missing=settings.allow_missing)
+    judged = shortcuts.with_facts(same_rows(judged, allow_missing=settings.allow_missing), settings.embeddings)
+    if settings.audio:
+        judged[0] = shortcuts.with_sound(judged[0])
+    promised = _promises(settings.head, [each.head_id for each in judged])
+    heads = [
+        findings.of_head(each.rows, settings.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
+        for each in judged
+    ]
+    baselines = shortcuts.baselines(judged[0], settings.draws)
+    content = {
+        "settings": runs.settings_of(settings),
+        "versions": runs.versions(),
+        "heads": heads,
+        "comparisons": [
+            {
+                "head_id": other.rows["head_id"][0].as_py(),
+                "reference": heads[0]["head_id"],
+                "metrics": findings.of_two(judged[0].rows, other.rows, settings.draws),
+            }
+            for other in judged[1:]
+        ],
+        "shortcuts": baselines,
+        "warnings": [*_warnings(heads), *shortcuts.warnings_of(baselines)],
+    }
+    return _without_nan(content)  # type: ignore[no-any-return]
+
+
+def _promises(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
+    """Certificates of error rates among the kept rows, by head, where a head has one."""
+    found = {}
+    for uri in map(storage.normal, uris):
+        head = Head.from_json(storage.read_bytes(uri), uri)
+        if head.head_id not in judged:
+            raise ConfigError(f"{uri}: head {head.head_id} is none of those judged here: {', '.join(judged)}.")
+        if "certificate" in head.training:
+            found[head.head_id] = head.training["certificate"]
+    return found
+
+
+def _warnings(heads: list[dict[str, Any]]) -> list[str]:
+    """What is true of every head once, and what is not with the head's name."""
+    texts = dict.fromkeys(text for head in heads for text in head["warnings"])
+    found = [f"head {head['head_id']}: {broken}" for head in heads for broken in findings.broken_promises(head)]
+    for text in texts:
+        of = [head["head_id"] for head in heads if text in head["warnings"]]
+        found.append(text if len(of) == len(heads) else f"head {', '.join(of)}: {text}")
+    return found
+
+
+def _joins(judged: Judged) -> dict[str, Any]:
     return {
-        "headline": {
-            "bonafide": int((~is_spoof).sum()),
-            "spoof": int(is_spoof.sum()),
-            "unscored": len(rows) - len(scored),
-            "equal_error_rate": metrics.equal_error_rate(score[~is_spoof], score[is_spoof]),
-            "cllr": metrics.cllr(score[~is_spoof], score[is_spoof]),
-            "expected_calibration_error": metrics.expected_calibration_error(scored["p_spoof"].to_numpy(), is_spoof),
-            "coverage": float(kept.sum() / len(rows)),
-            "risk": float(wrong[kept].mean()) if kept.any() else None,
-            "risk_at_full_coverage": float(wrong.mean()),
+        "uri": judged.uri,
+        "ids": {
+            "joined": len(judged.rows),
+            "failed": len(judged.failed),
+            "missing": len(judged.missing),
+            "unlabelled": judged.n_unlabelled,
         },
-        "curves": {
-            "bonafide_scores": _counts(score[~is_spoof], score),
-            "spoof_scores": _counts(score[is_spoof], score),
-            "score_range": [float(score.min()), float(score.max())],
-            "coverage": coverage.tolist(),
-            "risk": risk.tolist(),
-        },
-        "by_system": _by_system(rows),
     }
 
 
-def _labelled_scores(settings: Settings) -> pa.Table:
-    """Scores of one head, joined one to one with labels of the split."""
-    uri = storage.normal(settings.scores)
-    _, tables = ledger.only(uri, "scores", settings.head_id, "--head-id").read_all("scores")
-    labels = read_labels(storage.normal(settings.labels), settings.split)
-    labels = labels.rename_columns({"label": "truth"})
-    scores = pa.concat_tables([SCORES.empty_table(), *tables])
-    refuse_repeated(scores["utterance_id"], uri)
-    joined = scores.join(labels, "utterance_id", join_type="inner").sort_by("utterance_id")
-    if not len(joined):
-        raise ConfigError(
-            f"{settings.labels}: none of {len(labels)} labelled ids (split {settings.split!r}) is among "
-            f"{len(scores)} scores. The ids of both must be spelt alike."
-        )
-    return joined
+def _say(head: dict[str, Any]) -> None:
+    counts, headline = head["counts"], head["headline"]
+
+    def shown(name: str, form: str = ".1%") -> str:
+        value, low, high = (headline[name][each] for each in ("value", "low", "high"))
+        return "none" if value is None else f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+    print(
+        f"head {head['head_id']}: {counts['bonafide']} bonafide and {counts['spoof']} spoof scores of "
+        f"{counts['bonafide_clusters']} and {counts['spoof_clusters']} clusters; with 95 % intervals:\n"
+        f"EER {shown('equal_error_rate')}, Cllr {shown('cllr', '.3f')} bits, "
+        f"ECE {shown('expected_calibration_error')}\n"
+        f"kept {shown('coverage')}, of them {shown('risk')} wrong; "
+        f"without rejecting, {shown('risk_at_full_coverage')}"
+    )
 
 
-def _counts(score: npt.NDArray[np.float64], of_all: npt.NDArray[np.float64], bins: int = 30) -> list[int]:
-    counts, _ = np.histogram(score, bins=bins, range=(of_all.min(), of_all.max()))
-    return [int(count) for count in counts]
-
-
-def _by_system(rows: pa.Table) -> list[dict[str, Any]]:
-    """One row for each synthesiser, and for each source of human speech: what became of its recordings."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows.select(["truth", "system", "speaker", "source", "label", "reject"]).to_pylist():
-        name = (row["source"] or row["speaker"]) if row["truth"] == BONAFIDE else row["system"]
-        groups.setdefault((row["truth"], name or "unknown"), []).append(row)
-    return [
-        {
-            "truth": truth,
-            "name": name,
-            "rows": len(members),
-            "accepted_bonafide": sum(not row["reject"] and row["label"] == BONAFIDE for row in members),
-            "accepted_spoof": sum(not row["reject"] and row["label"] == SPOOF for row in members),
-            "rejected": sum(row["reject"] for row in members),
-        }
-        for (truth, name), members in sorted(groups.items())
-    ]
-
-
-def _share(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1%}"
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from detector import metrics
 from jobs.cli import EXIT_CODES
+from jobs.report import HEADLINE
 
 ROOT = Path(__file__).parents[1]
 CONTRACT = (ROOT / "docs" / "data-contract.md").read_text()
@@ -23,3 +25,18 @@ def test_results_stand_beside_their_command() -> None:
 
     assert rows
     assert all(len(row) == len(header) and "python -m bench.dev_corpus" in row[0] for row in rows)
+
+
+def test_two_heads_stand_beside_their_command_with_every_metric_and_its_interval() -> None:
+    block = (ROOT / "docs" / "results.md").read_text().split("<!-- two_heads: begin -->")[1].split("<!--")[0]
+    figures = {line.split("|")[1].strip(): line for line in block.splitlines() if line.startswith("| ")}
+
+    assert "`python -m bench.two_heads" in block
+    assert {metric.name for metric in HEADLINE.values()} <= set(figures)
+    assert figures["EER"].count(" to ") == 3  # either head, and the difference
+
+
+def test_every_metric_is_explained() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+
+    assert [name for name in metrics.__all__ if name[0].islower() and f"`{name}`" not in page] == []

@@ -130,7 +130,9 @@ def test_shards_in_a_bucket_become_tables_that_duckdb_reads(
     assert {path.split("/")[2] for path in every_parquet} == {"embeddings", "scores", "failures"}
     assert "1 too_short" in scored.stdout
     # the classes differ by a filter that melstats sees: the chain carries what it should
-    assert json.loads((tmp_path / "report.json").read_text())["headline"]["equal_error_rate"] < 0.05
+    (found,) = json.loads((tmp_path / "report.json").read_text())["heads"]
+    assert found["headline"]["equal_error_rate"]["value"] < 0.05
+    assert (found["ids"]["failed"], found["ids"]["missing"]) == (0, 0)
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 

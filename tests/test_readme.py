@@ -57,8 +57,8 @@ def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(
 def test_the_commands_queries_and_python_run_in_their_order(
     home: Path, store: fsspec.AbstractFileSystem, job_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    _demo, own_folder, own_head, on_s3, on_a_cluster, afterwards = blocks("console")
-    for block in (own_folder, own_head, afterwards):
+    _demo, own_folder, own_head, two_heads, on_s3, on_a_cluster, afterwards = blocks("console")
+    for block in (own_folder, own_head, two_heads, afterwards):
         for line in block.strip().splitlines():
             shell(line.removeprefix("$ "), home, job_environment)
 

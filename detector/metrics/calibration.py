@@ -1,0 +1,188 @@
+"""Calibration: whether what is said with a probability happens as often."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.metrics.detection import Floats
+
+N_BINS = 15  # as in the code of Pascu et al.
+
+Bools = npt.NDArray[np.bool_]
+
+
+def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
+    """Mean gap between the probability of spoof that was said and the share of spoof that was seen.
+
+    Parameters
+    ----------
+    p_spoof : array of shape (n,)
+        Probabilities in [0, 1].
+    is_spoof : bool array of shape (n,)
+    n_bins : int
+        Equal-width bins over [0, 1]; the last one includes 1. Empty bins count nothing.
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better. This is the paper's positive-class definition, not the top-label one. It is
+        above 0 also for honest probabilities, the more so the fewer trials: see
+        :func:`debiased_calibration_error`.
+
+    References
+    ----------
+    Pascu et al., Interspeech 2024, arXiv 2309.05384.
+
+    Examples
+    --------
+    >>> expected_calibration_error(np.array([0.5, 0.5, 1.0]), np.array([True, False, True]))
+    0.0
+    """
+    gaps = np.bincount(equal_width(p_spoof, n_bins), weights=is_spoof - p_spoof, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(p_spoof))
+
+
+def equal_mass_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
+    """Calibration error over bins that hold equally many trials: where most trials are, bins are narrow.
+
+    Parameters
+    ----------
+    p_spoof : array of shape (n,)
+        Probabilities in [0, 1]. Equal ones share a bin, so that bins can be of unequal size.
+    is_spoof : bool array of shape (n,)
+    n_bins : int
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better.
+
+    References
+    ----------
+    Nixon et al., Measuring calibration in deep learning, CVPR workshops 2019.
+
+    Examples
+    --------
+    >>> p_spoof = np.array([0.1, 0.2, 0.8, 0.9])
+    >>> round(equal_mass_calibration_error(p_spoof, np.array([False, False, True, True]), n_bins=2), 3)
+    0.15
+    """
+    gaps = np.bincount(_equal_mass(p_spoof, n_bins), weights=is_spoof - p_spoof, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(p_spoof))
+
+
+def debiased_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
+    """Root mean square calibration error, less what chance alone adds to it.
+
+    In a bin of m trials the squared gap is on average too large by the variance of a share, which is taken off:
+    ``sum_b m_b / n * (gap_b**2 - share_b * (1 - share_b) / (m_b - 1))``, over bins that hold equally many trials.
+
+    Parameters
+    ----------
+    p_spoof : array of shape (n,)
+        Probabilities in [0, 1].
+    is_spoof : bool array of shape (n,)
+    n_bins : int
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better; 0 where no more is left than chance explains. Bins of one trial count nothing.
+
+    References
+    ----------
+    Kumar, Liang and Ma, Verified uncertainty calibration, NeurIPS 2019, arXiv 1909.10155.
+
+    Examples
+    --------
+    >>> half = np.full(100, 0.5)
+    >>> debiased_calibration_error(half, np.arange(100) < 50), debiased_calibration_error(half, np.arange(100) < 100)
+    (0.0, 0.5)
+    """
+    bins = _equal_mass(p_spoof, n_bins)
+    counts = np.bincount(bins, minlength=n_bins).astype(np.float64)
+    several = counts > 1
+    share = np.bincount(bins, weights=is_spoof, minlength=n_bins)[several] / counts[several]
+    gap = share - np.bincount(bins, weights=p_spoof, minlength=n_bins)[several] / counts[several]
+    by_chance = share * (1.0 - share) / (counts[several] - 1.0)
+    mean_square = float((counts[several] / len(p_spoof)) @ (gap**2 - by_chance))
+    return math.sqrt(max(0.0, mean_square))
+
+
+def reliability_diagram(
+    p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """What was said and what was seen, by bins of :func:`expected_calibration_error`; empty bins are left out.
+
+    Parameters
+    ----------
+    p_spoof : array of shape (n,)
+    is_spoof : bool array of shape (n,)
+    n_bins : int
+
+    Returns
+    -------
+    said, seen : arrays of shape (n_filled,)
+        Mean probability of spoof, and share of spoof, in [0, 1].
+    counts : int array of shape (n_filled,)
+        Trials in each bin.
+
+    References
+    ----------
+    Niculescu-Mizil and Caruana, ICML 2005.
+
+    Examples
+    --------
+    >>> said, seen, counts = reliability_diagram(np.array([0.01, 0.03, 0.9]), np.array([False, True, True]))
+    >>> said.tolist(), seen.tolist(), counts.tolist()
+    ([0.02, 0.9], [0.5, 1.0], [2, 1])
+    """
+    bins = equal_width(p_spoof, n_bins)
+    counts = np.bincount(bins, minlength=n_bins)
+    filled = counts > 0
+    said, seen = (np.bincount(bins, weights=each, minlength=n_bins)[filled] for each in (p_spoof, is_spoof))
+    return said / counts[filled], seen / counts[filled], counts[filled]
+
+
+def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:
+    """Mean square of what a probability missed the truth by.
+
+    Parameters
+    ----------
+    p_spoof : array of shape (n,)
+        Probabilities in [0, 1].
+    is_spoof : bool array of shape (n,)
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better; 0.25 is what always saying 0.5 costs.
+
+    References
+    ----------
+    Brier, Monthly Weather Review 78(1), 1950, for two classes and one probability.
+
+    Examples
+    --------
+    >>> brier_score(np.array([0.5, 1.0]), np.array([True, True]))
+    0.125
+    """
+    return float(np.mean(np.square(p_spoof - is_spoof)))
+
+
+def equal_width(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
+    """Bin of each probability: an edge belongs to the bin that it starts, and 1 to the last."""
+    if not len(p_spoof):
+        raise ValueError("no trials; a calibration error needs some.")
+    if not ((p_spoof >= 0.0) & (p_spoof <= 1.0)).all():  # also NaN
+        raise ValueError("a probability that is not in [0, 1].")
+    return np.minimum((p_spoof * n_bins).astype(np.int64), n_bins - 1)
+
+
+def _equal_mass(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
+    equal_width(p_spoof, n_bins)  # refuses what is no probability
+    first_place = np.searchsorted(np.sort(p_spoof), p_spoof, "left")  # the same for equal ones
+    return (first_place * n_bins) // len(p_spoof)

@@ -1,0 +1,282 @@
+"""Detection: how well scores tell bona fide from spoof, and what a threshold costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+Floats = npt.NDArray[np.float64]
+
+
+def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats]:
+    """Miss and false-alarm rates at every distinct score: the points of the DET and of the ROC curve.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        Scores in nats, higher for bona fide. Neither may be empty.
+
+    Returns
+    -------
+    thresholds : array of shape (n_thresholds,)
+        Distinct scores, rising, and infinity at the end. Equal scores pass a threshold together.
+    p_miss : array of shape (n_thresholds,)
+        Share of bona fide scores below each threshold, rising from 0 to 1.
+    p_fa : array of shape (n_thresholds,)
+        Share of spoof scores at or above each threshold, falling from 1 to 0.
+
+    Raises
+    ------
+    ValueError
+        Where a class is missing, or a score is NaN.
+
+    References
+    ----------
+    Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
+
+    Examples
+    --------
+    >>> thresholds, p_miss, p_fa = error_rates(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    >>> p_miss.tolist(), p_fa.tolist()
+    ([0.0, 0.0, 0.5, 1.0], [1.0, 0.5, 0.0, 0.0])
+    """
+    if not len(bonafide) or not len(spoof):
+        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; both must be there.")
+    if np.isnan(bonafide).any() or np.isnan(spoof).any():
+        raise ValueError("NaN among the scores; a row without a score is no trial.")
+    thresholds = np.append(np.unique(np.concatenate([bonafide, spoof])), np.inf)
+    misses, rejections = (_n_below(thresholds, scores) for scores in (bonafide, spoof))
+    return thresholds, misses / len(bonafide), (len(spoof) - rejections) / len(spoof)
+
+
+def _n_below(thresholds: Floats, scores: Floats) -> Floats:
+    """How many scores are below each threshold, all below the last one: also a score of infinity."""
+    return np.append(np.searchsorted(np.sort(scores), thresholds[:-1], "left"), len(scores)).astype(np.float64)
+
+
+def probit(rates: Floats) -> Floats:
+    """Places of error rates on the axes of a DET plot, where two normals give a straight line.
+
+    Parameters
+    ----------
+    rates : array of any shape
+        In [0, 1].
+
+    Returns
+    -------
+    array of the same shape
+        Quantiles of the unit normal; minus and plus infinity for 0 and 1.
+
+    References
+    ----------
+    Martin et al., Eurospeech 1997.
+
+    Examples
+    --------
+    >>> probit(np.array([0.5, 0.1587])).round(3).tolist()
+    [0.0, -1.0]
+    """
+    return np.asarray(ndtri(rates))
+
+
+def equal_error_rate(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) -> float:
+    """Error rate where misses and false alarms are equally frequent.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        Scores, higher for bona fide. Neither may be empty. Equal scores move together.
+    interpolate : bool
+        Between two thresholds the rates are interpolated, as in the code of Pascu et al. Without, it is the mean of
+        the two rates at the distinct score where they are closest, as in the evaluation package of ASVspoof 5.
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better; 0.5 knows nothing, above 0.5 the scores point the wrong way.
+
+    References
+    ----------
+    Pascu et al., Interspeech 2024, arXiv 2309.05384; Wang et al., ASVspoof 5, arXiv 2408.08739.
+
+    Examples
+    --------
+    >>> equal_error_rate(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.5]))
+    0.3333333333333333
+    """
+    _, p_miss, p_fa = error_rates(bonafide, spoof)
+    if interpolate:
+        return float(crossing(p_miss, p_fa))
+    nearest = int(np.argmin(np.abs(p_miss - p_fa)))
+    return float((p_miss[nearest] + p_fa[nearest]) / 2.0)
+
+
+def crossing(p_miss: Floats, p_fa: Floats) -> Floats:
+    """Where rising misses meet falling false alarms, interpolated.
+
+    Parameters
+    ----------
+    p_miss, p_fa : arrays of shape (..., n_thresholds)
+        From 0 to 1 and from 1 to 0, as of :func:`error_rates`.
+
+    Returns
+    -------
+    array of shape (...,)
+    """
+    after = np.argmax(p_miss >= p_fa, axis=-1)[..., None]
+    miss_before, miss_after = (np.take_along_axis(p_miss, at, -1)[..., 0] for at in (after - 1, after))
+    fa_before, fa_after = (np.take_along_axis(p_fa, at, -1)[..., 0] for at in (after - 1, after))
+    gap_before, gap_after = fa_before - miss_before, miss_after - fa_after
+    share = gap_before / (gap_before + gap_after)
+    return np.asarray(miss_before + share * (miss_after - miss_before))
+
+
+def chance_interval(n_bonafide: int, n_spoof: int, level: float = 0.95) -> tuple[float, float]:
+    """Between what the EER of scores that know nothing falls, in ``level`` of all draws.
+
+    To first order both empirical distributions are the truth plus errors of variance 1 / (4 n) at the median, and
+    half the difference of these is the error of the EER: its deviation is sqrt(1 / n_bonafide + 1 / n_spoof) / 4.
+    It holds for independent trials; trials of few speakers or systems scatter more.
+
+    Examples
+    --------
+    >>> [round(rate, 4) for rate in chance_interval(400, 400)]
+    [0.4654, 0.5346]
+    """
+    half = float(ndtri(0.5 + level / 2.0)) * np.sqrt(1.0 / n_bonafide + 1.0 / n_spoof) / 4.0
+    return float(max(0.0, 0.5 - half)), float(min(1.0, 0.5 + half))
+
+
+def area_under_roc(bonafide: Floats, spoof: Floats) -> float:
+    """Probability that a bona fide score is above a spoof score; equal scores count half.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        Scores, higher for bona fide. Neither may be empty.
+
+    Returns
+    -------
+    float
+        In [0, 1], higher is better; 0.5 knows nothing.
+
+    References
+    ----------
+    Hanley and McNeil, Radiology 143(1), 1982.
+
+    Examples
+    --------
+    >>> area_under_roc(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    0.875
+    """
+    _, p_miss, p_fa = error_rates(bonafide, spoof)
+    return float(area_of_rates(p_miss, p_fa))
+
+
+def area_of_rates(p_miss: Floats, p_fa: Floats) -> Floats:
+    """Area under ``1 - p_miss`` over ``p_fa``, by trapezoids: arrays of shape (..., n_thresholds) to (...,)."""
+    return np.asarray(np.trapezoid(p_miss - 1.0, p_fa, axis=-1))  # p_fa falls, so the step is negative
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What errors cost, and how much spoof there is: where a detector is used.
+
+    Parameters
+    ----------
+    p_spoof : float
+        Share of spoof among the trials of the application, in (0, 1).
+    miss_cost, false_alarm_cost : float
+        Of a bona fide trial called spoof, and of a spoof trial called bona fide; above 0.
+
+    References
+    ----------
+    Delgado et al., ASVspoof 5 evaluation plan, 2024; Wang et al., arXiv 2408.08739.
+
+    Examples
+    --------
+    >>> round(ASVSPOOF5.beta, 6), round(ASVSPOOF5.threshold, 3)
+    (1.9, -0.642)
+    """
+
+    p_spoof: float = 0.05
+    miss_cost: float = 1.0
+    false_alarm_cost: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.p_spoof < 1.0 or min(self.miss_cost, self.false_alarm_cost) <= 0.0:
+            raise ValueError(f"{self}: p_spoof must be inside (0, 1), and the costs above 0.")
+
+    @property
+    def beta(self) -> float:
+        """Weight of a miss against a false alarm: costs times shares."""
+        return self.miss_cost * (1.0 - self.p_spoof) / (self.false_alarm_cost * self.p_spoof)
+
+    @property
+    def threshold(self) -> float:
+        """The best threshold for scores that are log-likelihood ratios, in nats: ``-ln(beta)``."""
+        return -float(np.log(self.beta))
+
+    def cost(self, p_miss: Floats | float, p_fa: Floats | float) -> Floats:
+        """Detection cost, over that of the better of accepting all and rejecting all: 1 knows nothing."""
+        return np.asarray((self.beta * np.asarray(p_miss) + np.asarray(p_fa)) / min(1.0, self.beta))
+
+
+ASVSPOOF5 = OperatingPoint()
+"""Track 1 of ASVspoof 5: 5 % spoof, a false alarm costs ten misses."""
+
+
+def min_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> float:
+    """Detection cost at the threshold that is best for these very scores.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        Scores, higher for bona fide. Neither may be empty.
+    at : OperatingPoint
+
+    Returns
+    -------
+    float
+        In [0, 1], lower is better; 1 is what accepting all or rejecting all costs.
+
+    References
+    ----------
+    Delgado et al., ASVspoof 5 evaluation plan, 2024, the primary metric of track 1.
+
+    Examples
+    --------
+    >>> min_dcf(np.array([1.0, 2.0]), np.array([0.0, -1.0]))
+    0.0
+    """
+    _, p_miss, p_fa = error_rates(bonafide, spoof)
+    return float(at.cost(p_miss, p_fa).min())
+
+
+def act_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> float:
+    """Detection cost at the threshold that is right for log-likelihood ratios: what the scores cost in use.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        Log-likelihood ratios in nats, higher for bona fide. Neither may be empty.
+    at : OperatingPoint
+
+    Returns
+    -------
+    float
+        At least :func:`min_dcf`; what is above it is lost to calibration. May exceed 1.
+
+    References
+    ----------
+    Delgado et al., ASVspoof 5 evaluation plan, 2024.
+
+    Examples
+    --------
+    >>> act_dcf(np.array([1.0, -1.0]), np.array([-2.0, -3.0]))  # one of two bona fide is below -0.642
+    0.95
+    """
+    return float(at.cost(float(np.mean(bonafide < at.threshold)), float(np.mean(spoof >= at.threshold))))
