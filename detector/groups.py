@@ -21,7 +21,7 @@ SEED = 42
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
 MIN_GROUPS = 3  # of a class: then two are left to learn from where one is held out
 BY_CLASS = "spoof by system, bona fide by speaker or source"
-UNKNOWN = ("", "-")  # what corpora write where they do not know, beside null
+UNKNOWN = (None, "", "-")  # what corpora write where they do not know
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def sample(ids: Iterable[str], is_bonafide: Bools, group: Indices, n_rows: int) 
 
 
 def _known(values: Texts) -> Bools:
-    return np.array([value is not None and value not in UNKNOWN for value in values], dtype=bool)
+    return np.array([value not in UNKNOWN for value in values], dtype=bool)
 
 
 def _joined(columns: list[Texts]) -> Indices:

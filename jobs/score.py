@@ -41,6 +41,7 @@ class HeadConfig:
 
     head: Annotated[str, "head.json that `fit` wrote"]
     prior: Annotated[float | None, "share of spoof to assume in the archive [default: the head's]"] = None
+    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
 
     def __post_init__(self) -> None:
         if self.prior is not None and not 0.0 < self.prior < 1.0:
@@ -99,7 +100,7 @@ class Scored:
 
 def run(settings: Settings) -> int:
     """Score, write the record, and say what came of it; return the exit code."""
-    head = read_head(settings.head)
+    head = read_head(settings.head, settings.require_signature)
     if settings.embeddings is None:
         what = InputConfig(input=settings.input, manifest=settings.manifest)
         return embed_and_score(what, head, settings, "score")
@@ -153,10 +154,11 @@ def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
     return found
 
 
-def read_head(uri: str) -> Head:
-    """Read a head from wherever it lies."""
+def read_head(uri: str, public_key: str | None = None) -> Head:
+    """Read a head from wherever it lies; where the URI of a public key is given, only one that it signed."""
     uri = storage.normal(uri)
-    return Head.from_json(storage.read_bytes(uri), uri)
+    key = None if public_key is None else storage.read_bytes(storage.normal(public_key))
+    return Head.from_json(storage.read_bytes(uri), uri, key)
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
