@@ -16,6 +16,7 @@ import numpy as np
 
 from detector import metrics, novelty
 from detector.calibration import CALIBRATORS, Numbers, balanced, bounded, calibrate, score_bounds
+from detector.drift import histograms
 from detector.errors import ConfigError
 from detector.groups import Groups, Texts
 from detector.guarantee import Promise, certify
@@ -422,6 +423,7 @@ def _report(score: Floats, is_bonafide: Bools, groups: Groups, config: TrainingC
         "spoof": len(spoof),
         "groups": len(np.unique(groups.of_row)),
         "grouped_by": groups.rule,
+        "score_histograms": histograms(score, is_bonafide),
         "held_out": {
             "equal_error_rate": metrics.equal_error_rate(bonafide, spoof),
             "cllr": metrics.cllr(bonafide, spoof),
