@@ -1,47 +1,218 @@
-"""Calibration: the map from a logit to a log-likelihood ratio, learnt on rows that the head has not seen."""
+"""Calibration: the map from a logit to a log-likelihood ratio, learnt on rows that the head has not seen.
+
+Every calibrator weighs both classes alike, so that the log odds it gives are the log-likelihood ratio: no prior of
+the rows stays in the score. All rise with the logit, and all end in :func:`bounded`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from sklearn.isotonic import IsotonicRegression
 
-from detector.metrics import Floats
+from detector.errors import ConfigError
+from detector.logistic import Bools, Matrix
+from detector.logistic import fit as fit_logistic
+from detector.metrics import Floats, cllr
+
+Numbers = tuple[float, ...]
 
 
-def affine(logits: Floats, is_bonafide: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit ``score = slope * logit + intercept`` by logistic regression with both classes weighing the same.
-
-    With equal weights the log odds are the log-likelihood ratio: no prior of the rows stays in the score.
+@dataclass(frozen=True)
+class Calibrator:
+    """A family of maps: how its numbers are learnt, and how they are applied.
 
     Parameters
     ----------
-    logits : array of shape (n,)
-        Higher for bona fide, from a head that was not fitted on these rows.
+    fit : callable
+        From logits of shape (n,) and `is_bonafide` of shape (n,) to the map's numbers.
+    apply : callable
+        From the numbers and logits of shape (n,) to log-likelihood ratios in nats, not yet bounded.
+    fits : callable
+        Whether numbers that were read from a file are such a map's.
+    """
+
+    fit: Callable[[Floats, Bools], Numbers]
+    apply: Callable[[Numbers, Floats], Floats]
+    fits: Callable[[Numbers], bool]
+
+
+def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
+    """Learn the numbers of a calibrator, and check that it does what it is for.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`CALIBRATORS`.
+    logits : float64 array of shape (n,)
+        Higher for bona fide, from a head that was not fitted on these rows. Their Cllr after calibration is never
+        above that of the logits taken as they are (both without the bound, or both with it).
     is_bonafide : bool array of shape (n,)
         Both classes must be there.
 
-    Returns
-    -------
-    slope, intercept : float
-        The intercept in nats. A slope at or below zero says that the logits rank no better than chance.
+    Raises
+    ------
+    ConfigError
+        Where the logits rank no better than chance, or calibration would make their Cllr worse.
+    """
+    slope, _ = _affine(logits, is_bonafide)
+    if slope <= 0:
+        raise ConfigError(
+            f"held-out logits rank no better than chance (slope {slope:.3g}); the embeddings do not tell the "
+            f"classes apart across groups, or the labels are swapped. Use another encoder or more systems."
+        )
+    numbers = CALIBRATORS[name].fit(logits, is_bonafide)
+    score, bounds = CALIBRATORS[name].apply(numbers, logits), score_bounds(is_bonafide)
+    costs = [
+        [cllr(each[is_bonafide], each[~is_bonafide]) for each in pair]
+        for pair in ((logits, score), (bounded(logits, bounds), bounded(score, bounds)))
+    ]
+    if not any(after <= before + 1e-6 for before, after in costs):
+        before, after = costs[0]
+        raise ConfigError(
+            f"calibration {name} makes its own rows worse: Cllr {before:.4f} before, {after:.4f} bits after. "
+            f"Use --calibrator affine."
+        )
+    return numbers
+
+
+def score_bounds(is_bonafide: Bools) -> tuple[float, float]:
+    """Least and greatest score that so many rows can speak for: ``-ln(n_bonafide + 1)`` and ``ln(n_spoof + 1)``.
+
+    A score says that the recording is exp(score) times likelier bona fide than spoof; of 99 spoof rows none can have
+    shown that something is rarer among spoof than 1 in 100.
+
+    Examples
+    --------
+    >>> low, high = score_bounds(np.arange(1_098) < 999)
+    >>> round(np.exp(-low)), round(np.exp(high))
+    (1000, 100)
+    """
+    return -float(np.log1p(is_bonafide.sum())), float(np.log1p((~is_bonafide).sum()))
+
+
+def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
+    """Bring scores softly within bounds: ``ln((e^s + e^low) / (1 + e^(s - high)))``.
+
+    That is the ratio where either class has a share of rows that look like the other's. It keeps the order of the
+    scores, and moves those in the middle by next to nothing.
+
+    Examples
+    --------
+    >>> bounded(np.array([-50.0, 0.0, 1.0, 50.0]), (-7.0, 7.0)).round(2).tolist()
+    [-7.0, 0.0, 1.0, 7.0]
+    """
+    low, high = bounds
+    return np.asarray(np.logaddexp(score, low) - np.logaddexp(score - high, 0.0))
+
+
+def balanced(is_bonafide: Bools) -> Floats:
+    """Weights of the rows with which both classes weigh the same, of mean 1."""
+    n_bonafide = is_bonafide.sum()
+    n_rows, n_spoof = len(is_bonafide), (~is_bonafide).sum()
+    return np.asarray(np.where(is_bonafide, n_rows / (2 * n_bonafide), n_rows / (2 * n_spoof)))
+
+
+def _affine(logits: Floats, is_bonafide: Bools) -> Numbers:
+    """Fit ``score = slope * logit + intercept`` by logistic regression.
 
     References
     ----------
     Platt, Advances in Large Margin Classifiers, 1999; Brummer and du Preez, Computer Speech & Language, 2006.
-
-    Examples
-    --------
-    >>> slope, intercept = affine(np.array([-1.0, 0.0, 2.0, 3.0]), np.array([False, True, False, True]))
-    >>> slope > 0
-    True
     """
-    # C is large so that the slope is the maximum-likelihood one; the rows are few numbers each, not wide
-    model = LogisticRegression(C=1e6, class_weight="balanced", max_iter=1_000, tol=1e-8)
-    model.fit(logits[:, None], is_bonafide)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    return _linear(logits[:, None], is_bonafide)
 
 
-CALIBRATORS: dict[str, Callable[[Floats, npt.NDArray[np.bool_]], tuple[float, float]]] = {"affine": affine}
+def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
+    """Coefficients of a logistic regression on a few columns, and its intercept."""
+    centre, scale = columns.mean(axis=0), columns.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    # so little penalty that it only counts where the classes are told apart without it
+    penalty = np.full((1, columns.shape[1]), 1e-6)
+    models = fit_logistic(Matrix(columns), is_bonafide, balanced(is_bonafide)[:, None], centre, scale, penalty)
+    slopes = models.weights[0] / scale
+    return (*slopes.tolist(), float(models.bias[0] - slopes @ centre))
+
+
+def _temperature(logits: Floats, is_bonafide: Bools) -> Numbers:
+    """Fit ``score = slope * logit``: one number, for heads whose logit has its zero in the right place.
+
+    References
+    ----------
+    Guo et al., On calibration of modern neural networks, ICML 2017.
+    """
+    weights, sign = balanced(is_bonafide), np.where(is_bonafide, -1.0, 1.0)
+
+    def loss(log_slope: Floats) -> float:
+        return float((weights * np.logaddexp(0.0, sign * np.exp(log_slope[0]) * logits)).sum())
+
+    found = minimize(loss, x0=-np.log(logits.std() + 1e-12), method="Nelder-Mead", options={"xatol": 1e-9})
+    return (float(np.exp(np.clip(found.x[0], -50, 50))), 0.0)
+
+
+def _beta(logits: Floats, is_bonafide: Bools) -> Numbers:
+    """Fit ``score = a ln p - b ln(1 - p) + c``, p the logistic function of the logit: one slope for each side.
+
+    Where a side's best slope is below zero it is left at zero, so that the score never falls.
+
+    References
+    ----------
+    Kull, Silva Filho and Flach, Beta calibration, AISTATS 2017.
+    """
+    sides = np.column_stack([-np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)])
+    left, right, offset = _linear(sides, is_bonafide)
+    if left >= 0 and right >= 0:
+        return left, right, offset
+    side = int(right > left)
+    slope, offset = _linear(sides[:, [side]], is_bonafide)
+    return (slope, 0.0, offset) if side == 0 else (0.0, slope, offset)
+
+
+def _isotonic(logits: Floats, is_bonafide: Bools) -> Numbers:
+    """Fit any rising map: knots by pooling neighbours that are out of order, straight lines between.
+
+    Needs many rows: it has as many numbers as the rows have steps, and says nothing beyond its ends.
+
+    References
+    ----------
+    Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
+    """
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    model.fit(logits, is_bonafide.astype(np.float64), sample_weight=balanced(is_bonafide))
+    low, high = score_bounds(is_bonafide)
+    # a pool of one class alone would be certain; straight lines need an end, a little beyond the score's own bounds
+    share = np.clip(model.y_thresholds_, 1e-300, 1.0 - 1e-16)
+    score = np.clip(np.log(share) - np.log1p(-share), low - 3.0, high + 3.0)
+    return (*model.X_thresholds_.tolist(), *score.tolist())
+
+
+def _apply_linear(numbers: Numbers, logits: Floats) -> Floats:
+    slope, intercept = numbers
+    return np.asarray(slope * logits + intercept)
+
+
+def _apply_beta(numbers: Numbers, logits: Floats) -> Floats:
+    left, right, offset = numbers
+    return np.asarray(left * -np.logaddexp(0.0, -logits) + right * np.logaddexp(0.0, logits) + offset)
+
+
+def _apply_isotonic(numbers: Numbers, logits: Floats) -> Floats:
+    knots = len(numbers) // 2
+    return np.asarray(np.interp(logits, numbers[:knots], numbers[knots:]))
+
+
+def _are_knots(numbers: Numbers) -> bool:
+    half = len(numbers) // 2
+    knots = (numbers[:half], numbers[half:])
+    return len(numbers) >= 2 and len(numbers) % 2 == 0 and all(list(each) == sorted(each) for each in knots)
+
+
+CALIBRATORS: dict[str, Calibrator] = {
+    "affine": Calibrator(_affine, _apply_linear, lambda numbers: len(numbers) == 2),
+    "temperature": Calibrator(_temperature, _apply_linear, lambda numbers: len(numbers) == 2),
+    "beta": Calibrator(_beta, _apply_beta, lambda numbers: len(numbers) == 3),
+    "isotonic": Calibrator(_isotonic, _apply_isotonic, _are_knots),
+}

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 
+from detector import signature
+from detector.calibration import CALIBRATORS, bounded
 from detector.config import EmbedConfig, digest_of
 from detector.errors import ConfigError
 from detector.metrics import Floats
+from detector.novelty import Novelty
 from detector.rejection import band, entropy_bits, p_spoof
 from detector.schema import BONAFIDE, SCORES, SPOOF
 
-VERSION = 1
+VERSION = 2
+CLASSES = [SPOOF, BONAFIDE]  # in the order in which the score rises
 MIN_SECONDS = 0.1
 
 
@@ -25,7 +30,8 @@ class Head:
     """Weights, calibration and reject rule, with the recipe of the embeddings that they are for.
 
     ```
-    embedding ─► (x - mean) / scale ─► · weights + bias ─► logit ─► slope, intercept ─► score (nats)
+    embedding ─► (x - mean) / scale ─┬─► · weights + bias ─► logit ─► calibration ─► bounds ─► score (nats)
+                                     └─► distance ─► ood
     ```
 
     Parameters
@@ -33,16 +39,20 @@ class Head:
     mean, scale, weights : tuples of dim floats
         Of the standardised embedding.
     bias : float
-    slope, intercept : float
-        Calibration: score = slope * logit + intercept, in nats, higher for bona fide, prior removed.
+    calibrator : str
+        A key of :data:`detector.calibration.CALIBRATORS`.
+    calibration : tuple of floats
+        Its numbers: from the logit to a log-likelihood ratio in nats, higher for bona fide, prior removed.
+    score_bounds : tuple of two floats
+        What :func:`detector.calibration.bounded` keeps the score within.
     prior : float
         Share of spoof to assume where a run states none.
     max_entropy_bits : float
         Rows of higher entropy are rejected as `uncertain`.
     max_ood : float
         Rows of a higher `ood` are rejected as `out_of_distribution`; 1 rejects none.
-    ood_quantiles : tuple of floats
-        Distances of the training embeddings at evenly spaced quantiles, rising.
+    ood_directions, ood_variances, ood_rest, ood_quantiles
+        As :class:`detector.novelty.Novelty`, the directions one after another.
     min_seconds, silence_dbfs : float
         Shorter rows are `too_short`, quieter ones `silent`: they get no score.
     recipe : dict
@@ -57,11 +67,15 @@ class Head:
     scale: tuple[float, ...]
     weights: tuple[float, ...]
     bias: float
-    slope: float
-    intercept: float
+    calibrator: str
+    calibration: tuple[float, ...]
+    score_bounds: tuple[float, ...]
     prior: float
     max_entropy_bits: float
     max_ood: float
+    ood_directions: tuple[float, ...]
+    ood_variances: tuple[float, ...]
+    ood_rest: float
     ood_quantiles: tuple[float, ...]
     min_seconds: float
     silence_dbfs: float
@@ -70,20 +84,30 @@ class Head:
     training: dict[str, Any]
 
     def __post_init__(self) -> None:
-        numbers = [self.bias, self.slope, self.intercept, self.min_seconds, self.silence_dbfs]
-        numbers += [self.max_entropy_bits, self.max_ood]
-        arrays = {"mean": self.mean, "scale": self.scale, "weights": self.weights}
-        if not all(map(math.isfinite, [*numbers, *self.mean, *self.scale, *self.weights, *self.ood_quantiles])):
+        numbers = [each for field in fields(self) for each in _numbers(getattr(self, field.name))]
+        if not all(map(math.isfinite, numbers)):
             raise ConfigError("head: NaN or infinity among its numbers; fit it again.")
+        arrays = {"mean": self.mean, "scale": self.scale, "weights": self.weights}
         if len({len(array) for array in arrays.values()}) != 1 or not self.weights:
             sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
             raise ConfigError(f"head: arrays of different sizes ({sizes}); expected one number a dimension.")
-        if min(self.scale) <= 0.0:
-            raise ConfigError("head: a scale of zero or less; fit it again.")
+        if len(self.ood_directions) != len(self.ood_variances) * len(self.weights):
+            raise ConfigError(
+                f"head: ood_directions has {len(self.ood_directions)} numbers; expected {len(self.weights)} for each "
+                f"of {len(self.ood_variances)} ood_variances."
+            )
+        if min((*self.scale, *self.ood_variances, self.ood_rest)) <= 0.0:
+            raise ConfigError("head: a scale of zero or less, or a variance; fit it again.")
         if not 0.0 < self.prior < 1.0:
             raise ConfigError(f"head: prior {self.prior}; expected a share between 0 and 1.")
         if len(self.ood_quantiles) < 2 or list(self.ood_quantiles) != sorted(self.ood_quantiles):
             raise ConfigError("head: ood_quantiles must be two or more rising numbers.")
+        if self.calibrator not in CALIBRATORS:
+            raise ConfigError(f"head: calibrator {self.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
+        if not CALIBRATORS[self.calibrator].fits(self.calibration):
+            raise ConfigError(f"head: {len(self.calibration)} numbers of calibration {self.calibrator} do not fit it.")
+        if len(self.score_bounds) != 2 or not self.score_bounds[0] < 0.0 < self.score_bounds[1]:
+            raise ConfigError(f"head: score_bounds {self.score_bounds}; expected one below and one above zero.")
 
     @property
     def head_id(self) -> str:
@@ -115,7 +139,8 @@ class Head:
         """
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
         logits = np.einsum("nd,d->n", self._standardised(embeddings), np.array(self.weights)) + self.bias
-        return np.asarray(self.slope * logits + self.intercept)
+        low, high = self.score_bounds
+        return bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
 
     def ood(self, embeddings: Floats) -> Floats:
         """Distance from the training embeddings, as a quantile of theirs: 0 is their middle, 1 beyond all.
@@ -128,9 +153,7 @@ class Head:
         -------
         float64 array of shape (n,), in [0, 1]
         """
-        quantiles = np.array(self.ood_quantiles)
-        ranks = np.linspace(0.0, 1.0, len(quantiles))
-        return np.asarray(np.interp(distance(self._standardised(embeddings)), quantiles, ranks))
+        return self._novelty.ood(self._standardised(embeddings))
 
     def judge(self, rows: pa.Table, prior: float | None, run_id: str) -> pa.Table:
         """Make the rows of `scores` for rows of `embeddings`.
@@ -196,19 +219,38 @@ class Head:
         """Scores in nats between which a row is rejected as uncertain."""
         return band(self.max_entropy_bits, self.prior if prior is None else prior)
 
-    def to_json(self) -> str:
-        """The file's text: keys in sorted order, one number a line, so that two heads can be compared."""
-        return json.dumps({"head_id": self.head_id, **self._content()}, indent=1, sort_keys=True) + "\n"
+    def to_json(self, private_key: bytes | None = None) -> str:
+        """The file's text: keys in sorted order, one number a line, so that two heads can be compared.
+
+        Parameters
+        ----------
+        private_key : bytes, optional
+            PEM of the Ed25519 key to sign it with.
+        """
+        content = {"head_id": self.head_id, **self._content()}
+        text = _text(content)
+        if private_key is None:
+            return text
+        return _text(content | {"signature": signature.sign(text.encode(), private_key)})
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str) -> Head:
-        """Read a head.
+    def from_json(cls, text: str | bytes, where: str, public_key: bytes | None = None) -> Head:
+        """Read a head; one that is signed only where the signature is right for every byte of it.
+
+        Parameters
+        ----------
+        text : str or bytes
+        where : str
+            What to call it in errors.
+        public_key : bytes, optional
+            PEM of the Ed25519 key that it must be signed with. Without it a signature is checked by the key that
+            stands beside it: that shows damage, not who signed.
 
         Raises
         ------
         ConfigError
-            For a pickle, JSON that is not a head, an unknown or missing key, a number that is not finite, or
-            content that does not match the id in the file.
+            For a pickle, JSON that is not a head, an unknown or missing key, a number that is not finite, content
+            that does not match the id in the file, or a signature that is missing, wrong, or another's.
         """
         try:
             content = json.loads(text, parse_constant=_refuse_constant)
@@ -216,7 +258,10 @@ class Head:
             raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
             raise ConfigError(f"{where}: not a head of version {VERSION}. Fit it again with this bonafide.")
-        said = content.pop("head_id", None)
+        said, signed = content.pop("head_id", None), content.pop("signature", None)
+        classes = content.pop("classes", None)
+        if classes != CLASSES:
+            raise ConfigError(f"{where}: classes {str(classes)[:40]}; expected {CLASSES}: the score rises to bonafide.")
         del content["version"]
         types = get_type_hints(cls)
         if set(content) != set(types):
@@ -230,13 +275,26 @@ class Head:
             raise ConfigError(f"{where}: {error}") from error
         if found != said:
             raise ConfigError(f"{where}: its numbers give head_id {found}, but it says {said}: it was changed.")
+        if signed is not None or public_key is not None:
+            plain = head.to_json()
+            signature.check(plain.encode(), signed, public_key, where)
+            if (text.encode() if isinstance(text, str) else text) != _text(
+                json.loads(plain) | {"signature": signed}
+            ).encode():
+                raise ConfigError(f"{where}: signed, but not as `fit` writes it: it was changed.")
         return head
 
     def _content(self) -> dict[str, Any]:
         return {
             "version": VERSION,
+            "classes": CLASSES,
             **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
         }
+
+    @cached_property
+    def _novelty(self) -> Novelty:
+        directions = np.array(self.ood_directions).reshape(len(self.ood_variances), len(self.weights))
+        return Novelty(directions, np.array(self.ood_variances), self.ood_rest, np.array(self.ood_quantiles))
 
     def _standardised(self, embeddings: Floats) -> Floats:
         return np.asarray((embeddings - np.array(self.mean)) / np.array(self.scale))
@@ -251,9 +309,14 @@ class Head:
             )
 
 
-def distance(standardised: Floats) -> Floats:
-    """Root mean square of standardised embeddings of shape (n, dim): about 1 for those that made the scale."""
-    return np.asarray(np.sqrt(np.square(standardised).mean(axis=1)))
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, int | float) else ()
 
 
 def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:

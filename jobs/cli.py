@@ -25,6 +25,8 @@ VERBS = {
     "score": "score embeddings or recordings with a head",
     "evaluate": "compare scores with labels",
     "nightly": "embed and score what is new since the last run",
+    "explain": "say how a head comes to its verdict on one recording",
+    "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
     "gc": "remove what dead attempts left",
     "demo": "run the whole chain on a small archive that it makes",

@@ -2,146 +2,231 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from detector.config import digest_of
+from detector.config import LAST_LAYER
 from detector.errors import ConfigError
+from detector.groups import Groups, groups_of, sample
 from detector.head import Head
-from detector.schema import BONAFIDE, LABEL_COLUMNS
-from detector.training import TrainingConfig, fit_head
+from detector.logistic import Bools, Indices, Matrix, Rows, Subset, gather
+from detector.schema import BONAFIDE, LABELS
+from detector.training import TrainingConfig, certification_rows, fit_head, leave_one_out, outcomes, search
 from jobs import ledger, runs, storage
+from jobs.labelled import Labelled
+from jobs.ledger import Ledger
 from jobs.lists import read_labels
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = (None, "", "-")  # what corpora write where they do not know
+MIB = 1 << 20
+KINDS = ("system", "source")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainingConfig):
     """Fit a head on labelled embeddings; calibrate it on rows of held-out systems and speakers."""
 
-    embeddings: Annotated[str, "the --output of an `embed` run"]
+    embeddings: Annotated[str, "the --output of an `embed` run; of several tables there the best on folds is taken"]
     labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"]
     output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
     split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
-    fingerprint: Annotated[str | None, "which embeddings, where the output holds several"] = None
+    fingerprint: Annotated[str | None, "which embeddings, where the output holds several [default: tries all]"] = None
+    search_rows: Annotated[
+        int, "settings are chosen, and systems left out, on at most so many rows: by hash of the id, all groups alike"
+    ] = 20_000
+    sample_rows: Annotated[int | None, "fit on about so many rows, chosen in that way [default: all]"] = None
+    memory_mib: Annotated[int, "embeddings above this are not held in memory but read again for every pass; MiB"] = (
+        2_048
+    )
+    sign_key: Annotated[str | None, "private key that signs the head, PEM; `keygen` makes one"] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
+            raise ConfigError(
+                f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "
+                f"expected 1 or more, 1 or more, 0 or more."
+            )
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The table to fit on, the settings that did best on it, and all that were tried.
+
+    `certifying` tells the rows that nothing may be learnt from; `sampled` are the positions of those that chose the
+    settings, `sample` their embeddings.
+    """
+
+    rows: Labelled
+    groups: Groups
+    config: TrainingConfig
+    certifying: Bools
+    sampled: Indices
+    sample: Matrix
+    tried: list[dict[str, Any]]
 
 
 def run(settings: Settings) -> int:
     """Fit, write head and report, and say how good it is on held-out rows; return the exit code."""
     started = runs.now()
-    table, record = _embeddings(settings)
-    rows = _labelled(table, settings)
-    is_bonafide = np.array(rows["label"].to_pylist()) == BONAFIDE
-    vectors = rows["embedding"].combine_chunks()
-    embeddings = vectors.flatten().to_numpy().reshape(len(rows), -1).astype(np.float64)
-    head, report = fit_head(
-        embeddings, is_bonafide, groups_of(rows), settings, recipe=record["recipe"], model=record["model"]
+    key = None if settings.sign_key is None else storage.read_bytes(storage.normal(settings.sign_key))
+    chosen = _chosen(settings)
+    used = _used(chosen, settings)
+    rows, how = _held(chosen.rows, used, settings.memory_mib)
+    is_bonafide, facts = chosen.rows.is_bonafide, chosen.rows.facts(*KINDS)
+    head, report, held_out = fit_head(
+        rows,
+        is_bonafide[used],
+        Groups(chosen.groups.of_row[used], chosen.groups.rule),
+        chosen.config,
+        recipe=chosen.rows.recipe,
+        model=chosen.rows.model,
+        certifying=chosen.certifying[used],
+        about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
     )
-    uri = storage.normal(settings.output)
-    uri = uri if uri.endswith(".json") else storage.join(uri, "head.json")
-    storage.write_bytes(uri, head.to_json().encode())
-    report_uri = uri.removesuffix(".json") + ".report.json"
+    sampled = {name: values[chosen.sampled] for name, values in facts.items()}
     content = {
         "head_id": head.head_id,
         "started": started.isoformat(timespec="seconds"),
         "settings": runs.settings_of(settings),
         "versions": runs.versions(),
         "training": report,
+        "tried": chosen.tried,
+        "leave_one_out": {
+            "rows": len(chosen.sampled),
+            **leave_one_out(chosen.sample, is_bonafide[chosen.sampled], sampled, chosen.config, head.calibration),
+        },
+        "held_out_by": outcomes(held_out, is_bonafide[used], {name: facts[name][used] for name in KINDS}),
         "reject_band_nats": head.reject_band(),
-        "trained_on": _trained_on(rows),
     }
+    uri = storage.normal(settings.output)
+    uri = uri if uri.endswith(".json") else storage.join(uri, "head.json")
+    report_uri = uri.removesuffix(".json") + ".report.json"
+    storage.write_bytes(uri, head.to_json(key).encode())
     storage.write_bytes(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-    _say(head, report)
+    _say(head, content)
     print(f"head: {uri}\nreport: {report_uri}")
     return 0
 
 
-def groups_of(rows: pa.Table) -> Any:
-    """What may not stand on both sides of a fold: a spoof row's system, a bona fide row's speaker or source.
-
-    A row of which none is known is a group of its own.
-    """
-    groups = []
-    for row in rows.select(["utterance_id", *LABEL_COLUMNS]).to_pylist():
-        names = ("speaker", "source") if row["label"] == BONAFIDE else ("system", "speaker", "source")
-        known = next((f"{name} {row[name]}" for name in names if row[name] not in UNKNOWN), row["utterance_id"])
-        groups.append(f"{row['label']} {known}")
-    return np.array(groups)
-
-
-def _embeddings(settings: Settings) -> tuple[pa.Table, dict[str, Any]]:
-    """Embeddings of one recipe under the output, and the record of the run that wrote them."""
+def _chosen(settings: Settings) -> Chosen:
+    """Try the settings that are open, on every table there is; the best on grouped folds."""
     uri = storage.normal(settings.embeddings)
-    source = ledger.only(uri, "embeddings", settings.fingerprint, "--fingerprint")
-    markers, tables = source.read_all("embeddings")
-    if not tables:
-        raise ConfigError(f"{uri}: the embedding table has no rows.")
-    recipe = {"recipe": markers[0].detail["recipe"], "model": markers[0].detail["model"]}
-    columns = ["utterance_id", "seconds", "rms_dbfs", "embedding"]
-    return pa.concat_tables(table.select(columns) for table in tables), recipe
-
-
-def _labelled(table: pa.Table, settings: Settings) -> pa.Table:
-    """Rows to fit on: labelled, of the split, long and loud enough for a score."""
+    found = [each for each in ledger.keys(uri, "embeddings") if settings.fingerprint in (None, each)]
+    if not found:
+        raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
     labels = read_labels(storage.normal(settings.labels), settings.split)
-    usable = table.filter(
-        pc.and_(
-            pc.is_valid(table["embedding"]),
-            pc.and_(
-                pc.greater_equal(table["seconds"], settings.min_seconds),
-                pc.greater(table["rms_dbfs"], settings.silence_dbfs),
-            ),
-        )
-    )
-    position = {name: index for index, name in enumerate(usable["utterance_id"].to_pylist())}
-    labels = labels.sort_by("utterance_id")
-    here = [index for index, name in enumerate(labels["utterance_id"].to_pylist()) if name in position]
-    log.info(
-        "fit: %d labelled rows of split %s, %d of them embedded and usable", len(labels), settings.split, len(here)
-    )
-    if not here:
-        raise ConfigError(
-            f"{settings.labels}: none of {len(labels)} labelled ids (split {settings.split!r}) is among "
-            f"{len(usable)} usable embeddings. Ids there look like {next(iter(position), 'none')!r}."
-        )
-    labels = labels.take(here)
-    order = [position[name] for name in labels["utterance_id"].to_pylist()]
-    return labels.append_column("embedding", usable["embedding"].take(order))
+    tables = [Labelled(Ledger(uri, "embeddings", key), labels, settings) for key in found]
+    if settings.recipe is not None:
+        tables = [table for table in tables if (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean")]
+        if not tables:
+            raise ConfigError(
+                f"{uri}: recipe {settings.recipe} is for the mean over the last layer, and none of {len(found)} tables "
+                f"here is. Embed with --layer {LAST_LAYER} --pooling mean."
+            )
+    choices = [_tried(table, settings) for table in tables]
+    best = min(choices, key=lambda each: each.tried[0]["cllr"])
+    tried = sorted((each for choice in choices for each in choice.tried), key=lambda each: each["cllr"])
+    return replace(best, tried=tried)
 
 
-def _trained_on(rows: pa.Table) -> dict[str, Any]:
-    counts = {
-        name: dict(Counter(f"{row['label']} {row[name]}" for row in rows.select(["label", name]).to_pylist()))
-        for name in ("source", "system")
-    }
-    return {"rows": len(rows), "ids_digest": digest_of(rows["utterance_id"].to_pylist()), **counts}
+def _tried(table: Labelled, settings: Settings) -> Chosen:
+    """The best settings for one table."""
+    groups = groups_of(table.is_bonafide, table.facts("system", "speaker", "source"))
+    certifying = certification_rows(table.is_bonafide, groups, settings)
+    sampled = sample(table.ids(), table.is_bonafide, groups.of_row, settings.search_rows)
+    sampled = sampled[~certifying[sampled]]
+    rows = gather(table, sampled)
+    of_sample = Groups(groups.of_row[sampled], groups.rule)
+    candidates = search(rows, table.is_bonafide[sampled], of_sample, settings)
+    config = replace(settings, c=candidates[0].c, standardise=candidates[0].standardise)
+    which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
+    log.info("%s: best of %d settings %s", which, len(candidates), candidates[0])
+    return Chosen(table, groups, config, certifying, sampled, rows, [which | asdict(each) for each in candidates])
 
 
-def _say(head: Head, report: dict[str, Any]) -> None:
-    held_out = report["held_out"]
-    low, high = head.reject_band()
+def _used(chosen: Chosen, settings: Settings) -> Indices:
+    """Positions of the rows to fit on: all, or a sample where that is wished."""
+    n_rows = chosen.rows.n_rows if settings.sample_rows is None else settings.sample_rows
+    return sample(chosen.rows.ids(), chosen.rows.is_bonafide, chosen.groups.of_row, n_rows)
+
+
+def _held(table: Labelled, used: Indices, memory_mib: int) -> tuple[Rows, str]:
+    """The rows in memory where they fit, else as they stand in the table; and which it is."""
+    needed = len(used) * table.dim * 4 / MIB
+    if needed <= memory_mib:
+        return gather(table, used), "held in memory"
+    log.info("%d embeddings take %.0f MiB, more than --memory-mib %d: streamed", len(used), needed, memory_mib)
+    chosen = np.zeros(table.n_rows, dtype=bool)
+    chosen[used] = True
+    return Subset(table, chosen), "streamed, anew for every pass"
+
+
+def _trained_on(table: Labelled, used: Indices) -> dict[str, Any]:
+    rows = table.rows.take(pa.array(used))
+    counts = {}
+    for name in KINDS:
+        groups = rows.group_by(["label", name]).aggregate([([], "count_all")]).to_pylist()
+        counts[name] = {f"{group['label']} {group[name]}": group["count_all"] for group in groups}
+    digest = hashlib.sha256()
+    for batch in rows.to_batches(max_chunksize=10_000):
+        for name, label in zip(batch["utterance_id"].to_pylist(), batch["label"].to_pylist(), strict=True):
+            digest.update(f"{label} {name}\n".encode())
+    return {"rows": len(rows), "labels_sha256": digest.hexdigest(), **counts}
+
+
+def _say(head: Head, content: dict[str, Any]) -> None:
+    report = content["training"]
+    held_out, converged = report["held_out"], report["convergence"]
     print(
         f"head {head.head_id}: {report['bonafide']} bonafide and {report['spoof']} spoof rows in {report['groups']} "
-        f"groups\nheld out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
+        f"groups ({report['grouped_by']}), {report['read']}\n"
+        f"c {report['c']:g}, {'standardised' if report['standardise'] else 'not standardised'}, class weights "
+        f"{report['class_weights']}: best of {len(content['tried'])} tried; converged in {converged['passes']} passes\n"
+        f"held out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
         f"ECE {held_out['expected_calibration_error']:.1%}"
     )
+    left_out = content["leave_one_out"]
+    if "equal_error_rate" in left_out:
+        worst = max(left_out["system"].items(), key=lambda item: item[1]["wrong"])
+        print(
+            f"each system and source left out in turn: EER {left_out['equal_error_rate']:.1%}; worst system "
+            f"{worst[0]}, {worst[1]['wrong']:.0%} of {worst[1]['rows']} taken for bona fide"
+        )
+    low, high = head.reject_band()
     if report["target_met"]:
         print(
-            f"rejects scores between {low:.2f} and {high:.2f} nats: keeps {report['coverage']:.1%} of the held-out "
-            f"rows, {report['risk']:.1%} of them wrong"
+            f"rejects scores between {low:.2f} and {high:.2f} nats at a prior of {head.prior:g}: keeps "
+            f"{report['coverage']:.1%} of the held-out rows, {report['risk']:.1%} of them wrong"
         )
-    else:
+    if "certificate" in report:
+        _say_certified(report["certificate"])
+    elif not report["target_met"]:
         print(
             f"a risk of {report['target_risk']:g} is not reached at any coverage: the head rejects everything. Wish "
             f"for a --target-coverage or a higher --target-risk, or use a better encoder."
         )
+
+
+def _say_certified(certificate: dict[str, Any]) -> None:
+    shown = [(name, certificate[name]) for name in LABELS if certificate[name]["limit"] is not None]
+    for name, found in shown:
+        what = "miss" if name == BONAFIDE else "false alarm"
+        if certificate["certified"]:
+            print(
+                f"certified, {certificate['confidence']:.0%} sure: {what} at most {found['bound']:.2%} of kept {name} "
+                f"rows ({found['wrong']} of {found['kept']} wrong, wished {found['limit']:g}), at a prior of "
+                f"{certificate['prior']:g} and for rows like these"
+            )
+        else:
+            print(
+                f"{what} of {found['limit']:g} cannot be certified with n = {found['rows']} {name} rows "
+                f"({found['rows_needed']} kept ones without an error are the least): the head rejects everything"
+            )

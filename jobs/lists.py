@@ -134,8 +134,8 @@ def _text(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:
 
 def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
     """Raise :class:`SchemaError` naming the ids that stand more than once."""
-    counts = pc.value_counts(ids)
-    repeated = [count["values"] for count in counts.to_pylist() if count["counts"] > 1]
+    values, counts = pc.value_counts(ids).flatten()
+    repeated = values.filter(pc.greater(counts, 1)).to_pylist()
     if repeated:
         raise SchemaError(
             f"{where}: {len(repeated)} utterance id(s) stand more than once, first {repeated[0]!r}. "

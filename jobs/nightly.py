@@ -20,4 +20,5 @@ class Settings(InputConfig, ScoringConfig):
 
 def run(settings: Settings) -> int:
     """Do the night's work; return the exit code."""
-    return embed_and_score(part(settings, InputConfig), read_head(settings.head), settings, "nightly")
+    head = read_head(settings.head, settings.require_signature)
+    return embed_and_score(part(settings, InputConfig), head, settings, "nightly")

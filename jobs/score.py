@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.checkpoint import recipe_of
+from detector.drift import FAR, Drift, drift, histogram
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import log_odds
@@ -41,6 +43,7 @@ class HeadConfig:
 
     head: Annotated[str, "head.json that `fit` wrote"]
     prior: Annotated[float | None, "share of spoof to assume in the archive [default: the head's]"] = None
+    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
 
     def __post_init__(self) -> None:
         if self.prior is not None and not 0.0 < self.prior < 1.0:
@@ -85,6 +88,17 @@ class Scored:
         band = self.head.reject_band(self.prior)
         return {"head_id": self.head.head_id, "prior": self.prior, "reject_band_nats": band}
 
+    def warnings(self, records: list[dict[str, Any]]) -> list[str]:
+        """What a person should know of the runs: drift, and a promise that does not hold at this prior."""
+        found = {text: None for record in records if "drift" in record for text in _warnings(record, self.prior)}
+        certified = self.head.training.get("certificate", {}).get("certified", False)
+        if certified and self.prior != self.head.prior:
+            found[
+                f"the head's certificate is for a prior of {self.head.prior:g}; at {self.prior:g} the band of rejected "
+                f"scores is another one, and nothing is certified."
+            ] = None
+        return list(found)
+
     def summary(self, counts: Counter[str]) -> str:
         """For a person."""
         rejected = ", ".join(f"{counts[reason]} {reason}" for reason in REJECT_REASONS if counts[reason])
@@ -99,7 +113,7 @@ class Scored:
 
 def run(settings: Settings) -> int:
     """Score, write the record, and say what came of it; return the exit code."""
-    head = read_head(settings.head)
+    head = read_head(settings.head, settings.require_signature)
     if settings.embeddings is None:
         what = InputConfig(input=settings.input, manifest=settings.manifest)
         return embed_and_score(what, head, settings, "score")
@@ -133,7 +147,9 @@ def _finish(
     """Write the records, say what came of the run, and return its exit code."""
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
-        return {"scores": _total(marker.detail["counts"] for marker in markers)}
+        found = _total(marker.detail["counts"] for marker in markers)
+        moved = _drift(markers, found, scored.head)
+        return {"scores": found} | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": runs.settings_of(settings), **embedded, **scored.record()}
     records = runs.write_records(scored.ledger, scored.book, scored.slots, verb, started, content, counts)
@@ -143,7 +159,22 @@ def _finish(
     output = scored.ledger.output
     found = _total(record["scores"] for record in records)
     print(f"{scored.summary(found)}\ntables: {storage.join(output, 'scores')}\nrecord: {records[-1]['uri']}")
+    for warning in scored.warnings(records):
+        print(f"warning: {warning}")
     return embed.exit_code(output, found["failed"], found["rows"], settings.max_failures)
+
+
+def _warnings(record: dict[str, Any], prior: float) -> list[str]:
+    return Drift(**record["drift"]).warnings(prior)
+
+
+def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:
+    """How the archive's scores differ from the calibration rows', where the head says what these were."""
+    histograms = [marker.detail["histogram"] for marker in markers if "histogram" in marker.detail]
+    if not histograms:
+        return None
+    total = np.array(histograms, dtype=np.int64).sum(axis=0)
+    return drift(total, counts["far_out"], head.training.get("score_histograms", {}))
 
 
 def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
@@ -153,10 +184,11 @@ def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
     return found
 
 
-def read_head(uri: str) -> Head:
-    """Read a head from wherever it lies."""
+def read_head(uri: str, public_key: str | None = None) -> Head:
+    """Read a head from wherever it lies; where the URI of a public key is given, only one that it signed."""
     uri = storage.normal(uri)
-    return Head.from_json(storage.read_bytes(uri), uri)
+    key = None if public_key is None else storage.read_bytes(storage.normal(public_key))
+    return Head.from_json(storage.read_bytes(uri), uri, key)
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
@@ -271,7 +303,9 @@ class _ScoreShard:
             failures = FAILURES.empty_table() if failures is None else failures
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         counts = _counts(judged) | {"failed": embedded.rows["failures"]}
-        marker = self.table.commit(shard, embedded.uri, tables, {"run_id": shard.run_id, "counts": counts})
+        bins = histogram(judged["score"].drop_null().to_numpy()).tolist()
+        detail = {"run_id": shard.run_id, "counts": counts, "histogram": bins}
+        marker = self.table.commit(shard, embedded.uri, tables, detail)
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None}
 
 
@@ -284,5 +318,6 @@ def _counts(judged: pa.Table) -> dict[str, int]:
         "accepted_spoof": accepted.count(SPOOF),
         "accepted_bonafide": len(accepted) - accepted.count(SPOOF),
         "rejected": len(reasons),
+        "far_out": pc.sum(pc.greater(judged["ood"], FAR)).as_py() or 0,
         **Counter(reasons),
     }

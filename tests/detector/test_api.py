@@ -16,7 +16,9 @@ from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments, join_segments
+from detector.groups import Groups
 from detector.head import Head
+from detector.logistic import Matrix
 from detector.recording import Recording
 from detector.rejection import p_spoof
 from detector.training import TrainingConfig, fit_head
@@ -30,11 +32,11 @@ def fitted(recipe: Recipe, dim: int) -> Head:
     """A head of that size; what it learnt is chance, and of no concern here."""
     is_bonafide = np.tile([True, False], 50)
     embeddings = np.random.default_rng(0).normal(size=(100, dim)) + 0.5 * is_bonafide[:, None]
-    head, _ = fit_head(
-        embeddings,
+    head, *_ = fit_head(
+        Matrix(embeddings),
         is_bonafide,
-        np.repeat(np.arange(10), 10).astype(str),
-        TrainingConfig(target_coverage=0.9),
+        Groups(np.repeat(np.arange(10), 10), "as drawn"),
+        TrainingConfig(c=1.0, standardise=True, target_coverage=0.9),
         recipe=recipe.describe(),
         model=recipe.model,
     )

@@ -26,11 +26,15 @@ PLAIN = Head(
     scale=(1.0, 1.0),
     weights=(1.0, 0.0),
     bias=0.0,
-    slope=1.0,
-    intercept=0.0,
+    calibrator="affine",
+    calibration=(1.0, 0.0),
+    score_bounds=(-700.0, 700.0),
     prior=0.5,
     max_entropy_bits=0.499916,  # of probabilities 0.11 and 0.89, so of scores up to 2.09 in size
     max_ood=1.0,
+    ood_directions=(),
+    ood_variances=(),
+    ood_rest=1.0,
     ood_quantiles=(0.0, 1.0, 3.0),
     min_seconds=0.5,
     silence_dbfs=-80.0,
@@ -48,8 +52,10 @@ def random_head(seed: int, dim: int) -> Head:
         scale=tuple(rng.lognormal(size=dim).tolist()),
         weights=tuple(rng.normal(size=dim).tolist()),
         bias=math.pi,
-        slope=1 / 3,
-        intercept=-0.0,
+        calibration=(1 / 3, -0.0),
+        ood_directions=tuple(np.linalg.qr(rng.normal(size=(dim, 3)))[0].T.ravel().tolist()),
+        ood_variances=(9.0, 4.0, 1.0)[: min(dim, 3)],
+        ood_rest=0.3,
         ood_quantiles=tuple(np.sort(rng.lognormal(size=101)).tolist()),
     )
 
@@ -83,7 +89,7 @@ def judged(head: Head, embedding: list[float] | None, prior: float | None = None
 
 
 def test_a_score_is_slope_times_logit_plus_intercept() -> None:
-    head = replace(PLAIN, mean=(1.0, 2.0), scale=(2.0, 4.0), weights=(3.0, -1.0), bias=0.5, slope=2.0, intercept=-1.0)
+    head = replace(PLAIN, mean=(1.0, 2.0), scale=(2.0, 4.0), weights=(3.0, -1.0), bias=0.5, calibration=(2.0, -1.0))
 
     # standardised (1, 1), logit 3 - 1 + 0.5 = 2.5, score 2 * 2.5 - 1
     assert head.scores(np.array([[3.0, 6.0]])).tolist() == [4.0]
@@ -112,7 +118,7 @@ def test_a_file_comes_back_to_the_bit(dim: int) -> None:
 
 
 def test_a_head_of_whole_numbers_comes_back() -> None:
-    head = replace(PLAIN, bias=0, slope=1, max_ood=1, silence_dbfs=-80)
+    head = replace(PLAIN, bias=0, calibration=(1, 0), max_ood=1, silence_dbfs=-80)
 
     assert Head.from_json(head.to_json(), "head.json").head_id == head.head_id
 
@@ -139,8 +145,8 @@ def spliced(old: str, new: str) -> str:
 UNFIT = {
     "nothing": ("", "not a head"),
     "a pickle": (pickle.dumps(PLAIN, protocol=0).decode("latin-1"), "not a head"),
-    "another document": ("[1, 2]", "not a head of version 1"),
-    "another version": (edited(version=2), "not a head of version 1"),
+    "another document": ("[1, 2]", "not a head of version 2"),
+    "another version": (edited(version=1), "not a head of version 2"),
     "half a file": (PLAIN.to_json()[:200], "not a head"),
     "brackets": ("[" * 100_000, "not a head"),
     "brackets inside": (
@@ -155,7 +161,7 @@ UNFIT = {
     "a whole number beyond doubles": (spliced('"bias": 0.0', '"bias": 1' + "0" * 400), "h.json"),
     "a word for a number": (edited(bias="0.0"), "bias is str"),
     "a truth for a number": (edited(bias=True), "bias is bool"),
-    "a null": (edited(slope=None), "slope is NoneType"),
+    "a null": (edited(ood_rest=None), "ood_rest is NoneType"),
     "a word among numbers": (edited(weights=[1.0, "0"]), "weights is str"),
     "a list for a recipe": (edited(recipe=[]), "recipe is list"),
     "a weight too many": (edited(weights=[1.0, 0.0, 0.0]), "weights has 3"),
@@ -165,6 +171,7 @@ UNFIT = {
     "falling quantiles": (edited(ood_quantiles=[1.0, 0.0]), "rising"),
     "an unknown key": (edited(threshold=0.5), "threshold"),
     "a missing key": (json.dumps({k: v for k, v in json.loads(PLAIN.to_json()).items() if k != "bias"}), "bias"),
+    "classes the other way round": (edited(classes=["bonafide", "spoof"]), "classes"),
     "a changed number": (edited(bias=1e-12), "it was changed"),
     "a changed note": (edited(training={}), "it was changed"),
     "another id": (edited(head_id="0" * 16), "it was changed"),
@@ -190,7 +197,12 @@ def test_what_is_not_a_head_is_refused(what: str) -> None:
         {"max_ood": math.nan},
         {"max_ood": math.inf},
         {"weights": (math.nan, 0.0)},
-        {"slope": math.inf},
+        {"calibration": (math.inf, 0.0)},
+        {"calibration": (1.0,)},
+        {"calibrator": "platt"},
+        {"score_bounds": (1.0, 2.0)},
+        {"ood_variances": (1.0,)},
+        {"ood_rest": 0.0},
         {"ood_quantiles": (0.0,)},
         {"prior": math.nan},
     ],

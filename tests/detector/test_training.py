@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from detector.calibration import CALIBRATORS, bounded
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
+from detector.groups import Groups
 from detector.head import Head
-from detector.metrics import cllr, equal_error_rate
+from detector.logistic import Matrix
+from detector.metrics import cllr, equal_error_rate, expected_calibration_error
 from detector.rejection import entropy_bits, p_spoof
-from detector.training import TrainingConfig, fit_head, held_out_logits
+from detector.training import (
+    RAW_C,
+    STANDARDISED_C,
+    HeldOut,
+    TrainingConfig,
+    certification_rows,
+    fit_head,
+    held_out_logits,
+    leave_one_out,
+    outcomes,
+    search,
+)
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "").describe()
 SCALES = np.array([1.0, 1e-3, 50.0, 7.0])  # of the dimensions, as different as those of an encoder
@@ -45,13 +60,20 @@ def draw(n_bonafide: int, n_spoof: int, *, seed: int = 0, distance: float = 2.0)
 
 
 def fit(rows: Drawn, **settings: Any) -> tuple[Head, dict[str, Any]]:
-    config = TrainingConfig(**settings)
-    return fit_head(rows.embeddings, rows.is_bonafide, rows.groups, config, recipe=RECIPE, model="melstats")
+    config = TrainingConfig(**{"c": 1.0, "standardise": True} | settings)
+    matrix, groups = Matrix(rows.embeddings), grouped(rows.groups)
+    head, report, _ = fit_head(matrix, rows.is_bonafide, groups, config, recipe=RECIPE, model="melstats")
+    return head, report
+
+
+def grouped(names: np.ndarray) -> Groups:
+    return Groups(np.unique(names, return_inverse=True)[1], "as drawn")
 
 
 def held_out_scores(rows: Drawn, head: Head, **settings: Any) -> np.ndarray:
-    logits = held_out_logits(rows.embeddings, rows.is_bonafide, rows.groups, TrainingConfig(**settings))
-    return head.slope * logits + head.intercept
+    config = TrainingConfig(**{"c": 1.0, "standardise": True} | settings)
+    logits = held_out_logits(Matrix(rows.embeddings), rows.is_bonafide, grouped(rows.groups), config)
+    return bounded(CALIBRATORS["affine"].apply(head.calibration, logits), head.score_bounds)
 
 
 @pytest.mark.parametrize(("n_bonafide", "n_spoof"), [(2_000, 2_000), (400, 3_600), (3_600, 400)])
@@ -95,11 +117,13 @@ def test_a_group_is_never_on_both_sides_of_a_fold() -> None:
     groups = np.repeat(np.arange(20), 10)
     embeddings, is_bonafide = np.eye(20)[groups], groups % 2 == 0
 
-    grouped = held_out_logits(embeddings, is_bonafide, groups.astype(str), TrainingConfig())
-    by_row = held_out_logits(embeddings, is_bonafide, np.arange(200).astype(str), TrainingConfig())
+    config = TrainingConfig(c=1.0, standardise=True)
+
+    by_group = held_out_logits(Matrix(embeddings), is_bonafide, grouped(groups), config)
+    by_row = held_out_logits(Matrix(embeddings), is_bonafide, grouped(np.arange(200)), config)
 
     assert equal_error_rate(by_row[is_bonafide], by_row[~is_bonafide]) == 0.0
-    assert equal_error_rate(grouped[is_bonafide], grouped[~is_bonafide]) > 0.4
+    assert equal_error_rate(by_group[is_bonafide], by_group[~is_bonafide]) > 0.4
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
@@ -113,21 +137,14 @@ def test_the_head_computes_what_scikit_learn_fitted(standardise: bool) -> None:
     rows = draw(300, 100)
     constant = np.full((400, 1), 4.0)  # a dimension without a scale
     embeddings = np.hstack([rows.embeddings / [1.0, 1e-3, 50.0, 1e3], constant])
-    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=5_000)
+    model = LogisticRegression(C=1.0, class_weight="balanced", solver="newton-cholesky", tol=1e-12)
     reference = make_pipeline(StandardScaler(), model) if standardise else model
     reference.fit(embeddings, rows.is_bonafide)
 
-    head, _ = fit_head(
-        embeddings,
-        rows.is_bonafide,
-        rows.groups,
-        TrainingConfig(standardise=standardise),
-        recipe=RECIPE,
-        model="melstats",
-    )
-    logits = (head.scores(embeddings) - head.intercept) / head.slope
+    head, _ = fit(replace(rows, embeddings=embeddings), standardise=standardise)
+    logits = (embeddings - np.array(head.mean)) / np.array(head.scale) @ np.array(head.weights) + head.bias
 
-    np.testing.assert_allclose(logits, reference.decision_function(embeddings), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(logits, reference.decision_function(embeddings), rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("standardise", [True, False])
@@ -181,6 +198,7 @@ def test_a_risk_out_of_reach_rejects_everything() -> None:
 
     assert report["target_met"] is False
     assert head.max_entropy_bits == 0.0
+    assert report["coverage"] == 0.0
     assert (entropy_bits(head.scores(rows.embeddings), 0.5) > head.max_entropy_bits).all()
 
 
@@ -226,10 +244,17 @@ def test_rows_that_cannot_be_fitted_are_refused(what: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "cause"),
     [
-        ({"calibrator": "isotonic"}, "calibrator 'isotonic'"),
+        ({"calibrator": "platt"}, "calibrator 'platt'"),
         ({"c": 0.0}, "c 0.0"),
         ({"c": math.nan}, "c nan"),
         ({"folds": 1}, "folds 1"),
+        ({"folds": 2, "certify_miss": 0.1}, "folds 2"),
+        ({"recipe": "pascu2023"}, "recipe 'pascu2023'"),
+        ({"recipe": "pascu2024", "c": 1.0}, "recipe pascu2024 has c 1000000.0, not 1.0"),
+        ({"class_weights": "inverse"}, "class_weights 'inverse'"),
+        ({"certify_false_alarm": 0.0}, "certify_false_alarm 0.0"),
+        ({"certify_miss": 0.1, "target_risk": 0.1}, "exclude each other"),
+        ({"confidence": 1.0}, "confidence 1.0"),
         ({"prior": 0.0}, "prior 0.0"),
         ({"prior": math.nan}, "prior nan"),
         ({"target_risk": 1.0}, "target_risk 1.0"),
@@ -241,3 +266,145 @@ def test_rows_that_cannot_be_fitted_are_refused(what: str) -> None:
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], cause: str) -> None:
     with pytest.raises(ConfigError, match=cause):
         TrainingConfig(**settings)
+
+
+def known_model(n_rows: int, seed: int) -> Drawn:
+    """Sixteen dimensions in which a known logistic model says how likely each row is bona fide."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n_rows, 16))
+    direction = np.linspace(-1.0, 1.0, 16)
+    llr = x @ direction * 0.8
+    is_bonafide = rng.random(n_rows) < 1 / (1 + np.exp(-llr))  # symmetric, so the classes' share is one half
+    return Drawn(x, is_bonafide, rng.integers(200, size=n_rows).astype(str), llr)
+
+
+def test_a_head_is_as_honest_as_the_model_that_drew_its_rows() -> None:
+    head, _, _ = fit_head(
+        Matrix((rows := known_model(20_000, 0)).embeddings),
+        rows.is_bonafide,
+        grouped(rows.groups),
+        TrainingConfig(target_coverage=0.8),
+        recipe=RECIPE,
+        model="melstats",
+    )
+    fresh = known_model(200_000, 1)  # ten times the rows: of 20,000, chance alone puts the ECE of the truth at 1 %
+
+    scores = head.scores(fresh.embeddings)
+
+    bonafide, spoof = fresh.is_bonafide, ~fresh.is_bonafide
+    assert expected_calibration_error(p_spoof(scores, 0.5), spoof) < 0.01
+    assert cllr(scores[bonafide], scores[spoof]) < 1.02 * cllr(fresh.llr[bonafide], fresh.llr[spoof])
+    # what is rejected first is what the true model is least sure of
+    assert spearmanr(entropy_bits(scores, 0.5), entropy_bits(fresh.llr, 0.5)).statistic > 0.98
+
+
+def test_a_risk_is_certified_on_rows_that_nothing_has_seen() -> None:
+    rows = known_model(20_000, 0)
+
+    head, report = fit(rows, certify_miss=0.05, certify_false_alarm=0.05)
+    fresh = known_model(100_000, 1)
+
+    score = head.scores(fresh.embeddings)
+    kept, wrong = entropy_bits(score, 0.5) <= head.max_entropy_bits, (score < 0) == fresh.is_bonafide
+    certificate = report["certificate"]
+    assert report["target_met"]
+    assert kept.mean() > 0.1
+    for name, rows_of in (("bonafide", fresh.is_bonafide), ("spoof", ~fresh.is_bonafide)):
+        assert wrong[kept & rows_of].mean() <= certificate[name]["bound"] <= 0.05
+    # a fold certifies, and only that
+    counted = certificate["bonafide"]["rows"] + certificate["spoof"]["rows"]
+    assert counted + report["bonafide"] + report["spoof"] == 20_000
+    assert counted == pytest.approx(4_000, rel=0.1)
+
+
+def test_what_cannot_be_certified_rejects_everything() -> None:
+    rows = draw(100, 100)
+
+    head, report = fit(rows, certify_miss=0.001)
+
+    assert (report["target_met"], report["coverage"], head.max_entropy_bits) == (False, 0.0, 0.0)
+    assert report["certificate"]["certified"] is False
+
+
+def test_certification_rows_change_nothing_but_the_threshold() -> None:
+    rows = draw(600, 600)
+    out = certification_rows(rows.is_bonafide, grouped(rows.groups), TrainingConfig(certify_miss=0.1))
+    spoilt = rows.embeddings.copy()
+    spoilt[out] = 1e3
+
+    head, other = (fit(each, certify_miss=0.1)[0] for each in (rows, replace(rows, embeddings=spoilt)))
+
+    assert 0 < out.sum() < len(out) / 2
+    assert (head.weights, head.calibration, head.ood_quantiles) == (
+        other.weights,
+        other.calibration,
+        other.ood_quantiles,
+    )
+
+
+def test_a_search_finds_the_penalty_that_few_rows_need() -> None:
+    # 60 rows, 200 dimensions of which one says something: strong penalties are better, and it shows on the folds
+    rng = np.random.default_rng(0)
+    is_bonafide = np.arange(60) % 2 == 0
+    embeddings = rng.normal(size=(60, 200))
+    embeddings[:, 0] += 3.0 * is_bonafide
+    groups = grouped(np.arange(60) // 3)
+
+    found = search(Matrix(embeddings), is_bonafide, groups, TrainingConfig())
+
+    assert [each.cllr for each in found] == sorted(each.cllr for each in found)
+    assert {(each.c, each.standardise) for each in found} == {
+        *((c, True) for c in STANDARDISED_C),
+        *((c, False) for c in RAW_C),
+    }
+    fixed = search(Matrix(embeddings), is_bonafide, groups, TrainingConfig(c=0.5, standardise=False))
+    assert [(each.c, each.standardise) for each in fixed] == [(0.5, False)]
+
+
+def test_the_paper_s_recipe_is_scikit_learn_with_its_settings() -> None:
+    rows = draw(300, 200)
+    embeddings = rows.embeddings / SCALES
+    reference = LogisticRegression(C=1e6, solver="newton-cholesky", tol=1e-12).fit(embeddings, rows.is_bonafide)
+
+    head, report = fit(replace(rows, embeddings=embeddings), recipe="pascu2024", c=1e6, standardise=False)
+
+    weights = np.array(head.weights) / np.array(head.scale)
+    np.testing.assert_allclose(weights, reference.coef_[0], rtol=1e-5)
+    assert (report["recipe"], report["c"], report["standardise"], report["class_weights"]) == (
+        "pascu2024",
+        1e6,
+        False,
+        "none",
+    )
+
+
+def test_a_system_left_out_is_judged_by_a_model_that_never_saw_it() -> None:
+    # system `odd` lies among the bona fide rows, and only seeing it could tell; `plain` is easy
+    rng = np.random.default_rng(0)
+    kind = np.repeat(["bonafide", "plain", "third", "odd"], 200)
+    place = {"bonafide": (3, 0), "plain": (-3, 0), "third": (-3, 0), "odd": (3, 6)}
+    embeddings = rng.normal(size=(800, 2)) + np.array([place[each] for each in kind])
+    is_bonafide = kind == "bonafide"
+    names = {"system": np.where(is_bonafide, None, kind), "source": np.repeat(["u", "v"], 400).astype(object)}
+    config = TrainingConfig(c=1.0, standardise=True)
+
+    found = leave_one_out(Matrix(embeddings), is_bonafide, names, config, (1.0, 0.0))
+
+    assert found["system"]["odd"]["wrong"] > 0.95
+    assert found["system"]["plain"]["wrong"] < 0.05
+    assert {name: each["rows"] for name, each in found["system"].items()} == {"odd": 200, "plain": 200, "third": 200}
+    assert set(found["source"]) == {"v"}  # without u there is no bona fide row left to learn from
+
+
+def test_outcomes_count_what_became_of_the_rows() -> None:
+    held_out = HeldOut(np.array([0, 1, 3]), np.zeros(3), np.array([True, False, True]), np.array([True, True, False]))
+    is_bonafide = np.array([True, True, False, False])
+
+    found = outcomes(held_out, is_bonafide, {"source": np.array(["a", "a", "a", "b"], dtype=object)})
+
+    assert found == {
+        "source": {
+            "bonafide a": {"rows": 2, "rejected": 1, "kept": 1, "wrong": 1},
+            "spoof b": {"rows": 1, "rejected": 0, "kept": 1, "wrong": 0},
+        }
+    }

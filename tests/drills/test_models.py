@@ -243,4 +243,4 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
     lab.held(f"{2 * len(places)} places")
 
 
-SCALER = "detector.training:distance"
+SCALER = "detector.training:moments"

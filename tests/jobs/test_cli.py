@@ -98,7 +98,8 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
     code, out, _ = bonafide("--help")
 
     assert code == 0
-    assert list(VERBS) == ["manifest", "embed", "fit", "score", "evaluate", "nightly", "verify", "gc", "demo"]
+    verbs = ("manifest", "embed", "fit", "score", "evaluate", "nightly", "explain", "keygen", "verify", "gc", "demo")
+    assert tuple(VERBS) == verbs
     assert all(f"  {verb} " in out and about in out for verb, about in VERBS.items())
 
 
@@ -134,7 +135,7 @@ def test_a_setting_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: 
         "h.json: not found": ("nightly", "--input", tmp_path, "--head", tmp_path / "h.json", *out),
         "device 'tpu'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--device", "tpu", *out),
         "run_date 'today'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--run-date", "today", *out),
-        "0 tables of embeddings": ("fit", "--embeddings", tmp_path, "--labels", "l.csv", *out),
+        "no table of embeddings here": ("fit", "--embeddings", tmp_path, "--labels", "l.csv", *out),
         f"{tmp_path}/none: no such file": ("manifest", "--input", tmp_path / "none", *out),
     }
     for cause, arguments in refused.items():

@@ -1,0 +1,191 @@
+"""Guarantee: a reject threshold whose error rates among the kept rows are bounded, with a stated confidence.
+
+Learn-then-Test: thresholds on the entropy are tried from strict to loose, each on rows that neither the fit nor the
+calibration saw. The first that cannot be shown to keep the promise ends the search; the one before it is certified.
+Three searches begin at different thresholds and share the chance of being wrong, so that one unlucky row among the
+most certain ones does not end it all.
+Misses and false alarms are bounded apart, because the share of spoof in an archive is not that of the labelled rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta
+
+from detector.errors import ConfigError
+from detector.logistic import Bools, Indices
+from detector.metrics import Floats
+from detector.rejection import entropy_bits, p_spoof
+
+HALF_WIDTHS = np.arange(14.0, -0.01, -0.1)  # nats around the threshold; fixed before any row is seen
+THRESHOLDS = entropy_bits(HALF_WIDTHS, 0.5)
+
+SPARE_ERRORS = (0, 3, 10)  # a search begins where so many errors would still be within the promise
+
+ASSUMPTIONS = (
+    "the archive's bona fide and spoof recordings are like those of the certification rows (exchangeable), each class "
+    "by itself, in any proportion",
+    "recordings are independent; with many of one speaker or synthesiser the confidence is less than stated",
+    "less certain rows are wrong no less often",
+    "the run's prior is the one stated here: at another the band of rejected scores is another one",
+)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What must hold of the rows that are kept.
+
+    Parameters
+    ----------
+    max_miss, max_false_alarm : float or None
+        Greatest share of kept bona fide rows called spoof, and of kept spoof rows called bona fide; None promises
+        nothing.
+    confidence : float
+        Share of the times, over draws of the certification rows, that the promise holds.
+    """
+
+    max_miss: float | None
+    max_false_alarm: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was shown, and on how many rows; `max_entropy_bits` is None where nothing was."""
+
+    max_entropy_bits: float | None
+    promise: Promise
+    prior: float
+    classes: dict[str, dict[str, Any]]
+
+    def describe(self) -> dict[str, Any]:
+        """As plain JSON values, with the assumptions in words."""
+        return {
+            "certified": self.max_entropy_bits is not None,
+            "method": "Learn-then-Test, fixed sequence of thresholds, exact binomial bounds",
+            "confidence": self.promise.confidence,
+            "prior": self.prior,
+            "assumptions": list(ASSUMPTIONS),
+            **self.classes,
+        }
+
+
+def upper_bound(n_wrong: npt.ArrayLike, n_rows: npt.ArrayLike, confidence: float) -> Floats:
+    """Greatest error rate that ``n_wrong`` of ``n_rows`` leave possible: the one-sided exact bound.
+
+    Parameters
+    ----------
+    n_wrong, n_rows : int, or int arrays of one shape
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    float64 array of that shape
+        In [0, 1]; 1 without rows.
+
+    References
+    ----------
+    Clopper and Pearson, Biometrika 26, 1934.
+
+    Examples
+    --------
+    >>> round(float(upper_bound(0, 3_000, 0.95)), 4)  # the rule of three: 3 / n
+    0.001
+    """
+    wrong, right = np.asarray(n_wrong), np.asarray(n_rows) - np.asarray(n_wrong)
+    return np.where(right > 0, beta.ppf(confidence, wrong + 1, np.maximum(right, 1)), 1.0)
+
+
+def rows_needed(max_risk: float, confidence: float) -> int:
+    """Kept rows, all of them right, that it takes to certify a risk.
+
+    Examples
+    --------
+    >>> rows_needed(0.01, 0.95)
+    299
+    """
+    return int(np.ceil(np.log(1.0 - confidence) / np.log1p(-max_risk)))
+
+
+def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -> Certificate:
+    """Find the loosest threshold on entropy that the rows show to keep a promise.
+
+    Parameters
+    ----------
+    score : float64 array of shape (n,)
+        Of rows that neither the fit nor the calibration saw, in nats, higher for bona fide.
+    is_bonafide : bool array of shape (n,)
+    prior : float
+        Share of spoof that decisions assume.
+    promise : Promise
+
+    Returns
+    -------
+    Certificate
+
+    References
+    ----------
+    Angelopoulos, Bates, Candès, Jordan and Lei, Learn then Test, 2021, arXiv 2110.01052. Where the promise is on both
+    classes, both must be shown at the full level (an intersection-union test: Berger, Technometrics 24, 1982).
+    Searches begin where so many rows are kept that 0, 3 and 10 errors would be within the promise (fixed-sequence
+    testing with several starts, the level shared out evenly).
+
+    Examples
+    --------
+    >>> score = np.concatenate([np.full(500, 4.0), np.full(500, -4.0)])
+    >>> found = certify(score, score > 0, 0.5, Promise(0.01, 0.01, 0.95))
+    >>> found.max_entropy_bits, round(found.classes["spoof"]["bound"], 4)
+    (1.0, 0.0082)
+    """
+    limits = {"bonafide": promise.max_miss, "spoof": promise.max_false_alarm}
+    promised = {name: limit for name, limit in limits.items() if limit is not None}
+    if not promised:
+        raise ConfigError("nothing to certify: give a greatest miss or false-alarm rate.")
+    entropy = entropy_bits(score, prior)
+    of_class = {"bonafide": is_bonafide, "spoof": ~is_bonafide}
+    confidence = 1.0 - (1.0 - promise.confidence) / len(SPARE_ERRORS)
+    wrong = (p_spoof(score, prior) > 0.5) == is_bonafide
+    counts = {name: _counts(entropy[rows], wrong[rows], THRESHOLDS) for name, rows in of_class.items()}
+    bounds = {name: upper_bound(*counts[name], confidence) for name in promised}
+    shown = np.all([bounds[name] <= limit for name, limit in promised.items()], axis=0)
+    found = []
+    for n_errors in SPARE_ERRORS:
+        start = {name: _rows_for(n_errors, limit, confidence) for name, limit in promised.items()}
+        tested = np.flatnonzero(np.all([counts[name][1] >= start[name] for name in promised], axis=0))
+        passed = list(itertools.takewhile(lambda place: shown[place], tested))
+        found += [float(THRESHOLDS[passed[-1]])] if passed else []
+    best = max(found, default=None)
+    classes: dict[str, dict[str, Any]] = {}
+    for name, rows in of_class.items():
+        at = np.array([-1.0 if best is None else best])
+        n_wrong, n_kept = (int(each[0]) for each in _counts(entropy[rows], wrong[rows], at))
+        limit = limits[name]
+        classes[name] = {
+            "rows": int(rows.sum()),
+            "kept": n_kept,
+            "wrong": n_wrong,
+            "limit": limit,
+            "bound": float(upper_bound(n_wrong, n_kept, confidence)) if n_kept else None,
+            "rows_needed": None if limit is None else rows_needed(limit, confidence),
+        }
+    return Certificate(best, promise, prior, classes)
+
+
+def _rows_for(n_errors: int, limit: float, confidence: float) -> int:
+    """Kept rows of which so many may be wrong and still show that the risk is within the limit."""
+    n_rows = rows_needed(limit, confidence)
+    while upper_bound(n_errors, n_rows, confidence) > limit:
+        n_rows += max(1, n_rows // 50)
+    return n_rows
+
+
+def _counts(entropy: Floats, wrong: Bools, thresholds: Floats) -> tuple[Indices, Indices]:
+    """Wrong rows, and all rows, at or under each threshold."""
+    n_kept = np.searchsorted(np.sort(entropy), thresholds, side="right")
+    return np.searchsorted(np.sort(entropy[wrong]), thresholds, side="right"), n_kept

@@ -1,0 +1,341 @@
+"""Logistic regression from blocks of rows: several models over the same rows at once, to the exact optimum.
+
+```
+for each pass:  rows ─► block ─► standardise ─► all models' losses, gradients (and XᵀWX where it is due)  ─► sums
+between passes: each model's Newton step, halved where its loss did not fall
+```
+
+Only sums are kept, so memory does not grow with the rows: a block, and one matrix of dim x dim a model. Whether the
+blocks come from an array or from a store, the sums, and with them the optimum, are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from detector.errors import ConfigError
+from detector.metrics import Floats
+
+Bools = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
+
+BLOCK_ROWS = 4_096
+MAX_PASSES = 300
+TOLERANCE = 1e-8  # of the last step, relative to the largest coefficient
+CURVATURE_ROWS = 64  # a dimension: so many rows say how the loss is curved to some 30 %, and the steps do the rest
+SLOW = 0.25  # where a step gains less than 1 - this, the curvature is taken anew
+
+
+class Rows(Protocol):
+    """Embeddings in a fixed number of rows, read block by block as often as is asked."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a row."""
+        ...
+
+    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+        """Positions of some rows, and their embeddings of shape (n, dim); every position stands in one block."""
+        ...
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows that are in memory.
+
+    Examples
+    --------
+    >>> [len(block) for _, block in Matrix(np.zeros((10, 2)), block_rows=4).blocks()]
+    [4, 4, 2]
+    """
+
+    embeddings: npt.NDArray[np.floating[Any]]
+    block_rows: int = BLOCK_ROWS
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.embeddings.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a row."""
+        return int(self.embeddings.shape[1])
+
+    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+        """Slices, from front to back."""
+        for start in range(0, self.n_rows, self.block_rows):
+            block = self.embeddings[start : start + self.block_rows]
+            yield np.arange(start, start + len(block)), block
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of other rows, in their order.
+
+    Parameters
+    ----------
+    rows : Rows
+    chosen : bool array of shape (rows.n_rows,)
+
+    Examples
+    --------
+    >>> some = Subset(Matrix(np.arange(4.0)[:, None]), np.array([True, False, False, True]))
+    >>> [(index.tolist(), block.ravel().tolist()) for index, block in some.blocks()]
+    [([0, 1], [0.0, 3.0])]
+    """
+
+    rows: Rows
+    chosen: Bools
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.chosen.sum())
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a row."""
+        return self.rows.dim
+
+    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+        """The blocks of the rows, less what was not chosen."""
+        place = np.cumsum(self.chosen) - 1
+        for index, block in self.rows.blocks():
+            here = self.chosen[index]
+            yield place[index[here]], block[here]
+
+
+def gather(rows: Rows, chosen: Indices) -> Matrix:
+    """Read chosen rows into memory, as float32 and in order of their positions.
+
+    Examples
+    --------
+    >>> gather(Matrix(np.arange(4.0)[:, None]), np.array([1, 3])).embeddings.ravel().tolist()
+    [1.0, 3.0]
+    """
+    mask = np.zeros(rows.n_rows, dtype=bool)
+    mask[chosen] = True
+    some = Subset(rows, mask)
+    found = np.empty((some.n_rows, rows.dim), dtype=np.float32)
+    for index, block in some.blocks():
+        found[index] = block
+    return Matrix(found)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of every dimension, over each of several selections of rows.
+
+    `mean` and `scale` are float64 arrays of shape (n_selections, dim); a dimension that is constant has scale 1.
+    """
+
+    mean: Floats
+    scale: Floats
+
+
+@dataclass(frozen=True)
+class Models:
+    """Several logistic models of the same standardised rows.
+
+    Parameters
+    ----------
+    centre, scale : float64 arrays of shape (dim,)
+        A row is standardised as ``(row - centre) / scale``, whatever the penalty is on.
+    weights : float64 array of shape (n_models, dim)
+    bias : float64 array of shape (n_models,)
+    passes : int
+        How often the rows were read.
+    last_step : float
+        Largest relative change of a coefficient in the last step: what convergence was judged by.
+    """
+
+    centre: Floats
+    scale: Floats
+    weights: Floats
+    bias: Floats
+    passes: int
+    last_step: float
+
+    def logits(self, rows: Rows) -> Floats:
+        """Logits of shape (n_rows, n_models), higher for bona fide."""
+        found = np.empty((rows.n_rows, len(self.bias)))
+        for index, block in rows.blocks():
+            found[index] = (block - self.centre) / self.scale @ self.weights.T + self.bias
+        return found
+
+
+def moments(rows: Rows, selected: Bools) -> Moments:
+    """Mean and standard deviation over selections of rows, in one pass.
+
+    Parameters
+    ----------
+    rows : Rows
+    selected : bool array of shape (n_rows, n_selections)
+
+    Examples
+    --------
+    >>> found = moments(Matrix(np.array([[1.0], [3.0], [8.0]])), np.array([[True, True], [True, True], [False, True]]))
+    >>> found.mean.tolist(), found.scale[0].tolist()
+    ([[2.0], [4.0]], [1.0])
+    """
+    shift: Floats | None = None
+    sums = np.zeros((selected.shape[1], rows.dim))
+    squares = np.zeros_like(sums)
+    for index, block in rows.blocks():
+        if shift is None and len(block):
+            shift = block[0].astype(np.float64)  # a row, so that what is constant becomes exactly 0
+        moved = block - shift if shift is not None else np.zeros(block.shape)
+        weights = selected[index].astype(np.float64).T
+        sums += weights @ moved
+        squares += weights @ np.square(moved, out=moved)
+    n_rows = selected.sum(axis=0)[:, None]
+    mean = sums / n_rows
+    scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
+    return Moments(mean + (0.0 if shift is None else shift), np.where(scale > 0, scale, 1.0))
+
+
+def fit(
+    rows: Rows,
+    is_bonafide: Bools,
+    weights: Floats,
+    centre: Floats,
+    scale: Floats,
+    penalty: Floats,
+    *,
+    start: Any = None,
+) -> Models:
+    """Minimise the penalised logistic loss of several models over the same rows.
+
+    Each model's objective is ``sum_i weights_i log(1 + exp(-y_i logit_i)) + sum_j penalty_j w_j² / 2``, y = 1 for bona
+    fide and -1 for spoof, over standardised rows; the bias is not penalised. It is convex, so there is one optimum,
+    and it is scikit-learn's `LogisticRegression` with ``C = 1 / penalty``.
+
+    Parameters
+    ----------
+    rows : Rows
+    is_bonafide : bool array of shape (n_rows,)
+    weights : float64 array of shape (n_rows, n_models)
+        0 leaves a row out.
+    centre, scale : float64 arrays of shape (dim,)
+    penalty : float64 array of shape (n_models, dim)
+        0 or more, on the standardised weights: ``1 / (C s²)`` for a penalty on the weights of raw embeddings.
+    start : Models, optional
+        Where to start from: models of the same rows at a neighbouring penalty.
+
+    Returns
+    -------
+    Models
+
+    Raises
+    ------
+    ConfigError
+        Where it has not converged in :data:`MAX_PASSES` passes.
+
+    References
+    ----------
+    Newton's method with a line search: Boyd and Vandenberghe, Convex Optimization, 2004, 9.5. Curvature from some of
+    the rows and gradients from all: Roosta-Khorasani and Mahoney, Sub-sampled Newton methods, 2019.
+    """
+    search = _Newton(rows, is_bonafide, weights, centre, scale, penalty)
+    if start is not None:
+        search.at[:] = np.column_stack([start.weights, start.bias])
+    search.run()
+    return Models(centre, scale, search.at[:, :-1], search.at[:, -1], search.passes, float(search.last_step.max()))
+
+
+class _Newton:
+    """The search of :func:`fit`: where every model stands, and where it tries to go."""
+
+    def __init__(
+        self, rows: Rows, is_bonafide: Bools, weights: Floats, centre: Floats, scale: Floats, penalty: Floats
+    ) -> None:
+        n_models = weights.shape[1]
+        self._rows, self._is_bonafide, self._weights = rows, is_bonafide, weights
+        self._centre, self._scale = centre, scale
+        self._penalty = np.column_stack([penalty, np.zeros(n_models)])
+        self._stride = max(1, rows.n_rows // max(CURVATURE_ROWS * rows.dim, BLOCK_ROWS))
+        self.at = np.zeros((n_models, rows.dim + 1))
+        self.passes = 0
+        self.last_step = np.full(n_models, np.inf)
+
+    def run(self) -> None:
+        """Step until no coefficient of any model moves."""
+        n_models = len(self.at)
+        value, gradient, curvature = self._pass(self.at, np.ones(n_models, dtype=bool))
+        factors = [_factor(each) for each in curvature.values()]
+        direction, gain = self._directions(gradient, factors)
+        length, active = np.ones(n_models), np.ones(n_models, dtype=bool)
+        stale = np.ones(n_models, dtype=bool)
+        while active.any():
+            if self.passes >= MAX_PASSES:
+                raise ConfigError(
+                    f"the fit has not converged in {MAX_PASSES} passes (last step {self.last_step[active].max():.1g} "
+                    f"of the largest coefficient, {TOLERANCE:g} wanted). Standardise, or lower --c."
+                )
+            tried = self.at + np.where(active, length, 0.0)[:, None] * direction
+            new_value, new_gradient, curvature = self._pass(tried, active & stale)
+            # sums of a million terms are exact to some 1e-13 of themselves: a fall below that cannot be seen
+            falls = active & (new_value <= value - 1e-4 * length * gain + 1e-12 * np.abs(value))
+            size = np.abs(tried - self.at).max(axis=1) / np.maximum(np.abs(tried).max(axis=1), 1e-12)
+            self.last_step = np.where(active, size, self.last_step)
+            length[active & ~falls] /= 2.0
+            self.at[falls], value[falls], gradient[falls] = tried[falls], new_value[falls], new_gradient[falls]
+            for model, total in curvature.items():
+                if falls[model]:
+                    factors[model] = _factor(total)
+            before = gain.copy()
+            new_direction, new_gain = self._directions(gradient, factors)
+            direction[falls], gain[falls], length[falls] = new_direction[falls], new_gain[falls], 1.0
+            stale = (length < 1.0) | (gain > SLOW * before)
+            active &= size > TOLERANCE
+
+    def _directions(self, gradient: Floats, factors: list[Any]) -> tuple[Floats, Floats]:
+        """Newton's step of every model, and how much it says that the loss will fall, times two."""
+        direction = np.array([-cho_solve(factor, each) for factor, each in zip(factors, gradient, strict=True)])
+        return direction, -np.einsum("md,md->m", direction, gradient)
+
+    def _pass(self, at: Floats, curved: Bools) -> tuple[Floats, Floats, dict[int, Floats]]:
+        """Objective and gradient of every model over all rows, and the curvature of those ``curved``."""
+        self.passes += 1
+        size = at.shape[1]
+        value = (self._penalty * at**2).sum(axis=1) / 2.0
+        gradient = self._penalty * at
+        curvature = {model: np.diag(self._penalty[model]) for model, due in enumerate(curved) if due}
+        for index, block in self._rows.blocks():
+            rows = np.empty((len(block), size))
+            np.subtract(block, self._centre, out=rows[:, :-1])
+            rows[:, :-1] /= self._scale
+            rows[:, -1] = 1.0
+            logits = rows @ at.T
+            weights = self._weights[index]
+            target = self._is_bonafide[index][:, None]
+            value += (weights * np.logaddexp(0.0, np.where(target, -logits, logits))).sum(axis=0)
+            likely = np.exp(-np.logaddexp(0.0, -logits))
+            gradient += (weights * (likely - target)).T @ rows
+            for model, total in curvature.items():
+                some = slice(None, None, self._stride)
+                bend = weights[some, model] * likely[some, model] * (1.0 - likely[some, model])
+                total += (rows[some] * (bend * self._stride)[:, None]).T @ rows[some]
+        return value, gradient, curvature
+
+
+def _factor(curvature: Floats) -> Any:
+    """Cholesky factor; of a matrix that rounding made singular, with the least ridge that helps."""
+    ridge, size = 0.0, np.trace(curvature) / len(curvature)
+    while True:
+        try:
+            return cho_factor(curvature + ridge * np.eye(len(curvature)), lower=True, check_finite=False)
+        except LinAlgError:
+            ridge = max(100.0 * ridge, 1e-13 * size, 1e-300)

@@ -1,0 +1,34 @@
+"""keygen: a key pair that signs heads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from detector import signature
+from detector.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Make a key pair: NAME.pem signs heads (a secret), NAME.pub tells who signed."""
+
+    output: Annotated[str, "NAME, a local path without ending; nothing that is there is overwritten"]
+
+
+def run(settings: Settings) -> int:
+    """Write the pair, the private key readable by its owner alone; return the exit code."""
+    private, public = signature.key_pair()
+    for path, content, mode in (
+        (Path(f"{settings.output}.pem"), private, 0o600),
+        (Path(f"{settings.output}.pub"), public, 0o644),
+    ):
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(content)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}. Give another --output.") from error
+    print(f"private key: {settings.output}.pem\npublic key: {settings.output}.pub")
+    return 0
