@@ -98,18 +98,19 @@ class Bench:
             self.padding["full"] = self.padding["ours"]
 
     def measure(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Seconds of each variant: an array of shape (rounds, 2), the two of a round as far apart as can be."""
+        """Seconds and CPU seconds of each variant, means of the two of a round: an array of shape (rounds, 2)."""
         for variant in self.variants.values():
             variant()  # warm
-        times: dict[str, list[float]] = {name: [] for name in self.variants}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in self.variants}
         for _ in range(self._known.rounds):
             for name in (*self.variants, *reversed(self.variants)):
                 self._wait()
-                start = time.perf_counter()
+                start, used = time.perf_counter(), time.process_time()
                 self.variants[name]()
                 self._wait()
-                times[name].append(time.perf_counter() - start)
-        return {name: np.array(found).reshape(-1, 2) for name, found in times.items()}
+                times[name].append((time.perf_counter() - start, time.process_time() - used))
+        # the first and the last of a round, the second and the last but one
+        return {name: np.array(found).reshape(-1, 2, 2).mean(axis=1) for name, found in times.items()}
 
     def report(self, times: dict[str, npt.NDArray[np.float64]]) -> None:
         """Print the figures: medians over rounds, and the lowest and highest round."""
@@ -121,13 +122,13 @@ class Bench:
             f"torch {torch.__version__}, transformers {transformers.__version__}; "
             f"measured matrix-product peak {peak / 1e12:.2f} TFLOP/s\n"
         )
-        print("| | audio-seconds a second | ours is × | padded / real | of the measured peak |")
-        print("| --- | --- | --- | --- | --- |")
+        print("| | audio-seconds a second | time, × ours | CPU time, × ours | padded / real | of the measured peak |")
+        print("| --- | --- | --- | --- | --- | --- |")
         for name, found in times.items():
-            pace = self.seconds / found.mean(axis=1)
-            ratio = found.mean(axis=1) / times["ours"].mean(axis=1)
+            pace = self.seconds / found[:, 0]
+            ratio, cpu = (interval(values) for values in (found / times["ours"]).T)
             share = f"{flops * np.median(pace) / self.seconds / peak:.0%}" if name in ("ours", "bare") else "–"
-            print(f"| {name} | {interval(pace)} | {interval(ratio)} | {self.padding[name]:.2f} | {share} |")
+            print(f"| {name} | {interval(pace)} | {ratio} | {cpu} | {self.padding[name]:.2f} | {share} |")
 
     def flops(self) -> float:
         """Multiplications and additions of one pass of ours, without those of attention that the counter misses."""

@@ -107,7 +107,7 @@ def run(settings: Settings) -> int:
     output = embedded[0].ledger.output
     rows, failed, seconds = (total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     n_shards = sum(len(each.markers) for each in embedded)
-    of_layers = f", for {len(embedded)} layers" if len(embedded) > 1 else ""
+    of_layers = f", counted for each of {len(embedded)} layers" if len(embedded) > 1 else ""
     tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in embedded)
     print(
         f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "

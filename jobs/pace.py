@@ -37,12 +37,12 @@ class Pace:
     """The encoders of a run together. Says twice at most: how fast they are, and that decode starves them."""
 
     def __init__(self) -> None:
-        self._told: Mapping[str, Told] = {}
+        self.told: Mapping[str, Told] = {}
         self._is_said = self._is_warned = False
 
     def hear(self, told: Mapping[str, Told]) -> None:
         """Take what is known now of all encoders, by name; also of those that are gone."""
-        self._told = told
+        self.told = told
         if not self._is_said and self._busy + self._waited >= KNOWN_SECONDS and self._audio:
             self._is_said = True
             log.info(
@@ -69,8 +69,8 @@ class Pace:
     def record(self) -> dict[str, Any]:
         """For the run's record; of this process only, where a run was done by several."""
         return {
-            "n_encoders": len(self._told),
-            "devices": sorted({each.device for each in self._told.values()}),
+            "n_encoders": len(self.told),
+            "devices": sorted({each.device for each in self.told.values()}),
             "busy_seconds": round(self._busy, 3),
             "waited_seconds": round(self._waited, 3),
             "waiting": round(self.waiting, 4),
@@ -79,12 +79,12 @@ class Pace:
 
     @property
     def _busy(self) -> float:
-        return sum(each.busy_seconds for each in self._told.values())
+        return sum(each.busy_seconds for each in self.told.values())
 
     @property
     def _waited(self) -> float:
-        return sum(each.waited_seconds for each in self._told.values())
+        return sum(each.waited_seconds for each in self.told.values())
 
     @property
     def _audio(self) -> float:
-        return sum(each.audio_seconds for each in self._told.values())
+        return sum(each.audio_seconds for each in self.told.values())

@@ -220,7 +220,7 @@ class Cluster:
                 stop.raise_when_due()
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
-                self.pace.hear(self._ask("paces", default={}))
+                self.pace.hear(self._ask("paces", default=self.pace.told))
                 found = self._ask("steps", default=steps)
                 if found != steps:
                     steps = found
@@ -233,7 +233,7 @@ class Cluster:
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
             yield from pumped(iter(batches), tick)
-            self.pace.hear(self._ask("paces", default={}))
+            self.pace.hear(self._ask("paces", default=self.pace.told))
             stop.raise_when_due(nothing_left=True)
         except (ray.exceptions.RayError, OSError) as error:
             if isinstance(error, StorageError):
