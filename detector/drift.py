@@ -44,7 +44,7 @@ class Drift:
         if self.distance > MAX_DISTANCE:
             found.append(
                 f"the archive's scores are unlike those of the calibration rows ({self.distance:.0%} of them would "
-                f"have to move): its probabilities and reject flags may not hold. Evaluate on labelled rows of this archive."
+                f"have to move): its probabilities and reject flags may not hold. Evaluate on labelled rows of it."
             )
         if self.far > MAX_FAR:
             found.append(

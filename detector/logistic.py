@@ -29,7 +29,7 @@ BLOCK_ROWS = 4_096
 MAX_PASSES = 300
 TOLERANCE = 1e-8  # of the last step, relative to the largest coefficient
 CURVATURE_ROWS = 64  # a dimension: so many rows say how the loss is curved to some 30 %, and the steps do the rest
-SLOW = 0.25  # where a step gains less than 1 - this, the curvature is taken anew
+SLOW = 0.25  # where a step leaves more than this of the gain that there was, the curvature is taken anew
 
 
 class Rows(Protocol):
@@ -214,7 +214,7 @@ def fit(
     scale: Floats,
     penalty: Floats,
     *,
-    start: Any = None,
+    start: Models | None = None,
 ) -> Models:
     """Minimise the penalised logistic loss of several models over the same rows.
 
@@ -288,8 +288,11 @@ class _Newton:
             new_value, new_gradient, curvature = self._pass(tried, active & stale)
             # sums of a million terms are exact to some 1e-13 of themselves: a fall below that cannot be seen
             falls = active & (new_value <= value - 1e-4 * length * gain + 1e-12 * np.abs(value))
-            size = np.abs(tried - self.at).max(axis=1) / np.maximum(np.abs(tried).max(axis=1), 1e-12)
+            # of the whole step, also where less of it was gone: a short one is no sign of having arrived
+            size = np.abs(direction).max(axis=1) / np.maximum(np.abs(tried).max(axis=1), 1e-12)
             self.last_step = np.where(active, size, self.last_step)
+            arrived = falls & (size <= TOLERANCE)
+            rounding = active & ~falls & (length < 1e-3) & (gain <= 1e-10 * np.abs(value))
             length[active & ~falls] /= 2.0
             self.at[falls], value[falls], gradient[falls] = tried[falls], new_value[falls], new_gradient[falls]
             for model, total in curvature.items():
@@ -299,7 +302,7 @@ class _Newton:
             new_direction, new_gain = self._directions(gradient, factors)
             direction[falls], gain[falls], length[falls] = new_direction[falls], new_gain[falls], 1.0
             stale = (length < 1.0) | (gain > SLOW * before)
-            active &= size > TOLERANCE
+            active &= ~(arrived | rounding)
 
     def _directions(self, gradient: Floats, factors: list[Any]) -> tuple[Floats, Floats]:
         """Newton's step of every model, and how much it says that the loss will fall, times two."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detector.logistic import Rows
+from detector.logistic import Indices, Rows
 from detector.metrics import Floats
 
 MAX_DIRECTIONS = 32
@@ -31,7 +31,7 @@ class Novelty:
     rest : float
         Variance along every other direction: the mean of what is left. This is the shrinkage.
     quantiles : float64 array of shape (n_quantiles,)
-        Distances of the training rows at evenly spaced quantiles, rising.
+        Distances of the training rows, each held out, at evenly spaced quantiles; rising.
 
     References
     ----------
@@ -64,31 +64,50 @@ class Novelty:
         return np.asarray(np.interp(self.distance(standardised), self.quantiles, ranks))
 
 
-def learn(rows: Rows, mean: Floats, scale: Floats) -> Novelty:
+def learn(rows: Rows, fold: Indices, mean: Floats, scale: Floats) -> Novelty:
     """Learn the covariance from a share of the rows, and the quantiles from all.
+
+    A row's distance counts in the quantiles as that of a row never seen: by the covariance of the other folds. By the
+    one that it helped to make it would be nearer than any new row, and much of an archive would look strange.
 
     Parameters
     ----------
     rows : Rows
+    fold : int64 array of shape (n_rows,)
+        What is held out together.
     mean, scale : float64 arrays of shape (dim,)
-        What standardises them.
+        What standardises the rows.
     """
+    numbers, column = np.unique(fold, return_inverse=True)
     stride = max(1, rows.n_rows // (MAX_COVARIANCE_ROWS * rows.dim))
-    total, n_rows = np.zeros((rows.dim, rows.dim)), 0
-    for _, block in rows.blocks():
-        some = (block[::stride] - mean) / scale
-        total += some.T @ some
-        n_rows += len(some)
-    variances, directions = np.linalg.eigh(total / n_rows)  # rising
-    n_directions = min(MAX_DIRECTIONS, n_rows // ROWS_A_DIRECTION, rows.dim - 1)
-    n_rest = rows.dim - n_directions
-    # never nothing: rows that all lie in a plane are no reason to call every other infinitely far
-    rest = max(float(variances[:n_rest].mean()), 1e-6 * float(variances.mean()), 1e-12)
-    found = Novelty(
-        directions[:, n_rest:].T[::-1].copy(), np.maximum(variances[n_rest:][::-1], rest), rest, np.zeros(2)
-    )
+    sums, counts = np.zeros((len(numbers), rows.dim, rows.dim)), np.zeros(len(numbers), dtype=np.int64)
+    for index, block in rows.blocks():
+        some, of_fold = (block[::stride] - mean) / scale, column[index][::stride]
+        for number in np.unique(of_fold):
+            chosen = some[of_fold == number]
+            sums[number] += chosen.T @ chosen
+            counts[number] += len(chosen)
+    total, n_rows = sums.sum(axis=0), int(counts.sum())
+    found = _shrunk(total, n_rows)
+    others = [
+        _shrunk(total - each, n_rows - int(count)) if 0 < count < n_rows else found
+        for each, count in zip(sums, counts, strict=True)
+    ]
     distances = np.empty(rows.n_rows)
     for index, block in rows.blocks():
-        distances[index] = found.distance((block - mean) / scale)
-    quantiles = np.quantile(distances, np.linspace(0, 1, N_QUANTILES))
-    return Novelty(found.directions, found.variances, found.rest, quantiles)
+        standardised = (block - mean) / scale
+        for number in np.unique(column[index]):
+            chosen = column[index] == number
+            distances[index[chosen]] = others[number].distance(standardised[chosen])
+    return replace(found, quantiles=np.quantile(distances, np.linspace(0, 1, N_QUANTILES)))
+
+
+def _shrunk(total: Floats, n_rows: int) -> Novelty:
+    """Strongest directions and the rest, of a sum of outer products; without quantiles yet."""
+    dim = len(total)
+    variances, directions = np.linalg.eigh(total / n_rows)  # rising
+    n_rest = dim - min(MAX_DIRECTIONS, n_rows // ROWS_A_DIRECTION, dim - 1)
+    # never nothing: rows that all lie in a plane are no reason to call every other infinitely far
+    rest = max(float(variances[:n_rest].mean()), 1e-6 * float(variances.mean()), 1e-12)
+    strongest = directions[:, n_rest:].T[::-1].copy()
+    return Novelty(strongest, np.maximum(variances[n_rest:][::-1], rest), rest, np.zeros(2))

@@ -212,10 +212,11 @@ def fit_head(
     if config.c is None or config.standardise is None:
         best = search(known, true, of_known, config)[0]
         config = replace(config, c=best.c, standardise=best.standardise)
-    facts, models, held_out = _fitted(known, true, of_known.folds(true, config.folds), config)
+    fold = of_known.folds(true, config.folds)
+    facts, models, held_out = _fitted(known, true, fold, config)
     mean, scale = facts.mean[-1], facts.scale[-1]
     calibration, bounds = calibrate(config.calibrator, held_out, true), score_bounds(true)
-    usual = novelty.learn(known, mean, scale)
+    usual = novelty.learn(known, fold, mean, scale)
     score = bounded(CALIBRATORS[config.calibrator].apply(calibration, held_out), bounds)
     head = Head(
         mean=tuple(mean.tolist()),
