@@ -97,7 +97,9 @@ class _Attempts:
         found: list[Portion] = []
         for shard_id, shard in self.left.items():
             rows = self._gatherer.rows(shard_id)
-            if rows.n_utterances is None:
+            if shard_id in self._corrupt:
+                found.append(Portion(shard))
+            elif rows.n_utterances is None:
                 found += [Portion(shard, None, "known"), Portion(shard, None, "segments")]
             elif number == PASSES:
                 found += [Portion(shard, (ordinal,), "segments") for ordinal in rows.lacking]

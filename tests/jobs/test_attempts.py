@@ -157,7 +157,7 @@ def test_rows_of_corrupt_bytes_are_thrown_away_and_done_again() -> None:
     machines.troubles[1, "x"] = CorruptError("s3://bucket/x: not the bytes")
 
     assert len(run(machines, "x", "y")["x"]) == 4
-    assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
+    assert machines.asked[1:] == [[("x", None, "all")]]
 
 
 def test_bytes_that_are_corrupt_every_time_end_the_run() -> None:
