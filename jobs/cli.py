@@ -67,15 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> NoReturn:
-    """The command's process: ends with the code of :func:`main`, whatever Ray still has to do."""
+    """The command's process: ends with the code of :func:`main`, whatever Ray and others do as they are torn down."""
     code = main()
-    if code:
-        logging.shutdown()
-        with contextlib.suppress(OSError):  # nobody reads any more
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    logging.shutdown()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _end(code: int, cause: str) -> int:

@@ -90,7 +90,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shard in range(N_SHARDS):
             for label in ("bonafide", "spoof"):
                 for number in range(N_EACH):
-                    table.writerow([f"shards/{shard:04d}.tar#{label}/{number:02d}.flac", label, number % 4, number % 4])
+                    who = f"{label}-{number}"
+                    table.writerow([f"shards/{shard:04d}.tar#{label}/{number:02d}.flac", label, who, who])
     return path
 
 
