@@ -2,7 +2,7 @@
 # make test    the environment, and the tests
 # make lint    ruff and mypy
 # make bench   figures of docs/results.md (needs the dev corpus in ../shared)
-# make drills  all fault drills, and the table of docs/reliability.md
+# make drills  all fault drills and other long tests, and the table of docs/reliability.md
 # make drills-check   every planted bug is caught
 # make simulate       a million simulated schedules of the protocol, and every two faults in order
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
@@ -37,7 +37,7 @@ SEED ?=
 
 drills: $(MADE)
 	mkdir -p $(dir $(RECORD)) && rm -f $(RECORD)
-	BONAFIDE_DRILLS_RECORD=$(RECORD) $(BIN)/python -m pytest tests/drills -m drill; status=$$?; \
+	BONAFIDE_DRILLS_RECORD=$(RECORD) $(BIN)/python -m pytest tests -m "drill or long"; status=$$?; \
 	$(TABLE) && exit $$status
 
 drills-check: $(MADE)

@@ -168,6 +168,7 @@ def test_a_second_night_does_only_what_is_new(job: Job, head: Path, archive: Pat
     assert scores == [(str(incoming / "a.flac"),), (str(incoming / "b.flac"),)]
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_ends_with_75_and_goes_on_where_it_was(
     job: Job, archive: Path, job_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -268,6 +269,7 @@ def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(job: 
     assert score_in(tmp_path).hex() == verdict.score.hex()
 
 
+@pytest.mark.long
 def test_layers_of_one_pass_are_the_tables_of_a_run_a_layer(job: Job, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny", "wav2vec2", norm="layer")
     recordings = tmp_path / "recordings"

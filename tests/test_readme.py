@@ -53,6 +53,7 @@ def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(
     assert out.splitlines()[-len(printed) :] == printed
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_commands_queries_and_python_run_in_their_order(
     home: Path, store: fsspec.AbstractFileSystem, job_environment: dict[str, str], tmp_path: Path
