@@ -23,7 +23,7 @@ from jobs.storage import StoredFile
 HELD_BYTES = 16 << 20
 TAIL_BYTES = 1 << 20
 MAX_MEMBERS = 1_000_000  # of a tar; its headers are read one by one
-MAX_HEADER_BYTES = 64 << 10  # before a member: its own, its long name, its extended attributes
+MAX_HEADER_BYTES = 32 << 10  # before a member: its own, its long name, its extended attributes
 MAX_RECORDS = 1_000  # of extended headers that hold for a whole tar
 KINDS = {
     tarfile.SYMTYPE: "a symbolic link",

@@ -183,13 +183,13 @@ class Guard:
         self._folder = str(folder)
         self.events: list[str] = []
         self.cpu_seconds = 0.0
-        self.peak_bytes = 0
-        self.grown_bytes = 0
+        self.decoder_bytes = 0
+        self.reader_bytes = 0
 
     def __enter__(self) -> Guard:
         _ready_decoder()
         self._begun = _cpu_seconds()
-        self._children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        self._ended = 0
         for pid in ("self", *_decoders()):
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # its peak begins anew
         self._before = _peak_bytes("self")
@@ -199,13 +199,16 @@ class Guard:
     def __exit__(self, *error: object) -> None:
         Guard.on = None
         self.cpu_seconds = _cpu_seconds() - self._begun
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        decoder = max([_peak_bytes(pid) for pid in _decoders()], default=0)
-        if ended > self._children:
-            decoder = max(decoder, ended << 10)
-        self.peak_bytes = max(decoder, _peak_bytes("self"))
-        # the process of all tests may be large before it begins
-        self.grown_bytes = max(decoder, _peak_bytes("self") - self._before)
+        # of one that crashed nothing is left to ask; the kernel held it to its limit
+        self.decoder_bytes = max([_peak_bytes(pid) for pid in _decoders()], default=0)
+        self.decoder_bytes = max(self.decoder_bytes, self._ended)
+        # the process of all tests is large before it begins: what it takes on top
+        self.reader_bytes = _peak_bytes("self") - self._before
+
+    def ends(self, process: decoding._Process) -> None:
+        """A decoder's process is about to be ended."""
+        if process.is_alive():
+            self._ended = max(self._ended, _peak_bytes(process._process.pid))
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit event."""
@@ -230,6 +233,16 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_hook)
+_end = decoding._Process.end
+
+
+def _end_and_tell(process: decoding._Process) -> None:
+    if Guard.on is not None:
+        Guard.on.ends(process)
+    _end(process)
+
+
+decoding._Process.end = _end_and_tell  # type: ignore[method-assign]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
