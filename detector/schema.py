@@ -15,13 +15,14 @@ REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
 FAILURE_STAGES = ("read", "decode", "embed")
 
 FAILURE_ERRORS = {
-    "bad_archive": "the tar shard ends early or is no tar; members before the fault are kept",
+    "bad_archive": "the shard or this member is broken, or swells like a bomb; members before the fault are kept",
     "bad_header": "a rate, channel count or size that no recording has",
     "bad_name": "a member whose name leads out of its archive, cannot be a name, or is longer than 1,024 bytes",
     "decode_error": "the decoder stopped in the middle",
     "decoder_crash": "the decoder's process dies on these bytes, twice",
     "decoder_timeout": "the decoder's process spends its CPU time without giving a segment, twice",
     "empty": "no bytes, or no samples",
+    "encrypted": "a member under a password",
     "encoder_crash": "the encoder's process dies on this recording, alone and repeatedly, while its neighbours pass",
     "missing": "listed in the manifest, absent from its shard",
     "nonfinite": "the encoder gave NaN or infinity",

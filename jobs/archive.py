@@ -1,8 +1,8 @@
 """An archive: what `--input` names, as stored objects; and the shards that work is done in.
 
 ```
---input s3://archive/2026/   ─►  0001.tar ──► one shard          (a tar is a shard)
-                                 0002.tar ──► one shard
+--input s3://archive/2026/   ─►  0001.tar ──► one shard          (a container is a shard)
+                                 0002.zip ──► one shard
                                  a.flac ┐
                                  b.wav  ├──► one shard            (loose files share one)
                                  ...    ┘
@@ -14,21 +14,22 @@ from __future__ import annotations
 import json
 import logging
 import posixpath
-import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from detector.audio import AUDIO_SUFFIXES
 from detector.config import digest_of
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
+from jobs.containers import CONTAINERS, kind_of, parquet, short
 from jobs.lists import LISTS, Entry, read_entries
 from jobs.storage import Stored
 
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
-MAX_NAME_BYTES = 1_024  # of a member; S3 allows a key as many
+LOOKS_AT_ONCE = 16  # at the footers of a folder's Parquet files
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class InputConfig:
 
     input: Annotated[
         tuple[str, ...],
-        "archive: folder, glob, audio file, .tar shard, or a list of them (.csv .jsonl .parquet); repeatable",
+        "archive: folder, glob, audio file, container (.tar .tar.gz .tar.zst .zip .parquet), or a list of them (.csv "
+        ".jsonl .parquet); repeatable",
     ] = ()
     manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
 
@@ -50,17 +52,17 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work, of commit and of retry: one tar, or a few loose files.
+    """The unit of work, of commit and of retry: one container, or a few loose files.
 
     Parameters
     ----------
     kind : str
-        `tar` or `files`.
+        A key of :data:`jobs.containers.CONTAINERS`, or `files`.
     sources : tuple of Stored
-        One for a tar.
+        One for a container.
     names : tuple of (str, str) or None
-        The members (of a tar) or URIs (of files) to read, each with its utterance id; None takes all audio
-        members of a tar, or all sources, with ids by the contract's rule.
+        The members (of a container) or URIs (of files) to read, each with its utterance id; None takes all audio
+        members of a container, or all sources, with ids by the contract's rule.
     """
 
     kind: str
@@ -79,7 +81,7 @@ class Shard:
 
     @property
     def uri(self) -> str:
-        """What people call it: the tar, or the first of its files."""
+        """What people call it: the container, or the first of its files."""
         first = self.sources[0].uri
         return first if len(self.sources) == 1 else f"{first} and {len(self.sources) - 1} more"
 
@@ -97,7 +99,7 @@ class Shard:
         return dict(self.names or ())[uri]
 
     def ids(self) -> Iterator[tuple[str, str]]:
-        """What is known of utterance ids before the shard is read: URI and id, or the tar's key for all of it."""
+        """What is known of utterance ids before the shard is read: URI and id, or the container's key for all of it."""
         if self.kind == "files":
             yield from self.names or ()
         else:
@@ -151,7 +153,7 @@ class Portion:
 class Archive:
     """Everything that was found, sorted, each object once."""
 
-    tars: tuple[Shard, ...]
+    containers: tuple[Shard, ...]
     files: tuple[Stored, ...]
     ids: dict[str, str]
     """Utterance ids of loose files by URI, where a list gives them."""
@@ -177,36 +179,6 @@ def is_audio(name: str) -> bool:
     return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
 
 
-def name_fault(member: str) -> str | None:
-    """Why a member's name is refused, None where it is not: who unpacks by our tables must not be led elsewhere.
-
-    Examples
-    --------
-    >>> name_fault("./call/2026..11/a.flac"), name_fault("../a.flac")
-    (None, 'its name leads out of the archive')
-    """
-    if len(member.encode(errors="backslashreplace")) > MAX_NAME_BYTES:
-        return f"its name is longer than {MAX_NAME_BYTES:,} bytes"
-    if "\0" in member:
-        return "its name holds a zero byte"
-    if member.startswith(("/", "\\")) or re.match("[A-Za-z]:", member) or ".." in re.split(r"[/\\]", member):
-        return "its name leads out of the archive"
-    return None
-
-
-def short(member: str) -> str:
-    """A member's name as tables hold it: itself, or its beginning and a digest where it is too long for one.
-
-    Examples
-    --------
-    >>> short("a.flac"), len(short("a" * 10_000))
-    ('a.flac', 145)
-    """
-    if len(member.encode(errors="backslashreplace")) <= MAX_NAME_BYTES:
-        return member
-    return f"{member[:128]}…{digest_of(member)}"
-
-
 def find(config: InputConfig) -> Archive:
     """List what ``config`` names.
 
@@ -214,33 +186,66 @@ def find(config: InputConfig) -> Archive:
     ------
     ConfigError
         Where something named is not there, or there is no audio at all, or two inputs would share an id.
+    SchemaError
+        Where a list, or a Parquet file, is none.
     """
-    tars: dict[str, Shard] = {}
+    containers: dict[str, Shard] = {}
     files: dict[str, Stored] = {}
     entries: list[Entry] = []
     skipped = 0
     for uri in map(storage.normal, config.input):
-        if uri.lower().endswith(LISTS):
+        named = storage.stat(uri)
+        if uri.lower().endswith(LISTS) and not (named and _holds_audio(named)):
             entries += read_entries(uri)
             continue
-        named = storage.stat(uri)
-        for stored in [named] if named else _below(uri):
-            if stored.uri.lower().endswith(".tar"):
-                tars[stored.uri] = Shard("tar", (stored,))
+        for stored in [named] if named else _without_tables(_below(uri)):
+            kind = kind_of(stored.uri)
+            if kind is not None:
+                containers[stored.uri] = Shard(kind, (stored,))
             elif named or is_audio(stored.uri):  # a file that was named itself is taken at its word
                 files[stored.uri] = stored
             else:
                 skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
-    ids = _take_entries(entries, tars, files)
+    ids = _take_entries(entries, containers, files)
     if skipped:
-        log.info("%d objects passed over: neither .tar nor an audio suffix", skipped)
-    if not tars and not files:
+        log.info("%d objects passed over: neither containers nor an audio suffix", skipped)
+    if not containers and not files:
         where = config.manifest or ", ".join(config.input)
-        raise ConfigError(f"{where}: no audio found. Expected .tar shards or {' '.join(sorted(AUDIO_SUFFIXES))}.")
-    _refuse_shared_ids([*tars, *files], ids)
-    return Archive(tuple(tars[uri] for uri in sorted(tars)), tuple(sorted(files.values())), ids)
+        suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
+        raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
+    _refuse_shared_ids([*containers, *files], ids)
+    return Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), ids)
+
+
+def _holds_audio(stored: Stored) -> bool:
+    """Whether what was named like a list holds recordings itself; a list has a column `uri`."""
+    if kind_of(stored.uri) != "parquet":
+        return False
+    held = parquet.holds(stored)
+    if held is None:
+        raise SchemaError(
+            f"{stored.uri}: neither recordings nor a list of them. Expected a column of bytes, as `audio`, or a column "
+            f"`uri`."
+        )
+    return held == "audio"
+
+
+def _without_tables(found: list[Stored]) -> list[Stored]:
+    """Objects of a folder less its Parquet files without recordings: lists and tables, our own among them.
+
+    One that cannot be told stays: it becomes a row of failures.
+    """
+
+    def is_table(stored: Stored) -> bool:
+        try:
+            return kind_of(stored.uri) == "parquet" and parquet.holds(stored) != "audio"
+        except SchemaError:
+            return False
+
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        return [stored for stored, table in zip(found, pool.map(is_table, found), strict=True) if not table]
 
 
 def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
@@ -271,18 +276,18 @@ def _below(uri: str) -> list[Stored]:
     return found
 
 
-def _take_entries(entries: list[Entry], tars: dict[str, Shard], files: dict[str, Stored]) -> dict[str, str]:
+def _take_entries(entries: list[Entry], containers: dict[str, Shard], files: dict[str, Stored]) -> dict[str, str]:
     """Add what lists name; return the ids of loose files."""
-    _refuse_repeated_entries(entries, tars)
+    _refuse_repeated_entries(entries, containers)
     ids: dict[str, str] = {}
     members: dict[str, list[tuple[str, str]]] = {}
     for entry in entries:
         if entry.member is not None:
             members.setdefault(entry.uri, []).append((entry.member, _id_of(entry)))
-        elif not _is_whole_tar(entry):
+        elif not _is_whole_container(entry):
             ids[entry.uri] = _id_of(entry)
     for entry in entries:
-        if entry.uri in tars or entry.uri in files:
+        if entry.uri in containers or entry.uri in files:
             continue
         stored = storage.stat(entry.uri)
         if stored is None:
@@ -291,17 +296,18 @@ def _take_entries(entries: list[Entry], tars: dict[str, Shard], files: dict[str,
             files[entry.uri] = stored
         else:
             names = members.get(entry.uri)
-            tars[entry.uri] = Shard("tar", (stored,), None if names is None else tuple(sorted(names)))
+            kind = kind_of(entry.uri) or "tar"  # a list that names its members says what it is
+            containers[entry.uri] = Shard(kind, (stored,), None if names is None else tuple(sorted(names)))
     return ids
 
 
-def _refuse_repeated_entries(entries: list[Entry], tars: dict[str, Shard]) -> None:
-    """An id is for one recording, a recording has one id, and a tar is named whole or by its members."""
+def _refuse_repeated_entries(entries: list[Entry], containers: dict[str, Shard]) -> None:
+    """An id is for one recording, a recording has one id, and a container is named whole or by its members."""
     ids: dict[str, str] = {}
     places: dict[tuple[str, str | None], str] = {}
     for entry in entries:
         place = (entry.uri, entry.member)
-        if not _is_whole_tar(entry):
+        if not _is_whole_container(entry):
             name = _id_of(entry)
             if name in ids:
                 raise ConfigError(f"utterance id {name!r} stands in {ids[name]} and in {entry.where}; ids are unique.")
@@ -310,14 +316,14 @@ def _refuse_repeated_entries(entries: list[Entry], tars: dict[str, Shard]) -> No
             ids[name] = entry.where
         places[place] = entry.where
     for (uri, member), where in places.items():
-        whole = places.get((uri, None), "an --input" if uri in tars else None)
+        whole = places.get((uri, None), "an --input" if uri in containers else None)
         if member is not None and whole is not None:
             first, second = sorted((where, whole))
             raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by member; choose one.")
 
 
-def _is_whole_tar(entry: Entry) -> bool:
-    return entry.member is None and entry.uri.lower().endswith(".tar")
+def _is_whole_container(entry: Entry) -> bool:
+    return entry.member is None and kind_of(entry.uri) is not None
 
 
 def _id_of(entry: Entry) -> str:

@@ -13,10 +13,10 @@ from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import archive, storage
 from jobs.archive import InputConfig, Shard
+from jobs.containers import CONTAINERS
 from jobs.ledger import parquet_bytes
 from jobs.lists import read_labels, refuse_repeated
 from jobs.progress import progress
-from jobs.reading import members
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,16 @@ def run(settings: Settings) -> int:
     """Write the manifest, and say what is in it; return the exit code."""
     found = archive.find(settings)
     rows: list[dict[str, Any]] = []
-    shards = [*found.tars, *archive.group(found.files, found.ids)]
+    shards = [*found.containers, *archive.group(found.files, found.ids)]
     with progress("manifest", len(shards)) as shown:
         for shard in shards:
             before = len(rows)
             rows.extend(_rows(shard))
             shown.shard(len(rows) - before)
     if not rows:
-        raise ConfigError(f"{', '.join(settings.input) or settings.manifest}: no audio found in {len(shards)} tar(s).")
+        raise ConfigError(
+            f"{', '.join(settings.input) or settings.manifest}: no audio found in {len(shards)} shard(s)."
+        )
     table = pa.Table.from_pylist(rows, schema=MANIFEST)
     refuse_repeated(table["utterance_id"], ", ".join(settings.input))
     if settings.labels is not None:
@@ -65,8 +67,10 @@ def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     with storage.opened(source) as file:
         try:
-            for member, _, size in members(file, source.size):
-                if archive.is_audio(member) if wanted is None else member in wanted:
+            container = CONTAINERS[shard.kind]
+            for member, _, size in container.walk(file, source):
+                is_audio = container.all_audio or archive.is_audio(member)
+                if is_audio if wanted is None else member in wanted:
                     name = archive.utterance_id(source.uri, member) if wanted is None else wanted[member]
                     yield {"utterance_id": name, "uri": source.uri, "member": member, "bytes": size}
                     seen.add(member)

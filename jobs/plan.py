@@ -33,9 +33,9 @@ class Proposal:
 def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], Stored | None]) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
-    A tar is always the same slot. Loose files stay in the group that they were first planned in, so that new files
-    beside them make new groups and leave the old ones alone. A slot is planned again where a source of it changed:
-    its new rows will stand where the old ones stood.
+    A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
+    files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
+    changed: its new rows will stand where the old ones stood.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], 
     Raises
     ------
     ConfigError
-        Where the archive names other members of a tar than were planned, or two sources would share an id.
+        Where the archive names other members of a container than were planned, or two sources would share an id.
     """
     known = {slot: Shard.from_content(planned.entry.work) for slot, planned in book.current.items()}
     _refuse_shared_ids(archive, known)
-    new = [_entry(tar) for tar in archive.tars if _tar_is_new(tar, known.get(tar.slot))]
-    slots = {tar.slot for tar in archive.tars}
+    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot))]
+    slots = {each.slot for each in archive.containers}
     loose = {stored.uri: stored for stored in archive.files}
     for slot, shard in known.items():
         here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
@@ -76,13 +76,13 @@ def _entry(shard: Shard, slot: str | None = None) -> Entry:
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content())
 
 
-def _tar_is_new(tar: Shard, before: Shard | None) -> bool:
-    if before is not None and before.sources == tar.sources and before.names != tar.names:
+def _is_new(container: Shard, before: Shard | None) -> bool:
+    if before is not None and before.sources == container.sources and before.names != container.names:
         raise ConfigError(
-            f"{tar.uri}: its rows are in this output already, from another selection of its members (shard "
-            f"{before.shard_id}, now {tar.shard_id}). They would stand twice; use another --output."
+            f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
+            f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
         )
-    return before != tar
+    return before != container
 
 
 def _as_it_is_now(
@@ -103,8 +103,7 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
     for shard in known.values():
         for uri, name in shard.ids():
             owners[name] = uri
-    found = [(tar.sources[0].uri, storage.key_of(tar.sources[0].uri)) for tar in archive.tars if tar.names is None]
-    found += [pair for tar in archive.tars if tar.names is not None for pair in tar.ids()]
+    found = [pair for each in archive.containers for pair in each.ids()]
     for uri, name in (*found, *((stored.uri, archive.id_of(stored.uri)) for stored in archive.files)):
         if owners.get(name, uri) != uri:
             raise ConfigError(

@@ -19,6 +19,7 @@ from detector.schema import LABELS, SPOOF
 from detector.shortcuts import SHORTCUTS, SPECTRUM_SAMPLES, Sound, cross_fitted, sound_of, transferred
 from jobs import ledger, reading, storage
 from jobs.archive import Portion, Shard
+from jobs.containers import kind_of
 from jobs.trials import Judged, cluster_of, trials_of
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _shards(rows: pa.Table) -> list[Shard]:
             files.append((row["uri"], row["utterance_id"]))
         else:
             members[row["uri"]].append((row["member"], row["utterance_id"]))
-    shards = [("tar", uri, tuple(names)) for uri, names in members.items()]
+    shards = [(kind_of(uri) or "tar", uri, tuple(names)) for uri, names in members.items()]
     shards += [("files", uri, ((uri, name),)) for uri, name in files]
     there = [(kind, storage.stat(uri), names) for kind, uri, names in shards]
     return [Shard(kind, (source,), names) for kind, source, names in there if source is not None]

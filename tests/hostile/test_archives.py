@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import SchemaError
-from jobs import archive, cli, reading
+from jobs import archive, cli
 from jobs.archive import InputConfig
+from jobs.containers import tar
 from tests.conftest import encoded, tone
 from tests.hostile.harness import AFTER, BEFORE, Lab, header, hostile, packed
 
@@ -168,7 +169,7 @@ def test_records_that_overlap_do_not_take_the_square_of_their_length(lab: Lab) -
 
 @hostile("B05", given="10,000 empty members where 1,000 are the limit (it is 1,000,000)", expected="row `bad_archive`")
 def test_a_tar_of_empty_members_without_end_is_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_MEMBERS", 1_000)
+    monkeypatch.setattr(tar, "MAX_MEMBERS", 1_000)
 
     read = lab.read(packed([BEFORE, *((f"{n}.txt", b"") for n in range(10_000))]))
 

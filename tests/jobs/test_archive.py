@@ -30,7 +30,7 @@ def found(*inputs: str | Path) -> Archive:
 
 def names(archive: Archive, root: str | Path) -> list[str]:
     """Everything in an archive, below ``root``."""
-    uris = [shard.sources[0].uri for shard in archive.tars] + [stored.uri for stored in archive.files]
+    uris = [shard.sources[0].uri for shard in archive.containers] + [stored.uri for stored in archive.files]
     return [uri.removeprefix(f"{root}/") for uri in uris]
 
 
@@ -42,14 +42,26 @@ def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
 def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
     root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.tar.gz")
+    put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.7z")
 
     with caplog.at_level(logging.INFO):
         archive = found(root)
 
     assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
-    assert all(shard.kind == "tar" and shard.names is None for shard in archive.tars)
+    assert all(shard.kind == "tar" and shard.names is None for shard in archive.containers)
     assert "3 objects passed over" in caplog.text
+
+
+def test_every_kind_of_container_is_a_shard_and_a_list_may_name_it_whole_or_by_member(root: str) -> None:
+    put(root, "0.tar", "1.tar.gz", "2.TGZ", "3.tar.zst", "4.tzst", "5.zip")
+    storage.write_bytes(f"{root}/list.csv", b"uri,member\n5.zip,x\n5.zip,a\n1.tar.gz,\n")
+
+    kinds = [shard.kind for shard in found(root).containers]
+    listed = {shard.kind: shard.names for shard in found(f"{root}/list.csv").containers}
+
+    assert kinds == ["tar", "tar.gz", "tar.gz", "tar.zst", "tar.zst", "zip"]
+    key = storage.key_of(root)
+    assert listed == {"tar.gz": None, "zip": (("a", f"{key}/5.zip#a"), ("x", f"{key}/5.zip#x"))}
 
 
 @pytest.mark.parametrize("given", ["", "/", "/*.flac", "/**/*.flac", "/a.flac", "/list.csv"])
@@ -122,7 +134,7 @@ def test_a_list_gives_ids_and_picks_members(tmp_path: Path) -> None:
 
     assert archive.ids == {f"{tmp_path}/lists/a.flac": "first", f"{tmp_path}/b.flac": f"{tmp_path}/b.flac"}
     assert names(archive, tmp_path) == ["0.tar", "1.tar", "b.flac", "lists/a.flac"]
-    assert [shard.names for shard in archive.tars] == [(("x", "second"), ("y", f"{tmp_path}/0.tar#y")), None]
+    assert [shard.names for shard in archive.containers] == [(("x", "second"), ("y", f"{tmp_path}/0.tar#y")), None]
 
 
 def test_an_id_on_two_rows_is_refused_with_both(tmp_path: Path) -> None:

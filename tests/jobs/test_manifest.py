@@ -120,7 +120,7 @@ def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafi
     code, _, _ = bonafide("manifest", "--input", f"{s3_root}/day", "--output", f"{s3_root}/manifest.parquet")
 
     assert code == 0
-    assert archive.find(InputConfig(manifest=f"{s3_root}/manifest.parquet")).tars[0].names == tuple(
+    assert archive.find(InputConfig(manifest=f"{s3_root}/manifest.parquet")).containers[0].names == tuple(
         (name, f"{storage.key_of(s3_root)}/day/0.tar#{name}") for name in ("a.flac", "b.wav")
     )
 

@@ -166,12 +166,12 @@ def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
 
 def test_another_selection_of_an_unchanged_tar_is_refused_with_both_shards() -> None:
     _, book = night(tars("x"), Book())
-    tar = dataclasses.replace(tars("x").tars[0], names=(("m", "mine"),))
+    tar = dataclasses.replace(tars("x").containers[0], names=(("m", "mine"),))
 
     with pytest.raises(ConfigError, match="another selection of its members") as refused:
         night(Archive((tar,), (), {}), book)
 
-    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").tars[0].shard_id, tar.shard_id))
+    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").containers[0].shard_id, tar.shard_id))
 
 
 @pytest.mark.parametrize("kind", ["tar", "file"])
