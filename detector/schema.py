@@ -29,12 +29,21 @@ FAILURE_ERRORS = {
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_a_file": "a link, a device or a hole in the place of a recording",
     "not_audio": "no decoder knows these bytes, or none that is allowed",
+    "out_of_range": "an excerpt that reaches beyond the recording, or a channel that it does not have",
     "too_large": "decoding takes more memory than a decoder may have",
     "too_long": "more hours than the limit",
     "truncated": "less is there than the header claims: cut on its way, or a header that lies",
 }
 """The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a
 worker is never among them."""
+
+
+_EXCERPT = (
+    pa.field("start", pa.float64()),
+    pa.field("end", pa.float64()),
+    pa.field("channel", pa.int16()),
+)
+_MEASURES = (pa.field("speech_share", pa.float64()), pa.field("clipped_share", pa.float64()))
 
 
 def embeddings_schema(dim: int) -> pa.Schema:
@@ -58,6 +67,8 @@ def embeddings_schema(dim: int) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.field("element", pa.float32()), dim)),
             pa.field("fingerprint", pa.string(), nullable=False),
             pa.field("run_id", pa.string(), nullable=False),
+            *_EXCERPT,
+            *_MEASURES,
         ]
     )
 
@@ -79,6 +90,8 @@ SCORES = pa.schema(
         pa.field("head_id", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
+        *_EXCERPT,
+        *_MEASURES,
     ]
 )
 
@@ -108,6 +121,7 @@ MANIFEST = pa.schema(
         pa.field("speaker", pa.string()),
         pa.field("source", pa.string()),
         pa.field("language", pa.string()),
+        *_EXCERPT,
     ]
 )
 

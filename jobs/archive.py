@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import logging
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, Any, Literal
 
-from detector.audio import AUDIO_SUFFIXES
+from detector.audio import AUDIO_SUFFIXES, WHOLE, Excerpt
 from detector.config import digest_of
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
@@ -30,6 +30,8 @@ from jobs.storage import Stored
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
 LOOKS_AT_ONCE = 16  # at the footers of a folder's Parquet files
+
+Pick = tuple[str, Excerpt]  # an utterance's id, and what of a recording it is
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +64,16 @@ class Shard:
         One for a container.
     names : tuple of (str, str) or None
         The members (of a container) or URIs (of files) to read, each with its utterance id; None takes all audio
-        members of a container, or all sources, with ids by the contract's rule.
+        members of a container, or all sources, with ids by the contract's rule. A member or URI may stand several
+        times, for several excerpts.
+    excerpts : tuple of (str, Excerpt)
+        By utterance id: those that are not of the whole recording.
     """
 
     kind: str
     sources: tuple[Stored, ...]
     names: tuple[tuple[str, str], ...] | None = None
+    excerpts: tuple[tuple[str, Excerpt], ...] = ()
 
     @property
     def slot(self) -> str:
@@ -94,9 +100,15 @@ class Shard:
         """The source at a URI."""
         return next(source for source in self.sources if source.uri == uri)
 
-    def id_of(self, uri: str) -> str:
-        """Utterance id of a loose file."""
-        return dict(self.names or ())[uri]
+    def picks(self) -> dict[str, tuple[Pick, ...]] | None:
+        """What to read, by member or URI; None where it is all audio members."""
+        if self.names is None:
+            return None
+        excerpts = dict(self.excerpts)
+        found: dict[str, tuple[Pick, ...]] = {}
+        for place, name in self.names:
+            found[place] = (*found.get(place, ()), (name, excerpts.get(name, WHOLE)))
+        return found
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """What is known of utterance ids before the shard is read: URI and id, or the container's key for all of it."""
@@ -112,7 +124,7 @@ class Shard:
             "kind": self.kind,
             "sources": [[source.uri, source.size, source.etag] for source in self.sources],
             "names": None if self.names is None else [list(name) for name in self.names],
-        }
+        } | ({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {})
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Shard:
@@ -122,7 +134,14 @@ class Shard:
             content["kind"],
             tuple(Stored(*source) for source in content["sources"]),
             None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
+            tuple((name, Excerpt(*excerpt)) for name, *excerpt in content.get("excerpts", ())),
         )
+
+    @classmethod
+    def of(cls, kind: str, sources: Sequence[Stored], picks: Sequence[tuple[str, Pick]]) -> Shard:
+        """A shard of these picks, each with its member or URI."""
+        excerpts = tuple((name, excerpt) for _, (name, excerpt) in picks if excerpt != WHOLE)
+        return cls(kind, tuple(sources), tuple((place, name) for place, (name, _) in picks), excerpts)
 
 
 @dataclass(frozen=True)
@@ -155,23 +174,29 @@ class Archive:
 
     containers: tuple[Shard, ...]
     files: tuple[Stored, ...]
-    ids: dict[str, str]
-    """Utterance ids of loose files by URI, where a list gives them."""
+    picks: dict[str, tuple[Pick, ...]]
+    """What to read of loose files by URI, where a list says."""
 
-    def id_of(self, uri: str) -> str:
-        """Utterance id of a loose file."""
-        return self.ids.get(uri, utterance_id(uri, None))
+    def picks_of(self, uri: str) -> tuple[Pick, ...]:
+        """What to read of a loose file."""
+        return self.picks.get(uri, ((utterance_id(uri, None), WHOLE),))
+
+    def shards(self) -> list[Shard]:
+        """All of it, as if nothing of it had been planned before."""
+        return [*self.containers, *group(self.files, self.picks_of)]
 
 
-def utterance_id(uri: str, member: str | None) -> str:
+def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE) -> str:
     """Id by the contract's rule.
 
     Examples
     --------
     >>> utterance_id("s3://archive/2026/0001.tar", "call/a.flac")
     '2026/0001.tar#call/a.flac'
+    >>> utterance_id("s3://archive/2026/call.flac", None, Excerpt(12.5, 20.0, 1))
+    '2026/call.flac@12.5-20/ch1'
     """
-    return storage.key_of(uri) if member is None else f"{storage.key_of(uri)}#{short(member)}"
+    return storage.key_of(uri) + ("" if member is None else f"#{short(member)}") + str(excerpt)
 
 
 def is_audio(name: str) -> bool:
@@ -208,15 +233,16 @@ def find(config: InputConfig) -> Archive:
                 skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
-    ids = _take_entries(entries, containers, files)
+    picks = _take_entries(entries, containers, files)
     if skipped:
         log.info("%d objects passed over: neither containers nor an audio suffix", skipped)
     if not containers and not files:
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
         raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
-    _refuse_shared_ids([*containers, *files], ids)
-    return Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), ids)
+    found = Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), picks)
+    _refuse_shared_ids(found)
+    return found
 
 
 def _holds_audio(stored: Stored) -> bool:
@@ -248,7 +274,7 @@ def _without_tables(found: list[Stored]) -> list[Stored]:
         return [stored for stored, table in zip(found, pool.map(is_table, found), strict=True) if not table]
 
 
-def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
+def group(files: Sequence[Stored], picks_of: Callable[[str], tuple[Pick, ...]]) -> list[Shard]:
     """Put loose files into shards of bounded size, in their order."""
     groups: list[list[Stored]] = []
     n_bytes = 0
@@ -259,8 +285,7 @@ def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
         groups[-1].append(stored)
         n_bytes += stored.size
     return [
-        Shard("files", tuple(each), tuple((f.uri, ids.get(f.uri, utterance_id(f.uri, None))) for f in each))
-        for each in groups
+        Shard.of("files", each, [(file.uri, pick) for file in each for pick in picks_of(file.uri)]) for each in groups
     ]
 
 
@@ -276,37 +301,48 @@ def _below(uri: str) -> list[Stored]:
     return found
 
 
-def _take_entries(entries: list[Entry], containers: dict[str, Shard], files: dict[str, Stored]) -> dict[str, str]:
-    """Add what lists name; return the ids of loose files."""
-    _refuse_repeated_entries(entries, containers)
-    ids: dict[str, str] = {}
-    members: dict[str, list[tuple[str, str]]] = {}
+def _take_entries(
+    entries: list[Entry], containers: dict[str, Shard], files: dict[str, Stored]
+) -> dict[str, tuple[Pick, ...]]:
+    """Add what lists name; return what to read of loose files."""
+    _refuse_repeated_entries(entries, {**containers, **files})
+    picks: dict[str, tuple[Pick, ...]] = {}
+    members: dict[str, list[tuple[str, Pick]]] = {}
     for entry in entries:
+        pick = (_id_of(entry), entry.excerpt)
         if entry.member is not None:
-            members.setdefault(entry.uri, []).append((entry.member, _id_of(entry)))
+            members.setdefault(entry.uri, []).append((entry.member, pick))
         elif not _is_whole_container(entry):
-            ids[entry.uri] = _id_of(entry)
+            picks[entry.uri] = (*picks.get(entry.uri, ()), pick)
     for entry in entries:
         if entry.uri in containers or entry.uri in files:
             continue
         stored = storage.stat(entry.uri)
         if stored is None:
             raise ConfigError(f"{entry.where}: {entry.uri} does not exist. Drop the row, or check the spelling.")
-        if entry.uri in ids:
+        if entry.uri in picks:
             files[entry.uri] = stored
         else:
-            names = members.get(entry.uri)
+            named = members.get(entry.uri)
             kind = kind_of(entry.uri) or "tar"  # a list that names its members says what it is
-            containers[entry.uri] = Shard(kind, (stored,), None if names is None else tuple(sorted(names)))
-    return ids
+            whole = Shard(kind, (stored,))
+            containers[entry.uri] = whole if named is None else Shard.of(kind, (stored,), sorted(named, key=_place_of))
+    return {uri: tuple(sorted(each, key=lambda pick: pick[0])) for uri, each in picks.items()}
 
 
-def _refuse_repeated_entries(entries: list[Entry], containers: dict[str, Shard]) -> None:
-    """An id is for one recording, a recording has one id, and a container is named whole or by its members."""
+def _place_of(named: tuple[str, Pick]) -> tuple[str, str]:
+    member, (name, _) = named
+    return member, name
+
+
+def _refuse_repeated_entries(entries: list[Entry], inputs: Collection[str]) -> None:
+    """An id is for one recording, a recording has one id, and what is named by parts is not named whole, too."""
     ids: dict[str, str] = {}
-    places: dict[tuple[str, str | None], str] = {}
+    places: dict[tuple[str, str | None, Excerpt], str] = {}
     for entry in entries:
-        place = (entry.uri, entry.member)
+        place = (entry.uri, entry.member, entry.excerpt)
+        if entry.excerpt != WHOLE and _is_whole_container(entry):
+            raise ConfigError(f"{entry.where}: an excerpt of {entry.uri}, which holds many; name a member.")
         if not _is_whole_container(entry):
             name = _id_of(entry)
             if name in ids:
@@ -315,11 +351,13 @@ def _refuse_repeated_entries(entries: list[Entry], containers: dict[str, Shard])
                 raise ConfigError(f"{entry.uri}: {places[place]} and {entry.where} give it two ids; keep one.")
             ids[name] = entry.where
         places[place] = entry.where
-    for (uri, member), where in places.items():
-        whole = places.get((uri, None), "an --input" if uri in containers else None)
-        if member is not None and whole is not None:
+    for (uri, member, excerpt), where in places.items():
+        whole = places.get((uri, None, WHOLE)) if member is not None else None
+        if uri in inputs and (member is not None or excerpt != WHOLE):
+            whole = "an --input"
+        if whole is not None:
             first, second = sorted((where, whole))
-            raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by member; choose one.")
+            raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by part; choose one.")
 
 
 def _is_whole_container(entry: Entry) -> bool:
@@ -327,14 +365,15 @@ def _is_whole_container(entry: Entry) -> bool:
 
 
 def _id_of(entry: Entry) -> str:
-    return entry.utterance_id or utterance_id(entry.uri, entry.member)
+    return entry.utterance_id or utterance_id(entry.uri, entry.member, entry.excerpt)
 
 
-def _refuse_shared_ids(uris: list[str], ids: dict[str, str]) -> None:
+def _refuse_shared_ids(found: Archive) -> None:
     """Two buckets may hold the same key; ids leave the bucket out, so such inputs cannot share a table."""
     seen: dict[str, str] = {}
-    for uri in uris:
-        key = ids.get(uri, storage.key_of(uri))
+    uris = [(shard.uri, storage.key_of(shard.uri)) for shard in found.containers]
+    uris += [(file.uri, name) for file in found.files for name, _ in found.picks_of(file.uri)]
+    for uri, key in uris:
         if key in seen:
             raise ConfigError(f"{seen[key]} and {uri} share the utterance id {key!r}; score them in separate outputs.")
         seen[key] = uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import posixpath
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
 from jobs import foreign, storage
@@ -22,12 +24,13 @@ LISTS = (".csv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a list: an object, a member of it where it is a tar, and an id where the list gives one."""
+    """One row of a list: an object, a member where it is a container, what of it, and an id where one is given."""
 
     uri: str
     member: str | None
     utterance_id: str | None
     where: str
+    excerpt: Excerpt = WHOLE
 
 
 def read_table(uri: str) -> pa.Table:
@@ -69,22 +72,47 @@ def _json_lines(content: bytes) -> pa.Table:
 
 
 def read_entries(uri: str) -> list[Entry]:
-    """Read a list of recordings: a column `uri`, and where it likes `member` and `utterance_id`.
+    """Read a list of recordings: a column `uri`, and any of `member`, `utterance_id`, `start`, `end` and `channel`.
 
-    A URI without scheme is a path, relative to the list's own folder.
+    A URI without scheme is a path, relative to the list's own folder. Start and end are seconds; a channel counts
+    from 0.
+
+    Raises
+    ------
+    SchemaError
+        Where there is no such column, or a row says what cannot be.
     """
     table = read_table(uri)
     if "uri" not in table.column_names:
         raise SchemaError(f"{uri}: no column `uri`; found {', '.join(table.column_names)}.")
-    columns = {name: _text(table, name, uri).to_pylist() for name in ("uri", "member", "utterance_id")}
+    names = ("uri", "member", "utterance_id", "start", "end", "channel")
+    columns = [_text(table, name, uri).to_pylist() for name in names]
     entries = []
-    for number, (where, member, name) in enumerate(zip(*columns.values(), strict=True), start=1):
+    for number, (where, member, name, *times) in enumerate(zip(*columns, strict=True), start=1):
         if not where:
             raise SchemaError(f"{uri}: row {number} has no uri.")
+        excerpt = _excerpt(*times, place=f"{uri} row {number}")
         if "://" not in where and not posixpath.isabs(where):
             where = storage.join(posixpath.dirname(uri), where)
-        entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}"))
+        entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}", excerpt))
     return entries
+
+
+def _excerpt(start: str | None, end: str | None, channel: str | None, place: str) -> Excerpt:
+    try:
+        found = Excerpt(
+            float(start or 0.0),
+            float(end) if end else None,
+            int(channel.removesuffix(".0")) if channel else None,  # a column with gaps is one of floats to many
+        )
+    except ValueError as error:
+        raise SchemaError(f"{place}: start {start!r}, end {end!r}, channel {channel!r}; expected numbers.") from error
+    longest = math.inf if found.end is None else found.end
+    if not (0.0 <= found.start < longest and found.start < math.inf) or found.end == math.inf:
+        raise SchemaError(f"{place}: from {start!r} to {end!r} s; expected 0 or more, and an end behind the start.")
+    if not 0 <= (found.channel or 0) < MAX_CHANNELS:
+        raise SchemaError(f"{place}: channel {channel!r}; expected 0 to {MAX_CHANNELS - 1}.")
+    return found
 
 
 def read_labels(uri: str, split: str | None = None) -> pa.Table:

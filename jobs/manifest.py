@@ -9,14 +9,16 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 
+from detector.audio import WHOLE
 from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import archive, storage
-from jobs.archive import InputConfig, Shard
+from jobs.archive import InputConfig, Pick, Shard
 from jobs.containers import CONTAINERS
 from jobs.ledger import parquet_bytes
 from jobs.lists import read_labels, refuse_repeated
 from jobs.progress import progress
+from jobs.storage import Stored
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def run(settings: Settings) -> int:
     """Write the manifest, and say what is in it; return the exit code."""
     found = archive.find(settings)
     rows: list[dict[str, Any]] = []
-    shards = [*found.containers, *archive.group(found.files, found.ids)]
+    shards = found.shards()
     with progress("manifest", len(shards)) as shown:
         for shard in shards:
             before = len(rows)
@@ -57,30 +59,40 @@ def run(settings: Settings) -> int:
 
 
 def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
+    picks = shard.picks()
     if shard.kind == "files":
-        names = dict(shard.names or ())
         for source in shard.sources:
-            yield {"utterance_id": names[source.uri], "uri": source.uri, "bytes": source.size}
+            for pick in (picks or {})[source.uri]:
+                yield _row(pick, source, None, source.size)
         return
     source = shard.sources[0]
-    wanted = None if shard.names is None else dict(shard.names)
+    container = CONTAINERS[shard.kind]
     seen: set[str] = set()
     with storage.opened(source) as file:
         try:
-            container = CONTAINERS[shard.kind]
             for member, _, size in container.walk(file, source):
-                is_audio = container.all_audio or archive.is_audio(member)
-                if is_audio if wanted is None else member in wanted:
-                    name = archive.utterance_id(source.uri, member) if wanted is None else wanted[member]
-                    yield {"utterance_id": name, "uri": source.uri, "member": member, "bytes": size}
-                    seen.add(member)
+                if picks is not None:
+                    found = picks.get(member, ())
+                else:
+                    is_audio = container.all_audio or archive.is_audio(member)
+                    found = ((archive.utterance_id(source.uri, member), WHOLE),) if is_audio else ()
+                for pick in found:
+                    yield _row(pick, source, member, size)
+                seen.add(member)
         except ShardError as error:
             raise SchemaError(
                 f"{source.uri}: {error}. `embed` keeps what can be read; a manifest must be whole."
             ) from (error)
-    missing = sorted((wanted or {}).keys() - seen)
+    missing = sorted((picks or {}).keys() - seen)
     if missing:
         raise SchemaError(f"{source.uri}: {len(missing)} listed member(s) are not there, first {missing[0]!r}.")
+
+
+def _row(pick: Pick, source: Stored, member: str | None, n_bytes: int) -> dict[str, Any]:
+    name, excerpt = pick
+    row = {"utterance_id": name, "uri": source.uri, "member": member, "bytes": n_bytes, "channel": excerpt.channel}
+    is_all = (excerpt.start, excerpt.end) == (WHOLE.start, WHOLE.end)
+    return row if is_all else row | {"start": excerpt.start, "end": excerpt.end}
 
 
 def _labelled(table: pa.Table, uri: str) -> pa.Table:

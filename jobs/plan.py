@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.archive import Archive, Shard, group
+from jobs.archive import Archive, Pick, Shard, group
 from jobs.protocol import Book, Entry, Planned
 from jobs.storage import Stored
 
@@ -62,13 +62,16 @@ def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], 
         if not here:
             continue
         slots.add(slot)
-        changed = any((loose[uri], archive.id_of(uri)) != (shard.source(uri), shard.id_of(uri)) for uri in here)
+        planned = shard.picks() or {}
+        for uri in here:
+            _refuse_lost_excerpts(uri, planned[uri], archive.picks_of(uri))
+        changed = any((loose[uri], archive.picks_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
         if changed or (len(here) < len(shard.sources) and book.current[slot].name not in done):
             now = _as_it_is_now(shard, archive, loose, look)
             new += [] if now == shard else [_entry(now, slot)]
         for uri in here:
             del loose[uri]
-    groups = [_entry(each) for each in group(sorted(loose.values()), archive.ids)]
+    groups = [_entry(each) for each in group(sorted(loose.values()), archive.picks_of)]
     return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
 
 
@@ -77,7 +80,7 @@ def _entry(shard: Shard, slot: str | None = None) -> Entry:
 
 
 def _is_new(container: Shard, before: Shard | None) -> bool:
-    if before is not None and before.sources == container.sources and before.names != container.names:
+    if before is not None and before.sources == container.sources and before != container:
         raise ConfigError(
             f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
             f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
@@ -93,8 +96,19 @@ def _as_it_is_now(
     for source in shard.sources:
         found = loose.get(source.uri) or look(source.uri)
         now.append(found or Stored(source.uri, 0, storage.ABSENT))
-    names = tuple((uri, archive.id_of(uri) if uri in loose else name) for uri, name in shard.names or ())
-    return dataclasses.replace(shard, sources=tuple(now), names=names)
+    planned = shard.picks() or {}
+    picks = {uri: archive.picks_of(uri) if uri in loose else planned[uri] for uri in planned}
+    return Shard.of(shard.kind, now, [(uri, pick) for uri, each in picks.items() for pick in each])
+
+
+def _refuse_lost_excerpts(uri: str, before: tuple[Pick, ...], now: tuple[Pick, ...]) -> None:
+    """A list may add excerpts to those that are planned; rows of one that it leaves out would be lost."""
+    if any(excerpt != WHOLE for _, excerpt in (*before, *now)) and not set(before) <= set(now):
+        (name, _), *_ = sorted(set(before) - set(now))
+        raise ConfigError(
+            f"{uri}: {name!r} is in this output already, and is not among the excerpts that are named now: its rows "
+            f"would be replaced. Name all excerpts of a recording, or use another --output."
+        )
 
 
 def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
@@ -104,7 +118,8 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
         for uri, name in shard.ids():
             owners[name] = uri
     found = [pair for each in archive.containers for pair in each.ids()]
-    for uri, name in (*found, *((stored.uri, archive.id_of(stored.uri)) for stored in archive.files)):
+    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.picks_of(stored.uri)]
+    for uri, name in (*found, *loose):
         if owners.get(name, uri) != uri:
             raise ConfigError(
                 f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
