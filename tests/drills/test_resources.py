@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,9 +42,8 @@ def small_disk() -> Iterator[Path]:
 def run_on(lab: Lab, disk: Path, size: str, command: list[object], **environment: str) -> list[tuple[int, str]]:
     """Run a command twice in one place: on a disk of ``size``, and when it is larger. Exit codes and last lines."""
     script = [*IN_NAMESPACE, "sh", "-c", RUN_THEN_GIVE_SPACE, "sh", str(disk), size, str(lab.folder / "copy")]
-    whole = [*script, "python", "-m", "jobs", *map(str, command)]
-    path = {"PATH": f"{Path(shutil.which('python') or 'python').parent}:{lab.environment['PATH']}"}
-    run = Run(whole, lab.environment | path | environment, lab.folder / "small", None)
+    whole = [*script, sys.executable, "-m", "jobs", *map(str, command)]
+    run = Run(whole, lab.environment | environment, lab.folder / "small", None)
     lab.runs.append(run)
     run.wait()
     assert run.code == 0, str(run)
