@@ -222,6 +222,8 @@ class Cluster:
             if stop.asked:
                 self._board.close.remote()
                 stop.raise_when_due()
+            if dead := _dead_processes():
+                raise RunAgain(f"Ray on this machine lost its {', '.join(dead)}; run the same command again")
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 self.pace.hear(self._ask("paces", default=self.pace.told))
@@ -232,8 +234,6 @@ class Cluster:
                 if self._head is not None and self._head.gone():
                     where = f"the head of the Ray cluster, {self._head.address},"
                     raise RunAgain(f"{where} takes no connection for {HEAD_SECONDS:.0f} s; run the same command again")
-            if dead := _dead_processes():
-                raise RunAgain(f"Ray on this machine lost its {', '.join(dead)}; run the same command again")
             if watchdog.overdue():
                 self._raise_stall(watchdog)
 

@@ -119,12 +119,12 @@ def private_mb(pid: int) -> float:
 
 @drill(
     "D37",
-    injects="200 shards of 10 recordings",
+    injects="200 shards of 25 recordings",
     holds="memory grows by 1 MB per 1,000 recordings at most, in the driver and in each worker",
     limit=180,
 )
 def test_memory_does_not_grow_with_the_work(lab: Lab) -> None:
-    n_shards, n_each = 200, 10
+    n_shards, n_each = 200, 25
     lab.new_archive(
         {f"{s:04d}.tar": tar({f"{n:02d}.wav": wav(s, n, 0.5) for n in range(n_each)}) for s in range(n_shards)}
     )
