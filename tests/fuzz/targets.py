@@ -54,7 +54,7 @@ def walk_tar(content: bytes) -> None:
 
 
 def decode(content: bytes) -> None:
-    """Sniffing and decoding: finite blocks of float32, or an UtteranceError of the closed list."""
+    """Sniffing and decoding: finite blocks of float32, an UtteranceError of the closed list, or MemoryError."""
     ended = None
     try:
         stored, blocks = audio.decode(io.BytesIO(content))
@@ -68,6 +68,8 @@ def decode(content: bytes) -> None:
                 break
     except UtteranceError as error:
         ended = error.error
+    except MemoryError:
+        ended = "too_large"  # what the decoder's process makes of it
     assert ended is None or ended in FAILURE_ERRORS
 
 
