@@ -184,6 +184,11 @@ def moments(rows: Rows, selected: Bools) -> Moments:
     rows : Rows
     selected : bool array of shape (n_rows, n_selections)
 
+    Raises
+    ------
+    ConfigError
+        Where a number is not finite, or its square is not.
+
     Examples
     --------
     >>> found = moments(Matrix(np.array([[1.0], [3.0], [8.0]])), np.array([[True, True], [True, True], [False, True]]))
@@ -198,8 +203,12 @@ def moments(rows: Rows, selected: Bools) -> Moments:
             shift = block[0].astype(np.float64)  # a row, so that what is constant becomes exactly 0
         moved = block - shift if shift is not None else np.zeros(block.shape)
         weights = selected[index].astype(np.float64).T
-        sums += weights @ moved
-        squares += weights @ np.square(moved, out=moved)
+        with np.errstate(over="ignore", invalid="ignore"):  # it is looked for below
+            sums += weights @ moved
+            squares += weights @ np.square(moved, out=moved)
+    if not (np.isfinite(sums).all() and np.isfinite(squares).all()):
+        odd = int(np.flatnonzero(~np.isfinite(sums + squares).all(axis=0))[0])
+        raise ConfigError(f"embeddings: NaN, infinity or numbers beyond 1e150 in dimension {odd}; embed them again.")
     n_rows = selected.sum(axis=0)[:, None]
     mean = sums / n_rows
     scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))

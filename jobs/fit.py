@@ -19,7 +19,7 @@ from detector.logistic import Bools, Indices, Matrix, Rows, Subset, gather
 from detector.schema import BONAFIDE, LABELS
 from detector.training import TrainingConfig, certification_rows, fit_head, leave_one_out, outcomes, search
 from jobs import ledger, runs, storage
-from jobs.labelled import Labelled
+from jobs.labelled import Labelled, refuse_shared_audio
 from jobs.ledger import Ledger
 from jobs.lists import read_labels
 
@@ -123,6 +123,9 @@ def _chosen(settings: Settings) -> Chosen:
     if not found:
         raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
     labels = read_labels(storage.normal(settings.labels), settings.split)
+    refuse_shared_audio(
+        Ledger(uri, "embeddings", found[0]), read_labels(storage.normal(settings.labels)), settings.split
+    )
     tables = [Labelled(Ledger(uri, "embeddings", key), labels, settings) for key in found]
     if settings.recipe is not None:
         tables = [table for table in tables if (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean")]

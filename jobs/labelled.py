@@ -105,6 +105,47 @@ class Labelled:
         return np.concatenate(places)
 
 
+def refuse_shared_audio(table: Ledger, labels: pa.Table, split: str) -> None:
+    """Refuse recordings that stand under several ids, by the bytes: what is fitted on must not come back in a test.
+
+    Parameters
+    ----------
+    table : Ledger
+    labels : pyarrow.Table
+        Of all splits.
+    split : str
+        The one to fit on.
+
+    Raises
+    ------
+    ConfigError
+        Where the bytes of a recording of ``split`` stand in another split as well, or with the other label.
+    """
+    columns = ["utterance_id", "audio_sha256"]
+    parts = [batch for marker in table.committed() for batch in table.batches(marker, "embeddings", columns)]
+    if not parts:
+        return
+    known = pa.table(
+        {
+            "utterance_id": labels["utterance_id"],
+            "label": labels["label"],
+            "is_fitted": pc.fill_null(pc.equal(labels["split"], split), False),
+        }
+    )
+    found = pa.Table.from_batches(parts).join(known, "utterance_id", join_type="inner").group_by("audio_sha256")
+    different = {"label": "both labels", "is_fitted": "several splits"}
+    counts = [(name, "count_distinct") for name in different]
+    of_audio = found.aggregate([*counts, ("utterance_id", "min"), ("utterance_id", "max")])
+    for name, what in different.items():
+        odd = of_audio.filter(pc.greater(of_audio[f"{name}_count_distinct"], 1))
+        if len(odd):
+            first = odd.slice(0, 1).to_pylist()[0]
+            raise ConfigError(
+                f"{len(odd)} recording(s) stand in {what}, byte for byte, first {first['utterance_id_min']!r} and "
+                f"{first['utterance_id_max']!r}. Keep one of each: else what is measured was learnt by heart."
+            )
+
+
 def _texts(column: pa.ChunkedArray) -> Texts:
     """Texts as objects, of which each value is one object however often it stands there."""
     encoded = column.combine_chunks().dictionary_encode()

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
-from jobs import storage
+from jobs import foreign, storage
 
+MAX_LIST_BYTES = 2 << 30
+MAX_LINE_BYTES = 1 << 20  # as Arrow's for CSV
 LISTS = (".csv", ".jsonl", ".parquet")
 
 
@@ -37,6 +38,9 @@ def read_table(uri: str) -> pa.Table:
     SchemaError
         Where it cannot be parsed.
     """
+    stored = storage.stat(uri)
+    if stored is not None and stored.size > MAX_LIST_BYTES:
+        raise SchemaError(f"{uri}: {stored.size:,} bytes; a list has {MAX_LIST_BYTES:,} at most. Split it.")
     content = io.BytesIO(storage.read_bytes(uri))
     try:
         if uri.lower().endswith(".csv"):
@@ -47,14 +51,17 @@ def read_table(uri: str) -> pa.Table:
             return pyarrow.csv.read_csv(content, convert_options=all_text)
         if uri.lower().endswith(".jsonl"):
             return _json_lines(content.getvalue())
-        return pq.read_table(content)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OSError) as error:
+        return foreign.read_table(content.getvalue())
+    except (pa.ArrowException, ValueError, KeyError, IndexError, OSError, RecursionError) as error:
         raise SchemaError(f"{uri}: cannot be read as {posixpath.splitext(uri)[1]}: {error}") from error
 
 
 def _json_lines(content: bytes) -> pa.Table:
     """Rows of a JSONL file; numbers as the text that stands there, because ids may look like numbers or dates."""
-    rows = [json.loads(line, parse_int=str, parse_float=str) for line in content.splitlines() if line.strip()]
+    lines = [line for line in content.splitlines() if line.strip()]
+    if max(map(len, lines), default=0) > MAX_LINE_BYTES:
+        raise ValueError(f"a line of more than {MAX_LINE_BYTES:,} bytes")
+    rows = [json.loads(line, parse_int=str, parse_float=str) for line in lines]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line that is no object")
     names = dict.fromkeys(name for row in rows for name in row)
