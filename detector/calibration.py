@@ -109,11 +109,25 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     return np.asarray(np.logaddexp(score, low) - np.logaddexp(score - high, 0.0))
 
 
+def class_weights(n_spoof: int, n_bonafide: int) -> Floats:
+    """Weight of a spoof row and of a bona fide row with which both classes weigh the same, of mean 1.
+
+    Examples
+    --------
+    >>> class_weights(3, 1).round(3).tolist()
+    [0.667, 2.0]
+    """
+    return (n_spoof + n_bonafide) / (2.0 * np.array([n_spoof, n_bonafide]))
+
+
 def balanced(is_bonafide: Bools) -> Floats:
     """Weights of the rows with which both classes weigh the same, of mean 1."""
-    n_bonafide = is_bonafide.sum()
-    n_rows, n_spoof = len(is_bonafide), (~is_bonafide).sum()
-    return np.asarray(np.where(is_bonafide, n_rows / (2 * n_bonafide), n_rows / (2 * n_spoof)))
+    return np.asarray(_class_weights(is_bonafide)[is_bonafide.astype(np.int8)])
+
+
+def _class_weights(is_bonafide: Bools) -> Floats:
+    n_bonafide = int(np.count_nonzero(is_bonafide))
+    return class_weights(len(is_bonafide) - n_bonafide, n_bonafide)
 
 
 def _affine(logits: Floats, is_bonafide: Bools) -> Numbers:
@@ -132,7 +146,8 @@ def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
     scale = np.where(scale > 0, scale, 1.0)
     # so little penalty that it only counts where the classes are told apart without it
     penalty = np.full((1, columns.shape[1]), 1e-6)
-    models = fit_logistic(Matrix(columns), is_bonafide, balanced(is_bonafide)[:, None], centre, scale, penalty)
+    kind, weights = is_bonafide.astype(np.int8), _class_weights(is_bonafide)[:, None]
+    models = fit_logistic(Matrix(columns), is_bonafide, kind, weights, centre, scale, penalty)
     slopes = models.weights[0] / scale
     return (*slopes.tolist(), float(models.bias[0] - slopes @ centre))
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
 
 from detector import metrics, novelty
-from detector.calibration import CALIBRATORS, Numbers, balanced, bounded, calibrate, score_bounds
+from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, class_weights, score_bounds
 from detector.drift import histograms
 from detector.errors import ConfigError
-from detector.groups import Groups, Texts
+from detector.groups import FOLDS, Codes, Groups, Names, tally
 from detector.guarantee import Promise, certify
 from detector.head import MIN_SECONDS, Head
-from detector.logistic import Bools, Indices, Models, Moments, Rows, Subset, fit, moments
+from detector.logistic import Bools, Models, Moments, Rows, fit, moments, subset
 from detector.metrics import Floats
 from detector.rejection import entropy_bits, p_spoof, threshold_for_coverage, threshold_for_risk
+from detector.schema import BONAFIDE, SPOOF
 
 RECIPES: dict[str, dict[str, Any]] = {
     "pascu2024": {"c": 1e6, "standardise": False, "class_weights": "none"},
@@ -52,7 +54,10 @@ class TrainingConfig:
         str | None, "balanced: both classes weigh the same; none: every row does [default: balanced]"
     ] = None
     calibrator: Annotated[str, f"map from logit to log-likelihood ratio: {', '.join(CALIBRATORS)}"] = "affine"
-    folds: Annotated[int, "grouped folds whose held-out rows choose and calibrate"] = 5
+    folds: Annotated[
+        int | None,
+        f"grouped folds whose held-out rows choose and calibrate [default: {FOLDS}, or fewer: the groups of a class]",
+    ] = None
     prior: Annotated[float, "share of spoof that the head assumes where a run states none"] = 0.5
     target_risk: Annotated[
         float | None, "error rate wished among the rows kept; sets the reject threshold [default: 0.05]"
@@ -83,7 +88,7 @@ class TrainingConfig:
         if self.c is not None and not 0.0 < self.c < math.inf:
             raise ConfigError(f"c {self.c}; expected a number above 0.")
         least = 2 if self.promise is None else 3
-        if self.folds < least:
+        if self.folds is not None and self.folds < least:
             raise ConfigError(f"folds {self.folds}; expected {least} or more.")
         for name in ("max_ood", "min_seconds", "silence_dbfs"):
             if not math.isfinite(getattr(self, name)):
@@ -121,7 +126,7 @@ class HeldOut:
 
     Parameters
     ----------
-    index : int64 array of shape (n,)
+    rows : bool array of shape (n_rows,)
         Which rows these are: all, but for those that a certificate took.
     score : float64 array of shape (n,)
         Nats, calibrated on these very rows.
@@ -129,7 +134,7 @@ class HeldOut:
     wrong : bool array of shape (n,)
     """
 
-    index: Indices
+    rows: Bools
     score: Floats
     kept: Bools
     wrong: Bools
@@ -148,15 +153,14 @@ def search(rows: Rows, is_bonafide: Bools, groups: Groups, config: TrainingConfi
     list of Candidate
         By rising Cllr of the held-out rows; of equal ones the strongest penalty first.
     """
-    fold = groups.folds(is_bonafide, config.folds)
-    seen = fold[:, None] != np.arange(config.folds)
-    facts = moments(rows, np.column_stack([seen, np.ones(len(fold), dtype=bool)]))
+    parts = _Parts.of_folds(groups.folds(is_bonafide, config.folds), is_bonafide)
+    facts = parts.moments(rows)
     found = []
     for standardise in (True, False) if config.standardise is None else (config.standardise,):
         start = None
         for c in (STANDARDISED_C if standardise else RAW_C) if config.c is None else (config.c,):
-            start = _models(rows, is_bonafide, seen, facts, replace(config, c=c, standardise=standardise), start)
-            logits = np.take_along_axis(start.logits(rows), fold[:, None], axis=1)[:, 0]
+            start = _models(rows, is_bonafide, parts, facts, replace(config, c=c, standardise=standardise), start)
+            logits = start.logits(rows, parts.number)
             found.append(_candidate(c, standardise, logits, is_bonafide))
     return sorted(found, key=lambda each: (each.cllr, each.c))
 
@@ -207,8 +211,7 @@ def fit_head(
     if certifying is None:
         certifying = certification_rows(is_bonafide, groups, config)
     used = ~certifying
-    known, true = Subset(rows, used), is_bonafide[used]
-    of_known = Groups(groups.of_row[used], groups.rule)
+    known, true, of_known = subset(rows, used), is_bonafide[used], groups[used]
     if config.c is None or config.standardise is None:
         best = search(known, true, of_known, config)[0]
         config = replace(config, c=best.c, standardise=best.standardise)
@@ -216,8 +219,11 @@ def fit_head(
     facts, models, held_out = _fitted(known, true, fold, config)
     mean, scale = facts.mean[-1], facts.scale[-1]
     calibration, bounds = calibrate(config.calibrator, held_out, true), score_bounds(true)
-    usual = novelty.learn(known, fold, mean, scale)
+    usual, ood = novelty.learn(known, fold, mean, scale)
+    near = ood <= config.max_ood
+    del ood
     score = bounded(CALIBRATORS[config.calibrator].apply(calibration, held_out), bounds)
+    del held_out
     head = Head(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
@@ -240,22 +246,25 @@ def fit_head(
         training={},
     )
     if config.promise:
-        aim = _certified(head, Subset(rows, certifying), is_bonafide[certifying], config.promise)
+        aim = _certified(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
     else:
-        aim = _reject_threshold(score, true, config)
+        aim = _reject_threshold(score, true, near, config)
     threshold = aim.pop("threshold")
-    entropy, wrong = entropy_bits(score, config.prior), (p_spoof(score, config.prior) > 0.5) == true
-    kept = entropy <= (-1.0 if threshold is None else threshold)  # None: no promise can be kept, abstain on all
+    wrong = _called_spoof(score, config.prior) == true
+    # None: no promise can be kept, abstain on all
+    kept = near & (entropy_bits(score, config.prior) <= (-1.0 if threshold is None else threshold))
     report = (
         _report(score, true, of_known, config)
+        | _folds_of(fold, of_known.n_groups(true), config)
         | aim
         | {"target_met": threshold is not None}
+        | {"out_of_distribution": float(1.0 - near.mean())}
         | {"coverage": float(kept.mean()), "risk": float(wrong[kept].mean()) if kept.any() else None}
         | {"convergence": {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}}
         | (about or {})
     )
     head = replace(head, max_entropy_bits=0.0 if threshold is None else threshold, training=report)
-    return head, report, HeldOut(np.flatnonzero(used), score, kept, wrong)
+    return head, report, HeldOut(used, score, kept, wrong)
 
 
 def certification_rows(is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> Bools:
@@ -276,7 +285,7 @@ def held_out_logits(rows: Rows, is_bonafide: Bools, groups: Groups, config: Trai
 
 
 def leave_one_out(
-    rows: Rows, is_bonafide: Bools, names: Mapping[str, Texts], config: TrainingConfig, calibration: Numbers
+    rows: Rows, is_bonafide: Bools, names: Mapping[str, Names], config: TrainingConfig, calibration: Numbers
 ) -> dict[str, Any]:
     """Leave out each synthesiser, and each source, and judge its rows by a model that never saw any of it.
 
@@ -285,7 +294,7 @@ def leave_one_out(
     rows, is_bonafide, config
         As for :func:`fit_head`; `c` and `standardise` are stated.
     names : mapping
-        `system` and `source`: object arrays of shape (n_rows,), null where not known.
+        `system` and `source`: names of the rows.
     calibration : tuple of floats
         The head's.
 
@@ -296,38 +305,36 @@ def leave_one_out(
         `equal_error_rate` of spoof rows left out by system against bona fide rows left out by source, where there
         are such.
     """
-    judged = {True: np.full(len(is_bonafide), np.nan), False: np.full(len(is_bonafide), np.nan)}
+    judged = {"system": np.full(len(is_bonafide), np.nan), "source": np.full(len(is_bonafide), np.nan)}
     report: dict[str, Any] = {}
-    for kind in ("system", "source"):
-        of_row = names[kind].copy()
+    for kind, scores in judged.items():
+        words, code = names[kind].words, names[kind].code
         if kind == "system":
-            of_row[is_bonafide] = None
-        out = [of_row == name for name in sorted({name for name in of_row if name is not None})]
-        out = [rows_of for rows_of in out if len(set(is_bonafide[~rows_of])) == 2]
-        found = {}
+            code = np.where(is_bonafide, -1, code)
+        counts = tally(code, len(words), ~is_bonafide, is_bonafide)
+        rest = tally(np.zeros_like(code), 1, ~is_bonafide, is_bonafide) - counts
+        out = [place for place in np.flatnonzero(counts.any(axis=1)) if rest[place].all()]
+        out = sorted(map(int, out), key=lambda place: words[place])
+        report[kind] = {}
         for start in range(0, len(out), MODELS_AT_ONCE):
-            some = np.column_stack(out[start : start + MODELS_AT_ONCE])
-            facts = moments(rows, np.column_stack([~some, np.ones(len(some), dtype=bool)]))
-            logits = _models(rows, is_bonafide, ~some, facts, config, None).logits(rows)
-            for model, rows_of in enumerate(some.T):
-                score = CALIBRATORS[config.calibrator].apply(calibration, logits[rows_of, model])
-                wrong = (p_spoof(score, config.prior) > 0.5) == is_bonafide[rows_of]
-                name = str(of_row[rows_of][0])
-                found[name] = {
-                    "rows": int(rows_of.sum()),
-                    "wrong": float(wrong.mean()),
+            some = out[start : start + MODELS_AT_ONCE]
+            logits, number = _left_out(rows, is_bonafide, code, some, config)
+            for model, place in enumerate(some):
+                of_name = number == model
+                scores[of_name] = score = CALIBRATORS[config.calibrator].apply(calibration, logits[of_name])
+                report[kind][words[place]] = {
+                    "rows": len(score),
+                    "wrong": float((_called_spoof(score, config.prior) == is_bonafide[of_name]).mean()),
                     "median_score": float(np.median(score)),
                 }
-                judged[kind == "source"][rows_of] = score
-        report[kind] = found
-    bonafide, spoof = judged[True][is_bonafide], judged[False][~is_bonafide]
+    bonafide, spoof = judged["source"][is_bonafide], judged["system"][~is_bonafide]
     bonafide, spoof = bonafide[~np.isnan(bonafide)], spoof[~np.isnan(spoof)]
     if len(bonafide) and len(spoof):
         report["equal_error_rate"] = metrics.equal_error_rate(bonafide, spoof)
     return report
 
 
-def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Texts]) -> dict[str, Any]:
+def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Names]) -> dict[str, Any]:
     """What became of held-out rows, by source and system: rows, rejected, kept, and wrong among those kept.
 
     Parameters
@@ -335,51 +342,117 @@ def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Texts]) 
     held_out : HeldOut
     is_bonafide : bool array of shape (n_rows,)
     names : mapping
-        `system` and `source`, say: object arrays of shape (n_rows,), null where not known.
+        `system` and `source`, say: names of all rows.
     """
     report: dict[str, Any] = {}
-    true = is_bonafide[held_out.index]
+    true = is_bonafide[held_out.rows]
     for kind, of_all in names.items():
         report[kind] = {}
-        of_row = of_all[held_out.index]
-        for label, of_class in (("bonafide", true), ("spoof", ~true)):
-            for name in sorted({name for name in of_row[of_class] if name is not None}):
-                here = of_class & (of_row == name)
-                kept = here & held_out.kept
-                report[kind][f"{label} {name}"] = {
-                    "rows": int(here.sum()),
-                    "rejected": int(here.sum() - kept.sum()),
-                    "kept": int(kept.sum()),
-                    "wrong": int(held_out.wrong[kept].sum()),
-                }
+        found = of_all[held_out.rows]
+        for label, of_class in ((BONAFIDE, true), (SPOOF, ~true)):
+            kept = of_class & held_out.kept
+            counts = tally(found.code, len(found.words), of_class, kept, kept & held_out.wrong)
+            for word, (n_rows, n_kept, n_wrong) in sorted(zip(found.words, counts.tolist(), strict=True)):
+                if n_rows:
+                    report[kind][f"{label} {word}"] = {
+                        "rows": n_rows,
+                        "rejected": n_rows - n_kept,
+                        "kept": n_kept,
+                        "wrong": n_wrong,
+                    }
     return report
 
 
-def _fitted(rows: Rows, is_bonafide: Bools, fold: Indices, config: TrainingConfig) -> tuple[Moments, Models, Floats]:
+@dataclass(frozen=True)
+class _Parts:
+    """Rows in parts, folds or systems, and which models learn from which part.
+
+    Parameters
+    ----------
+    number : int array of shape (n_rows,)
+        Part of every row.
+    is_bonafide : bool array of shape (n_rows,)
+    seen : bool array of shape (n_parts, n_models)
+    """
+
+    number: Codes
+    is_bonafide: Bools
+    seen: Bools
+
+    @classmethod
+    def of_folds(cls, fold: Codes, is_bonafide: Bools) -> _Parts:
+        """A model for each fold, which learns from all others."""
+        return cls(fold, is_bonafide, ~np.eye(int(fold.max()) + 1, dtype=bool))
+
+    def and_all(self) -> _Parts:
+        """One model more, which learns from all."""
+        return replace(self, seen=np.column_stack([self.seen, np.ones(len(self.seen), dtype=bool)]))
+
+    @cached_property
+    def kind(self) -> Codes:
+        """Part and class of every row as one number, bona fide odd."""
+        return 2 * self.number + self.is_bonafide
+
+    @cached_property
+    def counts(self) -> Floats:
+        """Rows of every part and class: (n_parts, 2), spoof first."""
+        return tally(self.number, len(self.seen), ~self.is_bonafide, self.is_bonafide).astype(np.float64)
+
+    @property
+    def share(self) -> Floats:
+        """Share of the rows that each model learns from: (n_models,)."""
+        return np.asarray(self.counts.sum(axis=1) @ self.seen / self.counts.sum())
+
+    def moments(self, rows: Rows) -> Moments:
+        """Moments of the rows that each model learns from and, last, of all rows."""
+        seen = self.seen if self.seen[:, -1].all() else self.and_all().seen
+        return moments(rows, self.kind, np.repeat(seen, 2, axis=0))
+
+    def weights(self, how: str | None) -> Floats:
+        """Weight of every kind of rows in each model: (n_kinds, n_models)."""
+        of_class = [
+            np.ones(2) if how == "none" else class_weights(*(self.counts * column[:, None]).sum(axis=0))
+            for column in self.seen.T
+        ]
+        return np.asarray(np.repeat(self.seen, 2, axis=0) * np.tile(np.transpose(of_class), (len(self.seen), 1)))
+
+
+def _fitted(rows: Rows, is_bonafide: Bools, fold: Codes, config: TrainingConfig) -> tuple[Moments, Models, Floats]:
     """Models of all folds' training parts and, last, of all rows; and each row's logit by the one of its fold."""
-    numbers, column = np.unique(fold, return_inverse=True)
-    seen = np.column_stack([fold[:, None] != numbers, np.ones(len(fold), dtype=bool)])
-    facts = moments(rows, seen)
-    models = _models(rows, is_bonafide, seen, facts, config, None)
-    return facts, models, np.take_along_axis(models.logits(rows), column[:, None], axis=1)[:, 0]
+    parts = _Parts.of_folds(fold, is_bonafide).and_all()
+    facts = parts.moments(rows)
+    models = _models(rows, is_bonafide, parts, facts, config, None)
+    return facts, models, models.logits(rows, fold)
+
+
+def _left_out(
+    rows: Rows, is_bonafide: Bools, code: Codes, some: list[int], config: TrainingConfig
+) -> tuple[Floats, Codes]:
+    """Logits by models that learn from all rows but those of a name each; and which model's a row is, -1 for none."""
+    of_name = np.full(int(code.max()) + 2, -1, dtype=np.int16)  # the last is for -1
+    of_name[some] = np.arange(len(some))
+    number = of_name[code]
+    seen = np.vstack([np.ones(len(some), dtype=bool), ~np.eye(len(some), dtype=bool)])
+    parts = _Parts(number + 1, is_bonafide, seen)
+    models = _models(rows, is_bonafide, parts, parts.moments(rows), config, None)
+    return models.logits(rows, np.maximum(number, 0)), number
 
 
 def _models(
-    rows: Rows, is_bonafide: Bools, seen: Bools, facts: Moments, config: TrainingConfig, start: Models | None
+    rows: Rows, is_bonafide: Bools, parts: _Parts, facts: Moments, config: TrainingConfig, start: Models | None
 ) -> Models:
-    """One model for each column of ``seen``; the last row of ``facts`` is of all rows."""
+    """One model for each column of ``parts.seen``; the last row of ``facts`` is of all rows."""
     if config.c is None:
         raise ConfigError("c is not stated.")
-    weights = np.zeros(seen.shape)
-    for model, column in enumerate(seen.T):
-        weights[column, model] = 1.0 if config.class_weights == "none" else balanced(is_bonafide[column])
     centre, scale = facts.mean[-1], facts.scale[-1]
     # one form for all: the penalty that a weight has in its own units, said of the standardised one
-    unit = facts.scale[: seen.shape[1]] if config.standardise else np.ones((seen.shape[1], rows.dim))
+    n_models = parts.seen.shape[1]
+    unit = facts.scale[:n_models] if config.standardise else np.ones((n_models, rows.dim))
     # a model of four folds is held back as much a row as that of all five: else the last one's logits are larger than
     # those that calibrate it (by 7 % where C is small, measured on a known model)
-    share = seen.mean(axis=0)[:, None]
-    return fit(rows, is_bonafide, weights, centre, scale, share * (unit / scale) ** 2 / config.c, start=start)
+    penalty = parts.share[:, None] * (unit / scale) ** 2 / config.c
+    weights = parts.weights(config.class_weights)
+    return fit(rows, is_bonafide, parts.kind, weights, centre, scale, penalty, start=start)
 
 
 def _candidate(c: float, standardise: bool, logits: Floats, is_bonafide: Bools) -> Candidate:
@@ -402,27 +475,40 @@ def _certified(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> 
     return {"threshold": found.max_entropy_bits, "certificate": found.describe()}
 
 
-def _reject_threshold(score: Floats, is_bonafide: Bools, config: TrainingConfig) -> dict[str, Any]:
-    """Threshold on entropy by the wished coverage or risk of the held-out rows."""
-    entropy = entropy_bits(score, config.prior)
+def _reject_threshold(score: Floats, is_bonafide: Bools, near: Bools, config: TrainingConfig) -> dict[str, Any]:
+    """Threshold on entropy by the wished coverage or risk of the held-out rows; those far out are rejected anyway."""
+    entropy = entropy_bits(score[near], config.prior)
     if config.target_coverage is not None:
-        threshold = threshold_for_coverage(entropy, config.target_coverage)
-        return {"threshold": threshold, "target_coverage": config.target_coverage}
-    wrong = (p_spoof(score, config.prior) > 0.5) == is_bonafide
+        of_near = min(1.0, config.target_coverage * len(score) / len(entropy))
+        return {"threshold": threshold_for_coverage(entropy, of_near), "target_coverage": config.target_coverage}
+    wrong = (_called_spoof(score, config.prior) == is_bonafide)[near]
     risk = config.target_risk if config.target_risk is not None else DEFAULT_RISK
     return {"threshold": threshold_for_risk(entropy, wrong, risk), "target_risk": risk}
 
 
+def _called_spoof(score: Floats, prior: float) -> Bools:
+    return np.asarray(p_spoof(score, prior) > 0.5)
+
+
+def _folds_of(fold: Codes, n_groups: dict[str, int], config: TrainingConfig) -> dict[str, Any]:
+    """How many folds there were, and why so many."""
+    n_folds, scarcer = int(fold.max()) + 1, min(n_groups, key=lambda name: n_groups[name])
+    why = "as stated" if config.folds is not None else "the default"
+    if config.folds is None and n_folds < FOLDS:
+        why = f"fewer than {FOLDS}, because {scarcer} rows are of {n_groups[scarcer]} groups"
+    return {"folds": n_folds, "folds_because": why}
+
+
 def _report(score: Floats, is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> dict[str, Any]:
     bonafide, spoof = score[is_bonafide], score[~is_bonafide]
-    names = ("recipe", "c", "standardise", "class_weights", "calibrator", "folds")
+    names = ("recipe", "c", "standardise", "class_weights", "calibrator", "max_ood")
     return {
         **{name: value for name, value in asdict(config).items() if name in names},
         "class_weights": config.class_weights or CLASS_WEIGHTS[0],
         "training_prior": len(spoof) / len(score),  # removed from the score by the calibration
         "bonafide": len(bonafide),
         "spoof": len(spoof),
-        "groups": len(np.unique(groups.of_row)),
+        "groups": int(np.count_nonzero(groups.counts(is_bonafide).any(axis=1))),
         "grouped_by": groups.rule,
         "score_histograms": histograms(score, is_bonafide),
         "held_out": {

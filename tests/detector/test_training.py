@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from detector.calibration import CALIBRATORS, bounded
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
-from detector.groups import Groups
+from detector.groups import Groups, Names
 from detector.head import Head
 from detector.logistic import Matrix
 from detector.metrics import cllr, equal_error_rate, expected_calibration_error
@@ -385,7 +385,7 @@ def test_a_system_left_out_is_judged_by_a_model_that_never_saw_it() -> None:
     place = {"bonafide": (3, 0), "plain": (-3, 0), "third": (-3, 0), "odd": (3, 6)}
     embeddings = rng.normal(size=(800, 2)) + np.array([place[each] for each in kind])
     is_bonafide = kind == "bonafide"
-    names = {"system": np.where(is_bonafide, None, kind), "source": np.repeat(["u", "v"], 400).astype(object)}
+    names = {"system": Names.of(np.where(is_bonafide, None, kind)), "source": Names.of(np.repeat(["u", "v"], 400))}
     config = TrainingConfig(c=1.0, standardise=True)
 
     found = leave_one_out(Matrix(embeddings), is_bonafide, names, config, (1.0, 0.0))
@@ -397,10 +397,12 @@ def test_a_system_left_out_is_judged_by_a_model_that_never_saw_it() -> None:
 
 
 def test_outcomes_count_what_became_of_the_rows() -> None:
-    held_out = HeldOut(np.array([0, 1, 3]), np.zeros(3), np.array([True, False, True]), np.array([True, True, False]))
+    held_out = HeldOut(
+        np.array([True, True, False, True]), np.zeros(3), np.array([True, False, True]), np.array([True, True, False])
+    )
     is_bonafide = np.array([True, True, False, False])
 
-    found = outcomes(held_out, is_bonafide, {"source": np.array(["a", "a", "a", "b"], dtype=object)})
+    found = outcomes(held_out, is_bonafide, {"source": Names.of(["a", "a", "a", "b"])})
 
     assert found == {
         "source": {
