@@ -66,12 +66,13 @@ def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
         )
     numbers = CALIBRATORS[name].fit(logits, is_bonafide)
     score, bounds = CALIBRATORS[name].apply(numbers, logits), score_bounds(is_bonafide)
-    costs = [
-        [cllr(each[is_bonafide], each[~is_bonafide]) for each in pair]
-        for pair in ((logits, score), (bounded(logits, bounds), bounded(score, bounds)))
-    ]
-    if not any(after <= before + 1e-6 for before, after in costs):
-        before, after = costs[0]
+
+    def cost(values: Floats) -> float:
+        return cllr(values[is_bonafide], values[~is_bonafide])
+
+    before, after = cost(logits), cost(score)
+    better = after <= before + 1e-6 or cost(bounded(score, bounds)) <= cost(bounded(logits, bounds)) + 1e-6
+    if not better:
         raise ConfigError(
             f"calibration {name} makes its own rows worse: Cllr {before:.4f} before, {after:.4f} bits after. "
             f"Use --calibrator affine."
@@ -106,7 +107,9 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     [-7.0, 0.0, 1.0, 7.0]
     """
     low, high = bounds
-    return np.asarray(np.logaddexp(score, low) - np.logaddexp(score - high, 0.0))
+    found, above = np.logaddexp(score, low), score - high
+    found -= np.logaddexp(above, 0.0, out=above)  # in place: of a million rows no copy more than there must be
+    return np.asarray(found)
 
 
 def class_weights(n_spoof: int, n_bonafide: int) -> Floats:

@@ -33,12 +33,12 @@ UNKNOWN = (None, "", "-")  # what corpora write where they do not know
 
 @dataclass(frozen=True)
 class Names:
-    """A column of names: each stands once, and a row has its number, in four bytes however long the names are.
+    """A column of names: each stands once, and a row has its number, in a few bytes however long the names are.
 
     Parameters
     ----------
-    code : int32 array of shape (n_rows,)
-        Place among ``words``; -1 where not known.
+    code : int array of shape (n_rows,)
+        Place among ``words``, as narrow as holds them; -1 where not known.
     words : tuple of str
 
     Examples
@@ -59,7 +59,7 @@ class Names:
         return cls(np.array(code, dtype=np.int32), tuple(str(name) for name in numbers))
 
     def __getitem__(self, rows: Bools | Indices) -> Names:
-        """The names of some rows."""
+        """The names of rows, in the order in which they are asked for."""
         return Names(self.code[rows], self.words)
 
 
@@ -78,9 +78,9 @@ class Groups:
     of_row: Codes
     rule: str
 
-    def __getitem__(self, rows: Bools | Indices) -> Groups:
-        """The groups of some rows."""
-        return Groups(self.of_row[rows], self.rule)
+    def __getitem__(self, rows: Bools) -> Groups:
+        """The groups of some rows; these very ones where it is all."""
+        return self if rows.all() else Groups(self.of_row[rows], self.rule)
 
     def counts(self, is_bonafide: Bools) -> Indices:
         """Rows of every group and class: int64 of shape (n_groups, 2), spoof first."""
@@ -168,7 +168,7 @@ def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
     for rows, order in zip((is_bonafide, ~is_bonafide), wanted, strict=True):
         for name in order:
             known = rows & (code < 0) & (facts[name].code >= 0)
-            code[known] = facts[name].code[known] + start
+            code[known] = facts[name].code[known].astype(np.int32) + start
             start += len(facts[name].words)
     return Groups(_numbered(code, start), BY_CLASS)
 
@@ -272,7 +272,7 @@ def _numbered(code: Codes, n_codes: int) -> Codes:
     for rows in blocks(len(code)):
         values, at = np.unique(code[rows], return_index=True)
         first[values] = np.minimum(first[values], rows.start + at)
-    rank = np.empty(len(first), dtype=np.int32)
+    rank = np.empty(len(first), dtype=np.min_scalar_type(-len(first)))
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
     return looked_up(rank, code)
 

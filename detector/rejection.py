@@ -41,8 +41,10 @@ def p_spoof(score: Floats, prior: float) -> Floats:
     >>> p_spoof(np.array([0.0, np.log(9.0)]), prior=0.5).round(3).tolist()
     [0.5, 0.1]
     """
-    # by way of logaddexp, because exp(score) overflows from 710 on
-    return np.asarray(np.exp(-np.logaddexp(0.0, score - log_odds(prior))))
+    # by way of logaddexp, because exp(score) overflows from 710 on; in place, because scores may be a million
+    found = np.asarray(score - log_odds(prior))
+    np.negative(np.logaddexp(0.0, found, out=found), out=found)
+    return np.asarray(np.exp(found, out=found))
 
 
 def entropy_bits(score: Floats, prior: float) -> Floats:
@@ -70,10 +72,15 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     >>> entropy_bits(np.array([0.0, 800.0]), prior=0.5).tolist()
     [1.0, 0.0]
     """
-    odds = np.abs(score - log_odds(prior))
+    odds = np.asarray(score - log_odds(prior))
+    np.abs(odds, out=odds)
     # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
-    decay = np.exp(-odds)
-    return np.asarray((np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0))
+    decay = np.asarray(np.exp(-odds))
+    odds *= decay
+    odds /= 1.0 + decay
+    odds += np.log1p(decay, out=decay)
+    odds /= np.log(2.0)
+    return odds
 
 
 def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:

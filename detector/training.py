@@ -313,8 +313,8 @@ def leave_one_out(
             code = np.where(is_bonafide, -1, code)
         counts = tally(code, len(words), ~is_bonafide, is_bonafide)
         rest = tally(np.zeros_like(code), 1, ~is_bonafide, is_bonafide) - counts
-        out = [place for place in np.flatnonzero(counts.any(axis=1)) if rest[place].all()]
-        out = sorted(map(int, out), key=lambda place: words[place])
+        out = [place for place in np.flatnonzero(counts.any(axis=1)).tolist() if rest[place].all()]
+        out = sorted(out, key=lambda place: words[place])
         report[kind] = {}
         for start in range(0, len(out), MODELS_AT_ONCE):
             some = out[start : start + MODELS_AT_ONCE]
@@ -500,6 +500,7 @@ def _folds_of(fold: Codes, n_groups: dict[str, int], config: TrainingConfig) -> 
 
 
 def _report(score: Floats, is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> dict[str, Any]:
+    calibration_error = metrics.expected_calibration_error(p_spoof(score, config.prior), ~is_bonafide)
     bonafide, spoof = score[is_bonafide], score[~is_bonafide]
     names = ("recipe", "c", "standardise", "class_weights", "calibrator", "max_ood")
     return {
@@ -514,8 +515,6 @@ def _report(score: Floats, is_bonafide: Bools, groups: Groups, config: TrainingC
         "held_out": {
             "equal_error_rate": metrics.equal_error_rate(bonafide, spoof),
             "cllr": metrics.cllr(bonafide, spoof),
-            "expected_calibration_error": metrics.expected_calibration_error(
-                p_spoof(score, config.prior), ~is_bonafide
-            ),
+            "expected_calibration_error": calibration_error,
         },
     }

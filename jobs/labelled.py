@@ -212,7 +212,8 @@ class _Column:
         encoded = texts.combine_chunks().dictionary_encode()
         words = encoded.dictionary.to_pylist()
         numbers = [-1 if word in UNKNOWN else self._numbers.setdefault(word, len(self._numbers)) for word in words]
-        self._codes.append(np.array([*numbers, -1], dtype=np.int32)[encoded.indices.fill_null(-1).to_numpy()])
+        narrow = np.min_scalar_type(-1 - len(self._numbers))
+        self._codes.append(np.array([*numbers, -1], dtype=narrow)[encoded.indices.fill_null(-1).to_numpy()])
 
     def names(self) -> Names:
         """The column; what it was made of is forgotten."""
