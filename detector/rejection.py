@@ -72,15 +72,13 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     >>> entropy_bits(np.array([0.0, 800.0]), prior=0.5).tolist()
     [1.0, 0.0]
     """
-    odds = np.asarray(score - log_odds(prior))
-    np.abs(odds, out=odds)
-    # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
-    decay = np.asarray(np.exp(-odds))
-    odds *= decay
-    odds /= 1.0 + decay
-    odds += np.log1p(decay, out=decay)
-    odds /= np.log(2.0)
-    return odds
+    found = np.empty(len(score))
+    for start in range(0, len(score), BLOCK_ROWS):  # of a million rows no copy but this one
+        odds = np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior))
+        # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
+        decay = np.exp(-odds)
+        found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)
+    return found
 
 
 def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:

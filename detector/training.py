@@ -37,6 +37,8 @@ STANDARDISED_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 RAW_C = (1.0, 1e2, 1e4, 1e6)
 MODELS_AT_ONCE = 8  # each takes a matrix of dim x dim
 DEFAULT_RISK = 0.05
+MAX_OOD = 0.999  # of recordings like the training ones, it rejects one in a thousand
+MAX_FOLDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,9 @@ class TrainingConfig:
         float | None, "certify that at most this share of kept spoof rows is called bona fide; takes one fold for it"
     ] = None
     confidence: Annotated[float, "how often, over draws of its rows, a certificate must hold"] = 0.95
-    max_ood: Annotated[float, "reject rows farther out than this quantile of the training rows; 1 rejects none"] = 1.0
+    max_ood: Annotated[float, "reject rows farther out than this quantile of the training rows; 1 rejects none"] = (
+        MAX_OOD
+    )
     min_seconds: Annotated[float, "shorter recordings get no score: too_short; s"] = MIN_SECONDS
     silence_dbfs: Annotated[float, "quieter recordings get no score: silent; dB re full scale"] = -80.0
 
@@ -88,9 +92,11 @@ class TrainingConfig:
         if self.c is not None and not 0.0 < self.c < math.inf:
             raise ConfigError(f"c {self.c}; expected a number above 0.")
         least = 2 if self.promise is None else 3
-        if self.folds is not None and self.folds < least:
-            raise ConfigError(f"folds {self.folds}; expected {least} or more.")
-        for name in ("max_ood", "min_seconds", "silence_dbfs"):
+        if self.folds is not None and not least <= self.folds <= MAX_FOLDS:
+            raise ConfigError(f"folds {self.folds}; expected {least} to {MAX_FOLDS:,}.")
+        if not 0.0 < self.max_ood <= 1.0:
+            raise ConfigError(f"max_ood {self.max_ood}; expected a quantile above 0, and 1 at most.")
+        for name in ("min_seconds", "silence_dbfs"):
             if not math.isfinite(getattr(self, name)):
                 raise ConfigError(f"{name} {getattr(self, name)}; expected a number.")
         shares = ("prior", "target_risk", "target_coverage", "certify_miss", "certify_false_alarm", "confidence")
@@ -112,12 +118,24 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting that was tried on the folds; `cllr` is of held-out rows after affine calibration, in bits."""
+    """A setting that was tried on the folds.
+
+    Parameters
+    ----------
+    c : float
+    standardise : bool
+    cllr : float
+        Of the held-out rows of all folds after affine calibration, in bits.
+    equal_error_rate : float
+    cllr_of_folds : tuple
+        The same fold by fold; None for a fold without rows of both classes.
+    """
 
     c: float
     standardise: bool
     cllr: float
     equal_error_rate: float
+    cllr_of_folds: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,8 +179,51 @@ def search(rows: Rows, is_bonafide: Bools, groups: Groups, config: TrainingConfi
         for c in (STANDARDISED_C if standardise else RAW_C) if config.c is None else (config.c,):
             start = _models(rows, is_bonafide, parts, facts, replace(config, c=c, standardise=standardise), start)
             logits = start.logits(rows, parts.number)
-            found.append(_candidate(c, standardise, logits, is_bonafide))
+            found.append(_candidate(c, standardise, logits, parts))
     return sorted(found, key=lambda each: (each.cllr, each.c))
+
+
+def choose(found: list[Candidate]) -> Candidate:
+    """Of settings that were tried, the strongest penalty that the folds do not show to be worse than the best.
+
+    One is not shown to be worse whose Cllr is, fold by fold, above that of the best by no more than one standard error
+    of that difference. Folds differ by far more than settings do, but in the same way for all: so it is the difference
+    that is asked for its error, and not the best's own Cllr, by whose error almost any penalty would pass.
+
+    Parameters
+    ----------
+    found : list of Candidate
+        As :func:`search` returns them. Those that do as the best with standardising, and none else, are comparable.
+
+    References
+    ----------
+    The one-standard-error rule: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, 3.4.3.
+
+    Examples
+    --------
+    >>> tried = [(1e6, (0.70, 0.90)), (1e4, (0.71, 0.89)), (1e2, (0.75, 0.96))]
+    >>> choose([Candidate(c, False, sum(folds) / 2, 0.3, folds) for c, folds in tried]).c
+    10000.0
+    """
+    best = found[0]
+    rivals = [each for each in found if each.standardise == best.standardise and each.c <= best.c]
+    return min((each for each in rivals if _is_as_good(each, best)), key=lambda each: each.c)
+
+
+def edge_of_search(chosen: Candidate, found: list[Candidate]) -> str | None:
+    """What to say where the choice is the smallest or largest C that was tried; None where it lies between others.
+
+    Examples
+    --------
+    >>> tried = [Candidate(c, True, cllr, 0.3) for c, cllr in ((1.0, 0.7), (0.1, 0.8))]
+    >>> edge_of_search(tried[0], tried)
+    'C = 1 is the largest that was tried: a weaker penalty may be better still (--c)'
+    """
+    tried = sorted(each.c for each in found if each.standardise == chosen.standardise)
+    if len(tried) < 2 or chosen.c not in (tried[0], tried[-1]):
+        return None
+    which, other = ("smallest", "stronger") if chosen.c == tried[0] else ("largest", "weaker")
+    return f"C = {chosen.c:g} is the {which} that was tried: a {other} penalty may be better still (--c)"
 
 
 def fit_head(
@@ -213,7 +274,7 @@ def fit_head(
     used = ~certifying
     known, true, of_known = subset(rows, used), is_bonafide[used], groups[used]
     if config.c is None or config.standardise is None:
-        best = search(known, true, of_known, config)[0]
+        best = choose(search(known, true, of_known, config))
         config = replace(config, c=best.c, standardise=best.standardise)
     fold = of_known.folds(true, config.folds)
     facts, models, held_out = _fitted(known, true, fold, config)
@@ -455,13 +516,27 @@ def _models(
     return fit(rows, is_bonafide, parts.kind, weights, centre, scale, penalty, start=start)
 
 
-def _candidate(c: float, standardise: bool, logits: Floats, is_bonafide: Bools) -> Candidate:
+def _candidate(c: float, standardise: bool, logits: Floats, parts: _Parts) -> Candidate:
+    is_bonafide, n_folds = parts.is_bonafide, len(parts.seen)
+    rate = metrics.equal_error_rate(logits[is_bonafide], logits[~is_bonafide])
     try:
         score = CALIBRATORS["affine"].apply(calibrate("affine", logits, is_bonafide), logits)
-        cost = metrics.cllr(score[is_bonafide], score[~is_bonafide])
     except ConfigError:  # no better than chance
-        cost = 1.0
-    return Candidate(c, standardise, cost, metrics.equal_error_rate(logits[is_bonafide], logits[~is_bonafide]))
+        return Candidate(c, standardise, 1.0, rate, (1.0,) * n_folds)
+    cost = metrics.cllr(score[is_bonafide], score[~is_bonafide])
+    of_folds = [
+        metrics.cllr(score[parts.kind == 2 * fold + 1], score[parts.kind == 2 * fold]) if both.all() else None
+        for fold, both in enumerate(parts.counts > 0)
+    ]
+    return Candidate(c, standardise, cost, rate, tuple(of_folds))
+
+
+def _is_as_good(one: Candidate, best: Candidate) -> bool:
+    pairs = zip(one.cllr_of_folds, best.cllr_of_folds, strict=True)
+    excess = np.array([mine - its for mine, its in pairs if mine is not None and its is not None])
+    if one is best or len(excess) < 2:
+        return one is best
+    return bool(excess.mean() <= excess.std(ddof=1) / math.sqrt(len(excess)))
 
 
 def _certified(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> dict[str, Any]:
@@ -477,7 +552,7 @@ def _certified(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> 
 
 def _reject_threshold(score: Floats, is_bonafide: Bools, near: Bools, config: TrainingConfig) -> dict[str, Any]:
     """Threshold on entropy by the wished coverage or risk of the held-out rows; those far out are rejected anyway."""
-    entropy = entropy_bits(score[near], config.prior)
+    entropy = entropy_bits(score, config.prior)[near]
     if config.target_coverage is not None:
         of_near = min(1.0, config.target_coverage * len(score) / len(entropy))
         return {"threshold": threshold_for_coverage(entropy, of_near), "target_coverage": config.target_coverage}

@@ -17,7 +17,16 @@ from detector.groups import Groups, Names, blocks, groups_of, sample, tally
 from detector.head import Head
 from detector.logistic import Bools, Matrix, Rows, gather, subset
 from detector.schema import BONAFIDE, LABELS, SPOOF
-from detector.training import TrainingConfig, certification_rows, fit_head, leave_one_out, outcomes, search
+from detector.training import (
+    TrainingConfig,
+    certification_rows,
+    choose,
+    edge_of_search,
+    fit_head,
+    leave_one_out,
+    outcomes,
+    search,
+)
 from jobs import ledger, runs, storage
 from jobs.labelled import Labelled, Labels
 from jobs.ledger import Ledger
@@ -60,7 +69,7 @@ class Chosen:
     """The table to fit on, the settings that did best on it, and all that were tried.
 
     `certifying` tells the rows that nothing may be learnt from; `sampled` those that chose the settings, `sample` has
-    their embeddings.
+    their embeddings. `edge` says where the choice is at an end of what was tried.
     """
 
     rows: Labelled
@@ -70,6 +79,7 @@ class Chosen:
     sampled: Bools
     sample: Matrix
     tried: list[dict[str, Any]]
+    edge: str | None
 
 
 def run(settings: Settings) -> int:
@@ -101,6 +111,8 @@ def run(settings: Settings) -> int:
         "versions": runs.versions(),
         "training": report,
         "tried": chosen.tried,
+        "chosen_by": "the least C whose Cllr is not above the best's by more than one standard error over the folds",
+        "edge_of_search": chosen.edge,
         "leave_one_out": {
             "rows": chosen.sample.n_rows,
             **leave_one_out(chosen.sample, is_bonafide[chosen.sampled], sampled, chosen.config, head.calibration),
@@ -149,10 +161,15 @@ def _tried(table: Labelled, settings: Settings) -> Chosen:
     sampled = sample(table.is_bonafide, groups, settings.search_rows) & ~certifying
     rows = gather(table, sampled)
     candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings)
-    config = replace(settings, c=candidates[0].c, standardise=candidates[0].standardise)
+    best = choose(candidates)
+    config = replace(settings, c=best.c, standardise=best.standardise)
     which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
-    log.info("%s: best of %d settings %s", which, len(candidates), candidates[0])
-    return Chosen(table, groups, config, certifying, sampled, rows, [which | asdict(each) for each in candidates])
+    log.info("%s: of %d settings %s; best on the folds %s", which, len(candidates), best, candidates[0])
+    edge = edge_of_search(best, candidates)
+    if edge is not None:
+        log.warning("%s: %s", which, edge)
+    tried = [which | asdict(each) for each in candidates]
+    return Chosen(table, groups, config, certifying, sampled, rows, tried, edge)
 
 
 def _used(chosen: Chosen, settings: Settings) -> Bools:
@@ -202,6 +219,7 @@ def _say(head: Head, content: dict[str, Any]) -> None:
         f"c {report['c']:g}, {'standardised' if report['standardise'] else 'not standardised'}, class weights "
         f"{report['class_weights']}: best of {len(content['tried'])} tried on {report['folds']} folds "
         f"({report['folds_because']}); converged in {converged['passes']} passes\n"
+        f"{content['edge_of_search'] + chr(10) if content['edge_of_search'] else ''}"
         f"held out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
         f"ECE {held_out['expected_calibration_error']:.1%}"
     )
