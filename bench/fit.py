@@ -28,7 +28,7 @@ from jobs.ledger import Ledger
 from jobs.protocol import Book, Entry, Plan
 
 SHARD_ROWS = 10_000
-MEMORY_MIB = 64
+MEMORY_MIB = 32
 C = 0.01
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "drawn", "")
 Drawn = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
