@@ -165,7 +165,7 @@ def _tried(table: Labelled, settings: Settings) -> Chosen:
     best = choose(candidates)
     config = replace(settings, c=best.c, standardise=best.standardise)
     which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
-    log.info("%s: of %d settings %s; best on the folds %s", which, len(candidates), best, candidates[0])
+    log.info("%s: C = %g, %s: Cllr %.3f on the folds", which, best.c, "standardised" * best.standardise, best.cllr)
     edge = edge_of_search(best, candidates)
     if edge is not None:
         log.warning("%s: %s", which, edge)
