@@ -55,6 +55,13 @@ simulate: $(MADE)
 soak: $(MADE)
 	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+FUZZED := tar decode head list
+
+fuzz: SECONDS := $(if $(filter command\ line,$(origin SECONDS)),$(SECONDS),60)
+fuzz: $(MADE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	for target in $(FUZZED); do $(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
+
 HOSTILE := build/hostile.jsonl
 
 hostile: $(MADE)

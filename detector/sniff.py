@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-HEAD_BYTES = 64
+HEAD_BYTES = 66  # up to the format of a W64 file
 ID3_TAGS = 8  # one behind another
 CHUNKS = 1_000  # of a RIFF file, before its samples
 SCAN_BYTES = 1 << 20
@@ -72,7 +72,7 @@ def sniff(file: BinaryIO) -> Sniffed:
     if head[:4] == b"OggS":
         return Sniffed(False, "an Ogg file of several links") if _is_chained(file, start) else Sniffed(True)
     if head[:16] == W64:
-        (tag,) = struct.unpack_from("<H", head.ljust(HEAD_BYTES, b"\0") + file.read(2), 64)
+        (tag,) = struct.unpack_from("<H", head.ljust(HEAD_BYTES, b"\0"), 64)
         return Sniffed(tag in PLAIN_TAGS, "" if tag in PLAIN_TAGS else f"a W64 file of format {tag:#x}")
     known = head[:4] in (b"fLaC", b".snd", b"caff") or head[:7] == b"NIST_1A" or _is_aiff(head) or _is_mpeg(head)
     return Sniffed(known, "" if known else "a container that is not on the list")

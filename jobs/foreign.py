@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -74,8 +75,8 @@ def _at(file: Any, offset: int, n_bytes: int) -> bytes:
     return bytes(file.read(n_bytes))
 
 
-def read_table(content: bytes) -> pa.Table:
-    """All plain columns of a Parquet file; nested ones are left out.
+def tables(content: bytes) -> Iterator[pa.Table]:
+    """All plain columns of a Parquet file, some rows at a time; nested ones are left out. The first has no rows.
 
     Raises
     ------
@@ -86,18 +87,17 @@ def read_table(content: bytes) -> pa.Table:
         schema = file.schema_arrow
         if len(schema) > MAX_COLUMNS:
             raise ValueError(f"{len(schema):,} columns; {MAX_COLUMNS:,} are the most")
-        names = [field.name for field in schema if not pa.types.is_nested(field.type)]
+        fields = [field for field in schema if not pa.types.is_nested(field.type)]
+    yield pa.schema(fields).empty_table()
     limit = FREE_BYTES + MAX_RATIO * len(content)
     n_bytes = 0
-    batches = []
+    names = [field.name for field in fields]
     with opened(content, names) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             n_bytes += sum(map(_full_bytes, batch.columns))
             if n_bytes > limit:
                 raise ValueError(f"a table of more than {limit:,} bytes in a file of {len(content):,}")
-            batches.append(_spelt_out(batch))
-    fields = [schema.field(index) for index in range(len(schema)) if schema.field(index).name in names]
-    return pa.Table.from_batches(batches) if batches else pa.schema(fields).empty_table()
+            yield pa.Table.from_batches([_spelt_out(batch)])
 
 
 def _full_bytes(column: pa.Array) -> int:

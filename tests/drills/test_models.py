@@ -217,7 +217,7 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
     def kill(_: object) -> int:
         return lab.runs[-1].kill()
 
-    inside = [Fault(target, "kill") for target in ("jobs.lists:read_labels", "detector.training:fit_head", SCALER)]
+    inside = [Fault(target, "kill") for target in ("jobs.lists:label_tables", "detector.training:fit_head", SCALER)]
     places: list[tuple[str, Any]] = [(fault.target, [fault]) for fault in inside]
     places += [(f"{when} PUT {number}", (when, number)) for number in (1, 2) for when in ("before", "after")]
     for old in (None, other):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError, SchemaError
-from jobs import foreign, lists, report, storage
+from jobs import lists, report, storage
 from jobs.lists import read_entries, read_labels
 from tests.hostile.harness import Lab, hostile
 from tests.jobs.judged import judged_rows
@@ -150,13 +150,6 @@ def test_a_parquet_list_that_is_none_or_swells_is_refused(lab: Lab, what: str) -
     make, match = PARQUETS[what]
 
     refused(lab, "labels.parquet", make(), match)
-
-
-def test_a_plain_list_is_read_as_arrow_reads_it() -> None:
-    table = pa.table({"utterance_id": ["a", None, "ü"], "seconds": [1.5, 2.0, None], "n": [1, 2, 3]})
-
-    assert foreign.read_table(parquet(table)).equals(table)
-    assert foreign.read_table(parquet(table.slice(0, 0))).equals(table.slice(0, 0))
 
 
 HEAD = b"utterance_id,label\n"
