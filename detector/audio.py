@@ -259,7 +259,7 @@ def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iter
             with container:
                 for frame in container.decode(stream):
                     for converted in planar.resample(frame):
-                        held.append(_mono(converted.to_ndarray(), channel, 0))
+                        held.append(_mono(converted.to_ndarray().astype(np.float32, copy=False), channel, 0))
                         n_held += len(held[-1])
                     if n_held >= stored.native_rate * BLOCK_SECONDS:
                         yield np.concatenate(held)

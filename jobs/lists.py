@@ -151,10 +151,10 @@ def read_entries(uri: str) -> list[Entry]:
     names = ("uri", "member", "utterance_id", "start", "end", "channel")
     columns = [_text(table, name, uri).to_pylist() for name in names]
     entries = []
-    for number, (where, member, name, *times) in enumerate(zip(*columns, strict=True), start=1):
+    for number, (where, member, name, start, end, channel) in enumerate(zip(*columns, strict=True), start=1):
         if not where:
             raise SchemaError(f"{uri}: row {number} has no uri.")
-        excerpt = _excerpt(*times, place=f"{uri} row {number}")
+        excerpt = _excerpt(start, end, channel, place=f"{uri} row {number}")
         if "://" not in where and not posixpath.isabs(where):
             where = storage.join(posixpath.dirname(uri), where)
         entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}", excerpt))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
@@ -145,7 +145,7 @@ class _Reader:
         except ShardError as error:  # in the middle of a long one
             yield self._failure(ordinal, failed_as, place, "read", UtteranceError("bad_archive", str(error)))
             raise
-        found = pieces.decoded(utterance_id, *astuple(place), recording.facts, excerpt)
+        found = pieces.decoded(utterance_id, place.uri, place.member, place.n_bytes, recording.facts, excerpt)
         yield pieces.outcome(self._shard_id, ordinal, found)
         return recording.facts.channels
 
@@ -158,7 +158,8 @@ class _Reader:
                 yield self._failure(ordinal, name, place, "read", error)
 
     def _failure(self, ordinal: int, name: str, place: _Place, stage: str, error: UtteranceError) -> Piece:
-        return pieces.outcome(self._shard_id, ordinal, pieces.failed(name, *astuple(place), stage, error))
+        found = pieces.failed(name, place.uri, place.member, place.n_bytes, stage, error)
+        return pieces.outcome(self._shard_id, ordinal, found)
 
     def _wants(self, ordinal: int) -> bool:
         return self._only is None or ordinal in self._only

@@ -338,7 +338,7 @@ def test_nothing_behind_an_excerpt_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("excerpt", "found"),
     [
-        (Excerpt(2.0, None), "@2-end of 2.000 s"),
+        (Excerpt(2.5, None), "@2.5-end of 2.000 s"),
         (Excerpt(5.0, 6.0), "@5-6 of 2.000 s"),
         (Excerpt(1.0, 2.2), "@1-2.2 of 2.000 s"),
         (Excerpt(channel=1), "channel 1, counted from 0, of 1"),

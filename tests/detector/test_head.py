@@ -232,6 +232,7 @@ def test_a_row_that_is_kept_has_every_number_of_the_contract() -> None:
         "head_id": PLAIN.head_id,
         "fingerprint": RECIPE.fingerprint,
         "run_id": "scored",
+        **dict.fromkeys(("start", "end", "channel", "speech_share", "clipped_share")),
     }
 
 

@@ -36,7 +36,7 @@ def test_what_is_below_the_floor_is_never_active(level: float) -> None:
     assert active_share(levels((3.0, level))) == 0.0
 
 
-@pytest.mark.parametrize("noise", [-200.0, -60.0, -40.0])
+@pytest.mark.parametrize("noise", [-200.0, -60.0, -45.0])
 def test_pauses_count_but_for_the_hangover(noise: float) -> None:
     # a second of sound, and 0.2 s behind it, of every 3 s
     assert active_share(levels(*[(1.0, -20.0), (2.0, noise)] * 4)) == pytest.approx(1.2 / 3, abs=1e-9)

@@ -226,7 +226,9 @@ def test_loose_files_are_grouped_by_number_and_bytes_in_order(sizes: list[int], 
 
 
 def test_a_group_knows_the_ids_of_its_files() -> None:
-    (shard,) = group([Stored("s3://b/a.flac", 1, ""), Stored("s3://b/b.flac", 2, "")], {"s3://b/b.flac": "mine"})
+    picks = {"s3://b/a.flac": (("a.flac", WHOLE),), "s3://b/b.flac": (("mine", WHOLE),)}
+
+    (shard,) = group([Stored(uri, size, "") for size, uri in enumerate(picks, start=1)], picks.__getitem__)
 
     assert shard.names == (("s3://b/a.flac", "a.flac"), ("s3://b/b.flac", "mine"))
     assert (shard.uri, shard.size) == ("s3://b/a.flac and 1 more", 3)
@@ -247,7 +249,7 @@ def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str
     [
         Shard("tar", (TAR,)),
         Shard("tar", (TAR,), (("日本.flac", "mine"), ("x", "0.tar#x"))),
-        *group([TAR, Stored("/data/a.flac", 0, "")], {}),
+        *group([TAR, Stored("/data/a.flac", 0, "")], lambda uri: ((uri, WHOLE),)),
     ],
     ids=["tar", "members", "files"],
 )

@@ -88,6 +88,9 @@ def test_outcomes_come_back_with_every_fact() -> None:
         "member": "日本.flac",
         "bytes": 1 << 40,
         **asdict(facts),
+        "start": None,
+        "end": None,
+        "channel": None,
     }
     assert failed == dict.fromkeys(asdict(facts)) | {
         **where,
