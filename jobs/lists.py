@@ -20,7 +20,6 @@ from detector.errors import ConfigError, SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
 from jobs import foreign, storage
 from jobs.errors import StorageError
-from jobs.storage import StoredFile
 
 MAX_LIST_BYTES = 2 << 30
 MAX_LINE_BYTES = 1 << 20  # as Arrow's for CSV
@@ -115,23 +114,8 @@ def _opened(uri: str) -> Iterator[io.RawIOBase]:
     if stored.size > MAX_LIST_BYTES:
         raise ValueError(f"{stored.size:,} bytes; a list has {MAX_LIST_BYTES:,} at most. Split it.")
     with storage.opened(stored, whole=True) as file:
-        yield _Raw(file)
+        yield storage.RawFile(file)
         file.verify()
-
-
-class _Raw(io.RawIOBase):
-    """A stored file as Python's own files are: pyarrow and the reader of lines ask for no less."""
-
-    def __init__(self, file: StoredFile) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
 
 
 def read_entries(uri: str) -> list[Entry]:

@@ -10,7 +10,6 @@ opening of the same object, so that the first is read from front to back and eve
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -122,7 +121,7 @@ def _rows(file: StoredFile, beside: StoredFile, size: int) -> Iterator[Member]:
         raise ShardError(f"no column of recordings; found {', '.join(names.schema_arrow.names)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; {MAX_MEMBERS:,} are the most")
-    contents = pq.ParquetFile(_Raw(file), metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
+    contents = pq.ParquetFile(storage.RawFile(file), metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
     numbers = itertools.count()
     n_bytes = 0
     for group in range(names.metadata.num_row_groups):
@@ -167,27 +166,4 @@ def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:
-    return foreign.open_file(_Raw(file), size, **OPTIONS)
-
-
-class _Raw(io.RawIOBase):
-    """A stored file as Arrow wants it."""
-
-    def __init__(self, file: StoredFile) -> None:
-        super().__init__()
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+    return foreign.open_file(storage.RawFile(file), size, **OPTIONS)

@@ -92,7 +92,7 @@ def test_outcomes_come_back_with_every_fact() -> None:
         "end": None,
         "channel": None,
     }
-    assert failed == dict.fromkeys(asdict(facts)) | {
+    assert failed == dict.fromkeys([*asdict(facts), "start", "end", "channel"]) | {
         **where,
         "utterance_id": "0.tar#b",
         "member": "b",
