@@ -40,7 +40,8 @@ UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for it
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka".split()
+    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka .mkv .mov "
+    ".avi .flv .ac3 .mp2 .tta .wv".split()
 )
 """Names that are taken for audio when an archive is listed; the bytes decide how they are decoded."""
 

@@ -16,6 +16,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+__all__ = ["Gzip", "Inflated", "Zstd", "zstd"]
+
 READ_BYTES = 64 << 10
 BLOCK_BYTES = 1 << 20
 KEPT_BYTES = 64 << 10  # of the block before: a reader that steps back does so by a header or two

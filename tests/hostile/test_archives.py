@@ -238,13 +238,13 @@ def zip_of_zeros(n_bytes: int = 100 << 20) -> bytes:
     return file.getvalue()
 
 
-def parquet_of_zeros(n_bytes: int = 100 << 20) -> bytes:
+def parquet_of_zeros(n_rows: int = 100) -> bytes:
     file = io.BytesIO()
-    rows = [{"bytes": content, "path": name} for name, content in (BEFORE, ("m.wav", bytes(n_bytes)))]
     schema = pa.schema({"audio": pa.struct({"bytes": pa.binary(), "path": pa.string()})})
+    rows = [BEFORE, *((f"m{number}.wav", bytes(1 << 20)) for number in range(n_rows))]
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
-        for row in rows:
-            writer.write_table(pa.table({"audio": [row]}, schema=writer.schema))
+        for name, content in rows:  # a row group each: no one of them swells beyond what is allowed
+            writer.write_table(pa.table({"audio": [{"bytes": content, "path": name}]}, schema=schema))
     return file.getvalue()
 
 
