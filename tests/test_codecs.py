@@ -54,9 +54,7 @@ def test_a_lossy_codec_is_read_to_its_end(codec: Codec) -> None:
 
     n_samples = sum(map(len, recording.segments()))
 
-    assert n_samples / SAMPLE_RATE == pytest.approx(
-        len(VOICE) / RATE, abs=0.15
-    )  # encoders pad their first and last frame
+    assert n_samples / SAMPLE_RATE == pytest.approx(len(VOICE) / RATE, abs=0.15)  # encoders pad
 
 
 def test_every_container_gives_the_same_samples(tmp_path: Path) -> None:
