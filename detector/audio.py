@@ -45,6 +45,8 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Names that are taken for audio when an archive is listed; the bytes decide how they are decoded."""
 
+TAGS = (b"ID3", b"TAG", b"APE")
+
 TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
 
 END_SECONDS = 0.1  # by which an excerpt may reach beyond the recording's end: lists are rounded
@@ -258,8 +260,10 @@ def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iter
         n_held = 0
         try:
             with container:
-                for frame in container.decode(stream):
-                    for converted in planar.resample(frame):
+                for packet in container.demux(stream):
+                    if packet.size and bytes(packet)[:3] in TAGS:  # where MP3s were put one behind the other
+                        continue
+                    for converted in (each for frame in packet.decode() for each in planar.resample(frame)):
                         held.append(_mono(converted.to_ndarray().astype(np.float32, copy=False), channel, 0))
                         n_held += len(held[-1])
                     if n_held >= stored.native_rate * BLOCK_SECONDS:

@@ -47,7 +47,7 @@ def active_share(energies: npt.NDArray[np.float64]) -> float:
     n_active = len(loudest) - np.searchsorted(loudest, 10.0 ** (THRESHOLDS_DBFS / 10.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         margins = 10.0 * np.log10(energies.sum() / n_active) - THRESHOLDS_DBFS
-    too_high = np.flatnonzero(~(margins >= MARGIN_DB) | (n_active == 0))
+    too_high = [*np.flatnonzero(~(margins >= MARGIN_DB) | (n_active == 0)), len(margins)]  # beyond full scale: none
     return float(n_active[max(0, too_high[0] - 1)] / len(loudest))
 
 

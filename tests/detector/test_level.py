@@ -26,7 +26,7 @@ def facts_of(samples: np.ndarray, **options: object) -> Facts:
     return recording.facts
 
 
-@pytest.mark.parametrize("level", [0.0, -20.0, -60.0])
+@pytest.mark.parametrize("level", [600.0, 20.0, 0.0, -20.0, -60.0])
 def test_a_steady_sound_is_active_all_the_time(level: float) -> None:
     assert active_share(levels((3.0, level))) == 1.0
 

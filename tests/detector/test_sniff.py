@@ -71,7 +71,7 @@ def test_two_links_are_told_from_one_and_from_two_streams_in_one_link() -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_an_mp3_that_goes_on_behind_its_own_count_is_not_for_libsndfile(rate: int, channels: int) -> None:
     samples = np.zeros((rate * 30, channels), np.int16).squeeze()
-    mp3 = muxed((samples + 0.1).T, kind="mp3", codec="libmp3lame", rate=rate)
+    mp3 = muxed(np.ascontiguousarray((samples + 0.1).T), kind="mp3", codec="libmp3lame", rate=rate)
 
     assert sniff(io.BytesIO(mp3)).soundfile
     assert sniff(io.BytesIO(mp3 + b"TAG".ljust(128, b"\0"))).soundfile
