@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
+from detector.schema import UNKNOWN
 
 Texts = npt.NDArray[np.object_]
 
@@ -21,7 +22,6 @@ SEED = 42
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
 MIN_GROUPS = 3  # of a class: then two are left to learn from where one is held out
 BY_CLASS = "spoof by system, bona fide by speaker or source"
-UNKNOWN = (None, "", "-")  # what corpora write where they do not know
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.errors import ConfigError
-from detector.groups import UNKNOWN, Texts
+from detector.groups import Texts
 from detector.logistic import Bools, Indices
-from detector.schema import BONAFIDE
+from detector.schema import BONAFIDE, UNKNOWN
 from detector.training import TrainingConfig
 from jobs.ledger import Ledger
 from jobs.protocol import Marker

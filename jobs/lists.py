@@ -82,7 +82,7 @@ def read_entries(uri: str) -> list[Entry]:
 
 def read_labels(uri: str, split: str | None = None) -> pa.Table:
     """Read what is known of utterances: `utterance_id`, `label`, and any of split, system, speaker, source,
-    language.
+    language, codec.
 
     Parameters
     ----------
