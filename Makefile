@@ -5,6 +5,8 @@
 # make drills  all fault drills and other long tests, and the table of docs/reliability.md
 # make drills-check   every planted bug is caught
 # make simulate       a million simulated schedules of the protocol, and every two faults in order
+# make hostile bad inputs, each with what it must come to, and the table of docs/hostile-inputs.md
+# make fuzz    each fuzz target for SECONDS (60)
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: demo test lint bench drills drills-check simulate soak
+.PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz
 
 demo: $(MADE)
 	$(BIN)/python -m jobs demo
@@ -52,6 +54,20 @@ simulate: $(MADE)
 
 soak: $(MADE)
 	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+FUZZED := tar decode head list
+
+fuzz: SECONDS := $(if $(filter command\ line,$(origin SECONDS)),$(SECONDS),60)
+fuzz: $(MADE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	for target in $(FUZZED); do $(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
+
+HOSTILE := build/hostile.jsonl
+
+hostile: $(MADE)
+	mkdir -p $(dir $(HOSTILE)) && rm -f $(HOSTILE)
+	BONAFIDE_HOSTILE_RECORD=$(HOSTILE) $(BIN)/python -m pytest tests/hostile -m "" --ignore tests/hostile/test_table.py; status=$$?; \
+	$(BIN)/python -m tests.hostile.table $(HOSTILE) && exit $$status
 
 # the environment: made anew when what it is made from changes
 $(MADE): pyproject.toml constraints.txt

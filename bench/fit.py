@@ -9,6 +9,7 @@ Draws embeddings from a known model into the embedding table that `embed` would 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from jobs.ledger import Ledger
 from jobs.protocol import Book, Entry, Plan
 
 SHARD_ROWS = 10_000
-MEMORY_MIB = 64
+MEMORY_MIB = 32
 C = 0.01
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "drawn", "")
 Drawn = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
@@ -97,11 +98,13 @@ def write(folder: Path, n_rows: int, dim: int) -> None:
         start = int(shard.slot, 16)
         embeddings, is_bonafide = draw(start, dim)
         ids = [f"u{start + number:09d}" for number in range(SHARD_ROWS)]
-        same = {"uri": "u", "member": None, "audio_sha256": "00", "seconds": 3.0, "native_rate": 16_000, "channels": 1}
+        same = {"uri": "u", "member": None, "seconds": 3.0, "native_rate": 16_000, "channels": 1}
         same |= {"codec": "c", "decoder": "d", "rms_dbfs": -20.0, "layer": -1, "run_id": "run"}
         schema = embeddings_schema(dim)
         columns = {name: pa.array([value] * SHARD_ROWS, schema.field(name).type) for name, value in same.items()}
-        columns |= {"utterance_id": pa.array(ids), "fingerprint": pa.array([RECIPE.fingerprint] * SHARD_ROWS)}
+        digests = [hashlib.sha256(name.encode()).hexdigest() for name in ids]
+        columns |= {"utterance_id": pa.array(ids), "audio_sha256": pa.array(digests)}
+        columns |= {"fingerprint": pa.array([RECIPE.fingerprint] * SHARD_ROWS)}
         columns["embedding"] = pa.FixedSizeListArray.from_arrays(
             embeddings.ravel(), type=schema.field("embedding").type
         )

@@ -59,4 +59,6 @@ def _watch(root: int, peak: dict[str, float], ended: threading.Event) -> None:
 
 def _name(folder: Path) -> str:
     words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    if "-m" in words[1:-1]:
+        return words[words.index("-m") + 1]
     return Path(words[0]).name if not words[0].startswith("ray::") else words[0]

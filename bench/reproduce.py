@@ -7,8 +7,8 @@
 2. the same at layers 9 to 13 (`--layers`)
 3. XLS-R-300M at layer 7 (`--small-backbone`, `--small-layer`)
 
-Each is trained on `train` and `dev` of ASVspoof 2019 LA, and judged on its `eval` and on every other corpus whose folder
-is given, laid out as docs/corpora.md says. Flags that are not listed here go to `embed` (`--device cuda`).
+Each is trained on `train` and `dev` of ASVspoof 2019 LA, and judged on its `eval` and on every other corpus whose
+folder is given, laid out as docs/corpora.md says. Flags that are not listed here go to `embed` (`--device cuda`).
 
 Start the same command again after a stop: what is embedded and scored under `--work` is not done again. A corpus that
 is given later is added. The tables come as ladder.md and ladder.json.

@@ -1,6 +1,6 @@
 """Two heads on the dev corpus: fit each on `train`, compare them on `eval`, with intervals.
 
-    python -m bench.two_heads [--a "--c 1"] [--b "--no-standardise --c 1e6"] [--keep FOLDER] [embed flags …]
+    python -m bench.two_heads [--a "--c 1"] [--b "--recipe pascu2024"] [--keep FOLDER] [embed flags …]
 
 Embeds the corpus once, fits a head with each set of `fit` flags, scores, and writes what `evaluate` found into
 docs/results.md.
@@ -25,15 +25,15 @@ from jobs.report import HEADLINE
 from tests.seaweedfs import s3_server
 
 BEGIN, END = "<!-- two_heads: begin -->", "<!-- two_heads: end -->"
-STANDARDISED = "--standardise --c 1"
-PAPER = "--no-standardise --c 1e6"
+SEARCHED = ""
+PAPER = "--recipe pascu2024"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, score, compare, and write the tables; return 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.two_heads", description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
-    parser.add_argument("--a", default=STANDARDISED, help="flags of `fit` for head A [default: %(default)s]")
+    parser.add_argument("--a", default=SEARCHED, help="flags of `fit` for head A [default: none, the folds choose]")
     parser.add_argument("--b", default=PAPER, help="flags of `fit` for head B [default: %(default)s]")
     parser.add_argument("--keep", type=Path, help="folder that gets report.html and report.json")
     parser.add_argument("--no-write", action="store_true", help="print the tables, leave docs/results.md alone")
@@ -74,7 +74,7 @@ def tables(command: str, flags: tuple[str, str], report: dict[str, Any]) -> str:
     """What the report says, as Markdown."""
     a, b = report["heads"]
     difference = report["comparisons"][0]["metrics"]
-    how = [f"fit {each}" for each in flags]
+    how = [f"fit {each}".strip() for each in flags]
     lines = [
         f"`{command}`, {datetime.datetime.now(datetime.UTC).date()}. Head A: `{how[0]}`; head B: `{how[1]}`."
         f" {a['counts']['bonafide']} bona fide recordings of {a['counts']['bonafide_clusters']} "

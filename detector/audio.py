@@ -13,6 +13,7 @@ bytes ─► soundfile ─┐ native blocks    mean of       soxr HQ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -26,12 +27,15 @@ import soundfile
 import soxr
 
 from detector.errors import UtteranceError
+from detector.sniff import DEMUXERS, EXACT, sniff
 
 SAMPLE_RATE = 16_000  # Hz, what every encoder here was trained on
 BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
+BLOCK_ITEMS = 1 << 22  # samples of all channels at once: libsndfile mixes channels up beyond 2^24 of FLAC
+SLACK_SECONDS = 1.0  # by which a recording may fall short of what its header claims; FLAC's counts samples
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for it
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -39,6 +43,8 @@ AUDIO_SUFFIXES = frozenset(
     ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka".split()
 )
 """Names that are taken for audio when an archive is listed; the bytes decide how they are decoded."""
+
+TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
 
 Samples = npt.NDArray[np.float32]
 
@@ -80,7 +86,7 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     Raises
     ------
     UtteranceError
-        Here or while iterating: `empty`, `not_audio`, `bad_header`, `too_long`, `decode_error`,
+        Here or while iterating: `empty`, `not_audio`, `bad_header`, `too_long`, `truncated`, `decode_error`,
         `nonfinite_audio`.
     MemoryError
         Where a decoder wants more memory than this process may have.
@@ -101,7 +107,7 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
             stored, native = decoder(file)
             first = next(native, None)
         except UtteranceError as error:
-            if error.error in ("bad_header", "too_long", "nonfinite_audio"):
+            if error.error in ("bad_header", "too_long", "truncated", "nonfinite_audio"):
                 raise
             findings.append(error)
             continue
@@ -118,7 +124,28 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     raise UtteranceError(farthest, "; ".join(each.message for each in findings))
 
 
+def _audio_decoders() -> list[str]:
+    """FFmpeg's decoders of sound, by name."""
+    names = []
+    for name in sorted(av.codecs_available):
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # it can only be written
+            if av.Codec(name, "r").type == "audio":
+                names.append(name)
+    return names
+
+
+PYAV_OPTIONS = {
+    "protocol_whitelist": "pipe",  # a playlist among the bytes may open nothing: no protocol but the pipe that we are
+    "format_whitelist": ",".join(DEMUXERS),
+    "codec_whitelist": ",".join(_audio_decoders()),  # a film's picture is not decoded, not even for a look at it
+}
+
+
 def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
+    sniffed = sniff(file)
+    if not sniffed.soundfile:
+        raise UtteranceError("not_audio", f"soundfile: {sniffed.why_not}")
+    file.seek(0)
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
@@ -128,22 +155,41 @@ def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         raise UtteranceError("not_audio", "soundfile: a file that does not say its length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), "soundfile")
     _check_header(stored)
+    if sound.frames > MAX_SECONDS * stored.native_rate:
+        _check_claim(sound)
+    claimed = sound.frames
+    if sniffed.claimed_bytes is not None:  # libsndfile has cut it to what is there
+        claimed = round(claimed * sniffed.claimed_bytes / max(1, sniffed.present_bytes))
 
     def blocks() -> Iterator[Samples]:
+        n_frames = min(stored.native_rate * BLOCK_SECONDS, BLOCK_ITEMS // stored.channels)
         try:
             with sound:
-                while len(block := sound.read(stored.native_rate * BLOCK_SECONDS, "float32", always_2d=True)):
+                while len(block := sound.read(n_frames, "float32", always_2d=True)):
                     yield block.mean(axis=1, dtype=np.float32) if stored.channels > 1 else block[:, 0]
         except (soundfile.LibsndfileError, ValueError) as error:
             raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
 
-    return stored, blocks()
+    return stored, _whole(blocks(), claimed, stored.native_rate, exact=sound.format == "FLAC")
+
+
+def _check_claim(sound: soundfile.SoundFile) -> None:
+    """Refuse what is too long at once, by a look at a sample beyond the limit; leave to PyAV what only says so."""
+    try:
+        sound.seek(round(MAX_SECONDS * sound.samplerate))
+        is_true = len(sound.read(1)) == 1
+    except (soundfile.LibsndfileError, ValueError):
+        is_true = False
+    if is_true:
+        raise UtteranceError("too_long", TOO_LONG)
+    raise UtteranceError(
+        "not_audio", f"soundfile: a header that claims {sound.frames / sound.samplerate / 3600:,.0f} h"
+    )
 
 
 def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     try:
-        # a playlist among the bytes may open nothing: no protocol but the pipe that we are
-        container = av.open(file, "r", metadata_errors="ignore", options={"protocol_whitelist": "pipe"})
+        container = av.open(file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
         if not container.streams.audio:
             raise UtteranceError("not_audio", "PyAV: no audio stream")
         stream = container.streams.audio[0]
@@ -154,6 +200,8 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         # a stream whose codec nobody knows has no rate: AttributeError
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
     _check_header(stored)
+    if stored.codec == "flac":  # else FFmpeg makes samples of a frame whose checksum is wrong
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def blocks() -> Iterator[Samples]:
         planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stored.native_rate)
@@ -175,7 +223,18 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         if held:
             yield np.concatenate(held)
 
-    return stored, blocks()
+    claimed = round(_claimed_seconds(container, stream) * stored.native_rate)
+    return stored, _whole(blocks(), claimed, stored.native_rate, exact=container.format.name == "flac")
+
+
+def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """What the header claims of the sound; 0 where it does not say, or FFmpeg would guess."""
+    if container.format.name.partition(",")[0] not in EXACT:
+        return 0.0
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # else it is of the longest stream, the picture perhaps
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
 DECODERS: dict[str, Callable[[BinaryIO], tuple[AudioFormat, Iterator[Samples]]]] = {
@@ -199,13 +258,23 @@ def _check_header(stored: AudioFormat) -> None:
         raise UtteranceError("bad_header", f"{stored.channels} channels; 1 to {MAX_CHANNELS} are read")
 
 
+def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -> Iterator[Samples]:
+    """Pass blocks on; at their end, refuse those of a file that was cut, or that lies about its length."""
+    n_samples = 0
+    for block in blocks:
+        n_samples += len(block)
+        yield block
+    if n_samples < claimed - (0 if exact else SLACK_SECONDS * rate):
+        raise UtteranceError("truncated", f"{n_samples / rate:,.2f} s of the {claimed / rate:,.2f} s in its header")
+
+
 def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
     """Pass blocks on until one is not finite or the whole is too long."""
     n_samples = 0
     for block in blocks:
         n_samples += len(block)
         if n_samples > MAX_SECONDS * rate:
-            raise UtteranceError("too_long", f"more than {MAX_SECONDS / 3600:.0f} h; split the recording")
+            raise UtteranceError("too_long", TOO_LONG)
         if not np.isfinite(block).all():
             raise UtteranceError("nonfinite_audio", f"NaN or infinity before second {n_samples / rate:.1f}")
         yield block

@@ -66,12 +66,13 @@ def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
         )
     numbers = CALIBRATORS[name].fit(logits, is_bonafide)
     score, bounds = CALIBRATORS[name].apply(numbers, logits), score_bounds(is_bonafide)
-    costs = [
-        [cllr(each[is_bonafide], each[~is_bonafide]) for each in pair]
-        for pair in ((logits, score), (bounded(logits, bounds), bounded(score, bounds)))
-    ]
-    if not any(after <= before + 1e-6 for before, after in costs):
-        before, after = costs[0]
+
+    def cost(values: Floats) -> float:
+        return cllr(values[is_bonafide], values[~is_bonafide])
+
+    before, after = cost(logits), cost(score)
+    better = after <= before + 1e-6 or cost(bounded(score, bounds)) <= cost(bounded(logits, bounds)) + 1e-6
+    if not better:
         raise ConfigError(
             f"calibration {name} makes its own rows worse: Cllr {before:.4f} before, {after:.4f} bits after. "
             f"Use --calibrator affine."
@@ -106,14 +107,30 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     [-7.0, 0.0, 1.0, 7.0]
     """
     low, high = bounds
-    return np.asarray(np.logaddexp(score, low) - np.logaddexp(score - high, 0.0))
+    found, above = np.logaddexp(score, low), score - high
+    found -= np.logaddexp(above, 0.0, out=above)  # in place: of a million rows no copy more than there must be
+    return np.asarray(found)
+
+
+def class_weights(n_spoof: int, n_bonafide: int) -> Floats:
+    """Weight of a spoof row and of a bona fide row with which both classes weigh the same, of mean 1.
+
+    Examples
+    --------
+    >>> class_weights(3, 1).round(3).tolist()
+    [0.667, 2.0]
+    """
+    return (n_spoof + n_bonafide) / (2.0 * np.array([n_spoof, n_bonafide]))
 
 
 def balanced(is_bonafide: Bools) -> Floats:
     """Weights of the rows with which both classes weigh the same, of mean 1."""
-    n_bonafide = is_bonafide.sum()
-    n_rows, n_spoof = len(is_bonafide), (~is_bonafide).sum()
-    return np.asarray(np.where(is_bonafide, n_rows / (2 * n_bonafide), n_rows / (2 * n_spoof)))
+    return np.asarray(_class_weights(is_bonafide)[is_bonafide.astype(np.int8)])
+
+
+def _class_weights(is_bonafide: Bools) -> Floats:
+    n_bonafide = int(np.count_nonzero(is_bonafide))
+    return class_weights(len(is_bonafide) - n_bonafide, n_bonafide)
 
 
 def _affine(logits: Floats, is_bonafide: Bools) -> Numbers:
@@ -132,7 +149,8 @@ def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
     scale = np.where(scale > 0, scale, 1.0)
     # so little penalty that it only counts where the classes are told apart without it
     penalty = np.full((1, columns.shape[1]), 1e-6)
-    models = fit_logistic(Matrix(columns), is_bonafide, balanced(is_bonafide)[:, None], centre, scale, penalty)
+    kind, weights = is_bonafide.astype(np.int8), _class_weights(is_bonafide)[:, None]
+    models = fit_logistic(Matrix(columns), is_bonafide, kind, weights, centre, scale, penalty)
     slopes = models.weights[0] / scale
     return (*slopes.tolist(), float(models.bias[0] - slopes @ centre))
 

@@ -77,5 +77,5 @@ def n_layers_of(folder: str | Path) -> int:
         content = json.loads(path.read_text())
         # Whisper's num_hidden_layers is the encoder's too, and sometimes left out
         return int(content.get("encoder_layers", content.get("num_hidden_layers")))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} does not say how many layers the encoder has: {error}.") from error

@@ -1,27 +1,66 @@
-"""Groups: rows that may not stand on both sides of a fold, because they share a synthesiser, a speaker or a source."""
+"""Groups: rows that may not stand on both sides of a fold, because they share a synthesiser, a speaker or a source.
+
+What is known of a row is a number of a few bytes: names stand once, and rows are counted a block at a time. So a
+million rows take a few megabytes here, and nothing that is made on the way takes more.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
 from detector.schema import UNKNOWN
 
-Texts = npt.NDArray[np.object_]
+Codes = npt.NDArray[np.signedinteger[Any]]
 
 SEED = 42
+FOLDS = 5
+BLOCK_ROWS = 1 << 16
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
 MIN_GROUPS = 3  # of a class: then two are left to learn from where one is held out
 BY_CLASS = "spoof by system, bona fide by speaker or source"
+
+
+@dataclass(frozen=True)
+class Names:
+    """A column of names: each stands once, and a row has its number, in a few bytes however long the names are.
+
+    Parameters
+    ----------
+    code : int array of shape (n_rows,)
+        Place among ``words``, as narrow as holds them; -1 where not known.
+    words : tuple of str
+
+    Examples
+    --------
+    >>> found = Names.of(["s1", "-", "s2", "s1"])
+    >>> found.code.tolist(), found.words
+    ([0, -1, 1, 0], ('s1', 's2'))
+    """
+
+    code: Codes
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[str | None]) -> Names:
+        """Number the names of a column; null, empty and `-` are not known."""
+        numbers: dict[str | None, int] = {}
+        code = [-1 if value in UNKNOWN else numbers.setdefault(value, len(numbers)) for value in values]
+        return cls(np.array(code, dtype=np.int32), tuple(str(name) for name in numbers))
+
+    def __getitem__(self, rows: Bools | Indices) -> Names:
+        """The names of rows, in the order in which they are asked for."""
+        return Names(self.code[rows], self.words)
 
 
 @dataclass(frozen=True)
@@ -30,44 +69,78 @@ class Groups:
 
     Parameters
     ----------
-    of_row : int64 array of shape (n_rows,)
+    of_row : int array of shape (n_rows,)
+        From 0 on; a number may have no row.
     rule : str
         What rows of two groups never share, for people.
     """
 
-    of_row: Indices
+    of_row: Codes
     rule: str
 
-    def folds(self, is_bonafide: Bools, n_folds: int) -> Indices:
-        """Fold of every row, both classes shared out as evenly as whole groups allow; int64 of shape (n_rows,).
+    def __getitem__(self, rows: Bools) -> Groups:
+        """The groups of some rows; these very ones where it is all."""
+        return self if rows.all() else Groups(self.of_row[rows], self.rule)
+
+    def counts(self, is_bonafide: Bools) -> Indices:
+        """Rows of every group and class: int64 of shape (n_groups, 2), spoof first."""
+        return tally(self.of_row, int(self.of_row.max(initial=-1)) + 1, ~is_bonafide, is_bonafide)
+
+    def n_groups(self, is_bonafide: Bools) -> dict[str, int]:
+        """How many groups have rows of each class."""
+        spoof, bonafide = np.count_nonzero(self.counts(is_bonafide), axis=0).tolist()
+        return {"bonafide": bonafide, "spoof": spoof}
+
+    def folds(self, is_bonafide: Bools, n_folds: int | None = None) -> Codes:
+        """Fold of every row, both classes shared out as evenly as whole groups allow.
+
+        Groups are dealt out one by one, the most one-sided and largest first, each to the fold that it makes most
+        like the others. This is the way of scikit-learn's `StratifiedGroupKFold`, from counts instead of rows; but
+        of folds that are equal up to rounding the first one is taken: they are the same on every processor.
+
+        Parameters
+        ----------
+        is_bonafide : bool array of shape (n_rows,)
+        n_folds : int, optional
+            By default :data:`FOLDS`, or as many as the class with fewer groups has groups.
+
+        Returns
+        -------
+        int16 array of shape (n_rows,), from 0 on; no fold is empty
 
         Raises
         ------
         ConfigError
             Where a class has too few groups or rows.
+
+        Examples
+        --------
+        >>> Groups(np.array([0, 0, 1, 2, 3, 3]), "speaker").folds(np.arange(6) < 3).tolist()
+        [1, 1, 0, 1, 0, 0]
         """
-        for name, rows in (("bonafide", is_bonafide), ("spoof", ~is_bonafide)):
-            n_groups = len(np.unique(self.of_row[rows]))
+        counts, of_class = self.counts(is_bonafide), self.n_groups(is_bonafide)
+        for name, n_groups in of_class.items():
+            n_rows = int(counts[:, int(name == "bonafide")].sum())
             if n_groups < 2:
                 raise ConfigError(
-                    f"{rows.sum()} labelled {name} rows in {n_groups} group(s); calibration on held-out groups needs "
+                    f"{n_rows} labelled {name} rows in {n_groups} group(s); calibration on held-out groups needs "
                     f"2 or more of each class. Add recordings, or the columns system, speaker or source."
                 )
-            if rows.sum() < n_folds:
-                raise ConfigError(f"{rows.sum()} {name} rows for {n_folds} folds; use --folds {rows.sum()} or fewer.")
-        n_groups = len(np.unique(self.of_row))
-        if n_groups < n_folds:
-            raise ConfigError(f"{n_groups} groups for {n_folds} folds; use --folds {n_groups} or fewer.")
-        fold = np.empty(len(self.of_row), dtype=np.int64)
-        split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=SEED)
-        for number, (seen, unseen) in enumerate(split.split(fold, is_bonafide, self.of_row)):
-            if len(set(is_bonafide[seen])) < 2:
-                raise ConfigError("a fold's training rows are of one class; use fewer --folds or more groups.")
-            fold[unseen] = number
-        return fold
+            if n_folds is not None and n_rows < n_folds:
+                raise ConfigError(f"{n_rows} {name} rows for {n_folds} folds; use --folds {n_rows} or fewer.")
+        present = np.flatnonzero(counts.any(axis=1))
+        n_folds = min(FOLDS, *of_class.values()) if n_folds is None else n_folds
+        if len(present) < n_folds:
+            raise ConfigError(f"{len(present)} groups for {n_folds} folds; use --folds {len(present)} or fewer.")
+        dealt, in_folds = _dealt(counts[present].astype(np.float64), n_folds)
+        if not (in_folds.sum(axis=0) - in_folds).all():
+            raise ConfigError("a fold's training rows are of one class; use fewer --folds or more groups.")
+        of_group = np.full(len(counts), -1, dtype=np.int16)
+        of_group[present] = dealt
+        return looked_up(of_group, self.of_row)
 
 
-def groups_of(is_bonafide: Bools, facts: Mapping[str, Texts]) -> Groups:
+def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
     """Group rows by what is known of them, as strictly as leaves :data:`MIN_GROUPS` groups of each class.
 
     The strictest rule joins rows that share any of system, speaker and source, directly or by way of others. Where
@@ -79,71 +152,148 @@ def groups_of(is_bonafide: Bools, facts: Mapping[str, Texts]) -> Groups:
     ----------
     is_bonafide : bool array of shape (n_rows,)
     facts : mapping
-        `system`, `speaker`, `source`: object arrays of shape (n_rows,); null, empty and `-` are not known.
+        Names by `system`, `speaker`, `source`.
 
     Examples
     --------
-    >>> facts = {"system": list("aabc---"), "speaker": list("xyzwyuv"), "source": [None] * 7}
-    >>> facts = {name: np.array(values, dtype=object) for name, values in facts.items()}
+    >>> facts = {"system": Names.of("aabc---"), "speaker": Names.of("xyzwyuv"), "source": Names.of([None] * 7)}
     >>> groups_of(np.arange(7) > 3, facts).of_row.tolist()  # speaker y was cloned by system a
     [0, 0, 1, 2, 0, 3, 4]
     """
     for names in RULES:
-        of_row = _joined([facts[name] for name in names])
-        if all(len(np.unique(of_row[rows])) >= MIN_GROUPS for rows in (is_bonafide, ~is_bonafide)):
-            return Groups(of_row, f"no {' or '.join(names)} in common")
+        found = Groups(_joined([facts[name] for name in names]), f"no {' or '.join(names)} in common")
+        if min(found.n_groups(is_bonafide).values()) >= MIN_GROUPS:
+            return found
+    code, start = np.full(len(is_bonafide), -1, dtype=np.int32), 0
     wanted = [("speaker", "source"), ("system", "speaker", "source")]
-    keys = np.full(len(is_bonafide), "", dtype=object)
     for rows, order in zip((is_bonafide, ~is_bonafide), wanted, strict=True):
         for name in order:
-            known = rows & (keys == "") & _known(facts[name])
-            keys[known] = [f"{name} {value}" for value in facts[name][known]]
-    keys = np.where(is_bonafide, "b", "s").astype(object) + keys
-    nothing = (keys == "b") | (keys == "s")
-    keys[nothing] += [f"row {number}" for number in np.flatnonzero(nothing)]
-    return Groups(np.unique(keys.astype(str), return_inverse=True)[1].astype(np.int64), BY_CLASS)
+            known = rows & (code < 0) & (facts[name].code >= 0)
+            code[known] = facts[name].code[known].astype(np.int32) + start
+            start += len(facts[name].words)
+    return Groups(_numbered(code, start), BY_CLASS)
 
 
-def sample(ids: Iterable[str], is_bonafide: Bools, group: Indices, n_rows: int) -> Indices:
-    """Positions of about ``n_rows`` rows, the same share of every group and class, the same ones in every run.
+def sample(is_bonafide: Bools, groups: Groups, n_rows: int) -> Bools:
+    """Choose about ``n_rows`` rows, the same share of every group and class: the first ones of each.
 
-    A row is taken by the SHA-256 of its id: whether it is in does not depend on the other rows' order, and at least
-    one row of every group and class is.
+    Where rows stand in the order of a hash of their ids, as :class:`jobs.labelled.Labelled` has them, these are a
+    sample by that hash: the same ones in every run, whatever the order of files and shards. At least one row of every
+    group and class is taken.
+
+    Returns
+    -------
+    bool array of shape (n_rows,)
 
     Examples
     --------
-    >>> ids = [f"a{number}" for number in range(100)]
-    >>> chosen = sample(ids, np.arange(100) < 50, np.zeros(100, dtype=np.int64), 10)
-    >>> len(chosen), (chosen < 50).sum()
-    (10, np.int64(5))
+    >>> chosen = sample(np.arange(100) < 50, Groups(np.zeros(100, dtype=np.int32), "none"), 10)
+    >>> np.flatnonzero(chosen).tolist()
+    [0, 1, 2, 3, 4, 50, 51, 52, 53, 54]
     """
     total = len(is_bonafide)
     if total <= n_rows:
-        return np.arange(total)
-    digests = np.fromiter((int.from_bytes(hashlib.sha256(each.encode()).digest()[:8]) for each in ids), np.uint64)
-    strata = group * 2 + is_bonafide
-    order = np.lexsort((digests, strata))
-    starts = np.flatnonzero(np.append(True, np.diff(strata[order]) > 0))
-    sizes = np.diff(np.append(starts, total))
-    rank = np.arange(total) - np.repeat(starts, sizes)
-    take = np.maximum(1, np.round(sizes * n_rows / total))
-    return np.asarray(np.sort(order[rank < np.repeat(take, sizes)]), dtype=np.int64)
+        return np.ones(total, dtype=bool)
+    counts = groups.counts(is_bonafide).ravel()
+    take = np.maximum(1, np.round(counts * n_rows / total)).astype(np.int64)
+    taken, chosen = np.zeros_like(take), np.zeros(total, dtype=bool)
+    for rows in blocks(total):
+        stratum = 2 * groups.of_row[rows].astype(np.int64) + is_bonafide[rows]
+        order = np.argsort(stratum, kind="stable")
+        ordered = stratum[order]
+        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered) + taken[ordered]
+        chosen[rows][order] = rank < take[ordered]
+        np.add.at(taken, stratum, 1)
+    return chosen
 
 
-def _known(values: Texts) -> Bools:
-    return np.array([value not in UNKNOWN for value in values], dtype=bool)
+def tally(code: Codes, n_codes: int, *chosen: Bools) -> Indices:
+    """How often each number stands in each of some choices of rows, block by block.
+
+    Parameters
+    ----------
+    code : int array of shape (n_rows,)
+        Below ``n_codes``; -1 counts nowhere.
+    chosen : bool arrays of shape (n_rows,)
+
+    Returns
+    -------
+    int64 array of shape (n_codes, n_choices)
+
+    Examples
+    --------
+    >>> tally(np.array([0, 2, 2, -1]), 3, np.ones(4, dtype=bool), np.array([True, True, False, True])).tolist()
+    [[1, 1], [0, 0], [2, 1]]
+    """
+    found = np.zeros((n_codes + 1, len(chosen)), dtype=np.int64)  # the last is for -1
+    for rows in blocks(len(code)):
+        for column, which in enumerate(chosen):
+            np.add.at(found[:, column], code[rows][which[rows]], 1)
+    return found[:-1]
 
 
-def _joined(columns: list[Texts]) -> Indices:
-    """Number of every row's group, where rows with a known value in common are of one group."""
-    n_rows = len(columns[0])
-    ends, offset = [], n_rows
-    for column in columns:
-        known = np.flatnonzero(_known(column))
-        names: dict[str, int] = {}
-        value = [names.setdefault(name, len(names)) for name in column[known]]
-        ends.append((known, offset + np.array(value, dtype=np.int64)))
-        offset += len(names)
-    rows, values = (np.concatenate(each) for each in zip(*ends, strict=True))
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, values)), shape=(offset, offset))
-    return np.asarray(connected_components(graph, directed=False)[1][:n_rows], dtype=np.int64)
+def looked_up(table: Codes, code: Codes) -> Codes:
+    """``table[code]``, block by block: numpy would make a number of eight bytes of every one first."""
+    found = np.empty(len(code), dtype=table.dtype)
+    for rows in blocks(len(code)):
+        found[rows] = table[code[rows]]
+    return found
+
+
+def blocks(n_rows: int) -> Iterator[slice]:
+    """Slices of at most :data:`BLOCK_ROWS` rows, from front to back."""
+    for start in range(0, n_rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, n_rows))
+
+
+def _joined(columns: list[Names]) -> Codes:
+    """Number of every row's group, where rows with a known name in common are of one group."""
+    starts = np.cumsum([0, *(len(column.words) for column in columns)])
+    n_rows, n_names = len(columns[0].code), int(starts[-1])
+    links = [np.empty(0, dtype=np.int64)]  # two names that stand in one row, as one number
+    for rows in blocks(n_rows):
+        for (one, first), (two, second) in itertools.combinations(zip(columns, starts[:-1], strict=True), 2):
+            both = (one.code[rows] >= 0) & (two.code[rows] >= 0)
+            links.append(np.unique((one.code[rows][both] + first) * n_names + two.code[rows][both] + second))
+    ends = np.divmod(np.unique(np.concatenate(links)), max(n_names, 1))
+    graph = coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(n_names, n_names))
+    of_name = connected_components(graph, directed=False)[1].astype(np.int32) if n_names else np.empty(0, np.int32)
+    code = np.full(n_rows, -1, dtype=np.int32)
+    for column, start in zip(columns, starts[:-1], strict=True):
+        known = (code < 0) & (column.code >= 0)
+        code[known] = looked_up(of_name[start:], column.code[known])
+    return _numbered(code, n_names)
+
+
+def _numbered(code: Codes, n_codes: int) -> Codes:
+    """Numbers from 0 on, in the order in which they first stand there; each -1 is a number of its own."""
+    alone = code < 0
+    code[alone] = np.arange(n_codes, n_codes + alone.sum())
+    first = np.full(n_codes + alone.sum(), len(code), dtype=np.int64)
+    for rows in blocks(len(code)):
+        values, at = np.unique(code[rows], return_index=True)
+        first[values] = np.minimum(first[values], rows.start + at)
+    rank = np.empty(len(first), dtype=np.min_scalar_type(-len(first)))
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return looked_up(rank, code)
+
+
+def _dealt(counts: npt.NDArray[np.float64], n_folds: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+    """Fold of every group, by its rows of each class, (n_groups, 2); and the rows of every fold, (n_folds, 2)."""
+    order = np.random.RandomState(SEED).permutation(len(counts))
+    order = order[np.argsort(-np.abs(counts[order, 0] - counts[order, 1]), kind="stable")]
+    in_folds, total = np.zeros((n_folds, 2)), counts.sum(axis=0)
+    dealt = np.empty(len(counts), dtype=np.int16)
+    for group in order:
+        # what the folds would hold, were the group dealt to each of them in turn
+        tried = in_folds[None] + np.eye(n_folds)[:, :, None] * counts[group]
+        uneven = (tried / total).std(axis=1).mean(axis=1)
+        n_rows, best = in_folds.sum(axis=1), 0
+        for fold in range(1, n_folds):
+            # a difference in the last place is no difference: processors do not round sums alike
+            alike = math.isclose(uneven[fold], uneven[best], rel_tol=1e-5, abs_tol=1e-8)
+            if n_rows[fold] < n_rows[best] if alike else uneven[fold] < uneven[best]:
+                best = fold
+        dealt[group] = best
+        in_folds[best] += counts[group]
+    return dealt, in_folds

@@ -253,7 +253,7 @@ class Head:
             that does not match the id in the file, or a signature that is missing, wrong, or another's.
         """
         try:
-            content = json.loads(text, parse_constant=_refuse_constant)
+            content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
         except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
             raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -349,6 +349,14 @@ def _as_type(name: str, value: Any, kind: Any) -> Any:
     if kind == tuple[float, ...] and isinstance(value, list):
         return tuple(_as_type(name, item, float) for item in value)
     raise ConfigError(f"{name} is {type(value).__name__} {str(value)[:40]!r}; expected {kind}.")
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a key that stands twice means one thing to us and another to who reads the first."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError(f"a key stands twice among {', '.join(sorted(name for name, _ in pairs))[:200]}")
+    return content
 
 
 def _refuse_constant(word: str) -> None:

@@ -5,7 +5,8 @@ for each pass:  rows ─► block ─► standardise ─► all models' losses, 
 between passes: each model's Newton step, halved where its loss did not fall
 ```
 
-Only sums are kept, so memory does not grow with the rows: a block, and one matrix of dim x dim a model. Whether the
+Only sums are kept, so memory hardly grows with the rows: a block, one matrix of dim x dim a model, and of a row its
+class and its kind, a few bytes. Whether the
 blocks come from an array or from a store, the sums, and with them the optimum, are the same.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +26,7 @@ from detector.metrics import Floats
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
+Kinds = npt.NDArray[np.integer[Any]]  # small numbers, of whatever width
 
 BLOCK_ROWS = 4_096
 MAX_PASSES = 300
@@ -45,7 +48,7 @@ class Rows(Protocol):
         """Numbers in a row."""
         ...
 
-    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+    def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
         """Positions of some rows, and their embeddings of shape (n, dim); every position stands in one block."""
         ...
 
@@ -73,7 +76,7 @@ class Matrix:
         """Numbers in a row."""
         return int(self.embeddings.shape[1])
 
-    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+    def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
         """Slices, from front to back."""
         for start in range(0, self.n_rows, self.block_rows):
             block = self.embeddings[start : start + self.block_rows]
@@ -102,32 +105,38 @@ class Subset:
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return int(self.chosen.sum())
+        return int(np.count_nonzero(self.chosen))
 
     @property
     def dim(self) -> int:
         """Numbers in a row."""
         return self.rows.dim
 
-    def blocks(self) -> Iterator[tuple[Indices, npt.NDArray[np.floating[Any]]]]:
+    def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
         """The blocks of the rows, less what was not chosen."""
-        place = np.cumsum(self.chosen) - 1
         for index, block in self.rows.blocks():
             here = self.chosen[index]
-            yield place[index[here]], block[here]
+            yield self._place[index[here]], block[here]
+
+    @cached_property
+    def _place(self) -> npt.NDArray[np.int32]:
+        return np.cumsum(self.chosen, dtype=np.int32) - 1
 
 
-def gather(rows: Rows, chosen: Indices) -> Matrix:
+def subset(rows: Rows, chosen: Bools) -> Rows:
+    """Some of the rows; the rows themselves where all are chosen."""
+    return rows if chosen.all() else Subset(rows, chosen)
+
+
+def gather(rows: Rows, chosen: Bools) -> Matrix:
     """Read chosen rows into memory, as float32 and in order of their positions.
 
     Examples
     --------
-    >>> gather(Matrix(np.arange(4.0)[:, None]), np.array([1, 3])).embeddings.ravel().tolist()
+    >>> gather(Matrix(np.arange(4.0)[:, None]), np.array([False, True, False, True])).embeddings.ravel().tolist()
     [1.0, 3.0]
     """
-    mask = np.zeros(rows.n_rows, dtype=bool)
-    mask[chosen] = True
-    some = Subset(rows, mask)
+    some = Subset(rows, chosen)
     found = np.empty((some.n_rows, rows.dim), dtype=np.float32)
     for index, block in some.blocks():
         found[index] = block
@@ -168,28 +177,49 @@ class Models:
     passes: int
     last_step: float
 
-    def logits(self, rows: Rows) -> Floats:
-        """Logits of shape (n_rows, n_models), higher for bona fide."""
-        found = np.empty((rows.n_rows, len(self.bias)))
+    def logits(self, rows: Rows, model: Kinds) -> Floats:
+        """Logit of every row by one of the models, higher for bona fide.
+
+        Parameters
+        ----------
+        rows : Rows
+        model : int array of shape (n_rows,)
+            Whose logit: 0 is the first model.
+
+        Returns
+        -------
+        float64 array of shape (n_rows,)
+        """
+        found = np.empty(rows.n_rows)
         for index, block in rows.blocks():
-            found[index] = (block - self.centre) / self.scale @ self.weights.T + self.bias
+            of_all = (block - self.centre) / self.scale @ self.weights.T + self.bias
+            found[index] = of_all[np.arange(len(block)), model[index]]
         return found
 
 
-def moments(rows: Rows, selected: Bools) -> Moments:
+def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
     """Mean and standard deviation over selections of rows, in one pass.
 
     Parameters
     ----------
     rows : Rows
-    selected : bool array of shape (n_rows, n_selections)
+    kind : int array of shape (n_rows,)
+    selected : bool array of shape (n_kinds, n_selections)
+        Which kinds of rows.
+
+    Raises
+    ------
+    ConfigError
+        Where a number is not finite, or its square is not.
 
     Examples
     --------
-    >>> found = moments(Matrix(np.array([[1.0], [3.0], [8.0]])), np.array([[True, True], [True, True], [False, True]]))
+    >>> rows, kind = Matrix(np.array([[1.0], [3.0], [8.0]])), np.array([0, 0, 1])
+    >>> found = moments(rows, kind, np.array([[True, True], [False, True]]))
     >>> found.mean.tolist(), found.scale[0].tolist()
     ([[2.0], [4.0]], [1.0])
     """
+    n_rows = np.zeros((selected.shape[1], 1))
     shift: Floats | None = None
     sums = np.zeros((selected.shape[1], rows.dim))
     squares = np.zeros_like(sums)
@@ -197,10 +227,14 @@ def moments(rows: Rows, selected: Bools) -> Moments:
         if shift is None and len(block):
             shift = block[0].astype(np.float64)  # a row, so that what is constant becomes exactly 0
         moved = block - shift if shift is not None else np.zeros(block.shape)
-        weights = selected[index].astype(np.float64).T
-        sums += weights @ moved
-        squares += weights @ np.square(moved, out=moved)
-    n_rows = selected.sum(axis=0)[:, None]
+        weights = selected[kind[index]].astype(np.float64).T
+        n_rows[:, 0] += weights.sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # it is looked for below
+            sums += weights @ moved
+            squares += weights @ np.square(moved, out=moved)
+    if not (np.isfinite(sums).all() and np.isfinite(squares).all()):
+        odd = int(np.flatnonzero(~np.isfinite(sums + squares).all(axis=0))[0])
+        raise ConfigError(f"embeddings: NaN, infinity or numbers beyond 1e150 in dimension {odd}; embed them again.")
     mean = sums / n_rows
     scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
     return Moments(mean + (0.0 if shift is None else shift), np.where(scale > 0, scale, 1.0))
@@ -209,6 +243,7 @@ def moments(rows: Rows, selected: Bools) -> Moments:
 def fit(
     rows: Rows,
     is_bonafide: Bools,
+    kind: Kinds,
     weights: Floats,
     centre: Floats,
     scale: Floats,
@@ -226,8 +261,10 @@ def fit(
     ----------
     rows : Rows
     is_bonafide : bool array of shape (n_rows,)
-    weights : float64 array of shape (n_rows, n_models)
-        0 leaves a row out.
+    kind : int array of shape (n_rows,)
+        What rows have in common that weigh the same: a fold and a class, say. So no model takes a number a row.
+    weights : float64 array of shape (n_kinds, n_models)
+        Of each row of a kind; 0 leaves it out.
     centre, scale : float64 arrays of shape (dim,)
     penalty : float64 array of shape (n_models, dim)
         0 or more, on the standardised weights: ``1 / (C s²)`` for a penalty on the weights of raw embeddings.
@@ -248,7 +285,7 @@ def fit(
     Newton's method with a line search: Boyd and Vandenberghe, Convex Optimization, 2004, 9.5. Curvature from some of
     the rows and gradients from all: Roosta-Khorasani and Mahoney, Sub-sampled Newton methods, 2019.
     """
-    search = _Newton(rows, is_bonafide, weights, centre, scale, penalty)
+    search = _Newton(rows, is_bonafide, kind, weights, centre, scale, penalty)
     if start is not None:
         search.at[:] = np.column_stack([start.weights, start.bias])
     search.run()
@@ -259,10 +296,17 @@ class _Newton:
     """The search of :func:`fit`: where every model stands, and where it tries to go."""
 
     def __init__(
-        self, rows: Rows, is_bonafide: Bools, weights: Floats, centre: Floats, scale: Floats, penalty: Floats
+        self,
+        rows: Rows,
+        is_bonafide: Bools,
+        kind: Kinds,
+        weights: Floats,
+        centre: Floats,
+        scale: Floats,
+        penalty: Floats,
     ) -> None:
         n_models = weights.shape[1]
-        self._rows, self._is_bonafide, self._weights = rows, is_bonafide, weights
+        self._rows, self._is_bonafide, self._kind, self._weights = rows, is_bonafide, kind, weights
         self._centre, self._scale = centre, scale
         self._penalty = np.column_stack([penalty, np.zeros(n_models)])
         self._stride = max(1, rows.n_rows // max(CURVATURE_ROWS * rows.dim, BLOCK_ROWS))
@@ -322,7 +366,7 @@ class _Newton:
             rows[:, :-1] /= self._scale
             rows[:, -1] = 1.0
             logits = rows @ at.T
-            weights = self._weights[index]
+            weights = self._weights[self._kind[index]]
             target = self._is_bonafide[index][:, None]
             value += (weights * np.logaddexp(0.0, np.where(target, -logits, logits))).sum(axis=0)
             likely = np.exp(-np.logaddexp(0.0, -logits))

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detector.logistic import Indices, Rows
+from detector.logistic import Kinds, Rows
 from detector.metrics import Floats
 
 MAX_DIRECTIONS = 32
 ROWS_A_DIRECTION = 20  # with fewer, a direction's variance is more chance than fact
 MAX_COVARIANCE_ROWS = 64  # a dimension
-N_QUANTILES = 101
+N_QUANTILES = 1_001  # a thousandth apart: so fine a limit can be set
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,14 @@ class Novelty:
 
     def ood(self, standardised: Floats) -> Floats:
         """Distance as a quantile of the training rows': 0 is their middle, 1 at or beyond all; in [0, 1]."""
-        ranks = np.linspace(0.0, 1.0, len(self.quantiles))
-        return np.asarray(np.interp(self.distance(standardised), self.quantiles, ranks))
+        return self.rank(self.distance(standardised))
+
+    def rank(self, distance: Floats) -> Floats:
+        """Distances as quantiles of the training rows'; in [0, 1]."""
+        return np.asarray(np.interp(distance, self.quantiles, np.linspace(0.0, 1.0, len(self.quantiles))))
 
 
-def learn(rows: Rows, fold: Indices, mean: Floats, scale: Floats) -> Novelty:
+def learn(rows: Rows, fold: Kinds, mean: Floats, scale: Floats) -> tuple[Novelty, Floats]:
     """Learn the covariance from a share of the rows, and the quantiles from all.
 
     A row's distance counts in the quantiles as that of a row never seen: by the covariance of the other folds. By the
@@ -73,16 +76,22 @@ def learn(rows: Rows, fold: Indices, mean: Floats, scale: Floats) -> Novelty:
     Parameters
     ----------
     rows : Rows
-    fold : int64 array of shape (n_rows,)
-        What is held out together.
+    fold : int array of shape (n_rows,)
+        What is held out together, from 0 on.
     mean, scale : float64 arrays of shape (dim,)
         What standardises the rows.
+
+    Returns
+    -------
+    Novelty
+    float64 array of shape (n_rows,)
+        `ood` of these very rows, each held out.
     """
-    numbers, column = np.unique(fold, return_inverse=True)
+    n_folds = int(fold.max()) + 1
     stride = max(1, rows.n_rows // (MAX_COVARIANCE_ROWS * rows.dim))
-    sums, counts = np.zeros((len(numbers), rows.dim, rows.dim)), np.zeros(len(numbers), dtype=np.int64)
+    sums, counts = np.zeros((n_folds, rows.dim, rows.dim)), np.zeros(n_folds, dtype=np.int64)
     for index, block in rows.blocks():
-        some, of_fold = (block[::stride] - mean) / scale, column[index][::stride]
+        some, of_fold = (block[::stride] - mean) / scale, fold[index][::stride]
         for number in np.unique(of_fold):
             chosen = some[of_fold == number]
             sums[number] += chosen.T @ chosen
@@ -96,10 +105,11 @@ def learn(rows: Rows, fold: Indices, mean: Floats, scale: Floats) -> Novelty:
     distances = np.empty(rows.n_rows)
     for index, block in rows.blocks():
         standardised = (block - mean) / scale
-        for number in np.unique(column[index]):
-            chosen = column[index] == number
+        for number in np.unique(fold[index]):
+            chosen = fold[index] == number
             distances[index[chosen]] = others[number].distance(standardised[chosen])
-    return replace(found, quantiles=np.quantile(distances, np.linspace(0, 1, N_QUANTILES)))
+    found = replace(found, quantiles=np.quantile(distances, np.linspace(0, 1, N_QUANTILES)))
+    return found, found.rank(distances)
 
 
 def _shrunk(total: Floats, n_rows: int) -> Novelty:

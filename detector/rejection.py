@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from detector.metrics import Floats, risk_coverage
+from detector.metrics import Floats
+
+BLOCK_ROWS = 1 << 16
 
 
 def log_odds(prior: float) -> float:
@@ -39,8 +41,10 @@ def p_spoof(score: Floats, prior: float) -> Floats:
     >>> p_spoof(np.array([0.0, np.log(9.0)]), prior=0.5).round(3).tolist()
     [0.5, 0.1]
     """
-    # by way of logaddexp, because exp(score) overflows from 710 on
-    return np.asarray(np.exp(-np.logaddexp(0.0, score - log_odds(prior))))
+    # by way of logaddexp, because exp(score) overflows from 710 on; in place, because scores may be a million
+    found = np.asarray(score - log_odds(prior))
+    np.negative(np.logaddexp(0.0, found, out=found), out=found)
+    return np.asarray(np.exp(found, out=found))
 
 
 def entropy_bits(score: Floats, prior: float) -> Floats:
@@ -68,10 +72,13 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     >>> entropy_bits(np.array([0.0, 800.0]), prior=0.5).tolist()
     [1.0, 0.0]
     """
-    odds = np.abs(score - log_odds(prior))
-    # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
-    decay = np.exp(-odds)
-    return np.asarray((np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0))
+    found = np.empty(len(score))
+    for start in range(0, len(score), BLOCK_ROWS):  # of a million rows no copy but this one
+        odds = np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior))
+        # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
+        decay = np.exp(-odds)
+        found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)
+    return found
 
 
 def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:
@@ -123,6 +130,12 @@ def threshold_for_risk(entropy: Floats, wrong: npt.NDArray[np.bool_], risk: floa
     >>> threshold_for_risk(entropy, np.array([True] * 4), risk=0.34) is None
     True
     """
-    _, risks = risk_coverage(entropy, wrong)
-    meets = np.flatnonzero(risks <= risk)
-    return float(np.unique(entropy)[meets[-1]]) if len(meets) else None
+    ordered, ordered_wrong = np.sort(entropy), np.sort(entropy[wrong])
+    # rows at or under each threshold, a block at a time from the loosest on: of a million rows no copy but the sorted
+    for end in range(len(ordered), 0, -BLOCK_ROWS):
+        thresholds = ordered[max(0, end - BLOCK_ROWS) : end]
+        n_kept, n_wrong = (np.searchsorted(each, thresholds, side="right") for each in (ordered, ordered_wrong))
+        meets = np.flatnonzero(n_wrong / n_kept <= risk)
+        if len(meets):
+            return float(thresholds[meets[-1]])
+    return None

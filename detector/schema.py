@@ -18,6 +18,7 @@ FAILURE_STAGES = ("read", "decode", "embed")
 FAILURE_ERRORS = {
     "bad_archive": "the tar shard ends early or is no tar; members before the fault are kept",
     "bad_header": "a rate, channel count or size that no recording has",
+    "bad_name": "a member whose name leads out of its archive, cannot be a name, or is longer than 1,024 bytes",
     "decode_error": "the decoder stopped in the middle",
     "decoder_crash": "the decoder's process dies on these bytes, twice",
     "decoder_timeout": "the decoder's process spends its CPU time without giving a segment, twice",
@@ -26,9 +27,11 @@ FAILURE_ERRORS = {
     "missing": "listed in the manifest, absent from its shard",
     "nonfinite": "the encoder gave NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
-    "not_audio": "no decoder knows these bytes",
+    "not_a_file": "a link, a device or a hole in the place of a recording",
+    "not_audio": "no decoder knows these bytes, or none that is allowed",
     "too_large": "decoding takes more memory than a decoder may have",
     "too_long": "more hours than the limit",
+    "truncated": "less is there than the header claims: cut on its way, or a header that lies",
 }
 """The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a
 worker is never among them."""

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from detector.audio import SAMPLE_RATE, Samples
+from detector.errors import ConfigError
+from detector.groups import Groups
 from detector.metrics import Floats
 
 FRAME_SAMPLES = 160  # 10 ms
@@ -23,8 +24,6 @@ SPECTRUM_SAMPLES = 512  # 32 ms
 SILENCE_DB = 40.0  # below the loudest frame
 ROLL_OFF = 0.99
 FLOOR = 1e-12  # power of digital silence, -120 dB
-FOLDS = 5
-SEED = 42
 
 SHORTCUTS = {
     "duration": ("seconds",),
@@ -132,16 +131,17 @@ def cross_fitted(facts: Floats, is_spoof: npt.NDArray[np.bool_], groups: npt.NDA
     Returns
     -------
     array of shape (n,) or None
-        Logits, higher for bona fide. None where a class has fewer groups than two.
+        Logits, higher for bona fide. None where a class has too few groups.
     """
-    n_folds = min(FOLDS, *(len(np.unique(groups[is_spoof == truth])) for truth in (False, True)))
-    if n_folds < 2:
+    number = np.unique(groups, return_inverse=True)[1].astype(np.int32)
+    try:
+        fold = Groups(number, "of the report").folds(~is_spoof)
+    except ConfigError:
         return None
     scores = np.zeros(len(facts))
-    for seen, unseen in StratifiedGroupKFold(n_folds, shuffle=True, random_state=SEED).split(facts, is_spoof, groups):
-        if len(np.unique(is_spoof[seen])) < 2:
-            return None
-        scores[unseen] = transferred(facts[seen], is_spoof[seen], facts[unseen])
+    for unseen in range(fold.max() + 1):
+        seen = fold != unseen
+        scores[~seen] = transferred(facts[seen], is_spoof[seen], facts[~seen])
     return scores
 
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
 
 from detector import metrics, novelty
-from detector.calibration import CALIBRATORS, Numbers, balanced, bounded, calibrate, score_bounds
+from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, class_weights, score_bounds
 from detector.drift import histograms
 from detector.errors import ConfigError
-from detector.groups import Groups, Texts
+from detector.groups import FOLDS, Codes, Groups, Names, tally
 from detector.guarantee import Promise, certify
 from detector.head import MIN_SECONDS, Head
-from detector.logistic import Bools, Indices, Models, Moments, Rows, Subset, fit, moments
+from detector.logistic import Bools, Models, Moments, Rows, fit, moments, subset
 from detector.metrics import Floats
 from detector.rejection import entropy_bits, p_spoof, threshold_for_coverage, threshold_for_risk
+from detector.schema import BONAFIDE, SPOOF
 
 RECIPES: dict[str, dict[str, Any]] = {
     "pascu2024": {"c": 1e6, "standardise": False, "class_weights": "none"},
@@ -35,6 +37,8 @@ STANDARDISED_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 RAW_C = (1.0, 1e2, 1e4, 1e6)
 MODELS_AT_ONCE = 8  # each takes a matrix of dim x dim
 DEFAULT_RISK = 0.05
+MAX_OOD = 0.999  # of recordings like the training ones, it rejects one in a thousand
+MAX_FOLDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,10 @@ class TrainingConfig:
         str | None, "balanced: both classes weigh the same; none: every row does [default: balanced]"
     ] = None
     calibrator: Annotated[str, f"map from logit to log-likelihood ratio: {', '.join(CALIBRATORS)}"] = "affine"
-    folds: Annotated[int, "grouped folds whose held-out rows choose and calibrate"] = 5
+    folds: Annotated[
+        int | None,
+        f"grouped folds whose held-out rows choose and calibrate [default: {FOLDS}, or fewer: the groups of a class]",
+    ] = None
     prior: Annotated[float, "share of spoof that the head assumes where a run states none"] = 0.5
     target_risk: Annotated[
         float | None, "error rate wished among the rows kept; sets the reject threshold [default: 0.05]"
@@ -65,7 +72,9 @@ class TrainingConfig:
         float | None, "certify that at most this share of kept spoof rows is called bona fide; takes one fold for it"
     ] = None
     confidence: Annotated[float, "how often, over draws of its rows, a certificate must hold"] = 0.95
-    max_ood: Annotated[float, "reject rows farther out than this quantile of the training rows; 1 rejects none"] = 1.0
+    max_ood: Annotated[float, "reject rows farther out than this quantile of the training rows; 1 rejects none"] = (
+        MAX_OOD
+    )
     min_seconds: Annotated[float, "shorter recordings get no score: too_short; s"] = MIN_SECONDS
     silence_dbfs: Annotated[float, "quieter recordings get no score: silent; dB re full scale"] = -80.0
 
@@ -83,9 +92,11 @@ class TrainingConfig:
         if self.c is not None and not 0.0 < self.c < math.inf:
             raise ConfigError(f"c {self.c}; expected a number above 0.")
         least = 2 if self.promise is None else 3
-        if self.folds < least:
-            raise ConfigError(f"folds {self.folds}; expected {least} or more.")
-        for name in ("max_ood", "min_seconds", "silence_dbfs"):
+        if self.folds is not None and not least <= self.folds <= MAX_FOLDS:
+            raise ConfigError(f"folds {self.folds}; expected {least} to {MAX_FOLDS:,}.")
+        if not 0.0 < self.max_ood <= 1.0:
+            raise ConfigError(f"max_ood {self.max_ood}; expected a quantile above 0, and 1 at most.")
+        for name in ("min_seconds", "silence_dbfs"):
             if not math.isfinite(getattr(self, name)):
                 raise ConfigError(f"{name} {getattr(self, name)}; expected a number.")
         shares = ("prior", "target_risk", "target_coverage", "certify_miss", "certify_false_alarm", "confidence")
@@ -107,12 +118,24 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting that was tried on the folds; `cllr` is of held-out rows after affine calibration, in bits."""
+    """A setting that was tried on the folds.
+
+    Parameters
+    ----------
+    c : float
+    standardise : bool
+    cllr : float
+        Of the held-out rows of all folds after affine calibration, in bits.
+    equal_error_rate : float
+    cllr_of_folds : tuple
+        The same fold by fold; None for a fold without rows of both classes.
+    """
 
     c: float
     standardise: bool
     cllr: float
     equal_error_rate: float
+    cllr_of_folds: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,7 @@ class HeldOut:
 
     Parameters
     ----------
-    index : int64 array of shape (n,)
+    rows : bool array of shape (n_rows,)
         Which rows these are: all, but for those that a certificate took.
     score : float64 array of shape (n,)
         Nats, calibrated on these very rows.
@@ -129,7 +152,7 @@ class HeldOut:
     wrong : bool array of shape (n,)
     """
 
-    index: Indices
+    rows: Bools
     score: Floats
     kept: Bools
     wrong: Bools
@@ -148,17 +171,59 @@ def search(rows: Rows, is_bonafide: Bools, groups: Groups, config: TrainingConfi
     list of Candidate
         By rising Cllr of the held-out rows; of equal ones the strongest penalty first.
     """
-    fold = groups.folds(is_bonafide, config.folds)
-    seen = fold[:, None] != np.arange(config.folds)
-    facts = moments(rows, np.column_stack([seen, np.ones(len(fold), dtype=bool)]))
+    parts = _Parts.of_folds(groups.folds(is_bonafide, config.folds), is_bonafide)
+    facts = parts.moments(rows)
     found = []
     for standardise in (True, False) if config.standardise is None else (config.standardise,):
         start = None
         for c in (STANDARDISED_C if standardise else RAW_C) if config.c is None else (config.c,):
-            start = _models(rows, is_bonafide, seen, facts, replace(config, c=c, standardise=standardise), start)
-            logits = np.take_along_axis(start.logits(rows), fold[:, None], axis=1)[:, 0]
-            found.append(_candidate(c, standardise, logits, is_bonafide))
+            start = _models(rows, is_bonafide, parts, facts, replace(config, c=c, standardise=standardise), start)
+            logits = start.logits(rows, parts.number)
+            found.append(_candidate(c, standardise, logits, parts))
     return sorted(found, key=lambda each: (each.cllr, each.c))
+
+
+def choose(found: list[Candidate]) -> Candidate:
+    """Of settings that were tried, the strongest penalty that the folds do not show to be worse than the best.
+
+    One is not shown to be worse whose Cllr is, fold by fold, above that of the best by no more than one standard error
+    of that difference. Folds differ by far more than settings do, but in the same way for all: so it is the difference
+    that is asked for its error, and not the best's own Cllr, by whose error almost any penalty would pass.
+
+    Parameters
+    ----------
+    found : list of Candidate
+        As :func:`search` returns them. Those that do as the best with standardising, and none else, are comparable.
+
+    References
+    ----------
+    The one-standard-error rule: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, 3.4.3.
+
+    Examples
+    --------
+    >>> tried = [(1e6, (0.70, 0.90)), (1e4, (0.71, 0.89)), (1e2, (0.75, 0.96))]
+    >>> choose([Candidate(c, False, sum(folds) / 2, 0.3, folds) for c, folds in tried]).c
+    10000.0
+    """
+    best = found[0]
+    rivals = [each for each in found if each.standardise == best.standardise and each.c <= best.c]
+    return min((each for each in rivals if _is_as_good(each, best)), key=lambda each: each.c)
+
+
+def edge_of_search(chosen: Candidate, found: list[Candidate]) -> str | None:
+    """What to say where the choice is the smallest or largest C that was tried; None where it lies between others.
+
+    Examples
+    --------
+    >>> tried = [Candidate(c, True, cllr, 0.3) for c, cllr in ((1.0, 0.7), (0.1, 0.8))]
+    >>> edge_of_search(tried[0], tried)
+    'C = 1 is the largest that was tried: a weaker penalty may be better still (--c)'
+    """
+    tried = sorted(each.c for each in found if each.standardise == chosen.standardise)
+    if len(tried) < 2 or chosen.c not in (tried[0], tried[-1]):
+        return None
+    which, other = ("smallest", "stronger") if chosen.c == tried[0] else ("largest", "weaker")
+    return f"C = {chosen.c:g} is the {which} that was tried: a {other} penalty may be better still (--c)"
 
 
 def fit_head(
@@ -207,17 +272,19 @@ def fit_head(
     if certifying is None:
         certifying = certification_rows(is_bonafide, groups, config)
     used = ~certifying
-    known, true = Subset(rows, used), is_bonafide[used]
-    of_known = Groups(groups.of_row[used], groups.rule)
+    known, true, of_known = subset(rows, used), is_bonafide[used], groups[used]
     if config.c is None or config.standardise is None:
-        best = search(known, true, of_known, config)[0]
+        best = choose(search(known, true, of_known, config))
         config = replace(config, c=best.c, standardise=best.standardise)
     fold = of_known.folds(true, config.folds)
     facts, models, held_out = _fitted(known, true, fold, config)
     mean, scale = facts.mean[-1], facts.scale[-1]
     calibration, bounds = calibrate(config.calibrator, held_out, true), score_bounds(true)
-    usual = novelty.learn(known, fold, mean, scale)
+    usual, ood = novelty.learn(known, fold, mean, scale)
+    near = ood <= config.max_ood
+    del ood
     score = bounded(CALIBRATORS[config.calibrator].apply(calibration, held_out), bounds)
+    del held_out
     head = Head(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
@@ -240,22 +307,25 @@ def fit_head(
         training={},
     )
     if config.promise:
-        aim = _certified(head, Subset(rows, certifying), is_bonafide[certifying], config.promise)
+        aim = _certified(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
     else:
-        aim = _reject_threshold(score, true, config)
+        aim = _reject_threshold(score, true, near, config)
     threshold = aim.pop("threshold")
-    entropy, wrong = entropy_bits(score, config.prior), (p_spoof(score, config.prior) > 0.5) == true
-    kept = entropy <= (-1.0 if threshold is None else threshold)  # None: no promise can be kept, abstain on all
+    wrong = _called_spoof(score, config.prior) == true
+    # None: no promise can be kept, abstain on all
+    kept = near & (entropy_bits(score, config.prior) <= (-1.0 if threshold is None else threshold))
     report = (
         _report(score, true, of_known, config)
+        | _folds_of(fold, of_known.n_groups(true), config)
         | aim
         | {"target_met": threshold is not None}
+        | {"out_of_distribution": float(1.0 - near.mean())}
         | {"coverage": float(kept.mean()), "risk": float(wrong[kept].mean()) if kept.any() else None}
         | {"convergence": {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}}
         | (about or {})
     )
     head = replace(head, max_entropy_bits=0.0 if threshold is None else threshold, training=report)
-    return head, report, HeldOut(np.flatnonzero(used), score, kept, wrong)
+    return head, report, HeldOut(used, score, kept, wrong)
 
 
 def certification_rows(is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> Bools:
@@ -276,7 +346,7 @@ def held_out_logits(rows: Rows, is_bonafide: Bools, groups: Groups, config: Trai
 
 
 def leave_one_out(
-    rows: Rows, is_bonafide: Bools, names: Mapping[str, Texts], config: TrainingConfig, calibration: Numbers
+    rows: Rows, is_bonafide: Bools, names: Mapping[str, Names], config: TrainingConfig, calibration: Numbers
 ) -> dict[str, Any]:
     """Leave out each synthesiser, and each source, and judge its rows by a model that never saw any of it.
 
@@ -285,7 +355,7 @@ def leave_one_out(
     rows, is_bonafide, config
         As for :func:`fit_head`; `c` and `standardise` are stated.
     names : mapping
-        `system` and `source`: object arrays of shape (n_rows,), null where not known.
+        `system` and `source`: names of the rows.
     calibration : tuple of floats
         The head's.
 
@@ -296,38 +366,36 @@ def leave_one_out(
         `equal_error_rate` of spoof rows left out by system against bona fide rows left out by source, where there
         are such.
     """
-    judged = {True: np.full(len(is_bonafide), np.nan), False: np.full(len(is_bonafide), np.nan)}
+    judged = {"system": np.full(len(is_bonafide), np.nan), "source": np.full(len(is_bonafide), np.nan)}
     report: dict[str, Any] = {}
-    for kind in ("system", "source"):
-        of_row = names[kind].copy()
+    for kind, scores in judged.items():
+        words, code = names[kind].words, names[kind].code
         if kind == "system":
-            of_row[is_bonafide] = None
-        out = [of_row == name for name in sorted({name for name in of_row if name is not None})]
-        out = [rows_of for rows_of in out if len(set(is_bonafide[~rows_of])) == 2]
-        found = {}
+            code = np.where(is_bonafide, -1, code)
+        counts = tally(code, len(words), ~is_bonafide, is_bonafide)
+        rest = tally(np.zeros_like(code), 1, ~is_bonafide, is_bonafide) - counts
+        out = [place for place in np.flatnonzero(counts.any(axis=1)).tolist() if rest[place].all()]
+        out = sorted(out, key=lambda place: words[place])
+        report[kind] = {}
         for start in range(0, len(out), MODELS_AT_ONCE):
-            some = np.column_stack(out[start : start + MODELS_AT_ONCE])
-            facts = moments(rows, np.column_stack([~some, np.ones(len(some), dtype=bool)]))
-            logits = _models(rows, is_bonafide, ~some, facts, config, None).logits(rows)
-            for model, rows_of in enumerate(some.T):
-                score = CALIBRATORS[config.calibrator].apply(calibration, logits[rows_of, model])
-                wrong = (p_spoof(score, config.prior) > 0.5) == is_bonafide[rows_of]
-                name = str(of_row[rows_of][0])
-                found[name] = {
-                    "rows": int(rows_of.sum()),
-                    "wrong": float(wrong.mean()),
+            some = out[start : start + MODELS_AT_ONCE]
+            logits, number = _left_out(rows, is_bonafide, code, some, config)
+            for model, place in enumerate(some):
+                of_name = number == model
+                scores[of_name] = score = CALIBRATORS[config.calibrator].apply(calibration, logits[of_name])
+                report[kind][words[place]] = {
+                    "rows": len(score),
+                    "wrong": float((_called_spoof(score, config.prior) == is_bonafide[of_name]).mean()),
                     "median_score": float(np.median(score)),
                 }
-                judged[kind == "source"][rows_of] = score
-        report[kind] = found
-    bonafide, spoof = judged[True][is_bonafide], judged[False][~is_bonafide]
+    bonafide, spoof = judged["source"][is_bonafide], judged["system"][~is_bonafide]
     bonafide, spoof = bonafide[~np.isnan(bonafide)], spoof[~np.isnan(spoof)]
     if len(bonafide) and len(spoof):
         report["equal_error_rate"] = metrics.equal_error_rate(bonafide, spoof)
     return report
 
 
-def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Texts]) -> dict[str, Any]:
+def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Names]) -> dict[str, Any]:
     """What became of held-out rows, by source and system: rows, rejected, kept, and wrong among those kept.
 
     Parameters
@@ -335,60 +403,140 @@ def outcomes(held_out: HeldOut, is_bonafide: Bools, names: Mapping[str, Texts]) 
     held_out : HeldOut
     is_bonafide : bool array of shape (n_rows,)
     names : mapping
-        `system` and `source`, say: object arrays of shape (n_rows,), null where not known.
+        `system` and `source`, say: names of all rows.
     """
     report: dict[str, Any] = {}
-    true = is_bonafide[held_out.index]
+    true = is_bonafide[held_out.rows]
     for kind, of_all in names.items():
         report[kind] = {}
-        of_row = of_all[held_out.index]
-        for label, of_class in (("bonafide", true), ("spoof", ~true)):
-            for name in sorted({name for name in of_row[of_class] if name is not None}):
-                here = of_class & (of_row == name)
-                kept = here & held_out.kept
-                report[kind][f"{label} {name}"] = {
-                    "rows": int(here.sum()),
-                    "rejected": int(here.sum() - kept.sum()),
-                    "kept": int(kept.sum()),
-                    "wrong": int(held_out.wrong[kept].sum()),
-                }
+        found = of_all[held_out.rows]
+        for label, of_class in ((BONAFIDE, true), (SPOOF, ~true)):
+            kept = of_class & held_out.kept
+            counts = tally(found.code, len(found.words), of_class, kept, kept & held_out.wrong)
+            for word, (n_rows, n_kept, n_wrong) in sorted(zip(found.words, counts.tolist(), strict=True)):
+                if n_rows:
+                    report[kind][f"{label} {word}"] = {
+                        "rows": n_rows,
+                        "rejected": n_rows - n_kept,
+                        "kept": n_kept,
+                        "wrong": n_wrong,
+                    }
     return report
 
 
-def _fitted(rows: Rows, is_bonafide: Bools, fold: Indices, config: TrainingConfig) -> tuple[Moments, Models, Floats]:
+@dataclass(frozen=True)
+class _Parts:
+    """Rows in parts, folds or systems, and which models learn from which part.
+
+    Parameters
+    ----------
+    number : int array of shape (n_rows,)
+        Part of every row.
+    is_bonafide : bool array of shape (n_rows,)
+    seen : bool array of shape (n_parts, n_models)
+    """
+
+    number: Codes
+    is_bonafide: Bools
+    seen: Bools
+
+    @classmethod
+    def of_folds(cls, fold: Codes, is_bonafide: Bools) -> _Parts:
+        """A model for each fold, which learns from all others."""
+        return cls(fold, is_bonafide, ~np.eye(int(fold.max()) + 1, dtype=bool))
+
+    def and_all(self) -> _Parts:
+        """One model more, which learns from all."""
+        return replace(self, seen=np.column_stack([self.seen, np.ones(len(self.seen), dtype=bool)]))
+
+    @cached_property
+    def kind(self) -> Codes:
+        """Part and class of every row as one number, bona fide odd."""
+        return 2 * self.number + self.is_bonafide
+
+    @cached_property
+    def counts(self) -> Floats:
+        """Rows of every part and class: (n_parts, 2), spoof first."""
+        return tally(self.number, len(self.seen), ~self.is_bonafide, self.is_bonafide).astype(np.float64)
+
+    @property
+    def share(self) -> Floats:
+        """Share of the rows that each model learns from: (n_models,)."""
+        return np.asarray(self.counts.sum(axis=1) @ self.seen / self.counts.sum())
+
+    def moments(self, rows: Rows) -> Moments:
+        """Moments of the rows that each model learns from and, last, of all rows."""
+        seen = self.seen if self.seen[:, -1].all() else self.and_all().seen
+        return moments(rows, self.kind, np.repeat(seen, 2, axis=0))
+
+    def weights(self, how: str | None) -> Floats:
+        """Weight of every kind of rows in each model: (n_kinds, n_models)."""
+        of_class = [
+            np.ones(2) if how == "none" else class_weights(*(self.counts * column[:, None]).sum(axis=0))
+            for column in self.seen.T
+        ]
+        return np.asarray(np.repeat(self.seen, 2, axis=0) * np.tile(np.transpose(of_class), (len(self.seen), 1)))
+
+
+def _fitted(rows: Rows, is_bonafide: Bools, fold: Codes, config: TrainingConfig) -> tuple[Moments, Models, Floats]:
     """Models of all folds' training parts and, last, of all rows; and each row's logit by the one of its fold."""
-    numbers, column = np.unique(fold, return_inverse=True)
-    seen = np.column_stack([fold[:, None] != numbers, np.ones(len(fold), dtype=bool)])
-    facts = moments(rows, seen)
-    models = _models(rows, is_bonafide, seen, facts, config, None)
-    return facts, models, np.take_along_axis(models.logits(rows), column[:, None], axis=1)[:, 0]
+    parts = _Parts.of_folds(fold, is_bonafide).and_all()
+    facts = parts.moments(rows)
+    models = _models(rows, is_bonafide, parts, facts, config, None)
+    return facts, models, models.logits(rows, fold)
+
+
+def _left_out(
+    rows: Rows, is_bonafide: Bools, code: Codes, some: list[int], config: TrainingConfig
+) -> tuple[Floats, Codes]:
+    """Logits by models that learn from all rows but those of a name each; and which model's a row is, -1 for none."""
+    of_name = np.full(int(code.max()) + 2, -1, dtype=np.int16)  # the last is for -1
+    of_name[some] = np.arange(len(some))
+    number = of_name[code]
+    seen = np.vstack([np.ones(len(some), dtype=bool), ~np.eye(len(some), dtype=bool)])
+    parts = _Parts(number + 1, is_bonafide, seen)
+    models = _models(rows, is_bonafide, parts, parts.moments(rows), config, None)
+    return models.logits(rows, np.maximum(number, 0)), number
 
 
 def _models(
-    rows: Rows, is_bonafide: Bools, seen: Bools, facts: Moments, config: TrainingConfig, start: Models | None
+    rows: Rows, is_bonafide: Bools, parts: _Parts, facts: Moments, config: TrainingConfig, start: Models | None
 ) -> Models:
-    """One model for each column of ``seen``; the last row of ``facts`` is of all rows."""
+    """One model for each column of ``parts.seen``; the last row of ``facts`` is of all rows."""
     if config.c is None:
         raise ConfigError("c is not stated.")
-    weights = np.zeros(seen.shape)
-    for model, column in enumerate(seen.T):
-        weights[column, model] = 1.0 if config.class_weights == "none" else balanced(is_bonafide[column])
     centre, scale = facts.mean[-1], facts.scale[-1]
     # one form for all: the penalty that a weight has in its own units, said of the standardised one
-    unit = facts.scale[: seen.shape[1]] if config.standardise else np.ones((seen.shape[1], rows.dim))
+    n_models = parts.seen.shape[1]
+    unit = facts.scale[:n_models] if config.standardise else np.ones((n_models, rows.dim))
     # a model of four folds is held back as much a row as that of all five: else the last one's logits are larger than
     # those that calibrate it (by 7 % where C is small, measured on a known model)
-    share = seen.mean(axis=0)[:, None]
-    return fit(rows, is_bonafide, weights, centre, scale, share * (unit / scale) ** 2 / config.c, start=start)
+    penalty = parts.share[:, None] * (unit / scale) ** 2 / config.c
+    weights = parts.weights(config.class_weights)
+    return fit(rows, is_bonafide, parts.kind, weights, centre, scale, penalty, start=start)
 
 
-def _candidate(c: float, standardise: bool, logits: Floats, is_bonafide: Bools) -> Candidate:
+def _candidate(c: float, standardise: bool, logits: Floats, parts: _Parts) -> Candidate:
+    is_bonafide, n_folds = parts.is_bonafide, len(parts.seen)
+    rate = metrics.equal_error_rate(logits[is_bonafide], logits[~is_bonafide])
     try:
         score = CALIBRATORS["affine"].apply(calibrate("affine", logits, is_bonafide), logits)
-        cost = metrics.cllr(score[is_bonafide], score[~is_bonafide])
     except ConfigError:  # no better than chance
-        cost = 1.0
-    return Candidate(c, standardise, cost, metrics.equal_error_rate(logits[is_bonafide], logits[~is_bonafide]))
+        return Candidate(c, standardise, 1.0, rate, (1.0,) * n_folds)
+    cost = metrics.cllr(score[is_bonafide], score[~is_bonafide])
+    of_folds = [
+        metrics.cllr(score[parts.kind == 2 * fold + 1], score[parts.kind == 2 * fold]) if both.all() else None
+        for fold, both in enumerate(parts.counts > 0)
+    ]
+    return Candidate(c, standardise, cost, rate, tuple(of_folds))
+
+
+def _is_as_good(one: Candidate, best: Candidate) -> bool:
+    pairs = zip(one.cllr_of_folds, best.cllr_of_folds, strict=True)
+    excess = np.array([mine - its for mine, its in pairs if mine is not None and its is not None])
+    if one is best or len(excess) < 2:
+        return one is best
+    return bool(excess.mean() <= excess.std(ddof=1) / math.sqrt(len(excess)))
 
 
 def _certified(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> dict[str, Any]:
@@ -402,34 +550,46 @@ def _certified(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> 
     return {"threshold": found.max_entropy_bits, "certificate": found.describe()}
 
 
-def _reject_threshold(score: Floats, is_bonafide: Bools, config: TrainingConfig) -> dict[str, Any]:
-    """Threshold on entropy by the wished coverage or risk of the held-out rows."""
-    entropy = entropy_bits(score, config.prior)
+def _reject_threshold(score: Floats, is_bonafide: Bools, near: Bools, config: TrainingConfig) -> dict[str, Any]:
+    """Threshold on entropy by the wished coverage or risk of the held-out rows; those far out are rejected anyway."""
+    entropy = entropy_bits(score, config.prior)[near]
     if config.target_coverage is not None:
-        threshold = threshold_for_coverage(entropy, config.target_coverage)
-        return {"threshold": threshold, "target_coverage": config.target_coverage}
-    wrong = (p_spoof(score, config.prior) > 0.5) == is_bonafide
+        of_near = min(1.0, config.target_coverage * len(score) / len(entropy))
+        return {"threshold": threshold_for_coverage(entropy, of_near), "target_coverage": config.target_coverage}
+    wrong = (_called_spoof(score, config.prior) == is_bonafide)[near]
     risk = config.target_risk if config.target_risk is not None else DEFAULT_RISK
     return {"threshold": threshold_for_risk(entropy, wrong, risk), "target_risk": risk}
 
 
+def _called_spoof(score: Floats, prior: float) -> Bools:
+    return np.asarray(p_spoof(score, prior) > 0.5)
+
+
+def _folds_of(fold: Codes, n_groups: dict[str, int], config: TrainingConfig) -> dict[str, Any]:
+    """How many folds there were, and why so many."""
+    n_folds, scarcer = int(fold.max()) + 1, min(n_groups, key=lambda name: n_groups[name])
+    why = "as stated" if config.folds is not None else "the default"
+    if config.folds is None and n_folds < FOLDS:
+        why = f"fewer than {FOLDS}, because {scarcer} rows are of {n_groups[scarcer]} groups"
+    return {"folds": n_folds, "folds_because": why}
+
+
 def _report(score: Floats, is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> dict[str, Any]:
+    calibration_error = metrics.expected_calibration_error(p_spoof(score, config.prior), ~is_bonafide)
     bonafide, spoof = score[is_bonafide], score[~is_bonafide]
-    names = ("recipe", "c", "standardise", "class_weights", "calibrator", "folds")
+    names = ("recipe", "c", "standardise", "class_weights", "calibrator", "max_ood")
     return {
         **{name: value for name, value in asdict(config).items() if name in names},
         "class_weights": config.class_weights or CLASS_WEIGHTS[0],
         "training_prior": len(spoof) / len(score),  # removed from the score by the calibration
         "bonafide": len(bonafide),
         "spoof": len(spoof),
-        "groups": len(np.unique(groups.of_row)),
+        "groups": int(np.count_nonzero(groups.counts(is_bonafide).any(axis=1))),
         "grouped_by": groups.rule,
         "score_histograms": histograms(score, is_bonafide),
         "held_out": {
             "equal_error_rate": metrics.equal_error_rate(bonafide, spoof),
             "cllr": metrics.cllr(bonafide, spoof),
-            "expected_calibration_error": metrics.expected_calibration_error(
-                p_spoof(score, config.prior), ~is_bonafide
-            ),
+            "expected_calibration_error": calibration_error,
         },
     }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ from jobs.storage import Stored
 
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
+MAX_NAME_BYTES = 1_024  # of a member; S3 allows a key as many
 
 log = logging.getLogger(__name__)
 
@@ -167,12 +169,42 @@ def utterance_id(uri: str, member: str | None) -> str:
     >>> utterance_id("s3://archive/2026/0001.tar", "call/a.flac")
     '2026/0001.tar#call/a.flac'
     """
-    return storage.key_of(uri) if member is None else f"{storage.key_of(uri)}#{member}"
+    return storage.key_of(uri) if member is None else f"{storage.key_of(uri)}#{short(member)}"
 
 
 def is_audio(name: str) -> bool:
     """Whether a name looks like audio, by its suffix."""
     return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
+
+
+def name_fault(member: str) -> str | None:
+    """Why a member's name is refused, None where it is not: who unpacks by our tables must not be led elsewhere.
+
+    Examples
+    --------
+    >>> name_fault("./call/2026..11/a.flac"), name_fault("../a.flac")
+    (None, 'its name leads out of the archive')
+    """
+    if len(member.encode(errors="backslashreplace")) > MAX_NAME_BYTES:
+        return f"its name is longer than {MAX_NAME_BYTES:,} bytes"
+    if "\0" in member:
+        return "its name holds a zero byte"
+    if member.startswith(("/", "\\")) or re.match("[A-Za-z]:", member) or ".." in re.split(r"[/\\]", member):
+        return "its name leads out of the archive"
+    return None
+
+
+def short(member: str) -> str:
+    """A member's name as tables hold it: itself, or its beginning and a digest where it is too long for one.
+
+    Examples
+    --------
+    >>> short("a.flac"), len(short("a" * 10_000))
+    ('a.flac', 145)
+    """
+    if len(member.encode(errors="backslashreplace")) <= MAX_NAME_BYTES:
+        return member
+    return f"{member[:128]}…{digest_of(member)}"
 
 
 def find(config: InputConfig) -> Archive:

@@ -44,9 +44,33 @@ EXIT_CODES = {
 log = logging.getLogger(__name__)
 
 
+class _OneLine(logging.Formatter):
+    """A record is a line: what names of an archive bring along, line ends, escapes of a terminal, is spelt out."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+LINES = _OneLine("%(asctime)s %(levelname)s %(message)s")
+
+
+def printable(text: str) -> str:
+    """A text without what moves a cursor, ends a line or turns the reading direction: that is spelt out.
+
+    Examples
+    --------
+    >>> print(printable("a\\n\\x1b[2J\\u202e日本.flac"))
+    a\\n\\x1b[2J\\u202e日本.flac
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code. The last line on stderr names the cause of any but 0."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LINES)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():  # Python takes signals only there
@@ -59,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return _end(code, str(error) or "interrupted; run the same command again")
     except DefectError as error:
-        log.error("a defect, in a worker: %s", error)  # noqa: TRY400 - it brings the worker's traceback along
+        for line in f"a defect, in a worker: {error}".splitlines():
+            log.error("%s", line)  # noqa: TRY400 - it brings the worker's traceback along
         return _end(70, str(error).strip().splitlines()[-1])
     except Exception as error:
         log.exception("a defect")
@@ -78,7 +103,7 @@ def entry() -> NoReturn:
 
 def _end(code: int, cause: str) -> int:
     """Name the cause in one line, the last on stderr."""
-    print(f"error {code}: {' '.join(cause.split())}", file=sys.stderr)
+    print(f"error {code}: {printable(' '.join(cause.split()))}", file=sys.stderr)
     return code
 
 

@@ -17,8 +17,9 @@ data  bytes               ────────►
 ```
 
 The kernel holds it to its limits: address space, CPU time between two segments, open files, no byte into a file,
-no core dump; and ends it with its parent. It does not keep it from the network, from reading what its user may
-read, or from system calls: that is for the container around us.
+no core dump; and ends it with its parent. Where it knows Landlock it also keeps it from all files but those of its
+libraries, from executing anything and from TCP (:mod:`jobs.confinement`). Elsewhere that is for the container around
+us; and so are other system calls everywhere.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import soundfile
 from detector.audio import ADDRESS, SAMPLE_RATE
 from detector.errors import UtteranceError
 from detector.recording import Recording
+from jobs.confinement import confine
 
 FRAME = struct.Struct("<4sQ")  # what follows, and how many bytes of it
 HELD = struct.Struct("<d")  # segment_seconds; the file stands behind it
@@ -208,6 +210,7 @@ def main(requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> 
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
+    confine(os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     decoder.serve()
 
 

@@ -25,9 +25,8 @@ from detector.training import TrainingConfig
 from jobs import storage
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, part
-from jobs.labelled import Labelled
+from jobs.labelled import Labelled, Labels
 from jobs.ledger import Ledger
-from jobs.lists import read_labels
 from jobs.score import check_fingerprint, read_head
 
 
@@ -120,15 +119,15 @@ def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Se
         return "nearest training rows: not known; give --embeddings and --labels that the head was fitted on"
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
     ledger = Ledger(storage.normal(table), "embeddings", head.fingerprint)
-    rows = Labelled(ledger, read_labels(storage.normal(labels), said.get("split")), config)
+    rows = Labelled(ledger, Labels.read(storage.normal(labels), said.get("split")), config)
     scale = np.array(head.scale)
     found: list[tuple[float, int]] = []
     for index, block in rows.blocks():
         distances = np.sqrt(np.square((block - embedding) / scale).mean(axis=1))
         found = sorted([*found, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
     lines = [f"nearest of {rows.n_rows} training rows (root mean square distance, in standard deviations):"]
-    for distance, place in found:
-        row = rows.rows.slice(place, 1).to_pylist()[0]
+    texts = rows.labels.texts(place for _, place in found)
+    for (distance, _), row in zip(found, texts, strict=True):
         facts = ", ".join(f"{name} {row[name]}" for name in LABEL_COLUMNS[2:] if row[name] not in UNKNOWN)
         lines.append(f"{distance:8.3f}  {row['label']:8}  {row['utterance_id']}  ({facts})")
     return "\n".join(lines)

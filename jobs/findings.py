@@ -169,30 +169,35 @@ def _groups(rows: pa.Table, trials: Trials, dimension: str) -> list[dict[str, An
     names = _names(rows, dimension)
     if names is None:
         return []
-    groups = []
-    for name in sorted(set(names.tolist())):
-        here = names == name
-        groups.append({"name": name, **_group(trials, here)})
+    words, number = np.unique(names, return_inverse=True)
+    # one sort brings the trials of a group together, and each class is sorted once for all groups held against it
+    ends = np.cumsum(np.bincount(number))[:-1]
+    of_group = np.split(np.argsort(number, kind="stable"), ends)
+    of_class = [np.sort(trials.score[trials.scored & (trials.is_spoof == truth)]) for truth in (False, True)]
+    groups = [{"name": str(word), **_group(trials, here, of_class)} for word, here in zip(words, of_group, strict=True)]
     return sorted(groups, key=lambda group: (-group["rows"], group["name"]))
 
 
-def _group(trials: Trials, here: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    kept, scored = here & trials.kept, here & trials.scored
-    bonafide, spoof = (trials.scored & (trials.is_spoof == truth) for truth in (False, True))
+def _group(trials: Trials, here: npt.NDArray[np.intp], of_class: list[Floats]) -> dict[str, Any]:
+    is_spoof, scored = trials.is_spoof[here], trials.scored[here]
+    kept, wrong = trials.kept[here], trials.wrong[here]
+    own = [np.sort(trials.score[here][scored & (is_spoof == truth)]) for truth in (False, True)]
     # a group of one class is held against all of the other class, as attacks are in ASVspoof
-    own = [here & of_class if (here & of_class).any() else of_class for of_class in (bonafide, spoof)]
+    bonafide, spoof = (mine if len(mine) else others for mine, others in zip(own, of_class, strict=True))
+    n_wrong, n_scored = int((scored & wrong).sum()), int(scored.sum())
+    n_kept, n_kept_wrong = int(kept.sum()), int((kept & wrong).sum())
     return {
-        "rows": int(here.sum()),
-        "bonafide": int((here & ~trials.is_spoof).sum()),
-        "spoof": int((here & trials.is_spoof).sum()),
-        "rejected": int((here & ~trials.kept).sum()),
-        "kept": int(kept.sum()),
-        "kept_wrong": int((kept & trials.wrong).sum()),
-        "wrong": int((scored & trials.wrong).sum()),
-        "scored": int(scored.sum()),
-        "equal_error_rate": (
-            metrics.equal_error_rate(trials.score[own[0]], trials.score[own[1]]) if scored.any() else math.nan
-        ),
+        "rows": len(here),
+        "bonafide": int((~is_spoof).sum()),
+        "spoof": int(is_spoof.sum()),
+        "rejected": len(here) - n_kept,
+        "kept": n_kept,
+        "kept_wrong": n_kept_wrong,
+        "risk": asdict(metrics.share_interval(n_kept_wrong, n_kept)),
+        "wrong": n_wrong,
+        "scored": n_scored,
+        "error_rate": asdict(metrics.share_interval(n_wrong, n_scored)),
+        "equal_error_rate": metrics.eer_of_sorted(bonafide, spoof) if n_scored else math.nan,
     }
 
 

@@ -13,15 +13,23 @@ import pyarrow as pa
 
 from detector.config import LAST_LAYER
 from detector.errors import ConfigError
-from detector.groups import Groups, groups_of, sample
+from detector.groups import Groups, Names, blocks, groups_of, sample, tally
 from detector.head import Head
-from detector.logistic import Bools, Indices, Matrix, Rows, Subset, gather
-from detector.schema import BONAFIDE, LABELS
-from detector.training import TrainingConfig, certification_rows, fit_head, leave_one_out, outcomes, search
+from detector.logistic import Bools, Matrix, Rows, gather, subset
+from detector.schema import BONAFIDE, LABELS, SPOOF
+from detector.training import (
+    TrainingConfig,
+    certification_rows,
+    choose,
+    edge_of_search,
+    fit_head,
+    leave_one_out,
+    outcomes,
+    search,
+)
 from jobs import ledger, runs, storage
-from jobs.labelled import Labelled
+from jobs.labelled import Labelled, Labels, refuse_shared_audio
 from jobs.ledger import Ledger
-from jobs.lists import read_labels
 
 log = logging.getLogger(__name__)
 
@@ -60,38 +68,42 @@ class Settings(TrainingConfig):
 class Chosen:
     """The table to fit on, the settings that did best on it, and all that were tried.
 
-    `certifying` tells the rows that nothing may be learnt from; `sampled` are the positions of those that chose the
-    settings, `sample` their embeddings.
+    `certifying` tells the rows that nothing may be learnt from; `sampled` those that chose the settings, `sample` has
+    their embeddings. `edge` says where the choice is at an end of what was tried.
     """
 
     rows: Labelled
     groups: Groups
     config: TrainingConfig
     certifying: Bools
-    sampled: Indices
+    sampled: Bools
     sample: Matrix
     tried: list[dict[str, Any]]
+    edge: str | None
 
 
 def run(settings: Settings) -> int:
     """Fit, write head and report, and say how good it is on held-out rows; return the exit code."""
     started = runs.now()
+    # the default one keeps what its threads freed: 45 MB after the labels of a million rows, of which it needed 6
+    pa.set_memory_pool(pa.system_memory_pool())
     key = None if settings.sign_key is None else storage.read_bytes(storage.normal(settings.sign_key))
     chosen = _chosen(settings)
     used = _used(chosen, settings)
     rows, how = _held(chosen.rows, used, settings.memory_mib)
-    is_bonafide, facts = chosen.rows.is_bonafide, chosen.rows.facts(*KINDS)
+    is_bonafide = chosen.rows.is_bonafide
+    names = {name: chosen.rows.names[name] for name in KINDS}
     head, report, held_out = fit_head(
         rows,
         is_bonafide[used],
-        Groups(chosen.groups.of_row[used], chosen.groups.rule),
+        chosen.groups[used],
         chosen.config,
         recipe=chosen.rows.recipe,
         model=chosen.rows.model,
         certifying=chosen.certifying[used],
         about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
     )
-    sampled = {name: values[chosen.sampled] for name, values in facts.items()}
+    sampled = {name: column[chosen.sampled] for name, column in names.items()}
     content = {
         "head_id": head.head_id,
         "started": started.isoformat(timespec="seconds"),
@@ -99,11 +111,13 @@ def run(settings: Settings) -> int:
         "versions": runs.versions(),
         "training": report,
         "tried": chosen.tried,
+        "chosen_by": "the least C whose Cllr is not above the best's by more than one standard error over the folds",
+        "edge_of_search": chosen.edge,
         "leave_one_out": {
-            "rows": len(chosen.sampled),
+            "rows": chosen.sample.n_rows,
             **leave_one_out(chosen.sample, is_bonafide[chosen.sampled], sampled, chosen.config, head.calibration),
         },
-        "held_out_by": outcomes(held_out, is_bonafide[used], {name: facts[name][used] for name in KINDS}),
+        "held_out_by": outcomes(held_out, is_bonafide[used], {name: column[used] for name, column in names.items()}),
         "reject_band_nats": head.reject_band(),
     }
     uri = storage.normal(settings.output)
@@ -122,64 +136,79 @@ def _chosen(settings: Settings) -> Chosen:
     found = [each for each in ledger.keys(uri, "embeddings") if settings.fingerprint in (None, each)]
     if not found:
         raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
-    labels = read_labels(storage.normal(settings.labels), settings.split)
-    tables = [Labelled(Ledger(uri, "embeddings", key), labels, settings) for key in found]
-    if settings.recipe is not None:
-        tables = [table for table in tables if (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean")]
-        if not tables:
-            raise ConfigError(
-                f"{uri}: recipe {settings.recipe} is for the mean over the last layer, and none of {len(found)} tables "
-                f"here is. Embed with --layer {LAST_LAYER} --pooling mean."
-            )
-    choices = [_tried(table, settings) for table in tables]
-    best = min(choices, key=lambda each: each.tried[0]["cllr"])
-    tried = sorted((each for choice in choices for each in choice.tried), key=lambda each: each["cllr"])
-    return replace(best, tried=tried)
+    labels = Labels.read(storage.normal(settings.labels), settings.split)
+    refuse_shared_audio(Ledger(uri, "embeddings", found[0]), storage.normal(settings.labels), settings.split)
+    best: Chosen | None = None  # one table at a time: the others need not be held
+    tried: list[dict[str, Any]] = []
+    for key in found:
+        table = Labelled(Ledger(uri, "embeddings", key), labels, settings)
+        if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
+            choice = _tried(table, settings)
+            tried += choice.tried
+            if best is None or choice.tried[0]["cllr"] < best.tried[0]["cllr"]:
+                best = choice
+    if best is None:
+        raise ConfigError(
+            f"{uri}: recipe {settings.recipe} is for the mean over the last layer, and none of {len(found)} tables "
+            f"here is. Embed with --layer {LAST_LAYER} --pooling mean."
+        )
+    return replace(best, tried=sorted(tried, key=lambda each: float(each["cllr"])))
 
 
 def _tried(table: Labelled, settings: Settings) -> Chosen:
     """The best settings for one table."""
-    groups = groups_of(table.is_bonafide, table.facts("system", "speaker", "source"))
+    groups = groups_of(table.is_bonafide, table.names)
     certifying = certification_rows(table.is_bonafide, groups, settings)
-    sampled = sample(table.ids(), table.is_bonafide, groups.of_row, settings.search_rows)
-    sampled = sampled[~certifying[sampled]]
+    sampled = sample(table.is_bonafide, groups, settings.search_rows) & ~certifying
     rows = gather(table, sampled)
-    of_sample = Groups(groups.of_row[sampled], groups.rule)
-    candidates = search(rows, table.is_bonafide[sampled], of_sample, settings)
-    config = replace(settings, c=candidates[0].c, standardise=candidates[0].standardise)
+    candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings)
+    best = choose(candidates)
+    config = replace(settings, c=best.c, standardise=best.standardise)
     which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
-    log.info("%s: best of %d settings %s", which, len(candidates), candidates[0])
-    return Chosen(table, groups, config, certifying, sampled, rows, [which | asdict(each) for each in candidates])
+    log.info("%s: C = %g, %s: Cllr %.3f on the folds", which, best.c, "standardised" * best.standardise, best.cllr)
+    edge = edge_of_search(best, candidates)
+    if edge is not None:
+        log.warning("%s: %s", which, edge)
+    tried = [which | asdict(each) for each in candidates]
+    return Chosen(table, groups, config, certifying, sampled, rows, tried, edge)
 
 
-def _used(chosen: Chosen, settings: Settings) -> Indices:
-    """Positions of the rows to fit on: all, or a sample where that is wished."""
+def _used(chosen: Chosen, settings: Settings) -> Bools:
+    """The rows to fit on: all, or a sample where that is wished."""
     n_rows = chosen.rows.n_rows if settings.sample_rows is None else settings.sample_rows
-    return sample(chosen.rows.ids(), chosen.rows.is_bonafide, chosen.groups.of_row, n_rows)
+    return sample(chosen.rows.is_bonafide, chosen.groups, n_rows)
 
 
-def _held(table: Labelled, used: Indices, memory_mib: int) -> tuple[Rows, str]:
+def _held(table: Labelled, used: Bools, memory_mib: int) -> tuple[Rows, str]:
     """The rows in memory where they fit, else as they stand in the table; and which it is."""
-    needed = len(used) * table.dim * 4 / MIB
+    n_used = int(np.count_nonzero(used))
+    needed = n_used * table.dim * 4 / MIB
     if needed <= memory_mib:
         return gather(table, used), "held in memory"
-    log.info("%d embeddings take %.0f MiB, more than --memory-mib %d: streamed", len(used), needed, memory_mib)
-    chosen = np.zeros(table.n_rows, dtype=bool)
-    chosen[used] = True
-    return Subset(table, chosen), "streamed, anew for every pass"
+    log.info("%d embeddings take %.0f MiB, more than --memory-mib %d: streamed", n_used, needed, memory_mib)
+    return subset(table, used), "streamed, anew for every pass"
 
 
-def _trained_on(table: Labelled, used: Indices) -> dict[str, Any]:
-    rows = table.rows.take(pa.array(used))
-    counts = {}
-    for name in KINDS:
-        groups = rows.group_by(["label", name]).aggregate([([], "count_all")]).to_pylist()
-        counts[name] = {f"{group['label']} {group[name]}": group["count_all"] for group in groups}
+def _trained_on(table: Labelled, used: Bools) -> dict[str, Any]:
+    """Rows by label, system and source; and a digest of each row's id digest and class, in the order of the former."""
+    labels = table.labels
     digest = hashlib.sha256()
-    for batch in rows.to_batches(max_chunksize=10_000):
-        for name, label in zip(batch["utterance_id"].to_pylist(), batch["label"].to_pylist(), strict=True):
-            digest.update(f"{label} {name}\n".encode())
-    return {"rows": len(rows), "labels_sha256": digest.hexdigest(), **counts}
+    for rows in blocks(len(labels)):
+        content = np.empty(len(used[rows]), dtype=[("id", ">u8"), ("is_bonafide", "u1")])
+        content["id"], content["is_bonafide"] = labels.digest[rows], labels.is_bonafide[rows]
+        digest.update(content[used[rows]].tobytes())
+    counts = {name: _counts(labels.names[name], labels.is_bonafide, used) for name in KINDS}
+    return {"rows": int(np.count_nonzero(used)), "labels_sha256": digest.hexdigest(), **counts}
+
+
+def _counts(names: Names, is_bonafide: Bools, used: Bools) -> dict[str, int]:
+    """Rows by label and name; `-` is one not known."""
+    found: dict[str, int] = {}
+    for label, of_class in ((BONAFIDE, used & is_bonafide), (SPOOF, used & ~is_bonafide)):
+        n_rows = tally(names.code, len(names.words), of_class)[:, 0].tolist()
+        unknown = int(np.count_nonzero(of_class)) - sum(n_rows)
+        found |= {f"{label} {word}": n for word, n in zip((*names.words, "-"), (*n_rows, unknown), strict=True) if n}
+    return found
 
 
 def _say(head: Head, content: dict[str, Any]) -> None:
@@ -189,7 +218,9 @@ def _say(head: Head, content: dict[str, Any]) -> None:
         f"head {head.head_id}: {report['bonafide']} bonafide and {report['spoof']} spoof rows in {report['groups']} "
         f"groups ({report['grouped_by']}), {report['read']}\n"
         f"c {report['c']:g}, {'standardised' if report['standardise'] else 'not standardised'}, class weights "
-        f"{report['class_weights']}: best of {len(content['tried'])} tried; converged in {converged['passes']} passes\n"
+        f"{report['class_weights']}: best of {len(content['tried'])} tried on {report['folds']} folds "
+        f"({report['folds_because']}); converged in {converged['passes']} passes\n"
+        f"{content['edge_of_search'] + chr(10) if content['edge_of_search'] else ''}"
         f"held out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
         f"ECE {held_out['expected_calibration_error']:.1%}"
     )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import json
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
-from detector.errors import SchemaError
+from detector.errors import ConfigError, SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
-from jobs import storage
+from jobs import foreign, storage
+from jobs.errors import StorageError
+from jobs.storage import StoredFile
 
-LISTS = (".csv", ".jsonl", ".parquet")
+MAX_LIST_BYTES = 2 << 30
+MAX_LINE_BYTES = 1 << 20  # as Arrow's for CSV
+BATCH_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -37,28 +43,92 @@ def read_table(uri: str) -> pa.Table:
     SchemaError
         Where it cannot be parsed.
     """
-    content = io.BytesIO(storage.read_bytes(uri))
     try:
-        if uri.lower().endswith(".csv"):
-            names = pyarrow.csv.open_csv(io.BytesIO(content.getvalue())).schema.names
-            all_text = pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-            )
-            return pyarrow.csv.read_csv(content, convert_options=all_text)
-        if uri.lower().endswith(".jsonl"):
-            return _json_lines(content.getvalue())
-        return pq.read_table(content)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OSError) as error:
-        raise SchemaError(f"{uri}: cannot be read as {posixpath.splitext(uri)[1]}: {error}") from error
+        return pa.concat_tables([pa.table({}), *_tables(uri)], promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SchemaError(f"{uri}: a column is of two types: {error}") from error
 
 
-def _json_lines(content: bytes) -> pa.Table:
+def _tables(uri: str) -> Iterator[pa.Table]:
+    """A list as it is, some rows at a time, so that a long one is never held whole; the first may have none."""
+    suffix = posixpath.splitext(uri)[1].lower()
+    try:
+        yield from FORMATS[suffix](uri)
+    except (StorageError, ConfigError):
+        raise
+    except (pa.ArrowException, ValueError, KeyError, IndexError, OSError, RecursionError) as error:
+        raise SchemaError(f"{uri}: cannot be read as {suffix}: {error}") from error
+
+
+def _csv(uri: str) -> Iterator[pa.Table]:
+    with _opened(uri) as file:
+        names = pyarrow.csv.open_csv(file).schema.names
+    all_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    with _opened(uri) as file, pyarrow.csv.open_csv(file, convert_options=all_text) as reader:
+        yield reader.schema.empty_table()
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+def _json_lines(uri: str) -> Iterator[pa.Table]:
     """Rows of a JSONL file; numbers as the text that stands there, because ids may look like numbers or dates."""
-    rows = [json.loads(line, parse_int=str, parse_float=str) for line in content.splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line that is no object")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    with _opened(uri) as file:
+        lines = _lines(io.BufferedReader(file))
+        while some := list(itertools.islice(lines, BATCH_ROWS)):
+            rows = [json.loads(line, parse_int=str, parse_float=str) for line in some]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError("a line that is no object")
+            names = dict.fromkeys(name for row in rows for name in row)
+            yield pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+
+
+def _lines(file: io.BufferedReader) -> Iterator[bytes]:
+    """Lines that are not blank."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"a line of more than {MAX_LINE_BYTES:,} bytes")
+        if line.strip():
+            yield line
+
+
+def _parquet(uri: str) -> Iterator[pa.Table]:
+    with _opened(uri) as file:  # a small file: its columns are compressed
+        content = io.BufferedReader(file).read()
+    yield from foreign.tables(content)
+
+
+FORMATS = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
+LISTS = tuple(FORMATS)
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[io.RawIOBase]:
+    """A list as a file that is read front to back, held against its tag at the end."""
+    stored = storage.stat(uri)
+    if stored is None:
+        raise storage.NotFoundError(f"{uri}: not found. Check the spelling.")
+    if stored.size > MAX_LIST_BYTES:
+        raise ValueError(f"{stored.size:,} bytes; a list has {MAX_LIST_BYTES:,} at most. Split it.")
+    with storage.opened(stored, whole=True) as file:
+        yield _Raw(file)
+        file.verify()
+
+
+class _Raw(io.RawIOBase):
+    """A stored file as Python's own files are: pyarrow and the reader of lines ask for no less."""
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
 
 def read_entries(uri: str) -> list[Entry]:
@@ -101,23 +171,37 @@ def read_labels(uri: str, split: str | None = None) -> pa.Table:
     SchemaError
         Where a column is missing, an id stands twice, or a label is neither `bonafide` nor `spoof`.
     """
-    table = read_table(uri)
-    for name in ("utterance_id", "label"):
-        if name not in table.column_names:
-            raise SchemaError(f"{uri}: no column `{name}`; found {', '.join(table.column_names)}.")
-    labels = pa.table({name: _text(table, name, uri) for name in ("utterance_id", *LABEL_COLUMNS)})
-    labels = labels.filter(pc.is_valid(labels["label"]))
-    odd = labels.filter(pc.invert(pc.is_in(labels["label"], pa.array(LABELS))))
-    if len(odd):
-        first = odd.slice(0, 1).to_pylist()[0]
-        raise SchemaError(
-            f"{uri}: {len(odd)} label(s) are neither {' nor '.join(LABELS)}, first {first['label']!r} of "
-            f"{first['utterance_id']!r}. Write the words; 0 and 1 mean different things in different corpora."
-        )
+    labels = pa.concat_tables(label_tables(uri))
     refuse_repeated(labels["utterance_id"], uri)
     if split is not None and labels["split"].null_count < len(labels):
         return labels.filter(pc.equal(labels["split"], split))
     return labels
+
+
+def label_tables(uri: str) -> Iterator[pa.Table]:
+    """What :func:`read_labels` reads, of all splits and some rows at a time; that an id stands twice is not seen.
+
+    At the end, what is missing or odd is raised as there.
+    """
+    found: dict[str, None] = {}
+    n_odd = 0
+    first: dict[str, str] = {}
+    yield pa.schema([(name, pa.string()) for name in ("utterance_id", *LABEL_COLUMNS)]).empty_table()
+    for table in _tables(uri):
+        found |= dict.fromkeys(table.column_names)
+        labels = pa.table({name: _text(table, name, uri) for name in ("utterance_id", *LABEL_COLUMNS)})
+        labels = labels.filter(pc.is_valid(labels["label"]))
+        odd = labels.filter(pc.invert(pc.is_in(labels["label"], pa.array(LABELS))))
+        n_odd, first = n_odd + len(odd), first or next(iter(odd.slice(0, 1).to_pylist()), {})
+        yield labels
+    for name in ("utterance_id", "label"):
+        if name not in found:
+            raise SchemaError(f"{uri}: no column `{name}`; found {', '.join(found)}.")
+    if n_odd:
+        raise SchemaError(
+            f"{uri}: {n_odd} label(s) are neither {' nor '.join(LABELS)}, first {first['label']!r} of "
+            f"{first['utterance_id']!r}. Write the words; 0 and 1 mean different things in different corpora."
+        )
 
 
 def _text(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:

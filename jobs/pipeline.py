@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import socket
 import threading
@@ -47,7 +48,7 @@ from jobs.config import ModelConfig, RunConfig
 from jobs.errors import RunAgain, StalledError, StorageError, WorkersLostError, from_text, to_text
 from jobs.pace import Pace, Told
 from jobs.reading import read_shard
-from jobs.watchdog import Stop, Watchdog, pumped
+from jobs.watchdog import Peer, Stop, Watchdog, pumped
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ IN_FLIGHT = 2  # tables at an encoder: one that it computes, one that waits; wha
 LOADS = 3  # attempts to load an encoder
 LENGTH_SECONDS, LENGTH_STEPS = 1800.0, 180  # a checkpoint of 9 GB is fetched, hashed and loaded in less
 LOOK_SECONDS = 2.0  # between two looks at the board
+HEAD_SECONDS = 60.0  # a cluster's head may be away so long: one that comes back knows its work
+START_SECONDS = 15.0  # and so long it may take to be there
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Cluster:
         self._config = config
         self._joined = False
         self._board: Any = None
+        self._head: Peer | None = None
         self._starting: Iterator[None] | None = None
         self._left = threading.Event()
         self.pace = Pace()
@@ -218,6 +222,8 @@ class Cluster:
             if stop.asked:
                 self._board.close.remote()
                 stop.raise_when_due()
+            if dead := _dead_processes():
+                raise RunAgain(f"Ray on this machine lost its {', '.join(dead)}; run the same command again")
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 self.pace.hear(self._ask("paces", default=self.pace.told))
@@ -225,8 +231,9 @@ class Cluster:
                 if found != steps:
                     steps = found
                     watchdog.moved()
-            if dead := _dead_processes():
-                raise RunAgain(f"Ray on this machine lost its {', '.join(dead)}; run the same command again")
+                if self._head is not None and self._head.gone():
+                    where = f"the head of the Ray cluster, {self._head.address},"
+                    raise RunAgain(f"{where} takes no connection for {HEAD_SECONDS:.0f} s; run the same command again")
             if watchdog.overdue():
                 self._raise_stall(watchdog)
 
@@ -276,6 +283,8 @@ class Cluster:
         if self._joined:
             return
         address = os.environ.get("RAY_ADDRESS")
+        if address and re.fullmatch(r"[^\s/]+:[0-9]+", address):
+            _wait_for(Peer(address, START_SECONDS))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call would start another cluster
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -322,6 +331,7 @@ class Cluster:
             where = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
             raise RunAgain(f"{where}: {_first_line(error)}. Check it, and run the same command again.") from error
         self._joined = True
+        self._head = Peer(ray.get_runtime_context().gcs_address, HEAD_SECONDS) if address else None
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
 
 
@@ -597,6 +607,17 @@ class _Apply:
             return pa.table({"result": pa.nulls(1, pa.string()), "trouble": [to_text(error)]})
         finally:
             worker.rest()
+
+
+def _wait_for(head: Peer) -> None:
+    """Wait until a cluster's head is there; Ray itself would take two minutes to see that it is not."""
+    while not head.answers():
+        if head.gone():
+            raise RunAgain(
+                f"the Ray cluster at {head.address} cannot be joined: nothing takes a connection there. Check "
+                f"RAY_ADDRESS and that its head runs, and run the same command again."
+            )
+        time.sleep(1.0)
 
 
 def _dead_processes() -> list[str]:

@@ -7,7 +7,9 @@ is decoded through a window on the stored object.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
@@ -20,6 +22,16 @@ from jobs.storage import StoredFile
 
 HELD_BYTES = 16 << 20
 TAIL_BYTES = 1 << 20
+MAX_MEMBERS = 1_000_000  # of a tar; its headers are read one by one
+MAX_HEADER_BYTES = 32 << 10  # before a member: its own, its long name, its extended attributes
+MAX_RECORDS = 1_000  # of extended headers that hold for a whole tar
+KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+}
 
 
 def read_shard(portion: Portion, segment_seconds: float) -> Iterator[Piece]:
@@ -124,7 +136,11 @@ def _read_tar(shard: Shard, reader: _Reader) -> Iterator[Piece]:
                 if not (archive.is_audio(member) if wanted is None else member in wanted):
                     continue
                 name = archive.utterance_id(source.uri, member) if wanted is None else wanted.pop(member)
-                yield from reader.read(name, source.uri, member, _held(content, size), size)
+                short = archive.short(member)
+                if isinstance(content, UtteranceError):
+                    yield from reader.fail(name, source.uri, short, size, content)
+                    continue
+                yield from reader.read(name, source.uri, short, _held(content, size), size)
                 file.raise_trouble()
             file.verify()
         except ShardError as error:
@@ -136,32 +152,88 @@ def _read_tar(shard: Shard, reader: _Reader) -> Iterator[Piece]:
         yield from reader.fail(utterance_id, source.uri, member, 0, missing)
 
 
-def members(file: StoredFile, size: int) -> Iterator[tuple[str, BinaryIO, int]]:
-    """Walk a tar of ``size`` bytes: name, content and bytes of every regular member, in order.
+def members(file: StoredFile, size: int) -> Iterator[tuple[str, BinaryIO | UtteranceError, int]]:
+    """Walk a tar of ``size`` bytes: name, content and bytes of every member but folders, in order.
 
-    The content is read only where it is asked for, and valid until the next member is.
+    The content is read only where it is asked for, and valid until the next member is. In its place stands an
+    `UtteranceError` where there is none, `not_a_file`, or the name is none, `bad_name`.
 
     Raises
     ------
     ShardError
-        Where the bytes are no tar, or stop being one before its end.
+        Where the bytes are no tar, or stop being one before its end; and where there are more headers than any tar
+        of recordings has.
     """
+    headers = _Headers(file)
     try:
         # names of any bytes become text that Parquet can hold
-        with tarfile.open(fileobj=cast(BinaryIO, file), mode="r:", errors="backslashreplace") as tar:
-            end = 0
+        with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:", errors="backslashreplace") as tar:
+            end = n_members = 0
             while (member := tar.next()) is not None:
+                n_members += 1
                 if member.offset < end or member.size < 0:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
                 end = member.offset_data + member.size
                 if end > size:
-                    raise ShardError(f"ends in the middle of {member.name!r}: {size:,} of {end:,} bytes are there")
+                    raise ShardError(f"ends in the middle of {archive.short(member.name)!r}: {size:,} of {end:,} bytes")
+                if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
+                    raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
                 tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them, for seeking back
-                if member.isreg() and not member.issparse():
-                    yield member.name, cast(BinaryIO, tar.extractfile(member)), member.size
+                if not member.isdir():
+                    with headers.lifted():
+                        yield member.name, _content(tar, member), member.size
             _check_end(file, tar.offset)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
         raise ShardError(f"no tar, or not to its end: {error}") from error
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO | UtteranceError:
+    fault = archive.name_fault(member.name)
+    if fault is not None:
+        return UtteranceError("bad_name", fault)
+    if member.issparse() or not member.isreg():
+        kind = KINDS.get(member.type, "a file with holes" if member.issparse() else "of a kind that nobody knows")
+        to = f", to {archive.short(member.linkname)!r}" if member.islnk() or member.issym() else ""
+        return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
+    return cast(BinaryIO, tar.extractfile(member))
+
+
+class _Headers:
+    """A tar's file as tarfile sees it: what it reads on its way from one member to the next is bounded.
+
+    It would hold whatever size a header gives itself, and there are headers at which it reads for ever.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._n_bytes: int | None = 0
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """While a member's content is read."""
+        self._n_bytes = None
+        yield
+        self._n_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        """As any file's."""
+        if self._n_bytes is not None:
+            self._n_bytes += size
+            if self._n_bytes > MAX_HEADER_BYTES:
+                raise ShardError(f"byte {self._file.tell():,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As any file's."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As any file's."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """It is; tarfile asks."""
+        return True
 
 
 def _check_end(file: StoredFile, offset: int) -> None:

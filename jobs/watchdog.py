@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 TICK_SECONDS = 0.5
 P99_TIMES = 10
 DRAIN_SECONDS = 4.0  # after SIGTERM, for shards that are nearly done; the whole end has 10 s
+CONNECT_SECONDS = 2.0
 
 
 class Watchdog:
@@ -66,6 +68,40 @@ class Watchdog:
     def overdue(self) -> bool:
         """Whether nothing moved for longer than the patience."""
         return self._clock() - self._last > self.patience
+
+
+class Peer:
+    """A server without which nothing goes on: it is gone once it took no connection for ``patience`` seconds.
+
+    Parameters
+    ----------
+    address : str
+        `host:port`.
+    patience : float
+        Seconds, from the last connection that it took, or from now.
+    clock : callable
+        Seconds that never go back.
+    """
+
+    def __init__(self, address: str, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.address = address
+        self.patience = patience
+        self._clock = clock
+        self._heard = clock()
+
+    def answers(self) -> bool:
+        """Whether it takes a connection now."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except OSError:
+            return False
+        self._heard = self._clock()
+        return True
+
+    def gone(self) -> bool:
+        """Whether it does not answer, and has not for too long."""
+        return not self.answers() and self._clock() - self._heard > self.patience
 
 
 class Stop:

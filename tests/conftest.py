@@ -17,6 +17,7 @@ import soundfile
 from tests.seaweedfs import s3_server
 
 RATE = 16_000
+collect_ignore = ["fuzz/run.py"]  # needs atheris, which only `make fuzz` installs
 
 
 def tone(seconds: float, *, hertz: float = 220.0, rate: int = RATE, seed: int = 0) -> np.ndarray:

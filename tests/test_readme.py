@@ -31,6 +31,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def said(home: Path, job_environment: dict[str, str]) -> list[str]:
+    """What the demo prints into the newcomer's folder."""
+    return shell("python -m jobs demo", home, job_environment).splitlines()
+
+
 def shell(command: str, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-ec", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
@@ -39,22 +45,19 @@ def shell(command: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(
-    home: Path, job_environment: dict[str, str]
-) -> None:
+def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(said: list[str]) -> None:
     demo = blocks("console")[0]
     command, *printed = demo.strip().splitlines()
     assert command == "$ make demo"
     assert README[: README.index(demo)].count("\n") < 30
     assert "jobs demo" in (ROOT / "Makefile").read_text()
 
-    out = shell("python -m jobs demo", home, job_environment)
-
-    assert out.splitlines()[-len(printed) :] == printed
+    assert said[-len(printed) :] == printed
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("said")
 def test_the_commands_queries_and_python_run_in_their_order(
     home: Path, store: fsspec.AbstractFileSystem, job_environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -129,7 +129,7 @@ def _json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing; a checkpoint folder needs it.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {type(content).__name__}; expected an object of settings.")

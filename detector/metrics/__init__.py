@@ -23,12 +23,13 @@ from detector.metrics.detection import (
     act_dcf,
     area_under_roc,
     chance_interval,
+    eer_of_sorted,
     equal_error_rate,
     error_rates,
     min_dcf,
     probit,
 )
-from detector.metrics.intervals import Comparison, Interval, Trials, compare, intervals
+from detector.metrics.intervals import Comparison, Interval, Trials, compare, intervals, share_interval
 from detector.metrics.likelihood import cllr, min_cllr
 from detector.metrics.selective import (
     accuracy_over_kept,
@@ -54,6 +55,7 @@ __all__ = [
     "cllr",
     "compare",
     "debiased_calibration_error",
+    "eer_of_sorted",
     "equal_error_rate",
     "equal_mass_calibration_error",
     "error_rates",
@@ -66,4 +68,5 @@ __all__ = [
     "reliability_diagram",
     "risk_at_coverage",
     "risk_coverage",
+    "share_interval",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +45,17 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
     >>> p_miss.tolist(), p_fa.tolist()
     ([0.0, 0.0, 0.5, 1.0], [1.0, 0.5, 0.0, 0.0])
     """
+    _check(bonafide, spoof)
+    thresholds = np.append(np.unique(np.concatenate([bonafide, spoof])), np.inf)
+    misses, rejections = (_n_below(thresholds, scores) for scores in (bonafide, spoof))
+    return thresholds, misses / len(bonafide), (len(spoof) - rejections) / len(spoof)
+
+
+def _check(bonafide: Floats, spoof: Floats) -> None:
     if not len(bonafide) or not len(spoof):
         raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; both must be there.")
     if np.isnan(bonafide).any() or np.isnan(spoof).any():
         raise ValueError("NaN among the scores; a row without a score is no trial.")
-    thresholds = np.append(np.unique(np.concatenate([bonafide, spoof])), np.inf)
-    misses, rejections = (_n_below(thresholds, scores) for scores in (bonafide, spoof))
-    return thresholds, misses / len(bonafide), (len(spoof) - rejections) / len(spoof)
 
 
 def _n_below(thresholds: Floats, scores: Floats) -> Floats:
@@ -107,7 +113,41 @@ def equal_error_rate(bonafide: Floats, spoof: Floats, *, interpolate: bool = Tru
     >>> equal_error_rate(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.5]))
     0.3333333333333333
     """
-    _, p_miss, p_fa = error_rates(bonafide, spoof)
+    _check(bonafide, spoof)
+    return eer_of_sorted(np.sort(bonafide), np.sort(spoof), interpolate=interpolate)
+
+
+def eer_of_sorted(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) -> float:
+    """:func:`equal_error_rate` of scores in rising order: a few looks find where misses meet false alarms.
+
+    Where many groups are held against one class, that class is sorted once.
+
+    Examples
+    --------
+    >>> eer_of_sorted(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.5]))
+    0.3333333333333333
+    """
+
+    def rates(threshold: float) -> tuple[float, float]:
+        below = np.searchsorted(bonafide, threshold), np.searchsorted(spoof, threshold)
+        return float(below[0] / len(bonafide)), float((len(spoof) - below[1]) / len(spoof))
+
+    def met(scores: Floats, at: int) -> bool:
+        p_miss, p_fa = rates(scores[at])
+        return p_miss >= p_fa
+
+    firsts = [
+        (scores, bisect_left(range(len(scores)), True, key=functools.partial(met, scores)))
+        for scores in (bonafide, spoof)
+    ]
+    after = min((float(scores[at]) for scores, at in firsts if at < len(scores)), default=None)
+    lower = [scores[: len(scores) if after is None else np.searchsorted(scores, after)] for scores in (bonafide, spoof)]
+    p_miss, p_fa = np.transpose(
+        [
+            rates(max(scores[-1] for scores in lower if len(scores))),
+            (1.0, 0.0) if after is None else rates(after),
+        ]
+    )
     if interpolate:
         return float(crossing(p_miss, p_fa))
     nearest = int(np.argmin(np.abs(p_miss - p_fa)))

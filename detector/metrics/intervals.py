@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.special import ndtri
 
 from detector.metrics import calibration, detection, likelihood, selective
 from detector.metrics.detection import ASVSPOOF5, Floats
@@ -174,6 +175,41 @@ def intervals(trials: Trials, n_draws: int = N_DRAWS, level: float = 0.95, seed:
     """
     values, drawn = trials.measure(), _measure_draws(trials, n_draws, seed)
     return {name: Interval(value, *_quantiles(drawn[name], level)) for name, value in values.items()}
+
+
+def share_interval(n_found: int, n_rows: int, level: float = 0.95) -> Interval:
+    """A share of rows and its interval by Wilson's score; for a group too small to draw its clusters again.
+
+    It takes the rows for independent: where many are of one speaker, read it as the least doubt.
+
+    Parameters
+    ----------
+    n_found, n_rows : int
+    level : float
+
+    Returns
+    -------
+    Interval
+        In [0, 1]; NaN without rows.
+
+    References
+    ----------
+    Wilson, Journal of the American Statistical Association 22, 1927. The example: Newcombe, Statistics in Medicine 17,
+    1998, table I.
+
+    Examples
+    --------
+    >>> found = share_interval(81, 263)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.2553, 0.3662)
+    """
+    if not n_rows:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    share, z = n_found / n_rows, float(ndtri((1.0 + level) / 2.0))
+    middle = share + z**2 / (2.0 * n_rows)
+    half = z * float(np.sqrt(share * (1.0 - share) / n_rows + z**2 / (4.0 * n_rows**2)))
+    low, high = ((middle + sign * half) / (1.0 + z**2 / n_rows) for sign in (-1.0, 1.0))
+    return Interval(share, max(0.0, low), min(1.0, high))
 
 
 def compare(

@@ -38,8 +38,11 @@ def cllr(bonafide: Floats, spoof: Floats) -> float:
 
 def bits_lost(score_for_truth: Floats) -> Floats:
     """Bits that a trial loses whose log-likelihood ratio for the truth is this: 0 where it is plus infinity."""
-    # logaddexp, because log1p(exp(x)) overflows from x = 710 on
-    return np.asarray(np.logaddexp(0.0, -score_for_truth) / np.log(2.0))
+    # logaddexp, because log1p(exp(x)) overflows from x = 710 on; in place, because scores may be a million
+    found = np.asarray(-score_for_truth)
+    np.logaddexp(0.0, found, out=found)
+    found /= np.log(2.0)
+    return found
 
 
 def min_cllr(bonafide: Floats, spoof: Floats) -> float:

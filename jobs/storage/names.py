@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import posixpath
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,9 +63,31 @@ def normal(uri: str) -> str:
     scheme, place = scheme_of(uri), uri.partition("://")[2].partition("/")[0]
     if scheme == "file":
         return os.path.abspath(uri.removeprefix("file://"))
-    if "@" in place or not re.fullmatch(r"arn:.*|[^:]*(:\d+)?", place):
+    if "@" in place or not re.fullmatch(r"arn:.*|(\[[^]]*\]|[^:]*)(:\d+)?", place):
         raise ConfigError(f"{scheme}://…: credentials in a URI; give them by environment, profile or role.")
+    if scheme not in ("s3", "s3a"):
+        refuse_metadata(place, uri)
     return uri
+
+
+def refuse_metadata(place: str, where: str) -> None:
+    """Raise where a host is a link-local address: that is where a cloud's machines ask who they are.
+
+    A name that only resolves to one is not found out.
+
+    Examples
+    --------
+    >>> refuse_metadata("store.example:8333", "AWS_ENDPOINT_URL")
+    """
+    host = place.rpartition("@")[2]
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(host if ":" in host else socket.inet_aton(host))  # 0xa9.254.43518 is one, too
+    except (OSError, ValueError):
+        return
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_link_local or host.lower().startswith("fd00:ec2:"):
+        raise ConfigError(f"{where}: {host} is where a machine asks for its own credentials; nothing is read there.")
 
 
 def key_of(uri: str) -> str:

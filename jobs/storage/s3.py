@@ -13,6 +13,7 @@ import hashlib
 import io
 import re
 import time
+import urllib.parse
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from fsspec.utils import glob_translate
 from detector.errors import ConfigError
 from jobs.errors import StorageError
 from jobs.storage.files import ContentDigest, RangeFile, StoredFile
-from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed
+from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed, refuse_metadata
 from jobs.storage.patience import MangledError, Patience
 
 CONNECT_SECONDS = 5
@@ -172,6 +173,13 @@ class _Body:
         self.content.clear()
         self.etag = self._planned
         return MangledError(cause)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    place = urllib.parse.urlsplit(endpoint).netloc
+    if "@" in place:  # it would stand in the log
+        raise ConfigError("AWS_ENDPOINT_URL: credentials in it; give them by environment, profile or role.")
+    refuse_metadata(place, "AWS_ENDPOINT_URL")
 
 
 class S3:
@@ -380,7 +388,9 @@ class S3:
         try:
             client = await self._fs.set_session()
         except ValueError as error:
-            raise ConfigError(f"{error}. Check AWS_ENDPOINT_URL.") from error
+            told = re.sub(r"//[^/@]*@", "//…@", str(error))
+            raise ConfigError(f"{told}. Check AWS_ENDPOINT_URL.") from None
+        _check_endpoint(client.meta.endpoint_url)
         self._endpoint = client.meta.endpoint_url
         events = client.meta.events
         events.register_first("needs-retry.s3", _refuse_redirect, unique_id="bonafide-redirect")

@@ -18,7 +18,7 @@ def draw(n_rows: int, seed: int = 0) -> np.ndarray:
 
 def learned(rows: np.ndarray, block_rows: int = 4_096) -> Novelty:
     n_rows, dim = rows.shape
-    return learn(Matrix(rows, block_rows), np.arange(n_rows) % 3, np.zeros(dim), np.ones(dim))
+    return learn(Matrix(rows, block_rows), np.arange(n_rows) % 3, np.zeros(dim), np.ones(dim))[0]
 
 
 def test_distance_is_mahalanobis_s() -> None:

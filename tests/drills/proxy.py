@@ -442,8 +442,8 @@ class FaultProxy:
         lines = [f"HTTP/1.1 {reply.status} Status", *(f"{name}: {value}" for name, value in headers), "", ""]
         writer.write("\r\n".join(lines).encode("latin-1"))
         for part in _parts(reply):
+            request.sent += len(part)  # before: who has read it may look at once
             writer.write(part)
-            request.sent += len(part)
             await writer.drain()
             if reply.rate:
                 await asyncio.sleep(len(part) / reply.rate)

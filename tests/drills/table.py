@@ -36,7 +36,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     drills = [[row for row in latest.values() if row["number"] == number] for number in numbers]
     passed = sum(all(row["passed"] for row in each) for each in drills)
     lines = [f"{passed} of {len(drills)} drills passed, on {machine()}, by `make drills` and `make simulate`.", ""]
-    lines += [_line(HEADER), _line(["---"] * 4 + ["---:"] * 2), *(_line(_cells(each)) for each in drills)]
+    lines += [line(HEADER), line(["---"] * 4 + ["---:"] * 2), *(line(_cells(each)) for each in drills)]
     return "\n".join(lines)
 
 
@@ -64,7 +64,8 @@ def _cells(tests: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _line(cells: Any) -> str:
+def line(cells: Any) -> str:
+    """A row of a table in Markdown."""
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 

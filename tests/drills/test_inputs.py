@@ -102,7 +102,7 @@ def in_circles(content: dict[str, bytes]) -> bytes:
     "D33",
     injects="13 h of silence in a FLAC of a few hundred kB",
     holds="one row `too_long`; its neighbours bit-equal",
-    limit=60,
+    limit=120,
     every_change=False,
 )
 def test_a_recording_without_end_is_one_row(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,9 +42,8 @@ def small_disk() -> Iterator[Path]:
 def run_on(lab: Lab, disk: Path, size: str, command: list[object], **environment: str) -> list[tuple[int, str]]:
     """Run a command twice in one place: on a disk of ``size``, and when it is larger. Exit codes and last lines."""
     script = [*IN_NAMESPACE, "sh", "-c", RUN_THEN_GIVE_SPACE, "sh", str(disk), size, str(lab.folder / "copy")]
-    whole = [*script, "python", "-m", "jobs", *map(str, command)]
-    path = {"PATH": f"{Path(shutil.which('python') or 'python').parent}:{lab.environment['PATH']}"}
-    run = Run(whole, lab.environment | path | environment, lab.folder / "small", None)
+    whole = [*script, sys.executable, "-m", "jobs", *map(str, command)]
+    run = Run(whole, lab.environment | environment, lab.folder / "small", None)
     lab.runs.append(run)
     run.wait()
     assert run.code == 0, str(run)
@@ -119,12 +119,12 @@ def private_mb(pid: int) -> float:
 
 @drill(
     "D37",
-    injects="200 shards of 10 recordings",
+    injects="200 shards of 25 recordings",
     holds="memory grows by 1 MB per 1,000 recordings at most, in the driver and in each worker",
     limit=180,
 )
 def test_memory_does_not_grow_with_the_work(lab: Lab) -> None:
-    n_shards, n_each = 200, 10
+    n_shards, n_each = 200, 25
     lab.new_archive(
         {f"{s:04d}.tar": tar({f"{n:02d}.wav": wav(s, n, 0.5) for n in range(n_each)}) for s in range(n_shards)}
     )

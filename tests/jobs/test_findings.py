@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from scipy.stats import norm
 
+from detector.metrics import equal_error_rate, share_interval
 from jobs.findings import _thinned, broken_promises, of_head, of_two
 from tests.jobs.judged import judged_rows
 
@@ -90,6 +92,23 @@ def test_groups_are_counted_by_what_they_are_and_what_became_of_them() -> None:
     largest = groups["system"][0]
     assert (largest["name"], largest["rows"]) == ("bona fide speech", 200)
     assert "native_rate" not in groups
+
+
+def test_groups_have_the_figures_of_their_rows_alone_with_an_interval() -> None:
+    rows = judged_rows()
+    groups = of_head(rows, 10)["groups"]
+
+    # of both classes: the EER of its own rows
+    english = next(group for group in groups["language"] if group["name"] == "en")
+    here = rows.filter(pc.and_(pc.equal(rows["language"], "en"), pc.is_valid(rows["score"])))
+    score, truth = here["score"].to_numpy(), np.array(here["truth"].to_pylist())
+    assert english["equal_error_rate"] == equal_error_rate(score[truth == "bonafide"], score[truth == "spoof"])
+    # of one class: what is wrong there is its false alarms
+    largest = groups["system"][1]
+    spoof = rows.filter(pc.equal(rows["system"], largest["name"]))
+    n_missed = sum(label == "bonafide" for label in spoof["label"].to_pylist())
+    assert largest["error_rate"] == asdict(share_interval(n_missed, len(spoof)))
+    assert largest["risk"] == asdict(share_interval(largest["kept_wrong"], largest["kept"]))
 
 
 def test_a_group_of_one_class_is_held_against_all_of_the_other() -> None:

@@ -35,7 +35,12 @@ def vectors(strength: float) -> np.ndarray:
 
 
 def write(
-    output: Path, recipe: Recipe, embeddings: np.ndarray, n_shards: int = 3, ids: list[str] | None = None
+    output: Path,
+    recipe: Recipe,
+    embeddings: np.ndarray,
+    n_shards: int = 3,
+    ids: list[str] | None = None,
+    digests: list[str] | None = None,
 ) -> None:
     """A table as `embed` writes it, in so many shards; even rows are spoof, odd ones bona fide."""
     table = Ledger(str(output), "embeddings", recipe.fingerprint)
@@ -45,15 +50,22 @@ def write(
     def propose(book: Book) -> Plan | None:
         return None if book.plans else Plan("run", "2026-01-01", entries)
 
-    same = {"uri": "u", "member": None, "audio_sha256": "00", "seconds": 3.0, "native_rate": 16_000, "channels": 1}
+    same = {"uri": "u", "member": None, "seconds": 3.0, "native_rate": 16_000, "channels": 1}
     same |= {"codec": "c", "decoder": "d", "rms_dbfs": -20.0, "layer": -1, "run_id": "run"}
     for shard in table.freeze(propose).current.values():
         of_shard = range(int(shard.slot, 16), len(embeddings), n_shards)
         rows = [
-            same | {"utterance_id": ids[n], "fingerprint": recipe.fingerprint, "embedding": embeddings[n].tolist()}
+            same
+            | {"utterance_id": ids[n], "fingerprint": recipe.fingerprint, "embedding": embeddings[n].tolist()}
+            | {"audio_sha256": ids[n] if digests is None else digests[n]}
             for n in of_shard
         ]
-        short = {"utterance_id": f"unlabelled-{shard.slot}", "fingerprint": recipe.fingerprint, "embedding": None}
+        short = {
+            "utterance_id": f"unlabelled-{shard.slot}",
+            "audio_sha256": "00",
+            "fingerprint": recipe.fingerprint,
+            "embedding": None,
+        }
         rows.append(same | short)
         content = pa.Table.from_pylist(rows, embeddings_schema(embeddings.shape[1]))
         detail = {"recipe": recipe.describe(), "model": recipe.model}
@@ -153,6 +165,22 @@ def test_a_report_says_what_it_was_fitted_on_and_what_became_of_it(tmp_path: Pat
     assert all(each["rejected"] + each["kept"] == each["rows"] for each in by_system.values())
     assert report["reject_band_nats"] == list(head.reject_band())
     assert head.training["convergence"]["last_step"] <= 1e-8
+
+
+@pytest.mark.parametrize(("other", "words"), [(1, "both labels"), (2, "several splits")])
+def test_a_recording_that_comes_back_under_another_id_is_refused(
+    tmp_path: Path, labels: str, other: int, words: str
+) -> None:
+    # row 0 is spoof and of `train`; row 1 has the other label, row 2 the other split
+    digests = [f"{number:04d}" for number in range(N_ROWS)]
+    digests[other] = digests[0]
+    write(tmp_path / "t", LAST, vectors(2.0), digests=digests)
+    first, *lines = Path(labels).read_text().splitlines()
+    split = [f"{line},{'eval' if number == 2 else 'train'}" for number, line in enumerate(lines)]
+    Path(labels).write_text("\n".join([f"{first},split", *split]))
+
+    with pytest.raises(ConfigError, match=f"1 recording.* in {words}, byte for byte, first 'u0000' and 'u000{other}'"):
+        fitted(tmp_path / "t", labels, "head")
 
 
 def test_labels_of_other_ids_are_refused_with_examples(tmp_path: Path, labels: str) -> None:

@@ -19,9 +19,10 @@ from detector.recording import Recording
 from jobs import pieces, storage
 from jobs.archive import Portion, Shard
 from jobs.config import ModelConfig, RunConfig
-from jobs.errors import SourceChangedError, StorageError, from_text
+from jobs.errors import RunAgain, SourceChangedError, StorageError, from_text
 from jobs.gathering import Gatherer
-from jobs.pipeline import Board, Pool, _Apply, _Decode, _Encode, fit_pool
+from jobs.pipeline import Board, Pool, _Apply, _Decode, _Encode, _wait_for, fit_pool
+from jobs.watchdog import Peer
 from tests.conftest import encoded, tone, write_tar
 
 CONFIG = EmbedConfig(backbone="melstats", segment_seconds=2.0)
@@ -196,3 +197,8 @@ def test_the_board_counts_what_is_begun_for_the_first_time_and_shows_who_holds_w
     }
     board.close()
     assert not board.begin("decode 4", "reading b.tar", 0)
+
+
+def test_a_cluster_where_nothing_listens_is_named_before_ray_is_asked() -> None:
+    with pytest.raises(RunAgain, match=r"cluster at 127.0.0.1:9 cannot be joined: nothing takes a connection there"):
+        _wait_for(Peer("127.0.0.1:9", 0.0))

@@ -159,7 +159,13 @@ def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> Non
             tar.addfile(info, io.BytesIO(content))
     before = sorted(tmp_path.parent.rglob("*"))
 
-    assert errors(shard_of(path)) == [("../../escape.flac", None), ("b.pkl.flac", "not_audio")]
+    assert errors(shard_of(path)) == [
+        ("link.flac", "not_a_file"),
+        ("hard.flac", "not_a_file"),
+        ("pipe.flac", "not_a_file"),
+        ("../../escape.flac", "bad_name"),
+        ("b.pkl.flac", "not_audio"),
+    ]
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 

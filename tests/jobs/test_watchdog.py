@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.errors import RunAgain
-from jobs.watchdog import DRAIN_SECONDS, Stop, Watchdog, pumped
+from jobs.watchdog import DRAIN_SECONDS, Peer, Stop, Watchdog, pumped
 
 
 class Clock:
@@ -47,6 +48,21 @@ def test_a_run_is_overdue_when_nothing_moved_for_longer_than_the_patience() -> N
     assert watchdog.overdue()
     watchdog.moved()
     assert not watchdog.overdue()
+
+
+def test_a_server_is_gone_once_it_took_no_connection_for_its_patience() -> None:
+    clock = Clock()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = Peer(f"127.0.0.1:{server.getsockname()[1]}", 60.0, clock)
+        clock.now = 100.0
+        assert peer.answers()
+        assert not peer.gone()
+
+    assert not peer.answers()
+    clock.now = 160.0
+    assert not peer.gone()
+    clock.now = 160.1
+    assert peer.gone()
 
 
 def test_items_and_errors_come_through_the_pump_in_their_order() -> None:

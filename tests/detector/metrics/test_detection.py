@@ -21,6 +21,7 @@ from detector.metrics import (
     min_dcf,
     probit,
 )
+from detector.metrics.detection import crossing
 from tests.detector.metrics.scores import QUANTILES, UNTIED, untied
 
 
@@ -74,6 +75,20 @@ def test_eer_does_not_change_under_a_rising_map(seed: int, rising: Callable[[np.
     bonafide, spoof = scores_with_ties(seed)
 
     assert equal_error_rate(rising(bonafide), rising(spoof)) == equal_error_rate(bonafide, spoof)
+
+
+@pytest.mark.parametrize("interpolate", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_few_looks_find_the_eer_of_the_whole_sweep(seed: int, interpolate: bool) -> None:
+    rng = np.random.default_rng(seed)
+    bonafide, spoof = (rng.normal(0.7 * side, size=rng.integers(1, 40)).round(seed % 3) for side in (1, 0))
+    bonafide[: seed % 2], spoof[: seed % 4 // 2] = np.inf, -np.inf
+    _, p_miss, p_fa = error_rates(bonafide, spoof)
+    nearest = np.argmin(np.abs(p_miss - p_fa))
+
+    found = equal_error_rate(bonafide, spoof, interpolate=interpolate)
+
+    assert found == (crossing(p_miss, p_fa) if interpolate else (p_miss[nearest] + p_fa[nearest]) / 2)
 
 
 def test_error_rates_are_hand_counts_at_every_score() -> None:

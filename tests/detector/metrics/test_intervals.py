@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from detector.metrics import Trials, compare, equal_error_rate, intervals
+from detector.metrics import Trials, compare, equal_error_rate, intervals, share_interval
 from detector.metrics.intervals import MEASURES, _draws, _measure_draws
 from detector.rejection import entropy_bits, p_spoof
 
@@ -149,3 +149,12 @@ def test_a_million_scores_take_seconds() -> None:
     assert trials.measure()["equal_error_rate"] == equal_error_rate(
         trials.score[~trials.is_spoof], trials.score[trials.is_spoof]
     )
+
+
+def test_a_share_of_few_rows_has_an_interval_that_says_so() -> None:
+    # Newcombe, Statistics in Medicine 17, 1998, table I, method 3
+    for n_found, n_rows, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        found = share_interval(n_found, n_rows)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert share_interval(29, 29).high == 1.0
+    assert np.isnan(share_interval(0, 0).value)

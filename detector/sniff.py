@@ -1,0 +1,158 @@
+"""Sniffing: what the first bytes of a file say, before a decoder opens it: which may, and how much it claims to hold.
+
+libsndfile opens some thirty containers, most of them of samplers, laboratories and home computers; nobody archives
+speech in them, and their parsers are where its holes were found. So its containers are an allow-list, told by their
+first bytes; FFmpeg's are one by name (:data:`DEMUXERS`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+HEAD_BYTES = 66  # up to the format of a W64 file
+ID3_TAGS = 8  # one behind another
+CHUNKS = 1_000  # of a RIFF file, before its samples
+SCAN_BYTES = 1 << 20
+UNKNOWN_BYTES = 0x7FFF_0000  # from here to 4 GiB writers to a pipe put what they cannot know
+W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+PLAIN_TAGS = (1, 3, 6, 7)  # WAVE_FORMAT_PCM, _IEEE_FLOAT, _ALAW, _MULAW
+ADPCM_TAGS = {2: (7, 2), 0x11: (4, 1)}  # Microsoft, IMA: header bytes a channel, samples in the header
+NEXT_PAGE, NEXT_LINK = re.compile(rb"OggS\0[^\x02]"), re.compile(rb"OggS\0\x02")  # RFC 3533: version 0, header type
+
+DEMUXERS = (
+    "aac ac3 aiff amr amrnb amrwb asf au avi caf eac3 flac flv matroska mov mp3 mpeg mpegts nistsphere ogg qcp tta w64 "
+    "wav wv"
+).split()
+"""FFmpeg's names of what may be opened: containers of sound, or of film with sound. No playlists, no scripts."""
+
+EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
+"""Those whose header says how long they are; of the rest FFmpeg guesses."""
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """What a file says of itself.
+
+    Parameters
+    ----------
+    soundfile : bool
+        Whether libsndfile may open it.
+    why_not : str
+        For a person.
+    claimed_bytes : int or None
+        Of samples that a RIFF header promises; None where it promises nothing, or what no writer to a pipe can know.
+    present_bytes : int
+        Of these that are there.
+    """
+
+    soundfile: bool
+    why_not: str = ""
+    claimed_bytes: int | None = None
+    present_bytes: int = 0
+
+
+def sniff(file: BinaryIO) -> Sniffed:
+    """Look at the first bytes of a file, from its front.
+
+    Examples
+    --------
+    >>> import io
+    >>> sniff(io.BytesIO(b"MATLAB 5.0 MAT-file")).soundfile, sniff(io.BytesIO(b"fLaC")).soundfile
+    (False, True)
+    """
+    size = file.seek(0, os.SEEK_END)
+    start, head = _behind_tags(file, size)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return _wave(file, start, size, is_64=head[:4] == b"RF64")
+    if head[:4] == b"OggS":
+        return Sniffed(False, "an Ogg file of several links") if _is_chained(file, start) else Sniffed(True)
+    if head[:16] == W64:
+        (tag,) = struct.unpack_from("<H", head.ljust(HEAD_BYTES, b"\0"), 64)
+        return Sniffed(tag in PLAIN_TAGS, "" if tag in PLAIN_TAGS else f"a W64 file of format {tag:#x}")
+    known = head[:4] in (b"fLaC", b".snd", b"caff") or head[:7] == b"NIST_1A" or _is_aiff(head) or _is_mpeg(head)
+    return Sniffed(known, "" if known else "a container that is not on the list")
+
+
+def _behind_tags(file: BinaryIO, size: int) -> tuple[int, bytes]:
+    """Where the file begins behind ID3v2 tags, and its first bytes; libsndfile looks there, too."""
+    start = 0
+    for _ in range(ID3_TAGS):
+        file.seek(start)
+        head = file.read(HEAD_BYTES)
+        if head[:3] != b"ID3" or len(head) < 10:
+            return start, head
+        # four times seven bits, and a footer of 10 bytes where bit 4 says so
+        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        start += 10 if head[5] & 0x10 else 0
+        if start >= size:
+            break
+    return start, b""
+
+
+def _is_aiff(head: bytes) -> bool:
+    return head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")
+
+
+def _is_mpeg(head: bytes) -> bool:
+    """A frame of MPEG audio, layers I to III: eleven ones, and a version, layer, bit rate and rate that exist."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer, bit_rate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    return version != 1 and layer != 0 and bit_rate != 15 and rate != 3
+
+
+def _wave(file: BinaryIO, start: int, size: int, *, is_64: bool) -> Sniffed:
+    for name, at, n_bytes in _chunks(file, start + 12, size):
+        if name == b"fmt ":
+            file.seek(at)
+            if not _is_sound_format(file.read(20).ljust(20, b"\0")):
+                return Sniffed(False, "a WAV of blocks whose size cannot be")
+        elif name == b"data":
+            unknown = is_64 or n_bytes == 0 or n_bytes >= UNKNOWN_BYTES
+            return Sniffed(True, "", None if unknown else n_bytes, max(0, min(n_bytes, size - at)))
+    return Sniffed(True)
+
+
+def _chunks(file: BinaryIO, at: int, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and size of each chunk, as they say."""
+    for _ in range(CHUNKS):
+        file.seek(at)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        name, n_bytes = struct.unpack("<4sI", header)
+        yield name, at + 8, n_bytes
+        at += 8 + n_bytes + n_bytes % 2
+        if at >= size:
+            return
+
+
+def _is_sound_format(chunk: bytes) -> bool:
+    """Whether blocks of ADPCM hold as many samples as their bytes can: elsewhere decoders overflowed."""
+    tag, channels, _, _, block_bytes, _, _, block_samples = struct.unpack("<HHIIHHHH", chunk)
+    if tag not in ADPCM_TAGS:
+        return True
+    header_bytes, header_samples = ADPCM_TAGS[tag]
+    room = block_bytes - header_bytes * channels
+    return bool(channels > 0 and room > 0 and block_samples <= 2 * room // channels + header_samples)
+
+
+def _is_chained(file: BinaryIO, start: int) -> bool:
+    """Whether another stream begins behind the first: libsndfile would end there, as if that were all."""
+    behind_start = False
+    file.seek(start)
+    tail = b""
+    while block := file.read(SCAN_BYTES):
+        block = tail + block
+        at = 0
+        if not behind_start and (page := NEXT_PAGE.search(block)):
+            behind_start, at = True, page.end()
+        if behind_start and NEXT_LINK.search(block, at):
+            return True
+        tail = block[-5:]
+    return False

@@ -1,0 +1,190 @@
+"""What is fuzzed: every reader of bytes that strangers wrote, with the only errors that it may end in.
+
+A target takes bytes and returns; whatever it raises is a finding. Seeds are made here: no corpus is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from detector import audio, signature
+from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
+from detector.head import Head
+from detector.schema import FAILURE_ERRORS
+from jobs.archive import short
+from jobs.lists import read_entries, read_labels
+from jobs.reading import members
+from jobs.sealed import seal, unseal
+from jobs.storage import StoredFile
+from tests.conftest import encoded, tone
+from tests.detector.test_audio import muxed
+from tests.detector.test_head import PLAIN
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, and good bytes to begin with."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+
+def walk_tar(content: bytes) -> None:
+    """The walk over a tar: names that a table can hold, contents that are there, or a ShardError."""
+    with contextlib.suppress(ShardError):
+        for name, member, size in members(StoredFile(io.BytesIO(content), "fuzz.tar"), len(content)):
+            assert 0 <= size <= len(content)
+            pa.array([short(name)], pa.string())
+            if isinstance(member, UtteranceError):
+                assert member.error in FAILURE_ERRORS
+            else:
+                assert len(cast(BinaryIO, member).read()) == size
+
+
+def decode(content: bytes) -> None:
+    """Sniffing and decoding: finite blocks of float32, an UtteranceError of the closed list, or MemoryError."""
+    ended = None
+    try:
+        stored, blocks = audio.decode(io.BytesIO(content))
+        assert audio.RATES[0] <= stored.native_rate <= audio.RATES[1]
+        n_samples = 0
+        for block in blocks:
+            assert block.dtype == np.float32
+            assert np.isfinite(block).all()
+            n_samples += len(block)
+            if n_samples > 600 * audio.SAMPLE_RATE:  # of a rate that was made low: the child's CPU limit is for that
+                break
+    except UtteranceError as error:
+        ended = error.error
+    except MemoryError:
+        ended = "too_large"  # what the decoder's process makes of it
+    assert ended is None or ended in FAILURE_ERRORS
+
+
+def read_head(content: bytes) -> None:
+    """A head: one that comes back as it is, or a ConfigError."""
+    with contextlib.suppress(ConfigError):
+        head = Head.from_json(content, "fuzz.json")
+        assert Head.from_json(head.to_json(), "fuzz.json") == head
+        assert np.isfinite(head.scores(np.zeros((1, len(head.weights))))).all()
+
+
+def read_list(content: bytes) -> None:
+    """Manifests and labels: the first byte says which format, the rest is the file; sealed JSON beside them."""
+    kind = LISTS[content[0] % len(LISTS)] if content else ".csv"
+    if kind == ".sealed":
+        with contextlib.suppress(SchemaError):
+            unseal(content[1:], "fuzz")
+        return
+    path = _folder() / f"fuzz{kind}"
+    path.write_bytes(content[1:])
+    for read in (read_labels, read_entries):
+        with contextlib.suppress(SchemaError, ConfigError):
+            read(str(path))
+
+
+LISTS = (".csv", ".jsonl", ".parquet", ".sealed")
+_FOLDERS: list[Path] = []
+
+
+def _folder() -> Path:
+    if not _FOLDERS:
+        _FOLDERS.append(Path(tempfile.mkdtemp(prefix="fuzz-")))
+    return _FOLDERS[0]
+
+
+def _tars() -> Iterator[bytes]:
+    long = "x" * 150 + ".flac"
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+            for name in ("a.flac", "é.wav", "b/c.txt", *((long,) if kind != tarfile.USTAR_FORMAT else ())):
+                info = tarfile.TarInfo(name)
+                info.size = 700
+                tar.addfile(info, io.BytesIO(bytes(700)))
+            link = tarfile.TarInfo("l.flac")
+            link.type, link.linkname = tarfile.SYMTYPE, "a.flac"
+            tar.addfile(link)
+        yield file.getvalue()[:9_000]
+    sparse = tarfile.TarInfo("s.flac")
+    sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, 512
+    yield sparse.tobuf(tarfile.GNU_FORMAT) + bytes(2_048)
+
+
+def _recordings() -> Iterator[bytes]:
+    short_tone = tone(0.1)
+    for kind, subtype in (
+        *(("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")),
+        *(
+            ("OGG", "OPUS"),
+            ("MP3", None),
+            ("AIFF", "PCM_16"),
+            ("CAF", "ALAC_16"),
+            ("W64", "PCM_16"),
+            ("NIST", "PCM_16"),
+        ),
+    ):
+        yield encoded(short_tone, kind=kind, subtype=subtype)
+    for kind, codec, rate in (("webm", "libopus", 48_000), ("mp4", "aac", 16_000), ("adts", "aac", 16_000)):
+        yield muxed(tone(0.1, rate=rate), kind=kind, codec=codec, rate=rate)
+
+
+def _heads() -> Iterator[bytes]:
+    private, _ = signature.key_pair()
+    yield PLAIN.to_json().encode()
+    yield PLAIN.to_json(private).encode()
+
+
+def _lists() -> Iterator[bytes]:
+    rows = [{"utterance_id": "a", "uri": "a.flac", "label": "spoof"}, {"utterance_id": "é", "uri": "b", "label": None}]
+    yield b"\0utterance_id,uri,label\na,a.flac,spoof\n\xc3\xa9,b,\n"
+    yield b'\1{"utterance_id": "a", "uri": "a.flac", "label": "spoof"}\n{"utterance_id": 7, "uri": "b"}\n'
+    for compression in ("none", "zstd"):
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), file, compression=compression)
+        yield b"\2" + file.getvalue()
+    yield b"\3" + seal({"shards": [["0" * 16, "x", None]], "run_id": "r"})
+
+
+TARGETS = {
+    "tar": Target(walk_tar, lambda: list(_tars())),
+    "decode": Target(decode, lambda: list(_recordings())),
+    "head": Target(read_head, lambda: list(_heads())),
+    "list": Target(read_list, lambda: list(_lists())),
+}
+
+
+def mutated(seed: bytes, rng: np.random.Generator) -> bytes:
+    """A seed with a few bytes changed, moved, doubled, cut, or numbers put in their place."""
+    content = bytearray(seed)
+    for _ in range(int(rng.integers(1, 6))):
+        if not content:
+            break
+        at = int(rng.integers(min(len(content), int(rng.choice([64, 600, len(content)])))))
+        match int(rng.integers(6)):
+            case 0:
+                content[at] = int(rng.integers(256))
+            case 1:
+                content[at] ^= 1 << int(rng.integers(8))
+            case 2:
+                number = int(rng.choice([0, 1, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF]))
+                content[at : at + 4] = struct.pack(str(rng.choice(["<I", ">I"])), number)
+            case 3:
+                del content[at : at + int(rng.integers(1, 64))]
+            case 4:
+                content[at:at] = content[at : at + int(rng.integers(1, 512))]
+            case 5:
+                del content[at:]
+    return bytes(content)

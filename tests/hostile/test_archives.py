@@ -1,0 +1,297 @@
+"""B01 to B07, B20, B24: archives that lie, climb, swell or go in circles, and names that are no names."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from detector.errors import SchemaError
+from jobs import archive, cli, reading
+from jobs.archive import InputConfig
+from tests.conftest import encoded, tone
+from tests.hostile.harness import AFTER, BEFORE, Lab, header, hostile, packed
+
+FLAC = encoded(tone(1.0))
+BLOCK = 512
+CLIMBING = ("../../x.flac", "/tmp/x.flac", "call/../../x.flac", "C:\\x.flac", "\\\\host\\x.flac", "..\\x.flac")
+UP_TO_FIRST = packed([BEFORE])[: BLOCK + len(BEFORE[1]) + -len(BEFORE[1]) % BLOCK]  # a tar that goes on
+LONG = "x" * 10_000 + ".flac"
+
+
+@pytest.mark.parametrize("name", CLIMBING)
+@hostile("B01", given="a tar member `../../x`, an absolute path, a drive letter", expected="row `bad_name`, no file")
+def test_a_name_that_leads_out_of_the_archive_is_refused(lab: Lab, name: str) -> None:
+    assert "leads out" in lab.expect("read", "bad_name", FLAC, name)
+
+
+@hostile("B01", given="a tar member whose name holds a zero byte", expected="row `bad_name`, no file")
+def test_a_name_with_a_zero_byte_is_refused(lab: Lab) -> None:
+    info = tarfile.TarInfo("m.flac")
+    info.pax_headers = {"path": "m\0.flac"}
+    content = packed([BEFORE, (info, FLAC), AFTER], tarfile.PAX_FORMAT)
+
+    read = lab.read(content)
+
+    assert read.errors() == [("a.flac", None), ("m\0.flac", "bad_name"), ("z.flac", None)]
+    lab.saw("read: `bad_name`")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+@hostile("B02", given="a symbolic or hard link, a pipe, a device", expected="row `not_a_file`, nothing followed")
+def test_what_is_no_file_is_not_followed(lab: Lab, kind: bytes) -> None:
+    info = tarfile.TarInfo("m.flac")
+    info.type, info.linkname = kind, "/etc/hostname"
+
+    message = lab.expect("read", "not_a_file", b"", info)
+
+    assert ("/etc/hostname" in message) == (kind in (tarfile.SYMTYPE, tarfile.LNKTYPE))
+
+
+class Bomb:
+    """What writes a file as soon as it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path(self.path),))
+
+
+def bombs(path: Path) -> dict[str, bytes]:
+    file = io.BytesIO()
+    np.save(file, np.array([Bomb(str(path))], dtype=object), allow_pickle=True)
+    pickled = pickle.dumps(Bomb(str(path)))
+    torch_like = io.BytesIO()
+    with zipfile.ZipFile(torch_like, "w") as zipped:
+        zipped.writestr("archive/data.pkl", pickled)
+    deep = b'{"a":' * 1_000_000
+    return {"m.pkl": pickled, "m.pt": torch_like.getvalue(), "m.npy": file.getvalue(), "m.json": deep}
+
+
+@hostile("B03", given="a .pkl, .pt, .npy of objects and a .json bomb in a tar", expected="not opened; no row")
+def test_what_is_no_audio_by_its_name_is_not_opened(lab: Lab) -> None:
+    boom = lab.folder.parent / "outside" / "boom"
+
+    read = lab.read(packed([BEFORE, *bombs(boom).items(), AFTER]))
+
+    assert read.errors() == [("a.flac", None), ("z.flac", None)]
+    lab.saw("no row")
+
+
+@pytest.mark.parametrize("kind", ["m.pkl", "m.pt", "m.npy", "m.json"])
+@hostile("B03", given="the same, called .wav", expected="row `not_audio`, nothing run")
+def test_a_bomb_that_is_called_audio_is_not_audio(lab: Lab, kind: str) -> None:
+    lab.expect("decode", "not_audio", bombs(lab.folder.parent / "outside" / "boom")[kind], "m.wav")
+
+
+SIZES = [1 << 60, -1, -4 * BLOCK, (1 << 63) + 5, 1 << 33]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@hostile(
+    "B04", given="a tar header that claims 2^60 bytes, a negative size, one in base 256", expected="row `bad_archive`"
+)
+def test_a_header_that_lies_about_its_size_ends_the_shard(lab: Lab, size: int) -> None:
+    read = lab.read(UP_TO_FIRST + header("m.flac", size) + bytes(20 * BLOCK) + packed([AFTER]))
+
+    assert [error for _, error in read.errors()] == [None, "bad_archive"]
+    lab.saw("members before it whole; read: `bad_archive`")
+
+
+def pax(records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """An extended header of these bytes."""
+    return header("x", len(records), kind) + records + bytes(-len(records) % BLOCK)
+
+
+def sparse_1_0() -> bytes:
+    """GNU sparse 1.0: its map says that a thousand million numbers follow, and nothing does."""
+    records = b"".join(
+        b"%d %s\n" % (len(record) + 4, record)
+        for record in (b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.name=m.flac")
+    )
+    return pax(records) + header("m.flac", BLOCK) + b"1000000000\n".ljust(BLOCK, b"\0")
+
+
+SWELLING = {
+    "an extended header of 1 GB": header("x", 1 << 30, tarfile.XHDTYPE),
+    "a long name of 1 GB": header("././@LongLink", 1 << 30, tarfile.GNUTYPE_LONGNAME),
+    "extended headers one behind another": pax(b"12 comment=a\n"[:13]) * 2_000,
+    "a sparse map without end": sparse_1_0(),
+    "a sparse map that is cut": header("m.flac", BLOCK, tarfile.GNUTYPE_SPARSE)[:482] + b"\1" + bytes(29),
+    "records for all members, in thousands": b"".join(
+        pax(b"".join(b"13 k%07d=\n" % n for n in range(k, k + 600)), tarfile.XGLTYPE) + header("n.txt")
+        for k in (0, 600, 1_200)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SWELLING)
+@hostile("B05", expected="row `bad_archive`, within bounds of headers")
+def test_a_tar_of_headers_without_end_is_left(lab: Lab, what: str) -> None:
+    lab.given = what
+    path = lab.folder / "0.tar"
+    path.write_bytes(UP_TO_FIRST + SWELLING[what])
+    if "1 GB" in what:
+        with path.open("r+b") as file:
+            file.truncate((1 << 30) + (1 << 20))  # it is all there, as a hole
+    else:
+        path.write_bytes(path.read_bytes() + packed([AFTER]))
+
+    read = lab.read_file(path)
+
+    assert read.errors() == [("a.flac", None), (None, "bad_archive")]
+    lab.saw("read: `bad_archive`")
+
+
+@hostile("B05", given="an extended header of records that overlap", expected="read on, in bounded time")
+def test_records_that_overlap_do_not_take_the_square_of_their_length(lab: Lab) -> None:
+    # each would be searched for its end through all that follow: CVE-2024-6232, in Pythons before 3.11.10
+    overlapping = pax((b"5 aaa" * 13_000)[: 30 << 10] + b"=")
+
+    read = lab.read(UP_TO_FIRST + overlapping + packed([AFTER]))
+
+    assert read.errors() == [("a.flac", None), ("z.flac", None)]
+    lab.saw("both neighbours whole")
+
+
+@hostile("B05", given="10,000 empty members where 1,000 are the limit (it is 1,000,000)", expected="row `bad_archive`")
+def test_a_tar_of_empty_members_without_end_is_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_MEMBERS", 1_000)
+
+    read = lab.read(packed([BEFORE, *((f"{n}.txt", b"") for n in range(10_000))]))
+
+    assert read.errors() == [("a.flac", None), (None, "bad_archive")]
+    lab.saw("read: `bad_archive`")
+
+
+@hostile("B06", given="two members of one name", expected="refused, 65, with both places")
+def test_a_name_that_stands_twice_is_refused(lab: Lab) -> None:
+    with pytest.raises(SchemaError, match="as utterance 0 and 2"):
+        lab.read(packed([BEFORE, AFTER, BEFORE]))
+    lab.saw("refused: SchemaError")
+
+
+@hostile("B06", given="names that differ by case, or NFC and NFD", expected="each its own row")
+def test_names_that_look_alike_are_several(lab: Lab) -> None:
+    names = ["é.flac", "e\u0301.flac", "E\u0301.flac", "A.flac", "a.flac"]
+
+    read = lab.read(packed([(name, FLAC) for name in names]))
+
+    assert read.errors() == [(name, None) for name in names]
+    assert len({each["utterance_id"] for each in read.outcomes}) == len(names)
+    lab.saw("a row each")
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as opened:
+        opened.writestr("a.flac", FLAC)
+    return file.getvalue()
+
+
+FOREIGN = {
+    "a tar.gz": lambda: gzip.compress(packed([BEFORE])),
+    "a zip": zipped,
+    "a 7z": lambda: b"7z\xbc\xaf\x27\x1c\0\4" + bytes(5_000),
+    "1 GB of zeros in 1 MB of gzip": lambda: gzip.compress(bytes(1 << 20)) * 1_024,
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+@hostile("B07", expected="row `bad_archive`, nothing unpacked")
+def test_what_is_no_tar_is_not_unpacked(lab: Lab, what: str) -> None:
+    lab.given = f"{what} that is called .tar"
+
+    read = lab.read(FOREIGN[what]())
+
+    assert read.errors() == [(None, "bad_archive")]
+    lab.saw("read: `bad_archive`")
+
+
+ODD = ["new\nline.flac", "\x1b[2J\x1b]0;red.flac", "\u202egnp.flac", "tab\t.flac", "quo\"'te.flac", "%s%n.flac"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@hostile(
+    "B20", given="an id with newline, ANSI escape, U+202E", expected="stored as it is, escaped in one line of the log"
+)
+def test_an_odd_name_is_stored_as_it_is_and_logged_in_one_line(
+    lab: Lab, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome, _ = lab.between(FLAC, name)
+    assert outcome["member"] == name
+    table = pa.table({"utterance_id": [outcome["utterance_id"]]})
+    pq.write_table(table, lab.folder / "t.parquet")
+    assert pq.read_table(lab.folder / "t.parquet").equals(table)
+
+    line = cli.LINES.format(logging.makeLogRecord({"msg": "%s: lost", "args": (name,), "levelname": "WARNING"}))
+
+    assert line.isprintable()
+    assert line.endswith(": lost")
+    lab.saw("stored; one line of printable text")
+
+
+@hostile("B20", given="an id of 10 kB", expected="row `bad_name` under its beginning and a digest")
+def test_a_name_without_end_is_cut(lab: Lab) -> None:
+    outcome, _ = lab.between(FLAC, LONG)
+
+    assert (outcome["error"], len(outcome["member"])) == ("bad_name", 145)
+    assert outcome["utterance_id"].endswith(f"#{outcome['member']}")
+    lab.saw("read: `bad_name`")
+
+
+@hostile("B20", given="an id with half a surrogate pair, or bytes that are no text", expected="stored with escapes")
+def test_a_name_that_is_no_text_is_stored_with_escapes(lab: Lab) -> None:
+    outcome, _ = lab.between(FLAC, "caf\udce9.flac")
+
+    assert outcome["member"] == r"caf\xe9.flac"
+    lab.saw(r"`caf\xe9.flac`")
+
+
+PATTERNS = ["*.wav", "[ab].wav", "?.wav", "{a,b}.wav", "-rf.wav", "~.wav", "$(touch x).wav", "a;b.wav"]
+
+
+@hostile("B24", given="files called `*.wav`, `[ab].wav`, `-rf.wav`, `$(touch x).wav`", expected="each read as itself")
+def test_a_name_that_looks_like_a_pattern_is_a_name(lab: Lab) -> None:
+    folder = lab.folder / "archive"
+    folder.mkdir()
+    for name in [*PATTERNS, "a.wav", "b.wav"]:
+        (folder / name).write_bytes(FLAC)
+
+    for name in PATTERNS:
+        found = archive.find(InputConfig(input=(str(folder / name),)))
+        assert [each.uri for each in found.files] == [str(folder / name)]
+    whole = archive.find(InputConfig(input=(str(folder),)))
+
+    assert {Path(each.uri).name for each in whole.files} == {*PATTERNS, "a.wav", "b.wav"}
+    lab.saw("each itself")
+
+
+@hostile(
+    "B23", given="an id `'; DROP TABLE`, a partition value with `/ = % ..`", expected="data, never SQL and never a path"
+)
+def test_an_id_is_data(lab: Lab) -> None:
+    name = "'; DROP TABLE scores; --=%2F.flac"
+    outcome, _ = lab.between(FLAC, name)
+    pq.write_table(pa.table({"utterance_id": [outcome["utterance_id"]]}), lab.folder / "t.parquet")
+
+    with duckdb.connect() as sql:
+        (found,) = sql.execute(
+            "SELECT count(*) FROM read_parquet(?) WHERE utterance_id = ?",
+            [str(lab.folder / "t.parquet"), outcome["utterance_id"]],
+        ).fetchone() or (0,)
+
+    assert found == 1
+    lab.saw("a row like any other")
