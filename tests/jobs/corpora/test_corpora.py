@@ -32,6 +32,16 @@ def test_every_corpus_has_a_stand_in() -> None:
 
 
 @pytest.mark.parametrize("name", CORPORA)
+def test_the_page_has_a_row_and_a_command_for_every_corpus(name: str) -> None:
+    page, corpus = PAGE.read_text(), CORPORA[name]
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+
+    assert f"`manifest --corpus {name} --input" in page.replace("\n", " ")
+    assert f"| {corpus.licence.partition(' (')[0]}" in row
+    assert f"({corpus.link})" in row or corpus.link.startswith("docs/")
+
+
+@pytest.mark.parametrize("name", CORPORA)
 def test_a_corpus_gives_the_rows_that_its_layout_says(name: str, tmp_path: Path) -> None:
     tree = TREES[name]
     lay(tmp_path, tree.files)
