@@ -73,8 +73,22 @@ class Excerpt:
     channel: int | None = None
 
     def __str__(self) -> str:
-        times = "" if (self.start, self.end) == (0.0, None) else f"@{_short(self.start)}-{_short(self.end)}"
+        times = f"@{_short(self.start)}-{_short(self.end)}" if self._is_cut else ""
         return times + ("" if self.channel is None else f"/ch{self.channel}")
+
+    def cells(self) -> dict[str, float | None]:
+        """Start, end and channel as tables hold them: null for what is not restricted.
+
+        Examples
+        --------
+        >>> Excerpt(0.0, 2.5).cells(), Excerpt(channel=1).cells()
+        ({'start': 0.0, 'end': 2.5, 'channel': None}, {'start': None, 'end': None, 'channel': 1})
+        """
+        return {"start": self.start if self._is_cut else None, "end": self.end, "channel": self.channel}
+
+    @property
+    def _is_cut(self) -> bool:
+        return (self.start, self.end) != (0.0, None)
 
 
 WHOLE = Excerpt()

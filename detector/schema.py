@@ -8,6 +8,7 @@ import pyarrow as pa
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
 LABELS = (BONAFIDE, SPOOF)
+UNKNOWN = (None, "", "-")  # what corpora write where they do not know
 
 REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
 """Why a row of `scores` abstains. The last two have no score at all."""
@@ -121,9 +122,10 @@ MANIFEST = pa.schema(
         pa.field("speaker", pa.string()),
         pa.field("source", pa.string()),
         pa.field("language", pa.string()),
+        pa.field("codec", pa.string()),
         *_EXCERPT,
     ]
 )
 
-LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language")
+LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language", "codec")
 """What a labels file may say about an utterance; only `label` must be there."""

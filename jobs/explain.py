@@ -18,11 +18,10 @@ from detector.checkpoint import recipe_of
 from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
-from detector.groups import UNKNOWN
 from detector.head import Head
 from detector.recording import Recording
 from detector.rejection import entropy_bits, log_odds, p_spoof
-from detector.schema import LABEL_COLUMNS
+from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training import TrainingConfig
 from jobs import storage
 from jobs.checkpoint import local_folder

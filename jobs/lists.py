@@ -164,7 +164,7 @@ def _excerpt(start: str | None, end: str | None, channel: str | None, place: str
 
 def read_labels(uri: str, split: str | None = None) -> pa.Table:
     """Read what is known of utterances: `utterance_id`, `label`, and any of split, system, speaker, source,
-    language.
+    language, codec.
 
     Parameters
     ----------

@@ -15,6 +15,8 @@ from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import archive, storage
 from jobs.archive import InputConfig, Pick, Shard
 from jobs.containers import CONTAINERS
+from jobs.corpora import CORPORA
+from jobs.corpora.importing import import_corpus
 from jobs.ledger import parquet_bytes
 from jobs.lists import read_labels, refuse_repeated
 from jobs.progress import progress
@@ -25,16 +27,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(InputConfig):
-    """List an archive: one row a recording, with labels where a table of them is given."""
+    """List an archive or a known corpus: one row a recording, with labels where a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
     labels: Annotated[
-        str | None, "CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"
+        str | None, "CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
     ] = None
+    corpus: Annotated[
+        str | None, f"--input is a corpus that brings its labels, unpacked (docs/corpora.md): {', '.join(CORPORA)}"
+    ] = None
+    subset: Annotated[tuple[str, ...], "parts of the corpus to take: splits, versions, …; repeatable"] = ()
+    allow_missing: Annotated[bool, "leave out recordings that the corpus lists and that are not there"] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.corpus is not None and (self.manifest is not None or self.labels is not None):
+            raise ConfigError(f"--corpus {self.corpus}: takes --input, and brings its labels; leave out the others.")
+        if self.corpus is None and (self.subset or self.allow_missing):
+            raise ConfigError("--subset and --allow-missing are about a --corpus; name it.")
 
 
 def run(settings: Settings) -> int:
     """Write the manifest, and say what is in it; return the exit code."""
+    if settings.corpus is not None:
+        return _of_corpus(settings, settings.corpus)
     found = archive.find(settings)
     rows: list[dict[str, Any]] = []
     shards = found.shards()
@@ -55,6 +71,17 @@ def run(settings: Settings) -> int:
     storage.write_bytes(uri, parquet_bytes(table))
     n_labelled = len(table) - table["label"].null_count
     print(f"{len(table)} recordings in {len(shards)} shards, {n_labelled} with a label\nmanifest: {uri}")
+    return 0
+
+
+def _of_corpus(settings: Settings, name: str) -> int:
+    imported = import_corpus(name, settings.input, settings.subset, partial=settings.allow_missing)
+    refuse_repeated(imported.table["utterance_id"], name)
+    uri = storage.normal(settings.output)
+    storage.write_bytes(uri, parquet_bytes(imported.table))
+    for warning in imported.warnings:
+        log.warning("%s", warning)
+    print(f"{len(imported.table)} recordings of {name}\n{imported.summary()}\nmanifest: {uri}")
     return 0
 
 
@@ -90,9 +117,7 @@ def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
 
 def _row(pick: Pick, source: Stored, member: str | None, n_bytes: int) -> dict[str, Any]:
     name, excerpt = pick
-    row = {"utterance_id": name, "uri": source.uri, "member": member, "bytes": n_bytes, "channel": excerpt.channel}
-    is_all = (excerpt.start, excerpt.end) == (WHOLE.start, WHOLE.end)
-    return row if is_all else row | {"start": excerpt.start, "end": excerpt.end}
+    return {"utterance_id": name, "uri": source.uri, "member": member, "bytes": n_bytes, **excerpt.cells()}
 
 
 def _labelled(table: pa.Table, uri: str) -> pa.Table:

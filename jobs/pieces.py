@@ -87,8 +87,7 @@ def decoded(
 ) -> dict[str, Any]:
     """The outcome of an utterance that was decoded to its end."""
     where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
-    times = {} if (excerpt.start, excerpt.end) == (0.0, None) else {"start": excerpt.start, "end": excerpt.end}
-    return {**where, **asdict(facts), **times, "channel": excerpt.channel}
+    return {**where, **asdict(facts), **excerpt.cells()}
 
 
 def failed(
