@@ -50,7 +50,13 @@ def test_a_corpus_gives_the_rows_that_its_layout_says(name: str, tmp_path: Path)
 
     assert imported.table.schema == MANIFEST
     assert imported.table.to_pylist() == [
-        {"utterance_id": f"{tmp_path}/{path}", "uri": f"{tmp_path}/{path}", "member": None, "bytes": 0, **facts(row)}
+        {
+            **dict.fromkeys(MANIFEST.names),
+            "utterance_id": f"{tmp_path}/{path}",
+            "uri": f"{tmp_path}/{path}",
+            "bytes": 0,
+            **facts(row),
+        }
         for path, row in sorted(tree.rows.items())
     ]
     assert not [text for text in imported.warnings if "passed over" in text or "left out" in text]
@@ -64,6 +70,19 @@ def test_another_layout_is_refused_with_the_one_expected(name: str, tmp_path: Pa
         import_corpus(name, [str(tmp_path)])
 
     assert str(tmp_path) in str(caught.value)
+
+
+def test_rows_of_a_list_of_one_s_own_may_be_parts_of_recordings(tmp_path: Path) -> None:
+    lay(tmp_path, audio("call.wav"))
+    (tmp_path / "calls.csv").write_text("uri,label,start,end,channel\ncall.wav,bonafide,0,2.5,\ncall.wav,spoof,,,1\n")
+
+    rows = import_corpus("csv", [str(tmp_path / "calls.csv")]).table.to_pylist()
+
+    call = f"{tmp_path}/call.wav"
+    assert [(row["utterance_id"], row["start"], row["end"], row["channel"]) for row in rows] == [
+        (f"{call}/ch1", None, None, 1),
+        (f"{call}@0-2.5", 0.0, 2.5, None),
+    ]
 
 
 @pytest.mark.parametrize("deeper", ["", "LA"])
