@@ -55,7 +55,7 @@ simulate: $(MADE)
 soak: $(MADE)
 	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-FUZZED := tar decode head list
+FUZZED := container decode head list
 
 fuzz: SECONDS := $(if $(filter command\ line,$(origin SECONDS)),$(SECONDS),60)
 fuzz: $(MADE)

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from detector.audio import Excerpt
 from detector.backbones import Backbone, load_backbone
+from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
@@ -72,7 +74,7 @@ class Detector:
             )
         return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
 
-    def score(self, audio: bytes, prior: float | None = None) -> Verdict:
+    def score(self, audio: bytes, prior: float | None = None, channel: int | None = None) -> Verdict:
         """Judge one recording.
 
         Parameters
@@ -81,6 +83,8 @@ class Detector:
             The whole file, in any format that is read.
         prior : float or None
             Share of spoof to assume; the head's own where None.
+        channel : int or None
+            Counted from 0. None: the mean of all, or the first where the head is for single channels.
 
         Returns
         -------
@@ -92,7 +96,10 @@ class Detector:
         UtteranceError
             Where the bytes cannot be decoded, or the encoder gives no finite embedding.
         """
-        recording = Recording(io.BytesIO(audio), self.head.embed_config.segment_seconds)
+        config = self.head.embed_config
+        if channel is None and config.channels != CHANNELS[0]:
+            channel = 0
+        recording = Recording(io.BytesIO(audio), config.segment_seconds, excerpt=Excerpt(channel=channel))
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
         embedding = join_segments(embeddings, n_frames, self.head.embed_config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
@@ -109,6 +116,9 @@ class Detector:
             "codec": facts.codec,
             "decoder": facts.decoder,
             "rms_dbfs": facts.rms_dbfs,
+            "channel": channel,
+            "speech_share": facts.speech_share,
+            "clipped_share": facts.clipped_share,
             "layer": self.head.embed_config.layer,
             "embedding": embedding,
             "fingerprint": self.head.fingerprint,

@@ -40,13 +40,69 @@ UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for it
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka".split()
+    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka .mkv .mov "
+    ".avi .flv .ac3 .mp2 .tta .wv".split()
 )
 """Names that are taken for audio when an archive is listed; the bytes decide how they are decoded."""
 
+TAGS = (b"ID3", b"TAG", b"APE")
+
 TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
 
+END_SECONDS = 0.1  # by which an excerpt may reach beyond the recording's end: lists are rounded
+
 Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, order=True)
+class Excerpt:
+    """What of a recording is meant.
+
+    Parameters
+    ----------
+    start : float
+        Seconds, at the recording's own rate.
+    end : float or None
+        Seconds; None is its end.
+    channel : int or None
+        From 0; None is the mean of all.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
+
+    def __str__(self) -> str:
+        times = f"@{_short(self.start)}-{_short(self.end)}" if self._is_cut else ""
+        return times + ("" if self.channel is None else f"/ch{self.channel}")
+
+    def cells(self) -> dict[str, float | None]:
+        """Start, end and channel as tables hold them: null for what is not restricted.
+
+        Examples
+        --------
+        >>> Excerpt(0.0, 2.5).cells(), Excerpt(channel=1).cells()
+        ({'start': 0.0, 'end': 2.5, 'channel': None}, {'start': None, 'end': None, 'channel': 1})
+        """
+        return {"start": self.start if self._is_cut else None, "end": self.end, "channel": self.channel}
+
+    @property
+    def _is_cut(self) -> bool:
+        return (self.start, self.end) != (0.0, None)
+
+
+WHOLE = Excerpt()
+
+
+def _short(seconds: float | None) -> str:
+    """A number of seconds, all of its digits, without a closing `.0`.
+
+    Examples
+    --------
+    >>> _short(10_000.25), _short(3.0), _short(None)
+    ('10000.25', '3', 'end')
+    """
+    return "end" if seconds is None else repr(seconds).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -68,13 +124,16 @@ def versions() -> dict[str, str]:
     }
 
 
-def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
+def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Samples]]:
     """Decode one recording, block by block.
 
     Parameters
     ----------
     file : binary file
         Seekable, at any position. Only its bytes count: no name inside them is ever opened.
+    excerpt : Excerpt
+        What of it. It is decoded from its front, so that every codec gives the samples of the whole, and no farther
+        than to the excerpt's end.
 
     Returns
     -------
@@ -87,7 +146,7 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     ------
     UtteranceError
         Here or while iterating: `empty`, `not_audio`, `bad_header`, `too_long`, `truncated`, `decode_error`,
-        `nonfinite_audio`.
+        `nonfinite_audio`, `out_of_range`.
     MemoryError
         Where a decoder wants more memory than this process may have.
 
@@ -100,20 +159,26 @@ def decode(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     >>> stored.native_rate, stored.channels, sum(len(block) for block in blocks)
     (8000, 2, 16000)
     """
+    stored, native = decode_native(file, excerpt)
+    return stored, resample(native, stored.native_rate)
+
+
+def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Samples]]:
+    """Decode one recording at its own rate; else as :func:`decode`."""
     findings: list[UtteranceError] = []
     for decoder in DECODERS.values():
         file.seek(0)
         try:
-            stored, native = decoder(file)
+            stored, native = decoder(file, excerpt.channel)
             first = next(native, None)
         except UtteranceError as error:
-            if error.error in ("bad_header", "too_long", "truncated", "nonfinite_audio"):
+            if error.error in ("bad_header", "too_long", "truncated", "nonfinite_audio", "out_of_range"):
                 raise
             findings.append(error)
             continue
         if first is not None:
-            blocks = itertools.chain([first], native)
-            return stored, _resample(_limited(blocks, stored.native_rate), stored.native_rate)
+            blocks = _between(itertools.chain([first], native), stored.native_rate, excerpt)
+            return stored, _limited(blocks, stored.native_rate)
         findings.append(UtteranceError("empty", "a header, but no samples"))
     file.seek(0)
     if not file.read(1):
@@ -141,7 +206,7 @@ PYAV_OPTIONS = {
 }
 
 
-def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
+def _soundfile_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iterator[Samples]]:
     sniffed = sniff(file)
     if not sniffed.soundfile:
         raise UtteranceError("not_audio", f"soundfile: {sniffed.why_not}")
@@ -154,7 +219,7 @@ def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         # a live encoder's FLAC: libsndfile would read some blocks of it, and then fail to seek
         raise UtteranceError("not_audio", "soundfile: a file that does not say its length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), "soundfile")
-    _check_header(stored)
+    _check_header(stored, channel)
     if sound.frames > MAX_SECONDS * stored.native_rate:
         _check_claim(sound)
     claimed = sound.frames
@@ -166,7 +231,7 @@ def _soundfile_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         try:
             with sound:
                 while len(block := sound.read(n_frames, "float32", always_2d=True)):
-                    yield block.mean(axis=1, dtype=np.float32) if stored.channels > 1 else block[:, 0]
+                    yield _mono(block, channel, 1)
         except (soundfile.LibsndfileError, ValueError) as error:
             raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
 
@@ -187,7 +252,7 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
     )
 
 
-def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
+def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iterator[Samples]]:
     try:
         container = av.open(file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
         if not container.streams.audio:
@@ -199,7 +264,7 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
     except (av.FFmpegError, ValueError, EOFError, IndexError, AttributeError) as error:
         # a stream whose codec nobody knows has no rate: AttributeError
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
-    _check_header(stored)
+    _check_header(stored, channel)
     if stored.codec == "flac":  # else FFmpeg makes samples of a frame whose checksum is wrong
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
@@ -209,9 +274,11 @@ def _pyav_blocks(file: BinaryIO) -> tuple[AudioFormat, Iterator[Samples]]:
         n_held = 0
         try:
             with container:
-                for frame in container.decode(stream):
-                    for converted in planar.resample(frame):
-                        held.append(converted.to_ndarray().mean(axis=0, dtype=np.float32))
+                for packet in container.demux(stream):
+                    if packet.size and bytes(packet)[:3] in TAGS:  # where MP3s were put one behind the other
+                        continue
+                    for converted in (each for frame in packet.decode() for each in planar.resample(frame)):
+                        held.append(_mono(converted.to_ndarray().astype(np.float32, copy=False), channel, 0))
                         n_held += len(held[-1])
                     if n_held >= stored.native_rate * BLOCK_SECONDS:
                         yield np.concatenate(held)
@@ -237,7 +304,7 @@ def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStr
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
-DECODERS: dict[str, Callable[[BinaryIO], tuple[AudioFormat, Iterator[Samples]]]] = {
+DECODERS: dict[str, Callable[[BinaryIO, int | None], tuple[AudioFormat, Iterator[Samples]]]] = {
     "soundfile": _soundfile_blocks,
     "pyav": _pyav_blocks,
 }
@@ -249,13 +316,22 @@ def _reason(error: Exception) -> str:
     return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
 
 
-def _check_header(stored: AudioFormat) -> None:
+def _mono(block: Samples, channel: int | None, axis: int) -> Samples:
+    """One channel of a block, or the mean of all, where channels lie along ``axis``."""
+    if channel is not None or block.shape[axis] == 1:
+        return np.ascontiguousarray(block.take(channel or 0, axis))
+    return np.asarray(block.mean(axis=axis, dtype=np.float32))
+
+
+def _check_header(stored: AudioFormat, channel: int | None) -> None:
     if not RATES[0] <= stored.native_rate <= RATES[1]:
         raise UtteranceError(
             "bad_header", f"a rate of {stored.native_rate} Hz; {RATES[0]:,} to {RATES[1]:,} Hz are read"
         )
     if not 1 <= stored.channels <= MAX_CHANNELS:
         raise UtteranceError("bad_header", f"{stored.channels} channels; 1 to {MAX_CHANNELS} are read")
+    if channel is not None and channel >= stored.channels:
+        raise UtteranceError("out_of_range", f"channel {channel}, counted from 0, of {stored.channels}")
 
 
 def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -> Iterator[Samples]:
@@ -266,6 +342,23 @@ def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -
         yield block
     if n_samples < claimed - (0 if exact else SLACK_SECONDS * rate):
         raise UtteranceError("truncated", f"{n_samples / rate:,.2f} s of the {claimed / rate:,.2f} s in its header")
+
+
+def _between(blocks: Iterator[Samples], rate: int, excerpt: Excerpt) -> Iterator[Samples]:
+    """Pass on what lies between an excerpt's start and end, and ask for no block behind it."""
+    first = round(excerpt.start * rate)
+    last = None if excerpt.end is None else round(excerpt.end * rate)
+    n_samples = 0
+    for block in blocks:
+        part = block[max(0, first - n_samples) : None if last is None else last - n_samples]
+        n_samples += len(block)
+        if len(part):
+            yield part
+        if last is not None and n_samples >= last:
+            return
+    is_short = last is not None and n_samples < last - END_SECONDS * rate
+    if is_short or n_samples <= first > 0:
+        raise UtteranceError("out_of_range", f"{str(excerpt).partition('/')[0]} of {n_samples / rate:,.3f} s")
 
 
 def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
@@ -280,7 +373,8 @@ def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
         yield block
 
 
-def _resample(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
+def resample(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
+    """Bring mono blocks of ``rate`` Hz to 16 kHz; at 16 kHz they pass as they are."""
     if rate == SAMPLE_RATE:
         yield from blocks
         return

@@ -17,6 +17,7 @@ CODE = 1  # counts up whenever our own code changes a value: cutting, joining, s
 LAST_LAYER = -1
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
+CHANNELS = ("mix", "first", "each")
 DTYPES = ("float32", "bfloat16", "float16")
 LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:function
 
@@ -35,6 +36,9 @@ class EmbedConfig:
     ] = LAST_LAYER
     pooling: Annotated[str, f"how frames become one vector: {', '.join(POOLINGS)}"] = "mean"
     segment_seconds: Annotated[float, "longer recordings are cut, and pooled over the frames of all segments; s"] = 30.0
+    channels: Annotated[
+        str, "mix: the mean of all; first: the first alone; each: every one for itself, as <utterance_id>/ch0, /ch1 …"
+    ] = CHANNELS[0]
     dtype: Annotated[str, f"what products are computed in: {', '.join(DTYPES)}"] = DTYPES[0]
 
     def __post_init__(self) -> None:
@@ -44,6 +48,8 @@ class EmbedConfig:
             )
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is not known; expected one of {', '.join(DTYPES)}.")
+        if self.channels not in CHANNELS:
+            raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
         if self.layer < LAST_LAYER:
@@ -92,6 +98,8 @@ class Recipe:
             name += "-last" if self.config.layer == LAST_LAYER else f"-layer{self.config.layer}"
         if self.config.pooling != "mean":
             name += "-" + self.config.pooling.replace("+", "-")
+        if self.config.channels != CHANNELS[0]:
+            name += f"-{self.config.channels}"
         return name if self.config.dtype == DTYPES[0] else f"{name}-{self.config.dtype}"
 
     def describe(self) -> dict[str, Any]:
@@ -105,12 +113,17 @@ class Recipe:
             "dtype": self.config.dtype,
             "code": CODE,
             **audio.versions(),
-        }
+        } | channels_of(self.config.channels)
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over :meth:`describe`: equal means that embeddings may be mixed."""
         return digest_of(self.describe())
+
+
+def channels_of(channels: str) -> dict[str, str]:
+    """What a recipe says of its channels: nothing of their mean, as before there was a choice."""
+    return {} if channels == CHANNELS[0] else {"channels": channels}
 
 
 def layers_of(text: str, n_layers: int) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
+from detector.schema import UNKNOWN
 
 Codes = npt.NDArray[np.signedinteger[Any]]
 
@@ -28,7 +29,6 @@ BLOCK_ROWS = 1 << 16
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
 MIN_GROUPS = 3  # of a class: then two are left to learn from where one is held out
 BY_CLASS = "spoof by system, bona fide by speaker or source"
-UNKNOWN = (None, "", "-")  # what corpora write where they do not know
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from detector import signature
 from detector.calibration import CALIBRATORS, bounded
-from detector.config import EmbedConfig, digest_of
+from detector.config import CHANNELS, EmbedConfig, channels_of, digest_of
 from detector.errors import ConfigError
 from detector.metrics import Floats
 from detector.novelty import Novelty
@@ -120,6 +120,16 @@ class Head:
         return digest_of(self.recipe)
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprints of all embeddings that this head can judge, by `channels`.
+
+        One channel, or the mean of several, is one signal to the encoder: a head that was fitted on recordings of one
+        side judges each side of a call.
+        """
+        others = {name: value for name, value in self.recipe.items() if name != "channels"}
+        return {channels: digest_of(others | channels_of(channels)) for channels in CHANNELS}
+
+    @property
     def embed_config(self) -> EmbedConfig:
         """The settings that compute such embeddings."""
         names = {field.name for field in fields(EmbedConfig)}
@@ -194,11 +204,14 @@ class Head:
             "uncertain": entropy > self.max_entropy_bits,
         }
         reason = np.select(list(reasons.values()), list(reasons), default="")
-        same = {name: rows[name] for name in ("utterance_id", "uri", "member", "seconds", "fingerprint")}
+        same = {name: rows[name] for name in SCORES.names if name in rows.column_names}
+        # rows of earlier versions have fewer columns
+        absent = {each.name: pa.nulls(len(rows)) for each in SCORES if each.nullable and each.name not in same}
         return (
             pa.table(
                 {
                     **same,
+                    **absent,
                     "score": pa.array(score, mask=unscored),
                     "prior": np.full(len(rows), prior),
                     "p_spoof": pa.array(probability, mask=unscored),
@@ -300,7 +313,7 @@ class Head:
         return np.asarray((embeddings - np.array(self.mean)) / np.array(self.scale))
 
     def _check(self, rows: pa.Table) -> None:
-        others = set(rows["fingerprint"].unique().to_pylist()) - {self.fingerprint}
+        others = set(rows["fingerprint"].unique().to_pylist()) - set(self.fingerprints.values())
         if others:
             raise ConfigError(
                 f"the head is for embeddings of fingerprint {self.fingerprint} ({self.model}: {self.recipe}), but "

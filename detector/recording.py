@@ -10,8 +10,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from detector.audio import SAMPLE_RATE, Samples, decode
+from detector.audio import SAMPLE_RATE, WHOLE, Excerpt, Samples, decode_native, resample
 from detector.errors import UtteranceError
+from detector.level import Meter
 
 MIN_SEGMENT_SAMPLES = 1 * SAMPLE_RATE  # 16,000 samples, 1 s: a shorter tail joins the segment before it
 SILENCE_FLOOR_DBFS = -120.0
@@ -23,7 +24,8 @@ class Facts:
     """What is known of a recording once it was read to its end.
 
     `seconds` counts decoded samples, never what a header claims; `rms_dbfs` is the level of the 16 kHz mono
-    signal in dB re full scale, -120 for digital silence.
+    signal in dB re full scale, -120 for digital silence; `speech_share` is as :func:`detector.level.active_share`, and
+    `clipped_share` of the samples as stored.
     """
 
     audio_sha256: str
@@ -34,6 +36,8 @@ class Facts:
     decoder: str
     rms_dbfs: float
     n_segments: int
+    speech_share: float
+    clipped_share: float
 
 
 class Recording:
@@ -48,6 +52,8 @@ class Recording:
         at its multiples, and a tail under 1 s stays with the segment before it.
     audio_sha256 : str, optional
         Its digest, where somebody else takes it; then the file is read once.
+    excerpt : Excerpt
+        What of it; the digest is of all of it.
 
     Examples
     --------
@@ -61,8 +67,11 @@ class Recording:
     (2.5, 2, -6.02)
     """
 
-    def __init__(self, file: BinaryIO, segment_seconds: float, audio_sha256: str | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, segment_seconds: float, audio_sha256: str | None = None, excerpt: Excerpt = WHOLE
+    ) -> None:
         self._file = file
+        self._excerpt = excerpt
         self._audio_sha256 = audio_sha256
         self._segment_samples = round(segment_seconds * SAMPLE_RATE)
         self._facts: Facts | None = None
@@ -83,12 +92,15 @@ class Recording:
             As :func:`detector.audio.decode`.
         """
         digest = _sha256(self._file) if self._audio_sha256 is None else self._audio_sha256
-        stored, blocks = decode(self._file)
+        stored, native = decode_native(self._file, self._excerpt)
+        meter = Meter()
+        blocks = resample(meter.clipping(native), stored.native_rate)
         n_samples, energy, n_segments = 0, 0.0, 0
         for segment in cut(blocks, self._segment_samples):
             n_samples += len(segment)
             energy += float(np.square(segment, dtype=np.float64).sum())
             n_segments += 1
+            meter.hear(segment)
             yield segment
         if n_samples == 0:
             raise UtteranceError("empty", "a header, but no samples")
@@ -102,6 +114,8 @@ class Recording:
             decoder=stored.decoder,
             rms_dbfs=max(SILENCE_FLOOR_DBFS, 20.0 * math.log10(rms)) if rms > 0 else SILENCE_FLOOR_DBFS,
             n_segments=n_segments,
+            speech_share=meter.speech_share,
+            clipped_share=meter.clipped_share,
         )
 
 

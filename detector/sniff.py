@@ -18,6 +18,7 @@ HEAD_BYTES = 66  # up to the format of a W64 file
 ID3_TAGS = 8  # one behind another
 CHUNKS = 1_000  # of a RIFF file, before its samples
 SCAN_BYTES = 1 << 20
+INFO_SLACK_BYTES = 64 << 10  # tags at the end of an MP3, with a small picture
 UNKNOWN_BYTES = 0x7FFF_0000  # from here to 4 GiB writers to a pipe put what they cannot know
 W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 PLAIN_TAGS = (1, 3, 6, 7)  # WAVE_FORMAT_PCM, _IEEE_FLOAT, _ALAW, _MULAW
@@ -74,6 +75,8 @@ def sniff(file: BinaryIO) -> Sniffed:
     if head[:16] == W64:
         (tag,) = struct.unpack_from("<H", head.ljust(HEAD_BYTES, b"\0"), 64)
         return Sniffed(tag in PLAIN_TAGS, "" if tag in PLAIN_TAGS else f"a W64 file of format {tag:#x}")
+    if (claimed := _info_bytes(head)) is not None and start + claimed + INFO_SLACK_BYTES < size:
+        return Sniffed(False, f"an MP3 that goes on behind the {claimed:,} bytes in its header")
     known = head[:4] in (b"fLaC", b".snd", b"caff") or head[:7] == b"NIST_1A" or _is_aiff(head) or _is_mpeg(head)
     return Sniffed(known, "" if known else "a container that is not on the list")
 
@@ -104,6 +107,22 @@ def _is_mpeg(head: bytes) -> bool:
         return False
     version, layer, bit_rate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
     return version != 1 and layer != 0 and bit_rate != 15 and rate != 3
+
+
+def _info_bytes(head: bytes) -> int | None:
+    """Bytes of the stream that an MP3's own first frame claims (Xing, LAME); libsndfile ends there, whatever follows.
+
+    Recordings that were put one behind the other are such files.
+    """
+    if not _is_mpeg(head):
+        return None
+    is_mono, is_mpeg1 = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
+    at = 4 + (17 if is_mono == is_mpeg1 else 32 if is_mpeg1 else 9)  # behind the side information
+    if head[at : at + 4] not in (b"Xing", b"Info") or len(head) < at + 16:
+        return None
+    (flags,) = struct.unpack_from(">I", head, at + 4)
+    has_frames, has_bytes = flags & 1, flags & 2
+    return int(struct.unpack_from(">I", head, at + 8 + 4 * has_frames)[0]) if has_bytes else None
 
 
 def _wave(file: BinaryIO, start: int, size: int, *, is_64: bool) -> Sniffed:

@@ -1,8 +1,8 @@
 """An archive: what `--input` names, as stored objects; and the shards that work is done in.
 
 ```
---input s3://archive/2026/   ─►  0001.tar ──► one shard          (a tar is a shard)
-                                 0002.tar ──► one shard
+--input s3://archive/2026/   ─►  0001.tar ──► one shard          (a container is a shard)
+                                 0002.zip ──► one shard
                                  a.flac ┐
                                  b.wav  ├──► one shard            (loose files share one)
                                  ...    ┘
@@ -14,21 +14,24 @@ from __future__ import annotations
 import json
 import logging
 import posixpath
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
 from typing import Annotated, Any, Literal
 
-from detector.audio import AUDIO_SUFFIXES
+from detector.audio import AUDIO_SUFFIXES, WHOLE, Excerpt
 from detector.config import digest_of
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
+from jobs.containers import CONTAINERS, kind_of, parquet, short
 from jobs.lists import LISTS, Entry, read_entries
 from jobs.storage import Stored
 
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
-MAX_NAME_BYTES = 1_024  # of a member; S3 allows a key as many
+LOOKS_AT_ONCE = 16  # at the footers of a folder's Parquet files
+
+Pick = tuple[str, Excerpt]  # an utterance's id, and what of a recording it is
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,8 @@ class InputConfig:
 
     input: Annotated[
         tuple[str, ...],
-        "archive: folder, glob, audio file, .tar shard, or a list of them (.csv .jsonl .parquet); repeatable",
+        "archive: folder, glob, audio file, container (.tar .tar.gz .tar.zst .zip .parquet), or a list of them (.csv "
+        ".jsonl .parquet); repeatable",
     ] = ()
     manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
 
@@ -50,22 +54,26 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work, of commit and of retry: one tar, or a few loose files.
+    """The unit of work, of commit and of retry: one container, or a few loose files.
 
     Parameters
     ----------
     kind : str
-        `tar` or `files`.
+        A key of :data:`jobs.containers.CONTAINERS`, or `files`.
     sources : tuple of Stored
-        One for a tar.
+        One for a container.
     names : tuple of (str, str) or None
-        The members (of a tar) or URIs (of files) to read, each with its utterance id; None takes all audio
-        members of a tar, or all sources, with ids by the contract's rule.
+        The members (of a container) or URIs (of files) to read, each with its utterance id; None takes all audio
+        members of a container, or all sources, with ids by the contract's rule. A member or URI may stand several
+        times, for several excerpts.
+    excerpts : tuple of (str, Excerpt)
+        By utterance id: those that are not of the whole recording.
     """
 
     kind: str
     sources: tuple[Stored, ...]
     names: tuple[tuple[str, str], ...] | None = None
+    excerpts: tuple[tuple[str, Excerpt], ...] = ()
 
     @property
     def slot(self) -> str:
@@ -79,7 +87,7 @@ class Shard:
 
     @property
     def uri(self) -> str:
-        """What people call it: the tar, or the first of its files."""
+        """What people call it: the container, or the first of its files."""
         first = self.sources[0].uri
         return first if len(self.sources) == 1 else f"{first} and {len(self.sources) - 1} more"
 
@@ -92,12 +100,18 @@ class Shard:
         """The source at a URI."""
         return next(source for source in self.sources if source.uri == uri)
 
-    def id_of(self, uri: str) -> str:
-        """Utterance id of a loose file."""
-        return dict(self.names or ())[uri]
+    def picks(self) -> dict[str, tuple[Pick, ...]] | None:
+        """What to read, by member or URI; None where it is all audio members."""
+        if self.names is None:
+            return None
+        excerpts = dict(self.excerpts)
+        found: dict[str, tuple[Pick, ...]] = {}
+        for place, name in self.names:
+            found[place] = (*found.get(place, ()), (name, excerpts.get(name, WHOLE)))
+        return found
 
     def ids(self) -> Iterator[tuple[str, str]]:
-        """What is known of utterance ids before the shard is read: URI and id, or the tar's key for all of it."""
+        """What is known of utterance ids before the shard is read: URI and id, or the container's key for all of it."""
         if self.kind == "files":
             yield from self.names or ()
         else:
@@ -110,7 +124,7 @@ class Shard:
             "kind": self.kind,
             "sources": [[source.uri, source.size, source.etag] for source in self.sources],
             "names": None if self.names is None else [list(name) for name in self.names],
-        }
+        } | ({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {})
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Shard:
@@ -120,7 +134,14 @@ class Shard:
             content["kind"],
             tuple(Stored(*source) for source in content["sources"]),
             None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
+            tuple((name, Excerpt(*excerpt)) for name, *excerpt in content.get("excerpts", ())),
         )
+
+    @classmethod
+    def of(cls, kind: str, sources: Sequence[Stored], picks: Sequence[tuple[str, Pick]]) -> Shard:
+        """A shard of these picks, each with its member or URI."""
+        excerpts = tuple((name, excerpt) for _, (name, excerpt) in picks if excerpt != WHOLE)
+        return cls(kind, tuple(sources), tuple((place, name) for place, (name, _) in picks), excerpts)
 
 
 @dataclass(frozen=True)
@@ -151,60 +172,36 @@ class Portion:
 class Archive:
     """Everything that was found, sorted, each object once."""
 
-    tars: tuple[Shard, ...]
+    containers: tuple[Shard, ...]
     files: tuple[Stored, ...]
-    ids: dict[str, str]
-    """Utterance ids of loose files by URI, where a list gives them."""
+    picks: dict[str, tuple[Pick, ...]]
+    """What to read of loose files by URI, where a list says."""
 
-    def id_of(self, uri: str) -> str:
-        """Utterance id of a loose file."""
-        return self.ids.get(uri, utterance_id(uri, None))
+    def picks_of(self, uri: str) -> tuple[Pick, ...]:
+        """What to read of a loose file."""
+        return self.picks.get(uri, ((utterance_id(uri, None), WHOLE),))
+
+    def shards(self) -> list[Shard]:
+        """All of it, as if nothing of it had been planned before."""
+        return [*self.containers, *group(self.files, self.picks_of)]
 
 
-def utterance_id(uri: str, member: str | None) -> str:
+def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE) -> str:
     """Id by the contract's rule.
 
     Examples
     --------
     >>> utterance_id("s3://archive/2026/0001.tar", "call/a.flac")
     '2026/0001.tar#call/a.flac'
+    >>> utterance_id("s3://archive/2026/call.flac", None, Excerpt(12.5, 20.0, 1))
+    '2026/call.flac@12.5-20/ch1'
     """
-    return storage.key_of(uri) if member is None else f"{storage.key_of(uri)}#{short(member)}"
+    return storage.key_of(uri) + ("" if member is None else f"#{short(member)}") + str(excerpt)
 
 
 def is_audio(name: str) -> bool:
     """Whether a name looks like audio, by its suffix."""
     return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
-
-
-def name_fault(member: str) -> str | None:
-    """Why a member's name is refused, None where it is not: who unpacks by our tables must not be led elsewhere.
-
-    Examples
-    --------
-    >>> name_fault("./call/2026..11/a.flac"), name_fault("../a.flac")
-    (None, 'its name leads out of the archive')
-    """
-    if len(member.encode(errors="backslashreplace")) > MAX_NAME_BYTES:
-        return f"its name is longer than {MAX_NAME_BYTES:,} bytes"
-    if "\0" in member:
-        return "its name holds a zero byte"
-    if member.startswith(("/", "\\")) or re.match("[A-Za-z]:", member) or ".." in re.split(r"[/\\]", member):
-        return "its name leads out of the archive"
-    return None
-
-
-def short(member: str) -> str:
-    """A member's name as tables hold it: itself, or its beginning and a digest where it is too long for one.
-
-    Examples
-    --------
-    >>> short("a.flac"), len(short("a" * 10_000))
-    ('a.flac', 145)
-    """
-    if len(member.encode(errors="backslashreplace")) <= MAX_NAME_BYTES:
-        return member
-    return f"{member[:128]}…{digest_of(member)}"
 
 
 def find(config: InputConfig) -> Archive:
@@ -214,36 +211,70 @@ def find(config: InputConfig) -> Archive:
     ------
     ConfigError
         Where something named is not there, or there is no audio at all, or two inputs would share an id.
+    SchemaError
+        Where a list, or a Parquet file, is none.
     """
-    tars: dict[str, Shard] = {}
+    containers: dict[str, Shard] = {}
     files: dict[str, Stored] = {}
     entries: list[Entry] = []
     skipped = 0
     for uri in map(storage.normal, config.input):
-        if uri.lower().endswith(LISTS):
+        named = storage.stat(uri)
+        if uri.lower().endswith(LISTS) and not (named and _holds_audio(named)):
             entries += read_entries(uri)
             continue
-        named = storage.stat(uri)
-        for stored in [named] if named else _below(uri):
-            if stored.uri.lower().endswith(".tar"):
-                tars[stored.uri] = Shard("tar", (stored,))
+        for stored in [named] if named else _without_tables(_below(uri)):
+            kind = kind_of(stored.uri)
+            if kind is not None:
+                containers[stored.uri] = Shard(kind, (stored,))
             elif named or is_audio(stored.uri):  # a file that was named itself is taken at its word
                 files[stored.uri] = stored
             else:
                 skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
-    ids = _take_entries(entries, tars, files)
+    picks = _take_entries(entries, containers, files)
     if skipped:
-        log.info("%d objects passed over: neither .tar nor an audio suffix", skipped)
-    if not tars and not files:
+        log.info("%d objects passed over: neither containers nor an audio suffix", skipped)
+    if not containers and not files:
         where = config.manifest or ", ".join(config.input)
-        raise ConfigError(f"{where}: no audio found. Expected .tar shards or {' '.join(sorted(AUDIO_SUFFIXES))}.")
-    _refuse_shared_ids([*tars, *files], ids)
-    return Archive(tuple(tars[uri] for uri in sorted(tars)), tuple(sorted(files.values())), ids)
+        suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
+        raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
+    found = Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), picks)
+    _refuse_shared_ids(found)
+    return found
 
 
-def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
+def _holds_audio(stored: Stored) -> bool:
+    """Whether what was named like a list holds recordings itself; a list has a column `uri`."""
+    if kind_of(stored.uri) != "parquet":
+        return False
+    held = parquet.holds(stored)
+    if held is None:
+        raise SchemaError(
+            f"{stored.uri}: neither recordings nor a list of them. Expected a column of bytes, as `audio`, or a column "
+            f"`uri`."
+        )
+    return held == "audio"
+
+
+def _without_tables(found: list[Stored]) -> list[Stored]:
+    """Objects of a folder less its Parquet files without recordings: lists and tables, our own among them.
+
+    One that cannot be told stays: it becomes a row of failures.
+    """
+
+    def is_table(stored: Stored) -> bool:
+        try:
+            return kind_of(stored.uri) == "parquet" and parquet.holds(stored) != "audio"
+        except SchemaError:
+            return False
+
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        return [stored for stored, table in zip(found, pool.map(is_table, found), strict=True) if not table]
+
+
+def group(files: Sequence[Stored], picks_of: Callable[[str], tuple[Pick, ...]]) -> list[Shard]:
     """Put loose files into shards of bounded size, in their order."""
     groups: list[list[Stored]] = []
     n_bytes = 0
@@ -254,8 +285,7 @@ def group(files: Sequence[Stored], ids: dict[str, str]) -> list[Shard]:
         groups[-1].append(stored)
         n_bytes += stored.size
     return [
-        Shard("files", tuple(each), tuple((f.uri, ids.get(f.uri, utterance_id(f.uri, None))) for f in each))
-        for each in groups
+        Shard.of("files", each, [(file.uri, pick) for file in each for pick in picks_of(file.uri)]) for each in groups
     ]
 
 
@@ -271,37 +301,49 @@ def _below(uri: str) -> list[Stored]:
     return found
 
 
-def _take_entries(entries: list[Entry], tars: dict[str, Shard], files: dict[str, Stored]) -> dict[str, str]:
-    """Add what lists name; return the ids of loose files."""
-    _refuse_repeated_entries(entries, tars)
-    ids: dict[str, str] = {}
-    members: dict[str, list[tuple[str, str]]] = {}
+def _take_entries(
+    entries: list[Entry], containers: dict[str, Shard], files: dict[str, Stored]
+) -> dict[str, tuple[Pick, ...]]:
+    """Add what lists name; return what to read of loose files."""
+    _refuse_repeated_entries(entries, {**containers, **files})
+    picks: dict[str, tuple[Pick, ...]] = {}
+    members: dict[str, list[tuple[str, Pick]]] = {}
     for entry in entries:
+        pick = (_id_of(entry), entry.excerpt)
         if entry.member is not None:
-            members.setdefault(entry.uri, []).append((entry.member, _id_of(entry)))
-        elif not _is_whole_tar(entry):
-            ids[entry.uri] = _id_of(entry)
+            members.setdefault(entry.uri, []).append((entry.member, pick))
+        elif not _is_whole_container(entry):
+            picks[entry.uri] = (*picks.get(entry.uri, ()), pick)
     for entry in entries:
-        if entry.uri in tars or entry.uri in files:
+        if entry.uri in containers or entry.uri in files:
             continue
         stored = storage.stat(entry.uri)
         if stored is None:
             raise ConfigError(f"{entry.where}: {entry.uri} does not exist. Drop the row, or check the spelling.")
-        if entry.uri in ids:
+        if entry.uri in picks:
             files[entry.uri] = stored
         else:
-            names = members.get(entry.uri)
-            tars[entry.uri] = Shard("tar", (stored,), None if names is None else tuple(sorted(names)))
-    return ids
+            named = members.get(entry.uri)
+            kind = kind_of(entry.uri) or "tar"  # a list that names its members says what it is
+            whole = Shard(kind, (stored,))
+            containers[entry.uri] = whole if named is None else Shard.of(kind, (stored,), sorted(named, key=_place_of))
+    return {uri: tuple(sorted(each, key=lambda pick: pick[0])) for uri, each in picks.items()}
 
 
-def _refuse_repeated_entries(entries: list[Entry], tars: dict[str, Shard]) -> None:
-    """An id is for one recording, a recording has one id, and a tar is named whole or by its members."""
+def _place_of(named: tuple[str, Pick]) -> tuple[str, str]:
+    member, (name, _) = named
+    return member, name
+
+
+def _refuse_repeated_entries(entries: list[Entry], inputs: Collection[str]) -> None:
+    """An id is for one recording, a recording has one id, and what is named by parts is not named whole, too."""
     ids: dict[str, str] = {}
-    places: dict[tuple[str, str | None], str] = {}
+    places: dict[tuple[str, str | None, Excerpt], str] = {}
     for entry in entries:
-        place = (entry.uri, entry.member)
-        if not _is_whole_tar(entry):
+        place = (entry.uri, entry.member, entry.excerpt)
+        if entry.excerpt != WHOLE and _is_whole_container(entry):
+            raise ConfigError(f"{entry.where}: an excerpt of {entry.uri}, which holds many; name a member.")
+        if not _is_whole_container(entry):
             name = _id_of(entry)
             if name in ids:
                 raise ConfigError(f"utterance id {name!r} stands in {ids[name]} and in {entry.where}; ids are unique.")
@@ -309,26 +351,29 @@ def _refuse_repeated_entries(entries: list[Entry], tars: dict[str, Shard]) -> No
                 raise ConfigError(f"{entry.uri}: {places[place]} and {entry.where} give it two ids; keep one.")
             ids[name] = entry.where
         places[place] = entry.where
-    for (uri, member), where in places.items():
-        whole = places.get((uri, None), "an --input" if uri in tars else None)
-        if member is not None and whole is not None:
+    for (uri, member, excerpt), where in places.items():
+        whole = places.get((uri, None, WHOLE)) if member is not None else None
+        if uri in inputs and (member is not None or excerpt != WHOLE):
+            whole = "an --input"
+        if whole is not None:
             first, second = sorted((where, whole))
-            raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by member; choose one.")
+            raise ConfigError(f"{uri}: named by {first} and by {second}, once whole and once by part; choose one.")
 
 
-def _is_whole_tar(entry: Entry) -> bool:
-    return entry.member is None and entry.uri.lower().endswith(".tar")
+def _is_whole_container(entry: Entry) -> bool:
+    return entry.member is None and kind_of(entry.uri) is not None
 
 
 def _id_of(entry: Entry) -> str:
-    return entry.utterance_id or utterance_id(entry.uri, entry.member)
+    return entry.utterance_id or utterance_id(entry.uri, entry.member, entry.excerpt)
 
 
-def _refuse_shared_ids(uris: list[str], ids: dict[str, str]) -> None:
+def _refuse_shared_ids(found: Archive) -> None:
     """Two buckets may hold the same key; ids leave the bucket out, so such inputs cannot share a table."""
     seen: dict[str, str] = {}
-    for uri in uris:
-        key = ids.get(uri, storage.key_of(uri))
+    uris = [(shard.uri, storage.key_of(shard.uri)) for shard in found.containers]
+    uris += [(file.uri, name) for file in found.files for name, _ in found.picks_of(file.uri)]
+    for uri, key in uris:
         if key in seen:
             raise ConfigError(f"{seen[key]} and {uri} share the utterance id {key!r}; score them in separate outputs.")
         seen[key] = uri

@@ -147,7 +147,7 @@ def _how(kind: Any) -> dict[str, Any]:
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is tuple:
-        return {"action": _Append, "metavar": "URI"}
+        return {"action": _Append}
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": kind, "metavar": {str: "TEXT", int: "N", float: "X"}[kind]}

@@ -6,9 +6,9 @@ that many bytes, never in pickles:
 ```
 parent                              decoder
                           ◄──────── here    (started, and it has decoded a tone)
-held  seconds, the file   ────────►
+held  what, the file      ────────►  (what: a segment's seconds, and the excerpt)
   or
-view  seconds, size       ────────►
+view  what, size          ────────►
                           ◄──────── read    offset, bytes    (of a view, as often as a decoder likes)
 data  bytes               ────────►
                           ◄──────── wave    float32 samples  (one segment, as many as there are)
@@ -39,14 +39,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import soundfile
 
-from detector.audio import ADDRESS, SAMPLE_RATE
+from detector.audio import ADDRESS, SAMPLE_RATE, Excerpt
 from detector.errors import UtteranceError
 from detector.recording import Recording
 from jobs.confinement import confine
 
 FRAME = struct.Struct("<4sQ")  # what follows, and how many bytes of it
-HELD = struct.Struct("<d")  # segment_seconds; the file stands behind it
-VIEW = struct.Struct("<dQ")  # segment_seconds, and the file's size
+WHAT = struct.Struct("<dddi")  # segment_seconds; start and end of the excerpt in seconds, and its channel or -1
+SIZE = struct.Struct("<Q")  # of a file that is viewed
 READ = struct.Struct("<QQ")  # offset, bytes
 READ_BYTES = 1 << 20  # in one answer, of a file that is too long to be held
 TEXT_BYTES = 64 << 10
@@ -89,14 +89,14 @@ class Decoder:
         self._send((b"here", b""))
         while header := self._requests.read(FRAME.size):
             kind, n_bytes = FRAME.unpack(header)
+            segment_seconds, excerpt = unpacked(self._requests.read(WHAT.size))
             file: io.IOBase
             if kind == b"held":
-                (segment_seconds,) = HELD.unpack(self._requests.read(HELD.size))
-                file = io.BytesIO(self._requests.read(n_bytes - HELD.size))
+                file = io.BytesIO(self._requests.read(n_bytes - WHAT.size))
             else:
-                segment_seconds, size = VIEW.unpack(self._requests.read(VIEW.size))
+                (size,) = SIZE.unpack(self._requests.read(SIZE.size))
                 file = io.BufferedReader(_View(self, size), READ_BYTES)
-            segment, end, found = self._decode(cast(BinaryIO, file), segment_seconds)
+            segment, end, found = self._decode(cast(BinaryIO, file), segment_seconds, excerpt)
             file.close()
             # a decoder that leaks must not run out of memory on somebody else's recording
             found["stays"] = self._address_space() < self._base_bytes + self._memory_bytes // 4
@@ -113,13 +113,16 @@ class Decoder:
             os._exit(0)  # our parent is gone; a decoder in C would take an exception for the end of the file
         return self._requests.read(FRAME.unpack(header)[1])
 
-    def _decode(self, file: BinaryIO, segment_seconds: float) -> tuple[list[Frame], bytes, dict[str, Any]]:
+    def _decode(
+        self, file: BinaryIO, segment_seconds: float, excerpt: Excerpt
+    ) -> tuple[list[Frame], bytes, dict[str, Any]]:
         """Send all segments but the last; return it, and what goes out with it: waking somebody twice costs time."""
         self._limit_memory(segment_seconds)
-        self._limit_cpu(segment_seconds)
+        self._limit_cpu(segment_seconds + excerpt.start)  # what lies before it is decoded, too
         segment: list[Frame] = []
         try:
-            recording = Recording(file, segment_seconds, audio_sha256="")  # our parent hashes, and believes itself
+            # our parent hashes, and believes itself
+            recording = Recording(file, segment_seconds, audio_sha256="", excerpt=excerpt)
             for samples in recording.segments():
                 self._send(*segment)
                 self._limit_cpu(segment_seconds)
@@ -154,6 +157,24 @@ class Decoder:
                 n_bytes -= len(left.pop(0))
             if n_bytes:
                 left[0] = left[0][n_bytes:]
+
+
+def packed(segment_seconds: float, excerpt: Excerpt) -> bytes:
+    """What is to be made of a file, for :func:`unpacked`."""
+    end = math.inf if excerpt.end is None else excerpt.end
+    return WHAT.pack(segment_seconds, excerpt.start, end, -1 if excerpt.channel is None else excerpt.channel)
+
+
+def unpacked(content: bytes) -> tuple[float, Excerpt]:
+    """A segment's seconds, and the excerpt.
+
+    Examples
+    --------
+    >>> unpacked(packed(30.0, Excerpt(1.5, None, 1)))
+    (30.0, Excerpt(start=1.5, end=None, channel=1))
+    """
+    segment_seconds, start, end, channel = WHAT.unpack(content)
+    return segment_seconds, Excerpt(start, None if math.isinf(end) else end, None if channel < 0 else channel)
 
 
 class _View(io.RawIOBase):

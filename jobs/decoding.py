@@ -35,11 +35,11 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from detector.audio import DECODERS, MAX_CHANNELS, MAX_SECONDS, RATES, SAMPLE_RATE, Samples
+from detector.audio import DECODERS, MAX_CHANNELS, MAX_SECONDS, RATES, SAMPLE_RATE, WHOLE, Excerpt, Samples
 from detector.errors import UtteranceError
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts
 from detector.schema import FAILURE_ERRORS
-from jobs.decoder import FRAME, HELD, READ, READ_BYTES, TEXT_BYTES, VIEW
+from jobs.decoder import FRAME, READ, READ_BYTES, SIZE, TEXT_BYTES, packed
 from jobs.errors import CorruptError, RunAgain
 
 CPU_SECONDS = 60.0  # of the decoder's process, from one segment to the next
@@ -90,6 +90,7 @@ class Queue:
         self.segment_seconds = segment_seconds
         self._waiting: deque[Recording] = deque()
         self._process: _Process | None = None
+        self._content: _Content | None = None
 
     def __enter__(self) -> Queue:
         return self
@@ -100,25 +101,30 @@ class Queue:
         else:
             self._end()
 
-    def put(self, file: BinaryIO, name: str) -> Recording:
+    def put(self, file: BinaryIO, name: str, excerpt: Excerpt = WHOLE) -> Recording:
         """Hand a recording over.
 
         Parameters
         ----------
         file : binary file
             Seekable. A BytesIO is handed over whole; of any other the decoder is given what it asks for while its
-            segments are read, so that what a store runs into is raised there.
+            segments are read, so that what a store runs into is raised there. The same file again costs no second
+            digest.
         name : str
             The utterance, for the log and the text of :class:`jobs.errors.RunAgain`.
+        excerpt : Excerpt
+            What of it; its digest is of all.
         """
         if self._waiting and not self._waiting[-1].is_held:
             raise RuntimeError("a recording that is not held in memory is read before the next is put")
-        recording = Recording(self, file, name)
+        if self._content is None or self._content.file is not file:
+            self._content = _Content(file, name)
+        recording = Recording(self, self._content, name, excerpt)
         self._waiting.append(recording)
         if self._process is not None:
             self._process.send(*recording.request())
         if recording.is_held:
-            recording.hash()  # while the decoder is at work
+            self._content.hash()  # while the decoder is at work
         return recording
 
     def process_for(self, recording: Recording) -> _Process:
@@ -153,14 +159,12 @@ class Queue:
 class Recording:
     """One recording, decoded apart; to its reader the same as :class:`detector.recording.Recording`."""
 
-    def __init__(self, queue: Queue, file: BinaryIO, name: str) -> None:
-        self.is_held = isinstance(file, io.BytesIO)
+    def __init__(self, queue: Queue, content: _Content, name: str, excerpt: Excerpt) -> None:
+        self.is_held = isinstance(content.file, io.BytesIO)
         self._queue = queue
-        self._file = file
+        self._content = content
         self._name = name
-        self._size = file.seek(0, os.SEEK_END)
-        self._digest = hashlib.sha256()
-        self._n_hashed = 0
+        self._excerpt = excerpt
         self._n_passed_on = 0
         self._facts: Facts | None = None
 
@@ -197,16 +201,10 @@ class Recording:
 
     def request(self) -> tuple[bytes, ...]:
         """What the decoder is told."""
-        seconds = self._queue.segment_seconds
-        if isinstance(self._file, io.BytesIO):
-            return b"held", HELD.pack(seconds), self._file.getvalue()
-        return b"view", VIEW.pack(seconds, self._size)
-
-    def hash(self) -> str:
-        """Digest of the bytes: taken here, since nobody need believe the decoder."""
-        while self._n_hashed < self._size:
-            self._read(self._n_hashed, min(READ_BYTES, self._size - self._n_hashed))
-        return self._digest.hexdigest()
+        what = packed(self._queue.segment_seconds, self._excerpt)
+        if isinstance(self._content.file, io.BytesIO):
+            return b"held", what, self._content.file.getvalue()
+        return b"view", what, SIZE.pack(self._content.size)
 
     def _answers(self, process: _Process) -> Iterator[Samples]:
         process.is_busy = True
@@ -224,12 +222,12 @@ class Recording:
                     yield samples
             elif kind == b"read":
                 offset, n_wanted = READ.unpack(process.content(n_bytes, READ.size))
-                process.send(b"data", self._read(offset, n_wanted))
+                process.send(b"data", self._content.read(offset, n_wanted))
             else:
                 said = _parsed(process.content(n_bytes, TEXT_BYTES))
                 break
         if kind == b"done":
-            self._facts = _facts(said, self.hash(), n_samples, n_segments)
+            self._facts = _facts(said, self._content.hash(), n_samples, n_segments)
             process.is_busy = said.get("stays") is not True
             return
         fault = _fault(kind, said)
@@ -238,11 +236,28 @@ class Recording:
         process.is_busy = said.get("stays") is not True
         raise fault
 
-    def _read(self, offset: int, n_bytes: int) -> bytes:
+
+class _Content:
+    """The bytes of a file, and their digest: taken here, since nobody need believe the decoder."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.file = file
+        self.size = file.seek(0, os.SEEK_END)
+        self._name = name
+        self._digest = hashlib.sha256()
+        self._n_hashed = 0
+
+    def hash(self) -> str:
+        """The digest, once all of it was read."""
+        while self._n_hashed < self.size:
+            self.read(self._n_hashed, min(READ_BYTES, self.size - self._n_hashed))
+        return self._digest.hexdigest()
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
         """Read of the file; what comes for the first time goes into the digest, so that it need not come again."""
-        _check(n_bytes <= READ_BYTES and offset + n_bytes <= self._size, f"a read of {n_bytes:,} B at {offset:,}")
-        self._file.seek(offset)
-        data = self._file.read(n_bytes)
+        _check(n_bytes <= READ_BYTES and offset + n_bytes <= self.size, f"a read of {n_bytes:,} B at {offset:,}")
+        self.file.seek(offset)
+        data = self.file.read(n_bytes)
         if len(data) != n_bytes:  # a decoder would take it for the recording's end
             raise CorruptError(f"{self._name}: {len(data):,} B came from byte {offset:,} on, {n_bytes:,} B stand there")
         if offset <= self._n_hashed < offset + n_bytes:
@@ -264,11 +279,13 @@ def _facts(said: dict[str, Any], audio_sha256: str, n_samples: int, n_segments: 
     """What the decoder says of a recording, where it can be true; what we counted ourselves, we know better."""
     rate, channels, level = said.get("native_rate"), said.get("channels"), said.get("rms_dbfs")
     codec, decoder = said.get("codec"), said.get("decoder")
+    speech, clipped = said.get("speech_share"), said.get("clipped_share")
     _check(type(rate) is int and RATES[0] <= rate <= RATES[1], f"a rate of {rate!r}")
     _check(type(channels) is int and 1 <= channels <= MAX_CHANNELS, f"{channels!r} channels")
     _check(type(level) is float and math.isfinite(level), f"a level of {level!r}")
     _check(type(codec) is str and codec.isprintable() and len(codec) <= CODEC_CHARACTERS, f"a codec {codec!r}")
     _check(type(decoder) is str and decoder in DECODERS, f"a decoder {decoder!r}")
+    _check(all(type(share) is float and 0.0 <= share <= 1.0 for share in (speech, clipped)), "a share that is none")
     return Facts(
         audio_sha256=audio_sha256,
         seconds=n_samples / SAMPLE_RATE,
@@ -278,6 +295,8 @@ def _facts(said: dict[str, Any], audio_sha256: str, n_samples: int, n_segments: 
         decoder=said["decoder"],
         rms_dbfs=said["rms_dbfs"],
         n_segments=n_segments,
+        speech_share=said["speech_share"],
+        clipped_share=said["clipped_share"],
     )
 
 

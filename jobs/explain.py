@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.api import Detector, Verdict
-from detector.audio import SAMPLE_RATE
+from detector.audio import SAMPLE_RATE, Excerpt
 from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
+from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
-from detector.groups import UNKNOWN
 from detector.head import Head
 from detector.recording import Recording
 from detector.rejection import entropy_bits, log_odds, p_spoof
-from detector.schema import LABEL_COLUMNS
+from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training import TrainingConfig
 from jobs import storage
 from jobs.checkpoint import local_folder
@@ -59,7 +59,9 @@ def run(settings: Settings) -> int:
         print(f"no score: {verdict.reject_reason}")
         return 0
     print(_verdict(head, verdict))
-    segments = list(Recording(io.BytesIO(audio), head.embed_config.segment_seconds).segments())
+    config = head.embed_config
+    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # as the verdict's
+    segments = list(Recording(io.BytesIO(audio), config.segment_seconds, excerpt=excerpt).segments())
     embeddings, n_frames = embed_segments(backbone, segments)
     print("\n  from      to     score   p_spoof   entropy       ood")
     start = 0.0

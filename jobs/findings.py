@@ -15,8 +15,8 @@ from detector import metrics
 from detector.errors import ConfigError
 from detector.metrics import Floats, Trials
 from detector.metrics.selective import RELIABILITY_GRID
-from detector.schema import BONAFIDE, SPOOF
-from jobs.trials import UNKNOWN, trials_of
+from detector.schema import BONAFIDE, SPOOF, UNKNOWN
+from jobs.trials import trials_of
 
 CURVE_POINTS = 400
 HISTOGRAM_BINS = 40
@@ -27,7 +27,7 @@ BROKEN_BELOW = 0.05
 CHECK_LEVEL = 0.999  # of a thousand sound reports, one fails a check by chance
 
 DURATIONS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, math.inf)  # s
-DIMENSIONS = ("system", "source", "speaker", "language", "duration", "native_rate", "codec")
+DIMENSIONS = ("system", "source", "speaker", "language", "transmission", "duration", "native_rate", "codec")
 """What the trials are broken down by, where the tables have it."""
 
 
@@ -37,8 +37,8 @@ def of_head(rows: pa.Table, n_draws: int) -> dict[str, Any]:
     Parameters
     ----------
     rows : pyarrow.Table
-        Columns of `scores`, and `truth`, `system`, `source`, `speaker`, `language`; `native_rate` and `codec` where
-        known.
+        Columns of `scores`, and `truth`, `system`, `source`, `speaker`, `language`, `transmission`; `native_rate` and
+        `codec` where known.
     n_draws : int
         For the intervals.
 

@@ -11,6 +11,7 @@ import binascii
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,14 +48,31 @@ def opened(content: bytes, columns: list[str] | None = None) -> pq.ParquetFile:
     >>> opened(file.getvalue()).metadata.num_rows
     1
     """
-    if len(content) < 12 or content[:4] != MAGIC or content[-4:] != MAGIC:
+    return open_file(io.BytesIO(content), len(content), read_dictionary=columns)
+
+
+def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
+    """Open a Parquet file of ``size`` bytes, as :func:`opened`; options are Arrow's.
+
+    Raises
+    ------
+    ValueError
+        As :func:`opened`.
+    """
+    ends = _at(file, 0, 4), _at(file, max(0, size - 8), 8)
+    if size < 12 or ends[0] != MAGIC or ends[1][4:] != MAGIC:
         raise ValueError("no Parquet file")
-    n_bytes = int.from_bytes(content[-8:-4], "little")
-    if n_bytes > min(MAX_FOOTER_BYTES, len(content) - 12):
-        raise ValueError(f"a footer of {n_bytes:,} bytes; {min(MAX_FOOTER_BYTES, len(content) - 12):,} are the most")
-    _refuse_extensions(content[-8 - n_bytes : -8])
+    n_bytes = int.from_bytes(ends[1][:4], "little")
+    if n_bytes > min(MAX_FOOTER_BYTES, size - 12):
+        raise ValueError(f"a footer of {n_bytes:,} bytes; {min(MAX_FOOTER_BYTES, size - 12):,} are the most")
+    _refuse_extensions(_at(file, size - 8 - n_bytes, n_bytes))
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": 100 * MAX_COLUMNS}
-    return pq.ParquetFile(io.BytesIO(content), read_dictionary=columns, arrow_extensions_enabled=False, **limits)
+    return pq.ParquetFile(file, arrow_extensions_enabled=False, **limits, **options)
+
+
+def _at(file: Any, offset: int, n_bytes: int) -> bytes:
+    file.seek(offset)
+    return bytes(file.read(n_bytes))
 
 
 def tables(content: bytes) -> Iterator[pa.Table]:

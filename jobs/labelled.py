@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.errors import ConfigError, SchemaError
-from detector.groups import UNKNOWN, Codes, Names, looked_up
+from detector.groups import Codes, Names, looked_up
 from detector.logistic import Bools
-from detector.schema import BONAFIDE
+from detector.schema import BONAFIDE, UNKNOWN
 from detector.training import TrainingConfig
 from jobs.ledger import Ledger
 from jobs.lists import label_tables, refuse_repeated

@@ -45,7 +45,7 @@ class Ledger:
     def __init__(self, output: str, kind: str, key: str) -> None:
         self.output = output
         self.name = f"{kind}-{key}"
-        self._key = key
+        self.key = key
         self._protocol = Protocol(self.name, part_of)
 
     def book(self) -> Book:
@@ -83,7 +83,7 @@ class Ledger:
         parts = {}
         for table, (folder, rows) in tables.items():
             digest = rows_digest(table, rows)
-            name = storage.join(folder, f"{self._key}-{shard.slot}.parquet")
+            name = storage.join(folder, f"{self.key}-{shard.slot}.parquet")
             content = parquet_bytes(rows, {OF: shard.name.encode(), DIGEST: digest.encode()})
             parts[table] = Part(name, content, len(rows), digest, shard.name)
         return self._run(self._protocol.commit(shard, uri, parts, detail or {}))

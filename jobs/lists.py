@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
 from detector.errors import ConfigError, SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
 from jobs import foreign, storage
 from jobs.errors import StorageError
-from jobs.storage import StoredFile
 
 MAX_LIST_BYTES = 2 << 30
 MAX_LINE_BYTES = 1 << 20  # as Arrow's for CSV
@@ -27,12 +28,13 @@ BATCH_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a list: an object, a member of it where it is a tar, and an id where the list gives one."""
+    """One row of a list: an object, a member where it is a container, what of it, and an id where one is given."""
 
     uri: str
     member: str | None
     utterance_id: str | None
     where: str
+    excerpt: Excerpt = WHOLE
 
 
 def read_table(uri: str) -> pa.Table:
@@ -112,47 +114,57 @@ def _opened(uri: str) -> Iterator[io.RawIOBase]:
     if stored.size > MAX_LIST_BYTES:
         raise ValueError(f"{stored.size:,} bytes; a list has {MAX_LIST_BYTES:,} at most. Split it.")
     with storage.opened(stored, whole=True) as file:
-        yield _Raw(file)
+        yield storage.RawFile(file)
         file.verify()
 
 
-class _Raw(io.RawIOBase):
-    """A stored file as Python's own files are: pyarrow and the reader of lines ask for no less."""
-
-    def __init__(self, file: StoredFile) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-
 def read_entries(uri: str) -> list[Entry]:
-    """Read a list of recordings: a column `uri`, and where it likes `member` and `utterance_id`.
+    """Read a list of recordings: a column `uri`, and any of `member`, `utterance_id`, `start`, `end` and `channel`.
 
-    A URI without scheme is a path, relative to the list's own folder.
+    A URI without scheme is a path, relative to the list's own folder. Start and end are seconds; a channel counts
+    from 0.
+
+    Raises
+    ------
+    SchemaError
+        Where there is no such column, or a row says what cannot be.
     """
     table = read_table(uri)
     if "uri" not in table.column_names:
         raise SchemaError(f"{uri}: no column `uri`; found {', '.join(table.column_names)}.")
-    columns = {name: _text(table, name, uri).to_pylist() for name in ("uri", "member", "utterance_id")}
+    names = ("uri", "member", "utterance_id", "start", "end", "channel")
+    columns = [_text(table, name, uri).to_pylist() for name in names]
     entries = []
-    for number, (where, member, name) in enumerate(zip(*columns.values(), strict=True), start=1):
+    for number, (where, member, name, start, end, channel) in enumerate(zip(*columns, strict=True), start=1):
         if not where:
             raise SchemaError(f"{uri}: row {number} has no uri.")
+        excerpt = _excerpt(start, end, channel, place=f"{uri} row {number}")
         if "://" not in where and not posixpath.isabs(where):
             where = storage.join(posixpath.dirname(uri), where)
-        entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}"))
+        entries.append(Entry(storage.normal(where), member, name, f"{uri} row {number}", excerpt))
     return entries
+
+
+def _excerpt(start: str | None, end: str | None, channel: str | None, place: str) -> Excerpt:
+    try:
+        found = Excerpt(
+            float(start or 0.0),
+            float(end) if end else None,
+            int(channel.removesuffix(".0")) if channel else None,  # a column with gaps is one of floats to many
+        )
+    except ValueError as error:
+        raise SchemaError(f"{place}: start {start!r}, end {end!r}, channel {channel!r}; expected numbers.") from error
+    longest = math.inf if found.end is None else found.end
+    if not (0.0 <= found.start < longest and found.start < math.inf) or found.end == math.inf:
+        raise SchemaError(f"{place}: from {start!r} to {end!r} s; expected 0 or more, and an end behind the start.")
+    if not 0 <= (found.channel or 0) < MAX_CHANNELS:
+        raise SchemaError(f"{place}: channel {channel!r}; expected 0 to {MAX_CHANNELS - 1}.")
+    return found
 
 
 def read_labels(uri: str, split: str | None = None) -> pa.Table:
     """Read what is known of utterances: `utterance_id`, `label`, and any of split, system, speaker, source,
-    language.
+    language, codec.
 
     Parameters
     ----------

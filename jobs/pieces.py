@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detector.audio import Samples
+from detector.audio import WHOLE, Excerpt, Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
 
@@ -45,6 +45,11 @@ _OUTCOME = pa.struct(
         "decoder": pa.string(),
         "rms_dbfs": pa.float64(),
         "n_segments": pa.int32(),
+        "start": pa.float64(),
+        "end": pa.float64(),
+        "channel": pa.int16(),
+        "speech_share": pa.float64(),
+        "clipped_share": pa.float64(),
         "stage": pa.string(),
         "error": pa.string(),
         "message": pa.string(),
@@ -77,9 +82,12 @@ def trouble(shard_id: str | None, text: str) -> Piece:
     return {"shard_id": shard_id, "trouble": text}
 
 
-def decoded(utterance_id: str, uri: str, member: str | None, n_bytes: int, facts: Facts) -> dict[str, Any]:
+def decoded(
+    utterance_id: str, uri: str, member: str | None, n_bytes: int, facts: Facts, excerpt: Excerpt = WHOLE
+) -> dict[str, Any]:
     """The outcome of an utterance that was decoded to its end."""
-    return {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes, **asdict(facts)}
+    where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
+    return {**where, **asdict(facts), **excerpt.cells()}
 
 
 def failed(

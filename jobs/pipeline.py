@@ -38,7 +38,7 @@ import pyarrow as pa
 from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone, load_backbone
 from detector.checkpoint import recipe_of
-from detector.config import Recipe
+from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
 from jobs import decoding, pieces, storage
@@ -161,7 +161,7 @@ class Cluster:
 
         window_bytes = pool.window_mib << 20
         decoded = self._dataset([portion.to_json() for portion in portions], window_bytes).map_batches(
-            _Decode(recipes[0].config.segment_seconds, self._config.store_patience, self._board, window_bytes),
+            _Decode(recipes[0].config, self._config.store_patience, self._board, window_bytes),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.decode_cpus,
@@ -469,12 +469,12 @@ class _Decode:
 
     def __init__(
         self,
-        segment_seconds: float,
+        config: EmbedConfig,
         store_patience: float,
         board: Any = None,
         window_bytes: int = pieces.BATCH_BYTES,
     ) -> None:
-        self._segment_seconds = segment_seconds
+        self._config = config
         self._window_bytes = window_bytes
         self._store_patience = store_patience
         self._board = board
@@ -492,7 +492,7 @@ class _Decode:
         try:
             looks = itertools.count()
             decoding.tell_while_at_work(lambda: worker.begin(f"decoding at length in {portion.shard.uri}", next(looks)))
-            read = read_shard(portion, self._segment_seconds)
+            read = read_shard(portion, self._config.segment_seconds, self._config.channels)
             for number, table in enumerate(pieces.batches(pieces.of(portion.part, read), self._window_bytes), start=1):
                 worker.begin(f"reading {portion.shard.uri}", number)
                 yield table

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.archive import Archive, Shard, group
+from jobs.archive import Archive, Pick, Shard, group
 from jobs.protocol import Book, Entry, Planned
 from jobs.storage import Stored
 
@@ -33,9 +33,9 @@ class Proposal:
 def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], Stored | None]) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
-    A tar is always the same slot. Loose files stay in the group that they were first planned in, so that new files
-    beside them make new groups and leave the old ones alone. A slot is planned again where a source of it changed:
-    its new rows will stand where the old ones stood.
+    A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
+    files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
+    changed: its new rows will stand where the old ones stood.
 
     Parameters
     ----------
@@ -50,25 +50,28 @@ def propose(archive: Archive, book: Book, done: set[str], look: Callable[[str], 
     Raises
     ------
     ConfigError
-        Where the archive names other members of a tar than were planned, or two sources would share an id.
+        Where the archive names other members of a container than were planned, or two sources would share an id.
     """
     known = {slot: Shard.from_content(planned.entry.work) for slot, planned in book.current.items()}
     _refuse_shared_ids(archive, known)
-    new = [_entry(tar) for tar in archive.tars if _tar_is_new(tar, known.get(tar.slot))]
-    slots = {tar.slot for tar in archive.tars}
+    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot))]
+    slots = {each.slot for each in archive.containers}
     loose = {stored.uri: stored for stored in archive.files}
     for slot, shard in known.items():
         here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
         if not here:
             continue
         slots.add(slot)
-        changed = any((loose[uri], archive.id_of(uri)) != (shard.source(uri), shard.id_of(uri)) for uri in here)
+        planned = shard.picks() or {}
+        for uri in here:
+            _refuse_lost_excerpts(uri, planned[uri], archive.picks_of(uri))
+        changed = any((loose[uri], archive.picks_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
         if changed or (len(here) < len(shard.sources) and book.current[slot].name not in done):
             now = _as_it_is_now(shard, archive, loose, look)
             new += [] if now == shard else [_entry(now, slot)]
         for uri in here:
             del loose[uri]
-    groups = [_entry(each) for each in group(sorted(loose.values()), archive.ids)]
+    groups = [_entry(each) for each in group(sorted(loose.values()), archive.picks_of)]
     return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
 
 
@@ -76,13 +79,13 @@ def _entry(shard: Shard, slot: str | None = None) -> Entry:
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content())
 
 
-def _tar_is_new(tar: Shard, before: Shard | None) -> bool:
-    if before is not None and before.sources == tar.sources and before.names != tar.names:
+def _is_new(container: Shard, before: Shard | None) -> bool:
+    if before is not None and before.sources == container.sources and before != container:
         raise ConfigError(
-            f"{tar.uri}: its rows are in this output already, from another selection of its members (shard "
-            f"{before.shard_id}, now {tar.shard_id}). They would stand twice; use another --output."
+            f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
+            f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
         )
-    return before != tar
+    return before != container
 
 
 def _as_it_is_now(
@@ -93,8 +96,19 @@ def _as_it_is_now(
     for source in shard.sources:
         found = loose.get(source.uri) or look(source.uri)
         now.append(found or Stored(source.uri, 0, storage.ABSENT))
-    names = tuple((uri, archive.id_of(uri) if uri in loose else name) for uri, name in shard.names or ())
-    return dataclasses.replace(shard, sources=tuple(now), names=names)
+    planned = shard.picks() or {}
+    picks = {uri: archive.picks_of(uri) if uri in loose else planned[uri] for uri in planned}
+    return Shard.of(shard.kind, now, [(uri, pick) for uri, each in picks.items() for pick in each])
+
+
+def _refuse_lost_excerpts(uri: str, before: tuple[Pick, ...], now: tuple[Pick, ...]) -> None:
+    """A list may add excerpts to those that are planned; rows of one that it leaves out would be lost."""
+    if any(excerpt != WHOLE for _, excerpt in (*before, *now)) and not set(before) <= set(now):
+        (name, _), *_ = sorted(set(before) - set(now))
+        raise ConfigError(
+            f"{uri}: {name!r} is in this output already, and is not among the excerpts that are named now: its rows "
+            f"would be replaced. Name all excerpts of a recording, or use another --output."
+        )
 
 
 def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
@@ -103,9 +117,9 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
     for shard in known.values():
         for uri, name in shard.ids():
             owners[name] = uri
-    found = [(tar.sources[0].uri, storage.key_of(tar.sources[0].uri)) for tar in archive.tars if tar.names is None]
-    found += [pair for tar in archive.tars if tar.names is not None for pair in tar.ids()]
-    for uri, name in (*found, *((stored.uri, archive.id_of(stored.uri)) for stored in archive.files)):
+    found = [pair for each in archive.containers for pair in each.ids()]
+    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.picks_of(stored.uri)]
+    for uri, name in (*found, *loose):
         if owners.get(name, uri) != uri:
             raise ConfigError(
                 f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "

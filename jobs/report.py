@@ -54,9 +54,10 @@ DIMENSIONS = {
     "source": "By source",
     "speaker": "By speaker",
     "language": "By language",
+    "transmission": "By codec that it went through",
     "duration": "By duration",
     "native_rate": "By native rate",
-    "codec": "By codec",
+    "codec": "By codec as stored",
 }
 
 

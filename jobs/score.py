@@ -7,7 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.checkpoint import recipe_of
+from detector.config import CHANNELS
 from detector.drift import FAR, Drift, drift, histogram
 from detector.errors import ConfigError
 from detector.head import Head
@@ -54,7 +55,13 @@ class HeadConfig:
 class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
     """What `score` and `nightly` have in common."""
 
+    channels: Annotated[
+        str | None, "mix, first or each, as for `embed` [default: as the embeddings that the head was fitted on]"
+    ] = None
+
     def __post_init__(self) -> None:
+        if self.channels is not None and self.channels not in CHANNELS:
+            raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
         HeadConfig.__post_init__(self)
         RunConfig.__post_init__(self)
 
@@ -118,7 +125,7 @@ def run(settings: Settings) -> int:
         what = InputConfig(input=settings.input, manifest=settings.manifest)
         return embed_and_score(what, head, settings, "score")
     started = runs.now()
-    source = embeddings_of(settings.embeddings, head)
+    source = embeddings_of(settings.embeddings, head, settings.channels)
     done = source.done()
     shards = [shard for shard in source.book().current.values() if shard.name in done]
     with Cluster(settings) as cluster:
@@ -130,7 +137,9 @@ def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb
     """Embed and score what is missing of an archive: `nightly`, and `score` of recordings."""
     started = runs.now()
     model = part(settings, ModelConfig)
-    recipe = recipe_of(head.embed_config, local_folder(model), model.model)
+    config = head.embed_config
+    config = replace(config, channels=settings.channels or config.channels)
+    recipe = recipe_of(config, local_folder(model), model.model)
     check_fingerprint(head, recipe.fingerprint, settings.head)
     with Cluster(settings) as cluster:
         embedded = embed.embed_archive(cluster, what, recipe, model, settings, settings)
@@ -193,7 +202,7 @@ def read_head(uri: str, public_key: str | None = None) -> Head:
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
     """Refuse a head of another encoder, before any row is written."""
-    if head.fingerprint != fingerprint:
+    if fingerprint not in head.fingerprints.values():
         raise ConfigError(
             f"{where}: the head is for embeddings of fingerprint {head.fingerprint} ({head.model}, {head.recipe}), "
             f"but these have {fingerprint}. Use the head that was fitted on this encoder's embeddings, the same "
@@ -201,8 +210,8 @@ def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
         )
 
 
-def embeddings_of(output: str, head: Head) -> Ledger:
-    """The embeddings under an output that the head is for.
+def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledger:
+    """The embeddings under an output that the head is for: of ``channels``, where that is given.
 
     Raises
     ------
@@ -213,9 +222,13 @@ def embeddings_of(output: str, head: Head) -> Ledger:
     found = ledger.keys(uri, "embeddings")
     if not found:
         raise ConfigError(f"{uri}: no embeddings here. Give the --output of an `embed` run.")
-    if head.fingerprint not in found:
+    fingerprint = head.fingerprints[channels] if channels else head.fingerprint
+    others = {name: each for name, each in head.fingerprints.items() if each in found}
+    if fingerprint not in found and others:
+        raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(others)}.")
+    if fingerprint not in found:
         check_fingerprint(head, ", ".join(found), output)
-    return Ledger(uri, "embeddings", head.fingerprint)
+    return Ledger(uri, "embeddings", fingerprint)
 
 
 def score_shards(
@@ -227,11 +240,12 @@ def score_shards(
 
     def propose(book: Book) -> Plan | None:
         _refuse_other_prior(book, prior)
+        _refuse_other_channels(book, head, source.key)
         new = propose_scores(shards, book)
         if not new:
             return None
         run_id = runs.run_id_of(settings, plan_id_of(new, len(book.plans)), head.head_id)
-        return Plan(run_id, settings.run_date, new, {"prior": prior})
+        return Plan(run_id, settings.run_date, new, {"prior": prior, "fingerprint": source.key})
 
     book = table.freeze(propose)
     scored = Scored(head, prior, table, book, frozenset(shard.slot for shard in shards))
@@ -275,6 +289,16 @@ def _refuse_other_prior(book: Book, prior: float) -> None:
         raise ConfigError(
             f"prior {prior:g}: this output holds scores of the head at a prior of {before:g}, and a row stands "
             f"once for a head. Use another --output; `score` itself does not depend on the prior."
+        )
+
+
+def _refuse_other_channels(book: Book, head: Head, fingerprint: str) -> None:
+    """Embeddings of other channels have the same slots: their scores would stand where others stand."""
+    before = book.plans[0].detail.get("fingerprint", head.fingerprint) if book.plans else fingerprint
+    if before != fingerprint:
+        raise ConfigError(
+            f"embeddings of fingerprint {fingerprint}: this output holds the head's scores of {before}, that is of "
+            f"other --channels. Use another --output."
         )
 
 

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector import metrics
+from detector.audio import Excerpt
 from detector.errors import ConfigError
 from detector.metrics import Floats
 from detector.schema import LABELS, SPOOF
 from detector.shortcuts import SHORTCUTS, SPECTRUM_SAMPLES, Sound, cross_fitted, sound_of, transferred
 from jobs import ledger, reading, storage
 from jobs.archive import Portion, Shard
+from jobs.containers import kind_of
 from jobs.trials import Judged, cluster_of, trials_of
 
 log = logging.getLogger(__name__)
@@ -159,16 +161,13 @@ def _joined(judged: Judged, facts: pa.Table) -> Judged:
 
 def _shards(rows: pa.Table) -> list[Shard]:
     """The stored objects that hold these recordings, as far as they are still there."""
-    members, files = defaultdict(list), []
+    picks = defaultdict(list)
     for row in rows.to_pylist():
-        if row["member"] is None:
-            files.append((row["uri"], row["utterance_id"]))
-        else:
-            members[row["uri"]].append((row["member"], row["utterance_id"]))
-    shards = [("tar", uri, tuple(names)) for uri, names in members.items()]
-    shards += [("files", uri, ((uri, name),)) for uri, name in files]
-    there = [(kind, storage.stat(uri), names) for kind, uri, names in shards]
-    return [Shard(kind, (source,), names) for kind, source, names in there if source is not None]
+        kind = "files" if row["member"] is None else kind_of(row["uri"]) or "tar"
+        excerpt = Excerpt(row.get("start") or 0.0, row.get("end"), row.get("channel"))
+        picks[kind, row["uri"]].append((row["member"] or row["uri"], (row["utterance_id"], excerpt)))
+    there = [(kind, storage.stat(uri), named) for (kind, uri), named in picks.items()]
+    return [Shard.of(kind, (source,), named) for kind, source, named in there if source is not None]
 
 
 def _sounds(shard: Shard) -> list[dict[str, Any]]:

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from detector.errors import ConfigError
 from detector.metrics import Trials
-from detector.schema import BONAFIDE, SCORES, SPOOF
+from detector.schema import BONAFIDE, SCORES, SPOOF, UNKNOWN
 from jobs import ledger, storage
 from jobs.lists import refuse_repeated
 from jobs.protocol import Marker
 
-UNKNOWN = (None, "", "-")  # what corpora write where they do not know
+RENAMED = {"label": "truth", "codec": "transmission"}  # scores have a label, and embeddings a codec: that of the file
 CLUSTERS = {BONAFIDE: ("speaker", "source"), SPOOF: ("system", "speaker", "source")}
 SHOWN_IDS = 5
 
@@ -32,7 +32,8 @@ class Judged:
     uri : str
         The output that holds its scores.
     rows : pyarrow.Table
-        Columns of `scores`, then `truth` and what else the labels say; sorted by `utterance_id`.
+        Columns of `scores`, then `truth`, `transmission` (the labels' `codec`) and what else the labels say; sorted by
+        `utterance_id`.
     seen : pyarrow.Table
         The same of labelled rows of other splits.
     n_unlabelled : int
@@ -179,8 +180,8 @@ def _joined(uri: str, head_id: str, labels: pa.Table, split: str) -> Judged:
     failures = {name for marker in markers for name in _failed_ids(book, marker)}
     known = labels["split"].null_count < len(labels)
     of_split = pc.equal(labels["split"], split).fill_null(False) if known else pa.array([True] * len(labels))
-    wanted = labels.filter(of_split).rename_columns({"label": "truth"})
-    others = labels.filter(pc.invert(of_split)).rename_columns({"label": "truth"})
+    wanted = labels.filter(of_split).rename_columns(RENAMED)
+    others = labels.filter(pc.invert(of_split)).rename_columns(RENAMED)
     rows = scores.join(wanted, "utterance_id", join_type="inner").sort_by("utterance_id")
     if not len(rows):
         some = next(iter(scores["utterance_id"].to_pylist()), "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Callable
@@ -73,6 +74,40 @@ class StoredFile:
     def seekable(self) -> bool:
         """It is; tarfile asks."""
         return True
+
+
+class RawFile(io.RawIOBase):
+    """A stored file as Python's own files are: Arrow, and readers of lines, ask for no less."""
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def readable(self) -> bool:
+        """As any file's."""
+        return True
+
+    def seekable(self) -> bool:
+        """As any file's."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As any file's."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As any file's."""
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """As any file's."""
+        return self._file.read(size)
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """As any file's."""
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
 
 class Ranges(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 import soxr
 
 from detector import audio
-from detector.audio import SAMPLE_RATE, AudioFormat, Samples, decode
+from detector.audio import SAMPLE_RATE, AudioFormat, Excerpt, Samples, decode
 from detector.errors import UtteranceError
 from tests.conftest import encoded, tone
 
@@ -281,3 +282,81 @@ def test_damaged_bytes_give_samples_or_an_utterance_error(kind: str) -> None:
             outcomes.add("read")
 
     assert len(outcomes) > 1  # the damage was neither fatal nor invisible throughout
+
+
+STEREO = np.stack([tone(30.0, rate=44_100), tone(30.0, rate=44_100, hertz=300.0, seed=1)])
+START, END = 3.25, 27.5  # over the joints between blocks of 10 s
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+@pytest.mark.parametrize("channel", [None, 0, 1])
+def test_an_excerpt_is_to_the_bit_the_file_that_was_cut_there(kind: str, channel: int | None) -> None:
+    whole = encoded(STEREO.T, rate=44_100, kind=kind)
+    first, last = round(START * 44_100), round(END * 44_100)
+    alone = STEREO[:, first:last].T if channel is None else STEREO[channel, first:last]
+
+    stored, blocks = decode(io.BytesIO(whole), Excerpt(START, END, channel))
+
+    assert stored.channels == 2
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), decoded(encoded(alone, rate=44_100, kind=kind))[1])
+
+
+def test_a_channel_that_pyav_reads_is_that_channel() -> None:
+    webm = muxed(np.stack([tone(2.0, rate=48_000), np.zeros(96_000)]), kind="webm", codec="libopus", rate=48_000)
+
+    left, right = (np.concatenate(list(decode(io.BytesIO(webm), Excerpt(channel=n))[1])) for n in (0, 1))
+
+    assert correlation(left, tone(2.0)) > 0.99
+    assert np.abs(right).max() < 0.05
+
+
+class Noted(io.BytesIO):
+    """A file that knows how far it was read."""
+
+    farthest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.farthest = max(self.farthest, self.tell())
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        n_bytes = super().readinto(buffer)
+        self.farthest = max(self.farthest, self.tell())
+        return n_bytes
+
+
+def test_nothing_behind_an_excerpt_is_decoded() -> None:
+    file = Noted(encoded(tone(300.0), kind="WAV"))
+
+    _, blocks = decode(file, Excerpt(1.0, 15.0))
+
+    assert sum(map(len, blocks)) == 14 * SAMPLE_RATE
+    assert file.farthest < 2 * SAMPLE_RATE * 30  # 16-bit samples of 30 s, of 300
+
+
+@pytest.mark.parametrize(
+    ("excerpt", "found"),
+    [
+        (Excerpt(2.5, None), "@2.5-end of 2.000 s"),
+        (Excerpt(5.0, 6.0), "@5-6 of 2.000 s"),
+        (Excerpt(1.0, 2.2), "@1-2.2 of 2.000 s"),
+        (Excerpt(channel=1), "channel 1, counted from 0, of 1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["WAV", "m4a"])
+def test_an_excerpt_of_what_is_not_there_says_so(excerpt: Excerpt, found: str, kind: str) -> None:
+    content = (
+        encoded(tone(2.0), kind="WAV") if kind == "WAV" else muxed(tone(2.0), kind="ipod", codec="aac", rate=16_000)
+    )
+    with pytest.raises(UtteranceError) as caught:
+        list(decode(io.BytesIO(content), excerpt)[1])
+
+    assert caught.value.error == "out_of_range"
+    assert kind == "m4a" or caught.value.message == found
+
+
+def test_an_end_may_be_rounded_up_by_a_tenth_of_a_second() -> None:
+    _, blocks = decode(io.BytesIO(encoded(tone(2.0))), Excerpt(1.0, 2.1))
+
+    assert sum(map(len, blocks)) == SAMPLE_RATE

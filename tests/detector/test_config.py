@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detector.backbones import BACKBONES
-from detector.config import EmbedConfig, Recipe, digest_of, layers_of
+from detector.config import CHANNELS, EmbedConfig, Recipe, digest_of, layers_of
 from detector.errors import ConfigError
 
 CONFIG = EmbedConfig(backbone="huggingface", layer=9)
@@ -116,3 +116,14 @@ def test_layers_that_are_none_are_refused(text: str) -> None:
 def test_a_digest_is_the_start_of_sha_256_over_sorted_json() -> None:
     # printf '{"a": 1, "b": [2.5]}' | sha256sum
     assert digest_of({"b": [2.5], "a": 1}) == "85aab50d1927ebc0"
+
+
+def test_channels_are_in_the_fingerprint_and_their_mean_is_what_it_was_before_there_was_a_choice() -> None:
+    prints = {each: replace(RECIPE, config=replace(CONFIG, channels=each)).fingerprint for each in CHANNELS}
+
+    assert len(set(prints.values())) == len(CHANNELS)
+    assert prints["mix"] == RECIPE.fingerprint
+    assert set(RECIPE.describe()) == {
+        "backbone", "weights", "layer", "pooling", "segment_seconds", "dtype", "code", "decode", "resample"
+    }  # fmt: skip
+    assert replace(RECIPE, config=replace(CONFIG, channels="each")).slug == f"{RECIPE.slug}-each"

@@ -232,6 +232,7 @@ def test_a_row_that_is_kept_has_every_number_of_the_contract() -> None:
         "head_id": PLAIN.head_id,
         "fingerprint": RECIPE.fingerprint,
         "run_id": "scored",
+        **dict.fromkeys(("start", "end", "channel", "speech_share", "clipped_share")),
     }
 
 
@@ -371,3 +372,28 @@ def test_the_settings_of_the_encoder_come_back_from_the_recipe() -> None:
 
     assert head.embed_config == config
     assert head.fingerprint == Recipe(config, "other name", "ab").fingerprint
+
+
+def test_a_head_judges_the_channels_of_what_it_was_fitted_on_and_says_which() -> None:
+    sides = replace(RECIPE, config=replace(RECIPE.config, channels="each"))
+    row = rows([[1.0, 2.0]], fingerprint=sides.fingerprint, channel=1)
+
+    (verdict,) = PLAIN.judge(row, None, "run").to_pylist()
+
+    assert PLAIN.fingerprints == {
+        "mix": RECIPE.fingerprint,
+        "first": replace(RECIPE, config=replace(RECIPE.config, channels="first")).fingerprint,
+        "each": sides.fingerprint,
+    }
+    assert (verdict["fingerprint"], verdict["channel"]) == (sides.fingerprint, 1)
+    assert verdict["score"] == PLAIN.judge(rows([[1.0, 2.0]]), None, "run")["score"][0].as_py()
+
+
+def test_rows_of_earlier_versions_are_judged_without_the_columns_that_came_later() -> None:
+    later = ["start", "end", "channel", "speech_share", "clipped_share"]
+    old = rows([[1.0, 2.0]]).drop_columns(later)
+
+    (verdict,) = PLAIN.judge(old, None, "run").to_pylist()
+
+    assert verdict["score"] is not None
+    assert [verdict[name] for name in later] == [None] * len(later)

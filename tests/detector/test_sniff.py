@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import struct
 
+import numpy as np
 import pytest
 
+from detector.audio import SAMPLE_RATE, decode
 from detector.sniff import sniff
 from tests.conftest import encoded, tone
+from tests.detector.test_audio import muxed
 
 SHORT = tone(0.2)
 
@@ -62,3 +65,23 @@ def test_two_links_are_told_from_one_and_from_two_streams_in_one_link() -> None:
 
     # RFC 3533: the first pages of all streams that run side by side come before any other page
     assert sniff(io.BytesIO(vorbis[: vorbis.index(b"OggS", 4)] + opus[:second_page])).soundfile
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])  # MPEG 2 and 1: the header of LAME stands at another place
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_that_goes_on_behind_its_own_count_is_not_for_libsndfile(rate: int, channels: int) -> None:
+    samples = np.zeros((rate * 30, channels), np.int16).squeeze()
+    mp3 = muxed(np.ascontiguousarray((samples + 0.1).T), kind="mp3", codec="libmp3lame", rate=rate)
+
+    assert sniff(io.BytesIO(mp3)).soundfile
+    assert sniff(io.BytesIO(mp3 + b"TAG".ljust(128, b"\0"))).soundfile
+    assert not sniff(io.BytesIO(mp3 * 2)).soundfile
+
+
+def test_mp3s_that_were_put_one_behind_the_other_are_read_to_the_last() -> None:
+    mp3 = muxed(tone(30.0), kind="mp3", codec="libmp3lame", rate=16_000)
+
+    stored, blocks = decode(io.BytesIO(mp3 * 3))
+
+    assert stored.decoder == "pyav"
+    assert sum(map(len, blocks)) / SAMPLE_RATE == pytest.approx(90.0, abs=0.5)

@@ -9,7 +9,7 @@ import numpy as np
 from tests.conftest import encoded
 from tests.drills.harness import Archive, Fault, Lab, drill, golden, key_of, members, tar, with_failure
 
-DECODE = "detector.recording:decode"
+DECODE = "detector.recording:decode_native"
 
 
 @drill(

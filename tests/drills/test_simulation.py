@@ -99,7 +99,7 @@ def test_every_source_is_planned_once_and_as_it_is_whatever_comes_changes_and_go
         current = {slot: Shard.from_content(planned.entry.work) for slot, planned in bucket.book.current.items()}
         owners = [uri for shard in current.values() for uri in {source.uri for source in shard.sources}]
         assert len(owners) == len(set(owners)), "a source stands in two slots"
-        for stored in (*archive.files, *(tar.sources[0] for tar in archive.tars)):
+        for stored in (*archive.files, *(tar.sources[0] for tar in archive.containers)):
             ((slot, shard),) = [(slot, shard) for slot, shard in current.items() if stored in shard.sources]
             assert slot in slots
             assert bucket.book.current[slot].entry.state == shard.shard_id

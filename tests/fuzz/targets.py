@@ -6,14 +6,15 @@ A target takes bytes and returns; whatever it raises is a finding. Seeds are mad
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import struct
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +24,11 @@ from detector import audio, signature
 from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
 from detector.schema import FAILURE_ERRORS
-from jobs.archive import short
+from jobs import storage
+from jobs.containers import CONTAINERS, Member, short
+from jobs.containers.inflate import zstd
 from jobs.lists import read_entries, read_labels
-from jobs.reading import members
 from jobs.sealed import seal, unseal
-from jobs.storage import StoredFile
 from tests.conftest import encoded, tone
 from tests.detector.test_audio import muxed
 from tests.detector.test_head import PLAIN
@@ -41,16 +42,30 @@ class Target:
     seeds: Callable[[], list[bytes]]
 
 
-def walk_tar(content: bytes) -> None:
-    """The walk over a tar: names that a table can hold, contents that are there, or a ShardError."""
-    with contextlib.suppress(ShardError):
-        for name, member, size in members(StoredFile(io.BytesIO(content), "fuzz.tar"), len(content)):
-            assert 0 <= size <= len(content)
-            pa.array([short(name)], pa.string())
-            if isinstance(member, UtteranceError):
-                assert member.error in FAILURE_ERRORS
-            else:
-                assert len(cast(BinaryIO, member).read()) == size
+def walk(content: bytes) -> None:
+    """The walk over a container: the first byte says of which kind, the rest is the file. As :func:`look_at`."""
+    kind = list(CONTAINERS)[content[0] % len(CONTAINERS)] if content else "tar"
+    path = _folder() / f"fuzz{CONTAINERS[kind].suffixes[0]}"
+    path.write_bytes(content[1:])
+    stored = storage.stat(str(path))
+    assert stored is not None
+    with contextlib.suppress(ShardError), storage.opened(stored) as file:
+        for member in CONTAINERS[kind].walk(file, stored):
+            look_at(member)
+
+
+def look_at(member: Member) -> None:
+    """A name that a table can hold, and content that is there, or a documented error."""
+    pa.array([short(member.name)], pa.string())
+    content = member.content
+    try:
+        n_bytes = 0 if isinstance(content, UtteranceError) else len(content.read(LOOKED_AT))
+    except UtteranceError as error:
+        content = error
+    if isinstance(content, UtteranceError):
+        assert content.error in FAILURE_ERRORS
+    else:
+        assert n_bytes == min(member.size, LOOKED_AT)
 
 
 def decode(content: bytes) -> None:
@@ -95,6 +110,7 @@ def read_list(content: bytes) -> None:
             read(str(path))
 
 
+LOOKED_AT = 64 << 20  # bytes of a member
 LISTS = (".csv", ".jsonl", ".parquet", ".sealed")
 _FOLDERS: list[Path] = []
 
@@ -121,6 +137,25 @@ def _tars() -> Iterator[bytes]:
     sparse = tarfile.TarInfo("s.flac")
     sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, 512
     yield sparse.tobuf(tarfile.GNU_FORMAT) + bytes(2_048)
+
+
+def _containers() -> Iterator[bytes]:
+    packed: dict[str, list[bytes]] = {"tar": list(_tars())}
+    packed["tar.gz"] = [gzip.compress(packed["tar"][0])]
+    packed["tar.zst"] = [zstd.compress(packed["tar"][0])]
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", method) as opened:
+            opened.writestr("a.flac", bytes(700))
+            opened.writestr("é/b.wav", b"b" * 700)
+        packed.setdefault("zip", []).append(file.getvalue())
+    rows = [{"bytes": bytes(700), "path": "a.flac"}, {"bytes": b"b", "path": None}, {"bytes": None, "path": "c.flac"}]
+    for columns in ({"audio": rows}, {"audio": [bytes(700), None]}):
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file)
+        packed.setdefault("parquet", []).append(file.getvalue())
+    for number, kind in enumerate(CONTAINERS):
+        yield from (bytes([number]) + content for content in packed[kind])
 
 
 def _recordings() -> Iterator[bytes]:
@@ -159,7 +194,7 @@ def _lists() -> Iterator[bytes]:
 
 
 TARGETS = {
-    "tar": Target(walk_tar, lambda: list(_tars())),
+    "container": Target(walk, lambda: list(_containers())),
     "decode": Target(decode, lambda: list(_recordings())),
     "head": Target(read_head, lambda: list(_heads())),
     "list": Target(read_list, lambda: list(_lists())),

@@ -32,6 +32,7 @@ from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
 from jobs import decoding, storage
 from jobs.archive import Portion, Shard
+from jobs.containers import kind_of
 from jobs.reading import read_shard
 from tests.conftest import encoded, tone
 from tests.drills.harness import some_head
@@ -100,17 +101,18 @@ class Lab:
         self.seen.append(text)
 
     def read(self, content: bytes, name: str = "0.tar", only: tuple[int, ...] | None = None) -> Read:
-        """Write a tar of these bytes and read it as a worker does."""
+        """Write a container of these bytes, of the kind that its name says, and read it as a worker does."""
         path = self.folder / "archive" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         return self.read_file(path, only)
 
     def read_file(self, path: Path, only: tuple[int, ...] | None = None) -> Read:
-        """Read a tar that stands there; its pieces must be whole."""
-        stored = storage.stat(str(path))
+        """Read a container that stands there; its pieces must be whole."""
+        stored, kind = storage.stat(str(path)), kind_of(str(path))
         assert stored is not None
-        rows = list(read_shard(Portion(Shard("tar", (stored,)), only), SEGMENT_SECONDS))
+        assert kind is not None
+        rows = list(read_shard(Portion(Shard(kind, (stored,)), only), SEGMENT_SECONDS))
         samples: dict[int, list[bytes]] = {}
         for row in rows:
             if "samples" in row:

@@ -8,6 +8,7 @@ import logging
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import SchemaError
-from jobs import archive, cli, reading
+from jobs import archive, cli
 from jobs.archive import InputConfig
+from jobs.containers import tar
+from jobs.containers.inflate import zstd
 from tests.conftest import encoded, tone
-from tests.hostile.harness import AFTER, BEFORE, Lab, header, hostile, packed
+from tests.hostile.harness import AFTER, BEFORE, Lab, alone, header, hostile, packed
 
 FLAC = encoded(tone(1.0))
 BLOCK = 512
@@ -168,7 +171,7 @@ def test_records_that_overlap_do_not_take_the_square_of_their_length(lab: Lab) -
 
 @hostile("B05", given="10,000 empty members where 1,000 are the limit (it is 1,000,000)", expected="row `bad_archive`")
 def test_a_tar_of_empty_members_without_end_is_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_MEMBERS", 1_000)
+    monkeypatch.setattr(tar, "MAX_MEMBERS", 1_000)
 
     read = lab.read(packed([BEFORE, *((f"{n}.txt", b"") for n in range(10_000))]))
 
@@ -218,6 +221,71 @@ def test_what_is_no_tar_is_not_unpacked(lab: Lab, what: str) -> None:
 
     assert read.errors() == [(None, "bad_archive")]
     lab.saw("read: `bad_archive`")
+
+
+def a_gigabyte_of_zeros(pack: Callable[[bytes], bytes]) -> bytes:
+    """A good member, and one of a thousand million zeros, in frames of a thousandth and less."""
+    begun = UP_TO_FIRST + header("m.wav", 1 << 30)
+    return pack(begun) + pack(bytes(1 << 20)) * 1_024
+
+
+def zip_of_zeros(n_bytes: int = 100 << 20) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(*BEFORE)
+        opened.writestr("m.wav", bytes(n_bytes))
+        opened.writestr(*AFTER)
+    return file.getvalue()
+
+
+def parquet_of_zeros(n_rows: int = 100) -> bytes:
+    file = io.BytesIO()
+    schema = pa.schema({"audio": pa.struct({"bytes": pa.binary(), "path": pa.string()})})
+    rows = [BEFORE, *((f"m{number}.wav", bytes(1 << 20)) for number in range(n_rows))]
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
+        for name, content in rows:  # a row group each: no one of them swells beyond what is allowed
+            writer.write_table(pa.table({"audio": [{"bytes": content, "path": name}]}, schema=schema))
+    return file.getvalue()
+
+
+def nested() -> bytes:
+    return gzip.compress(packed([BEFORE, ("m.tar.gz", gzip.compress(packed([AFTER]))), AFTER]))
+
+
+BOMBS = {
+    "1 GB of zeros in a .tar.gz of 1 MB": ("0.tar.gz", lambda: a_gigabyte_of_zeros(gzip.compress), ["a.flac", None]),
+    "1 GB of zeros in a .tar.zst of 100 kB": (
+        "0.tar.zst",
+        lambda: a_gigabyte_of_zeros(zstd.compress),
+        ["a.flac", None],
+    ),
+    "100 MB of zeros in a .zip of 130 kB": ("0.zip", zip_of_zeros, ["a.flac", "m.wav", "z.flac"]),
+    "100 MB of zeros in a .parquet": ("0.parquet", parquet_of_zeros, ["a.flac", None]),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+@hostile("B07", expected="row `bad_archive`; what stands before it, and in a zip behind it, is whole")
+def test_a_container_that_swells_is_left_in_bounded_memory(lab: Lab, what: str) -> None:
+    name, content, members = BOMBS[what]
+    lab.given = what
+
+    read = lab.read(content(), name)
+
+    good = {"a.flac", "z.flac"}
+    assert read.errors()[0] == ("a.flac", None)
+    assert read.errors()[-1] == (members[-1], None if members[-1] in good else "bad_archive")
+    assert {error for member, error in read.errors() if member not in good} <= {"bad_archive", "not_audio"}
+    assert read.samples[0] == alone(BEFORE[1])[0]
+    lab.saw("read: `bad_archive`")
+
+
+@hostile("B07", given="a .tar.gz in a .tar.gz", expected="not opened; no row")
+def test_a_container_in_a_container_is_no_recording(lab: Lab) -> None:
+    read = lab.read(nested(), "0.tar.gz")
+
+    assert read.errors() == [("a.flac", None), ("z.flac", None)]
+    lab.saw("no row")
 
 
 ODD = ["new\nline.flac", "\x1b[2J\x1b]0;red.flac", "\u202egnp.flac", "tab\t.flac", "quo\"'te.flac", "%s%n.flac"]

@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from detector.audio import WHOLE, Excerpt
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.archive import MAX_SHARD_FILES, Archive, InputConfig, Portion, Shard, find, group, utterance_id
@@ -30,7 +31,7 @@ def found(*inputs: str | Path) -> Archive:
 
 def names(archive: Archive, root: str | Path) -> list[str]:
     """Everything in an archive, below ``root``."""
-    uris = [shard.sources[0].uri for shard in archive.tars] + [stored.uri for stored in archive.files]
+    uris = [shard.sources[0].uri for shard in archive.containers] + [stored.uri for stored in archive.files]
     return [uri.removeprefix(f"{root}/") for uri in uris]
 
 
@@ -42,14 +43,26 @@ def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
 def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
     root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.tar.gz")
+    put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.7z")
 
     with caplog.at_level(logging.INFO):
         archive = found(root)
 
     assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
-    assert all(shard.kind == "tar" and shard.names is None for shard in archive.tars)
+    assert all(shard.kind == "tar" and shard.names is None for shard in archive.containers)
     assert "3 objects passed over" in caplog.text
+
+
+def test_every_kind_of_container_is_a_shard_and_a_list_may_name_it_whole_or_by_member(root: str) -> None:
+    put(root, "0.tar", "1.tar.gz", "2.TGZ", "3.tar.zst", "4.tzst", "5.zip")
+    storage.write_bytes(f"{root}/list.csv", b"uri,member\n5.zip,x\n5.zip,a\n1.tar.gz,\n")
+
+    kinds = [shard.kind for shard in found(root).containers]
+    listed = {shard.kind: shard.names for shard in found(f"{root}/list.csv").containers}
+
+    assert kinds == ["tar", "tar.gz", "tar.gz", "tar.zst", "tar.zst", "zip"]
+    key = storage.key_of(root)
+    assert listed == {"tar.gz": None, "zip": (("a", f"{key}/5.zip#a"), ("x", f"{key}/5.zip#x"))}
 
 
 @pytest.mark.parametrize("given", ["", "/", "/*.flac", "/**/*.flac", "/a.flac", "/list.csv"])
@@ -120,9 +133,12 @@ def test_a_list_gives_ids_and_picks_members(tmp_path: Path) -> None:
 
     archive = found(listing)
 
-    assert archive.ids == {f"{tmp_path}/lists/a.flac": "first", f"{tmp_path}/b.flac": f"{tmp_path}/b.flac"}
+    assert archive.picks == {
+        f"{tmp_path}/lists/a.flac": (("first", WHOLE),),
+        f"{tmp_path}/b.flac": ((f"{tmp_path}/b.flac", WHOLE),),
+    }
     assert names(archive, tmp_path) == ["0.tar", "1.tar", "b.flac", "lists/a.flac"]
-    assert [shard.names for shard in archive.tars] == [(("x", "second"), ("y", f"{tmp_path}/0.tar#y")), None]
+    assert [shard.names for shard in archive.containers] == [(("x", "second"), ("y", f"{tmp_path}/0.tar#y")), None]
 
 
 def test_an_id_on_two_rows_is_refused_with_both(tmp_path: Path) -> None:
@@ -203,14 +219,16 @@ def test_ids_leave_scheme_and_bucket_out() -> None:
 def test_loose_files_are_grouped_by_number_and_bytes_in_order(sizes: list[int], expected: list[int]) -> None:
     files = [Stored(f"s3://b/{index:04d}.flac", size, "") for index, size in enumerate(sizes)]
 
-    shards = group(files, {})
+    shards = group(files, lambda uri: ((uri, WHOLE),))
 
     assert [len(shard.sources) for shard in shards] == expected
     assert [source for shard in shards for source in shard.sources] == files
 
 
 def test_a_group_knows_the_ids_of_its_files() -> None:
-    (shard,) = group([Stored("s3://b/a.flac", 1, ""), Stored("s3://b/b.flac", 2, "")], {"s3://b/b.flac": "mine"})
+    picks = {"s3://b/a.flac": (("a.flac", WHOLE),), "s3://b/b.flac": (("mine", WHOLE),)}
+
+    (shard,) = group([Stored(uri, size, "") for size, uri in enumerate(picks, start=1)], picks.__getitem__)
 
     assert shard.names == (("s3://b/a.flac", "a.flac"), ("s3://b/b.flac", "mine"))
     assert (shard.uri, shard.size) == ("s3://b/a.flac and 1 more", 3)
@@ -231,7 +249,7 @@ def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str
     [
         Shard("tar", (TAR,)),
         Shard("tar", (TAR,), (("日本.flac", "mine"), ("x", "0.tar#x"))),
-        *group([TAR, Stored("/data/a.flac", 0, "")], {}),
+        *group([TAR, Stored("/data/a.flac", 0, "")], lambda uri: ((uri, WHOLE),)),
     ],
     ids=["tar", "members", "files"],
 )
@@ -250,3 +268,46 @@ def test_a_slot_follows_from_names_and_a_shard_id_from_states_too() -> None:
     assert before.slot == after.slot
     assert before.shard_id != after.shard_id
     assert Shard("tar", (dataclasses.replace(TAR, uri="s3://other/x.tar"),)).slot != before.slot
+
+
+def test_several_rows_cut_one_recording_each_under_an_id_of_its_own(tmp_path: Path) -> None:
+    put(tmp_path, "a.wav", "0.tar")
+    rows = "uri,member,utterance_id,start,end,channel\n"
+    rows += "a.wav,,,0,2.5,\na.wav,,,2.5,5,\na.wav,,mine,5,,\na.wav,,,,,1\n0.tar,x,,1,2,0\n0.tar,x,,,,\n"
+
+    archive = found(listed(tmp_path, rows))
+    loose, packed = sorted(archive.shards(), key=lambda shard: shard.kind)
+
+    a, x = f"{tmp_path}/a.wav", f"{tmp_path}/0.tar#x"
+    assert loose.picks() == {
+        a: (
+            (f"{a}/ch1", Excerpt(channel=1)),
+            (f"{a}@0-2.5", Excerpt(0.0, 2.5)),
+            (f"{a}@2.5-5", Excerpt(2.5, 5.0)),
+            ("mine", Excerpt(5.0)),
+        )
+    }
+    assert packed.picks() == {"x": ((x, WHOLE), (f"{x}@1-2/ch0", Excerpt(1.0, 2.0, 0)))}
+    for shard in (loose, packed):
+        assert Portion.from_json(Portion(shard).to_json()).shard == shard
+    assert loose.slot == Shard("files", loose.sources).slot
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["a.wav,0,1\na.wav,0,1\n", "0.tar,0,1\n"],
+    ids=["the same excerpt twice", "of a container"],
+)
+def test_excerpts_that_cannot_be_told_apart_are_refused(tmp_path: Path, rows: str) -> None:
+    put(tmp_path, "a.wav", "0.tar")
+
+    with pytest.raises(ConfigError, match="row 1"):
+        found(listed(tmp_path, f"uri,start,end\n{rows}"))
+
+
+def test_a_recording_that_is_named_whole_by_an_input_is_not_cut_by_a_list_too(tmp_path: Path) -> None:
+    put(tmp_path, "day/a.wav")
+    listing = listed(tmp_path, "uri,start,end\nday/a.wav,0,1\n")
+
+    with pytest.raises(ConfigError, match="once whole and once by part"):
+        found(tmp_path / "day", listing)

@@ -27,7 +27,7 @@ from jobs.storage import Stored
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
 
-FACTS = Facts("sha", 1.0, 16_000, 1, "flac/pcm_16", "soundfile", -20.0, 1)
+FACTS = Facts("sha", 1.0, 16_000, 1, "flac/pcm_16", "soundfile", -20.0, 1, 0.5, 0.0)
 N_UTTERANCES = 4
 
 

@@ -39,7 +39,7 @@ if "jobs.decoder" in sys.orig_argv:
     import numpy as np
     import detector.recording
 
-    decode, here, kept = detector.recording.decode, Path(__file__).parent, []
+    decode, here, kept = detector.recording.decode_native, Path(__file__).parent, []
 
     def crash(): ctypes.string_at(0)
     def abort(): os.abort()
@@ -66,9 +66,9 @@ if "jobs.decoder" in sys.orig_argv:
     def write():
         with open(here / "written", "wb") as file: file.write(b"what I found")
 
-    def faulty(file):
+    def faulty(file, excerpt):
         content = file.read()
-        stored, blocks = decode(file)
+        stored, blocks = decode(file, excerpt)
         fault = re.search(b"fault:([a-z_]+)(:later)?", content)
         if fault is None:
             return stored, blocks
@@ -83,7 +83,7 @@ if "jobs.decoder" in sys.orig_argv:
         act()
         return stored, blocks
 
-    detector.recording.decode = faulty
+    detector.recording.decode_native = faulty
 """
 
 

@@ -34,7 +34,7 @@ def segment(shard_id: str, ordinal: int, index: int, value: float, n_samples: in
 
 
 def whole(shard_id: str, ordinal: int, name: str, n_segments: int) -> Piece:
-    facts = Facts("ab", float(n_segments), 16_000, 1, "flac/pcm_16", "soundfile", -20.0, n_segments)
+    facts = Facts("ab", float(n_segments), 16_000, 1, "flac/pcm_16", "soundfile", -20.0, n_segments, 0.5, 0.0)
     return pieces.outcome(shard_id, ordinal, pieces.decoded(f"{shard_id}/{name}", "u", None, 9, facts))
 
 

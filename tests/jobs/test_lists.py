@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detector.audio import WHOLE, Excerpt
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS
 from jobs import storage
@@ -171,3 +172,35 @@ def test_a_list_beside_its_recordings_is_read_from_a_bucket_too(s3_root: str) ->
 def test_a_list_without_places_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
     with pytest.raises(SchemaError, match=complaint):
         read_entries(write_list(tmp_path / f"list{suffix}", [row]))
+
+
+@pytest.mark.parametrize("suffix", LISTS)
+def test_a_list_names_excerpts_in_every_format(tmp_path: Path, suffix: str) -> None:
+    rows: list[Row] = [
+        {"uri": "/a.wav", "start": "1.5", "end": "20", "channel": None},
+        {"uri": "/a.wav", "start": None, "end": None, "channel": "1"},
+        {"uri": "/a.wav", "start": "7", "end": None, "channel": None},
+        {"uri": "/a.wav", "start": None, "end": None, "channel": None},
+    ]
+
+    entries = read_entries(write_list(tmp_path / f"list{suffix}", rows))
+
+    assert [entry.excerpt for entry in entries] == [Excerpt(1.5, 20.0), Excerpt(channel=1), Excerpt(7.0), WHOLE]
+
+
+def test_numbers_in_columns_of_parquet_are_excerpts_too(tmp_path: Path) -> None:
+    table = pa.table({"uri": ["/a.wav", "/b.wav"], "start": [0.25, None], "end": [3, None], "channel": [1.0, None]})
+    pq.write_table(table, tmp_path / "list.parquet")
+
+    assert [each.excerpt for each in read_entries(str(tmp_path / "list.parquet"))] == [Excerpt(0.25, 3.0, 1), WHOLE]
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["-1,2,", "3,3,", "4,3,", "nan,3,", "0,inf,", "inf,,", "x,3,", "0,0,", "0,1,-1", "0,1,16", "0,1,1.5", "0,1,left"],
+)
+def test_an_excerpt_that_cannot_be_is_refused_by_its_row(tmp_path: Path, row: str) -> None:
+    (tmp_path / "list.csv").write_text(f"uri,start,end,channel\na.wav,0,1,\na.wav,{row}\n")
+
+    with pytest.raises(SchemaError, match=r"list\.csv row 2: "):
+        read_entries(str(tmp_path / "list.csv"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from detector.audio import WHOLE
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import archive, storage
 from jobs.archive import InputConfig
@@ -52,7 +53,7 @@ def test_a_manifest_has_a_row_for_every_recording(recordings: Path, written: Run
     assert code == 0
     assert out == f"3 recordings in 2 shards, 0 with a label\nmanifest: {tmp_path}/manifest.parquet\n"
     assert table.schema == MANIFEST
-    unknown = dict.fromkeys(LABEL_COLUMNS)
+    unknown = dict.fromkeys((*LABEL_COLUMNS, "start", "end", "channel"))
     assert table.to_pylist() == [
         {"utterance_id": f"{tar}#b.wav", "uri": tar, "member": "b.wav", "bytes": 2, **unknown},
         {"utterance_id": f"{tar}#a.flac", "uri": tar, "member": "a.flac", "bytes": len(FLAC), **unknown},
@@ -86,11 +87,11 @@ def test_labels_are_joined_by_id_and_those_of_others_are_counted(
 def test_a_manifest_is_an_input_of_the_same_recordings(recordings: Path, written: Run, tmp_path: Path) -> None:
     written("--input", recordings)
 
-    (tar,), files, ids = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
+    (tar,), files, picks = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
 
     assert tar.names == tuple((name, f"{recordings}/0.tar#{name}") for name in ("a.flac", "b.wav"))
     assert [each.uri for each in files] == [f"{recordings}/c.flac"]
-    assert ids == {f"{recordings}/c.flac": f"{recordings}/c.flac"}
+    assert picks == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
 
 
 def test_a_manifest_of_a_manifest_is_the_same(recordings: Path, written: Run, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafi
     code, _, _ = bonafide("manifest", "--input", f"{s3_root}/day", "--output", f"{s3_root}/manifest.parquet")
 
     assert code == 0
-    assert archive.find(InputConfig(manifest=f"{s3_root}/manifest.parquet")).tars[0].names == tuple(
+    assert archive.find(InputConfig(manifest=f"{s3_root}/manifest.parquet")).containers[0].names == tuple(
         (name, f"{storage.key_of(s3_root)}/day/0.tar#{name}") for name in ("a.flac", "b.wav")
     )
 

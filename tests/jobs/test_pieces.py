@@ -71,7 +71,7 @@ def test_segments_are_found_between_what_is_known_of_a_shard() -> None:
 
 
 def test_outcomes_come_back_with_every_fact() -> None:
-    facts = Facts("ab12", 1.5, 8_000, 2, "wav/pcm_16", "soundfile", -20.5, 1)
+    facts = Facts("ab12", 1.5, 8_000, 2, "wav/pcm_16", "soundfile", -20.5, 1, 0.5, 0.0)
     error = UtteranceError("not_audio", "keine Töne")
     sent = [
         pieces.decoded("0.tar#日本.flac", "s3://b/0.tar", "日本.flac", 1 << 40, facts),
@@ -88,8 +88,11 @@ def test_outcomes_come_back_with_every_fact() -> None:
         "member": "日本.flac",
         "bytes": 1 << 40,
         **asdict(facts),
+        "start": None,
+        "end": None,
+        "channel": None,
     }
-    assert failed == dict.fromkeys(asdict(facts)) | {
+    assert failed == dict.fromkeys([*asdict(facts), "start", "end", "channel"]) | {
         **where,
         "utterance_id": "0.tar#b",
         "member": "b",

@@ -44,7 +44,7 @@ def items(*texts: str) -> pa.Table:
 
 
 def decoded(shard: Shard) -> list[pa.Table]:
-    return list(_Decode(2.0, 1.0)(items(Portion(shard).to_json())))
+    return list(_Decode(CONFIG, 1.0)(items(Portion(shard).to_json())))
 
 
 def encoder(recipe: Recipe = RECIPE) -> _Encode:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from detector.audio import WHOLE, Excerpt
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.archive import Archive, Shard
@@ -157,7 +158,7 @@ def test_shards_whose_sources_are_all_elsewhere_are_no_part_of_the_run() -> None
 
 def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
     _, book = night(files("a"), Book())
-    named = dataclasses.replace(files("a"), ids={"s3://bucket/a": "mine"})
+    named = dataclasses.replace(files("a"), picks={"s3://bucket/a": (("mine", WHOLE),)})
 
     (entry,) = night(named, book)[0].new
 
@@ -166,12 +167,12 @@ def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
 
 def test_another_selection_of_an_unchanged_tar_is_refused_with_both_shards() -> None:
     _, book = night(tars("x"), Book())
-    tar = dataclasses.replace(tars("x").tars[0], names=(("m", "mine"),))
+    tar = dataclasses.replace(tars("x").containers[0], names=(("m", "mine"),))
 
     with pytest.raises(ConfigError, match="another selection of its members") as refused:
         night(Archive((tar,), (), {}), book)
 
-    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").tars[0].shard_id, tar.shard_id))
+    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").containers[0].shard_id, tar.shard_id))
 
 
 @pytest.mark.parametrize("kind", ["tar", "file"])
@@ -202,3 +203,27 @@ def test_embeddings_are_scored_once_a_state_and_never_back() -> None:
     assert propose_scores(embedded, scored) == ()
     late = Book(book.plans[:1]).current.values()  # a run that began before the second plan, and was slow
     assert propose_scores(late, scored) == ()
+
+
+def cuts(*ends: float) -> Archive:
+    picks = tuple((f"a@0-{end:g}", Excerpt(0.0, end)) for end in ends)
+    return dataclasses.replace(files("a"), picks={"s3://bucket/a": picks})
+
+
+def test_excerpts_that_a_list_adds_are_planned_in_the_slot_of_those_that_stand() -> None:
+    _, book = night(cuts(1.0), Book())
+
+    proposal, book = night(cuts(1.0, 2.0), book)
+
+    (entry,) = proposal.new
+    assert Shard.from_content(entry.work).names == (("s3://bucket/a", "a@0-1"), ("s3://bucket/a", "a@0-2"))
+    assert len(book.current) == 1
+    assert night(cuts(1.0, 2.0), book)[0].new == ()
+
+
+@pytest.mark.parametrize("now", [cuts(2.0), files("a")], ids=["another excerpt", "the whole"])
+def test_excerpts_that_stand_are_not_replaced_by_others_in_silence(now: Archive) -> None:
+    _, book = night(cuts(1.0), Book())
+
+    with pytest.raises(ConfigError, match="'a@0-1' is in this output already"):
+        night(now, book)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import pickle
@@ -9,8 +10,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from detector.audio import WHOLE, Excerpt
 from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
@@ -259,3 +262,74 @@ def test_loose_files_keep_their_order_and_ids(tmp_path: Path) -> None:
     found = [(each["utterance_id"], each["uri"], each["member"], each.get("error")) for each in outcomes(shard)]
 
     assert found == [("one", f"{tmp_path}/a.flac", None, None), ("two", f"{tmp_path}/b.flac", None, "not_audio")]
+
+
+STEREO = np.stack([tone(6.0), tone(6.0, hertz=330.0, seed=1)]).T
+
+
+def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -> None:
+    flac = encoded(STEREO)
+    path = write_tar(tmp_path / "0.tar", {"a.flac": flac, "b.flac": FLAC})
+    picks = [
+        ("a.flac", ("first", Excerpt(0.0, 2.0))),
+        ("a.flac", ("side", Excerpt(1.0, None, 1))),
+        ("a.flac", ("beyond", Excerpt(5.0, 9.0))),
+        ("a.flac", ("all", WHOLE)),
+    ]
+    shard = Shard.of("tar", shard_of(path).sources, picks)
+
+    found = outcomes(shard)
+
+    place = ("utterance_id", "seconds", "start", "end", "channel", "error")
+    assert [tuple(each.get(name) for name in place) for each in found] == [
+        ("first", 2.0, 0.0, 2.0, None, None),
+        ("side", 5.0, 1.0, None, 1, None),
+        ("beyond", None, None, None, None, "out_of_range"),
+        ("all", 6.0, None, None, None, None),
+    ]
+    assert {each["audio_sha256"] for each in found if "audio_sha256" in each} == {hashlib.sha256(flac).hexdigest()}
+    samples = [
+        row["samples"]
+        for row in read_shard(Portion(shard), SEGMENT_SECONDS)
+        if row.get("ordinal") == 1 and "samples" in row
+    ]
+    alone = Recording(io.BytesIO(encoded(STEREO[16_000:, 1])), SEGMENT_SECONDS)
+    assert samples == [segment.tobytes() for segment in alone.segments()]
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["held", "by a window"])
+def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long: bool) -> None:
+    samples = np.tile(STEREO, (50, 1)) if long else STEREO
+    stereo = encoded(samples, kind="WAV", subtype="PCM_16")
+    assert (len(stereo) > HELD_BYTES) == long
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "call.wav": stereo, "cut.flac": FLAC[:9_000], "z.flac": FLAC})
+
+    rows = list(read_shard(Portion(shard_of(path)), SEGMENT_SECONDS, "each"))
+
+    found = {row["ordinal"]: row["outcome"] for row in rows if "outcome" in row}
+    key = str(path)
+    assert [(each["utterance_id"], each.get("channel"), each.get("error")) for each in found.values()] == [
+        (f"{key}#a.flac/ch0", 0, None),
+        (f"{key}#call.wav/ch0", 0, None),
+        (f"{key}#call.wav/ch1", 1, None),
+        (f"{key}#cut.flac", None, "decode_error"),
+        (f"{key}#z.flac/ch0", 0, None),
+    ]
+    assert rows[-1]["n_utterances"] == len(found) == 5
+    for channel, ordinal in enumerate(list(found)[1:3]):
+        alone = Recording(io.BytesIO(encoded(samples[:, channel], kind="WAV", subtype="PCM_16")), SEGMENT_SECONDS)
+        expected = [segment.tobytes() for segment in alone.segments()]
+        assert [row["samples"] for row in rows if row.get("ordinal") == ordinal and "samples" in row] == expected
+        again = list(read_shard(Portion(shard_of(path), (ordinal,)), SEGMENT_SECONDS, "each"))
+        assert [row["samples"] for row in again if "samples" in row] == expected
+
+
+def test_the_first_channel_alone_is_read_where_that_is_asked_for_and_a_list_knows_better(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"call.flac": encoded(STEREO)})
+    picks = [("call.flac", ("one", WHOLE)), ("call.flac", ("two", Excerpt(channel=1)))]
+
+    rows = list(read_shard(Portion(Shard.of("tar", shard_of(path).sources, picks)), SEGMENT_SECONDS, "first"))
+
+    for ordinal in (0, 1):
+        alone = next(Recording(io.BytesIO(encoded(STEREO[:, ordinal])), SEGMENT_SECONDS).segments()).tobytes()
+        assert [row["samples"] for row in rows if row.get("ordinal") == ordinal and "samples" in row] == [alone]

@@ -1,0 +1,326 @@
+"""The published ladder, run with this code: our error rates beside the papers', set by set.
+
+    python -m bench.reproduce --asvspoof2019 FOLDER --in-the-wild FOLDER --backbone facebook/wav2vec2-xls-r-2b \\
+        --revision COMMIT [--small-backbone facebook/wav2vec2-xls-r-300m …] [--fake-or-real FOLDER …] --work FOLDER
+
+1. XLS-R-2B, its last layer, mean over time, logistic regression with C = 1e6 (`--recipe pascu2024`)
+2. the same at layers 9 to 13 (`--layers`)
+3. XLS-R-300M at layer 7 (`--small-backbone`, `--small-layer`)
+
+Each is trained on `train` and `dev` of ASVspoof 2019 LA, and judged on its `eval` and on every other corpus whose
+folder is given, laid out as docs/corpora.md says. Flags that are not listed here go to `embed` (`--device cuda`).
+
+Start the same command again after a stop: what is embedded and scored under `--work` is not done again. A corpus that
+is given later is added. The tables come as ladder.md and ladder.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from detector import metrics
+from detector.config import LAST_LAYER, MELSTATS
+from detector.schema import BONAFIDE, LABEL_COLUMNS, LABELS
+from jobs import cli
+from jobs.corpora import CORPORA
+from jobs.ledger import Ledger, keys
+from jobs.trials import judged_by, trials_of
+
+TRAINED_ON = "asvspoof2019-la"
+VERSIONS = {"fake-or-real": "for-norm", "timit-tts": "CLEAN"}
+"""Of corpora that come in several versions: the one that the published figures are of."""
+
+AI4T = "arXiv 2506.09606, Layers_eval.pdf"
+EDGE = "arXiv 2606.30780"
+PAPER = ("--recipe", "pascu2024")
+SETTINGS_OF_PAPER = ("--c", "1e6", "--no-standardise", "--class-weights", "none")
+
+LARGE, SMALL = "XLS-R-2B", "XLS-R-300M"
+DIMENSIONS = {LARGE: 1_920, SMALL: 1_024}
+SMALL_LAYER = 7
+
+Layers = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Test:
+    """Recordings to judge by, and what was published of them.
+
+    Parameters
+    ----------
+    title, corpus : str
+    only : mapping
+        Values of the manifest's columns that are kept; all where empty.
+    large : dict
+        Published EER in percent by layer of XLS-R-2B; -1 is the last. All of :data:`AI4T`.
+    small : float or None
+        That of XLS-R-300M at layer 7, of :data:`EDGE`.
+    """
+
+    title: str
+    corpus: str
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    large: Layers = field(default_factory=dict)
+    small: float | None = None
+
+
+EVAL = {"split": ("eval",)}
+TESTS = (
+    Test("ASVspoof 2019 LA eval", TRAINED_ON, EVAL, {-1: 0.57, 9: 0.12, 10: 0.08, 11: 0.12, 12: 0.05, 13: 0.08}, 0.8),
+    Test("In-the-Wild", "in-the-wild", {}, {-1: 7.36, 9: 3.41, 10: 3.31, 11: 3.61, 12: 3.43, 13: 3.34}, 6.6),
+    Test("FakeOrReal", "fake-or-real", {}, {-1: 6.66, 9: 6.67, 10: 5.34, 11: 5.84, 12: 5.81, 13: 6.25}),
+    Test("FakeOrReal, testing", "fake-or-real", EVAL),
+    Test("ASVspoof 2021 LA eval", "asvspoof2021-la", EVAL),
+    Test("ASVspoof 2021 DF eval", "asvspoof2021-df", EVAL, small=4.1),
+    Test(
+        "ASVspoof 2021 DF, no codec, not of 2019",
+        "asvspoof2021-df",
+        {"codec": ("nocodec",), "source": ("vcc2018", "vcc2020")},
+        {-1: 3.33, 9: 2.35, 10: 1.90, 11: 2.07, 12: 1.73, 13: 1.77},
+    ),
+    Test(
+        "ASVspoof 5 train and dev",
+        "asvspoof5",
+        {"split": ("train", "dev")},
+        {-1: 1.72, 9: 0.88, 10: 0.44, 11: 0.24, 12: 0.26, 13: 0.20},
+    ),
+    Test("ASVspoof 5 eval", "asvspoof5", EVAL),
+    Test("TIMIT-TTS", "timit-tts", {}, {-1: 15.23, 9: 5.66, 10: 12.33, 11: 16.28, 12: 26.27, 13: 28.07}),
+    Test("ODSS", "odss", {}, {-1: 17.04, 9: 16.26, 10: 12.66, 11: 12.45, 12: 14.58, 13: 13.32}),
+    Test("MLAAD", "mlaad", {}, {-1: 17.07, 9: 12.79, 10: 12.57, 11: 10.36, 12: 10.77, 13: 10.96}),
+    Test("AI4T", "ai4t", {}, {-1: 34.19, 9: 27.43, 10: 26.98, 11: 26.21, 12: 29.04, 13: 30.50}),
+    Test("WaveFake", "wavefake"),
+    Test("FakeAVCeleb", "fakeavceleb"),
+    Test("DFADD test", "dfadd", EVAL),
+    Test("SpoofCeleb evaluation", "spoofceleb", EVAL),
+    Test("Codecfake", "codecfake-xie", EVAL),
+    Test("CodecFake", "codecfake-wu"),
+    Test("CtrSVDD test, singing", "ctrsvdd", EVAL),
+)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of the ladder: whose figures it is held to, the flags that name it, and its layers."""
+
+    name: str
+    flags: tuple[str, ...]
+    layers: tuple[int, ...]
+
+    def figure(self, test: Test, layer: int) -> tuple[float, str] | None:
+        """What was published, and where."""
+        if self.name == LARGE:
+            return (test.large[layer], AI4T) if layer in test.large else None
+        return (test.small, EDGE) if test.small is not None and layer == SMALL_LAYER else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of ours, in percent, and the one that was published."""
+
+    encoder: str
+    layer: int
+    dim: int
+    test: str
+    bonafide: int
+    spoof: int
+    failed: int
+    equal_error_rate: float
+    low: float
+    high: float
+    published: float | None
+    source: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ladder as far as corpora and encoders are given; write and print its tables; return 0."""
+    parser = _parser()
+    known, embed = parser.parse_known_args(arguments)
+    folders = {name: getattr(known, name) for name in CORPORA if getattr(known, name, None)}
+    if TRAINED_ON not in folders:
+        parser.error(f"--{TRAINED_ON} is what every head is trained on; give its folder")
+    work = known.work.absolute()
+    manifests = {name: manifest(name, given, work, known.allow_missing) for name, given in folders.items()}
+    cells = [cell for encoder in encoders(known) for cell in climb(encoder, manifests, work, embed, known.draws)]
+    text = tables(cells)
+    (work / "ladder.md").write_text(text)
+    (work / "ladder.json").write_text(json.dumps([asdict(cell) for cell in cells], indent=1) + "\n")
+    print(f"\n{text}\n{work / 'ladder.md'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--backbone", required=True, help="XLS-R-2B: folder, prefix or hub name; melstats for a try")
+    parser.add_argument("--revision", help="commit of --backbone, where that is a hub name")
+    parser.add_argument("--layers", default="9,10,11,12,13", help="of --backbone, beside the last [%(default)s]")
+    parser.add_argument("--small-backbone", help="XLS-R-300M, likewise; step 3 is left out where it is not given")
+    parser.add_argument("--small-revision", help="commit of --small-backbone")
+    parser.add_argument("--small-layer", type=int, default=SMALL_LAYER, help="[%(default)s]")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder that keeps manifests, tables, heads and results"
+    )
+    parser.add_argument("--draws", type=int, default=1_000, help="for the 95 %% intervals [%(default)s]")
+    parser.add_argument("--allow-missing", action="store_true", help="leave out recordings that are listed, not there")
+    for name in sorted({TRAINED_ON, *(test.corpus for test in TESTS)}):
+        flags = [f"--{name}"] + [f"--{name.removesuffix('-la')}"] * (name == TRAINED_ON)
+        about = CORPORA[name].partner
+        parser.add_argument(
+            *flags, dest=name, nargs="+", metavar="FOLDER", help=f"and {about}, as further folders" if about else None
+        )
+    return parser
+
+
+def encoders(known: argparse.Namespace) -> list[Encoder]:
+    """The encoders that were named."""
+
+    def flags(name: str, revision: str | None, layers: tuple[int, ...]) -> tuple[str, ...]:
+        if name == MELSTATS:
+            return ("--backbone", MELSTATS)
+        which = ("--revision", revision) if revision else ()
+        return ("--backbone", "huggingface", "--model", name, *which, f"--layers={','.join(map(str, layers))}")
+
+    middle = () if known.backbone == MELSTATS else tuple(int(layer) for layer in known.layers.split(","))
+    large = (LAST_LAYER, *middle)
+    found = [Encoder(LARGE, flags(known.backbone, known.revision, large), large)]
+    if known.small_backbone:
+        small = (known.small_layer,)
+        found.append(Encoder(SMALL, flags(known.small_backbone, known.small_revision, small), small))
+    return found
+
+
+def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Table:
+    """A corpus's manifest: of the version that the published figures are of, where it has several."""
+    output = work / "manifests" / f"{name}.parquet"
+    inputs = [word for folder in folders for word in ("--input", folder)]
+    subset = ("--subset", VERSIONS[name]) if name in VERSIONS else ()
+    missing = ("--allow-missing",) if partial else ()
+    bonafide("manifest", "--corpus", name, *inputs, *subset, *missing, "--output", str(output))
+    return pq.read_table(output)
+
+
+def climb(encoder: Encoder, manifests: dict[str, pa.Table], work: Path, embed: list[str], draws: int) -> list[Cell]:
+    """Embed the corpora, fit a head for each layer, score, and judge."""
+    output, labels = str(work / encoder.name), work / "manifests" / "train.parquet"
+    pq.write_table(training(manifests[TRAINED_ON]), labels)
+    for name in manifests:
+        listed = str(work / "manifests" / f"{name}.parquet")
+        bonafide("embed", "--manifest", listed, *encoder.flags, *embed, "--output", output)
+    fingerprints = {layer_of(output, key): key for key in keys(output, "embeddings")}
+    cells = []
+    for layer in encoder.layers:
+        head = work / encoder.name / "heads" / f"layer{layer}.json"
+        recipe = PAPER if layer == LAST_LAYER else SETTINGS_OF_PAPER
+        what = ("--embeddings", output, "--labels", str(labels), "--fingerprint", fingerprints[layer])
+        bonafide("fit", *what, *recipe, "--output", str(head))
+        bonafide("score", "--embeddings", output, "--head", str(head), "--output", output)
+        content = json.loads(head.read_text())
+        cells += [
+            cell
+            for test in TESTS
+            if test.corpus in manifests
+            and (cell := judge(encoder, layer, content, test, manifests[test.corpus], output, draws)) is not None
+        ]
+    return cells
+
+
+def training(listed: pa.Table) -> pa.Table:
+    """What heads are trained on: `train` and `dev`, as one split."""
+    chosen = listed.filter(pc.is_in(listed["split"], pa.array(["train", "dev"])))
+    return _with_split(chosen, "train")
+
+
+def _with_split(listed: pa.Table, split: str) -> pa.Table:
+    at = listed.column_names.index("split")
+    return listed.set_column(at, listed.schema.field("split"), pa.array([split] * len(listed), pa.string()))
+
+
+def layer_of(output: str, key: str) -> int:
+    """The layer of a table of embeddings."""
+    return int(Ledger(output, "embeddings", key).committed()[0].detail["recipe"]["layer"])
+
+
+def judge(
+    encoder: Encoder, layer: int, head: dict[str, Any], test: Test, listed: pa.Table, output: str, draws: int
+) -> Cell | None:
+    """Our figure for one test; None where one class is not there."""
+    for column, values in test.only.items():
+        listed = listed.filter(pc.is_in(listed[column], pa.array(values)))
+    if len(set(listed["label"].to_pylist())) < len(LABELS):
+        print(f"{test.title}: {len(listed)} recordings, not of both classes; left out")
+        return None
+    labels = _with_split(listed.select(["utterance_id", *LABEL_COLUMNS]), "eval")
+    (judged,) = judged_by((output,), (head["head_id"],), labels, "eval", allow_missing=False)
+    trials = trials_of(judged.rows)
+    found = metrics.intervals(trials, draws)["equal_error_rate"]
+    figure = encoder.figure(test, layer)
+    truth = judged.rows.filter(judged.rows["score"].is_valid())["truth"].to_pylist()
+    return Cell(
+        encoder=encoder.name,
+        layer=layer,
+        dim=len(head["weights"]),
+        test=test.title,
+        bonafide=truth.count(BONAFIDE),
+        spoof=len(truth) - truth.count(BONAFIDE),
+        failed=len(listed) - len(truth),
+        equal_error_rate=round(100 * found.value, 4),
+        low=round(100 * found.low, 4),
+        high=round(100 * found.high, 4),
+        published=None if figure is None else figure[0],
+        source=None if figure is None else figure[1],
+    )
+
+
+def tables(cells: Sequence[Cell]) -> str:
+    """The ladder as Markdown: a table for each encoder and layer."""
+    lines = ["# The published ladder, run with this code", ""]
+    for step in dict.fromkeys((cell.encoder, cell.layer) for cell in cells):
+        mine = [cell for cell in cells if (cell.encoder, cell.layer) == step]
+        layer = "last layer" if step[1] == LAST_LAYER else f"layer {step[1]}"
+        lines += [f"## {step[0]}, {layer}", ""]
+        dim = DIMENSIONS[step[0]]
+        if mine[0].dim != dim:
+            lines += [f"**Not comparable**: this encoder has {mine[0].dim:,} dimensions, {step[0]} has {dim:,}.", ""]
+        lines += ["| set | bona fide | spoof | no score | ours, EER % | published | source |", "|" + " --- |" * 7]
+        lines += [f"| {' | '.join(_cells(cell))} |" for cell in mine]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cells(cell: Cell) -> list[str]:
+    interval = "" if math.isnan(cell.low) else f" ({cell.low:.2f} to {cell.high:.2f})"
+    return [
+        cell.test,
+        *(f"{count:,}" for count in (cell.bonafide, cell.spoof, cell.failed)),
+        f"{cell.equal_error_rate:.2f}{interval}",
+        "–" if cell.published is None else f"{cell.published:.2f}",
+        cell.source or "–",
+    ]
+
+
+def bonafide(*arguments: str) -> None:
+    """Run a verb as a user does; stop with its code where that is not 0."""
+    print(f"$ bonafide {' '.join(arguments)}", flush=True)
+    code = cli.main(arguments)
+    if code:
+        raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Lines of the tables that corpora bring: each is what it must be, or it is refused with its place."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+from detector.errors import SchemaError
+from detector.schema import UNKNOWN
+from jobs import storage
+from jobs.storage import Stored
+
+REMEDY = "Take the file from the corpus's own archive again."
+SHOWN = 120  # letters of a broken line
+
+
+def fields(table: Stored, columns: Sequence[str], separator: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Lines of a table without a header, split at white space or a separator: where each stands, and its fields.
+
+    Empty lines are passed over.
+
+    Raises
+    ------
+    SchemaError
+        Where a line has another number of fields than there are ``columns``.
+    """
+    for number, line in enumerate(_text(table).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where, found = f"{table.uri} line {number}", line.strip().split(separator)
+        if len(found) != len(columns):
+            raise SchemaError(
+                f"{where}: {len(found)} field(s), {line.strip()[:SHOWN]!r}; expected {len(columns)}: "
+                f"{', '.join(columns)}. {REMEDY}"
+            )
+        yield where, dict(zip(columns, found, strict=True))
+
+
+def records(table: Stored, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV table with a header: where each ends, and its values by column; at least ``columns`` are there.
+
+    Raises
+    ------
+    SchemaError
+        Where a column is missing, or a row has more or fewer values than the header, or a quote is never closed.
+    """
+    reader = csv.reader(io.StringIO(_text(table), newline=""), delimiter=delimiter)
+    try:
+        header = next(reader, [])
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise SchemaError(
+                f"{table.uri} line 1: no column {', '.join(missing)}; found {delimiter.join(header)[:SHOWN]!r}. "
+                f"{REMEDY}"
+            )
+        for row in reader:
+            where = f"{table.uri} line {reader.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise SchemaError(
+                    f"{where}: {len(row)} value(s), {delimiter.join(row)[:SHOWN]!r}; expected {len(header)}: "
+                    f"{delimiter.join(header)}. {REMEDY}"
+                )
+            yield where, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise SchemaError(f"{table.uri} line {reader.line_num}: {error}; is a quote never closed? {REMEDY}") from error
+
+
+def meaning(word: str, words: Mapping[str, str], where: str, what: str = "label") -> str:
+    """What a corpus means by one of its words.
+
+    Raises
+    ------
+    SchemaError
+        Where it is none of ``words``.
+    """
+    if word not in words:
+        raise SchemaError(f"{where}: {what} {word!r}; expected {' or '.join(words)}. {REMEDY}")
+    return words[word]
+
+
+def known(word: str | None) -> str | None:
+    """A word, or None for what corpora write where they do not know.
+
+    Examples
+    --------
+    >>> known("A07"), known("-")
+    ('A07', None)
+    """
+    return None if word in UNKNOWN else word
+
+
+def _text(table: Stored) -> str:
+    try:
+        return storage.read_bytes(table.uri).decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{table.uri}: not UTF-8 at byte {error.start:,}. {REMEDY}") from error
