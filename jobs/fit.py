@@ -136,8 +136,8 @@ def _chosen(settings: Settings) -> Chosen:
     found = [each for each in ledger.keys(uri, "embeddings") if settings.fingerprint in (None, each)]
     if not found:
         raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
-    labels = Labels.read(storage.normal(settings.labels), settings.split)
     refuse_shared_audio(Ledger(uri, "embeddings", found[0]), storage.normal(settings.labels), settings.split)
+    labels = Labels.read(storage.normal(settings.labels), settings.split)  # now: that other look holds as much again
     best: Chosen | None = None  # one table at a time: the others need not be held
     tried: list[dict[str, Any]] = []
     for key in found:
