@@ -100,6 +100,7 @@ def write(folder: Path, n_rows: int, dim: int) -> None:
         ids = [f"u{start + number:09d}" for number in range(SHARD_ROWS)]
         same = {"uri": "u", "member": None, "seconds": 3.0, "native_rate": 16_000, "channels": 1}
         same |= {"codec": "c", "decoder": "d", "rms_dbfs": -20.0, "layer": -1, "run_id": "run"}
+        same |= {"start": None, "end": None, "channel": None, "speech_share": 1.0, "clipped_share": 0.0}
         schema = embeddings_schema(dim)
         columns = {name: pa.array([value] * SHARD_ROWS, schema.field(name).type) for name, value in same.items()}
         digests = [hashlib.sha256(name.encode()).hexdigest() for name in ids]
