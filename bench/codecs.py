@@ -18,6 +18,7 @@ import os
 import sys
 import tarfile
 import tempfile
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -305,8 +306,11 @@ def table(command: str, n_utterances: int, found: Sequence[Drift]) -> str:
     lines = [
         f"`{command}`: {n_utterances} utterances of the dev corpus's `eval`, in {len(found)} ways.",
         "",
-        f"{len(lossless)} ways keep every sample: {', '.join(each.name for each in lossless)}. Their scores are within "
-        f"**{largest:.2g} nats** of those of the recordings as they are.",
+        textwrap.fill(
+            f"{len(lossless)} ways keep every sample: {', '.join(each.name for each in lossless)}. Their scores are "
+            f"within **{largest:.2g} nats** of those of the recordings as they are.",
+            120,
+        ),
         "",
         "| way | median change, nats | largest | mean (above 0: more bona fide) | labels changed | rejected | no row |",
         "| --- |" + " ---: |" * 6,

@@ -35,6 +35,8 @@ BY_CLASS = "spoof by system, bona fide by speaker or source"
 class Names:
     """A column of names: each stands once, and a row has its number, in a few bytes however long the names are.
 
+    Names are sorted: what is made of their numbers does not depend on which row came first.
+
     Parameters
     ----------
     code : int array of shape (n_rows,)
@@ -54,9 +56,17 @@ class Names:
     @classmethod
     def of(cls, values: Iterable[str | None]) -> Names:
         """Number the names of a column; null, empty and `-` are not known."""
-        numbers: dict[str | None, int] = {}
-        code = [-1 if value in UNKNOWN else numbers.setdefault(value, len(numbers)) for value in values]
-        return cls(np.array(code, dtype=np.int32), tuple(str(name) for name in numbers))
+        numbers: dict[str, int] = {}
+        code = [-1 if value in UNKNOWN else numbers.setdefault(str(value), len(numbers)) for value in values]
+        return cls.in_order(np.array(code, dtype=np.int32), tuple(numbers))
+
+    @classmethod
+    def in_order(cls, code: Codes, words: tuple[str, ...]) -> Names:
+        """The same names, in their own order."""
+        order = sorted(range(len(words)), key=words.__getitem__)
+        rank = np.full(len(words) + 1, -1, dtype=code.dtype)  # the last is for -1
+        rank[order] = np.arange(len(words))
+        return cls(looked_up(rank, code), tuple(words[number] for number in order))
 
     def __getitem__(self, rows: Bools | Indices) -> Names:
         """The names of rows, in the order in which they are asked for."""
@@ -266,16 +276,14 @@ def _joined(columns: list[Names]) -> Codes:
 
 
 def _numbered(code: Codes, n_codes: int) -> Codes:
-    """Numbers from 0 on, in the order in which they first stand there; each -1 is a number of its own."""
+    """Numbers from 0 on, in their order, none left out; each -1 is a number of its own."""
     alone = code < 0
-    code[alone] = np.arange(n_codes, n_codes + alone.sum())
-    first = np.full(n_codes + alone.sum(), len(code), dtype=np.int64)
+    n_alone = np.count_nonzero(alone)
+    code[alone] = np.arange(n_codes, n_codes + n_alone)
+    there = np.zeros(n_codes + n_alone, dtype=bool)
     for rows in blocks(len(code)):
-        values, at = np.unique(code[rows], return_index=True)
-        first[values] = np.minimum(first[values], rows.start + at)
-    rank = np.empty(len(first), dtype=np.min_scalar_type(-len(first)))
-    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-    return looked_up(rank, code)
+        there[code[rows]] = True
+    return looked_up((np.cumsum(there) - 1).astype(np.min_scalar_type(-1 - len(there))), code)
 
 
 def _dealt(counts: npt.NDArray[np.float64], n_folds: int) -> tuple[Codes, npt.NDArray[np.float64]]:

@@ -260,7 +260,7 @@ class _Column:
 
     def names(self) -> Names:
         """The column; what it was made of is forgotten."""
-        return Names(_joined(self._codes), tuple(self._numbers))
+        return Names.in_order(_joined(self._codes), tuple(self._numbers))
 
 
 def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
