@@ -546,3 +546,12 @@ def test_a_decoder_that_jumps_about_in_a_long_file_gets_the_bytes_it_asked_for()
         found = [samples.tobytes() for samples in recording.segments()], recording.facts
 
     assert found == in_process(file)
+
+
+def test_a_decoder_s_process_loads_no_library_that_it_does_not_need() -> None:
+    code = "import sys, jobs.decoder; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"ray", "torch", "sklearn", "scipy", "pandas", "pyarrow", "fsspec", "transformers"} & set(loaded)
+    assert {"numpy", "soundfile", "av", "soxr"} <= set(loaded)
