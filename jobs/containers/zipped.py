@@ -36,7 +36,7 @@ def walk(file: StoredFile, _: Stored) -> Iterator[Member]:
             members = sorted(opened.infolist(), key=lambda member: member.header_offset)
             _refuse_overlaps(members, opened.start_dir)
             for member in members:
-                if not member.is_dir():
+                if not member.filename.endswith("/"):  # zipfile's is_dir fails where there is no name
                     yield Member(member.filename, _content(opened, member), member.file_size)
     except StorageError:
         raise

@@ -250,6 +250,15 @@ def test_a_zip_whose_directory_understates_a_member_inflates_no_more_than_it_say
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 50 << 10  # KiB
 
 
+def test_a_member_of_a_zip_without_a_name_is_no_recording(tmp_path: Path) -> None:
+    # found by fuzzing: zipfile asks for the last letter of the name
+    content = bytearray(zipped({"a.flac": FLAC, "x": b"x"}))
+    lengths = content.rindex(b"PK\x01\x02") + 28
+    content[lengths : lengths + 4] = b"\0\0\1\0"  # the byte of the name is one of the extra field
+
+    assert errors(put(tmp_path / "0.zip", bytes(content))) == [("a.flac", None)]
+
+
 def test_members_of_a_zip_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     # one content under two names of the directory: Fifield, "A better zip bomb", USENIX WOOT 2019
     content = bytearray(zipped({"a.flac": FLAC, "b.flac": OTHER}))
