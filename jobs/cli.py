@@ -29,6 +29,8 @@ VERBS = {
     "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
     "gc": "remove what dead attempts left",
+    "retrain": "fit a head anew, publish it if it is no worse",
+    "submit": "run a verb on a Ray cluster, and follow it",
     "demo": "run the whole chain on a small archive that it makes",
 }
 
@@ -75,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():  # Python takes signals only there
         signal.signal(signal.SIGTERM, _stop)
-    parsed = vars(_parser(arguments).parse_args(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["submit"]:  # what follows are another verb's settings
+        return int(importlib.import_module("cluster.submit").main(given[1:]))
+    parsed = vars(_parser(given).parse_args(given))
     verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
     try:
         return int(verb.run(verb.Settings(**parsed)))
@@ -112,10 +117,9 @@ def _stop(_number: int, _frame: object) -> None:
     raise RunAgain("stopped by SIGTERM; run the same command again")
 
 
-def _parser(arguments: Sequence[str] | None) -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bonafide", description="Find synthetic speech in large archives.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    given = list(sys.argv[1:] if arguments is None else arguments)
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name in given[:1]:  # only the verb that is asked for is imported

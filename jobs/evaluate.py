@@ -42,6 +42,12 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Write the reports, and say the headline; return the exit code."""
+    reported(settings)
+    return 0
+
+
+def reported(settings: Settings) -> dict[str, Any]:
+    """Write the reports, and say the headline; return what they say."""
     content = evaluate(settings)
     output = storage.normal(settings.output)
     json_uri, html_uri = storage.join(output, "report.json"), storage.join(output, "report.html")
@@ -52,7 +58,7 @@ def run(settings: Settings) -> int:
     for warning in content["warnings"]:
         print(f"warning: {warning}")
     print(f"report: {html_uri}")
-    return 0
+    return content
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,259 @@
+"""Jobs handed to a real Ray cluster with token authentication, their tables on a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.submit import pinned, submission_id
+from detector import Detector
+from tests.conftest import encoded, tone, write_tar
+from tests.ray_head import ray_head
+
+N_SHARDS, N_EACH = 3, 4
+NIGHT = (
+    "nightly",
+    "--input",
+    "s3://night/archive/",
+    "--head",
+    "s3://night/heads/head.json",
+    "--run-date",
+    "2026-11-23",
+)
+
+
+def utterance(label: str, shard: int, number: int) -> bytes:
+    """A tone of a second and some: low for bona fide."""
+    hertz = {"bonafide": 140.0, "spoof": 900.0}[label] + 40 * number + 9 * shard
+    return encoded(tone(1.0 + 0.1 * number, hertz=hertz, seed=number))
+
+
+UTTERANCES = {
+    f"{label}-{shard}-{number}": utterance(label, shard, number)
+    for label in ("bonafide", "spoof")
+    for shard in range(N_SHARDS)
+    for number in range(N_EACH)
+}
+
+Submit = Callable[..., "subprocess.Popen[str]"]
+
+
+def test_the_id_of_a_job_is_that_of_its_night() -> None:
+    night = ["nightly", "--input", "s3://archive/"]
+
+    assert submission_id(night, "2026-11-23") == submission_id(list(night), "2026-11-23")
+    assert submission_id(night, "2026-11-24") != submission_id(night, "2026-11-23")
+    assert submission_id([*night, "--prior", "0.1"], "2026-11-23") != submission_id(night, "2026-11-23")
+    assert submission_id([*night, "--run-date=2026-11-20"], "2026-11-23").startswith("bonafide-nightly-2026-11-20-")
+
+
+def test_requirements_name_exact_versions(tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text("# pinned\ntorch==2.13.0  # the CPU build\n\nray[data,default]==2.56.0\n")
+    assert pinned(str(path)) == ["torch==2.13.0", "ray[data,default]==2.56.0"]
+
+    for loose in (
+        "torch",
+        "torch>=2.13",
+        "git+https://example.org/torch",
+        "-r others.txt",
+        "torch==2.13.0 -i http://x",
+    ):
+        path.write_text(f"ray==2.56.0\n{loose}\n")
+        with pytest.raises(ValueError, match="no exact version") as error:
+            pinned(str(path))
+        assert loose in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "cause"),
+    [
+        ((), 2, "nothing to submit"),
+        (("--attempts", "0", "--", "nightly"), 2, "expected 1 or more"),
+        (("--requirements", "no-such-file", "--", "nightly"), 65, "no-such-file"),
+        (("--address", "http://127.0.0.1:9", "--", "nightly"), 69, "127.0.0.1:9"),
+    ],
+)
+def test_what_cannot_be_submitted_says_why(
+    arguments: tuple[str, ...], code: int, cause: str, bonafide: Callable[..., tuple[int, str, str]]
+) -> None:
+    found, _, err = bonafide("submit", *arguments)
+
+    assert found == code
+    assert cause in err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def bucket(store: fsspec.AbstractFileSystem, tmp_path_factory: pytest.TempPathFactory) -> fsspec.AbstractFileSystem:
+    """A bucket with an archive of tars, and labels: one shard is held out."""
+    folder = tmp_path_factory.mktemp("night")
+    store.mkdir("night")
+    lines = ["utterance_id,label,split,speaker,system"]
+    for shard in range(N_SHARDS):
+        names = [name for name in UTTERANCES if name.split("-")[1] == str(shard)]
+        write_tar(folder / f"{shard}.tar", {f"{name}.flac": UTTERANCES[name] for name in names})
+        store.put(str(folder / f"{shard}.tar"), f"night/archive/{shard}.tar")
+        split = "eval" if shard == 0 else "train"
+        lines += [f"archive/{shard}.tar#{name}.flac,{name.split('-')[0]},{split},{name},{name}" for name in names]
+    store.pipe("night/labels.csv", "\n".join(lines).encode())
+    return store
+
+
+@pytest.fixture(scope="module")
+def environment(job_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the cluster and its users share: a token in a file, and the store's address."""
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.write_text(secrets.token_hex(32))
+    return job_environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster that asks for a token: the address of its dashboard."""
+    with ray_head(environment, tmp_path_factory.mktemp("cluster") / "ray") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def head(bucket: fsspec.AbstractFileSystem, environment: dict[str, str]) -> str:
+    """A published head."""
+    labelled = ("--embeddings", "s3://night/labelled", "--labels", "s3://night/labels.csv", "--c", "1")
+    for verb in (
+        ("embed", "--input", "s3://night/archive/", "--backbone", "melstats", "--output", "s3://night/labelled"),
+        ("fit", *labelled, "--target-coverage", "0.9", "--output", "s3://night/heads"),
+    ):
+        subprocess.run([sys.executable, "-m", "jobs", *verb], env=environment, check=True, timeout=200)
+    return "s3://night/heads/head.json"
+
+
+@pytest.fixture
+def submit(cluster: str, environment: dict[str, str], tmp_path: Path) -> Submit:
+    """Submit as users do, from a folder that has nothing to do with ours."""
+
+    def started(*verb: str, **others: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "jobs", "submit", "--address", cluster, "--", *verb]
+        ours = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.Popen(
+            command,
+            env=environment | ours | others,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return started
+
+
+def ended(job: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = job.communicate(timeout=200)
+    return job.returncode, out, err
+
+
+def scores(bucket: fsspec.AbstractFileSystem, output: str) -> dict[str, float]:
+    """Score by utterance; each stands once."""
+    found = [pq.read_table(BytesIO(bucket.cat(path))) for path in bucket.glob(f"{output}/scores/**/*.parquet")]
+    rows = [(row["utterance_id"], row["score"]) for table in found for row in table.to_pylist()]
+    assert len(dict(rows)) == len(rows)
+    return dict(rows)
+
+
+def test_a_night_submitted_twice_runs_once(
+    submit: Submit, bucket: fsspec.AbstractFileSystem, head: str, tmp_path: Path
+) -> None:
+    night = (*NIGHT, "--output", "s3://night/tables")
+    two = [submit(*night), submit(*night)]
+    (first_code, first_out, first), (second_code, second_out, second) = map(ended, two)
+    third_code, third_out, third = ended(submit(*night))
+
+    assert (first_code, second_code, third_code) == (0, 0, 0), first + second + third
+    assert [("submitted" in err, "at work" in err) for err in (first, second)].count((True, False)) == 1
+    assert "scored 24 utterances" in first_out
+    assert "scored 24 utterances" in second_out  # whoever came second followed the first one's log
+    assert "ended with 0 already" in third_out
+    assert "submitted" not in third
+    found = scores(bucket, "night/tables")
+    assert found.keys() == {f"archive/{who.split('-')[1]}.tar#{who}.flac" for who in UTTERANCES}
+    (tmp_path / "head.json").write_bytes(bucket.cat("night/heads/head.json"))
+    by_api = Detector.load(tmp_path / "head.json").score(UTTERANCES["spoof-0-1"])
+    assert by_api.score.hex() == found["archive/0.tar#spoof-0-1.flac"].hex()
+    assert len(bucket.glob("night/tables/runs/*.json")) == 2  # of the embeddings and of the scores
+
+
+def test_a_job_s_exit_code_and_cause_come_through(submit: Submit, head: str) -> None:
+    code, out, err = ended(submit(*NIGHT, "--output", "s3://night/refused", "--prior", "2"))
+
+    assert code == 65
+    assert "prior 2.0; expected a share between 0 and 1" in out + err
+
+
+def test_without_the_token_nothing_is_submitted(submit: Submit, tmp_path: Path) -> None:
+    other = tmp_path / "token"
+    other.write_text(secrets.token_hex(32))
+    code, _, err = ended(submit(*NIGHT, "--output", "s3://night/stranger", RAY_AUTH_TOKEN_PATH=str(other)))
+
+    assert code == 69
+    assert err.splitlines()[-1].startswith("error 69: http://127.0.0.1:")
+
+
+@pytest.mark.long
+def test_a_job_that_ends_with_75_is_started_again(submit: Submit, bucket: fsspec.AbstractFileSystem, head: str) -> None:
+    night = (*NIGHT, "--output", "s3://night/again")
+    following = submit(*night)
+    job = submission_id(night, "")
+    while not bucket.glob("night/again/_plans/**"):  # it is at work
+        assert following.poll() is None
+        time.sleep(0.1)
+    drivers = subprocess.run(
+        ["pgrep", "-f", "python -m jobs nightly .*night/again"], capture_output=True, text=True, check=True
+    )
+    for driver in drivers.stdout.split():
+        if (
+            f"{job}" in Path(f"/proc/{driver}/environ").read_text()
+            and Path(f"/proc/{driver}/comm").read_text() != "sh\n"
+        ):
+            os.kill(int(driver), signal.SIGTERM)
+    code, out, err = ended(following)
+
+    assert code == 0, out + err
+    assert "attempt 1 of 3 ended with 75; again in 10 s" in err
+    assert f"submitted {job}.2" in err
+    assert len(scores(bucket, "night/again")) == 24
+
+
+@pytest.mark.long
+def test_retraining_publishes_a_head_that_is_no_worse_and_keeps_the_old_one(
+    submit: Submit, bucket: fsspec.AbstractFileSystem, head: str
+) -> None:
+    before = bucket.cat("night/heads/head.json")
+    old = json.loads(before)["head_id"]
+    retrain = ("retrain", "--input", "s3://night/archive/", "--labels", "s3://night/labels.csv", "--head", head)
+    retrain += ("--target-coverage", "0.9", "--run-date", "2026-11-23", "--output")
+
+    kept = ended(submit(*retrain, "s3://night/strict", "--c", "1e-5", "--margin", "0"))
+    after_kept = bucket.cat("night/heads/head.json")
+    published = ended(submit(*retrain, "s3://night/retrained", "--c", "10"))
+    new = json.loads(bucket.cat("night/heads/head.json"))["head_id"]
+    same = ended(submit(*retrain, "s3://night/retrained", "--c", "10", "--draws", "999"))
+
+    assert (kept[0], published[0], same[0]) == (0, 0, 0), kept[1] + published[1] + same[1]
+    assert f"not published, {old} stays" in kept[1]
+    assert after_kept == before
+    assert f"published: head {new} less {old}, Cllr" in published[1]
+    assert bucket.cat(f"night/heads/previous/{old}.json") == before
+    decision = json.loads(bucket.cat("night/retrained/retraining/2026-11-23/decision.json"))
+    assert (decision["publish"], decision["candidate"], decision["published"]) == (True, new, old)
+    assert decision["difference"]["high"] < 0.02
+    assert f"nothing to publish: the new head is the published one, {new}" in same[1]
