@@ -30,6 +30,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -184,8 +185,7 @@ class Cluster:
                 size=pool.encoders, max_tasks_in_flight_per_actor=1 if singly else IN_FLIGHT
             ),
             num_cpus=pool.encoder_cpus,
-            num_gpus=pool.encoder_gpus,
-            ray_remote_args_fn=_actor_limits,
+            ray_remote_args_fn=partial(_actor_limits, pool.encoder_gpus),  # Ray Data: no GPU without a batch size
         )
         for table in self._streamed(embedded, watchdog, stop):
             watchdog.moved()
@@ -632,9 +632,9 @@ def _task_limits() -> dict[str, Any]:
     return {"max_retries": RETRIES}
 
 
-def _actor_limits() -> dict[str, Any]:
+def _actor_limits(gpus: float) -> dict[str, Any]:
     # machines go away, so an actor may come again without bound; its work and the loading of an encoder may not
-    return {"max_restarts": -1, "max_task_retries": RETRIES}
+    return {"max_restarts": -1, "max_task_retries": RETRIES, "num_gpus": gpus}
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,15 +19,18 @@ STOP_SECONDS = 3.0  # its raylet would take 20 to end by itself, and nothing of 
 
 
 @contextlib.contextmanager
-def ray_head(environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """Run `ray start --head`; yield the dashboard's address. Only our own processes are ended."""
+def ray_head(environment: dict[str, str], folder: Path, gpus: int = 0) -> Iterator[str]:
+    """Run `ray start --head`; yield the dashboard's address. Ray believes in as many GPUs as it is told.
+
+    Only our own processes are ended.
+    """
     folder.mkdir()
     with socket.socket() as gcs, socket.socket() as dashboard:
         for each in (gcs, dashboard):
             each.bind(("127.0.0.1", 0))
         gcs_port, dashboard_port = gcs.getsockname()[1], dashboard.getsockname()[1]
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    command += ["--node-ip-address=127.0.0.1", f"--port={gcs_port}", "--num-cpus=2"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={gcs_port}", "--num-cpus=2", f"--num-gpus={gpus}"]
     command += [
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard_port}",

@@ -121,8 +121,8 @@ def environment(job_environment: dict[str, str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def cluster(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster that asks for a token: the address of its dashboard."""
-    with ray_head(environment, tmp_path_factory.mktemp("cluster") / "ray") as address:
+    """A cluster that asks for a token, and believes that it has a GPU: the address of its dashboard."""
+    with ray_head(environment, tmp_path_factory.mktemp("cluster") / "ray", gpus=1) as address:
         yield address
 
 
@@ -180,6 +180,7 @@ def test_a_night_submitted_twice_runs_once(
 
     assert (first_code, second_code, third_code) == (0, 0, 0), first + second + third
     assert [("submitted" in err, "at work" in err) for err in (first, second)].count((True, False)) == 1
+    assert "1 × GPU" in first_out + first
     assert "scored 24 utterances" in first_out
     assert "scored 24 utterances" in second_out  # whoever came second followed the first one's log
     assert "ended with 0 already" in third_out

@@ -15,7 +15,7 @@ from tests.drills.harness import BUCKET, Archive, Lab, Quiet, RayHead, file_syst
 from tests.drills.proxy import FaultProxy
 from tests.seaweedfs import s3_server
 
-NUMBERS = range(1, 57)
+NUMBERS = range(1, 58)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -25,6 +26,7 @@ AUDIO = r"\.tar$"
 MARKER = r"/_commits/embeddings"
 EMBED = "detector.backbones.melstats:MelStats.embed"
 ENCODER = r"^ray::MapWorker\(MapBatches\(_Encode\)\)"
+DECODE = r"^ray::MapBatches\(_Decode\)"
 NOTED = Fault(EMBED, "note")
 
 
@@ -228,36 +230,52 @@ def test_a_driver_may_be_killed_at_every_write(lab: Lab, when: str) -> None:
 
 
 CLUSTER = """
-import sys, time
+import json, sys
 from ray.cluster_utils import Cluster
-size = {"num_cpus": 2, "object_store_memory": 128 << 20}
-cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
-cluster.add_node(**size)
-print(cluster.address, flush=True)
-time.sleep(3600)
+cluster, store = None, {"object_store_memory": 128 << 20}
+for line in sys.stdin:
+    size = store | json.loads(line)
+    if cluster is None:
+        cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
+    else:
+        cluster.add_node(**size)
+    print(cluster.address, flush=True)
 """
 
 
-class TwoNodes(RayHead):
-    """A Ray of two nodes on this machine. `ray start` would want addresses beyond loopback for that."""
+class Nodes(RayHead):
+    """A Ray of several nodes on this machine. `ray start` would want addresses beyond loopback for that."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], *sizes: dict[str, int]) -> None:
         mine = environment | ON_LOOPBACK | {"RAY_TMPDIR": "/tmp"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", CLUSTER],
             env=mine,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
         self.pid = self._process.pid
-        assert self._process.stdout is not None
-        self.address = next(line.strip() for line in self._process.stdout if re.fullmatch(r"127[\d.]+:\d+\s*", line))
+        self.raylets: list[int] = []
+        for size in sizes:
+            self.add(size)
 
-    def raylets(self) -> list[int]:
-        """Pids: of the head's node, then of the other."""
-        return [each.pid for each in processes(self.pid) if "/raylet/raylet" in each.title]
+    def add(self, size: dict[str, int]) -> None:
+        """Let a node join; its raylet is the last of :attr:`raylets`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(size) + "\n")
+        self._process.stdin.flush()
+        self.address = next(line.strip() for line in self._process.stdout if re.fullmatch(r"127[\d.]+:\d+\s*", line))
+        here = [each.pid for each in processes(self.pid) if "/raylet/raylet" in each.title]
+        self.raylets += [pid for pid in here if pid not in self.raylets]
+
+    def at_work(self, title: str) -> set[int]:
+        """Numbers of the nodes that have a worker whose title matches."""
+        parents = {each.pid: each.parent for each in processes(self.pid) if re.search(title, each.title)}
+        return {self.raylets.index(parent) for parent in parents.values() if parent in self.raylets}
 
 
 @drill(
@@ -267,11 +285,11 @@ class TwoNodes(RayHead):
     limit=120,
 )
 def test_a_node_that_goes_away_takes_no_rows_along(lab: Lab) -> None:
-    nodes = TwoNodes(lab.environment | lab.injecting([NOTED, slow(0.2)]))
+    nodes = Nodes(lab.environment | lab.injecting([NOTED, slow(0.2)]), {"num_cpus": 2}, {"num_cpus": 2})
     try:
         run = lab.start_embed("--encoders", 2, "--encoder-cpus", 1.5, on=nodes)
         lab.wait_for(lambda: len(markers_put(lab)) >= 3, run=run)
-        os.kill(nodes.raylets()[1], signal.SIGKILL)
+        os.kill(nodes.raylets[1], signal.SIGKILL)
         killed = time.monotonic()
         run.wait()
     finally:
@@ -282,6 +300,48 @@ def test_a_node_that_goes_away_takes_no_rows_along(lab: Lab) -> None:
     lab.assert_same_as_undisturbed()
     assert "ObjectLost" not in run.stderr
     lab.held(f"{amplification(lab) - 1:.0%} of the work twice")
+
+
+GPU_NODE = {"num_cpus": 1, "num_gpus": 1}  # Ray believes it; melstats needs none
+
+
+@drill(
+    "D57",
+    injects="SIGKILL to one of three raylets, where one has the GPU: to one that decodes; to the encoder's, and a node "
+    "like it joins",
+    holds="decode runs on the CPU nodes, the encoder on the one with the GPU; the run ends with 0 and the same digest",
+    limit=180,
+)
+@pytest.mark.parametrize("whose", ["decode", "encoder"])
+def test_a_cluster_of_three_nodes_loses_one(lab: Lab, whose: str) -> None:
+    where: dict[str, set[int]] = {DECODE: set(), ENCODER: set()}
+
+    def committed(n_markers: int) -> bool:
+        for title, found in where.items():
+            found |= nodes.at_work(title)
+        return len(markers_put(lab)) >= n_markers
+
+    with_pid = lab.environment | lab.injecting([NOTED, slow(0.2)])
+    nodes = Nodes(with_pid, {"num_cpus": 1}, {"num_cpus": 2}, GPU_NODE)
+    try:
+        run = lab.start_embed(on=nodes)
+        lab.wait_for(lambda: committed(3), run=run)
+        os.kill(nodes.raylets[{"decode": 1, "encoder": 2}[whose]], signal.SIGKILL)
+        killed = time.monotonic()
+        if whose == "encoder":
+            nodes.add(GPU_NODE)
+            lab.wait_for(lambda: nodes.at_work(ENCODER) == {3}, run=run)
+        run.wait()
+    finally:
+        nodes.end()
+
+    run.assert_ended(0)
+    assert where[DECODE] <= {0, 1}
+    assert 1 in where[DECODE]
+    assert where[ENCODER] == {2}
+    lab.recovered(next(each.started for each in markers_put(lab) if each.started > killed) - killed)
+    lab.assert_same_as_undisturbed()
+    lab.held(f"without the {whose}'s node: {amplification(lab) - 1:.0%} of the work twice")
 
 
 @drill(
