@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from detector.errors import ConfigError, SchemaError
+from jobs.admission import refuse_old_packages
 from jobs.errors import DefectError, RunAgain, StorageError
 
 VERBS = {
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = vars(_parser(given).parse_args(given))
     verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
     try:
+        refuse_old_packages()
         return int(verb.run(verb.Settings(**parsed)))
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))

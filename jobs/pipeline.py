@@ -43,6 +43,7 @@ from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
 from jobs import decoding, pieces, storage
+from jobs.admission import refuse_open_dashboard
 from jobs.archive import Portion
 from jobs.checkpoint import local_folder
 from jobs.config import ModelConfig, RunConfig
@@ -317,7 +318,8 @@ class Cluster:
             }
 
         def started() -> Iterator[None]:
-            ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
+            joined = ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
+            refuse_open_dashboard(joined.dashboard_url)
             yield
             self._left.wait()  # the kernel ends Ray's processes with the thread that started them
 
@@ -325,7 +327,7 @@ class Cluster:
         self._starting = pumped(started(), lambda: None)
         try:
             next(self._starting)
-        except RunAgain:
+        except (RunAgain, ConfigError):
             raise
         except Exception as error:  # of many classes, none of them told
             where = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"

@@ -37,7 +37,7 @@ def ray_head(environment: dict[str, str], folder: Path, gpus: int = 0) -> Iterat
         "--dashboard-agent-listen-port=0",  # any: a second Ray on this machine would die over a fixed one
         f"--object-store-memory={128 << 20}",
     ]
-    mine = environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": "/tmp"}  # socket paths are short
+    mine = {"RAY_TMPDIR": "/tmp"} | environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # socket paths are short
     with (folder / "log").open("wb") as log:
         head = subprocess.Popen(command, env=mine, stdout=log, stderr=log, start_new_session=True)
     try:

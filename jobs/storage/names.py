@@ -39,6 +39,11 @@ class NotFoundError(ConfigError):
     """There is no such object, folder or bucket."""
 
 
+SIGNED = re.compile(
+    r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig|access_token)=", re.I
+)
+
+
 def scheme_of(uri: str) -> str:
     """What kind of storage a URI is about.
 
@@ -65,6 +70,10 @@ def normal(uri: str) -> str:
         return os.path.abspath(uri.removeprefix("file://"))
     if "@" in place or not re.fullmatch(r"arn:.*|(\[[^]]*\]|[^:]*)(:\d+)?", place):
         raise ConfigError(f"{scheme}://…: credentials in a URI; give them by environment, profile or role.")
+    if SIGNED.search(uri):
+        raise ConfigError(
+            f"{scheme}://{place}/…: a signed URI; who reads our tables would hold its key. Give access by role."
+        )
     if scheme not in ("s3", "s3a"):
         refuse_metadata(place, uri)
     return uri

@@ -64,6 +64,14 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(secret: str) -> None:
     assert "hu" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["X-Amz-Signature", "x-amz-security-token", "X-Goog-Signature", "sig", "access_token"])
+def test_a_signed_uri_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError, match="a signed URI") as refused:
+        storage.normal(f"https://store.example/a.flac?part=1&{name}=hush")
+
+    assert "hush" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("uri", "key"),
     [
