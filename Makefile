@@ -6,6 +6,7 @@
 # make drills-check   every planted bug is caught
 # make simulate       a million simulated schedules of the protocol, and every two faults in order
 # make hostile bad inputs, each with what it must come to, and the table of docs/hostile-inputs.md
+# make engines the tables and queries of docs/sql.md on Spark, too (fetches it; Java 17 or 21 must be there)
 # make fuzz    each fuzz target for SECONDS (60)
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
 
@@ -14,7 +15,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz
+.PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz engines
 
 demo: $(MADE)
 	$(BIN)/python -m jobs demo
@@ -54,6 +55,10 @@ simulate: $(MADE)
 
 soak: $(MADE)
 	$(BIN)/python -m tests.drills.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+engines: $(MADE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
+	$(BIN)/python -m pytest tests/test_engines.py -m "spark or not spark"
 
 FUZZED := container decode head list
 
