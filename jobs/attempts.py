@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from jobs import meters
 from jobs.archive import Portion, Shard
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, from_text
 from jobs.gathering import Gatherer, ShardRows, failed_to_embed
@@ -72,6 +73,7 @@ def embed_all(stream: Stream, shards: list[Shard], pause: Callable[[float], None
         work.end_pass()
         if not work.left:
             break
+        meters.count("bonafide_workers_lost_total", verb="embed")
         log.warning("pass %d of %d: %s", number, PASSES, work.complaint())
         if number < PASSES:
             pause(PAUSE_SECONDS * 2 ** (number - 1) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

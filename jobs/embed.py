@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from detector.checkpoint import n_layers_of, recipe_of
 from detector.config import LAST_LAYER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
-from jobs import archive, ledger, runs, storage
+from jobs import archive, ledger, meters, runs, storage
 from jobs.archive import InputConfig, Portion, Shard
 from jobs.attempts import embed_all
 from jobs.checkpoint import local_folder
@@ -301,6 +302,9 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
                 empty.append(rows)
             watchdog.committed(time.monotonic() - begun[rows.shard_id])
             shown.shard(len(rows.outcomes), rows.seconds)
+            meters.count("bonafide_audio_seconds_total", rows.seconds)
+            for outcome, n_rows in Counter(found["error"] or "embedded" for found in rows.outcomes.values()).items():
+                meters.count("bonafide_rows_total", n_rows, verb="embed", outcome=outcome)
     if empty and len(empty) == max(len(result.slots) for result in results):
         # before any of them is committed: the next run must say so too
         where = work.what.manifest or ", ".join(work.what.input)
@@ -355,6 +359,7 @@ def _commit(run: Embedded, rows: ShardRows, planned: Planned, shard: Shard, laye
         log.warning("%s: a later run planned it in another state while it was embedded", shard.uri)
         run.set_aside = SourceChangedError(f"{shard.uri}: planned in another state meanwhile. Run again.")
         return
+    meters.count("bonafide_alarms_total", len(marker.alarms))
     for table in marker.alarms:
         log.error("%s: computed twice, and the %s differ; the first stand. Is a machine broken?", shard.uri, table)
     run.markers.append(marker)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs import meters
+
 STARVED = 0.3  # share of the encoders' time
 KNOWN_SECONDS = 20.0  # of all encoders together, before anything is said
 
@@ -43,6 +45,8 @@ class Pace:
     def hear(self, told: Mapping[str, Told]) -> None:
         """Take what is known now of all encoders, by name; also of those that are gone."""
         self.told = told
+        meters.tell("bonafide_encoders", len(told))
+        meters.tell("bonafide_encoders_waiting_share", self.waiting)
         if not self._is_said and self._busy + self._waited >= KNOWN_SECONDS and self._audio:
             self._is_said = True
             log.info(

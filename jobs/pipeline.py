@@ -42,7 +42,7 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
-from jobs import decoding, pieces, storage
+from jobs import decoding, meters, pieces, storage
 from jobs.admission import refuse_open_dashboard
 from jobs.archive import Portion
 from jobs.checkpoint import local_folder
@@ -228,6 +228,7 @@ class Cluster:
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 self.pace.hear(self._ask("paces", default=self.pace.told))
+                meters.reach("bonafide_store_retries_total", storage.retries())
                 found = self._ask("steps", default=steps)
                 if found != steps:
                     steps = found
@@ -460,6 +461,7 @@ class _Worker:
 
     def rest(self) -> None:
         """Nothing is in hand."""
+        meters.reach("bonafide_store_retries_total", storage.retries())
         if self._board is not None:
             self._board.rest.remote(self._who)
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from jobs import meters
+
 LINE_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Progress:
     def shard(self, rows: int, audio_seconds: float = 0.0) -> None:
         """One more shard is done."""
         self._done += 1
+        meters.count("bonafide_shards_committed_total", verb=self._what)
+        meters.tell("bonafide_shards_left", self._total - self._done, verb=self._what)
         self._rows += rows
         self._audio_seconds += audio_seconds
         if self._bar is not None:

@@ -22,7 +22,7 @@ from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import log_odds
 from detector.schema import FAILURES, REJECT_REASONS, SCORES, SPOOF
-from jobs import embed, ledger, runs, storage
+from jobs import embed, ledger, meters, runs, storage
 from jobs.archive import InputConfig
 from jobs.attempts import PASSES
 from jobs.checkpoint import local_folder
@@ -271,6 +271,8 @@ def run_all(stream: Callable[[list[str]], Iterator[dict[str, Any]]], todo: list[
             for result in stream([json.dumps(asdict(shard)) for shard in left.values()]):
                 if left.pop(result["name"], None) is not None:
                     replaced += [] if result["committed"] else [result["name"]]
+                    for outcome, n_rows in result["outcomes"].items():
+                        meters.count("bonafide_rows_total", n_rows, verb="score", outcome=outcome)
                     yield result["rows"]
         except WorkersLostError as error:
             notes = str(error)
@@ -278,6 +280,7 @@ def run_all(stream: Callable[[list[str]], Iterator[dict[str, Any]]], todo: list[
             raise RunAgain(f"{len(replaced)} shard(s) were replaced while they were scored, first {replaced[0]}.")
         if not left:
             return
+        meters.count("bonafide_workers_lost_total", verb="score")
         log.warning("%d shard(s) not scored, first %s: %s", len(left), min(left), notes)
     raise RunAgain(f"gave up on {len(left)} shard(s) after {PASSES} passes, first {min(left)}: {notes}. Run again.")
 
@@ -330,7 +333,13 @@ class _ScoreShard:
         bins = histogram(judged["score"].drop_null().to_numpy()).tolist()
         detail = {"run_id": shard.run_id, "counts": counts, "histogram": bins}
         marker = self.table.commit(shard, embedded.uri, tables, detail)
-        return {"name": shard.name, "rows": len(judged), "committed": marker is not None}
+        meters.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
+        return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}
+
+
+def _outcomes(judged: pa.Table) -> dict[str, int]:
+    """Rows by reason where they are rejected, else by label."""
+    return dict(Counter(pc.coalesce(judged["reject_reason"], judged["label"]).to_pylist()))
 
 
 def _counts(judged: pa.Table) -> dict[str, int]:

@@ -21,7 +21,7 @@ from jobs.storage.files import READ_AHEAD_BYTES, RawFile, StoredFile
 from jobs.storage.local import Local
 from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, join, key_of, name_of, named, normal, scheme_of
 from jobs.storage.other import Other
-from jobs.storage.patience import be_patient
+from jobs.storage.patience import be_patient, retries
 from jobs.storage.s3 import S3
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "put",
     "read_bytes",
     "remove",
+    "retries",
     "stat",
     "write_bytes",
 ]

@@ -35,6 +35,7 @@ class _Process:
     endpoints: set[str] = set()  # noqa: RUF012 - these have answered us
     warned = float("-inf")
     quiet = 0  # tries again since the last warning
+    retries = 0
 
 
 def be_patient(seconds: float, answered: bool = False) -> None:
@@ -50,6 +51,11 @@ def be_patient(seconds: float, answered: bool = False) -> None:
     """
     _Process.budget = seconds
     _Process.answered = answered
+
+
+def retries() -> int:
+    """Requests that this process tried again so far."""
+    return _Process.retries
 
 
 class Patience:
@@ -82,6 +88,7 @@ class Patience:
             Where the budget is spent.
         """
         self._tries += 1
+        _Process.retries += 1
         if isinstance(error, MangledError):
             self._mangled += 1
             if self._mangled > REFETCHES:

@@ -44,6 +44,7 @@ def environment(job_environment: dict[str, str], tmp_path_factory: pytest.TempPa
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_TMPDIR": folder,
+            "RAY_metrics_report_interval_ms": "1000",
             "HF_TOKEN": f"hf_{secrets.token_urlsafe(24)}",
         }
 
