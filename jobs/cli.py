@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from detector.errors import ConfigError, SchemaError
+from jobs import logs
 from jobs.admission import refuse_old_packages
 from jobs.errors import DefectError, RunAgain, StorageError
+from jobs.webhook import Webhook
 
 VERBS = {
     "manifest": "list an archive as one Parquet table",
@@ -47,55 +49,52 @@ EXIT_CODES = {
 log = logging.getLogger(__name__)
 
 
-class _OneLine(logging.Formatter):
-    """A record is a line: what names of an archive bring along, line ends, escapes of a terminal, is spelt out."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-
-LINES = _OneLine("%(asctime)s %(levelname)s %(message)s")
-
-
-def printable(text: str) -> str:
-    """A text without what moves a cursor, ends a line or turns the reading direction: that is spelt out.
-
-    Examples
-    --------
-    >>> print(printable("a\\n\\x1b[2J\\u202e日本.flac"))
-    a\\n\\x1b[2J\\u202e日本.flac
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code. The last line on stderr names the cause of any but 0."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LINES)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    if threading.current_thread() is threading.main_thread():  # Python takes signals only there
-        signal.signal(signal.SIGTERM, _stop)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["submit"]:  # what follows are another verb's settings
         return int(importlib.import_module("cluster.submit").main(given[1:]))
-    parsed = vars(_parser(given).parse_args(given))
-    verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
+    if threading.current_thread() is threading.main_thread():  # Python takes signals only there
+        signal.signal(signal.SIGTERM, _stop)
+    parser = _parser(given)
+    settings = vars(parser.parse_args(given))
+    form = os.environ.get("BONAFIDE_LOG_FORMAT", logs.FORMATS[0])
+    if form not in logs.FORMATS:
+        parser.error(f"BONAFIDE_LOG_FORMAT {form!r}; expected one of {', '.join(logs.FORMATS)}")
+    verb = settings.pop("verb")
+    logs.begin(form, verb)
+    code, cause = _outcome(importlib.import_module(f"jobs.{verb}"), settings)
+    if settings.get("webhook"):
+        _tell(settings["webhook"], verb, settings.get("output"), code, cause)
+    if cause:
+        print(f"error {code}: {cause}", file=sys.stderr)
+    return code
+
+
+def _outcome(verb: types.ModuleType, settings: dict[str, Any]) -> tuple[int, str]:
+    """The exit code of a verb, and the cause of any that an error made, in one line."""
     try:
         refuse_old_packages()
-        return int(verb.run(verb.Settings(**parsed)))
+        return int(verb.run(verb.Settings(**settings))), ""
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        return _end(code, str(error) or "interrupted; run the same command again")
+        return code, _line(str(error) or "interrupted; run the same command again")
     except DefectError as error:
         for line in f"a defect, in a worker: {error}".splitlines():
             log.error("%s", line)  # noqa: TRY400 - it brings the worker's traceback along
-        return _end(70, str(error).strip().splitlines()[-1])
+        return 70, _line(str(error).strip().splitlines()[-1])
     except Exception as error:
         log.exception("a defect")
-        return _end(70, f"{type(error).__name__}: {error}")
+        return 70, _line(f"{type(error).__name__}: {error}")
+
+
+def _tell(webhook: str, verb: str, output: str | None, code: int, cause: str) -> None:
+    """Tell the webhook how a run ended; whatever becomes of it, the run's exit code is its own."""
+    try:
+        ended = {"verb": verb, "run_id": logs.known("run_id"), "output": output, "exit_code": code, "cause": cause}
+        Webhook.read(webhook).tell("bonafide.run.ended", ended)
+    except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: somebody is in a hurry
+        log.warning("the webhook was not told: %s", error or "interrupted")
 
 
 def entry() -> NoReturn:
@@ -108,10 +107,8 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-def _end(code: int, cause: str) -> int:
-    """Name the cause in one line, the last on stderr."""
-    print(f"error {code}: {printable(' '.join(cause.split()))}", file=sys.stderr)
-    return code
+def _line(cause: str) -> str:
+    return logs.printable(" ".join(cause.split()))
 
 
 def _stop(_number: int, _frame: object) -> None:
@@ -120,7 +117,11 @@ def _stop(_number: int, _frame: object) -> None:
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bonafide", description="Find synthetic speech in large archives.")
+    parser = argparse.ArgumentParser(
+        prog="bonafide",
+        description="Find synthetic speech in large archives.",
+        epilog="With BONAFIDE_LOG_FORMAT=json each line of the log is an object.",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)

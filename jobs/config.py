@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from detector.backbones import BATCH_SECONDS
 from detector.errors import ConfigError
+from jobs.webhook import Webhook
 
 Part = TypeVar("Part")
 
@@ -47,6 +48,7 @@ class RunConfig:
         120.0
     )
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3"] = 0.05
+    webhook: Annotated[str | None, "file with a URL to tell of the run's end, and the secret that signs it"] = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -76,6 +78,8 @@ class RunConfig:
             known = False
         if not known:
             raise ConfigError(f"run_date {self.run_date!r}; expected a day as YYYY-MM-DD.")
+        if self.webhook is not None:
+            Webhook.read(self.webhook)
         if not 0.0 <= self.max_failures <= 1.0:
             raise ConfigError(f"max_failures {self.max_failures}; expected a share between 0 and 1.")
 

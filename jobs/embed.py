@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from detector.checkpoint import n_layers_of, recipe_of
 from detector.config import LAST_LAYER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
-from jobs import archive, ledger, meters, runs, storage
+from jobs import archive, ledger, logs, meters, runs, storage
 from jobs.archive import InputConfig, Portion, Shard
 from jobs.attempts import embed_all
 from jobs.checkpoint import local_folder
@@ -226,6 +226,8 @@ def _planned(table: Ledger, what: InputConfig, recipe: Recipe, how: RunConfig) -
         return Plan(run_id, how.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
 
     book = table.freeze(propose_plan)
+    if book.plans:
+        logs.know(run_id=book.plans[-1].run_id)
     return Embedded(recipe, table, book, proposal.slots)
 
 
@@ -356,10 +358,17 @@ def _commit(run: Embedded, rows: ShardRows, planned: Planned, shard: Shard, laye
         {"run_id": planned.run_id, "audio_seconds": rows.seconds, "recipe": recipe.describe(), "model": recipe.model},
     )
     if marker is None:
-        log.warning("%s: a later run planned it in another state while it was embedded", shard.uri)
+        log.warning(
+            "%s: a later run planned it in another state while it was embedded", shard.uri, extra={"shard": shard.uri}
+        )
         run.set_aside = SourceChangedError(f"{shard.uri}: planned in another state meanwhile. Run again.")
         return
     meters.count("bonafide_alarms_total", len(marker.alarms))
     for table in marker.alarms:
-        log.error("%s: computed twice, and the %s differ; the first stand. Is a machine broken?", shard.uri, table)
+        log.error(
+            "%s: computed twice, and the %s differ; the first stand. Is a machine broken?",
+            shard.uri,
+            table,
+            extra={"shard": shard.uri},
+        )
     run.markers.append(marker)

@@ -22,7 +22,7 @@ from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import log_odds
 from detector.schema import FAILURES, REJECT_REASONS, SCORES, SPOOF
-from jobs import embed, ledger, meters, runs, storage
+from jobs import embed, ledger, logs, meters, runs, storage
 from jobs.archive import InputConfig
 from jobs.attempts import PASSES
 from jobs.checkpoint import local_folder
@@ -248,6 +248,8 @@ def score_shards(
         return Plan(run_id, settings.run_date, new, {"prior": prior, "fingerprint": source.key})
 
     book = table.freeze(propose)
+    if book.plans:
+        logs.know(run_id=book.plans[-1].run_id)
     scored = Scored(head, prior, table, book, frozenset(shard.slot for shard in shards))
     done = table.done()
     todo = [shard for slot in sorted(scored.slots) if (shard := book.current[slot]).name not in done]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import SchemaError
-from jobs import archive, cli
+from jobs import archive, logs
 from jobs.archive import InputConfig
 from jobs.containers import tar
 from jobs.containers.inflate import zstd
@@ -304,7 +304,7 @@ def test_an_odd_name_is_stored_as_it_is_and_logged_in_one_line(
     pq.write_table(table, lab.folder / "t.parquet")
     assert pq.read_table(lab.folder / "t.parquet").equals(table)
 
-    line = cli.LINES.format(logging.makeLogRecord({"msg": "%s: lost", "args": (name,), "levelname": "WARNING"}))
+    line = logs.LINES.format(logging.makeLogRecord({"msg": "%s: lost", "args": (name,), "levelname": "WARNING"}))
 
     assert line.isprintable()
     assert line.endswith(": lost")
