@@ -101,6 +101,8 @@ def run(settings: Settings) -> int:
         recipe=chosen.rows.recipe,
         model=chosen.rows.model,
         certifying=chosen.certifying[used],
+        seconds=chosen.rows.seconds[used],
+        sources=names["source"][used],
         about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
     )
     sampled = {name: column[chosen.sampled] for name, column in names.items()}

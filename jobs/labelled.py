@@ -115,7 +115,8 @@ class Labels:
 class Labelled:
     """Rows of a table to fit on: labelled, long and loud enough for a score. They are read anew for every pass.
 
-    Their order is that of the digests of their ids, whatever shards they lie in.
+    Their order is that of the digests of their ids, whatever shards they lie in. `seconds` has their lengths, float32
+    of shape (n_rows,).
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ class Labelled:
         self.recipe: dict[str, Any] = self._markers[0].detail["recipe"]
         self.model: str = self._markers[0].detail["model"]
         # where each row of the table stands among the labels; -1 where it does not, or is not usable
-        self._places = [self._places_of(marker, labels, config) for marker in self._markers]
+        found = [self._places_of(marker, labels, config) for marker in self._markers]
+        self._places = [places for places, _ in found]
         here, n_found = np.zeros(len(labels), dtype=bool), 0
         for places in self._places:
             here[places[places >= 0]] = True
@@ -154,6 +156,9 @@ class Labelled:
                 f"{table.output}: {n_found - len(self.labels)} labelled id(s) have more than one embedding in table "
                 f"{table.name}. Ids are unique: embed again into a new --output."
             )
+        self.seconds = np.zeros(self.n_rows, dtype=np.float32)
+        for places, (_, seconds) in zip(self._places, found, strict=True):
+            self.seconds[places[places >= 0]] = seconds[places >= 0]
         log.info("%s: %d labelled rows, %d of them embedded and usable", table.name, len(labels), self.n_rows)
 
     @property
@@ -186,18 +191,25 @@ class Labelled:
                 chosen = batch.column(0).filter(pa.array(here >= 0))
                 yield here[here >= 0], chosen.flatten().to_numpy().reshape(len(chosen), self._dim)
 
-    def _places_of(self, marker: Marker, labels: Labels, config: TrainingConfig) -> Codes:
-        """For every row of a shard, where its id stands among the labels; -1 where not, or where it is not usable."""
-        places = [np.empty(0, dtype=np.int32)]
+    def _places_of(
+        self, marker: Marker, labels: Labels, config: TrainingConfig
+    ) -> tuple[Codes, npt.NDArray[np.float32]]:
+        """For every row of a shard, where its id stands among the labels, and how long it is.
+
+        The place is -1 where the id does not stand there, or the row is not usable.
+        """
+        places, lengths = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)]
         columns = ["utterance_id", "seconds", "rms_dbfs", "embedding"]
         for batch in self._table.batches(marker, "embeddings", columns):
             self._dim = batch.schema.field("embedding").type.list_size
             self._example = repr(batch["utterance_id"][0].as_py())
-            usable = batch["seconds"].to_numpy() >= config.min_seconds
+            seconds = batch["seconds"].to_numpy()
+            usable = seconds >= config.min_seconds
             usable &= batch["rms_dbfs"].to_numpy() > config.silence_dbfs
             usable &= batch["embedding"].is_valid().to_numpy(zero_copy_only=False)
             places.append(np.where(usable, labels.find(batch["utterance_id"]), np.int32(-1)))
-        return np.concatenate(places)
+            lengths.append(seconds.astype(np.float32))
+        return np.concatenate(places), np.concatenate(lengths)
 
 
 def refuse_shared_audio(table: Ledger, uri: str, split: str) -> None:
