@@ -24,7 +24,8 @@ VERBS = {
     "fit": "fit a calibrated head on labelled embeddings",
     "score": "score embeddings or recordings with a head",
     "evaluate": "compare scores with labels",
-    "nightly": "embed and score what is new since the last run",
+    "nightly": "embed and score what is new since the last run, and write its page",
+    "review": "labels by people: what to listen to goes out, what was heard comes in",
     "explain": "say how a head comes to its verdict on one recording",
     "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = vars(_parser(arguments).parse_args(arguments))
     verb = importlib.import_module(f"jobs.{parsed.pop('verb')}")
     try:
-        return int(verb.run(verb.Settings(**parsed)))
+        settings = parsed.pop("settings")
+        return int(verb.run(settings(**parsed)))
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return _end(code, str(error) or "interrupted; run the same command again")
@@ -119,8 +121,22 @@ def _parser(arguments: Sequence[str] | None) -> argparse.ArgumentParser:
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name in given[:1]:  # only the verb that is asked for is imported
-            add_settings(verb, importlib.import_module(f"jobs.{name}").Settings)
+            module = importlib.import_module(f"jobs.{name}")
+            if hasattr(module, "Settings"):
+                verb.set_defaults(settings=module.Settings)
+                add_settings(verb, module.Settings)
+            else:
+                _add_actions(verb, module.ACTIONS)
     return parser
+
+
+def _add_actions(parser: argparse.ArgumentParser, actions: dict[str, type]) -> None:
+    """Add what a verb does, where it is several things: each with settings of its own."""
+    found = parser.add_subparsers(required=True, metavar="ACTION")
+    for name, settings in actions.items():
+        action = found.add_parser(name, help=settings.__doc__, allow_abbrev=False)
+        action.set_defaults(settings=settings)
+        add_settings(action, settings)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
@@ -136,10 +152,13 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
             options["default"] = made if field.default is dataclasses.MISSING else field.default
             if options["default"] not in (None, ()) and "[default" not in about:
                 options["help"] += " [default: %(default)s]"
+        elif get_origin(kind) is tuple:
+            options["default"] = ()  # what the first value is added to
         if field.metadata.get("positional"):
             parser.add_argument(field.name, metavar=field.name.upper(), help=options["help"])
         else:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", **options, **_how(kind))
+            flag = field.name.rstrip("_").replace("_", "-")  # `from` is a word of Python's
+            parser.add_argument(f"--{flag}", **options, **_how(kind))
 
 
 def _how(kind: Any) -> dict[str, Any]:
@@ -147,7 +166,7 @@ def _how(kind: Any) -> dict[str, Any]:
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is tuple:
-        return {"action": _Append}
+        return {"action": _Append, "metavar": "TEXT"}
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": kind, "metavar": {str: "TEXT", int: "N", float: "X"}[kind]}

@@ -20,10 +20,10 @@ from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.schema import REJECT_REASONS, SPOOF
-from detector.shift import Counts, Reference, Shift, quantile
+from detector.shift import QUANTITIES, Counts, Reference, Shift, quantile
 from jobs import storage
 from jobs.ledger import READERS, Ledger
-from jobs.protocol import Book
+from jobs.protocol import Book, Marker
 from jobs.queue import COLUMNS, Best, Doubtful, numbers
 from jobs.sealed import unseal
 
@@ -73,23 +73,18 @@ def night(
     before : list of dict
         Records of the runs before it, the oldest first.
     """
-    shards = book.of_plan(record["plan"])
-    markers = table.markers(shard.name for shard in shards)
-    states = {shard.name: shard.entry.state for shard in shards}
-    embedded = source.markers(states.values())
-    by_state = {marker.name: marker for marker in embedded}
-    embedded = [by_state[states[marker.name]] for marker in markers]
+    shards = shards_of(table, source, book, record["plan"])
     reference = Reference.from_dict(head.training.get("calibration_rows"))
     sources = _Sources(roots_of(record["settings"].get("input", ())), reference)
     doubtful, flagged = Doubtful(head), Best(SHOWN_FLAGGED, _most_spoof)
-    for number, marker in enumerate(markers):
-        for batch in table.batches(marker, "scores", list(COLUMNS)):
+    for number, (scores, embedded) in enumerate(shards):
+        for batch in table.batches(scores, "scores", list(COLUMNS)):
             sources.add(batch)
             doubtful.add(batch, number)
             flagged.add(batch, number)
-        for batch in source.batches(embedded[number], "failures", ["uri", "member"]):
+        for batch in source.batches(embedded, "failures", ["uri", "member"]):
             sources.add_failures(batch)
-    queue = doubtful.queue(source, embedded)
+    queue = doubtful.queue(source, [embedded for _, embedded in shards])
     return {
         "run_id": record["run_id"],
         "run_date": book.plans[record["plan"] - 1].run_date,
@@ -101,7 +96,7 @@ def night(
         "input": list(record["settings"].get("input", ())) or [record["settings"].get("manifest")],
         "versions": record["versions"],
         "warnings": _warnings(record),
-        "shards": len(markers),
+        "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.tallies.values()),
         "runs": [_summary(each) for each in (*before, record)],
         "usual": _usual(before),
@@ -110,6 +105,15 @@ def night(
         "queue": asdict(queue),
         "flagged": [row for _, row in flagged.rows()],
     }
+
+
+def shards_of(table: Ledger, source: Ledger, book: Book, number: int) -> list[tuple[Marker, Marker]]:
+    """What is current of a plan: for each shard the markers of its scores and of the embeddings that these judge."""
+    planned = sorted(book.of_plan(number), key=lambda shard: shard.name)
+    states = [shard.entry.state for shard in planned]
+    embedded = {marker.name: marker for marker in source.markers(states)}
+    scores = table.markers(shard.name for shard in planned)
+    return [(marker, embedded[state]) for marker, state in zip(scores, states, strict=True)]
 
 
 def records_before(output: str, book: Book, number: int) -> list[Record]:
@@ -283,7 +287,8 @@ def _drift(tallies: dict[str, Tally], reference: Reference, same_prior: bool) ->
 
     Entropy depends on the prior: at another one than the head's it is not compared.
     """
-    names = [name for name in reference.edges if same_prior or name != "entropy_bits"]
+    known = [name for name in QUANTITIES if name in reference.edges]
+    names = [name for name in known if same_prior or name != "entropy_bits"]
     found = reference.counted({name: np.empty(0) for name in reference.edges})
     found = _sum([found, *(tally.counts for tally in tallies.values())])
     expected = reference.expected(found)
@@ -299,7 +304,7 @@ def _drift(tallies: dict[str, Tally], reference: Reference, same_prior: bool) ->
             *(
                 _compared(name, tallies[name].counts, reference, name, names)
                 for name in largest
-                if tallies[name].counts and (len(tallies) > 1 or name in reference.sources)
+                if _has_scores(tallies[name]) and (len(tallies) > 1 or name in reference.sources)
             ),
         ],
         "pictures": {
@@ -327,6 +332,10 @@ def _compared(name: str, found: Counts, reference: Reference, source: str | None
             for each in names
         },
     }
+
+
+def _has_scores(tally: Tally) -> bool:
+    return "score" in tally.counts and bool(tally.counts["score"].any())
 
 
 def _shift(found: Shift | None) -> dict[str, Any] | None:
