@@ -102,7 +102,7 @@ class Doubtful:
         scored = np.isfinite(entropy)
         borderline = scored & ~rejected & (entropy > BORDERLINE * self._head.max_entropy_bits)
         self._counts += np.count_nonzero(scored & rejected), np.count_nonzero(borderline)
-        return (scored & rejected) | borderline, np.where(rejected, -2.0, 0.0) - np.nan_to_num(entropy)
+        return (scored & rejected) | borderline, np.where(rejected, 0.0, 2.0) - np.nan_to_num(entropy)
 
     def queue(self, source: Ledger, embedded: list[Marker]) -> Queue:
         """The queue; reads the embeddings of the shards that its rows lie in.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.errors import ConfigError, SchemaError
-from detector.schema import LABEL_COLUMNS, LABELS
+from detector.schema import LABEL_COLUMNS, LABELS, UNKNOWN
 from jobs import ledger, storage
 from jobs.ledger import Ledger, parquet_bytes
 from jobs.lists import read_labels
@@ -256,7 +256,7 @@ def _json_lines(rows: list[dict[str, Any]], _uri: str) -> bytes:
 
 def _csv(rows: list[dict[str, Any]], uri: str) -> bytes:
     """A table as `fit` reads it: texts as they are, so none may be what a spreadsheet takes for a formula."""
-    texts = [row[name] for row in rows for name in NAMES if row[name]]
+    texts = [row[name] for row in rows for name in NAMES if row[name] not in UNKNOWN]
     odd = next((text for text in texts if harmless(text) != text or len(text.splitlines()) > 1), None)
     if odd is not None:
         raise ConfigError(
