@@ -99,7 +99,7 @@ def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, s
         return Plan(f"{date}-embed{len(book.plans)}", date, new) if new else None
 
     book = table.freeze(propose)
-    same = {"audio_sha256": "00", "native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
+    same: dict[str, Any] = {"native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
     for number, (slot, name) in enumerate(names.items()):
         planned = book.current[slot]
         same |= {"layer": -1, "fingerprint": RECIPE.fingerprint, "run_id": planned.run_id}
@@ -108,6 +108,7 @@ def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, s
             | vars(each)
             | {
                 "utterance_id": each.utterance_id,
+                "audio_sha256": digest_of(each.utterance_id),
                 "embedding": None if each.embedding is None else each.embedding.tolist(),
             }
             for each in shards[name]
