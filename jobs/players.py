@@ -18,6 +18,7 @@ from jobs.errors import RunAgain, StorageError
 PLAYERS = ("none", "link", "embed")
 MAX_BYTES = 2 << 20  # of a recording that a page holds
 MAX_PAGE_BYTES = 24 << 20  # of all of them; base64 makes a third more of it
+MAX_CONTAINER_BYTES = 256 << 20  # one that is read again for a few of its members
 LINKED = ("file", "s3", "https", "http")  # nothing that runs, and nothing that reads a page's own content
 MEDIA_TYPES = {
     ".wav": "audio/wav",
@@ -60,7 +61,8 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     """A player for each row that can have one, by id: `link`, and `data` where the page is to hold the bytes.
 
     Rows come in the order of their rank: the first are served first, up to :data:`MAX_PAGE_BYTES`. A recording that is
-    larger than :data:`MAX_BYTES`, is of no kind that browsers play, or cannot be read now, is linked.
+    larger than :data:`MAX_BYTES`, lies in a container larger than :data:`MAX_CONTAINER_BYTES`, is of no kind that
+    browsers play, or cannot be read now, is linked.
 
     Parameters
     ----------
@@ -88,6 +90,8 @@ def _held(rows: list[Row]) -> dict[str, str]:
             by_object.setdefault(row["uri"], []).append(row)
     found, left = {}, MAX_PAGE_BYTES
     for uri, wanted in by_object.items():
+        if left <= 0:
+            break
         try:
             contents = _contents(uri, {row["member"] for row in wanted}, min(left, MAX_BYTES))
         except (StorageError, RunAgain, ShardError, storage.NotFoundError) as error:
@@ -114,7 +118,7 @@ def _contents(uri: str, members: set[str | None], most: int) -> dict[str | None,
         return {None: storage.read_bytes(uri)} if stored.size <= most else {}
     kind = kind_of(uri)
     found: dict[str | None, bytes] = {}
-    if kind is not None:
+    if kind is not None and stored.size <= MAX_CONTAINER_BYTES:
         with storage.opened(stored) as file:
             for member in CONTAINERS[kind].walk(file, stored):
                 name = short(member.name)

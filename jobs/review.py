@@ -176,13 +176,12 @@ def _refuse_unknown(heard: list[Heard], output: str) -> None:
             for batch in table.batches(marker, "scores", ["utterance_id"]):
                 for name in batch["utterance_id"].filter(pc.is_in(batch["utterance_id"], names)).to_pylist():
                     wanted.pop(name, None)
-        if not wanted:
-            return
-    if wanted:
-        raise SchemaError(
-            f"{len(wanted)} id(s) have no score in {output}: {_some(_places(wanted))}. "
-            f"Ids must stand as they were exported; give the --output that they came from."
-        )
+            if not wanted:
+                return
+    raise SchemaError(
+        f"{len(wanted)} id(s) have no score in {output}: {_some(_places(wanted))}. "
+        f"Ids must stand as they were exported; give the --output that they came from."
+    )
 
 
 def _places(heard: dict[str, Heard]) -> Iterable[tuple[str, str]]:

@@ -126,10 +126,12 @@ def read_csv(content: bytes, where: str) -> list[Heard]:
     heard = []
     for number, row in enumerate(rows, start=2):
         cells = {name: meant(cell) for name, cell in row.items() if isinstance(name, str) and isinstance(cell, str)}
+        if not any(cells.values()):
+            continue  # a spreadsheet's empty lines
         place = f"{where} row {number}"
         label = _label(cells.get("label", ""), place)
         given = {name: cells[name] for name in GIVEN if cells.get(name)}
-        heard.append(Heard(cells["utterance_id"], label, cells.get("reviewer", "").strip(), place, given))
+        heard.append(Heard(cells.get("utterance_id", ""), label, cells.get("reviewer", "").strip(), place, given))
     return heard
 
 

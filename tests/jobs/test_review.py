@@ -193,10 +193,11 @@ def test_two_reviewers_who_disagree_are_both_named(night: Path, bonafide: Run) -
         ("utterance_id,label\n2026/radio/0001.tar#0050.flac,unsure\n", "no row has a label yet"),
         ("id,label\nx,spoof\n", "no column `utterance_id`; found id, label"),
         ("", "no column `utterance_id`; found none"),
+        ("label,utterance_id\nspoof\n", "1 id(s) have no score in"),
         ('utterance_id,label\n"x"y,spoof\n', "no table of text in UTF-8"),
         (b"\xff\xfe", "no table of text in UTF-8"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_table_that_cannot_be_right_is_refused(night: Path, bonafide: Run, table: str | bytes, cause: str) -> None:
     path = night / "filled.csv"
@@ -301,6 +302,12 @@ def test_a_queue_that_is_not_there_is_refused(
 
 def test_every_format_writes_an_empty_queue_and_reads_it_again() -> None:
     assert {name: each.read(each.write([]), name) for name, each in FORMATS.items()} == {"csv": [], "label-studio": []}
+
+
+def test_empty_lines_of_a_spreadsheet_are_passed_over() -> None:
+    heard = FORMATS["csv"].read(b"utterance_id;label\na;spoof\n;\n\n;\n", "filled.csv")
+
+    assert [(each.utterance_id, each.label) for each in heard] == [("a", "spoof")]
 
 
 def test_the_table_is_one_that_spreadsheets_take_for_utf_8() -> None:
