@@ -62,25 +62,30 @@ def fill(path: Path, say: Callable[[str], str], reviewer: str = "ann", separator
 
 def test_labels_go_round_from_a_night_to_the_next_fit(night: Path, bonafide: Run) -> None:
     truth = truth_of(night)
+    vectors, known = nights.drawn(50, seed=12)
+    first = nights.recordings(vectors, "s3://training/first.tar")
+    nights.embed(str(night / "training"), {"first": first}, {}, "2026-11-01")
     older = night / "older.csv"
-    older.write_text("utterance_id,label,split\nelsewhere/a.flac,bonafide,train\nelsewhere/b.flac,spoof,eval\n")
+    rows = [
+        f"{row.utterance_id},{'bonafide' if each else 'spoof'},train" for row, each in zip(first, known, strict=True)
+    ]
+    older.write_text("\n".join(["utterance_id,label,split", *rows, "elsewhere/b.flac,spoof,eval"]))
 
     exported = bonafide("review", "export", "--output", night / "tables", "--to", night / "queue.csv")
     filled = fill(night / "queue.csv", lambda name: truth[name])
     where = ("--output", night / "tables", "--labels", night / "labels.parquet")
     imported = bonafide("review", "import", "--from", filled, "--older", older, *where)
-    fitted = bonafide(
-        "fit", "--embeddings", night / "tables", "--labels", night / "labels.parquet", "--output", night / "new.json"
-    )
+    tables = ("--embeddings", night / "training", "--embeddings", night / "tables")
+    fitted = bonafide("fit", *tables, "--labels", night / "labels.parquet", "--output", night / "new.json")
 
     assert [code for code, _, _ in (exported, imported, fitted)] == [0, 0, 0], (exported, imported, fitted)
     labels = {row["utterance_id"]: row for row in pq.read_table(night / "labels.parquet").to_pylist()}
-    n_queue = len(labels) - 2
-    assert {name: row["label"] for name, row in labels.items() if "elsewhere" not in name}.items() <= truth.items()
+    n_queue = len(labels) - 51
+    assert len({name for name, row in labels.items() if row["label"] == truth.get(name)}) == n_queue
     assert labels["2026/radio/0001.tar#0050.flac"]["source"] == "radio"
     assert {row["split"] for name, row in labels.items() if name != "elsewhere/b.flac"} == {"train"}
     report = json.loads((night / "new.report.json").read_text())
-    assert report["training"]["trained_on"]["rows"] == n_queue > 60
+    assert report["training"]["trained_on"]["rows"] == n_queue + 50 > 110
     assert f"{n_queue} recordings labelled" in imported[1]
 
 
