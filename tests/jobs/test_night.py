@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from jobs import morning
+from jobs import ledger, morning
 from jobs import night as nights_module
 from jobs.night import read_record, source_of
-from jobs.queue import folded
+from jobs.queue import COLUMNS, Doubtful, folded
 from tests.jobs import nights
 
 RADIO, CALLS = "s3://archive/2026/radio/0001.tar", "s3://archive/2026/calls/0001.tar"
@@ -107,6 +107,22 @@ def test_recordings_that_are_nearly_the_same_are_folded_into_one(tmp_path: Path)
         tuple(sorted(int(name[-9:-5]) % 40 for name in (row["utterance_id"], *row["alike"]))) for row in queue["rows"]
     }
     assert pairs == {(number, number) for number in range(40)}
+
+
+def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
+    scored, source = nights.night(str(tmp_path), {RADIO: nights.recordings(nights.drawn(500)[0])}, pages=False)
+
+    def ids(n_rows: int) -> list[str]:
+        doubtful = Doubtful(scored.head, n_rows)
+        shards = nights_module.shards_of(scored.ledger, source, scored.book, 1)
+        for number, (scores, _) in enumerate(shards):
+            for batch in scored.ledger.batches(scores, "scores", list(COLUMNS)):
+                doubtful.add(batch, number)
+        return [row["utterance_id"] for row in doubtful.queue(source, [each for _, each in shards]).rows]
+
+    assert len(ids(400)) > 200
+    assert ids(7) == ids(400)[:7]
 
 
 def test_a_row_without_an_embedding_is_alike_to_none() -> None:
