@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detector import metrics, novelty
 from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, class_weights, score_bounds
@@ -26,6 +27,7 @@ from detector.logistic import Bools, Models, Moments, Rows, fit, moments, subset
 from detector.metrics import Floats
 from detector.rejection import entropy_bits, p_spoof, threshold_for_coverage, threshold_for_risk
 from detector.schema import BONAFIDE, SPOOF
+from detector.shift import Reference
 
 RECIPES: dict[str, dict[str, Any]] = {
     "pascu2024": {"c": 1e6, "standardise": False, "class_weights": "none"},
@@ -235,6 +237,8 @@ def fit_head(
     recipe: dict[str, Any],
     model: str,
     certifying: Bools | None = None,
+    seconds: npt.NDArray[np.floating[Any]] | None = None,
+    sources: Names | None = None,
     about: dict[str, Any] | None = None,
 ) -> tuple[Head, dict[str, Any], HeldOut]:
     """Fit, calibrate, and choose the reject threshold.
@@ -253,6 +257,9 @@ def fit_head(
     certifying : bool array of shape (n_rows,), optional
         Rows that nothing is learnt from and that certify the promise of ``config``, where it makes one; by default
         one fold (:func:`certification_rows`).
+    seconds : float array of shape (n_rows,), optional
+    sources : Names, optional
+        How long the rows are and where they come from: what later archives are compared with.
     about : dict, optional
         What else the head is to say of its training.
 
@@ -282,9 +289,12 @@ def fit_head(
     calibration, bounds = calibrate(config.calibrator, held_out, true), score_bounds(true)
     usual, ood = novelty.learn(known, fold, mean, scale)
     near = ood <= config.max_ood
-    del ood
     score = bounded(CALIBRATORS[config.calibrator].apply(calibration, held_out), bounds)
     del held_out
+    values = {"score": score, "entropy_bits": entropy_bits(score, config.prior), "ood": ood}
+    values |= {} if seconds is None else {"seconds": seconds[used].astype(np.float64)}
+    calibrated_on = Reference.of(values, true, None if sources is None else sources[used])
+    del ood, values
     head = Head(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
@@ -321,6 +331,7 @@ def fit_head(
         | {"target_met": threshold is not None}
         | {"out_of_distribution": float(1.0 - near.mean())}
         | {"coverage": float(kept.mean()), "risk": float(wrong[kept].mean()) if kept.any() else None}
+        | {"calibration_rows": calibrated_on.to_dict()}
         | {"convergence": {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}}
         | (about or {})
     )

@@ -73,6 +73,23 @@ class ProbitAxis(Axis):
         return [(self.at(rate), f"{100 * rate:g} %") for rate in rates if self.low <= rate <= self.high]
 
 
+@dataclass(frozen=True)
+class NamedAxis(Axis):
+    """Places that are called by names: bins, say, each as wide as the next, named at some of their edges.
+
+    Examples
+    --------
+    >>> NamedAxis(0.0, 20.0, 100.0, 200.0, names=((10.0, "2.5"),)).ticks()
+    [(150.0, '2.5')]
+    """
+
+    names: tuple[tuple[float, str], ...] = ()
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where the names stand."""
+        return [(self.at(value), text) for value, text in self.names]
+
+
 @dataclass
 class Chart:
     """One picture: two axes, and lines, bars and dots, each with the name of its colour.

@@ -28,6 +28,7 @@ VERBS = {
     "score": "score embeddings or recordings with a head",
     "evaluate": "compare scores with labels",
     "nightly": "embed and score what is new since the last run",
+    "review": "what to listen to goes out, labels come back in",
     "explain": "say how a head comes to its verdict on one recording",
     "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"BONAFIDE_LOG_FORMAT {form!r}; expected one of {', '.join(logs.FORMATS)}")
     verb = settings.pop("verb")
     logs.begin(form, verb)
-    code, cause = _outcome(importlib.import_module(f"jobs.{verb}"), settings)
+    code, cause = _outcome(importlib.import_module(f"jobs.{verb}"), dict(settings))
     if settings.get("webhook"):
         _tell(settings["webhook"], verb, settings.get("output"), code, cause)
     if cause:
@@ -75,7 +76,8 @@ def _outcome(verb: types.ModuleType, settings: dict[str, Any]) -> tuple[int, str
     """The exit code of a verb, and the cause of any that an error made, in one line."""
     try:
         refuse_old_packages()
-        return int(verb.run(verb.Settings(**settings))), ""
+        kind = settings.pop("settings")
+        return int(verb.run(kind(**settings))), ""
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return code, _line(str(error) or "interrupted; run the same command again")
@@ -126,8 +128,22 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name in given[:1]:  # only the verb that is asked for is imported
-            add_settings(verb, importlib.import_module(f"jobs.{name}").Settings)
+            module = importlib.import_module(f"jobs.{name}")
+            if hasattr(module, "Settings"):
+                verb.set_defaults(settings=module.Settings)
+                add_settings(verb, module.Settings)
+            else:
+                _add_actions(verb, module.ACTIONS)
     return parser
+
+
+def _add_actions(parser: argparse.ArgumentParser, actions: dict[str, type]) -> None:
+    """Add what a verb does, where it is several things: each with settings of its own."""
+    found = parser.add_subparsers(required=True, metavar="ACTION")
+    for name, settings in actions.items():
+        action = found.add_parser(name, help=settings.__doc__, allow_abbrev=False)
+        action.set_defaults(settings=settings)
+        add_settings(action, settings)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
@@ -143,10 +159,13 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
             options["default"] = made if field.default is dataclasses.MISSING else field.default
             if options["default"] not in (None, ()) and "[default" not in about:
                 options["help"] += " [default: %(default)s]"
+        elif get_origin(kind) is tuple:
+            options["default"] = ()  # what the first value is added to
         if field.metadata.get("positional"):
             parser.add_argument(field.name, metavar=field.name.upper(), help=options["help"])
         else:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", **options, **_how(kind))
+            flag = field.name.rstrip("_").replace("_", "-")  # `from` is a word of Python's
+            parser.add_argument(f"--{flag}", **options, **_how(kind))
 
 
 def _how(kind: Any) -> dict[str, Any]:
@@ -154,7 +173,7 @@ def _how(kind: Any) -> dict[str, Any]:
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is tuple:
-        return {"action": _Append}
+        return {"action": _Append, "metavar": "TEXT"}
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": kind, "metavar": {str: "TEXT", int: "N", float: "X"}[kind]}

@@ -61,7 +61,7 @@ def run(settings: Settings) -> int:
     log.info("demo 1 of 4: embed %s", training)
     embed.run(embed.Settings(input=(str(training),), backbone=MELSTATS, output=str(folder / "training-tables")))
     log.info("demo 2 of 4: fit a head")
-    fit.run(fit.Settings(embeddings=str(folder / "training-tables"), labels=str(labels), output=head))
+    fit.run(fit.Settings(embeddings=(str(folder / "training-tables"),), labels=str(labels), output=head))
     log.info("demo 3 of 4: the night's run over %s", tonight)
     nightly.run(nightly.Settings(input=(str(tonight),), head=head, output=output))
     log.info("demo 4 of 4: evaluate")

@@ -39,7 +39,9 @@ class Settings(ModelConfig):
     uri: Annotated[str, "recording: a file, or tar#member"] = field(metadata={"positional": True})
     prior: Annotated[float | None, "share of spoof to assume [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
-    embeddings: Annotated[str | None, "table that the head was fitted on [default: as its report says]"] = None
+    embeddings: Annotated[
+        tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
+    ] = ()
     labels: Annotated[str | None, "labels that the head was fitted on [default: as its report says]"] = None
     nearest: Annotated[int, "how many training rows to name"] = 5
 
@@ -117,12 +119,13 @@ def _recording(uri: str) -> bytes:
 def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Settings) -> str:
     """The training rows nearest in standardised embeddings, and what is known of them."""
     said = _fit_settings(settings.head)
-    table, labels = settings.embeddings or said.get("embeddings"), settings.labels or said.get("labels")
-    if embedding is None or not table or not labels:
+    uris, labels = settings.embeddings or said.get("embeddings"), settings.labels or said.get("labels")
+    if embedding is None or not uris or not labels:
         return "nearest training rows: not known; give --embeddings and --labels that the head was fitted on"
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
-    ledger = Ledger(storage.normal(table), "embeddings", head.fingerprint)
-    rows = Labelled(ledger, Labels.read(storage.normal(labels), said.get("split")), config)
+    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one
+    tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
+    rows = Labelled(tables, Labels.read(storage.normal(labels), said.get("split")), config)
     scale = np.array(head.scale)
     found: list[tuple[float, int]] = []
     for index, block in rows.blocks():

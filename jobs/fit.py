@@ -41,7 +41,11 @@ KINDS = ("system", "source")
 class Settings(TrainingConfig):
     """Fit a head on labelled embeddings; calibrate it on rows of held-out systems and speakers."""
 
-    embeddings: Annotated[str, "the --output of an `embed` run; of several tables there the best on folds is taken"]
+    embeddings: Annotated[
+        tuple[str, ...],
+        "the --output of an `embed` or `nightly` run; of several tables there the best on folds is taken; repeatable: "
+        "rows of all are fitted on, each id once",
+    ]
     labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"]
     output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
     split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
@@ -101,6 +105,8 @@ def run(settings: Settings) -> int:
         recipe=chosen.rows.recipe,
         model=chosen.rows.model,
         certifying=chosen.certifying[used],
+        seconds=chosen.rows.seconds[used],
+        sources=names["source"][used],
         about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
     )
     sampled = {name: column[chosen.sampled] for name, column in names.items()}
@@ -132,16 +138,13 @@ def run(settings: Settings) -> int:
 
 def _chosen(settings: Settings) -> Chosen:
     """Try the settings that are open, on every table there is; the best on grouped folds."""
-    uri = storage.normal(settings.embeddings)
-    found = [each for each in ledger.keys(uri, "embeddings") if settings.fingerprint in (None, each)]
-    if not found:
-        raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
-    refuse_shared_audio(Ledger(uri, "embeddings", found[0]), storage.normal(settings.labels), settings.split)
+    found = _tables(settings)
+    refuse_shared_audio(found[0], storage.normal(settings.labels), settings.split)
     labels = Labels.read(storage.normal(settings.labels), settings.split)  # now: that other look holds as much again
     best: Chosen | None = None  # one table at a time: the others need not be held
     tried: list[dict[str, Any]] = []
-    for key in found:
-        table = Labelled(Ledger(uri, "embeddings", key), labels, settings)
+    for tables in found:
+        table = Labelled(tables, labels, settings)
         if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
             choice = _tried(table, settings)
             tried += choice.tried
@@ -149,10 +152,24 @@ def _chosen(settings: Settings) -> Chosen:
                 best = choice
     if best is None:
         raise ConfigError(
-            f"{uri}: recipe {settings.recipe} is for the mean over the last layer, and none of {len(found)} tables "
-            f"here is. Embed with --layer {LAST_LAYER} --pooling mean."
+            f"{', '.join(settings.embeddings)}: recipe {settings.recipe} is for the mean over the last layer, and none "
+            f"of {len(found)} tables here is. Embed with --layer {LAST_LAYER} --pooling mean."
         )
     return replace(best, tried=sorted(tried, key=lambda each: float(each["cllr"])))
+
+
+def _tables(settings: Settings) -> list[list[Ledger]]:
+    """The tables of each recipe that every output has."""
+    uris = [storage.normal(each) for each in settings.embeddings]
+    keys = [ledger.keys(uri, "embeddings") for uri in uris]
+    for uri, here in zip(uris, keys, strict=True):
+        if not any(settings.fingerprint in (None, key) for key in here):
+            raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
+    shared = [key for key in keys[0] if settings.fingerprint in (None, key) and all(key in here for here in keys)]
+    if not shared:
+        told = "; ".join(f"{uri} has {', '.join(here)}" for uri, here in zip(uris, keys, strict=True))
+        raise ConfigError(f"no fingerprint of embeddings in all outputs: {told}. Embed with the same settings.")
+    return [[Ledger(uri, "embeddings", key) for uri in uris] for key in shared]
 
 
 def _tried(table: Labelled, settings: Settings) -> Chosen:

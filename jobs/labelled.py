@@ -1,4 +1,4 @@
-"""Labelled embeddings: the rows of one embedding table that have a label, in memory or block by block.
+"""Labelled embeddings: the rows of embedding tables that have a label, in memory or block by block.
 
 What is held of a label is a digest of its id, its class, and numbers for its names: 21 bytes a row, whatever ids and
 names look like. Texts are read again where somebody is to see them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,34 +113,39 @@ class Labels:
 
 
 class Labelled:
-    """Rows of a table to fit on: labelled, long and loud enough for a score. They are read anew for every pass.
+    """Rows of tables to fit on: labelled, long and loud enough for a score. They are read anew for every pass.
 
-    Their order is that of the digests of their ids, whatever shards they lie in.
+    Their order is that of the digests of their ids, whatever shards they lie in. `seconds` has their lengths, float32
+    of shape (n_rows,).
 
     Parameters
     ----------
-    table : Ledger
+    tables : sequence of Ledger
+        Of one recipe, each under its output.
     labels : Labels
     config : TrainingConfig
         Rows shorter or quieter than it says have no score, so nothing is learnt from them.
     """
 
-    def __init__(self, table: Ledger, labels: Labels, config: TrainingConfig) -> None:
-        self._table, self._dim, self._example = table, 0, "none"
-        self._markers = table.committed()
-        if not self._markers:
-            raise ConfigError(f"{table.output}: the embedding table has no rows.")
-        self.recipe: dict[str, Any] = self._markers[0].detail["recipe"]
-        self.model: str = self._markers[0].detail["model"]
-        # where each row of the table stands among the labels; -1 where it does not, or is not usable
-        self._places = [self._places_of(marker, labels, config) for marker in self._markers]
+    def __init__(self, tables: Sequence[Ledger], labels: Labels, config: TrainingConfig) -> None:
+        self._dim, self._example = 0, "none"
+        self._shards = [(table, marker) for table in tables for marker in table.committed()]
+        where = ", ".join(table.output for table in tables)
+        if not self._shards:
+            raise ConfigError(f"{where}: the embedding table has no rows.")
+        _, first = self._shards[0]
+        self.recipe: dict[str, Any] = first.detail["recipe"]
+        self.model: str = first.detail["model"]
+        # where each row of the tables stands among the labels; -1 where it does not, or is not usable
+        found = [self._places_of(table, marker, labels, config) for table, marker in self._shards]
+        self._places = [places for places, _ in found]
         here, n_found = np.zeros(len(labels), dtype=bool), 0
         for places in self._places:
             here[places[places >= 0]] = True
             n_found += int(np.count_nonzero(places >= 0))
         if not n_found:
             raise ConfigError(
-                f"{table.output}: none of {len(labels)} labelled ids is among its usable embeddings "
+                f"{where}: none of {len(labels)} labelled ids is among its usable embeddings "
                 f"(labelled ids look like {labels.example()}, embedded ones like {self._example}). Ids must be spelt "
                 f"alike; look at --split, too."
             )
@@ -151,10 +156,13 @@ class Labelled:
             self.labels = labels[here]
         if n_found > len(self.labels):
             raise SchemaError(
-                f"{table.output}: {n_found - len(self.labels)} labelled id(s) have more than one embedding in table "
-                f"{table.name}. Ids are unique: embed again into a new --output."
+                f"{where}: {n_found - len(self.labels)} labelled id(s) have more than one embedding in table "
+                f"{tables[0].name}. Ids are unique: embed again into a new --output."
             )
-        log.info("%s: %d labelled rows, %d of them embedded and usable", table.name, len(labels), self.n_rows)
+        self.seconds = np.zeros(self.n_rows, dtype=np.float32)
+        for places, (_, seconds) in zip(self._places, found, strict=True):
+            self.seconds[places[places >= 0]] = seconds[places >= 0]
+        log.info("%s: %d labelled rows, %d of them embedded and usable", tables[0].name, len(labels), self.n_rows)
 
     @property
     def n_rows(self) -> int:
@@ -178,34 +186,41 @@ class Labelled:
 
     def blocks(self) -> Iterator[tuple[Codes, npt.NDArray[np.floating[Any]]]]:
         """Positions and embeddings, float32 of shape (n, dim), a row group at a time."""
-        for marker, places in zip(self._markers, self._places, strict=True):
+        for (table, marker), places in zip(self._shards, self._places, strict=True):
             start = 0
-            for batch in self._table.batches(marker, "embeddings", ["embedding"]):
+            for batch in table.batches(marker, "embeddings", ["embedding"]):
                 here = places[start : start + len(batch)]
                 start += len(batch)
                 chosen = batch.column(0).filter(pa.array(here >= 0))
                 yield here[here >= 0], chosen.flatten().to_numpy().reshape(len(chosen), self._dim)
 
-    def _places_of(self, marker: Marker, labels: Labels, config: TrainingConfig) -> Codes:
-        """For every row of a shard, where its id stands among the labels; -1 where not, or where it is not usable."""
-        places = [np.empty(0, dtype=np.int32)]
+    def _places_of(
+        self, table: Ledger, marker: Marker, labels: Labels, config: TrainingConfig
+    ) -> tuple[Codes, npt.NDArray[np.float32]]:
+        """For every row of a shard, where its id stands among the labels, and how long it is.
+
+        The place is -1 where the id does not stand there, or the row is not usable.
+        """
+        places, lengths = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)]
         columns = ["utterance_id", "seconds", "rms_dbfs", "embedding"]
-        for batch in self._table.batches(marker, "embeddings", columns):
+        for batch in table.batches(marker, "embeddings", columns):
             self._dim = batch.schema.field("embedding").type.list_size
             self._example = repr(batch["utterance_id"][0].as_py())
-            usable = batch["seconds"].to_numpy() >= config.min_seconds
+            seconds = batch["seconds"].to_numpy()
+            usable = seconds >= config.min_seconds
             usable &= batch["rms_dbfs"].to_numpy() > config.silence_dbfs
             usable &= batch["embedding"].is_valid().to_numpy(zero_copy_only=False)
             places.append(np.where(usable, labels.find(batch["utterance_id"]), np.int32(-1)))
-        return np.concatenate(places)
+            lengths.append(seconds.astype(np.float32))
+        return np.concatenate(places), np.concatenate(lengths)
 
 
-def refuse_shared_audio(table: Ledger, uri: str, split: str) -> None:
+def refuse_shared_audio(tables: Sequence[Ledger], uri: str, split: str) -> None:
     """Refuse recordings that stand under several ids, by the bytes: what is fitted on must not come back in a test.
 
     Parameters
     ----------
-    table : Ledger
+    tables : sequence of Ledger
     uri : str
         The list of labels.
     split : str
@@ -218,7 +233,7 @@ def refuse_shared_audio(table: Ledger, uri: str, split: str) -> None:
     """
     labels, fitted = Labels.read(uri), Labels.read(uri, split)
     is_fitted = np.isin(labels.digest, fitted.digest)
-    digest, place = _audio_of(table, labels)
+    digest, place = _audio_of(tables, labels)
     for values, what in ((labels.is_bonafide, "both labels"), (is_fitted, "several splits")):
         # the same bytes side by side, and the two kinds of them apart
         order = np.lexsort((values[place], digest))
@@ -232,14 +247,15 @@ def refuse_shared_audio(table: Ledger, uri: str, split: str) -> None:
             )
 
 
-def _audio_of(table: Ledger, labels: Labels) -> tuple[Digests, Codes]:
+def _audio_of(tables: Sequence[Ledger], labels: Labels) -> tuple[Digests, Codes]:
     """What tells each labelled recording's bytes from others', and where it stands among the labels."""
     digests, places = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
-    for marker in table.committed():
-        for batch in table.batches(marker, "embeddings", ["utterance_id", "audio_sha256"]):
-            place = labels.find(batch["utterance_id"])
-            digests.append(_digests(batch["audio_sha256"].filter(pa.array(place >= 0)), table.output))
-            places.append(place[place >= 0])
+    for table in tables:
+        for marker in table.committed():
+            for batch in table.batches(marker, "embeddings", ["utterance_id", "audio_sha256"]):
+                place = labels.find(batch["utterance_id"])
+                digests.append(_digests(batch["audio_sha256"].filter(pa.array(place >= 0)), table.output))
+                places.append(place[place >= 0])
     return _joined(digests), _joined(places)
 
 

@@ -57,7 +57,9 @@ def run(settings: Settings) -> int:
         return code
     folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
     fit.run(
-        _settings(fit.Settings, settings, embeddings=settings.output, output=folder, fingerprint=published.fingerprint)
+        _settings(
+            fit.Settings, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint
+        )
     )
     candidate_uri = storage.join(folder, "head.json")
     candidate = score.read_head(candidate_uri)

@@ -133,8 +133,20 @@ def run(settings: Settings) -> int:
     return _finish("score", started, scored, settings, {})
 
 
-def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb: str) -> int:
-    """Embed and score what is missing of an archive: `nightly`, and `score` of recordings."""
+def embed_and_score(
+    what: InputConfig,
+    head: Head,
+    settings: ScoringConfig,
+    verb: str,
+    then: Callable[[Scored, Ledger], None] | None = None,
+) -> int:
+    """Embed and score what is missing of an archive: `nightly`, and `score` of recordings.
+
+    Parameters
+    ----------
+    then : callable, optional
+        What to do once the records are written, with what was scored and the table of embeddings.
+    """
     started = runs.now()
     model = part(settings, ModelConfig)
     config = head.embed_config
@@ -146,6 +158,8 @@ def embed_and_score(what: InputConfig, head: Head, settings: ScoringConfig, verb
         embed.write_records(embedded, verb, started, settings)
         scored = score_shards(cluster, embedded.ledger, embedded.committed(), head, settings)
     code = _finish(verb, started, scored, settings, embedded.record())
+    if then is not None:
+        then(scored, embedded.ledger)
     embedded.raise_set_aside()
     return code
 
@@ -157,8 +171,9 @@ def _finish(
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
         found = _total(marker.detail["counts"] for marker in markers)
+        failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
         moved = _drift(markers, found, scored.head)
-        return {"scores": found} | ({} if moved is None else {"drift": asdict(moved)})
+        return {"scores": found, "failed_by": failed_by} | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": runs.settings_of(settings), **embedded, **scored.record()}
     records = runs.write_records(scored.ledger, scored.book, scored.slots, verb, started, content, counts)
@@ -326,14 +341,15 @@ class _ScoreShard:
         (embedded,) = self.source.markers([shard.entry.state])
         rows = self.source.read(embedded, "embeddings")
         judged = SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, shard.run_id)
+        failures = self.source.read(embedded, "failures")
+        failures = FAILURES.empty_table() if failures is None else failures
         tables = {"scores": (f"scores/run_date={shard.run_date}", judged)}
         if self.source.output != self.table.output:
-            failures = self.source.read(embedded, "failures")
-            failures = FAILURES.empty_table() if failures is None else failures
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         counts = _counts(judged) | {"failed": embedded.rows["failures"]}
         bins = histogram(judged["score"].drop_null().to_numpy()).tolist()
-        detail = {"run_id": shard.run_id, "counts": counts, "histogram": bins}
+        failed_by = Counter(failures["error"].to_pylist())
+        detail = {"run_id": shard.run_id, "counts": counts, "failed_by": failed_by, "histogram": bins}
         marker = self.table.commit(shard, embedded.uri, tables, detail)
         meters.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}

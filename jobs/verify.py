@@ -118,6 +118,8 @@ def _rows(content: bytes) -> pa.Table:
 def _records_that_differ(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
     """A run's record holds the sum over its plan, unless some of it was replaced since."""
     for stored in storage.listing(storage.join(output, "runs")) or []:
+        if not stored.uri.endswith(".json"):
+            continue  # a night's page
         record = unseal(storage.read_bytes(stored.uri), stored.uri)
         if record.get("table") not in tables:
             continue

@@ -160,11 +160,42 @@ def test_a_second_night_does_only_what_is_new(job: Job, head: Path, archive: Pat
     (incoming / "b.flac").write_bytes(utterance("spoof", 2))
     job(*night)
 
+    assert len(list((output / "runs").glob("*.html"))) == 2
     assert "nothing new" in idle.stdout
     assert after_idle == first
     assert {path: path.stat().st_mtime_ns for path in first} == first
     scores = duckdb.sql(f"SELECT uri FROM read_parquet('{output}/scores/**/*.parquet') ORDER BY uri").fetchall()
     assert scores == [(str(incoming / "a.flac"),), (str(incoming / "b.flac"),)]
+
+
+@pytest.mark.long
+def test_labels_of_a_night_in_a_bucket_go_into_the_next_head(
+    job: Job, head: Path, bucket: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    tables, queue = "s3://archive/nightly", tmp_path / "queue.csv"
+    night = job(
+        *("nightly", "--input", "s3://archive/shards/", "--head", head, "--output", tables),
+        *("--players", "embed", "--run-date", "2026-11-23", "--max-failures", 1),
+    )
+    job("review", "export", "--output", tables, "--to", queue)
+    with queue.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with queue.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows({**row, "label": row["member"].split("/")[0], "system": row["member"]} for row in rows)
+    job("review", "import", "--output", tables, "--from", queue, "--labels", "s3://archive/reviewed.parquet")
+    fitted = job("fit", "--embeddings", tables, "--labels", "s3://archive/reviewed.parquet", "--output", tmp_path)
+
+    (page,) = bucket.glob("archive/nightly/runs/*.html")
+    text = bucket.cat(page).decode()
+    n_rows = sum(1 for row in rows if row["member"])
+    assert f"page: s3://{page}" in night.stdout
+    assert text.count("<audio controls") >= n_rows > 4
+    assert "failed: not_audio" in text
+    report = json.loads((tmp_path / "head.report.json").read_text())
+    assert report["training"]["trained_on"]["rows"] == len(rows)
+    assert "held out: EER" in fitted.stdout
 
 
 @pytest.mark.long

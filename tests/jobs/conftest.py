@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import s3fs
+from playwright.sync_api import Browser, sync_playwright
 
 from jobs import storage
 
@@ -46,3 +48,16 @@ def s3_root(s3_environment: dict[str, str], bucket: str, monkeypatch: pytest.Mon
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place of its own: a folder, and then a prefix in a bucket."""
     return str(tmp_path) if request.param == "folder" else str(request.getfixturevalue("s3_root"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium: the system's, else the one that playwright installed."""
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        if found is None and not own.exists():
+            pytest.skip("no Chromium here; install one with `python -m playwright install chromium` or the system's")
+        browser = playwright.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()

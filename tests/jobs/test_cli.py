@@ -74,21 +74,31 @@ def test_help_is_that_of_the_field_and_says_its_default_once(
     assert helped["--when"].endswith("a date [default: 2026-11-23]")
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "submit"])  # its settings are another verb's
+def commands() -> dict[str, type]:
+    """Every verb, and what it does where it does several things, with their settings."""
+    found = {}
+    for verb in [each for each in VERBS if each != "submit"]:  # its settings are another verb's
+        module = importlib.import_module(f"jobs.{verb}")
+        actions = getattr(module, "ACTIONS", {"": getattr(module, "Settings", None)})
+        found |= {f"{verb} {action}".strip(): settings for action, settings in actions.items()}
+    return found
+
+
+@pytest.mark.parametrize(("command", "settings"), commands().items())
 def test_help_of_a_verb_lists_every_setting_with_its_default(
-    verb: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+    command: str, settings: type, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
 
-    code, out, _ = bonafide(verb, "--help")
+    code, out, _ = bonafide(*command.split(), "--help")
 
     assert code == 0
     helped = by_flag(out)
-    for each in dataclasses.fields(importlib.import_module(f"jobs.{verb}").Settings):
+    for each in dataclasses.fields(settings):
         if each.metadata.get("positional"):
             assert f"\n  {each.name.upper()} " in out
             continue
-        about = helped.pop(f"--{each.name.replace('_', '-')}")
+        about = helped.pop(f"--{each.name.rstrip('_').replace('_', '-')}")
         if isinstance(each.default, int | float | str):
             assert f"[default: {each.default}]" in about
     assert helped == {}
@@ -113,6 +123,8 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
         (("demo", "--out", "x"), "--out"),  # no flag is guessed from its beginning
         (("nightly", "--input", "a", "--head", "h", "--output", "o", "--batch-seconds", "many"), "many"),
         (("manifest", "--output"), "--output"),
+        (("review",), "ACTION"),
+        (("review", "import", "--output", "o", "--labels", "l.csv"), "--from"),
     ],
     ids=str,
 )

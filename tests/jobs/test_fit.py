@@ -16,9 +16,10 @@ from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from detector.schema import embeddings_schema
+from detector.shift import QUANTITIES, Reference
 from jobs import explain, fit, keygen, ledger
 from jobs.ledger import Ledger
 from jobs.protocol import Book, Entry, Plan
@@ -86,9 +87,10 @@ def labels(tmp_path: Path) -> str:
     return str(path)
 
 
-def fitted(table: Path, labels: str, name: str, **settings: Any) -> tuple[Head, dict[str, Any]]:
+def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) -> tuple[Head, dict[str, Any]]:
     output = table / f"{name}.json"
-    fit.run(fit.Settings(embeddings=str(table), labels=labels, output=str(output), **settings))
+    embeddings = tuple(map(str, (table, *others)))
+    fit.run(fit.Settings(embeddings=embeddings, labels=labels, output=str(output), **settings))
     report = json.loads((table / f"{name}.report.json").read_text())
     return Head.from_json(output.read_bytes(), str(output)), report
 
@@ -116,6 +118,47 @@ def test_the_same_rows_give_the_same_bytes_in_any_shards_and_order(tmp_path: Pat
         fitted(tmp_path / folder, labels, "head")
 
     assert (tmp_path / "a" / "head.json").read_bytes() == (tmp_path / "b" / "head.json").read_bytes()
+
+
+def test_rows_of_two_outputs_give_the_head_of_one_that_holds_them_all(tmp_path: Path, labels: str) -> None:
+    ids = [f"u{number:04d}" for number in range(N_ROWS)]
+    write(tmp_path / "all", LAST, vectors(1.0))
+    write(tmp_path / "a", LAST, vectors(1.0)[:100], ids=ids[:100])
+    write(tmp_path / "b", LAST, vectors(1.0)[100:], ids=ids[100:], n_shards=2)
+
+    for streamed in ({}, {"memory_mib": 0}):
+        both, report = fitted(tmp_path / "a", labels, "both", tmp_path / "b", **streamed)
+        assert report["training"]["trained_on"]["rows"] == N_ROWS
+        if not streamed:
+            assert both == fitted(tmp_path / "all", labels, "head")[0]
+
+
+def test_two_outputs_that_do_not_fit_together_are_refused(tmp_path: Path, labels: str) -> None:
+    write(tmp_path / "a", LAST, vectors(1.0))
+    write(tmp_path / "same", LAST, vectors(1.0))
+    write(tmp_path / "other", NINTH, vectors(1.0))
+
+    with pytest.raises(ConfigError, match="no fingerprint of embeddings in all outputs"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "other")
+    with pytest.raises(ConfigError, match="nothing: no table of embeddings here"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "nothing")
+    with pytest.raises(SchemaError, match=r"240 labelled id\(s\) have more than one embedding"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "same")
+
+
+def test_a_head_keeps_what_later_archives_are_compared_with(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+
+    head, _ = fitted(tmp_path, labels, "head")
+
+    reference = Reference.from_dict(head.training["calibration_rows"])
+    assert reference is not None
+    assert set(reference.edges) == set(QUANTITIES)
+    assert reference.n_rows() == N_ROWS
+    assert {name: reference.n_rows(name) for name in reference.sources} == {
+        f"{label}-{group}": 30 for label in (0, 1) for group in range(4)
+    }
+    assert reference.edges["seconds"].tolist() == [3.0]
 
 
 def test_of_several_tables_the_best_on_the_folds_is_taken(tmp_path: Path, labels: str) -> None:

@@ -101,7 +101,7 @@ def test_an_id_with_two_embeddings_is_refused(tmp_path: Path) -> None:
     labels = Labels.read(listed(tmp_path / "a.parquet", ["a", "b"]))
 
     with pytest.raises(SchemaError, match=r"1 labelled id\(s\) have more than one embedding"):
-        Labelled(Ledger(str(tmp_path), "embeddings", LAST.fingerprint), labels, TrainingConfig())
+        Labelled([Ledger(str(tmp_path), "embeddings", LAST.fingerprint)], labels, TrainingConfig())
 
 
 def test_labels_without_an_embedding_are_left_out_and_positions_close_up(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_labels_without_an_embedding_are_left_out_and_positions_close_up(tmp_pat
     write(tmp_path, LAST, vectors(1.0)[:40])
     labels = Labels.read(listed(tmp_path / "a.parquet", [*ids[::2], "gone", "lost"], speaker=["x"] * 22))
 
-    rows = Labelled(Ledger(str(tmp_path), "embeddings", LAST.fingerprint), labels, TrainingConfig())
+    rows = Labelled([Ledger(str(tmp_path), "embeddings", LAST.fingerprint)], labels, TrainingConfig())
 
     read = np.empty((rows.n_rows, rows.dim), dtype=np.float32)
     places = []
