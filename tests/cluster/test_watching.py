@@ -54,6 +54,7 @@ def meter(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
+@pytest.mark.long
 def test_meters_say_what_the_records_say(
     submit: Submit, bucket: fsspec.AbstractFileSystem, head: str, cluster: str, environment: dict[str, str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import io
 import json
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError, SchemaError
-from jobs import lists, report, storage
+from jobs import lists, report, sheets, storage
 from jobs.lists import read_entries, read_labels
 from tests.hostile.harness import Lab, hostile
 from tests.jobs.judged import judged_rows
@@ -43,7 +44,9 @@ def parquet(table: pa.Table, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-@hostile("B21", given="ids that a spreadsheet would run", expected="stored as they are; we write no CSV")
+@hostile(
+    "B21", given="ids that a spreadsheet would run", expected="stored as they are; in a CSV, text to a spreadsheet"
+)
 def test_formulas_are_text(lab: Lab, suffix: str) -> None:
     rows = [{"utterance_id": name, "label": "spoof"} for name in FORMULAS]
     path = lab.folder / f"labels{suffix}"
@@ -55,7 +58,13 @@ def test_formulas_are_text(lab: Lab, suffix: str) -> None:
 
     assert read_labels(str(path))["utterance_id"].to_pylist() == FORMULAS
     sources = Path(report.__file__).parent.rglob("*.py")
-    assert not [path for path in sources if "write_csv" in path.read_text()]
+    assert {path.name for path in sources if "csv.writer" in path.read_text()} == {
+        "sheets.py",
+        "demo.py",
+    }  # the demo's ids are ours
+    sheet = sheets.write_csv([{"utterance_id": name} for name in FORMULAS]).decode("utf-8-sig")
+    cells = [row["utterance_id"] for row in csv.DictReader(io.StringIO(sheet, newline=""))]
+    assert cells == [f"'{name}" for name in FORMULAS]
     lab.saw("text")
 
 

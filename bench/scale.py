@@ -1,0 +1,224 @@
+"""How a run grows with its workers: measured at 1, 2 and 4, predicted from measured pieces there and beyond.
+
+python -m bench.scale
+
+An encoder that sleeps stands in for one that computes, so that four of them fit on a laptop's cores: all but the
+encoder is the real job, on a real S3 server on loopback. Measured first, each apart: start-up, decoding, what the
+driver takes for a shard, one request to the store. Then the same audio for each of 1, 2 and 4 encoders (weak
+scaling), with the prediction beside it. Then the same arithmetic for a cluster that cannot be had here: its encoders'
+pace and its prices are given, not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+
+from bench.encoder import interval, machine
+from bench.pipeline import write_archive
+from bench.processes import run
+from detector.audio import SAMPLE_RATE
+from detector.backbones import Backbone
+from detector.config import EmbedConfig
+from jobs import storage
+from tests.seaweedfs import s3_server
+
+WORKERS = (1, 2, 4)
+BEYOND = (1, 8, 64, 1_000)
+PACE = 100.0  # of the stand-in: audio-seconds a second
+MINUTES = 20.0  # of audio for each worker
+TINY_SHARDS = 150
+HOURS = 1_000_000
+SHARD_HOURS = 16.0  # 1 GB of FLAC
+BYTES_A_SECOND = 17_000  # of FLAC, 16 kHz
+S3_GETS_A_SECOND = 5_500  # that one prefix of S3 takes
+REQUESTS = 200
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """An encoder that takes its time and gives zeros."""
+
+    pace: float
+    layers: tuple[int, ...] = (-1,)
+    dim: int = 1_024
+    device: str = "cpu"
+    min_samples: int = 400
+
+    def embed(
+        self, segments: Sequence[npt.NDArray[np.float32]]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        if self.pace:
+            time.sleep(sum(map(len, segments)) / SAMPLE_RATE / self.pace)
+        n_frames = np.array([len(samples) // 320 for samples in segments], dtype=np.int64)
+        return np.zeros((len(segments), self.dim), np.float32), n_frames
+
+
+def sleeper(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbone:
+    """What `--backbone bench.scale:sleeper` loads."""
+    return Sleeper(PACE)
+
+
+def instant(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbone:
+    """The same without the sleep: what is left is everything else."""
+    return Sleeper(0.0)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What was measured: seconds of start-up, of the driver for a shard, and audio that a core decodes in a second."""
+
+    start: float
+    shard: float
+    decode: float
+
+    def seconds(self, workers: int, audio: float, shards: int, pace: float, cores: float) -> tuple[float, str]:
+        """Time of a run but for its start-up, and what bounds it: stages overlap, so the slowest counts."""
+        stages = {
+            "encoders": audio / (workers * pace),
+            "decode": audio / (cores * self.decode),
+            "driver": shards * self.shard,
+        }
+        slowest = max(stages, key=stages.__getitem__)
+        return stages[slowest], slowest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pace", type=float, default=6_000.0, help="of a GPU's encoder beyond: audio-seconds a second")
+    parser.add_argument("--gpu-price", type=float, default=2.5, help="$ an hour of a GPU")
+    parser.add_argument("--core-price", type=float, default=0.04, help="$ an hour of a core that decodes")
+    parser.add_argument("--cores", type=int, default=16, help="that decode, beside each GPU")
+    settings = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
+        folder = Path(scratch)
+        with s3_server(folder / "s3") as environment:
+            os.environ.update(environment)  # for what is asked of the store from here
+            lab = Lab(folder)
+            pieces = measured(lab)
+            weak(lab, pieces, settings.rounds)
+    beyond(pieces, settings)
+    return 0
+
+
+class Lab:
+    """Archives in a bucket, and the job over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bucket = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        self._bucket.mkdir("scale")
+
+    def archive(self, name: str, minutes: float, shards: int) -> float:
+        """Put an archive of FLAC in tars; its seconds of audio."""
+        seconds = write_archive(self._folder / name, minutes * 60, shards)
+        self._bucket.put(f"{self._folder / name}/", f"scale/{name}/", recursive=True)
+        return seconds
+
+    def job(self, name: str, loader: str, workers: int) -> float:
+        """Seconds of the command over an archive."""
+        command = [sys.executable, "-m", "jobs", "embed", "--input", f"s3://scale/{name}/", "--encoders", str(workers)]
+        command += ["--encoder-cpus", "0.05", "--backbone", f"bench.scale:{loader}"]
+        return run([*command, "--output", f"s3://scale/tables/{uuid.uuid4().hex}"], dict(os.environ)).seconds
+
+
+def measured(lab: Lab) -> Pieces:
+    """Measure each piece apart, and print it."""
+    lab.archive("one", 1 / 60, 1)
+    lab.archive("tiny", TINY_SHARDS * 2 / 60, TINY_SHARDS)
+    audio = lab.archive("long", 60.0, 16)
+    start = float(np.median([lab.job("one", "instant", 2) for _ in range(3)]))
+    shard = (lab.job("tiny", "instant", 2) - start) / TINY_SHARDS
+    cores = os.cpu_count() or 1
+    decode = audio / (lab.job("long", "instant", 2) - start) / cores
+    print(
+        f"{machine('cpu')}, SeaweedFS on loopback\n\n"
+        f"| piece | measured |\n| --- | ---: |\n"
+        f"| start-up: Python, Ray, an encoder, one recording | {start:.1f} s |\n"
+        f"| a shard of one recording: plan, task, read, three PUTs, by the driver | {1000 * shard:.0f} ms |\n"
+        f"| decode and all else but the encoder, audio-seconds a second and core | {decode:,.0f} |"
+    )
+    for name, seconds in requests().items():
+        print(f"| {name} | {interval(1000 * seconds, 1)} ms |")
+    return Pieces(start, shard, decode)
+
+
+def requests() -> dict[str, Numbers]:
+    """Seconds of single requests to the store, from here."""
+    uri, body = "s3://scale/requests/{}", b"x" * 4_096
+    puts = [timed(storage.write_bytes, uri.format(number), body) for number in range(REQUESTS)]
+    gets = [timed(storage.read_bytes, uri.format(number)) for number in range(REQUESTS)]
+    lists = [timed(storage.listing, uri.format("")) for _ in range(20)]
+    found = {"PUT of 4 KiB": puts, "GET of 4 KiB": gets, f"LIST of {REQUESTS} names": lists}
+    return {name: np.array(seconds) for name, seconds in found.items()}
+
+
+def timed(function: object, *arguments: object) -> float:
+    begun = time.perf_counter()
+    function(*arguments)  # type: ignore[operator]
+    return time.perf_counter() - begun
+
+
+def weak(lab: Lab, pieces: Pieces, rounds: int) -> None:
+    """As much audio for each worker, with more of them."""
+    cores = os.cpu_count() or 1
+    print("\n| encoders | audio, min | predicted, s | bound by | measured, s | measured / predicted | efficiency |")
+    print("| ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    first = 0.0
+    for workers in WORKERS:
+        shards = 8 * workers
+        audio = lab.archive(f"weak-{workers}", MINUTES * workers, shards)
+        seconds = np.array([lab.job(f"weak-{workers}", "sleeper", workers) for _ in range(rounds)])
+        predicted, bound = pieces.seconds(workers, audio, shards, PACE, cores)
+        ratio = seconds / (pieces.start + predicted)
+        first = first or float(np.median(seconds)) - pieces.start
+        efficiency = first / (float(np.median(seconds)) - pieces.start)
+        print(
+            f"| {workers} | {audio / 60:.0f} | {pieces.start + predicted:.1f} | {bound} | {interval(seconds, 1)} "
+            f"| {interval(ratio)} | {efficiency:.0%} |"
+        )
+
+
+def beyond(pieces: Pieces, settings: argparse.Namespace) -> None:
+    """The same arithmetic where nothing was measured."""
+    audio, shards = HOURS * 3_600.0, round(HOURS / SHARD_HOURS)
+    print(
+        f"\n{HOURS:,} hours of FLAC in shards of 1 GB; an encoder of {settings.pace:,.0f} × real time (given), "
+        f"{settings.cores} cores a GPU, ${settings.gpu_price:g} a GPU-hour, ${settings.core_price:g} a core-hour\n"
+    )
+    print("| GPUs | hours | bound by | efficiency | driver busy | store, GB/s | GET/s, prefixes | $ |")
+    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    for workers in BEYOND:
+        seconds, bound = pieces.seconds(workers, audio, shards, settings.pace, settings.cores * workers)
+        hours = (pieces.start + seconds) / 3_600
+        price = hours * workers * (settings.gpu_price + settings.cores * settings.core_price)
+        read = audio * BYTES_A_SECOND / seconds
+        gets = read / storage.READ_AHEAD_BYTES
+        print(
+            f"| {workers:,} | {hours:,.1f} | {bound} | {audio / (workers * settings.pace) / seconds:.0%} "
+            f"| {shards * pieces.shard / seconds:.0%} | {read / 1e9:.2f} "
+            f"| {gets:,.0f}, {max(1, round(gets / S3_GETS_A_SECOND))} | {price:,.0f} |"
+        )
+    most = SHARD_HOURS * 3_600 / pieces.shard / settings.pace
+    print(f"\nOne driver keeps up with {most:,.0f} such GPUs; beyond that, runs over disjoint inputs.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
