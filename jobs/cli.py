@@ -33,6 +33,7 @@ VERBS = {
     "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
     "gc": "remove what dead attempts left",
+    "erase": "remove every trace of a recording from the tables",
     "retrain": "fit a head anew, publish it if it is no worse",
     "submit": "run a verb on a Ray cluster, and follow it",
     "demo": "run the whole chain on a small archive that it makes",
@@ -162,7 +163,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         elif get_origin(kind) is tuple:
             options["default"] = ()  # what the first value is added to
         if field.metadata.get("positional"):
-            parser.add_argument(field.name, metavar=field.name.upper(), help=options["help"])
+            several: dict[str, Any] = {"nargs": "+"} if get_origin(kind) is tuple else {}
+            parser.add_argument(field.name, metavar=field.name.upper(), help=options["help"], **several)
         else:
             flag = field.name.rstrip("_").replace("_", "-")  # `from` is a word of Python's
             parser.add_argument(f"--{flag}", **options, **_how(kind))

@@ -9,9 +9,11 @@ _commits/embeddings-<fingerprint>/<slot>-000001.json      the marker, written la
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.digest import rows_digest
+from jobs.digest import add, rows_digest
 from jobs.errors import RunAgain
 from jobs.protocol import Answer, Book, Get, List, Marker, Part, Plan, Planned, Protocol, Put, Steps
 
@@ -27,6 +29,7 @@ KINDS = ("embeddings", "scores")
 ROW_GROUP_ROWS = 4_096
 READERS = 16  # small objects are fetched side by side; the store's latency is what counts
 OF, DIGEST = b"bonafide.of", b"bonafide.digest"
+ERASED = b"bonafide.erased"  # rows were taken out after the commit
 
 
 class Ledger:
@@ -125,6 +128,33 @@ class Ledger:
         content = self._content(marker, table)
         if content is not None:
             yield from pq.ParquetFile(content).iter_batches(ROW_GROUP_ROWS, columns=columns)
+
+    @staticmethod
+    def without(marker: Marker, table: str, rows: pa.Table) -> bytes:
+        """The object of a committed shard with only these of its rows, which says that it lacks some."""
+        about = {OF: marker.name.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: b"yes"}
+        return parquet_bytes(rows, about)
+
+    @staticmethod
+    def recounted(marker: Marker, table: str, content: bytes) -> Marker:
+        """A marker that says what an object holds since rows were erased from it; the same where none were."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        footer = pq.read_metadata(io.BytesIO(content))
+        if sha256 == marker.sha256[table] or ERASED not in (footer.metadata or {}):
+            return marker
+        n_erased = marker.rows[table] - footer.num_rows
+        return replace(
+            marker,
+            sha256=marker.sha256 | {table: sha256},
+            rows=marker.rows | {table: footer.num_rows},
+            digests=marker.digests | {table: footer.metadata[DIGEST].decode()},
+            detail=marker.detail | {"erased": marker.detail.get("erased", 0) + n_erased},
+        )
+
+    @staticmethod
+    def digest(markers: Iterable[Marker]) -> str:
+        """Digest of all rows that markers count."""
+        return add(digest for marker in markers for digest in marker.digests.values())
 
     def _content(self, marker: Marker, table: str) -> io.BytesIO | None:
         if not marker.rows[table]:

@@ -5,7 +5,7 @@ or writes. :mod:`jobs.ledger` carries the steps out on a real store; tests/drill
 that crashes, delays, repeats and loses replies between any two of them.
 
 ```
- plan      _plans/<ledger>/000001.json             created, never changed: number n + 1 only by who has seen 1 … n
+ plan      _plans/<ledger>/000001.json             created, changed by `erase` alone: n + 1 only by who has seen 1 … n
  work      embeddings/…/<key>-<slot>.parquet       one PUT a table; over another state's rows only by who saw them
  commit    _commits/<ledger>/<slot>-000001.json    created last: the shard is whole
 ```

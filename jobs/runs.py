@@ -12,7 +12,6 @@ from typing import Any
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.digest import add
 from jobs.ledger import Ledger
 from jobs.protocol import Book, Marker
 from jobs.sealed import seal
@@ -89,7 +88,7 @@ def write_records(
             "wall_seconds": round((now() - started).total_seconds(), 3),
             "versions": versions(),
             "shards": {"planned": len(book.plans[number - 1].entries), "committed": len(markers)},
-            "digest": add(digest for marker in markers for digest in marker.digests.values()),
+            "digest": Ledger.digest(markers),
             "alarms": sorted(marker.uri for marker in markers if marker.alarms),
             **content,
             **counts(markers),

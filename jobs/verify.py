@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from detector.errors import ConfigError, SchemaError
 from jobs import ledger, storage
-from jobs.digest import add, rows_digest
+from jobs.digest import rows_digest
 from jobs.gc import TABLES, slot_of
 from jobs.ledger import KINDS, Ledger
 from jobs.progress import progress
@@ -69,7 +69,7 @@ def _check(table: Ledger) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
     left = len(book.current) - len(markers)
     print(
-        f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {_sum(markers)}"
+        f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {Ledger.digest(markers)}"
         + (f"; {left} planned and not done yet" if left else "")
     )
     return wrong
@@ -126,9 +126,8 @@ def _records_that_differ(output: str, tables: dict[str, Ledger]) -> Iterator[str
         table = tables[record["table"]]
         book, done = table.book(), table.done()
         names = {shard.name for shard in book.of_plan(record["plan"])} & done
-        if len(names) == record["shards"]["committed"] and (total := _sum(table.markers(names))) != record["digest"]:
+        if (
+            len(names) == record["shards"]["committed"]
+            and (total := Ledger.digest(table.markers(names))) != record["digest"]
+        ):
             yield f"{stored.uri}: its digest is {record['digest']}, that of its shards' markers {total}"
-
-
-def _sum(markers: list[Marker]) -> str:
-    return add(digest for marker in markers for digest in marker.digests.values())
