@@ -48,6 +48,15 @@ EXIT_CODES = {
 }
 """What ends a run, and the code that a scheduler sees; any other error is a defect, 70."""
 
+MEANINGS = {
+    0: "all done",
+    3: "done, with more failures than --max-failures allows",
+    65: "a setting, table or head that does not fit",
+    69: "the store gave up after its retries",
+    75: "stopped early, run me again",
+}
+"""Exit codes in words that name nothing of the archive: what a webhook may carry out of the house."""
+
 log = logging.getLogger(__name__)
 
 
@@ -67,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.begin(form, verb)
     code, cause = _outcome(importlib.import_module(f"jobs.{verb}"), dict(settings))
     if settings.get("webhook"):
-        _tell(settings["webhook"], verb, settings.get("output"), code, cause)
+        _tell(settings["webhook"], verb, settings.get("output"), code)
     if cause:
         print(f"error {code}: {cause}", file=sys.stderr)
     return code
@@ -91,10 +100,14 @@ def _outcome(verb: types.ModuleType, settings: dict[str, Any]) -> tuple[int, str
         return 70, _line(f"{type(error).__name__}: {error}")
 
 
-def _tell(webhook: str, verb: str, output: str | None, code: int, cause: str) -> None:
-    """Tell the webhook how a run ended; whatever becomes of it, the run's exit code is its own."""
+def _tell(webhook: str, verb: str, output: str | None, code: int) -> None:
+    """Tell the webhook how a run ended; whatever becomes of it, the run's exit code is its own.
+
+    The cause stays here: it may name a recording.
+    """
     try:
-        ended = {"verb": verb, "run_id": logs.known("run_id"), "output": output, "exit_code": code, "cause": cause}
+        meaning = MEANINGS.get(code, "a defect")
+        ended = {"verb": verb, "run_id": logs.known("run_id"), "output": output, "exit_code": code, "meaning": meaning}
         Webhook.read(webhook).tell("bonafide.run.ended", ended)
     except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: somebody is in a hurry
         log.warning("the webhook was not told: %s", error or "interrupted")

@@ -136,7 +136,7 @@ def test_a_file_that_is_no_webhook_is_refused_without_its_content(content: str, 
     assert "example.org" not in str(refused.value)
 
 
-def test_a_run_that_ends_badly_is_told_with_its_code_and_cause(
+def test_a_run_that_ends_badly_is_told_with_its_code_and_nothing_of_the_archive(
     serve: Callable[..., Server], bonafide: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     server = serve(200)
@@ -150,7 +150,9 @@ def test_a_run_that_ends_badly_is_told_with_its_code_and_cause(
     ((_, body),) = server.told
     told = json.loads(body)["data"]
     assert code == told["exit_code"] == 65
-    assert err.splitlines()[-1] == f"error 65: {told['cause']}"
+    assert told["meaning"] == "a setting, table or head that does not fit"
+    assert "nowhere" in err.splitlines()[-1]
+    assert b"nowhere" not in body
     assert (told["verb"], told["output"]) == ("embed", str(tmp_path))
 
 
