@@ -279,6 +279,7 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
     """Embed and commit shards, each as soon as it is whole."""
     watchdog = Watchdog(work.how.stall_seconds)
     begun: dict[str, float] = {}
+    ended: set[str] = set()
     empty: list[ShardRows] = []
 
     def commit(rows: ShardRows) -> None:
@@ -295,6 +296,7 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
                     begun.setdefault(shard_id, time.monotonic())
+                meters.tell("bonafide_shards_open", len(begun.keys() - ended))
                 yield pieces
 
         for rows in embed_all(stream, list(todo.shards.values())):
@@ -302,6 +304,8 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
                 commit(rows)
             else:
                 empty.append(rows)
+            ended.add(rows.shard_id)
+            meters.tell("bonafide_shards_open", len(begun.keys() - ended))
             watchdog.committed(time.monotonic() - begun[rows.shard_id])
             shown.shard(len(rows.outcomes), rows.seconds)
             meters.count("bonafide_audio_seconds_total", rows.seconds)

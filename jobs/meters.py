@@ -29,6 +29,7 @@ METERS = {
     "bonafide_rows_total": Meter("counter", "rows committed, by what became of the recording", ("verb", "outcome")),
     "bonafide_shards_committed_total": Meter("counter", "shards committed", ("verb",)),
     "bonafide_shards_left": Meter("gauge", "shards that are planned and not done", ("verb",)),
+    "bonafide_shards_open": Meter("gauge", "shards of which some has come back from the encoders, and some has not"),
     "bonafide_encoders": Meter("gauge", "encoders that have told of themselves"),
     "bonafide_encoders_waiting_share": Meter("gauge", "share of the encoders' time without work, 0 to 1"),
     "bonafide_store_retries_total": Meter("counter", "requests to the store that were tried again"),

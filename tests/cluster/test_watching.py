@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import fsspec
 import promql_parser
 import pytest
+import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,6 +28,7 @@ DASHBOARD = json.loads((CLUSTER / "grafana" / "bonafide.json").read_text())
 ALERTS = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 RAYS = {"SessionName", "WorkerId", "NodeAddress"}  # labels that Ray adds
+RAYS_OWN = (Path(ray.__file__).parent / "data" / "_internal" / "stats.py").read_text()
 SECONDS = 30.0  # Ray tells Prometheus every second here, and anew who can be asked every five
 
 Told = Counter[tuple[str, frozenset[tuple[str, str]]]]
@@ -83,7 +85,7 @@ def test_meters_say_what_the_records_say(
     verdicts["uncertain"] = scores.get("uncertain", 0)
     found = {outcome: after[meter("bonafide_rows_total", verb="score", outcome=outcome)] for outcome in verdicts}
     assert found == verdicts
-    for name in ("bonafide_alarms_total", "bonafide_workers_lost_total"):
+    for name in ("bonafide_alarms_total", "bonafide_workers_lost_total", "bonafide_shards_open"):
         assert not any(value for (other, _), value in after.items() if other == name)
 
 
@@ -110,8 +112,9 @@ def test_an_expression_is_promql_about_meters_that_there_are(where: str) -> None
 
     promql_parser.parse(text)
 
+    assert set(re.findall(r"\bray_(data_\w+)", text)) <= set(re.findall(r'"(data_\w+)"', RAYS_OWN))
     selectors = re.findall(r"\bray_(bonafide_\w+)(?:{([^}]*)})?", text)
-    assert selectors
+    assert selectors or "ray_data_" in text
     for name, matchers in selectors:
         assert name in METERS
         labels = set(re.findall(r"(\w+)\s*[=!]~?", matchers))
