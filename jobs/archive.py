@@ -219,7 +219,8 @@ def find(config: InputConfig) -> Archive:
     entries: list[Entry] = []
     skipped = 0
     for uri in map(storage.normal, config.input):
-        named = storage.stat(uri)
+        # a key that ends so is no recording, and a role that may read below it only is refused an answer
+        named = None if uri.endswith("/") else storage.stat(uri)
         if uri.lower().endswith(LISTS) and not (named and _holds_audio(named)):
             entries += read_entries(uri)
             continue

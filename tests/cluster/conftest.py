@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from tests.conftest import encoded, tone, write_tar
+from tests.drills.proxy import FaultProxy
 from tests.ray_head import ray_head
 
 N_SHARDS, N_EACH = 3, 4
@@ -35,12 +36,22 @@ UTTERANCES = {
 
 
 @pytest.fixture(scope="package")
-def environment(job_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def proxy(s3_environment: dict[str, str]) -> Iterator[FaultProxy]:
+    """Between the store and all that asks it here, with what was asked on record; it changes nothing."""
+    with FaultProxy(s3_environment["AWS_ENDPOINT_URL"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="package")
+def environment(
+    job_environment: dict[str, str], proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """What the cluster and its users share: a token in a file, the store's address and keys, a folder for Ray."""
     token = tmp_path_factory.mktemp("token") / "token"
     token.write_text(secrets.token_hex(32))
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="bf", ignore_cleanup_errors=True) as folder:  # sockets: short
         yield job_environment | {
+            "AWS_ENDPOINT_URL": proxy.url,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_TMPDIR": folder,

@@ -53,6 +53,16 @@ def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
     assert "3 objects passed over" in caplog.text
 
 
+def test_a_prefix_that_ends_with_a_slash_is_listed_and_never_asked_for(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a role that may read below it only would be refused, which is not the answer that there is no such object
+    put(s3_root, "a.flac")
+    monkeypatch.setattr(storage, "stat", lambda uri: pytest.fail(f"asked for {uri}"))
+
+    assert names(found(f"{s3_root}/"), s3_root) == ["a.flac"]
+
+
 def test_every_kind_of_container_is_a_shard_and_a_list_may_name_it_whole_or_by_member(root: str) -> None:
     put(root, "0.tar", "1.tar.gz", "2.TGZ", "3.tar.zst", "4.tzst", "5.zip")
     storage.write_bytes(f"{root}/list.csv", b"uri,member\n5.zip,x\n5.zip,a\n1.tar.gz,\n")
