@@ -1,0 +1,128 @@
+"""KubeRay's kinds as JSON schemas, as far as our manifests use them; the pods in them are Kubernetes' own affair.
+
+Written by hand after the CRDs of KubeRay 1.7.0, and strict: a field that is not here is refused, so that a slip of the
+pen cannot be pruned away in silence. Where the environment names a folder of real CRDs (`BONAFIDE_KUBERAY_CRDS`), the
+manifests are held to those, too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Schema = dict[str, Any]
+
+POD: Schema = {"type": "object", "required": ["spec"]}  # what is in it, kubernetes-validate says
+TEXT: Schema = {"type": "string", "minLength": 1}
+TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+SECONDS: Schema = {"type": "integer", "minimum": 1}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def _object(required: str = "", **fields: Schema) -> Schema:
+    return {"type": "object", "properties": fields, "required": required.split(), "additionalProperties": False}
+
+
+CLUSTER = _object(
+    "rayVersion authOptions headGroupSpec workerGroupSpecs",
+    rayVersion={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+    authOptions=_object("mode", mode={"enum": ["token"]}),
+    enableInTreeAutoscaling={"type": "boolean"},
+    autoscalerOptions=_object(
+        version={"enum": ["v1", "v2"]},
+        upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+        idleTimeoutSeconds=COUNT,
+        resources={"type": "object"},
+        securityContext={"type": "object"},
+        volumeMounts={"type": "array"},
+    ),
+    headGroupSpec=_object(
+        "rayStartParams template", serviceType={"enum": ["ClusterIP"]}, rayStartParams=TEXTS, template=POD
+    ),
+    workerGroupSpecs={
+        "type": "array",
+        "minItems": 1,
+        "items": _object(
+            "groupName minReplicas maxReplicas rayStartParams template",
+            groupName={"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63},
+            replicas=COUNT,
+            minReplicas=COUNT,
+            maxReplicas=COUNT,
+            rayStartParams=TEXTS,
+            template=POD,
+        ),
+    },
+)
+
+JOB = _object(
+    "entrypoint submitterPodTemplate activeDeadlineSeconds",
+    activeDeadlineSeconds=SECONDS,
+    preRunningDeadlineSeconds=SECONDS,
+    backoffLimit=COUNT,
+    clusterSelector=_object("ray.io/cluster", **{"ray.io/cluster": TEXT}),
+    entrypoint=TEXT,
+    rayClusterSpec=CLUSTER,
+    shutdownAfterJobFinishes={"type": "boolean"},
+    submitterPodTemplate=POD,
+    ttlSecondsAfterFinished=COUNT,
+) | {
+    # a cluster of its own, or one that stands: there KubeRay starts nothing again, and takes nothing down
+    "oneOf": [
+        {"required": ["rayClusterSpec", "shutdownAfterJobFinishes"]},
+        {
+            "required": ["clusterSelector"],
+            "properties": {"backoffLimit": False, "shutdownAfterJobFinishes": False},
+        },
+    ]
+}
+
+NAMED = _object(
+    "namespace", name={"type": "string", "maxLength": 36}, generateName={"type": "string"}, namespace=TEXT
+) | {"oneOf": [{"required": ["name"]}, {"required": ["generateName"]}]}
+
+
+def _kind(name: str, spec: Schema) -> Schema:
+    return _object(
+        "apiVersion kind metadata spec",
+        apiVersion={"const": "ray.io/v1"},
+        kind={"const": name},
+        metadata=NAMED,
+        spec=spec,
+    )
+
+
+KINDS = {
+    "RayCluster": _kind("RayCluster", CLUSTER),
+    "RayJob": _kind("RayJob", JOB),
+    "RayCronJob": _kind(
+        "RayCronJob", _object("schedule timeZone jobTemplate", schedule=TEXT, timeZone=TEXT, jobTemplate=JOB)
+    ),
+}
+
+
+def real(folder: Path) -> dict[str, Schema]:
+    """The schemas of the CRDs in a folder, strict where the API server would prune."""
+    found = {}
+    for path in sorted(folder.glob("ray.io_*.yaml")):
+        definition = yaml.load(path.read_text(), yaml.CSafeLoader)
+        (version,) = (each for each in definition["spec"]["versions"] if each["name"] == "v1")
+        found[definition["spec"]["names"]["kind"]] = _strict(version["schema"]["openAPIV3Schema"])
+    return found
+
+
+def _strict(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(each) for name, each in schema.items()}
+    if strict.pop("x-kubernetes-int-or-string", False):
+        return {"type": ["integer", "string"]}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        # what a name holds is a schema, whatever the name is
+        strict["properties"] = {name: _strict(each) for name, each in schema["properties"].items()}
+        if "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            strict["additionalProperties"] = False
+    return strict

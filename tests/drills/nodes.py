@@ -1,0 +1,72 @@
+"""A Ray of several nodes on this machine, to lose one of, or to see who works where."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from tests.drills.harness import ON_LOOPBACK, RayHead, processes
+
+ENCODER = r"^ray::MapWorker\(MapBatches\(_Encode\)\)"
+DECODE = r"^ray::MapBatches\(_Decode\)"
+
+CLUSTER = """
+import json, sys
+from ray.cluster_utils import Cluster
+cluster, store = None, {"object_store_memory": 128 << 20}
+for line in sys.stdin:
+    size = store | json.loads(line)
+    if cluster is None:
+        cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
+    else:
+        cluster.add_node(**size)
+    print(cluster.address, flush=True)
+"""
+
+
+class Nodes(RayHead):
+    """A Ray of several nodes on this machine. `ray start` would want addresses beyond loopback for that."""
+
+    def __init__(self, environment: dict[str, str], *sizes: dict[str, int]) -> None:
+        mine = environment | ON_LOOPBACK | {"RAY_TMPDIR": "/tmp"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER],
+            env=mine,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self.raylets: list[int] = []
+        for size in sizes:
+            self.add(size)
+
+    def add(self, size: dict[str, int]) -> None:
+        """Let a node join; its raylet is the last of :attr:`raylets`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(size) + "\n")
+        self._process.stdin.flush()
+        self.address = next(line.strip() for line in self._process.stdout if re.fullmatch(r"127[\d.]+:\d+\s*", line))
+        here = [each.pid for each in processes(self.pid) if "/raylet/raylet" in each.title]
+        self.raylets += [pid for pid in here if pid not in self.raylets]
+
+    def lose(self, number: int) -> None:
+        """Kill a node whole, as a machine is lost: its raylet, and before it the workers, who would end their work."""
+        raylet = self.raylets[number]
+        os.kill(raylet, signal.SIGSTOP)  # it would start others
+        for each in processes(self.pid):
+            if each.parent == raylet:
+                os.kill(each.pid, signal.SIGKILL)
+        os.kill(raylet, signal.SIGKILL)
+
+    def at_work(self, title: str) -> set[int]:
+        """Numbers of the nodes that have a worker whose title matches."""
+        parents = {each.pid: each.parent for each in processes(self.pid) if re.search(title, each.title)}
+        return {self.raylets.index(parent) for parent in parents.values() if parent in self.raylets}
