@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from detector.errors import ConfigError, SchemaError
-from jobs import ledger, storage
+from jobs import compacted, ledger, storage
 from jobs.archive import Shard
 from jobs.errors import RunAgain
 from jobs.ledger import KINDS, Ledger
@@ -66,6 +66,9 @@ def run(settings: Settings) -> int:
         Where another command wrote into the output meanwhile.
     """
     output = storage.normal(settings.output)
+    if compacted.is_copy(output):
+        first = next(iter(compacted.Copy(output).look().values()))
+        raise ConfigError(f"{output}: is a copy of {first.fold.output}; erase there, then run `compact` again.")
     wanted = Wanted(settings.utterance_id)
     tables = [Ledger(output, kind, key) for kind in KINDS for key in ledger.keys(output, kind)]
     if not tables:
@@ -90,7 +93,8 @@ def run(settings: Settings) -> int:
         raise ConfigError(f"{output}: nothing of {', '.join(lost)} was here. Misspelt, or erased before.")
     print(
         "not reached: the recording itself (a run that finds its shard changed, another encoder or a new output embeds "
-        "it again), older versions of objects in a versioned bucket, files that were exported or copied from here"
+        "it again), older versions of objects in a versioned bucket, files that were exported or copied from here; "
+        "a copy that `compact` keeps, until it runs again"
     )
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.digest import add, rows_digest
 from jobs.errors import RunAgain
@@ -129,6 +129,25 @@ class Ledger:
         if content is not None:
             yield from pq.ParquetFile(content).iter_batches(ROW_GROUP_ROWS, columns=columns)
 
+    def content(self, marker: Marker, table: str) -> bytes:
+        """The object of one table of a committed shard, to the byte as its marker counts it.
+
+        Raises
+        ------
+        RunAgain
+            Where its rows were replaced or erased since.
+        SchemaError
+            Where it is damaged.
+        """
+        uri = storage.join(self.output, marker.objects[table])
+        content = _read_current(uri)
+        if hashlib.sha256(content).hexdigest() != marker.sha256[table]:
+            stands = part_of(uri, content)
+            if stands and (stands.of != marker.name or self.recounted(marker, table, content) != marker):
+                raise RunAgain(f"{uri}: its rows were replaced or erased meanwhile; run the same command again.")
+            raise SchemaError(f"{uri}: is not what was committed. `verify` says more.")
+        return content
+
     @staticmethod
     def without(marker: Marker, table: str, rows: pa.Table) -> bytes:
         """The object of a committed shard with only these of its rows, which says that it lacks some."""
@@ -237,17 +256,19 @@ def parquet_bytes(rows: pa.Table, about: dict[bytes, bytes] | None = None) -> by
         What the object says of itself, in its footer.
     """
     file = io.BytesIO()
-    text = [field.name for field in rows.schema if field.type == pa.string()]
-    pq.write_table(
-        rows.replace_schema_metadata(about),
-        file,
-        compression="zstd",
-        use_dictionary=text,
-        write_statistics=[field.name for field in rows.schema if not pa.types.is_nested(field.type)],
-        write_page_checksum=True,
-        row_group_size=ROW_GROUP_ROWS,
-    )
+    about_rows = rows.replace_schema_metadata(about)
+    pq.write_table(about_rows, file, row_group_size=ROW_GROUP_ROWS, **parquet_options(rows.schema))
     return file.getvalue()
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How our Parquet objects are written."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
+        "write_statistics": [field.name for field in schema if not pa.types.is_nested(field.type)],
+        "write_page_checksum": True,
+    }
 
 
 def part_of(name: str, content: bytes) -> Part | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import ConfigError, SchemaError
-from jobs import ledger, storage
-from jobs.digest import rows_digest
+from jobs import compacted, ledger, storage
+from jobs.digest import add, rows_digest
 from jobs.gc import TABLES, slot_of
 from jobs.ledger import KINDS, Ledger
 from jobs.progress import progress
@@ -26,7 +27,7 @@ from jobs.storage import NotFoundError
 class Settings:
     """Check the tables under an output against what was committed: objects, rows, digests, and records of runs."""
 
-    output: Annotated[str, "folder or prefix that holds the tables"] = field(metadata={"positional": True})
+    output: Annotated[str, "folder or prefix that holds the tables, or a copy"] = field(metadata={"positional": True})
 
 
 def run(settings: Settings) -> int:
@@ -40,6 +41,8 @@ def run(settings: Settings) -> int:
         Where there is nothing to check.
     """
     output = storage.normal(settings.output)
+    if compacted.is_copy(output):
+        return _end(_check_copy(output), "stands in the copy")
     tables = [Ledger(output, kind, key) for kind in KINDS for key in ledger.keys(output, kind)]
     if not tables:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
@@ -47,11 +50,30 @@ def run(settings: Settings) -> int:
     for table in tables:
         wrong += _check(table)
     wrong += _records_that_differ(output, {table.name: table for table in tables})
+    return _end(wrong, "was committed")
+
+
+def _end(wrong: list[str], what: str) -> int:
     for each in wrong:
         print(each)
     if wrong:
-        raise SchemaError(f"{len(wrong)} of what was committed differs; first: {wrong[0]}")
+        raise SchemaError(f"{len(wrong)} of what {what} differs; first: {wrong[0]}")
     return 0
+
+
+def _check_copy(place: str) -> list[str]:
+    """Compare every object of a compacted copy with its manifest; say how it went, by ledger as for an output."""
+    manifests, wrong = compacted.check(place)
+    for name in sorted({each.fold.ledger for each in manifests}):
+        folds = [each.fold for each in manifests if each.fold.ledger == name]
+        rows = Counter(dict.fromkeys(sorted({fold.table for fold in folds}), 0))
+        for fold in folds:
+            rows[fold.table] += fold.rows
+        counts = ", ".join(f"{count} {table}" for table, count in rows.items())
+        print(
+            f"copy of {folds[0].output}: {name}: {len(folds)} objects, {counts}, digest {add(f.digest for f in folds)}"
+        )
+    return wrong
 
 
 def _check(table: Ledger) -> list[str]:

@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 
 from detector.schema import FAILURES, SCORES, embeddings_schema
-from tests.test_sql import ANSWERS, EMBEDDED, FAILED, PAGE, QUERIES, SCORED, put_all, query
+from tests.test_sql import ANSWERS, EMBEDDED, FAILED, PAGE, QUERIES, SCORED, put_all, put_copy, query
 
 ROWS = {"scores": (SCORED, SCORES), "failures": (FAILED, FAILURES), "embeddings": (EMBEDDED, embeddings_schema(2))}
 PORTABLE = [mark for mark in ANSWERS if mark != "AS cosine"]
@@ -67,13 +67,19 @@ def spark() -> Engine:
     return Engine(found, ask)
 
 
-@pytest.fixture(scope="module", params=[polars, datafusion, pytest.param(spark, marks=pytest.mark.spark)])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine over the tables of the tests of DuckDB, as our writer writes them."""
+@pytest.fixture(scope="module", params=[put_all, put_copy], ids=["written", "compacted"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tables of the tests of DuckDB, as our writer writes them, and in a compacted copy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("engine"))
-        put_all()
-        yield request.param()
+        request.param()
+        yield
+
+
+@pytest.fixture(scope="module", params=[polars, datafusion, pytest.param(spark, marks=pytest.mark.spark)])
+def engine(request: pytest.FixtureRequest, folder: None) -> Engine:
+    """An engine over these tables."""
+    return request.param()
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pytest
 
 from detector.schema import FAILURES, SCORES, embeddings_schema
-from jobs.ledger import parquet_bytes
+from jobs import compact
+from jobs.ledger import Ledger, parquet_bytes
+from jobs.protocol import Entry, Plan
 
 PAGE = (Path(__file__).parents[1] / "docs" / "sql.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -78,11 +80,16 @@ FAILED = [failed("calls/0.tar#x.wav", "not_audio"), failed("calls/0.tar#y.wav", 
 SECOND = [scored("calls/0.tar#a.flac", 2.0, head_id=OTHER), scored("calls/0.tar#c.flac", 1.0, head_id=OTHER)]
 
 
-@pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The views of the page, over rows of one head."""
+@pytest.fixture(params=["written", "compacted"])
+def tables(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The views of the page, over rows of one head: as a run writes them, and in a compacted copy of that."""
     monkeypatch.chdir(tmp_path)
-    put_all()
+    if request.param == "written":
+        put_all()
+    else:
+        put_copy()
     connection = duckdb.connect()
     connection.execute(QUERIES[0])
     yield connection
@@ -94,6 +101,27 @@ def put_all() -> None:
     put("scores/run_date=2026-11-22/a.parquet", SCORED, SCORES)
     put("failures/run_date=2026-11-22/a.parquet", FAILED, FAILURES)
     put("embeddings/backbone=b/a.parquet", EMBEDDED, embeddings_schema(2))
+
+
+def put_copy() -> None:
+    """The same as two shards of a run each, compacted: what was several objects is one."""
+    dim = embeddings_schema(2)
+    embedded, judged = "embeddings/backbone=b", "scores/run_date=2026-11-22"
+    commit("embeddings", {embedded: (EMBEDDED, dim), "failures/run_date=2026-11-22": (FAILED, FAILURES)})
+    commit("scores", {judged: (SCORED, SCORES)})
+    assert compact.run(compact.Settings(output="run", to="tables")) == 0
+    assert [len(list(Path(place, judged).iterdir())) for place in ("run", "tables")] == [2, 1]
+
+
+def commit(kind: str, tables: dict[str, tuple[list[dict[str, Any]], pa.Schema]]) -> None:
+    """Half of the rows to each of two shards."""
+    ledger = Ledger(str(Path("run").absolute()), kind, HEAD)
+    book = ledger.freeze(
+        lambda book: None if book.plans else Plan("r", "2026-11-22", (Entry("0", "s"), Entry("1", "s")))
+    )
+    for number, shard in enumerate(book.current.values()):
+        halves = {folder: pa.Table.from_pylist(rows[number::2], schema) for folder, (rows, schema) in tables.items()}
+        ledger.commit(shard, "s", {folder.partition("/")[0]: (folder, rows) for folder, rows in halves.items()})
 
 
 def put(name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
