@@ -34,6 +34,7 @@ VERBS = {
     "verify": "check the tables against what was committed",
     "gc": "remove what dead attempts left",
     "compact": "keep a copy of the tables in few large objects",
+    "register": "list a compacted copy in an Iceberg catalog",
     "erase": "remove every trace of a recording from the tables",
     "retrain": "fit a head anew, publish it if it is no worse",
     "submit": "run a verb on a Ray cluster, and follow it",

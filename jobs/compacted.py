@@ -111,11 +111,16 @@ class Fold:
 
 @dataclass(frozen=True)
 class Standing:
-    """A fold as it stands; `proven` where it was read back since it was written, and its manifest says so."""
+    """A fold as it stands; with the SHA-256 of its manifest, where it was read back since it was written."""
 
     fold: Fold
     stored: Stored
-    proven: bool
+    sha256: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether all of its rows were read back, and were right."""
+        return bool(self.sha256)
 
 
 @dataclass(frozen=True)
@@ -211,18 +216,18 @@ class Copy:
         uri = storage.join(self.place, manifest_name(fold.name))
         if storage.put(uri, proof.to_json(), self._tags.get(fold.name, ABSENT)) is not None:
             raise RunAgain(f"{uri}: another command writes it; run the same command again.")
-        return Standing(fold, before, proven=True)
+        return Standing(fold, before, found)
 
     def _standing(self, stored: Stored, manifests: dict[str, Manifest]) -> Standing:
         name = stored.uri.removeprefix(f"{self.place}/")
         if name in manifests and manifests[name].etag == stored.etag:
-            return Standing(manifests[name].fold, stored, proven=True)
+            return Standing(manifests[name].fold, stored, manifests[name].sha256)
         with storage.opened(stored) as file:
             fold = fold_of(storage.RawFile(file))
             file.raise_trouble()
         if fold is None or fold.name != name:
             raise SchemaError(f"{stored.uri}: is damaged, or was not put there by `compact`. {REMEDY}")
-        return Standing(fold, stored, proven=False)
+        return Standing(fold, stored)
 
 
 def manifest_name(fold: str) -> str:

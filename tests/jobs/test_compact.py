@@ -142,6 +142,7 @@ def test_objects_are_as_large_as_they_may_be_and_no_larger(tmp_path: Any, bonafi
         assert last <= limit
 
 
+@in_a_folder
 def test_nothing_new_reads_no_rows_and_writes_nothing(
     output: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_nothing_new_reads_no_rows_and_writes_nothing(
     assert etags(copy) == before
 
 
+@in_a_folder
 def test_another_night_comes_in_objects_of_its_own_and_finished_ones_are_not_touched(
     output: str, copy: str, bonafide: Run
 ) -> None:
@@ -334,7 +336,7 @@ def test_killed_while_it_rewrites_the_same_command_again_ends_right(
         bonafide("compact", output, "--to", copy, "--object-mib", TINY)
     shards(output, n_failures=2, a="2")
 
-    for stop, copy in enumerate(copies):
+    for stop, copy in enumerate(copies):  # at an object of either table, and at a manifest
         assert killed(bonafide, monkeypatch, output, copy, stop, after) == 75
         assert all(map(each_once, held(copy).values()))
         assert bonafide("compact", output, "--to", copy, "--object-mib", TINY)[0] == 0
