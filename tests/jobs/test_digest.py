@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from detector.schema import FAILURES, SCORES, embeddings_schema
-from jobs.digest import COLUMNS, add, rows_digest
+from jobs.digest import COLUMNS, add, rows_digest, spelt_rows
 
 
 def scores(**changes: object) -> pa.Table:
@@ -40,6 +41,39 @@ def test_a_digest_is_the_sum_of_the_rows_sha256() -> None:
     )
 
     assert rows_digest("failures", rows) == f"{by_hand % 2**256:064x}"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_numbers_are_spelt_at_once_as_python_spells_each(dtype: type) -> None:
+    # every sign and exponent, and what is spelt otherwise: zeros, subnormals, infinities, NaN
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**63, 60_000, dtype=np.uint64) | (
+        rng.integers(0, 2, 60_000, dtype=np.uint64) << np.uint64(63)
+    )
+    numbers = (bits if dtype == np.float64 else (bits >> np.uint64(32)).astype(np.uint32)).view(dtype)
+    odd = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, np.finfo(dtype).tiny, np.finfo(dtype).tiny / 2, 1.0], dtype)
+    vectors = np.concatenate([numbers, np.tile(odd, 10)]).reshape(-1, 8)
+
+    expected = [",".join(float(number).hex() for number in row) for row in vectors]
+
+    assert list(spelt_rows(vectors)) == expected
+    assert list(spelt_rows(vectors[:, :1])) == [row.split(",")[0] for row in expected]
+
+
+def test_embeddings_have_the_digest_that_earlier_versions_gave_them() -> None:
+    kind = pa.list_(pa.float32(), 2)
+    for values in ([[0.5, -0.1], None, [0.0, 3.0]], [[None, 1.0], None, [2.0, 3.0]]):
+        rows = pa.table({"utterance_id": list("abc"), "audio_sha256": list("def"), "embedding": pa.array(values, kind)})
+
+        total = 0
+        for row in rows.to_pylist():
+            vector = row["embedding"]
+            spelt = "None" if vector is None else ",".join("None" if x is None else x.hex() for x in vector)
+            text = f"'embeddings'\0{row['utterance_id']!r}\0{row['audio_sha256']!r}\0{spelt}"
+            total += int(hashlib.sha256(text.encode()).hexdigest(), 16)
+
+        assert rows_digest("embeddings", rows) == f"{total % 2**256:064x}"
+        assert add(rows_digest("embeddings", rows.slice(k, 1)) for k in range(3)) == f"{total % 2**256:064x}"
 
 
 def test_a_digest_is_the_same_in_any_order_and_parts() -> None:
