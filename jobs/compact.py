@@ -330,7 +330,9 @@ class Draft:
         self._flush()
         self._writer.add_key_value_metadata({FOLD: seal(fold.to_content())})
         self._writer.close()
-        return self._file.getvalue()
+        content = self._file.getvalue()
+        del self._writer, self._file  # or the object would be held until the next is begun
+        return content
 
     def _flush(self) -> None:
         """Make a row group of what there is."""
