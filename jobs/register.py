@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ def _require_pyiceberg() -> None:
 def _catalog(uri: str, place: str) -> Catalog:
     from pyiceberg.catalog.sql import SqlCatalog
 
+    logging.getLogger("pyiceberg").setLevel(logging.WARNING)  # it says at every file what reads it
     # keys come from the environment, as for all of our requests; nothing of this is stored
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     known = {"s3.endpoint": endpoint, "s3.region": os.environ.get("AWS_DEFAULT_REGION")}

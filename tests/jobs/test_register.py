@@ -84,6 +84,7 @@ def test_a_catalog_has_every_value_of_the_copy(registered: Registered) -> None:
     ]
     for name, rows in held(registered.output).items():
         assert registered.rows(name) == ordered(rows)
+    assert "FileIO" not in registered.register()[2]
 
 
 @in_a_folder
