@@ -158,9 +158,11 @@ def _standing(path: str) -> Found:
 
 @contextlib.contextmanager
 def _draft(path: str, content: bytes) -> Iterator[str]:
-    """The content on the disk, under a name of its own that looks like no table; gone afterwards."""
-    os.makedirs(posixpath.dirname(path), exist_ok=True)
-    draft = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.part"
+    """The content on the disk, under a name of its own that no reader of tables looks at; gone afterwards."""
+    folder, name = posixpath.split(path)
+    os.makedirs(folder, exist_ok=True)
+    # with a dot before it: engines that read a whole folder pass over such names, whatever they end in
+    draft = posixpath.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(draft, "xb") as file:
             file.write(content)

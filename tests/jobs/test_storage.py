@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain, SourceChangedError, StorageError
+from jobs.ledger import parquet_bytes
 from jobs.storage import ABSENT, Found, StoredFile, patience
 from tests.jobs.conftest import forget_clients, remove
 
@@ -330,8 +333,19 @@ def test_a_draft_of_somebody_who_was_killed_is_not_listed_and_can_be_dropped(tmp
     assert [each.uri for each in storage.listing(str(tmp_path)) or []] == [f"{tmp_path}/_plans/1.json"]
     assert storage.abandon_uploads(str(tmp_path), time.time() - 60) == []
     (dropped,) = storage.abandon_uploads(str(tmp_path), time.time() + 60)
-    assert dropped.startswith(f"{tmp_path}/_plans/2.json.")
+    assert dropped.startswith(f"{tmp_path}/_plans/.2.json.")
     assert [path.name for path in (tmp_path / "_plans").iterdir()] == ["1.json"]
+
+
+def test_an_engine_that_reads_a_whole_folder_passes_over_a_draft(tmp_path: Path) -> None:
+    rows = pa.table({"utterance_id": ["a", "b"]})
+    storage.write_bytes(f"{tmp_path}/scores/1.parquet", parquet_bytes(rows))
+    writer = multiprocessing.get_context("fork").Process(target=write_and_die, args=(f"{tmp_path}/scores/2.parquet",))
+    writer.start()
+    writer.join()
+
+    assert len(list((tmp_path / "scores").iterdir())) == 2
+    assert pq.read_table(tmp_path / "scores").equals(rows)
 
 
 def write_and_die(uri: str) -> None:
