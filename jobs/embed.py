@@ -296,7 +296,7 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 for shard_id in pieces["shard_id"].unique().drop_null().to_pylist():
                     begun.setdefault(shard_id, time.monotonic())
-                meters.tell("bonafide_shards_open", len(begun.keys() - ended))
+                meters.tell("bonafide_shards_open", len(begun) - len(ended))
                 yield pieces
 
         for rows in embed_all(stream, list(todo.shards.values())):
@@ -305,7 +305,7 @@ def _work(work: _Work, results: list[Embedded], todo: _Todo) -> None:
             else:
                 empty.append(rows)
             ended.add(rows.shard_id)
-            meters.tell("bonafide_shards_open", len(begun.keys() - ended))
+            meters.tell("bonafide_shards_open", len(begun) - len(ended))
             watchdog.committed(time.monotonic() - begun[rows.shard_id])
             shown.shard(len(rows.outcomes), rows.seconds)
             meters.count("bonafide_audio_seconds_total", rows.seconds)
