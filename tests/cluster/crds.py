@@ -68,12 +68,13 @@ JOB = _object(
     submitterPodTemplate=POD,
     ttlSecondsAfterFinished=COUNT,
 ) | {
-    # a cluster of its own, or one that stands: there KubeRay starts nothing again, and takes nothing down
+    # a cluster of its own, or one that stands: there KubeRay starts nothing again, and takes nothing down (rules of its
+    # operator, which no CRD has)
     "oneOf": [
         {"required": ["rayClusterSpec", "shutdownAfterJobFinishes"]},
         {
             "required": ["clusterSelector"],
-            "properties": {"backoffLimit": False, "shutdownAfterJobFinishes": False},
+            "properties": {"backoffLimit": False, "shutdownAfterJobFinishes": False, "ttlSecondsAfterFinished": False},
         },
     ]
 }

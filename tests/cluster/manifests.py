@@ -412,7 +412,7 @@ def address(documents: list[Document]) -> Iterator[str]:
             if asked not in {f"http://{name}-head-svc.{document['metadata']['namespace']}.svc:8265" for name in names}:
                 yield f"{name_of(document)}: no cluster answers at {asked}"
             (pod,) = pods(document)
-            said = {each["name"]: each["value"] for each in pod.containers[0].get("env", [])}
+            said = {each["name"]: each.get("value") for each in pod.containers[0].get("env", [])}
             token = said.get("RAY_AUTH_TOKEN_PATH", "/")
             folder, _, key = token.rpartition("/")
             secrets = [pod.volume(folder).get("secret")] if folder else []

