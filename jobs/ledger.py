@@ -139,13 +139,10 @@ class Ledger:
         SchemaError
             Where it is damaged.
         """
-        uri = storage.join(self.output, marker.objects[table])
-        content = _read_current(uri)
-        if hashlib.sha256(content).hexdigest() != marker.sha256[table]:
-            stands = part_of(uri, content)
-            if stands and (stands.of != marker.name or self.recounted(marker, table, content) != marker):
-                raise RunAgain(f"{uri}: its rows were replaced or erased meanwhile; run the same command again.")
-            raise SchemaError(f"{uri}: is not what was committed. `verify` says more.")
+        content = _read_current(storage.join(self.output, marker.objects[table]))
+        if self.recounted(marker, table, content) != marker:
+            uri = storage.join(self.output, marker.objects[table])
+            raise RunAgain(f"{uri}: rows were erased from it meanwhile; run the same command again.")
         return content
 
     @staticmethod
@@ -154,19 +151,34 @@ class Ledger:
         about = {OF: marker.name.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: b"yes"}
         return parquet_bytes(rows, about)
 
-    @staticmethod
-    def recounted(marker: Marker, table: str, content: bytes) -> Marker:
-        """A marker that says what an object holds since rows were erased from it; the same where none were."""
+    def recounted(self, marker: Marker, table: str, content: bytes) -> Marker:
+        """A marker that says what an object holds since rows were erased from it; the same where none were.
+
+        Bytes that are not those of the marker are taken for an erasure's only where it can have been one: they say so,
+        they have fewer rows, and these are the very rows that they say they have.
+
+        Raises
+        ------
+        RunAgain
+            Where rows of another state have taken their place.
+        SchemaError
+            Where the object is damaged.
+        """
         sha256 = hashlib.sha256(content).hexdigest()
-        footer = pq.read_metadata(io.BytesIO(content))
-        if sha256 == marker.sha256[table] or ERASED not in (footer.metadata or {}):
+        if sha256 == marker.sha256[table]:
             return marker
-        n_erased = marker.rows[table] - footer.num_rows
+        uri = storage.join(self.output, marker.objects[table])
+        stands = part_of(uri, content)
+        if stands and stands.of != marker.name:
+            raise RunAgain(f"{uri}: its rows were replaced meanwhile; run the same command again.")
+        n_erased = 0 if stands is None else marker.rows[table] - stands.rows
+        if stands is None or n_erased <= 0 or not _is_erased(table, stands):
+            raise SchemaError(f"{uri}: is not what was committed. `verify` says more.")
         return replace(
             marker,
             sha256=marker.sha256 | {table: sha256},
-            rows=marker.rows | {table: footer.num_rows},
-            digests=marker.digests | {table: footer.metadata[DIGEST].decode()},
+            rows=marker.rows | {table: stands.rows},
+            digests=marker.digests | {table: stands.digest},
             detail=marker.detail | {"erased": marker.detail.get("erased", 0) + n_erased},
         )
 
@@ -279,3 +291,12 @@ def part_of(name: str, content: bytes) -> Part | None:
         return Part(name, content, footer.num_rows, about[DIGEST].decode(), about[OF].decode())
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
         return None
+
+
+def _is_erased(table: str, part: Part) -> bool:
+    """Whether an object says that rows were erased from it, and holds the rows that it then was left."""
+    try:
+        rows = pq.read_table(io.BytesIO(part.content), partitioning=None, page_checksum_verification=True)
+        return ERASED in (rows.schema.metadata or {}) and rows_digest(table, rows) == part.digest
+    except (pa.ArrowException, OSError, KeyError):
+        return False

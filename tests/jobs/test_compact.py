@@ -20,7 +20,8 @@ import pytest
 from detector.schema import FAILURES, SCORES
 from jobs import compacted, storage
 from jobs.compact import Draft, Rows, declared
-from jobs.erase import Wanted, traces
+from jobs.traces import traces
+from jobs.wanted import Wanted
 from tests.jobs.nights import drawn, head, night, recordings
 from tests.jobs.tables import KEY, SLOTS, commit, place, plan, table
 

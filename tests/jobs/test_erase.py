@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pytest
+from markupsafe import escape
 
+from detector.audio import Excerpt
 from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
-from jobs.archive import InputConfig, find
-from jobs.erase import Wanted
-from jobs.ledger import Ledger
+from jobs.archive import InputConfig, Shard, find
+from jobs.ledger import Ledger, parquet_bytes
 from jobs.plan import propose
-from jobs.protocol import Plan
+from jobs.protocol import Entry, Plan
+from jobs.storage import Stored
 from tests.conftest import encoded, tone
 from tests.jobs.nights import Recording, drawn, head, night, recordings
 from tests.jobs.tables import KEY, SLOTS, commit, place, plan, table
@@ -27,6 +30,7 @@ from tests.jobs.tables import KEY, SLOTS, commit, place, plan, table
 Run = Callable[..., tuple[int, str, str]]
 
 TAR = "s3://archive/2026/radio/0001.tar"
+TAR_KEY = "2026/radio/0001.tar"
 VICTIM = "2026/radio/0001.tar#0003.flac"
 
 
@@ -38,6 +42,13 @@ def rows(output: str, name: str) -> dict[str, dict[str, Any]]:
     uris = [each for each in everything(output) if f"/{name}/" in each and each.endswith(".parquet")]
     found = pa.concat_tables([pa.parquet.read_table(pa.BufferReader(storage.read_bytes(uri))) for uri in uris])
     return {row["utterance_id"]: row for row in found.to_pylist()}
+
+
+def row(name: str) -> dict[str, Any]:
+    """A row of `embeddings`."""
+    same = {"uri": "u", "audio_sha256": "ab", "seconds": 1.0, "native_rate": 8_000, "channels": 1, "codec": "c"}
+    same |= {"decoder": "d", "rms_dbfs": -20.0, "layer": 1, "fingerprint": KEY, "run_id": "run", "embedding": [0.5]}
+    return same | {"utterance_id": name}
 
 
 @pytest.fixture
@@ -132,7 +143,7 @@ def test_an_erasure_that_was_broken_off_is_ended_by_the_same_command(
         patched.setattr(storage, "put", dying)
         assert bonafide("erase", VICTIM, "--output", tables)[0] == 75
 
-    assert bonafide("erase", VICTIM, "--output", tables)[0] in (0, 65)  # 65: every row was gone already
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
     assert VICTIM not in rows(tables, "embeddings") | rows(tables, "scores")
     assert bonafide("verify", tables)[0] == 0
 
@@ -141,11 +152,13 @@ def test_a_run_that_wrote_meanwhile_wins_and_erase_says_to_come_again(
     root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(root, plan(root, a="1").current[SLOTS["a"]], 2)
-    read = storage.read_bytes
+    read, n_reads = storage.read_bytes, 0
 
     def slow(uri: str) -> bytes:
+        nonlocal n_reads
         content = read(uri)
-        if uri == place(root, "a"):
+        n_reads += uri == place(root, "a")
+        if uri == place(root, "a") and n_reads == 2:  # the first is to look
             storage.write_bytes(uri, content + b" ")
         return content
 
@@ -172,6 +185,16 @@ def test_other_ids_of_the_same_audio_are_named(root: str, bonafide: Run) -> None
     out = bonafide("erase", "a1#1", "--output", root)[1]
 
     assert "the same audio stands under other ids, which are not erased: a1#0, a1#2" in out
+
+
+def test_ids_of_other_audio_are_not_named(tables: str, bonafide: Run) -> None:
+    assert "the same audio" not in bonafide("erase", VICTIM, "--output", tables)[1]
+
+
+def test_the_closing_words_say_when_a_recording_comes_back(tables: str, bonafide: Run) -> None:
+    out = bonafide("erase", VICTIM, "--output", tables)[1]
+
+    assert "a loose file that is still in the archive is embedded again by the very next run" in out
 
 
 def test_a_dry_run_touches_nothing(tables: str, bonafide: Run) -> None:
@@ -232,9 +255,7 @@ def test_a_plan_of_loose_files_forgets_the_file_and_plans_no_other_anew(
 
     ledger = Ledger(output, "embeddings", KEY)
     (shard,) = ledger.freeze(first).current.values()
-    same = {"uri": "u", "audio_sha256": "ab", "seconds": 1.0, "native_rate": 8_000, "channels": 1, "codec": "c"}
-    same |= {"decoder": "d", "rms_dbfs": -20.0, "layer": 1, "fingerprint": KEY, "run_id": "run", "embedding": [0.5]}
-    content = [same | {"utterance_id": str(archive / f"{name}.flac")} for name in "abc"]
+    content = [row(str(archive / f"{name}.flac")) for name in "abc"]
     embedded = pa.Table.from_pylist(content, embeddings_schema(1))
     empty = pa.Table.from_pylist([], FAILURES)
     kinds = {"failures": ("failures/run_date=2026-01-01", empty), "embeddings": ("embeddings/backbone=b", embedded)}
@@ -248,23 +269,203 @@ def test_a_plan_of_loose_files_forgets_the_file_and_plans_no_other_anew(
     assert bonafide("verify", output)[0] == 0
 
 
+def rewritten(uri: str, **columns: Any) -> None:
+    """Change the first row of a table, and leave all that its footer says."""
+    rows = pa.parquet.read_table(pa.BufferReader(storage.read_bytes(uri)))
+    about = rows.schema.metadata
+    for name, value in columns.items():
+        values = [value, *rows[name].to_pylist()[1:]]
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), [values])
+    storage.write_bytes(uri, parquet_bytes(rows, about))
+
+
+def of_table(output: str, name: str) -> str:
+    return next(uri for uri in everything(output) if f"/{name}/" in uri and uri.endswith(".parquet"))
+
+
+@pytest.mark.parametrize("erased_before", [False, True])
+@pytest.mark.parametrize("change", [{"score": 99.0}, {"prior": 0.25}])
+def test_a_damaged_table_is_refused_and_not_sealed_anew(
+    tables: str, bonafide: Run, erased_before: bool, change: dict[str, Any]
+) -> None:
+    if erased_before:
+        assert bonafide("erase", f"{TAR_KEY}#0004.flac", "--output", tables)[0] == 0
+    rewritten(of_table(tables, "scores"), **change)
+    before = everything(tables)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert "is not what was committed. `verify` says more." in err.splitlines()[-1]
+    assert everything(tables) == before
+    assert bonafide("verify", tables)[0] == 65
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_run_that_plans_after_the_first_look_is_noticed_before_the_proof(
+    root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    commit(root, plan(root, a="1").current[SLOTS["a"]], 2)
+
+    def meanwhile(*_: Any) -> int:
+        again = plan(root, a="2").current[SLOTS["a"]]
+        if committed:
+            commit(root, again, 2)
+        return 0
+
+    monkeypatch.setattr("jobs.erase._remove_pages", meanwhile)
+
+    code, out, err = bonafide("erase", "a1#0", "--output", root)
+
+    assert code == 75
+    assert "read again" not in out
+    assert "another run planned shards meanwhile" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", [TAR_KEY, "nightly", "1", "mean", "spoof", "scores", "2026", "0003.flac"])
+@pytest.mark.parametrize("erased_before", [False, True])
+def test_an_id_that_is_no_recording_changes_nothing(tables: str, bonafide: Run, name: str, erased_before: bool) -> None:
+    if erased_before:
+        assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+    before = everything(tables)
+
+    assert bonafide("erase", name, "--output", tables)[0] == 65
+    assert bonafide("erase", f"{TAR_KEY}#0005.flac", name, "--output", tables)[0] == 65
+
+    assert everything(tables) == before
+
+
+def test_a_recording_may_be_called_like_a_word_of_ours(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    names = ["nightly", "mean", "1", "spoof", "a.wav"]
+    vectors, _ = drawn(5, seed=5)
+    loose = [Recording(f"s3://archive/{name}", None, vector) for name, vector in zip(names, vectors, strict=True)]
+    night(output, {"s3://archive/files": loose})
+    (before,) = (content for uri, content in everything(output).items() if "/runs/" in uri and uri.endswith(".json"))
+
+    assert bonafide("erase", *names[:4], "--output", output)[0] == 0
+
+    (after,) = (content for uri, content in everything(output).items() if "/runs/" in uri)
+    assert json.loads(after)["verb"] == json.loads(before)["verb"] == "nightly"
+    assert list(rows(output, "scores")) == ["a.wav"]
+    assert bonafide("verify", output)[0] == 0
+
+
+EXCERPTS = [Excerpt(12.5), Excerpt(1e-5, 2.0), Excerpt(0.5, 1e22, 1), Excerpt(channel=3)]
+
+
+def test_every_excerpt_goes_with_its_recording(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    names = [f"a.wav{each}" for each in EXCERPTS]
+    others = ["a.wav\n", "a.wav@1-2x", "a.wav@-2"]
+    loose = [Recording(f"s3://archive/{name}", None, np.zeros(8, np.float32)) for name in (*names, *others)]
+    night(output, {"s3://archive/files": loose}, pages=False)
+
+    code, out, err = bonafide("erase", "a.wav", "--output", output)
+
+    assert code == 0, err
+    assert f"erased {2 * len(EXCERPTS)} rows" in out
+    assert sorted(rows(output, "embeddings")) == sorted(others)
+
+
+def test_a_recording_and_a_channel_of_it_are_both_known(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    loose = [Recording("s3://archive/a.wav/ch0", None, np.zeros(8, np.float32))]
+    night(output, {"s3://archive/files": loose}, pages=False)
+
+    assert bonafide("erase", "a.wav", "a.wav/ch0", "--output", output)[0] == 0
+
+
+def test_a_page_that_shows_a_name_in_entities_is_removed(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    vectors, _ = drawn(8, seed=5)
+    names = [f'"{number}" & <so>.flac' for number in range(8)]
+    night(output, {TAR: [Recording(TAR, name, vector) for name, vector in zip(names, vectors, strict=True)]})
+    page = next(uri for uri in everything(output) if uri.endswith(".html"))
+    shown = storage.read_bytes(page).decode()
+    victim = next(name for name in names if str(escape(name)) in shown)
+    assert "&#34;" in escape(victim)
+
+    assert bonafide("erase", f"{TAR_KEY}#{victim}", "--output", output)[0] == 0
+
+    assert storage.stat(page) is None
+
+
+def test_what_nobody_finished_writing_goes_too(tables: str, bonafide: Run) -> None:
+    whole = Path(of_table(tables, "scores"))
+    draft = whole.with_name(f".{whole.name}.123-0011aabb.part")
+    draft.write_bytes(whole.read_bytes())
+    os.utime(draft, (1e9, 1e9))
+
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+
+    assert not draft.exists()
+
+
 @pytest.mark.parametrize(
-    ("text", "mentions"),
+    ("name", "content", "says"),
     [
-        ("s3://archive/2026/call.flac", True),
-        ('{"uri": "2026/call.flac"}', True),
-        ("2026/call.flac@1-2/ch0 and more", True),
-        ("Listen to 2026/call.flac.", True),
-        ("s3://archive/old/2026/call.flac", False),
-        ("2026/call.flac.bak", False),
-        ("2026/call.flac2", False),
-        ("x2026/call.flac", False),
+        ("notes.txt", f"listen to {VICTIM}".encode(), f"mentions {VICTIM}, and `erase` does not rewrite it. Remove it"),
+        ("other/x.parquet", b"PAR1 no table", "cannot be read"),
+        ("scores/x/0.parquet", b"PAR1 no table", "Run `bonafide gc "),
     ],
 )
-def test_a_mention_is_of_this_recording_and_no_namesake(text: str, mentions: bool) -> None:
-    assert Wanted(("2026/call.flac",)).mentioned(text) is mentions
+def test_what_cannot_be_rewritten_is_named_before_anything_is_changed(
+    tables: str, bonafide: Run, name: str, content: bytes, says: str
+) -> None:
+    storage.write_bytes(f"{tables}/{name}", content)
+    before = everything(tables)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert says in err.splitlines()[-1]
+    assert everything(tables) == before
+    storage.remove(f"{tables}/{name}")
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
 
 
-@pytest.mark.parametrize("written", [r"caf\u00e9 \"1\".wav", "café &quot;1&quot;.wav", "caf%C3%A9%20%221%22.wav"])
-def test_a_mention_is_known_however_it_is_escaped(written: str) -> None:
-    assert Wanted(('café "1".wav',)).mentioned(f"'{written}'")
+def test_rows_of_a_dead_attempt_are_collected_first(root: str, bonafide: Run) -> None:
+    commit(root, plan(root, a="1").current[SLOTS["a"]], 2)
+    dead = place(root, "a").replace(SLOTS["a"], SLOTS["c"])
+    storage.write_bytes(dead, storage.read_bytes(place(root, "a")))
+
+    code, _, err = bonafide("erase", "a1#0", "--output", root)
+
+    assert code == 65
+    assert f"Run `bonafide gc {root} --grace-hours 0` first" in err.splitlines()[-1]
+    assert bonafide("gc", root, "--grace-hours", "0")[0] == 0
+    assert bonafide("erase", "a1#0", "--output", root)[0] == 0
+
+
+def test_a_marker_that_was_replaced_forgets_the_recording_too(root: str, bonafide: Run) -> None:
+    for state in ("1", "2"):
+        again = plan(root, a=state).current[SLOTS["a"]]
+        rows_of = pa.Table.from_pylist([row(f"a{state}#0"), row("a#1")], embeddings_schema(1))
+        table(root).commit(again, "s3://archive/a2 and 1 more", {"embeddings": ("embeddings/backbone=b", rows_of)})
+    rows_of = pa.Table.from_pylist([row("a2"), row("a#1")], embeddings_schema(1))
+    again = plan(root, a="3").current[SLOTS["a"]]
+    table(root).commit(again, "s3://archive/a2 and 1 more", {"embeddings": ("embeddings/backbone=b", rows_of)})
+
+    code, _, err = bonafide("erase", "a2", "--output", root)
+
+    assert code == 0, err
+    assert not [uri for uri, content in everything(root).items() if b"archive/a2" in content]
+
+
+def test_a_container_that_failed_as_a_whole_is_refused_with_a_remedy(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    shard = Shard("tar", (Stored(TAR, 1, "tag"),))
+    ledger = Ledger(output, "embeddings", KEY)
+    entry = Entry(shard.slot, shard.shard_id, shard.to_content())
+    book = ledger.freeze(lambda known: None if known.plans else Plan("run-1", "2026-01-01", (entry,)))
+    failed = {"utterance_id": TAR_KEY, "uri": TAR, "stage": "read", "error": "bad_archive", "message": "cut"}
+    failures = pa.Table.from_pylist([failed | {"bytes": 1, "attempts": 1, "run_id": "run-1"}], FAILURES)
+    ledger.commit(book.current[shard.slot], TAR, {"failures": ("failures/run_date=2026-01-01", failures)})
+    before = everything(output)
+
+    code, _, err = bonafide("erase", TAR_KEY, "--output", output)
+
+    assert code == 65
+    assert "A container that failed as a whole has none: repair it, or score the others" in err.splitlines()[-1]
+    assert everything(output) == before

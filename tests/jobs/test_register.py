@@ -15,7 +15,8 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from jobs import register, storage
-from jobs.erase import Wanted, traces
+from jobs.traces import traces
+from jobs.wanted import Wanted
 from tests.jobs.tables import SLOTS, commit, plan
 from tests.jobs.test_compact import each_once, held, in_a_folder, nights, objects
 
