@@ -335,6 +335,26 @@ def test_an_id_that_is_no_recording_changes_nothing(tables: str, bonafide: Run, 
     assert everything(tables) == before
 
 
+def test_what_was_erased_before_is_proved_again(tables: str, bonafide: Run) -> None:
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+    before = everything(tables)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert f"Misspelt, or erased before: none of the {len(before)} objects mentions it." in err.splitlines()[-1]
+    assert everything(tables) == before
+
+
+def test_a_damaged_record_is_refused_while_nothing_is_changed(tables: str, bonafide: Run) -> None:
+    record = next(uri for uri in everything(tables) if "/runs/" in uri and uri.endswith(".json"))
+    storage.write_bytes(record, storage.read_bytes(record).replace(b"40", b"41", 1))
+    before = everything(tables)
+
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 65
+    assert everything(tables) == before
+
+
 def test_a_recording_may_be_called_like_a_word_of_ours(tmp_path: Path, bonafide: Run) -> None:
     output = str(tmp_path / "tables")
     names = ["nightly", "mean", "1", "spoof", "a.wav"]
