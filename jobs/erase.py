@@ -116,8 +116,8 @@ def _unfinished(tables: list[Ledger]) -> str:
 def _say_copies(tables: list[Ledger], wanted: Wanted, audio: set[str]) -> None:
     """Name other rows of the same audio: whoever wants a voice gone wants them gone, too.
 
-    Impossible it is where the rows are gone already, as after an erasure that was broken off, and for audio that was
-    encoded or cut otherwise: its bytes are others.
+    The hashes are those of rows that still stand. So nothing can be said of rows that an erasure took before it was
+    broken off, nor of the same voice in other bytes: encoded or cut otherwise.
     """
     same: dict[str, set[str]] = {}
     for table in tables if audio else ():

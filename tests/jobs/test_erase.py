@@ -301,6 +301,22 @@ def test_a_damaged_table_is_refused_and_not_sealed_anew(
     assert bonafide("verify", tables)[0] == 65
 
 
+def test_an_erasure_that_was_broken_off_and_then_damaged_is_refused_too(
+    tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:  # rows of both tables are gone, no marker says so
+        patched.setattr("jobs.erase._rewrite", lambda *_: None)
+        bonafide("erase", VICTIM, "--output", tables)
+    rewritten(of_table(tables, "scores"), score=99.0)
+    before = everything(tables)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert "is not what was committed. `verify` says more." in err.splitlines()[-1]
+    assert everything(tables) == before
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_run_that_plans_after_the_first_look_is_noticed_before_the_proof(
     root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, committed: bool
