@@ -84,18 +84,32 @@ def tables(command: str, flags: tuple[str, str], report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, metric in HEADLINE.items():
-        cells = [_cell(each["headline"][name], metric.form) for each in (a, b)]
-        both = _cell(difference[name], metric.form, sign="+") if name in difference else "–"
+        cells = [cell(each["headline"][name], metric.form) for each in (a, b)]
+        both = cell(difference[name], metric.form, sign="+") if name in difference else "–"
         lines.append(f"| {metric.name} | {cells[0]} | {cells[1]} | {both} |")
-    lines += ["", "| shortcut alone, EER | learnt on `train` | learnt in folds of `eval` |", "| --- | --- | --- |"]
-    for each in report["shortcuts"]:
-        cells = [_cell(each[way], "share") if each[way] else "–" for way in ("learnt_on_others", "in_folds")]
-        lines.append(f"| {each['name']} | {cells[0]} | {cells[1]} |")
-    lines += ["", "What the report warns of:", "", *(f"- {text}" for text in report["warnings"])]
+    lines += [
+        "",
+        *shortcuts(report),
+        "",
+        "What the report warns of:",
+        "",
+        *(f"- {text}" for text in report["warnings"]),
+    ]
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, Any], form: str, sign: str = "") -> str:
+def shortcuts(report: dict[str, Any]) -> list[str]:
+    """The table of what tells classes apart without listening, as lines of Markdown."""
+    lines = ["| shortcut alone, EER | learnt on `train` | learnt in folds of `eval` |", "| --- | --- | --- |"]
+    for each in report["shortcuts"]:
+        cells = [cell(each[way], "share") if each[way] else "–" for way in ("learnt_on_others", "in_folds")]
+        lines.append(f"| {each['name']} | {cells[0]} | {cells[1]} |")
+    return lines
+
+
+def cell(found: dict[str, Any], form: str, sign: str = "") -> str:
+    """A figure with its interval; shares in percent."""
+
     def text(value: float) -> str:
         return f"{100 * value:{sign}.1f}" if form == "share" else f"{value:{sign}.3f}"
 

@@ -1,0 +1,1 @@
+"""How the starter in detector/starter came to be: docs/starter.md."""
