@@ -51,8 +51,8 @@ class Detector:
         self._backbone = backbone
 
     @classmethod
-    def load(cls, head: str | Path, checkpoint: str | None = None, *, device: str = "cpu") -> Detector:
-        """Load a head file and the encoder that it is for, from a local checkpoint folder.
+    def load(cls, head: str | Path | None = None, checkpoint: str | None = None, *, device: str = "cpu") -> Detector:
+        """Load a head file and the encoder that it is for, from a local checkpoint folder; without a head, the starter.
 
         Raises
         ------
@@ -61,11 +61,7 @@ class Detector:
         """
         from detector.checkpoint import recipe_of
 
-        try:
-            content = Path(head).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{head}: no head here: {error.strerror}.") from error
-        loaded = Head.from_json(content, str(head))
+        loaded = Head.starter() if head is None else _read(head)
         found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
         if found.fingerprint != loaded.fingerprint:
             raise ConfigError(
@@ -127,3 +123,11 @@ class Detector:
         schema = embeddings_schema(self._backbone.dim)
         judged = self.head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})
+
+
+def _read(head: str | Path) -> Head:
+    try:
+        content = Path(head).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{head}: no head here: {error.strerror}.") from error
+    return Head.from_json(content, str(head))

@@ -7,7 +7,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from detector.config import HUGGINGFACE, MELSTATS, EmbedConfig, Recipe
+from detector import starter
+from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig, Recipe
 from detector.errors import ConfigError
 
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -38,6 +39,10 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
         if folder is not None:
             raise ConfigError("backbone melstats has no weights; leave --model out, or use --backbone huggingface.")
         return Recipe(config, MELSTATS, "")
+    if config.backbone == STARTER:
+        if folder is not None:
+            raise ConfigError("backbone starter is in the box; leave --model out, or use --backbone huggingface.")
+        return Recipe(config, STARTER, weights_digest(starter.ENCODER))
     if config.backbone != HUGGINGFACE:
         weights = code_digest(config.backbone) + ("" if folder is None else weights_digest(folder))
         return Recipe(config, model or str(folder or config.backbone), weights)

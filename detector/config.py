@@ -17,6 +17,8 @@ CODE = 1  # counts up whenever our own code changes a value: cutting, joining, s
 LAST_LAYER = -1
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
+STARTER = "starter"
+BUILT_IN = (MELSTATS, STARTER, HUGGINGFACE)
 CHANNELS = ("mix", "first", "each")
 DTYPES = ("float32", "bfloat16", "float16")
 LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:function
@@ -28,7 +30,8 @@ class EmbedConfig:
 
     backbone: Annotated[
         str,
-        "melstats (no weights, a baseline), huggingface (needs --model), or your own encoder, package.module:loader",
+        "melstats (no weights, a baseline), starter (small, in the box), huggingface (needs --model), or your own "
+        "encoder, package.module:loader",
     ]
     layer: Annotated[
         int,
@@ -42,9 +45,9 @@ class EmbedConfig:
     dtype: Annotated[str, f"what products are computed in: {', '.join(DTYPES)}"] = DTYPES[0]
 
     def __post_init__(self) -> None:
-        if self.backbone not in (MELSTATS, HUGGINGFACE) and not LOADER.fullmatch(self.backbone):
+        if self.backbone not in BUILT_IN and not LOADER.fullmatch(self.backbone):
             raise ConfigError(
-                f"backbone {self.backbone!r} is not known; expected {MELSTATS}, {HUGGINGFACE} or package.module:loader."
+                f"backbone {self.backbone!r} is not known; expected {', '.join(BUILT_IN)} or package.module:loader."
             )
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is not known; expected one of {', '.join(DTYPES)}.")

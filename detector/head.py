@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 
-from detector import signature
+from detector import audio, signature, starter
 from detector.calibration import CALIBRATORS, bounded
 from detector.config import CHANNELS, EmbedConfig, channels_of, digest_of
 from detector.errors import ConfigError
@@ -245,6 +245,21 @@ class Head:
         if private_key is None:
             return text
         return _text(content | {"signature": signature.sign(text.encode(), private_key)})
+
+    @classmethod
+    def starter(cls) -> Head:
+        """The head in the box, for the decoders and the resampler that are installed here.
+
+        It was fitted with certain versions of these. Others may move a score in its last digits, and give the head
+        another id, as they would by a fit.
+
+        Examples
+        --------
+        >>> Head.starter().embed_config.backbone
+        'starter'
+        """
+        head = cls.from_json(starter.HEAD.read_bytes(), str(starter.HEAD))
+        return replace(head, recipe=head.recipe | audio.versions())
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str, public_key: bytes | None = None) -> Head:

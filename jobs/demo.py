@@ -1,7 +1,7 @@
 """demo: the whole chain on a small archive that it makes, in about a minute and without a network.
 
-The voices are artificial: harmonics under formants, with the jitter and breath of a person or the evenness of a
-machine. They show what the tables look like, not how good the method is.
+The encoder is the starter's. The voices are artificial: harmonics under formants, with the jitter and breath of a
+person or the evenness of a machine. They show what the tables look like, not how good the method is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import soundfile
 
 from detector.audio import SAMPLE_RATE
-from detector.config import MELSTATS
 from detector.errors import ConfigError
+from detector.head import Head
 from detector.schema import BONAFIDE, SPOOF
 from jobs import embed, evaluate, fit, nightly
 
@@ -59,7 +59,8 @@ def run(settings: Settings) -> int:
         table.writerows(_write_shards(tonight, [*_voices(rng, N_TONIGHT), *_oddities(rng)], "eval"))
     output, head = str(folder / "tables"), str(folder / "head.json")
     log.info("demo 1 of 4: embed %s", training)
-    embed.run(embed.Settings(input=(str(training),), backbone=MELSTATS, output=str(folder / "training-tables")))
+    encoder = Head.starter().embed_config
+    embed.run(embed.Settings(input=(str(training),), output=str(folder / "training-tables"), **asdict(encoder)))
     log.info("demo 2 of 4: fit a head")
     fit.run(fit.Settings(embeddings=(str(folder / "training-tables"),), labels=str(labels), output=head))
     log.info("demo 3 of 4: the night's run over %s", tonight)
@@ -68,7 +69,11 @@ def run(settings: Settings) -> int:
     evaluate.run(evaluate.Settings(scores=(output,), labels=str(labels), output=str(folder)))
     _say(Path(output))
     shown = Path(settings.output)
-    print(f"report: {shown / 'report.html'}\ntables: {shown / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet")
+    (page,) = sorted((folder / "tables" / "runs").glob("*.html"))
+    print(
+        f"page: {shown / page.relative_to(folder)}\nreport: {shown / 'report.html'}\n"
+        f"tables: {shown / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet"
+    )
     return 0
 
 

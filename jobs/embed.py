@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detector import starter
 from detector.checkpoint import n_layers_of, recipe_of
-from detector.config import LAST_LAYER, EmbedConfig, Recipe, layers_of
+from detector.config import LAST_LAYER, STARTER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import archive, ledger, logs, meters, runs, storage
 from jobs.archive import InputConfig, Portion, Shard
@@ -131,9 +132,10 @@ def recipes_of(settings: Settings, folder: str | None, model: str | None) -> tup
     recipe = recipe_of(part(settings, EmbedConfig), folder, model)
     if settings.layers is None:
         return (recipe,)
-    if folder is None:
+    checkpoint = starter.ENCODER if settings.backbone == STARTER else folder
+    if checkpoint is None:
         raise ConfigError(f"--layers {settings.layers}: layers are those of a checkpoint; --model is missing.")
-    layers = layers_of(settings.layers, n_layers_of(folder))
+    layers = layers_of(settings.layers, n_layers_of(checkpoint))
     return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detector import starter
 from detector.checkpoint import recipe_of
-from detector.config import CHANNELS
+from detector.config import CHANNELS, STARTER
 from detector.drift import FAR, Drift, drift, histogram
 from detector.errors import ConfigError
 from detector.head import Head
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 class HeadConfig:
     """Which head judges, and at which prior."""
 
-    head: Annotated[str, "head.json that `fit` wrote"]
+    head: Annotated[str, "head.json that `fit` wrote, or starter, which is in the box"] = STARTER
     prior: Annotated[float | None, "share of spoof to assume in the archive [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
 
@@ -209,8 +210,11 @@ def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
 
 
 def read_head(uri: str, public_key: str | None = None) -> Head:
-    """Read a head from wherever it lies; where the URI of a public key is given, only one that it signed."""
-    uri = storage.normal(uri)
+    """Read a head from wherever it lies, or the starter's; given the URI of a public key, only one that it signed."""
+    if uri == STARTER and public_key is None:
+        log.warning("%s", starter.NOTICE)
+        return Head.starter()
+    uri = storage.normal(str(starter.HEAD) if uri == STARTER else uri)
     key = None if public_key is None else storage.read_bytes(storage.normal(public_key))
     return Head.from_json(storage.read_bytes(uri), uri, key)
 

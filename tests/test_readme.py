@@ -52,7 +52,8 @@ def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(said: l
     assert README[: README.index(demo)].count("\n") < 30
     assert "jobs demo" in (ROOT / "Makefile").read_text()
 
-    assert said[-len(printed) :] == printed
+    night = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{8}")  # its date, and a digest of it
+    assert [night.sub("…", line) for line in said[-len(printed) :]] == [night.sub("…", line) for line in printed]
 
 
 @pytest.mark.long

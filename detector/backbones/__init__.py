@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from detector import starter
 from detector.audio import Samples
-from detector.config import HUGGINGFACE, MELSTATS, EmbedConfig
+from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig
 from detector.errors import ConfigError
 
 BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, little enough for its memory
@@ -82,8 +83,15 @@ def _huggingface(
     return HuggingFace(config, folder, device, batch_seconds if device != "cpu" else 0.0, layers)
 
 
+def _starter(
+    config: EmbedConfig, folder: str | None, *, device: str, batch_seconds: float, layers: tuple[int, ...]
+) -> Backbone:
+    return _huggingface(config, str(starter.ENCODER), device=device, batch_seconds=batch_seconds, layers=layers)
+
+
 BACKBONES: dict[str, Loader] = {
     MELSTATS: _melstats,
+    STARTER: _starter,
     HUGGINGFACE: _huggingface,
 }
 
