@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from detector.errors import ConfigError, SchemaError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import compacted, ledger, storage
-from jobs.compacted import FOLD, Copy, Fold, Share, Standing
+from jobs.compacted import AGAIN, FOLD, Copy, Fold, Share, Standing
 from jobs.digest import add
 from jobs.errors import RunAgain
 from jobs.gc import TABLES
@@ -80,7 +80,7 @@ def run(settings: Settings) -> int:
     _refuse_tables(place)
     # the copy is looked at first: who has read older markers than another command finds that its PUT is refused
     standing = copy.look()
-    sources = [Source.read(Ledger(output, kind, key)) for kind in KINDS for key in ledger.keys(output, kind)]
+    sources = [Source.read(Ledger(output, kind, key), standing) for kind in KINDS for key in ledger.keys(output, kind)]
     if not sources:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     _refuse_another(output, place, standing)
@@ -146,18 +146,34 @@ class Todo:
 
 @dataclass(frozen=True)
 class Source:
-    """One ledger of the output: its markers by slot, and slots that are planned and not done."""
+    """One ledger of the output.
+
+    Parameters
+    ----------
+    table : Ledger
+    markers : dict
+        By slot. Of one that waits, and whose rows the copy has: its last marker, since rows may have been erased by it.
+    waiting : set of str
+        Slots that are planned and not done.
+    lost : set of str
+        Those of them whose rows the copy has, and of which no marker is left to hold these against.
+    """
 
     table: Ledger
     markers: dict[str, Marker]
     waiting: set[str]
+    lost: set[str]
 
     @classmethod
-    def read(cls, table: Ledger) -> Source:
+    def read(cls, table: Ledger, standing: dict[str, Standing]) -> Source:
         """As it stands now."""
         book, done = table.book(), table.done()
-        markers = {marker.name.rpartition("-")[0]: marker for marker in table.markers(book.names & done)}
-        return cls(table, markers, book.current.keys() - markers.keys())
+        waiting = {slot for slot, each in book.current.items() if each.name not in done}
+        folds = [each.fold for each in standing.values() if each.fold.ledger == table.name]
+        held = {share.slot for fold in folds for share in fold.shares} & waiting
+        last = {_slot(name): name for name in sorted(done) if _slot(name) in held}
+        markers = {_slot(marker.name): marker for marker in table.markers({*(book.names & done), *last.values()})}
+        return cls(table, markers, waiting, held - last.keys())
 
     def todo(self, standing: dict[str, Standing]) -> Todo:
         """Compare with what stands in the copy."""
@@ -184,7 +200,7 @@ class Source:
                     "Give another --to."
                 )
             if marker is None or (marker.name, marker.sha256.get(name)) == (share.shard, share.sha256):
-                now.append(share)  # where its new rows are not there yet, the old ones stay
+                now.append(share)
             else:
                 now.append(marker if marker.rows[name] else None)
         return now
@@ -366,6 +382,11 @@ def batches_of(content: bytes) -> Iterator[pa.RecordBatch]:
     return file.iter_batches(ROW_GROUP_ROWS)  # type: ignore[no-any-return]
 
 
+def _slot(name: str) -> str:
+    """Of a shard, by its name."""
+    return name.rpartition("-")[0]
+
+
 def share_of(marker: Marker, table: str) -> Share:
     """What a fold is to say of a shard."""
     return Share(marker.name, marker.sha256[table], marker.rows[table], marker.digests[table])
@@ -404,14 +425,19 @@ def _prove(copy: Copy, work: Work, sources: list[Source]) -> None:
     """
     if not copy.still(work.standing):
         raise RunAgain(f"{copy.place}: another command writes into it; run the same command again.")
+    for source in sources:
+        if source.lost:
+            raise RunAgain(
+                f"{copy.place}: rows of {len(source.lost)} shards cannot be held against the output: these are planned "
+                f"again and not done, and no earlier marker is left. Run the command that planned them, then {AGAIN}."
+            )
     for name in TABLES:
         folds = [each for each in work.standing.values() if each.fold.table == name]
         digests, n_rows, objects = [], 0, []
         for source in sources:
             mine = [each.fold for each in folds if each.fold.ledger == source.table.name]
-            old = [share for fold in mine for share in fold.shares if share.slot in source.waiting]
             markers = [marker for marker in source.markers.values() if name in marker.objects]
-            expected = add([*(share.digest for share in old), *(marker.digests[name] for marker in markers)])
+            expected = add(marker.digests[name] for marker in markers)
             if (found := add(fold.digest for fold in mine)) != expected:
                 raise SchemaError(f"{copy.place}: {name} of {source.table.name}: digest {found}, committed {expected}.")
             digests.append(found)

@@ -239,6 +239,75 @@ def test_until_a_replaced_shard_is_done_its_old_rows_stay(root: str, copy: str, 
 
 
 @in_a_folder
+def test_what_was_erased_goes_from_the_copy_while_its_shard_is_planned_again(
+    root: str, copy: str, bonafide: Run
+) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1")
+    bonafide("compact", output, "--to", copy)
+    assert bonafide("erase", "a1#0", "a!0", "--output", output)[0] == 0
+    book = plan(output, a="2")
+
+    code, out, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 0, err
+    assert "1 shards are planned and not done; they wait" in out
+    assert traces(copy, Wanted(("a1#0", "a!0")))[0] == []
+    assert_same(output, copy)
+    assert bonafide("verify", copy)[0] == 0
+    commit(output, book.current[SLOTS["a"]], 2)
+    assert bonafide("compact", output, "--to", copy)[0] == 0
+    assert_same(output, copy)
+
+
+@in_a_folder
+def test_of_several_earlier_states_the_last_that_was_committed_counts(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1")
+    bonafide("compact", output, "--to", copy)
+    shards(output, n_failures=2, a="2")
+    plan(output, a="3")
+
+    assert bonafide("compact", output, "--to", copy)[0] == 0
+
+    assert_same(output, copy)
+
+
+@in_a_folder
+def test_rows_that_no_marker_speaks_for_are_never_called_proven(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1")
+    bonafide("compact", output, "--to", copy)
+    before = objects(copy)
+    book = plan(output, a="2")
+    assert "removed 1 objects" in bonafide("gc", output, "--grace-hours", 0)[1]  # its marker
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 75
+    assert "rows of 1 shards cannot be held against the output" in err.splitlines()[-1]
+    assert objects(copy) == before
+    commit(output, book.current[SLOTS["a"]], 2)
+    assert bonafide("compact", output, "--to", copy)[0] == 0
+    assert_same(output, copy)
+
+
+@in_a_folder
+def test_while_new_rows_are_placed_the_erased_ones_are_not_called_gone(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1")
+    bonafide("compact", output, "--to", copy)
+    assert bonafide("erase", "a1#0", "--output", output)[0] == 0
+    commit(output, plan(output, a="2").current[SLOTS["a"]], 2)
+    storage.remove(f"{output}/_commits/embeddings-{KEY}/{SLOTS['a']}-000002.json")  # as before it was put there
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 75
+    assert "its rows were replaced meanwhile" in err.splitlines()[-1]
+
+
+@in_a_folder
 def test_a_shard_that_has_no_rows_any_more_leaves_an_object_without_any(root: str, copy: str, bonafide: Run) -> None:
     output = f"{root}/tables"
     commit(output, plan(output, a="1").current[SLOTS["a"]], 3, 2)
