@@ -312,7 +312,7 @@ class Draft:
     def __init__(self, table: str, schema: pa.Schema) -> None:
         self.table = table
         self.shares: list[Share] = []
-        self._schema = declared(table, schema)
+        self._schema, self._known = declared(table, schema), schema
         self._file = io.BytesIO()
         self._writer = pq.ParquetWriter(self._file, self._schema, **parquet_options(self._schema))
         self._rows: list[pa.RecordBatch] = []
@@ -325,6 +325,10 @@ class Draft:
         self.shares.append(share)
         self._at_most += n_bytes
         for batch in batches:
+            if batch.schema != self._known:  # of every shard, or what only a later one has would be lost
+                if declared(self.table, batch.schema) != self._schema:
+                    raise SchemaError(f"{self.table}: shard {share.shard} has embeddings of another size than others.")
+                self._known = batch.schema
             self._rows.append(_as_declared(batch, self._schema))
             self._n_bytes += self._rows[-1].nbytes
             if self._n_bytes >= GROUP_BYTES:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +22,7 @@ import pytest
 from detector.schema import FAILURES, SCORES
 from jobs import compacted, storage
 from jobs.compact import Draft, Rows, declared
+from jobs.digest import COLUMNS
 from jobs.traces import traces
 from jobs.wanted import Wanted
 from tests.jobs.nights import drawn, head, night, recordings
@@ -708,6 +711,38 @@ def test_columns_that_an_earlier_version_did_not_write_are_null(root: str, copy:
     found = held(copy)["embeddings"]
     assert found["speech_share"].null_count == 3
     assert found.select(fewer.schema.names) == fewer
+
+
+@in_a_folder
+@pytest.mark.parametrize("unlike", ["a column more", "another size"])
+def test_a_later_shard_with_columns_unlike_the_first_is_refused(
+    root: str, copy: str, bonafide: Run, unlike: str
+) -> None:
+    output = f"{root}/tables"
+    first, second = plan(output, a="1", b="1").current.values()
+    commit(output, first, 3)
+    rows = pq.read_table(io.BytesIO(storage.read_bytes(place(output, "a"))), partitioning=None)
+    if unlike == "a column more":
+        rows = rows.append_column("mood", pa.array(["sad"] * 3))
+    else:
+        larger = pa.array([[0.5, 0.5]] * 3, pa.list_(pa.float32(), 2))
+        rows = rows.set_column(rows.schema.get_field_index("embedding"), "embedding", larger)
+    table(output).commit(second, "b", {"embeddings": ("embeddings/backbone=b", rows.replace_schema_metadata())})
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 65
+    said = {"a column more": "column mood of string", "another size": f"shard {second.name} has embeddings of another"}
+    assert said[unlike] in err.splitlines()[-1]
+    assert objects(copy) == {}
+
+
+def test_the_data_contract_names_the_columns_that_digests_prove() -> None:
+    contract = (Path(__file__).parents[2] / "docs/data-contract.md").read_text()
+    named = contract.partition("Digests are of what was found:")[2].partition(".")[0]
+
+    for columns, part in zip(COLUMNS.values(), named.split(";"), strict=True):
+        assert re.findall(r"`(\w+)`", part) == [*columns]
 
 
 def test_a_column_that_this_version_does_not_write_is_named() -> None:
