@@ -92,6 +92,7 @@ def run(settings: Settings) -> int:
         for source in sources:
             work.do(source, todo[source.table.name])
         _prove(copy, work, sources)
+        copy.forget(work.standing)
     for source in sources:
         if source.waiting:
             print(f"{source.table.name}: {len(source.waiting)} shards are planned and not done; they wait")

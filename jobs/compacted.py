@@ -188,6 +188,17 @@ class Copy:
         """Whether these folds, and no others, stand as they were seen. A listing for each table."""
         return sorted(each.stored for each in standing.values()) == sorted(objects_in(self.place))
 
+    def forget(self, standing: dict[str, Standing]) -> None:
+        """Remove manifests without an object; to be asked once all rows are proven to stand elsewhere."""
+        lost = {
+            storage.join(self.place, manifest_name(name)): tag
+            for name, tag in self._tags.items()
+            if name not in standing
+        }
+        for stored in storage.listing(storage.join(self.place, FOLDER)) or [] if lost else []:
+            if lost.get(stored.uri) == stored.etag:  # or somebody has put new rows there
+                storage.remove(stored.uri)
+
     def prove(self, fold: Fold, sha256: str | None = None) -> Standing:
         """Read a fold back, hold all of its rows against the digests of its shards, and write its manifest.
 

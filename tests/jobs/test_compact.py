@@ -583,6 +583,26 @@ def test_a_flipped_byte_in_the_copy_is_found_and_its_object_named(output: str, c
 
 
 @in_a_folder
+@pytest.mark.parametrize("which", ["the first", "the last", "all"])
+def test_what_the_message_says_to_do_ends_right_also_among_several_objects(
+    root: str, copy: str, bonafide: Run, which: str
+) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1", c="1")
+    bonafide("compact", output, "--to", copy, "--object-mib", TINY)
+    uris = sorted(objects(copy))
+    for uri in {"the first": uris[:1], "the last": uris[-1:], "all": uris}[which]:
+        storage.remove(uri)
+
+    assert "is gone" in bonafide("verify", copy)[2].splitlines()[-1]
+    for _ in range(2):
+        assert bonafide("compact", output, "--to", copy)[0] == 0
+        assert_same(output, copy)
+        assert bonafide("verify", copy)[0] == 0
+    assert len(etags(f"{copy}/_compacted")) == len(objects(copy))
+
+
+@in_a_folder
 def test_other_rows_under_a_right_footer_are_found(output: str, copy: str, bonafide: Run) -> None:
     bonafide("compact", output, "--to", copy)
     uri = next(uri for uri in objects(copy) if "/scores/" in uri)
