@@ -35,6 +35,7 @@ FOLDER = "_compacted"
 FOLD = b"bonafide.fold"
 REMEDY = "Remove it; `compact` then makes anew what is missing."
 AGAIN = "run `compact` again"
+DAMAGED = (pa.ArrowException, OSError, KeyError, ValueError)  # what reading such an object ends with
 
 
 @dataclass(frozen=True)
@@ -253,10 +254,13 @@ def manifest_name(fold: str) -> str:
 
 
 def fold_of(file: Any) -> Fold | None:
-    """What an object says of itself in its footer; None where it is none of ours."""
+    """What an object says of itself in its footer; None where it is none of ours.
+
+    Arrow says OSError of a damaged footer, too: whoever gives a file of a store then asks it for its own troubles.
+    """
     try:
         return Fold.from_content(unseal(pq.read_metadata(file).metadata[FOLD], "footer"))
-    except (pa.ArrowException, SchemaError, KeyError, TypeError):
+    except (*DAMAGED, SchemaError, TypeError):
         return None
 
 
@@ -267,11 +271,11 @@ def difference(fold: Fold, content: bytes) -> str | None:
         return "is damaged: its footer cannot be read"
     if found != fold:
         return "holds other shards than was expected"
-    file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
     try:
+        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
         groups = (file.read_row_group(number) for number in range(file.num_row_groups))
         digest = add(rows_digest(fold.table, rows) for rows in groups)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         return f"is damaged: {error}"
     if digest != fold.digest:
         return f"the digest of its rows is {digest}, that of its shards {fold.digest}"

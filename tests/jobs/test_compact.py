@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -23,6 +24,7 @@ from detector.schema import FAILURES, SCORES
 from jobs import compacted, storage
 from jobs.compact import Draft, Rows, declared
 from jobs.digest import COLUMNS
+from jobs.storage.files import StoredFile
 from jobs.traces import traces
 from jobs.wanted import Wanted
 from tests.jobs.nights import drawn, head, night, recordings
@@ -580,6 +582,56 @@ def test_a_flipped_byte_in_the_copy_is_found_and_its_object_named(output: str, c
     assert bonafide("compact", output, "--to", copy)[0] == 0
     assert_same(output, copy)
     assert bonafide("verify", copy)[0] == 0
+
+
+@in_a_folder
+def test_a_flipped_byte_anywhere_in_a_footer_is_damage(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1")
+    bonafide("compact", output, "--to", copy)
+    (uri,) = (uri for uri in objects(copy) if "/embeddings/" in uri)
+    fold = compacted.Copy(copy).look()[uri.removeprefix(f"{copy}/")].fold
+    content = storage.read_bytes(uri)
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    kinds: dict[str, bytes] = {}
+    for at in range(start, len(content)):
+        flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        if found := compacted.difference(fold, flipped):
+            kinds.setdefault(re.sub(r"[^a-z]+", " ", found)[:40], flipped)
+    assert len(kinds) > 2
+
+    for flipped in kinds.values():
+        storage.write_bytes(uri, flipped)
+        for verb in (("verify", copy), ("compact", output, "--to", copy)):
+            code, _, err = bonafide(*verb)
+            assert code == 65
+            assert uri in err.splitlines()[-1]
+
+
+class Broken(io.BytesIO):
+    """As a disk that cannot read what it holds."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError(f"{size} bytes: input/output error")
+
+
+@in_a_folder
+def test_a_store_that_gives_up_at_a_footer_is_no_damage(
+    root: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1")
+    bonafide("compact", output, "--to", copy)
+    for stored in storage.listing(f"{copy}/_compacted") or []:
+        storage.remove(stored.uri)  # so that footers are read
+    monkeypatch.setattr(
+        storage, "opened", lambda stored: contextlib.nullcontext(StoredFile(Broken(bytes(stored.size)), stored.uri))
+    )
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 69
+    assert "the store gave up" in err.splitlines()[-1]
 
 
 @in_a_folder
