@@ -137,9 +137,9 @@ class Ledger:
         RunAgain
             Where its rows were replaced or erased since.
         SchemaError
-            Where it is damaged.
+            Where it is damaged, or gone.
         """
-        content = _read_current(storage.join(self.output, marker.objects[table]))
+        content = self._object(marker, table)
         if self.recounted(marker, table, content) != marker:
             uri = storage.join(self.output, marker.objects[table])
             raise RunAgain(f"{uri}: rows were erased from it meanwhile; run the same command again.")
@@ -191,11 +191,21 @@ class Ledger:
         if not marker.rows[table]:
             return None
         uri = storage.join(self.output, marker.objects[table])
-        content = _read_current(uri)
+        content = self._object(marker, table)
         stands = part_of(uri, content)
         if stands is None or stands.of != marker.name:
             raise RunAgain(f"{uri}: its rows were replaced after the run began; run the same command again.")
         return io.BytesIO(content)
+
+    def _object(self, marker: Marker, table: str) -> bytes:
+        """The bytes of an object; SchemaError where it is gone, and no later plan has replaced its shard."""
+        uri = storage.join(self.output, marker.objects[table])
+        try:
+            return storage.read_bytes(uri)
+        except storage.NotFoundError as error:
+            if marker.name in self.book().names:
+                raise SchemaError(f"{uri}: is gone; it was committed with {marker.rows[table]} rows.") from error
+            raise _replaced(uri) from error
 
     def _get(self, name: str) -> bytes | None:
         try:
@@ -232,7 +242,11 @@ def _read_current(uri: str) -> bytes:
     try:
         return storage.read_bytes(uri)
     except storage.NotFoundError as error:
-        raise RunAgain(f"{uri}: it was replaced after the run began; run the same command again.") from error
+        raise _replaced(uri) from error
+
+
+def _replaced(uri: str) -> RunAgain:
+    return RunAgain(f"{uri}: it was replaced after the run began; run the same command again.")
 
 
 def keys(output: str, kind: str) -> list[str]:

@@ -704,6 +704,18 @@ def test_an_object_that_compact_did_not_put_there_is_named(
 
 
 @in_a_folder
+def test_a_shard_of_the_output_that_is_gone_is_named(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1")
+    storage.remove(place(output, "a"))
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 65
+    assert f"{place(output, 'a')}: is gone; it was committed with 3 rows" in err.splitlines()[-1]
+
+
+@in_a_folder
 def test_a_damaged_shard_of_the_output_is_named_and_not_copied(output: str, copy: str, bonafide: Run) -> None:
     uri = (storage.listing(f"{output}/scores") or [])[3].uri
     content = bytearray(storage.read_bytes(uri))
