@@ -287,6 +287,12 @@ def is_copy(place: str) -> bool:
     return bool(storage.listing(storage.join(place, FOLDER)))
 
 
+def copied(place: str) -> str:
+    """Whose copy stands in ``place``, by its manifests: its objects may be gone."""
+    manifests = map(Manifest.read, storage.listing(storage.join(place, FOLDER)) or [])
+    return next((each.fold.output for each in manifests), "an output")
+
+
 def check(place: str) -> tuple[list[Manifest], list[str]]:
     """Hold a whole copy against its manifests; return these, and what differs."""
     manifests = [Manifest.read(stored) for stored in storage.listing(storage.join(place, FOLDER)) or []]

@@ -69,8 +69,7 @@ def run(settings: Settings) -> int:
     started = time.time()
     output = storage.normal(settings.output).rstrip("/")
     if compacted.is_copy(output):
-        first = next(iter(compacted.Copy(output).look().values()))
-        raise ConfigError(f"{output}: is a copy of {first.fold.output}; erase there, then run `compact` again.")
+        raise ConfigError(f"{output}: is a copy of {compacted.copied(output)}; erase there, then run `compact` again.")
     wanted = Wanted(settings.utterance_id)
     tables = _tables(output)
     if not tables:

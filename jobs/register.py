@@ -175,12 +175,20 @@ def _swap(transaction: Transaction, table: Table, added: list[str], dropped: lis
     """Take objects out, put others or the same ones in again: one snapshot."""
     from pyiceberg.io.pyarrow import parquet_file_to_data_file
 
-    entries: dict[str, DataFile] = {each.file.file_path: each.file for each in table.scan().plan_files()}
+    entries = _entries(table)
     with transaction.update_snapshot(snapshot_properties=about).overwrite() as snapshot:
         for uri in dropped:
             snapshot.delete_data_file(entries[uri])
         for uri in added:
             snapshot.append_data_file(parquet_file_to_data_file(table.io, transaction.table_metadata, uri))
+
+
+def _entries(table: Table) -> dict[str, DataFile]:
+    """What the current snapshot lists, by URI: also objects without rows, which no scan plans to read."""
+    snapshot = table.current_snapshot()
+    listed = [] if snapshot is None else snapshot.manifests(table.io)
+    entries = (each.fetch_manifest_entry(table.io, discard_deleted=True) for each in listed)
+    return {entry.data_file.file_path: entry.data_file for some in entries for entry in some}
 
 
 def _run_ids(objects: list[Stored]) -> list[str]:
@@ -212,3 +220,5 @@ def _troubles(place: str) -> Iterator[None]:
         raise
     except (exc.OperationalError, OSError) as error:
         raise StorageError(f"{place}: store or catalog gave up: {error}. Run the same command again.") from error
+    except exc.DatabaseError as error:
+        raise ConfigError(f"catalog: {error}. Give the database of a catalog, or a path where none is yet.") from error

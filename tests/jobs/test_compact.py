@@ -358,6 +358,18 @@ def test_erase_in_a_copy_says_where_to_erase(output: str, copy: str, bonafide: R
     assert etags(copy) == before
 
 
+@in_a_folder
+def test_erase_in_a_copy_whose_objects_are_gone_says_the_same(output: str, copy: str, bonafide: Run) -> None:
+    bonafide("compact", output, "--to", copy)
+    for uri in objects(copy):
+        storage.remove(uri)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", copy)
+
+    assert code == 65
+    assert f"is a copy of {output}; erase there" in err.splitlines()[-1]
+
+
 class Stopper:
     """Kills at the n-th PUT, before or after it is done."""
 

@@ -176,6 +176,28 @@ def test_after_an_erasure_neither_rows_nor_metadata_nor_earlier_snapshots_know_t
 
 
 @in_a_folder
+@pytest.mark.parametrize("then", ["gone", "with rows again"])
+def test_an_object_without_rows_is_swapped_and_dropped_as_any_other(
+    registered: Registered, bonafide: Run, then: str
+) -> None:
+    book = plan(registered.output, a="1", b="1")
+    commit(registered.output, book.current[SLOTS["a"]], 1)
+    bonafide("compact", registered.output, "--to", registered.copy)  # so that it is an object of its own
+    commit(registered.output, book.current[SLOTS["b"]], 2)
+    registered.update()
+    bonafide("erase", "a1#0", "--output", registered.output)
+    assert "2 objects, 2 rows" in registered.update()
+    if then == "gone":
+        storage.remove(min(objects(registered.copy)))
+        assert "1 objects, 2 rows; 0 added, 0 swapped, 1 gone" in registered.update()
+    else:  # the object of the shard that has rows takes more in; that of the other stays listed
+        commit(registered.output, plan(registered.output, b="2").current[SLOTS["b"]], 5)
+        assert "2 objects, 5 rows; 0 added, 1 swapped, 0 gone" in registered.update()
+
+    assert registered.rows("embeddings") == ordered(held(registered.output)["embeddings"])
+
+
+@in_a_folder
 def test_two_at_once_never_list_an_object_twice(
     registered: Registered, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +327,18 @@ def test_a_catalog_that_cannot_be_is_named_and_no_password_repeated(
     assert found == code
     assert says in err.splitlines()[-1]
     assert "hunter2" not in out + err
+
+
+@in_a_folder
+def test_a_catalog_that_is_no_database_is_named(registered: Registered, bonafide: Run) -> None:
+    nights(registered.output, "2026-11-22")
+    bonafide("compact", registered.output, "--to", registered.copy)
+    registered.database.write_text("no database at all" * 100)
+
+    code, _, err = registered.register()
+
+    assert code == 65
+    assert "file is not a database" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("root", ["s3"], indirect=True)
