@@ -12,6 +12,7 @@ import hashlib
 import io
 import logging
 import posixpath
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,6 +76,7 @@ def run(settings: Settings) -> int:
     RunAgain
         Where another command writes into either meanwhile.
     """
+    started = time.time()
     output, place = (storage.normal(each).rstrip("/") for each in (settings.output, settings.to))
     copy = Copy(place)
     _refuse_tables(place)
@@ -91,6 +93,7 @@ def run(settings: Settings) -> int:
     else:
         for source in sources:
             work.do(source, todo[source.table.name])
+        storage.abandon_uploads(place, started)  # drafts of who was killed may hold what was erased since
         _prove(copy, work, sources)
         copy.forget(work.standing)
     for source in sources:

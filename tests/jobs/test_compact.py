@@ -347,6 +347,20 @@ def test_what_is_erased_from_the_output_goes_from_the_copy_with_the_next_compact
 
 
 @in_a_folder
+def test_a_draft_of_who_was_killed_goes_with_the_next_compaction(output: str, copy: str, bonafide: Run) -> None:
+    bonafide("compact", output, "--to", copy)
+    whole = Path(next(uri for uri in objects(copy) if "/embeddings/" in uri))
+    draft = whole.with_name(f".{whole.name}.123-0011aabb.part")
+    draft.write_bytes(whole.read_bytes())
+    os.utime(draft, (1e9, 1e9))
+    assert bonafide("erase", VICTIM, "--output", output)[0] == 0
+
+    assert bonafide("compact", output, "--to", copy)[0] == 0
+
+    assert not draft.exists()
+
+
+@in_a_folder
 def test_erase_in_a_copy_says_where_to_erase(output: str, copy: str, bonafide: Run) -> None:
     bonafide("compact", output, "--to", copy)
     before = etags(copy)
