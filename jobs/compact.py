@@ -134,13 +134,13 @@ class Todo:
     rewrites : list of Rewrite
     new : dict
         Markers of shards that no fold has, by table and folder, in the order of their plans.
-    unproven : list of Fold
+    unproven : list of Standing
         Written, and not read back since: whoever wrote them was stopped.
     """
 
     rewrites: list[Rewrite]
     new: dict[tuple[str, str], list[Marker]]
-    unproven: list[Fold]
+    unproven: list[Standing]
 
     @property
     def n_shards(self) -> int:
@@ -190,7 +190,7 @@ class Source:
                 if marker.rows[name] and (name, slot) not in held:
                     new.setdefault((name, posixpath.dirname(place)), []).append(marker)
         again = {each.standing.fold.name for each in rewrites}
-        return Todo(rewrites, new, [each.fold for each in mine if not each.proven and each.fold.name not in again])
+        return Todo(rewrites, new, [each for each in mine if not each.proven and each.fold.name not in again])
 
     def _now(self, standing: Standing) -> list[Share | Marker | None]:
         """What is to stand in the place of each share of a fold, by the markers."""
@@ -235,8 +235,8 @@ class Work:
         with progress(f"compact {source.table.name}", todo.n_shards) as shown:
             for rewrite in todo.rewrites:
                 self._rewrite(source, rewrite, shown)
-            for fold in todo.unproven:
-                self.standing[fold.name] = self._copy.prove(fold)
+            for each in todo.unproven:
+                self.standing[each.fold.name] = self._copy.prove(each.fold, seen=each.stored)
             for (name, folder), markers in todo.new.items():
                 self._append(source, name, folder, markers, shown)
 

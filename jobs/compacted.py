@@ -200,7 +200,7 @@ class Copy:
             if lost.get(stored.uri) == stored.etag:  # or somebody has put new rows there
                 storage.remove(stored.uri)
 
-    def prove(self, fold: Fold, sha256: str | None = None) -> Standing:
+    def prove(self, fold: Fold, sha256: str | None = None, seen: Stored | None = None) -> Standing:
         """Read a fold back, hold all of its rows against the digests of its shards, and write its manifest.
 
         Parameters
@@ -208,6 +208,8 @@ class Copy:
         fold : Fold
         sha256 : str, optional
             Of the bytes that were sent, where that was just now.
+        seen : Stored, optional
+            The object of which the fold was read, where that was before.
 
         Raises
         ------
@@ -218,6 +220,8 @@ class Copy:
         """
         uri = storage.join(self.place, fold.name)
         before = storage.stat(uri)
+        if seen is not None and before != seen:
+            raise RunAgain(f"{uri}: another command wrote it; run the same command again.")
         content = b"" if before is None else storage.read_bytes(uri)
         found = hashlib.sha256(content).hexdigest()
         if before is None or before != storage.stat(uri) or sha256 not in (None, found):

@@ -488,6 +488,33 @@ def test_two_at_once_end_in_one_set_of_rows(
     assert 75 in seen
 
 
+@in_a_folder
+def test_an_object_that_another_command_wrote_anew_before_it_was_proven_is_not_called_damaged(
+    root: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1")
+    bonafide("compact", output, "--to", copy)
+    for stored in storage.listing(f"{copy}/_compacted") or []:
+        storage.remove(stored.uri)  # as whoever is killed between an object and its manifest
+    prove, left = compacted.Copy.prove, iter((True,))
+
+    def interrupted(*arguments: Any, **more: Any) -> compacted.Standing:
+        if next(left, False):
+            shards(output, a="2")
+            assert bonafide("compact", output, "--to", copy)[0] == 0
+        return prove(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compacted.Copy, "prove", interrupted)
+        code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 75
+    assert "another command wrote it" in err.splitlines()[-1]
+    assert_same(output, copy)
+    assert bonafide("verify", copy)[0] == 0
+
+
 def test_who_read_before_an_erasure_cannot_bring_back_what_it_took(
     root: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
