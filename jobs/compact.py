@@ -3,7 +3,8 @@
 A store cannot rename, and a reader may glob at any time: so no object of the output is touched, and none of the copy is
 written over to make room for more rows (a query that had opened it would read a mixture of both). New shards go into
 new objects. What makes two commands at once safe is that the next object is created by who is first, and that a
-rewritten one takes the place of the one that was looked at before the markers were read.
+rewritten one takes the place of the one that was looked at before the markers were read. Rows that go from the output
+while they are copied are found by the tags of their markers, at the end.
 """
 
 from __future__ import annotations
@@ -161,23 +162,32 @@ class Source:
         Slots that are planned and not done.
     lost : set of str
         Those of them whose rows the copy has, and of which no marker is left to hold these against.
+    tags : dict
+        Name and tag of the last marker of each slot, as they were before any was read.
     """
 
     table: Ledger
     markers: dict[str, Marker]
     waiting: set[str]
     lost: set[str]
+    tags: dict[str, tuple[str, str]]
 
     @classmethod
     def read(cls, table: Ledger, standing: dict[str, Standing]) -> Source:
         """As it stands now."""
-        book, done = table.book(), table.done()
+        book, done = table.book(), table.tags()
         waiting = {slot for slot, each in book.current.items() if each.name not in done}
         folds = [each.fold for each in standing.values() if each.fold.ledger == table.name]
         held = {share.slot for fold in folds for share in fold.shares} & waiting
         last = {_slot(name): name for name in sorted(done) if _slot(name) in held}
-        markers = {_slot(marker.name): marker for marker in table.markers({*(book.names & done), *last.values()})}
-        return cls(table, markers, waiting, held - last.keys())
+        names = {*(book.names & done.keys()), *last.values()}
+        markers = {_slot(marker.name): marker for marker in table.markers(names)}
+        return cls(table, markers, waiting, held - last.keys(), _last(done))
+
+    def still(self) -> bool:
+        """Whether the markers that were read are still the last ones of their slots, and say what they said."""
+        now = _last(self.table.tags())
+        return all(now.get(slot) == self.tags[slot] for slot in self.markers)
 
     def todo(self, standing: dict[str, Standing]) -> Todo:
         """Compare with what stands in the copy."""
@@ -395,6 +405,11 @@ def _slot(name: str) -> str:
     return name.rpartition("-")[0]
 
 
+def _last(tags: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Of each slot, name and tag of its last marker."""
+    return {_slot(name): (name, tag) for name, tag in sorted(tags.items())}
+
+
 def share_of(marker: Marker, table: str) -> Share:
     """What a fold is to say of a shard."""
     return Share(marker.name, marker.sha256[table], marker.rows[table], marker.digests[table])
@@ -434,6 +449,10 @@ def _prove(copy: Copy, work: Work, sources: list[Source]) -> None:
     if not copy.still(work.standing):
         raise RunAgain(f"{copy.place}: another command writes into it; run the same command again.")
     for source in sources:
+        if not source.still():
+            raise RunAgain(
+                f"{source.table.output}: shards were replaced, or rows erased, meanwhile; run the same command again."
+            )
         if source.lost:
             raise RunAgain(
                 f"{copy.place}: rows of {len(source.lost)} shards cannot be held against the output: these are planned "

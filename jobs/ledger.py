@@ -63,6 +63,12 @@ class Ledger:
         """Names of what is committed, also of states that were replaced since. One listing."""
         return self._run(self._protocol.done())
 
+    def tags(self) -> dict[str, str]:
+        """Tags of the markers of what is :meth:`done`, by its names: `erase` writes markers anew. One listing."""
+        listed = storage.listing(storage.join(self.output, self._protocol.commits_folder)) or []
+        named = {storage.name_of(stored.uri): stored.etag for stored in listed}
+        return {name.removesuffix(".json"): tag for name, tag in named.items() if name.endswith(".json")}
+
     def commit(
         self,
         shard: Planned,

@@ -539,6 +539,35 @@ def test_who_read_before_an_erasure_cannot_bring_back_what_it_took(
     assert_same(output, copy)
 
 
+@in_a_folder
+@pytest.mark.parametrize("meanwhile", ["erased", "replaced"])
+def test_rows_that_went_from_the_output_meanwhile_are_not_called_as_committed(
+    root: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    output = f"{root}/tables"
+    commit(output, plan(output, a="1").current[SLOTS["a"]], 1)
+    put, left = storage.put, iter((True,))
+
+    def interrupted(uri: str, content: bytes, expected: str) -> Any:
+        if uri.startswith(copy) and next(left, False):
+            if meanwhile == "erased":
+                assert bonafide("erase", "a1#0", "--output", output)[0] == 0
+                assert bonafide("compact", output, "--to", copy)[0] == 0  # no row is left that it could write
+            else:
+                commit(output, plan(output, a="2").current[SLOTS["a"]], 2)
+        return put(uri, content, expected)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "put", interrupted)
+        code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 75
+    assert "shards were replaced, or rows erased, meanwhile" in err.splitlines()[-1]
+    assert bonafide("compact", output, "--to", copy)[0] == 0
+    assert_same(output, copy)
+    assert traces(copy, Wanted(("a1#0",)))[0] == []
+
+
 class Reader(threading.Thread):
     """Globs and counts the rows of a copy until it is told to stop."""
 
