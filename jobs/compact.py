@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from detector.errors import ConfigError, SchemaError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import compacted, ledger, storage
-from jobs.compacted import AGAIN, FOLD, Copy, Fold, Share, Standing
+from jobs.compacted import AGAIN, DAMAGED, FOLD, REMEDY, Copy, Fold, Share, Standing
 from jobs.digest import add
 from jobs.errors import RunAgain
 from jobs.gc import TABLES
@@ -34,7 +34,7 @@ from jobs.ledger import KINDS, READERS, ROW_GROUP_ROWS, Ledger, parquet_options
 from jobs.progress import Progress, progress
 from jobs.protocol import Marker
 from jobs.sealed import seal
-from jobs.storage import ABSENT
+from jobs.storage import ABSENT, StoredFile
 
 MIB = 1 << 20
 GROUP_BYTES = 32 * MIB  # of rows in memory that become one row group
@@ -268,7 +268,7 @@ class Work:
         changed = self._contents(source, fold.table, [each for each in rewrite.now if isinstance(each, Marker)])
         with storage.opened(stored) as opened:
             file = pq.ParquetFile(storage.RawFile(opened), page_checksum_verification=True)
-            draft, before = Draft(fold.table, file.schema_arrow), Rows(file.iter_batches(ROW_GROUP_ROWS))
+            draft, before = Draft(fold.table, file.schema_arrow), Rows(_intact(file, opened, stored.uri))
             for share, now in zip(fold.shares, rewrite.now, strict=True):
                 rows = before.next(share.rows)
                 if isinstance(now, Share):
@@ -375,6 +375,15 @@ class Draft:
             self._writer.write_table(rows, row_group_size=len(rows))
             self._n_groups += 1
         self._rows, self._n_bytes, self._at_most = [], 0, 0
+
+
+def _intact(file: pq.ParquetFile, opened: StoredFile, uri: str) -> Iterator[pa.RecordBatch]:
+    """All rows of a fold; SchemaError where it is damaged."""
+    try:
+        yield from file.iter_batches(ROW_GROUP_ROWS)
+    except DAMAGED as error:
+        opened.raise_trouble()
+        raise SchemaError(f"{uri}: is damaged: {error}. {REMEDY}") from error
 
 
 class Rows:

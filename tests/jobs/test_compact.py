@@ -24,7 +24,6 @@ from detector.schema import FAILURES, SCORES
 from jobs import compacted, storage
 from jobs.compact import Draft, Rows, declared
 from jobs.digest import COLUMNS
-from jobs.storage.files import StoredFile
 from jobs.traces import traces
 from jobs.wanted import Wanted
 from tests.jobs.nights import drawn, head, night, recordings
@@ -690,6 +689,23 @@ def test_a_flipped_byte_anywhere_in_a_footer_is_damage(root: str, copy: str, bon
             assert uri in err.splitlines()[-1]
 
 
+@in_a_folder
+def test_a_damaged_object_that_is_to_be_written_anew_is_named(root: str, copy: str, bonafide: Run) -> None:
+    output = f"{root}/tables"
+    shards(output, a="1", b="1")
+    bonafide("compact", output, "--to", copy)
+    (uri,) = (uri for uri in objects(copy) if "/embeddings/" in uri)
+    content = bytearray(storage.read_bytes(uri))
+    content[len(content) // 4] ^= 1
+    storage.write_bytes(uri, bytes(content))
+    shards(output, a="2")
+
+    code, _, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 65
+    assert f"{uri}: is damaged" in err.splitlines()[-1]
+
+
 class Broken(io.BytesIO):
     """As a disk that cannot read what it holds."""
 
@@ -707,7 +723,9 @@ def test_a_store_that_gives_up_at_a_footer_is_no_damage(
     for stored in storage.listing(f"{copy}/_compacted") or []:
         storage.remove(stored.uri)  # so that footers are read
     monkeypatch.setattr(
-        storage, "opened", lambda stored: contextlib.nullcontext(StoredFile(Broken(bytes(stored.size)), stored.uri))
+        storage,
+        "opened",
+        lambda stored: contextlib.nullcontext(storage.StoredFile(Broken(bytes(stored.size)), stored.uri)),
     )
 
     code, _, err = bonafide("compact", output, "--to", copy)
