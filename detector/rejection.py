@@ -78,7 +78,8 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
         # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
         decay = np.exp(-odds)
         found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)
-    return found
+    # on some processors the sum rounds to a bit above one where the odds are all but even
+    return np.minimum(found, 1.0, out=found)
 
 
 def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:

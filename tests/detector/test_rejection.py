@@ -84,6 +84,10 @@ def test_band_is_the_inverse_of_entropy_and_moves_with_the_prior(bits: float, pr
     assert (low + high) / 2 == pytest.approx(log_odds(prior))
 
 
+def test_no_entropy_is_above_one_bit_however_even_the_odds_are() -> None:
+    assert entropy_bits(np.logspace(-300, 0, 100_000), 0.5).max() <= 1.0
+
+
 @pytest.mark.parametrize("prior", PRIORS)
 def test_one_bit_rejects_nothing_and_none_rejects_all_that_is_finite(prior: float) -> None:
     # e^-745 is the last double above zero
