@@ -57,7 +57,8 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         command += [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
         command += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[len(names) :], strict=True)]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # they would want fixed ports, and end a second server
-        command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=50"]
+        # a bucket takes seven volumes, empty or not; where there are no more, the store answers 500
+        command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=1000"]
         command += ["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log)
