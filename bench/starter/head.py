@@ -1,6 +1,6 @@
 """Fit the starter's head on `train` of the dev corpus, and set it beside its rivals on `eval`.
 
-    python -m bench.starter.head [--encoder build/starter/checkpoint] [--work build/starter-head]
+    python -m bench.starter.head [--encoder build/starter/checkpoint-250] [--work build/starter-head]
 
 Embeds the corpus with melstats, with an encoder of the starter's shape whose weights are random, and with the starter:
 all layers, mean and mean with deviation. `fit` chooses table, layer, C and standardising for each, on grouped folds

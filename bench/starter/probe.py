@@ -15,7 +15,7 @@ from detector.backbones import load_backbone
 from detector.config import EmbedConfig
 from detector.metrics.detection import equal_error_rate
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 4  # as many as sources of human speech; those of spoof are seven
 
 
