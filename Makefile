@@ -58,7 +58,7 @@ soak: $(MADE)
 
 engines: $(MADE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
-	$(BIN)/python -m pytest tests/test_engines.py -m "spark or not spark"
+	$(BIN)/python -m pytest tests/integration/engines/test_engines.py -m "spark or not spark"
 
 FUZZED := container decode head list
 

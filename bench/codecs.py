@@ -35,9 +35,9 @@ import soundfile
 import soxr
 
 from bench.dev_corpus import CORPUS, ROOT, check, job
-from jobs.archive import utterance_id
-from jobs.containers import CONTAINERS
-from jobs.containers.inflate import zstd
+from jobs.inputs.archive import utterance_id
+from jobs.inputs.containers import CONTAINERS
+from jobs.inputs.containers.inflate import zstd
 
 PAGE = ROOT / "docs" / "inputs.md"
 BEGIN, END = "<!-- codecs: begin -->", "<!-- codecs: end -->"

@@ -29,9 +29,9 @@ from bench.encoder import interval, machine
 from bench.processes import Measured, run
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
-from jobs.ledger import Ledger
-from jobs.protocol import Book, Entry, Plan, Planned
-from tests.seaweedfs import s3_server
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
+from tests.support.seaweedfs import s3_server
 
 FINGERPRINT, HEAD = "f" * 16, "a" * 16
 DATE = "2026-11-22"
@@ -145,12 +145,12 @@ def write(output: str, settings: argparse.Namespace) -> None:
     for kind, key in (("embeddings", FINGERPRINT), ("scores", HEAD)):
         ledger = Ledger(output, kind, key)
 
-        def propose(book: Book) -> Plan | None:
-            return None if book.plans else Plan(f"{DATE}-bench", DATE, entries)
+        def propose(history: PlanHistory) -> Plan | None:
+            return None if history.plans else Plan(f"{DATE}-bench", DATE, entries)
 
         shards = ledger.freeze(propose).current.values()
 
-        def commit(shard: Planned, kind: str = kind, ledger: Ledger = ledger) -> None:
+        def commit(shard: PlannedShard, kind: str = kind, ledger: Ledger = ledger) -> None:
             number = int(shard.slot, 16)
             if kind == "scores":
                 tables = {"scores": (f"scores/run_date={DATE}", scores(number, settings))}

@@ -28,7 +28,7 @@ import soundfile
 from bench.encoder import interval, machine
 from detector.audio import SAMPLE_RATE, Samples
 from detector.recording import Recording
-from jobs.decoding import Queue
+from jobs.decoding.supervisor import DecodeQueue
 
 SECONDS = 10.0
 SEGMENT_SECONDS = 30.0
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     known = parser.parse_args(arguments)
-    with Queue(SEGMENT_SECONDS) as queue:
+    with DecodeQueue(SEGMENT_SECONDS) as queue:
         ways = ways_to_decode(queue)
         print(f"{known.files} files of {SECONDS:g} s, {known.rounds} rounds; {machine('cpu')}\n")
         print(f"| | {' | '.join(ways)} |\n| --- |{' --- |' * len(ways)}")
@@ -86,7 +86,7 @@ def measure(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[str, 
     return {name: found[name] for name in ways}
 
 
-def ways_to_decode(queue: Queue) -> dict[str, Way]:
+def ways_to_decode(queue: DecodeQueue) -> dict[str, Way]:
     """What is measured, and can be loaded here."""
     ways: dict[str, Way] = {"ours": each(ours), "apart": lambda files: apart(queue, files), "pyav": each(pyav)}
     try:
@@ -117,7 +117,7 @@ def ours(data: bytes) -> list[Samples]:
     return list(Recording(io.BytesIO(data), SEGMENT_SECONDS).segments())
 
 
-def apart(queue: Queue, files: list[bytes]) -> None:
+def apart(queue: DecodeQueue, files: list[bytes]) -> None:
     """Decode in the decoder's process, one file ahead, as a shard is read."""
     ahead = None
     for data in files:

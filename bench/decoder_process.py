@@ -24,7 +24,7 @@ import soundfile
 
 from bench.dev_corpus import CORPUS
 from detector.recording import Recording
-from jobs import decoding
+from jobs.decoding import supervisor
 
 SEGMENT_SECONDS = 30.0
 
@@ -79,9 +79,9 @@ def here(files: Sequence[BinaryIO]) -> int:
 
 
 def apart(files: Sequence[BinaryIO]) -> int:
-    """Decode as :mod:`jobs.reading` does: one file ahead."""
+    """Decode as :mod:`jobs.inputs.shard_reader` does: one file ahead."""
     n_samples = 0
-    with decoding.Queue(SEGMENT_SECONDS) as queue:
+    with supervisor.DecodeQueue(SEGMENT_SECONDS) as queue:
         ahead = queue.put(files[0], "the first")
         for file in files[1:]:
             recording, ahead = ahead, queue.put(file, "the next")
@@ -91,7 +91,7 @@ def apart(files: Sequence[BinaryIO]) -> int:
 
 def decoder_seconds() -> float:
     """CPU time of the decoder's process, which waits for work now."""
-    return sum(process.cpu_seconds() for process in decoding._IDLE)
+    return sum(process.cpu_seconds() for process in supervisor._IDLE)
 
 
 def spoken(ratios: npt.NDArray[np.float64]) -> str:

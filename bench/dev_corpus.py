@@ -26,7 +26,7 @@ import duckdb
 import fsspec
 
 from bench.processes import Measured, run
-from tests.seaweedfs import s3_server
+from tests.support.seaweedfs import s3_server
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT.parent / "shared" / "corpus" / "dev"

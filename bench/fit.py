@@ -25,8 +25,8 @@ from sklearn.linear_model import LogisticRegression
 from bench.processes import run
 from detector.config import EmbedConfig, Recipe
 from detector.schema import BONAFIDE, SPOOF, embeddings_schema
-from jobs.ledger import Ledger
-from jobs.protocol import Book, Entry, Plan
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Entry, Plan, PlanHistory
 
 SHARD_ROWS = 10_000
 MEMORY_MIB = 32
@@ -90,8 +90,8 @@ def write(folder: Path, n_rows: int, dim: int) -> None:
     table = Ledger(str(folder), "embeddings", RECIPE.fingerprint)
     entries = tuple(Entry(f"{start:016x}", "drawn") for start in range(0, n_rows, SHARD_ROWS))
 
-    def propose(book: Book) -> Plan | None:
-        return None if book.plans else Plan("run", "2026-01-01", entries)
+    def propose(history: PlanHistory) -> Plan | None:
+        return None if history.plans else Plan("run", "2026-01-01", entries)
 
     labels = []
     for shard in table.freeze(propose).current.values():

@@ -33,9 +33,9 @@ from detector import metrics
 from detector.config import LAST_LAYER, MELSTATS
 from detector.schema import BONAFIDE, LABEL_COLUMNS, LABELS
 from jobs import cli
-from jobs.corpora import CORPORA
-from jobs.ledger import Ledger, keys
-from jobs.trials import judged_by, trials_of
+from jobs.inputs.corpora import CORPORA
+from jobs.reports.evaluation.trials import judged_by, trials_of
+from jobs.tables.ledger import Ledger, keys
 
 TRAINED_ON = "asvspoof2019-la"
 VERSIONS = {"fake-or-real": "for-norm", "timit-tts": "CLEAN"}

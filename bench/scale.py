@@ -32,7 +32,7 @@ from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone
 from detector.config import EmbedConfig
 from jobs import storage
-from tests.seaweedfs import s3_server
+from tests.support.seaweedfs import s3_server
 
 WORKERS = (1, 2, 4)
 BEYOND = (1, 8, 64, 1_000)

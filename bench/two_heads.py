@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.dev_corpus import CORPUS, RESULTS, job, pack
-from jobs.report import HEADLINE
-from tests.seaweedfs import s3_server
+from jobs.reports.evaluation.page import HEADLINE
+from tests.support.seaweedfs import s3_server
 
 BEGIN, END = "<!-- two_heads: begin -->", "<!-- two_heads: end -->"
 SEARCHED = ""

@@ -187,7 +187,7 @@ def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
 def sample(is_bonafide: Bools, groups: Groups, n_rows: int) -> Bools:
     """Choose about ``n_rows`` rows, the same share of every group and class: the first ones of each.
 
-    Where rows stand in the order of a hash of their ids, as :class:`jobs.labelled.Labelled` has them, these are a
+    Where rows stand in the order of a hash of their ids, as `jobs.tables.labelled.Labelled` has them, these are a
     sample by that hash: the same ones in every run, whatever the order of files and shards. At least one row of every
     group and class is taken.
 

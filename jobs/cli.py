@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from detector.errors import ConfigError, SchemaError
-from jobs import logs
-from jobs.admission import refuse_old_packages
 from jobs.errors import DefectError, RunAgain, StorageError
-from jobs.webhook import Webhook
+from jobs.execution.preflight import refuse_old_packages
+from jobs.telemetry import logs
+from jobs.telemetry.webhook import Webhook
 
 VERBS = {
     "manifest": "list an archive as one Parquet table",
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"BONAFIDE_LOG_FORMAT {form!r}; expected one of {', '.join(logs.FORMATS)}")
     verb = settings.pop("verb")
     logs.begin(form, verb)
-    code, cause = _outcome(importlib.import_module(f"jobs.{verb}"), dict(settings))
+    code, cause = _outcome(importlib.import_module(f"jobs.verbs.{verb}"), dict(settings))
     if settings.get("webhook"):
         _tell(settings["webhook"], verb, settings.get("output"), code)
     if cause:
@@ -109,7 +109,7 @@ def _tell(webhook: str, verb: str, output: str | None, code: int) -> None:
     """
     try:
         meaning = MEANINGS.get(code, "a defect")
-        ended = {"verb": verb, "run_id": logs.known("run_id"), "output": output, "exit_code": code, "meaning": meaning}
+        ended = {"verb": verb, "run_id": logs.bound("run_id"), "output": output, "exit_code": code, "meaning": meaning}
         Webhook.read(webhook).tell("bonafide.run.ended", ended)
     except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: somebody is in a hurry
         log.warning("the webhook was not told: %s", error or "interrupted")
@@ -144,7 +144,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name in given[:1]:  # only the verb that is asked for is imported
-            module = importlib.import_module(f"jobs.{name}")
+            module = importlib.import_module(f"jobs.verbs.{name}")
             if hasattr(module, "Settings"):
                 verb.set_defaults(settings=module.Settings)
                 add_settings(verb, module.Settings)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from detector.backbones import BATCH_SECONDS
 from detector.errors import ConfigError
-from jobs.webhook import Webhook
+from jobs.telemetry.webhook import Webhook
 
 Part = TypeVar("Part")
 

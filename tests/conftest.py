@@ -1,47 +1,22 @@
-"""What tests share: tones and noise, and small archives made of them."""
+"""Fixtures that tests share: a store, a place in it or in a folder, a browser, and the command in this process."""
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
 import sys
-import tarfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
-import soundfile
+from playwright.sync_api import Browser, sync_playwright
 
-from tests.seaweedfs import s3_server
+from tests.support.seaweedfs import s3_server
+from tests.support.storage import forget_clients
 
-RATE = 16_000
 collect_ignore = ["fuzz/run.py"]  # needs atheris, which only `make fuzz` installs
-
-
-def tone(seconds: float, *, hertz: float = 220.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
-    """A tone with a little noise: float64 array of shape (n_samples,), peak below 0.6."""
-    time = np.arange(round(seconds * rate)) / rate
-    noise = np.random.default_rng(seed).normal(0.0, 0.02, len(time))
-    return 0.5 * np.sin(2 * np.pi * hertz * time) + noise
-
-
-def encoded(samples: np.ndarray, *, rate: int = RATE, kind: str = "FLAC", subtype: str | None = None) -> bytes:
-    """Samples as the bytes of an audio file."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return file.getvalue()
-
-
-def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
-    """Write a tar shard; members in the order given, a name twice where the list has it twice."""
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items() if isinstance(members, dict) else members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +63,39 @@ def bonafide(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def bucket(store: fsspec.AbstractFileSystem) -> str:
+    """The name of a bucket."""
+    store.mkdir("unit-tests")
+    return "unit-tests"
+
+
+@pytest.fixture
+def s3_root(s3_environment: dict[str, str], bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A prefix of its own in a bucket that this process can reach."""
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    yield f"s3://{bucket}/{uuid.uuid4().hex}"
+    forget_clients()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place of its own: a folder, and then a prefix in a bucket."""
+    return str(tmp_path) if request.param == "folder" else str(request.getfixturevalue("s3_root"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium: the system's, else the one that playwright installed."""
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        if found is None and not own.exists():
+            pytest.skip("no Chromium here; install one with `python -m playwright install chromium` or the system's")
+        browser = playwright.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()

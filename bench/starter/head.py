@@ -29,7 +29,7 @@ from bench.reproduce import bonafide
 from bench.starter.pretrain import SHAPE, save
 from bench.two_heads import cell, shortcuts
 from detector import starter
-from jobs.report import HEADLINE
+from jobs.reports.evaluation.page import HEADLINE
 
 PAGE = ROOT / "docs" / "starter.md"
 CARD = starter.ENCODER.parent / "README.md"

@@ -21,7 +21,7 @@ from jobs.storage.files import READ_AHEAD_BYTES, RawFile, StoredFile
 from jobs.storage.local import Local
 from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, join, key_of, name_of, named, normal, scheme_of
 from jobs.storage.other import Other
-from jobs.storage.patience import be_patient, retries
+from jobs.storage.patience import retries, set_retry_budget
 from jobs.storage.s3 import S3
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Stored",
     "StoredFile",
     "abandon_uploads",
-    "be_patient",
     "download",
     "join",
     "key_of",
@@ -47,6 +46,7 @@ __all__ = [
     "read_bytes",
     "remove",
     "retries",
+    "set_retry_budget",
     "stat",
     "write_bytes",
 ]

@@ -23,7 +23,7 @@ WARNING_SECONDS = 30.0
 REFETCHES = 3
 
 
-class MangledError(Exception):
+class CorruptReplyError(Exception):
     """An answer that cannot be what the store holds: another length, another digest."""
 
 
@@ -38,7 +38,7 @@ class _Process:
     retries = 0
 
 
-def be_patient(seconds: float, answered: bool = False) -> None:
+def set_retry_budget(seconds: float, answered: bool = False) -> None:
     """Set for this process how long an operation that does not get on is tried again.
 
     Parameters
@@ -58,7 +58,7 @@ def retries() -> int:
     return _Process.retries
 
 
-class Patience:
+class RetryBudget:
     """The tries of one operation."""
 
     def __init__(self, uri: str) -> None:
@@ -89,7 +89,7 @@ class Patience:
         """
         self._tries += 1
         _Process.retries += 1
-        if isinstance(error, MangledError):
+        if isinstance(error, CorruptReplyError):
             self._mangled += 1
             if self._mangled > REFETCHES:
                 raise CorruptError(f"{self._uri}: {cause}, {self._mangled} times over. Check the store.") from error

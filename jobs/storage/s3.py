@@ -29,7 +29,7 @@ from detector.errors import ConfigError
 from jobs.errors import StorageError
 from jobs.storage.files import ContentDigest, RangeFile, StoredFile
 from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed, refuse_metadata
-from jobs.storage.patience import MangledError, Patience
+from jobs.storage.patience import CorruptReplyError, RetryBudget
 
 CONNECT_SECONDS = 5
 SILENCE_SECONDS = 30  # between two bytes, and before the first
@@ -62,7 +62,7 @@ BROKEN = (
     aiohttp.ClientError,
     TimeoutError,
     ConnectionError,
-    MangledError,
+    CorruptReplyError,
     SlowError,
 )
 HEARD = (  # of these, what shows that somebody was there
@@ -72,7 +72,7 @@ HEARD = (  # of these, what shows that somebody was there
     boto.IncompleteReadError,
     ResponseParserError,
     aiohttp.ClientPayloadError,
-    MangledError,
+    CorruptReplyError,
     SlowError,
 )
 PASSING_STATUS = {409, 429, 500, 502, 503, 504}
@@ -145,17 +145,17 @@ class _Body:
         if "ContentRange" in reply:
             found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", reply["ContentRange"])
             if found is None or int(found[1]) != at:
-                raise MangledError(f"asked for bytes from {at}, the store sends {reply['ContentRange']}")
+                raise CorruptReplyError(f"asked for bytes from {at}, the store sends {reply['ContentRange']}")
             total = int(found[3])
         elif at:
-            raise MangledError(f"asked for bytes from {at}, the store sends the whole")
+            raise CorruptReplyError(f"asked for bytes from {at}, the store sends the whole")
         if size is not None and "ContentRange" in reply and total != size:
-            raise MangledError(f"{total} bytes where {size} were listed under the same ETag")
+            raise CorruptReplyError(f"{total} bytes where {size} were listed under the same ETag")
         end = stop if stop is not None else total
         if n_bytes > end - at:
-            raise MangledError(f"{n_bytes} bytes came where {end - at} were asked for")
+            raise CorruptReplyError(f"{n_bytes} bytes came where {end - at} were asked for")
         if self.etag not in ("", _tag(reply)):
-            raise MangledError(f"the store sends the object {_tag(reply)} where {self.etag} was asked for")
+            raise CorruptReplyError(f"the store sends the object {_tag(reply)} where {self.etag} was asked for")
         self.etag, self.total = _tag(reply), total
         self.opaque = reply.get("ServerSideEncryption") not in (None, "AES256") or "SSECustomerAlgorithm" in reply
         return end - at
@@ -168,11 +168,11 @@ class _Body:
             if not digest.matches():
                 raise self.dropped(f"{self.total} bytes came whose MD5 is not the ETag {self.etag}")
 
-    def dropped(self, cause: str) -> MangledError:
+    def dropped(self, cause: str) -> CorruptReplyError:
         """Forget what came: there is no telling which of it is good, or whether the ETag is."""
         self.content.clear()
         self.etag = self._planned
-        return MangledError(cause)
+        return CorruptReplyError(cause)
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -405,7 +405,7 @@ class S3:
         gained: Callable[[], int] = lambda: 0,
     ) -> Answer | None:
         """Try until it is answered; None where the answer is a status that the caller is to be ``told``."""
-        patience = Patience(uri)
+        patience = RetryBudget(uri)
         denied = False
         while True:
             before = gained()
@@ -494,7 +494,7 @@ def _tag(reply: dict[str, Any]) -> str:
 
 def _check_object(reply: dict[str, Any]) -> None:
     if not reply.get("ETag") or "ContentLength" not in reply:
-        raise MangledError("an answer without ETag or length")
+        raise CorruptReplyError("an answer without ETag or length")
 
 
 def _check_page(page: dict[str, Any]) -> None:
@@ -502,7 +502,7 @@ def _check_page(page: dict[str, Any]) -> None:
     if "IsTruncated" not in page or (
         page["IsTruncated"] and not (page.get("NextContinuationToken") or page.get("NextKeyMarker"))
     ):
-        raise MangledError("a listing that does not say how it goes on")
+        raise CorruptReplyError("a listing that does not say how it goes on")
 
 
 @contextlib.contextmanager

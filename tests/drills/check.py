@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 PLANTED = Path(__file__).parent / "planted"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*_cache", "planted")
 PASSED, FAILED = 0, 1  # pytest's exit codes; any other says that nothing was tested

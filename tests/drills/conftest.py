@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.drills.harness import BUCKET, Archive, Lab, Quiet, RayHead, file_system, put_archive, seeded_tars
-from tests.drills.proxy import FaultProxy
-from tests.seaweedfs import s3_server
+from tests.support.proxy import FaultProxy
+from tests.support.seaweedfs import s3_server
 
 NUMBERS = range(1, 58)
 

@@ -67,9 +67,9 @@ from detector.errors import UtteranceError
 from detector.head import Head
 from detector.recording import Recording
 from detector.schema import FAILURES, embeddings_schema
-from tests.conftest import encoded
 from tests.drills.inject.sitecustomize import MAGIC
-from tests.drills.proxy import FaultProxy, Request
+from tests.support.audio import encoded
+from tests.support.proxy import FaultProxy, Request
 
 BUCKET = "drills"
 N_SHARDS, N_EACH = 12, 10

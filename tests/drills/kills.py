@@ -27,10 +27,11 @@ from typing import Any
 import duckdb
 
 from tests.drills.harness import BUCKET, HERE, Fault, Run, file_system, key_of
-from tests.drills.proxy import FaultProxy
-from tests.seaweedfs import s3_server
+from tests.support import ROOT
+from tests.support.proxy import FaultProxy
+from tests.support.seaweedfs import s3_server
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
+CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
 EMBED = "detector.backbones.melstats:MelStats.embed"
 TARGETS = {"encoder": r"^ray::MapWorker", "driver": None, "raylet": r"raylet/raylet", "store": None}
 SAMPLE_RATE = 16_000

@@ -1,4 +1,4 @@
-"""A simulation of the protocol: jobs/protocol.py over a store in memory, where everything goes wrong that can.
+"""A simulation of the protocol: jobs/tables/protocol.py over a store in memory, where everything goes wrong that can.
 
 ```
  actors: runs, their workers, gc, the world      scheduler                       store in memory
@@ -38,10 +38,22 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-from jobs.digest import add
-from jobs.plan import propose_scores
-from jobs.protocol import Book, Entry, Found, Get, List, Marker, Part, Plan, Planned, Protocol, Put
 from jobs.storage import ABSENT
+from jobs.tables.plan import propose_scores
+from jobs.tables.protocol import (
+    Entry,
+    Found,
+    Get,
+    List,
+    Marker,
+    Plan,
+    PlanHistory,
+    PlannedShard,
+    Protocol,
+    Put,
+    TablePart,
+)
+from jobs.tables.row_digest import add
 
 EMBEDDINGS, SCORES = "embeddings-f", "scores-h"
 TABLES = {EMBEDDINGS: ("failures", "embeddings"), SCORES: ("scores",)}  # in the order in which a shard is written
@@ -131,13 +143,13 @@ def rows_of(slot: str, state: str, table: str) -> list[str]:
     return [f"{slot}/{number}@{state}" for number, outcome in enumerate(state[-2:]) if outcome == letter]
 
 
-def part(shard: Planned, table: str, rows: list[str]) -> Part:
+def part(shard: PlannedShard, table: str, rows: list[str]) -> TablePart:
     """An object: whose it is, its run's id, its date, and its rows."""
     content = "|".join((shard.name, shard.run_id, shard.run_date, *rows)).encode()
-    return Part(place(shard, table), content, len(rows), digest_of(rows), shard.name)
+    return TablePart(place(shard, table), content, len(rows), digest_of(rows), shard.name)
 
 
-def place(shard: Planned, table: str) -> str:
+def place(shard: PlannedShard, table: str) -> str:
     """Where the rows of a shard stand in a table."""
     folder = table if table == "embeddings" else f"{table}/run_date={shard.run_date}"
     return f"{folder}/k-{shard.slot}.parquet"
@@ -148,10 +160,10 @@ def digest_of(rows: list[str]) -> str:
     return f"{sum(zlib.crc32(row.encode()) for row in rows):064x}"
 
 
-def identify(name: str, content: bytes) -> Part | None:
+def identify(name: str, content: bytes) -> TablePart | None:
     """What an object says of itself."""
     of, *rest = content.decode().split("|")
-    return Part(name, content, len(rest) - 2, digest_of(rest[2:]), of) if len(rest) >= 2 else None
+    return TablePart(name, content, len(rest) - 2, digest_of(rest[2:]), of) if len(rest) >= 2 else None
 
 
 def rows_in(content: bytes) -> list[str]:
@@ -538,20 +550,20 @@ class World:
     # what actors do
 
     def _run(self, date: str) -> Steps:
-        """`nightly`, or `embed` alone: as :func:`jobs.embed.embed_archive` and :func:`jobs.score.score_shards` go."""
+        """Run `nightly`, or `embed` alone: as `embed_archive` and `score_shards` of `jobs.verbs` go."""
         yield Nothing()  # a run begins some time before it looks
         table, listed = self._embeddings, self.sources
 
-        def propose(book: Book) -> Plan | None:
+        def propose(history: PlanHistory) -> Plan | None:
             nonlocal listed
             listed = dict(self.sources)
-            have = {slot: shard.entry.state for slot, shard in book.current.items()}
+            have = {slot: shard.entry.state for slot, shard in history.current.items()}
             new = tuple(Entry(slot, state) for slot, state in listed.items() if have.get(slot) != state)
-            return plan(book, date, new)
+            return plan(history, date, new)
 
-        book: Book = yield from table.freeze(propose)
+        history: PlanHistory = yield from table.freeze(propose)
         done: set[str] = yield from table.done()
-        mine = [book.current[slot] for slot in listed]
+        mine = [history.current[slot] for slot in listed]
         whole = yield from self._work([(partial(self._embed, shard)) for shard in mine if shard.name not in done])
         if whole:
             self._must_show(EMBEDDINGS, mine)
@@ -560,25 +572,27 @@ class World:
             whole &= yield from self._score([shard for shard in mine if shard.name in done], date)
         return "done" if whole else "again"
 
-    def _embed(self, shard: Planned) -> Steps:
+    def _embed(self, shard: PlannedShard) -> Steps:
         state = shard.entry.state
         if not (yield Read(shard.slot, state)):
             return None  # set aside
         tables = {table: part(shard, table, rows_of(shard.slot, state, table)) for table in TABLES[EMBEDDINGS]}
         return (yield from self._embeddings.commit(shard, shard.slot, tables, {}))
 
-    def _score(self, embedded: list[Planned], date: str) -> Steps:
+    def _score(self, embedded: list[PlannedShard], date: str) -> Steps:
         table = self._scores
-        book: Book = yield from table.freeze(lambda book: plan(book, date, propose_scores(embedded, book)))
+        history: PlanHistory = yield from table.freeze(
+            lambda history: plan(history, date, propose_scores(embedded, history))
+        )
         done: set[str] = yield from table.done()
-        mine = [book.current[each.slot] for each in embedded]
+        mine = [history.current[each.slot] for each in embedded]
         whole = yield from self._work([partial(self._judge, shard) for shard in mine if shard.name not in done])
         if whole:
             self._must_show(SCORES, mine)
         return whole
 
-    def _judge(self, shard: Planned) -> Steps:
-        """As :meth:`jobs.ledger.Ledger.read` and :func:`jobs.score._ScoreShard` go."""
+    def _judge(self, shard: PlannedShard) -> Steps:
+        """As :meth:`jobs.tables.ledger.Ledger.read` and :func:`jobs.verbs.score._ScoreShard` go."""
         text = yield Get(self._embeddings.marker_name(shard.entry.state))
         if text is None:
             return None  # replaced since, and collected
@@ -603,7 +617,7 @@ class World:
             made.append((yield from task()))
         return None not in made
 
-    def _must_show(self, ledger: str, mine: list[Planned]) -> None:
+    def _must_show(self, ledger: str, mine: list[PlannedShard]) -> None:
         """Whoever says that all is done has everything that it listed in the tables, or something newer."""
         known = self.store.known[ledger]
         for shard in mine:
@@ -616,7 +630,7 @@ class World:
                     raise Violation(f"a run ended well, and its {table} are those of {of}, not of {shard.name}")
 
     def _gc(self) -> Steps:
-        """As :mod:`jobs.gc` goes, without grace."""
+        """As :mod:`jobs.verbs.gc` goes, without grace."""
         objects: list[str] = []
         for table in LEDGER_OF:
             objects += yield List(table)
@@ -722,10 +736,10 @@ class World:
         return self.store.named(name)
 
 
-def plan(book: Book, date: str, entries: tuple[Entry, ...]) -> Plan | None:
+def plan(history: PlanHistory, date: str, entries: tuple[Entry, ...]) -> Plan | None:
     """A plan as runs make it: the same for the same entries, date and plans before."""
     text = " ".join(f"{each.slot}:{each.state}" for each in entries)
-    return Plan(f"{date}-{zlib.crc32(f'{len(book.plans)} {text}'.encode()):08x}", date, entries) if entries else None
+    return Plan(f"{date}-{zlib.crc32(f'{len(history.plans)} {text}'.encode()):08x}", date, entries) if entries else None
 
 
 def told(asked: Any) -> str:

@@ -19,18 +19,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.drills.harness import (
-    BUCKET,
-    Lab,
-    RayHead,
-    file_system,
-    members,
-    put_archive,
-    seeded_tars,
-    tar,
-)
-from tests.drills.proxy import FaultProxy, Request
-from tests.seaweedfs import s3_server
+from tests.drills.harness import BUCKET, Lab, RayHead, file_system, members, put_archive, seeded_tars, tar
+from tests.support.proxy import FaultProxy, Request
+from tests.support.seaweedfs import s3_server
 
 PUTS = (
     "/_plans/",

@@ -14,7 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+from tests.support import ROOT
+
+PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- drills: begin -->", "<!-- drills: end -->"
 HEADER = ("drill", "injected", "held", "measured", "time to recover, s", "wall, s")
 

@@ -1,4 +1,4 @@
-"""tests.drills.check: every planted bug can be planted in the code as it is now, and names tests that are there."""
+"""Every planted bug can be planted in the code as it is now, and names tests that are there."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.conftest import encoded
 from tests.drills.harness import Archive, Fault, Lab, drill, golden, key_of, members, tar, with_failure
+from tests.support.audio import encoded
 
 DECODE = "detector.recording:decode_native"
 
@@ -59,7 +59,7 @@ def test_a_recording_that_the_decoder_never_finishes_is_one_row(lab: Lab) -> Non
     message = "no segment in 15 s of CPU time, nor in as many as it lasts"
     broken = with_failure(right, 4, 2, stage="decode", error="decoder_timeout", message=message)
     lab.allow(broken)
-    faults = [Fault("jobs.decoding:CPU_SECONDS", "set", 15.0), Fault(DECODE, "spin", utterance=(4, 2))]
+    faults = [Fault("jobs.decoding.supervisor:CPU_SECONDS", "set", 15.0), Fault(DECODE, "spin", utterance=(4, 2))]
 
     lab.embed("--segment-seconds", 15, "--stall-seconds", 20, inject=faults)
 

@@ -15,9 +15,9 @@ import torch
 
 from detector.backbones.huggingface import HuggingFace
 from detector.config import EmbedConfig
-from tests.checkpoints import write_checkpoint
 from tests.drills.harness import Fault, Lab, drill, key_of, tar, wav, with_failure
 from tests.drills.test_processes import EMBED, MARKER, NOTED, amplification
+from tests.support.checkpoints import write_checkpoint
 
 LOAD = "detector.backbones:load_backbone"
 
@@ -218,7 +218,9 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
     def kill(_: object) -> int:
         return lab.runs[-1].kill()
 
-    inside = [Fault(target, "kill") for target in ("jobs.lists:label_tables", "detector.training:fit_head", SCALER)]
+    inside = [
+        Fault(target, "kill") for target in ("jobs.inputs.lists:label_tables", "detector.training:fit_head", SCALER)
+    ]
     places: list[tuple[str, Any]] = [(fault.target, [fault]) for fault in inside]
     places += [(f"{when} PUT {number}", (when, number)) for number in (1, 2) for when in ("before", "after")]
     for old in (None, other):

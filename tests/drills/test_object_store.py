@@ -10,21 +10,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.conftest import encoded
-from tests.drills.harness import (
-    BUCKET,
-    SLACK,
-    Archive,
-    Lab,
-    Quiet,
-    drill,
-    golden,
-    key_of,
-    seeded_tars,
-    tar,
-    wav,
-)
-from tests.drills.proxy import Request, refused
+from tests.drills.harness import BUCKET, SLACK, Archive, Lab, Quiet, drill, golden, key_of, seeded_tars, tar, wav
+from tests.support.audio import encoded
+from tests.support.proxy import Request, refused
 
 AUDIO = r"\.tar$"
 

@@ -17,8 +17,8 @@ from ray.job_submission import JobSubmissionClient
 
 from tests.drills.harness import ON_LOOPBACK, Fault, Lab, RayHead, Run, drill, processes, seeded_tars, with_failure
 from tests.drills.nodes import DECODE, ENCODER, Nodes
-from tests.drills.proxy import Request
-from tests.ray_head import ray_head
+from tests.support.proxy import Request
+from tests.support.ray_head import ray_head
 
 AUDIO = r"\.tar$"
 MARKER = r"/_commits/embeddings"

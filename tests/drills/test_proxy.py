@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from tests.drills.harness import file_system
-from tests.drills.proxy import FaultProxy, Rule
+from tests.support.proxy import FaultProxy, Rule
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes
 

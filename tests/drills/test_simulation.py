@@ -10,10 +10,10 @@ import random
 
 import pytest
 
-from jobs.archive import Archive, Shard
-from jobs.plan import propose
-from jobs.protocol import Book, Plan
+from jobs.inputs.archive import Archive, Shard
 from jobs.storage import Stored
+from jobs.tables.plan import propose
+from jobs.tables.protocol import Plan, PlanHistory
 from tests.drills.simulation import FAULTS, NAP, SCENARIOS, Scenario, exhaustive, play, play_range
 
 N_SCHEDULES, N_EACH = 20_000, 2_500
@@ -48,7 +48,7 @@ def test_the_same_seed_plays_the_same_schedule() -> None:
     assert logs[0] == logs[1]
 
 
-# ---------------------------------------------------------------------------------------------------- jobs.plan
+# ---------------------------------------------------------------------------------------------------- jobs.tables.plan
 
 
 class Bucket:
@@ -58,7 +58,7 @@ class Bucket:
         self._rng = rng
         self._tags = itertools.count()
         self.stored: dict[str, Stored] = {}
-        self.book = Book()
+        self.history = PlanHistory()
         self.done: set[str] = set()
 
     def happen(self) -> None:
@@ -77,10 +77,10 @@ class Bucket:
 
     def plan(self, archive: Archive) -> frozenset[str]:
         """As `embed` does; returns the slots of the archive."""
-        proposal = propose(archive, self.book, self.done, self.stored.get)
+        proposal = propose(archive, self.history, self.done, self.stored.get)
         if proposal.new:
-            number = len(self.book.plans)
-            self.book = Book((*self.book.plans, Plan(f"run {number}", "2026-11-23", proposal.new)))
+            number = len(self.history.plans)
+            self.history = PlanHistory((*self.history.plans, Plan(f"run {number}", "2026-11-23", proposal.new)))
         return proposal.slots
 
 
@@ -92,20 +92,20 @@ def test_every_source_is_planned_once_and_as_it_is_whatever_comes_changes_and_go
         for _ in range(rng.randrange(4)):
             bucket.happen()
         archive = bucket.archive(share=rng.choice([0.5, 1.0, 1.0]))
-        before = dict(bucket.book.current)
+        before = dict(bucket.history.current)
 
         slots = bucket.plan(archive)
 
-        current = {slot: Shard.from_content(planned.entry.work) for slot, planned in bucket.book.current.items()}
+        current = {slot: Shard.from_content(planned.entry.work) for slot, planned in bucket.history.current.items()}
         owners = [uri for shard in current.values() for uri in {source.uri for source in shard.sources}]
         assert len(owners) == len(set(owners)), "a source stands in two slots"
         for stored in (*archive.files, *(tar.sources[0] for tar in archive.containers)):
             ((slot, shard),) = [(slot, shard) for slot, shard in current.items() if stored in shard.sources]
             assert slot in slots
-            assert bucket.book.current[slot].entry.state == shard.shard_id
+            assert bucket.history.current[slot].entry.state == shard.shard_id
         for slot in before.keys() - slots:
-            assert bucket.book.current[slot] == before[slot], "a slot that the archive leaves out was planned again"
-        n_plans = len(bucket.book.plans)
-        bucket.done |= {bucket.book.current[slot].name for slot in slots if rng.random() < 0.8}
+            assert bucket.history.current[slot] == before[slot], "a slot that the archive leaves out was planned again"
+        n_plans = len(bucket.history.plans)
+        bucket.done |= {bucket.history.current[slot].name for slot in slots if rng.random() < 0.8}
         assert bucket.plan(archive) == slots
-        assert len(bucket.book.plans) == n_plans, "the same archive was planned twice"
+        assert len(bucket.history.plans) == n_plans, "the same archive was planned twice"

@@ -12,7 +12,6 @@ import duckdb
 import numpy as np
 
 from detector.audio import versions
-from tests.conftest import encoded
 from tests.drills.harness import (
     BUCKET,
     Archive,
@@ -28,6 +27,7 @@ from tests.drills.harness import (
     tar,
     wav,
 )
+from tests.support.audio import encoded
 
 NO_FRAMES = encoded(np.zeros(0), kind="WAV", subtype="PCM_16")
 

@@ -25,13 +25,13 @@ from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
 from detector.schema import FAILURE_ERRORS
 from jobs import storage
-from jobs.containers import CONTAINERS, Member, short
-from jobs.containers.inflate import zstd
-from jobs.lists import read_entries, read_labels
-from jobs.sealed import seal, unseal
-from tests.conftest import encoded, tone
-from tests.detector.test_audio import muxed
-from tests.detector.test_head import PLAIN
+from jobs.inputs.containers import CONTAINERS, Member, short
+from jobs.inputs.containers.inflate import zstd
+from jobs.inputs.lists import read_entries, read_labels
+from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from tests.support.audio import encoded, tone
+from tests.unit.detector.test_audio import muxed
+from tests.unit.detector.test_head import PLAIN
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_list(content: bytes) -> None:
     kind = LISTS[content[0] % len(LISTS)] if content else ".csv"
     if kind == ".sealed":
         with contextlib.suppress(SchemaError):
-            unseal(content[1:], "fuzz")
+            load_checksummed(content[1:], "fuzz")
         return
     path = _folder() / f"fuzz{kind}"
     path.write_bytes(content[1:])
@@ -190,7 +190,7 @@ def _lists() -> Iterator[bytes]:
         file = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), file, compression=compression)
         yield b"\2" + file.getvalue()
-    yield b"\3" + seal({"shards": [["0" * 16, "x", None]], "run_id": "r"})
+    yield b"\3" + dump_checksummed({"shards": [["0" * 16, "x", None]], "run_id": "r"})
 
 
 TARGETS = {

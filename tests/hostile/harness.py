@@ -4,7 +4,7 @@
     def test_a_web_page_is_no_recording(lab: Lab) -> None:
         lab.expect("decode", "not_audio", b"<html>")
 
-The path is the real one: a tar, read by :func:`jobs.reading.read_shard`, decoded in a decoder's process.
+The path is the real one: a tar, read by :func:`jobs.inputs.shard_reader.read_shard`, decoded in a decoder's process.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from detector.config import EmbedConfig
 from detector.embedding import embed_segments, join_segments
 from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
-from jobs import decoding, storage
-from jobs.archive import Portion, Shard
-from jobs.containers import kind_of
-from jobs.reading import read_shard
-from tests.conftest import encoded, tone
+from jobs import storage
+from jobs.decoding.supervisor import supervisor
+from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.containers import kind_of
+from jobs.inputs.shard_reader import read_shard
 from tests.drills.harness import some_head
+from tests.support.audio import encoded, tone
 
 SEGMENT_SECONDS = 30.0
 CPU_SECONDS = 10.0  # of reader and decoder together: a busy machine is slow, and that says nothing of an input
@@ -207,7 +208,7 @@ class Guard:
         # the process of all tests is large before it begins: what it takes on top
         self.reader_bytes = _peak_bytes("self") - self._before
 
-    def ends(self, process: decoding._Process) -> None:
+    def ends(self, process: supervisor._Process) -> None:
         """A decoder's process is about to be ended."""
         if process.is_alive():
             self._ended = max(self._ended, _peak_bytes(process._process.pid))
@@ -220,7 +221,7 @@ class Guard:
             if writes and isinstance(path, str | bytes) and not self._is_ours(os.fsdecode(path)):
                 self.events.append(f"{event} {path!r} for writing")
         elif event == "subprocess.Popen":
-            if "jobs.decoder" not in arguments[1]:
+            if "jobs.decoding.process" not in arguments[1]:
                 self.events.append(f"{event} {arguments[1]!r}")
         elif event in FORBIDDEN or (event in CHANGING and not self._is_ours(os.fsdecode(arguments[0]))):
             self.events.append(f"{event} {arguments!r}"[:200])
@@ -235,16 +236,16 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_hook)
-_end = decoding._Process.end
+_end = supervisor._Process.end
 
 
-def _end_and_tell(process: decoding._Process) -> None:
+def _end_and_tell(process: supervisor._Process) -> None:
     if Guard.on is not None:
         Guard.on.ends(process)
     _end(process)
 
 
-decoding._Process.end = _end_and_tell  # type: ignore[method-assign]
+supervisor._Process.end = _end_and_tell  # type: ignore[method-assign]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -254,19 +255,19 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _ready_decoder() -> None:
     """One decoder's process that waits, so that its start is not counted."""
-    while len(decoding._IDLE) > 1:
-        decoding._IDLE.pop().end()
-    with decoding.Queue(SEGMENT_SECONDS) as queue:
+    while len(supervisor._IDLE) > 1:
+        supervisor._IDLE.pop().end()
+    with supervisor.DecodeQueue(SEGMENT_SECONDS) as queue:
         list(queue.put(io.BytesIO(BEFORE[1]), "a.flac").segments())
 
 
 def _decoders() -> list[int]:
-    return [process._process.pid for process in decoding._IDLE]
+    return [process._process.pid for process in supervisor._IDLE]
 
 
 def _cpu_seconds() -> float:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    alive = sum(process.cpu_seconds() for process in decoding._IDLE)
+    alive = sum(process.cpu_seconds() for process in supervisor._IDLE)
     return time.process_time() + ended.ru_utime + ended.ru_stime + alive
 
 

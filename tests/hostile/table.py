@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.drills.table import line, machine
+from tests.support import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "hostile-inputs.md"
+PAGE = ROOT / "docs" / "hostile-inputs.md"
 BEGIN, END = "<!-- hostile: begin -->", "<!-- hostile: end -->"
 HEADER = ("", "given", "expected", "seen", "CPU, s", "decoder, MB", "reader, + MB")
 

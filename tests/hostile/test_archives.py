@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import SchemaError
-from jobs import archive, logs
-from jobs.archive import InputConfig
-from jobs.containers import tar
-from jobs.containers.inflate import zstd
-from tests.conftest import encoded, tone
+from jobs.inputs import archive
+from jobs.inputs.archive import InputConfig
+from jobs.inputs.containers import tar
+from jobs.inputs.containers.inflate import zstd
+from jobs.telemetry import logs
 from tests.hostile.harness import AFTER, BEFORE, Lab, alone, header, hostile, packed
+from tests.support.audio import encoded, tone
 
 FLAC = encoded(tone(1.0))
 BLOCK = 512

@@ -23,17 +23,17 @@ from detector.checkpoint import weights_digest
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.metrics import equal_error_rate
-from jobs import cli, embed  # noqa: F401 - what it imports is no event of a test
-from jobs.checkpoint import local_folder
+from jobs import cli
 from jobs.config import ModelConfig
-from jobs.score import read_head
-from tests.checkpoints import write_checkpoint
-from tests.detector.test_head import PLAIN, UNFIT, rows
-from tests.detector.test_training import Drawn, draw, fit
+from jobs.inputs.checkpoint import local_folder
+from jobs.verbs.score import read_head
 from tests.hostile.harness import Lab, hostile
 from tests.hostile.test_archives import Bomb
-from tests.jobs.test_fit import LAST, N_ROWS, fitted, vectors
-from tests.jobs.test_fit import write as write_table
+from tests.support.checkpoints import write_checkpoint
+from tests.unit.detector.test_head import PLAIN, UNFIT, rows
+from tests.unit.detector.test_training import Drawn, draw, fit
+from tests.unit.jobs.verbs.test_fit import LAST, N_ROWS, fitted, vectors
+from tests.unit.jobs.verbs.test_fit import write as write_table
 
 TEXT = PLAIN.to_json()
 

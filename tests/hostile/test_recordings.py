@@ -13,9 +13,9 @@ import soundfile
 
 from detector import audio
 from detector.sniff import sniff
-from tests.conftest import encoded, tone
-from tests.detector.test_audio import film, muxed, with_data_size, without_length
 from tests.hostile.harness import Lab, alone, hostile
+from tests.support.audio import encoded, tone
+from tests.unit.detector.test_audio import film, muxed, with_data_size, without_length
 
 FLAC = encoded(tone(3.0))
 WAV = encoded(tone(3.0), kind="WAV")

@@ -7,7 +7,6 @@ import html
 import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError, SchemaError
-from jobs import lists, report, sheets, storage
-from jobs.lists import read_entries, read_labels
+from jobs import storage
+from jobs.inputs import lists
+from jobs.inputs.lists import read_entries, read_labels
+from jobs.reports.evaluation import page
+from jobs.reports.review import sheets
 from tests.hostile.harness import Lab, hostile
-from tests.jobs.judged import judged_rows
-from tests.jobs.test_report import content_of
+from tests.integration.browser.test_evaluation_page import content_of
+from tests.support import ROOT
+from tests.support.judged import judged_rows
 
 ROW = {"utterance_id": "a", "label": "spoof"}
 FORMULAS = ["=HYPERLINK(1)", "+cmd|x", "@SUM(1)", "\tx", "-2+3"]
@@ -57,7 +60,7 @@ def test_formulas_are_text(lab: Lab, suffix: str) -> None:
     )
 
     assert read_labels(str(path))["utterance_id"].to_pylist() == FORMULAS
-    sources = Path(report.__file__).parent.rglob("*.py")
+    sources = (ROOT / "jobs").rglob("*.py")
     assert {path.name for path in sources if "csv.writer" in path.read_text()} == {
         "sheets.py",
         "demo.py",
@@ -74,12 +77,12 @@ NAMES = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "]]><svg
 @pytest.mark.parametrize("name", NAMES)
 @hostile("B22", given="a name with <script>, onerror=, ]]>, {{ }} in a report", expected="escaped")
 def test_a_name_is_escaped_on_the_page(lab: Lab, name: str) -> None:
-    # that Chromium runs none of it is shown in tests/jobs/test_report.py
-    page = report.page(content_of(judged_rows(system=name)))
+    # that Chromium runs none of it is shown in tests/integration/browser/test_evaluation_page.py
+    text = page.render(content_of(judged_rows(system=name)))
 
-    assert (name in page) == (html.escape(name) == name)  # braces are no template here
-    assert name in html.unescape(page)
-    assert "<script" not in page
+    assert (name in text) == (html.escape(name) == name)  # braces are no template here
+    assert name in html.unescape(text)
+    assert "<script" not in text
     lab.saw("escaped")
 
 
@@ -243,7 +246,7 @@ ENDPOINTS = {
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @hostile("B36", given="an endpoint with a password, file://, or the metadata address", expected="refused, 65")
 def test_an_endpoint_that_cannot_be_is_refused(lab: Lab, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.jobs.conftest import forget_clients
+    from tests.support.storage import forget_clients
 
     for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)

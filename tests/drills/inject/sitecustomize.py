@@ -130,7 +130,7 @@ def _note(state, arguments):
 
 def _strikes(rule, state):
     """Count this call, in all processes; whether it is one to strike."""
-    if "jobs.decoder" in sys.orig_argv:  # it may not write a file; a rule of it strikes every time
+    if "jobs.decoding.process" in sys.orig_argv:  # it may not write a file; a rule of it strikes every time
         return True
     with open(f"{state}.calls", "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -204,7 +204,7 @@ def _install(place):
 
 def _place():
     """Where the rules are. A decoder's process is given no environment, and its parent is known to have them."""
-    if "jobs.decoder" not in sys.orig_argv:
+    if "jobs.decoding.process" not in sys.orig_argv:
         return os.environ.get("DRILL_INJECT")
     with open(f"/proc/{os.getppid()}/environ", "rb") as file:
         pairs = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))

@@ -1,0 +1,1 @@
+"""Decoding: untrusted audio is decoded in a process apart, with limits and without secrets."""

@@ -1,0 +1,1 @@
+"""Erasure: takes recordings out of an output and proves that nothing mentions them."""

@@ -1,0 +1,1 @@
+"""Inputs: archives, lists and shards, read front to back as recordings."""

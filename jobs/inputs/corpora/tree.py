@@ -1,0 +1,119 @@
+"""Tree: the files of a corpus, found by the ends of their paths, however deep the folder that was given lies."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.inputs.archive import is_audio
+from jobs.storage import Stored
+
+Files = dict[str, Stored]
+
+
+class Tree:
+    """What lies below some folders or prefixes, listed once.
+
+    Parameters
+    ----------
+    uris : iterable of str
+        Folders, prefixes, or single files, in the spelling of :func:`jobs.storage.normal`.
+
+    Raises
+    ------
+    ConfigError
+        Where one of them is not there.
+    """
+
+    def __init__(self, uris: Iterable[str]) -> None:
+        self.uris = tuple(uris)
+        self._folders: dict[str, Files] = defaultdict(dict)
+        for stored in (each for uri in self.uris for each in _listed(uri)):
+            folder, _, name = stored.uri.rpartition("/")
+            self._folders[folder][name] = stored
+        self._ending: dict[str, list[str]] = defaultdict(list)
+        for folder in self._folders:
+            self._ending[posixpath.basename(folder)].append(folder)
+        self._inside: dict[tuple[str, ...], Files] = {}
+
+    def inside(self, *ends: str) -> Files:
+        """Files by name, right in the folders whose paths end in one of ``ends``: `ASVspoof2019_LA_eval/flac`.
+
+        Raises
+        ------
+        ConfigError
+            Where two of those folders hold a file of the same name: which is meant?
+        """
+        if ends not in self._inside:
+            found: Files = {}
+            for folder in (each for end in ends for each in self._ending[posixpath.basename(end)]):
+                if not any(f"{folder}/".endswith(f"/{end}/") for end in ends):
+                    continue
+                for name, stored in self._folders[folder].items():
+                    if found.setdefault(name, stored) != stored:
+                        raise ConfigError(
+                            f"{found[name].uri} and {stored.uri} stand for the same recording. Give the folder of one "
+                            f"corpus, unpacked once."
+                        )
+            self._inside[ends] = found
+        return self._inside[ends]
+
+    def at(self, path: str) -> Stored | None:
+        """The file whose path ends in ``path``, a folder at least and a name; None where there is none."""
+        folder, _, name = path.rpartition("/")
+        return self.inside(folder).get(name)
+
+    def beside(self, stored: Stored) -> Files:
+        """Files by name in the folder of ``stored``."""
+        return self._folders[stored.uri.rpartition("/")[0]]
+
+    def tables(self, pattern: str) -> list[Stored]:
+        """Files, of any kind, whose path ends in what a regular expression matches; sorted."""
+        ending = re.compile(f"/(?:{pattern})$")
+        return sorted(each for files in self._folders.values() for each in files.values() if ending.search(each.uri))
+
+    def table(self, pattern: str) -> Stored | None:
+        """The one file whose path ends in what a regular expression matches; None where there is none.
+
+        Raises
+        ------
+        ConfigError
+            Where there are several.
+        """
+        found = self.tables(pattern)
+        if len(found) > 1:
+            raise ConfigError(f"{found[0].uri} and {found[1].uri}: which is meant? Give the folder of one corpus.")
+        return found[0] if found else None
+
+    def audio(self) -> Iterator[Stored]:
+        """Every file with an audio suffix, sorted."""
+        return (
+            self._folders[folder][name]
+            for folder in sorted(self._folders)
+            for name in sorted(self._folders[folder])
+            if is_audio(name)
+        )
+
+    def matching(self, pattern: re.Pattern[str]) -> Iterator[tuple[Stored, re.Match[str]]]:
+        """Every audio file whose URI a regular expression finds something in, with what it found."""
+        for stored in self.audio():
+            found = pattern.search(stored.uri)
+            if found is not None:
+                yield stored, found
+
+    def relative(self, stored: Stored) -> str:
+        """The path of a file below the folder that was given."""
+        root = next(uri for uri in self.uris if f"{stored.uri}/".startswith(f"{uri.rstrip('/')}/"))
+        return stored.uri.removeprefix(root.rstrip("/")).removeprefix("/")
+
+
+def _listed(uri: str) -> list[Stored]:
+    named = storage.stat(uri)
+    found = [named] if named is not None else storage.listing(uri)
+    if found is None:
+        raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
+    return found

@@ -1,0 +1,155 @@
+"""Pieces: what flows from decode to encode to commit. Rows carry shard and ordinal; nothing goes by position.
+
+```
+shard_id  ordinal  segment  samples     outcome                      n_utterances
+3f…       0        0        <30 s>
+3f…       0        1        <12 s>
+3f…       0                             id, uri, 42 s, 2 segments
+3f…       1                             id, uri, error: not_audio
+3f…                                                                  2             the shard's end
+```
+
+An encoder replaces `samples` by `embedding` and `n_frames`, and passes the rest on. A worker's error travels as
+a row too, in `trouble`: an exception would reach the driver without its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from detector.audio import WHOLE, Excerpt, Samples
+from detector.errors import UtteranceError
+from detector.recording import Facts
+
+BATCH_BYTES = 8 << 20  # about 130 s of audio: what one task hands over at a time
+
+Piece = dict[str, Any]
+
+_OUTCOME = pa.struct(
+    {
+        "utterance_id": pa.string(),
+        "uri": pa.string(),
+        "member": pa.string(),
+        "bytes": pa.int64(),
+        "audio_sha256": pa.string(),
+        "seconds": pa.float64(),
+        "native_rate": pa.int32(),
+        "channels": pa.int16(),
+        "codec": pa.string(),
+        "decoder": pa.string(),
+        "rms_dbfs": pa.float64(),
+        "n_segments": pa.int32(),
+        "start": pa.float64(),
+        "end": pa.float64(),
+        "channel": pa.int16(),
+        "speech_share": pa.float64(),
+        "clipped_share": pa.float64(),
+        "stage": pa.string(),
+        "error": pa.string(),
+        "message": pa.string(),
+    }
+)
+_PLACE = {"shard_id": pa.string(), "ordinal": pa.int32(), "segment": pa.int32()}
+_ENDS = {"outcome": _OUTCOME, "n_utterances": pa.int32(), "trouble": pa.string()}
+
+DECODED = pa.schema({**_PLACE, "samples": pa.binary(), **_ENDS})
+EMBEDDED = pa.schema({**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames": pa.int64(), **_ENDS})
+
+
+def segment(shard_id: str, ordinal: int, index: int, samples: Samples) -> Piece:
+    """One segment of one utterance: float32 samples at 16 kHz."""
+    return {"shard_id": shard_id, "ordinal": ordinal, "segment": index, "samples": samples.tobytes()}
+
+
+def outcome(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
+    """What became of one utterance, after its segments."""
+    return {"shard_id": shard_id, "ordinal": ordinal, "outcome": found}
+
+
+def shard_end(shard_id: str, n_utterances: int) -> Piece:
+    """The end of a shard: with as many outcomes, and their segments, it is whole."""
+    return {"shard_id": shard_id, "n_utterances": n_utterances}
+
+
+def trouble(shard_id: str | None, text: str) -> Piece:
+    """What a worker ran into, as :func:`jobs.errors.to_text` says it; of a shard, where it is of one."""
+    return {"shard_id": shard_id, "trouble": text}
+
+
+def decoded(
+    utterance_id: str, uri: str, member: str | None, n_bytes: int, facts: Facts, excerpt: Excerpt = WHOLE
+) -> dict[str, Any]:
+    """The outcome of an utterance that was decoded to its end."""
+    where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
+    return {**where, **asdict(facts), **excerpt.cells()}
+
+
+def failed(
+    utterance_id: str, uri: str, member: str | None, n_bytes: int, stage: str, error: UtteranceError
+) -> dict[str, Any]:
+    """The outcome of an utterance that gives no score; its segments, if any came, are dropped."""
+    where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
+    return {**where, "stage": stage, "error": error.error, "message": error.message}
+
+
+def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
+    """Of pieces, those of a :attr:`jobs.inputs.archive.Portion.part`.
+
+    Examples
+    --------
+    >>> [piece["ordinal"] for piece in of("known", [{"ordinal": 0, "samples": b""}, {"ordinal": 1}])]
+    [1]
+    """
+    return (row for row in rows if part == "all" or ("samples" in row) == (part == "segments"))
+
+
+def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[pa.Table]:
+    """Collect pieces into tables of about ``table_bytes``: what an encoder may sort by length."""
+    held: list[Piece] = []
+    n_bytes = 0
+    for row in rows:
+        held.append(row)
+        n_bytes += len(row.get("samples") or b"")
+        if n_bytes >= table_bytes:
+            yield pa.Table.from_pylist(held, schema=DECODED)
+            held, n_bytes = [], 0
+    if held:
+        yield pa.Table.from_pylist(held, schema=DECODED)
+
+
+def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:
+    """Rows of ``table`` that are segments, and their samples as float32 arrays."""
+    column = table["samples"]
+    rows = np.flatnonzero(column.is_valid().to_numpy())
+    return rows, [np.frombuffer(column[int(row)].as_buffer(), dtype=np.float32) for row in rows]
+
+
+def embedded(
+    table: pa.Table,
+    rows: npt.NDArray[np.int64],
+    embeddings: npt.NDArray[np.float32],
+    n_frames: npt.NDArray[np.int64],
+) -> pa.Table:
+    """``table`` with the samples of ``rows`` replaced by their embeddings."""
+    lengths = np.zeros(len(table) + 1, dtype=np.int32)
+    lengths[rows + 1] = embeddings.shape[1]
+    is_segment = np.zeros(len(table), dtype=bool)
+    is_segment[rows] = True
+    frames = np.zeros(len(table), dtype=np.int64)
+    frames[rows] = n_frames
+    vectors = pa.ListArray.from_arrays(
+        pa.array(np.cumsum(lengths, dtype=np.int32)), pa.array(embeddings.reshape(-1)), mask=pa.array(~is_segment)
+    )
+    columns = {
+        **{name: table[name] for name in _PLACE},
+        "embedding": vectors,
+        "n_frames": pa.array(frames, mask=~is_segment),
+        **{name: table[name] for name in _ENDS},
+    }
+    return pa.table(columns, schema=EMBEDDED)

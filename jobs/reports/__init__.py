@@ -1,0 +1,1 @@
+"""Reports: pages and lists for people, made from tables."""

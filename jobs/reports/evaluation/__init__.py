@@ -1,0 +1,1 @@
+"""The evaluation report: scores against labels, in figures and as a page."""

@@ -1,0 +1,1 @@
+"""The nightly report: what one night found, in figures and as a page."""

@@ -1,0 +1,1 @@
+"""Tables: what is planned, committed, read back and checked under an output."""

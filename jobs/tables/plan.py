@@ -1,0 +1,148 @@
+"""The plan: which shards of an archive are new beside what was planned before, such that no recording is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from detector.audio import WHOLE
+from detector.config import digest_of
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.inputs.archive import Archive, Pick, Shard, group
+from jobs.storage import Stored
+from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An archive beside the plans.
+
+    Parameters
+    ----------
+    new : tuple of Entry
+        Shards that no plan has in this state.
+    slots : frozenset of str
+        Slots of all shards of the archive, planned before or new.
+    """
+
+    new: tuple[Entry, ...]
+    slots: frozenset[str]
+
+
+def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callable[[str], Stored | None]) -> Proposal:
+    """Plan an archive beside what earlier plans have grouped and committed.
+
+    A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
+    files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
+    changed: its new rows will stand where the old ones stood.
+
+    Parameters
+    ----------
+    archive : Archive
+    history : PlanHistory
+        Earlier plans.
+    done : set of str
+        Names of what is committed.
+    look : callable
+        What the store holds at a URI now: asked for files of a group that the archive leaves out.
+
+    Raises
+    ------
+    ConfigError
+        Where the archive names other members of a container than were planned, or two sources would share an id.
+    """
+    known = {slot: Shard.from_content(planned.entry.work) for slot, planned in history.current.items()}
+    _refuse_shared_ids(archive, known)
+    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot))]
+    slots = {each.slot for each in archive.containers}
+    loose = {stored.uri: stored for stored in archive.files}
+    for slot, shard in known.items():
+        here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
+        if not here:
+            continue
+        slots.add(slot)
+        planned = shard.picks() or {}
+        for uri in here:
+            _refuse_lost_excerpts(uri, planned[uri], archive.picks_of(uri))
+        changed = any((loose[uri], archive.picks_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
+        if changed or (len(here) < len(shard.sources) and history.current[slot].name not in done):
+            now = _as_it_is_now(shard, archive, loose, look)
+            new += [] if now == shard else [_entry(now, slot)]
+        for uri in here:
+            del loose[uri]
+    groups = [_entry(each) for each in group(sorted(loose.values()), archive.picks_of)]
+    return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
+
+
+def _entry(shard: Shard, slot: str | None = None) -> Entry:
+    return Entry(slot or shard.slot, shard.shard_id, shard.to_content())
+
+
+def _is_new(container: Shard, before: Shard | None) -> bool:
+    if before is not None and before.sources == container.sources and before != container:
+        raise ConfigError(
+            f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
+            f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
+        )
+    return before != container
+
+
+def _as_it_is_now(
+    shard: Shard, archive: Archive, loose: dict[str, Stored], look: Callable[[str], Stored | None]
+) -> Shard:
+    """The same files as they are now; one that is gone keeps its place, and gets a row that says so."""
+    now = []
+    for source in shard.sources:
+        found = loose.get(source.uri) or look(source.uri)
+        now.append(found or Stored(source.uri, 0, storage.ABSENT))
+    planned = shard.picks() or {}
+    picks = {uri: archive.picks_of(uri) if uri in loose else planned[uri] for uri in planned}
+    return Shard.of(shard.kind, now, [(uri, pick) for uri, each in picks.items() for pick in each])
+
+
+def _refuse_lost_excerpts(uri: str, before: tuple[Pick, ...], now: tuple[Pick, ...]) -> None:
+    """A list may add excerpts to those that are planned; rows of one that it leaves out would be lost."""
+    if any(excerpt != WHOLE for _, excerpt in (*before, *now)) and not set(before) <= set(now):
+        (name, _), *_ = sorted(set(before) - set(now))
+        raise ConfigError(
+            f"{uri}: {name!r} is in this output already, and is not among the excerpts that are named now: its rows "
+            f"would be replaced. Name all excerpts of a recording, or use another --output."
+        )
+
+
+def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
+    """Ids leave the bucket out: the same key in another bucket cannot go into the same output."""
+    owners: dict[str, str] = {}
+    for shard in known.values():
+        for uri, name in shard.ids():
+            owners[name] = uri
+    found = [pair for each in archive.containers for pair in each.ids()]
+    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.picks_of(stored.uri)]
+    for uri, name in (*found, *loose):
+        if owners.get(name, uri) != uri:
+            raise ConfigError(
+                f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
+                f"this output; use another --output."
+            )
+
+
+def propose_scores(embedded: Iterable[PlannedShard], history: PlanHistory) -> tuple[Entry, ...]:
+    """Committed embeddings that no plan has scored yet, or only in an older state.
+
+    Never in an older state than is planned: a run that was slow must not take back what a later one found.
+
+    Parameters
+    ----------
+    embedded : iterable of PlannedShard
+        Of the embedding table.
+    history : PlanHistory
+        Of the score table; the state of an entry is the name of the embeddings that it judges.
+    """
+    have = {slot: planned.entry.state for slot, planned in history.current.items()}
+    return tuple(Entry(shard.slot, shard.name) for shard in embedded if have.get(shard.slot, "") < shard.name)
+
+
+def plan_id_of(entries: tuple[Entry, ...], n_before: int) -> str:
+    """Eight hexadecimal digits that change with any shard of a plan, and with the plans before it."""
+    return digest_of([n_before, *sorted((each.slot, each.state) for each in entries)])[:8]

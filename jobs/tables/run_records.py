@@ -1,0 +1,114 @@
+"""Runs: one JSON file that says what ran, on what, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from detector.config import digest_of
+from jobs import storage
+from jobs.config import RunConfig
+from jobs.tables.checksummed_json import dump_checksummed
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Marker, PlanHistory
+
+PACKAGES = (
+    "bonafide",
+    "ray",
+    "torch",
+    "transformers",
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+    "soundfile",
+    "av",
+    "soxr",
+)
+
+
+def run_id_of(config: RunConfig, plan_id: str, key: str) -> str:
+    """Id of a run: the same for the same plan, settings of what, and date, so that a run resumed keeps its id.
+
+    Examples
+    --------
+    >>> run_id_of(RunConfig(run_date="2026-11-23"), "a1b2c3d4", "feed")[:11]
+    '2026-11-23-'
+    """
+    return f"{config.run_date}-{digest_of([plan_id, key])[:8]}"
+
+
+def write_records(
+    table: Ledger,
+    history: PlanHistory,
+    slots: Iterable[str],
+    verb: str,
+    started: datetime.datetime,
+    content: dict[str, Any],
+    counts: Callable[[list[Marker]], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Write `runs/<run_id>.json` for each plan that has shards among ``slots``, is done, and has no record yet.
+
+    A record is of a plan, not of a process: a run that was killed and started again leaves the same counts and the
+    same digest as one that was not.
+
+    Parameters
+    ----------
+    counts : callable
+        What the record says of the plan's markers.
+
+    Returns
+    -------
+    list of dict
+        The records, each with its `uri`; none where there was nothing to do.
+    """
+    folder = storage.join(table.output, "runs")
+    have = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
+    done = table.done()
+    numbers = sorted({history.current[slot].number for slot in slots})
+    written = []
+    for number in numbers:
+        run_id = history.plans[number - 1].run_id
+        if f"{run_id}.json" in have:
+            continue
+        planned = {shard.name for shard in history.of_plan(number)}
+        if not planned <= done:
+            continue
+        markers = table.markers(planned)
+        record = {
+            "run_id": run_id,
+            "verb": verb,
+            "table": table.name,
+            "plan": number,
+            "started": started.isoformat(timespec="seconds"),
+            "finished": now().isoformat(timespec="seconds"),
+            "wall_seconds": round((now() - started).total_seconds(), 3),
+            "versions": versions(),
+            "shards": {"planned": len(history.plans[number - 1].entries), "committed": len(markers)},
+            "digest": Ledger.digest(markers),
+            "alarms": sorted(marker.uri for marker in markers if marker.alarms),
+            **content,
+            **counts(markers),
+        }
+        uri = storage.join(folder, f"{run_id}.json")
+        storage.write_bytes(uri, dump_checksummed(record, indent=1))
+        written.append({"uri": uri, **record})
+    return written
+
+
+def settings_of(*configs: Any) -> dict[str, Any]:
+    """Settings of a run as plain values."""
+    return {name: value for config in configs for name, value in dataclasses.asdict(config).items()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what decides values or speed."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def now() -> datetime.datetime:
+    """The time, in UTC."""
+    return datetime.datetime.now(datetime.UTC)

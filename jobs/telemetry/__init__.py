@@ -1,0 +1,1 @@
+"""Telemetry: logs, progress, metrics and the webhook."""

@@ -1,0 +1,321 @@
+"""The morning page: looked at in a real browser, in light and dark, with hostile names; and written exactly once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page
+
+from jobs.errors import RunAgain
+from jobs.reports.nightly import page
+from jobs.reports.nightly.report import read_record
+from jobs.reports.review.players import link_of
+from jobs.tables.checksummed_json import dump_checksummed
+from jobs.verbs import score
+from tests.integration.browser.test_evaluation_page import HOSTILE, WIDTHS, pixels
+from tests.support import nights
+from tests.support.archives import write_tar
+from tests.support.audio import encoded, tone
+
+LONG = "a-name-without-any-place-to-break-" * 6
+RADIO = "s3://archive/2026/radio/0001.tar"
+
+
+def pages_of(output: Path) -> list[Path]:
+    return sorted((output / "runs").glob("*.html"))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fourth night of an archive whose members and folders are called by hostile and by long names, with links."""
+    output = tmp_path_factory.mktemp("hostile")
+    for number in range(4):
+        rows = nights.recordings(nights.drawn(90, seed=number)[0], f"{RADIO}-{number}", seed=number)
+        for place, row in enumerate(rows):
+            row.member = f"{(HOSTILE, LONG, 'calls')[place % 3]}/{place}.flac"
+        if number == 3:
+            rows[0].embedding, rows[0].uri = np.zeros(nights.DIM), "javascript://%0adocument.title='owned'"
+        failures = {f"{HOSTILE}.mp3": "not_audio", "b.flac": "decode_error"}
+        judge = replace(nights.head(), model=HOSTILE)
+        nights.night(
+            str(output), {f"{RADIO}-{number}": rows}, failures, judge=judge, date=f"2026-11-2{number}", players="link"
+        )
+    return pages_of(output)[-1]
+
+
+@pytest.fixture(params=[("desktop", "light"), ("phone", "dark")], ids="-".join)
+def shown(request: pytest.FixtureRequest, browser: Browser, hostile_page: Path) -> Iterator[tuple[Page, list[str]]]:
+    """The page at a width, in light or dark, and what happened while it was opened."""
+    width, scheme = request.param
+    page, happened = opened(browser, hostile_page, WIDTHS[width], scheme)
+    yield page, happened
+    page.close()
+
+
+def opened(browser: Browser, path: Path, size: tuple[int, int], scheme: str = "light") -> tuple[Page, list[str]]:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # type: ignore[arg-type]
+    happened: list[str] = []
+    page.on("request", lambda asked: happened.append(f"request {asked.url[:100]}"))
+    page.on("console", lambda said: happened.append(f"console {said.text}"))
+    page.on("dialog", lambda dialog: happened.append(f"dialog {dialog.message}"))
+    page.on("pageerror", lambda error: happened.append(f"error {error}"))
+    page.goto(path.as_uri())
+    return page, happened
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(shown: tuple[Page, list[str]], hostile_page: Path) -> None:
+    page, happened = shown
+    page.wait_for_timeout(100)
+
+    assert happened == [f"request {hostile_page.as_uri()}"[:108]]
+    assert page.title().startswith("bonafide: 2026-11-23, run ")
+    assert page.locator("script, img, iframe, object, embed, audio, link").count() == 0
+
+
+def test_hostile_names_stand_on_the_page_as_they_are(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+
+    assert page.locator("td.name", has_text=f"{HOSTILE}/").count() > 0
+    assert page.locator("p.soft").first.inner_text().count(HOSTILE) == 1
+    links = page.locator("a").evaluate_all("all => all.map(link => link.protocol)")
+    assert len(links) > 0
+    assert set(links) == {"s3:"}
+
+
+def test_nothing_is_wider_than_the_screen_or_cut_off(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll("svg text")].filter(text => {
+            const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1
+                || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+        }).map(text => text.textContent)"""
+    )
+    assert outside == []
+
+
+def test_texts_of_pictures_and_tables_do_not_overlap(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+
+    overlaps = page.evaluate(
+        """() => [...document.querySelectorAll("svg")].flatMap(svg => {
+            const texts = [...svg.querySelectorAll(":scope > text")].map(text => text.getBoundingClientRect());
+            return texts.flatMap((one, index) => texts.slice(index + 1).filter(other =>
+                one.left < other.right - 1 && other.left < one.right - 1
+                && one.top < other.bottom - 3 && other.top < one.bottom - 3).map(() => svg.ariaLabel));
+        })"""
+    )
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("td, th")].filter(cell => cell.offsetParent
+            && cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.textContent)"""
+    )
+    assert overlaps == []
+    assert cut == []
+
+
+def test_every_picture_has_axes_units_and_bars(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+    labels = page.locator("svg").evaluate_all("all => all.map(svg => svg.ariaLabel)")
+
+    assert [label.split(":")[0] for label in labels] == [
+        "New recordings", "Flagged as spoof", "Rejected", "Failed", "Score", "Entropy", "ood", "Duration"
+    ]  # fmt: skip
+    for number in range(len(labels)):
+        svg = page.locator("svg").nth(number)
+        texts = svg.locator("text").all_text_contents()
+        assert any("→" in text for text in texts), labels[number]
+        assert len([text for text in texts if re.fullmatch(r"-?[\d.e+]+( %)?", text)]) >= 4, texts
+        assert svg.locator("rect").count() >= 4
+        picture = pixels(svg.screenshot())
+        assert len({tuple(colour) for colour in picture.reshape(-1, 3)[::3].tolist()}) > 15, labels[number]
+
+
+def test_dark_is_dark_and_text_can_be_read(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+
+    colours = page.evaluate(
+        """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
+                  getComputedStyle(document.querySelector(".soft")).color]"""
+    )
+    paper, ink, soft = (luminance(colour) for colour in colours)
+    assert (paper < 0.05) == dark
+    for text in (ink, soft):  # WCAG 2.1: 4.5 to 1 at least
+        assert (max(paper, text) + 0.05) / (min(paper, text) + 0.05) > 4.5
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(…)`, WCAG 2.1."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def archive(folder: Path) -> list[nights.Recording]:
+    """A tar of six short recordings and a long one, and a loose file, as rows at the threshold."""
+    members = {f"{number}.flac": encoded(tone(0.5, seed=number)) for number in range(6)}
+    members["long.wav"] = encoded(tone(90.0), kind="WAV")
+    tar = write_tar(folder / "0001.tar", members)
+    (folder / "loose.flac").write_bytes(encoded(tone(0.5, seed=9)))
+    rng = np.random.default_rng(0)
+    rows = [nights.Recording(str(tar), name, rng.normal(size=nights.DIM)) for name in members]
+    rows.append(nights.Recording(str(folder / "loose.flac"), None, rng.normal(size=nights.DIM)))
+    rows.append(nights.Recording(str(folder / "gone.flac"), None, rng.normal(size=nights.DIM)))
+    for row in rows:
+        row.embedding[0] = 0.0  # type: ignore[index]
+    return rows
+
+
+@pytest.mark.parametrize(("players", "n_held", "n_links"), [("none", 0, 0), ("link", 0, 9), ("embed", 7, 9)])
+def test_players_are_as_they_were_asked_for(
+    players: str, n_held: int, n_links: int, tmp_path: Path, browser: Browser
+) -> None:
+    nights.night(str(tmp_path / "tables"), {"0001.tar": archive(tmp_path)}, players=players)
+    (path,) = pages_of(tmp_path / "tables")
+
+    page, happened = opened(browser, path, WIDTHS["desktop"])
+    lengths = page.evaluate(
+        """() => Promise.all([...document.querySelectorAll("audio")].map(audio => new Promise(found => {
+            audio.onloadedmetadata = () => found(audio.duration);
+            audio.onerror = () => found(audio.error.message);
+            audio.load(); audio.preload = "metadata";
+        })))"""
+    )
+    addresses = page.locator("td a").evaluate_all("all => all.map(link => link.href)")
+    page.close()
+
+    assert lengths == pytest.approx([0.5] * n_held)  # the long one is more than 2 MiB, one is gone: a link is left
+    assert len(addresses) == n_links
+    assert all(address.startswith("file:///") for address in addresses)
+    assert [each for each in happened if "data:" not in each] == [f"request {path.as_uri()}"[:108]]
+    assert ("media-src data:" in path.read_text()) == bool(n_held)
+
+
+def test_a_page_holds_no_more_audio_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = archive(tmp_path)
+    size = max(len(encoded(tone(0.5, seed=number))) for number in (*range(6), 9))
+    monkeypatch.setattr("jobs.reports.review.players.MAX_PAGE_BYTES", 2 * size)
+
+    nights.night(str(tmp_path / "tables"), {"0001.tar": rows}, players="embed")
+
+    (path,) = pages_of(tmp_path / "tables")
+    assert path.read_text().count("<audio") == 2
+
+
+@pytest.mark.parametrize(
+    "uri", ["javascript:alert(1)", "javascript://x", "data:text/html,x", "vbscript://x", "relative.flac", "about:blank"]
+)
+def test_what_could_run_has_no_link(uri: str) -> None:
+    assert link_of(uri) is None
+
+
+def test_a_quote_in_an_address_stays_inside_of_it() -> None:
+    assert link_of('/data/" onclick="x.flac') == "file:///data/%22%20onclick%3D%22x.flac"
+
+
+def night_of(output: Path, **how: Any) -> tuple[score.Scored, nights.Ledger]:
+    shards = {
+        f"{RADIO}-{part}": nights.recordings(nights.drawn(30, seed=part)[0], f"{RADIO}-{part}") for part in range(3)
+    }
+    return nights.night(str(output), shards, {"x.mp3": "not_audio"}, **how)
+
+
+def test_a_run_with_nothing_new_writes_no_page_and_touches_none(tmp_path: Path) -> None:
+    night_of(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+    night_of(tmp_path)
+
+    assert len(pages_of(tmp_path)) == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_page_that_was_lost_is_made_again_to_the_byte(tmp_path: Path) -> None:
+    night_of(tmp_path)
+    (path,) = pages_of(tmp_path)
+    before = path.read_bytes()
+    path.unlink()
+
+    night_of(tmp_path)
+
+    assert path.read_bytes() == before
+
+
+def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    night_of(whole)
+
+    class DiesAfterOne(nights.Here):
+        def map_items(self, task: Callable[[str], Any], items: list[str], **_: Any) -> Iterator[Any]:
+            yield task(items[0])
+            raise RunAgain("the machine is taken away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nights, "Here", DiesAfterOne)
+        with pytest.raises(RunAgain):
+            night_of(cut)
+    assert pages_of(cut) == []
+    night_of(cut)
+
+    ((one,), (other,)) = pages_of(whole), pages_of(cut)
+    assert one.name == other.name
+    assert other.read_text().replace(str(cut), str(whole)) == one.read_text()
+
+
+def test_runs_of_versions_without_pages_get_none(tmp_path: Path) -> None:
+    scored, source = night_of(tmp_path, pages=False)
+    record = read_record(str(tmp_path), scored.history.plans[0].run_id)
+    assert record is not None
+    del record["settings"]["players"]
+    (tmp_path / "runs" / f"{record['run_id']}.json").write_bytes(dump_checksummed(record, indent=1))
+
+    page.write_pages(scored, source)
+
+    assert pages_of(tmp_path) == []
+
+
+def test_a_page_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scored, source = night_of(tmp_path, pages=False)
+    in_the_way = tmp_path / "runs" / f"{scored.history.plans[0].run_id}.html"
+    (in_the_way / "folder").mkdir(parents=True)
+
+    with caplog.at_level(logging.WARNING):
+        page.write_pages(scored, source)
+
+    assert "no page" in caplog.text
+    assert str(in_the_way) in caplog.text
+
+
+def test_a_head_of_an_earlier_version_has_a_page_that_says_so(tmp_path: Path) -> None:
+    training = {name: each for name, each in nights.head().training.items() if name != "calibration_rows"}
+
+    night_of(tmp_path, judge=replace(nights.head(), training=training))
+
+    (path,) = pages_of(tmp_path)
+    assert "This head says nothing of its calibration rows" in path.read_text()
+
+
+def test_a_head_whose_labels_named_no_source_says_so(tmp_path: Path) -> None:
+    night_of(tmp_path, judge=nights.head(with_sources=False))
+
+    (path,) = pages_of(tmp_path)
+    assert "the labels that the head was fitted on named no source" in path.read_text()
+
+
+def test_the_page_needs_no_network(hostile_page: Path) -> None:
+    text = hostile_page.read_text()
+
+    assert "<script" not in text
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+    assert "media-src" not in text
+    assert len(text) < 1_000_000

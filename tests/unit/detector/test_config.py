@@ -1,0 +1,129 @@
+"""What cannot work is refused, and a fingerprint names all that decides a value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from detector.backbones import BACKBONES
+from detector.config import CHANNELS, EmbedConfig, Recipe, digest_of, layers_of
+from detector.errors import ConfigError
+
+CONFIG = EmbedConfig(backbone="huggingface", layer=9)
+RECIPE = Recipe(CONFIG, "facebook/wav2vec2-xls-r-2b", "ab" * 32)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_can_be_configured(backbone: str) -> None:
+    assert EmbedConfig(backbone=backbone).backbone == backbone
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"backbone": "whisper"}, "backbone 'whisper' is not known"),
+        ({"pooling": "median"}, "pooling 'median' is not known"),
+        ({"layer": -2}, "layer -2 is not a layer"),
+        ({"dtype": "int8"}, "dtype 'int8' is not known"),
+        ({"dtype": "float16"}, "one dtype"),
+        ({"backbone": "my.encoders"}, "package.module:loader"),
+        ({"segment_seconds": 0.5}, "segment_seconds 0.5 is under 1 s"),
+        ({"segment_seconds": -30.0}, "segment_seconds"),
+        ({"segment_seconds": math.nan}, "segment_seconds"),
+        ({"segment_seconds": math.inf}, "segment_seconds"),
+    ],
+)
+def test_what_cannot_work_is_refused(settings: dict[str, Any], cause: str) -> None:
+    with pytest.raises(ConfigError, match=cause):
+        EmbedConfig(**{"backbone": "melstats"} | settings)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(RECIPE, config=replace(CONFIG, layer=10)),
+        replace(RECIPE, config=replace(CONFIG, segment_seconds=20.0)),
+        replace(RECIPE, config=replace(CONFIG, backbone="melstats", layer=-1)),
+        replace(RECIPE, config=replace(CONFIG, pooling="max")),
+        replace(RECIPE, config=replace(CONFIG, dtype="bfloat16")),
+        replace(RECIPE, weights="cd" * 32),
+    ],
+)
+def test_what_decides_a_value_changes_the_fingerprint(other: Recipe) -> None:
+    assert other.fingerprint != RECIPE.fingerprint
+
+
+def test_a_model_s_name_does_not_change_the_fingerprint() -> None:
+    assert replace(RECIPE, model="/local/copy").fingerprint == RECIPE.fingerprint
+
+
+def test_a_whole_number_of_seconds_is_the_same_setting_with_and_without_a_point() -> None:
+    whole = replace(RECIPE, config=replace(CONFIG, segment_seconds=20))
+    point = replace(RECIPE, config=replace(CONFIG, segment_seconds=20.0))
+
+    assert whole.fingerprint == point.fingerprint
+
+
+def test_a_recipe_describes_decoder_and_resampler_with_their_versions() -> None:
+    described = RECIPE.describe()
+
+    assert described["decode"].startswith("libsndfile ")
+    assert described["resample"].startswith("soxr HQ ")
+    assert digest_of(described) == RECIPE.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "slug"),
+    [
+        ("facebook/wav2vec2-xls-r-2b", 9, "wav2vec2-xls-r-2b-layer9"),
+        ("facebook/wav2vec2-xls-r-2b", -1, "wav2vec2-xls-r-2b-last"),
+        ("s3://models/My Model=1/", 0, "my-model-1-layer0"),
+    ],
+)
+def test_a_slug_is_a_folder_s_name(model: str, layer: int, slug: str) -> None:
+    assert Recipe(EmbedConfig(backbone="huggingface", layer=layer), model, "").slug == slug
+
+
+@pytest.mark.parametrize(
+    ("how", "slug"),
+    [
+        ({"pooling": "mean+std"}, "m-layer9-mean-std"),
+        ({"pooling": "max", "dtype": "float16"}, "m-layer9-max-float16"),
+        ({"backbone": "my.encoders:load"}, "m-layer9"),
+    ],
+)
+def test_what_is_not_usual_stands_in_the_slug(how: dict[str, Any], slug: str) -> None:
+    assert Recipe(replace(CONFIG, **how), "m", "").slug == slug
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("6", (6,)), ("12,6,9", (6, 9, 12)), ("-1,0", (0, -1)), ("all", tuple(range(25)))],
+)
+def test_layers_are_numbers_and_commas_or_all(text: str, layers: tuple[int, ...]) -> None:
+    assert layers_of(text, 24) == layers
+
+
+@pytest.mark.parametrize("text", ["", "6;9", "6,,9", "6,6", "25", "-2", "most"])
+def test_layers_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="layers"):
+        layers_of(text, 24)
+
+
+def test_a_digest_is_the_start_of_sha_256_over_sorted_json() -> None:
+    # printf '{"a": 1, "b": [2.5]}' | sha256sum
+    assert digest_of({"b": [2.5], "a": 1}) == "85aab50d1927ebc0"
+
+
+def test_channels_are_in_the_fingerprint_and_their_mean_is_what_it_was_before_there_was_a_choice() -> None:
+    prints = {each: replace(RECIPE, config=replace(CONFIG, channels=each)).fingerprint for each in CHANNELS}
+
+    assert len(set(prints.values())) == len(CHANNELS)
+    assert prints["mix"] == RECIPE.fingerprint
+    assert set(RECIPE.describe()) == {
+        "backbone", "weights", "layer", "pooling", "segment_seconds", "dtype", "code", "decode", "resample"
+    }  # fmt: skip
+    assert replace(RECIPE, config=replace(CONFIG, channels="each")).slug == f"{RECIPE.slug}-each"

@@ -1,0 +1,106 @@
+"""The starter: what comes along is whole, small, its own, and can be used without a word about where it lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors import safe_open
+
+from detector import Detector, audio, starter
+from detector.backbones import load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig
+from detector.errors import ConfigError
+from detector.head import Head
+from tests.support.archives import write_tar
+from tests.support.audio import encoded, tone
+
+MEGABYTE = 1_000_000
+
+
+def test_it_is_a_checkpoint_of_at_most_12_megabytes_in_float16() -> None:
+    files = {path.name: path for path in starter.ENCODER.iterdir()}
+
+    assert set(files) == {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert sum(path.stat().st_size for path in files.values()) < 12 * MEGABYTE
+    with safe_open(files["model.safetensors"], "np") as weights:
+        kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 - it is no dict
+    assert kinds == {"F16"}
+
+
+def test_it_gives_the_bits_that_the_same_folder_gives_as_a_checkpoint() -> None:
+    speech = tone(1.5).astype(np.float32)
+
+    own, _ = load_backbone(EmbedConfig(backbone="starter", layer=2)).embed([speech])
+    there, _ = load_backbone(EmbedConfig(backbone="huggingface", layer=2), str(starter.ENCODER)).embed([speech])
+
+    np.testing.assert_array_equal(own, there)
+
+
+def test_silence_behind_a_recording_changes_nothing_of_it_in_a_batch() -> None:
+    config = EmbedConfig(backbone="starter", layer=3)
+    segments = [tone(seconds, seed=number).astype(np.float32) for number, seconds in enumerate((1.0, 2.5, 4.0))]
+
+    alone = np.concatenate([load_backbone(config).embed([each])[0] for each in segments])
+    together, _ = load_backbone(config).embed(segments)
+
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_its_head_is_for_its_encoder() -> None:
+    head = Head.starter()
+
+    assert head.embed_config.backbone == "starter"
+    assert recipe_of(head.embed_config, None).fingerprint in head.fingerprints.values()
+
+
+def test_other_decoders_than_it_was_fitted_with_make_it_another_head_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted = Head.from_json(starter.HEAD.read_bytes(), str(starter.HEAD))
+    monkeypatch.setattr(audio, "versions", lambda: {"decode": "libsndfile 9", "resample": "soxr HQ 9"})
+
+    head = Head.starter()
+
+    assert recipe_of(head.embed_config, None).fingerprint == head.fingerprint
+    assert head.head_id != fitted.head_id
+    assert (head.weights, head.calibration) == (fitted.weights, fitted.calibration)
+
+
+def test_a_folder_is_scored_without_a_head_or_a_model(
+    tmp_path: Path, bonafide: Callable[..., tuple[int, str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mine").mkdir()
+    write_tar(tmp_path / "mine" / "0.tar", {f"{n}.flac": encoded(tone(2.0, seed=n)) for n in range(3)})
+
+    code, out, err = bonafide("score", "--input", tmp_path / "mine", "--output", tmp_path / "tables")
+
+    assert code == 0, err
+    assert "the starter's head judges" in caplog.text
+    assert pq.read_table(tmp_path / "tables" / "scores").num_rows == 3
+    assert "scored 3 utterances" in out
+
+
+def test_from_python_it_is_what_is_taken_where_no_head_is_named() -> None:
+    verdict = Detector.load().score(encoded(tone(2.0)))
+
+    assert verdict.label in ("bonafide", "spoof")
+
+
+def test_a_model_beside_it_is_refused() -> None:
+    with pytest.raises(ConfigError, match="starter is in the box; leave --model out"):
+        recipe_of(EmbedConfig(backbone="starter"), "somewhere")
+
+
+def test_its_card_says_what_it_is_made_of_and_how_good_it_is() -> None:
+    card = (starter.ENCODER.parent / "README.md").read_text()
+
+    for word in ("licence", "free-spoken-digits", "Kerstin", "LibriSpeech", "ECE", "EER", "Limits", "random"):
+        assert word in card
+    head = json.loads(starter.HEAD.read_text())
+    assert head["recipe"]["weights"] == recipe_of(EmbedConfig(backbone="starter"), None).weights

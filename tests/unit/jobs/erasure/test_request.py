@@ -1,0 +1,96 @@
+"""What speaks of a recording, and what of its namesakes."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from detector.audio import Excerpt
+from jobs.erasure.request import ErasureRequest
+
+CALL = "2026/call.flac"
+
+
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [
+        ("s3://archive/2026/call.flac", True),
+        ('{"uri": "2026/call.flac"}', True),
+        ("2026/call.flac@1-2/ch0 and more", True),
+        ("2026/call.flac@1.5-end", True),
+        ("Listen to 2026/call.flac.", True),
+        ("s3://archive/2026/other.flac: not 2026/call.flac", True),
+        ("file:///2026/call.flac", True),
+        ("s3://archive/old/2026/call.flac", False),
+        ("2026/call.flac.bak", False),
+        ("2026/call.flac2", False),
+        ("x2026/call.flac", False),
+        ("2026/call.flac#1.wav", False),
+        ("2026/call.flac/1.wav", False),
+        ("2026/call.flac/ch1/2.wav", False),
+        ("s3://archive/my 2026/call.flac", False),
+        ("s3://archive/x.tar#2026/call.flac", False),
+        ("x.tar#2026/call.flac", False),
+    ],
+)
+def test_a_mention_is_of_this_recording_and_no_namesake(text: str, mentions: bool) -> None:
+    assert bool(ErasureRequest((CALL,)).spoken_of(text)) is mentions
+
+
+@pytest.mark.parametrize("text", ["s3://archive/my call.flac", "s3://archive/x.tar#call.flac"])
+def test_the_end_of_another_name_is_no_mention(text: str) -> None:
+    assert ErasureRequest(("call.flac",)).spoken_of(text) == set()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [r"caf\u00e9 \"1\".wav", "café &quot;1&quot;.wav", "café &#34;1&#34;.wav", "caf%C3%A9%20%221%22.wav"],
+)
+def test_a_mention_is_known_however_it_is_escaped(written: str) -> None:
+    assert ErasureRequest(('café "1".wav',)).spoken_of(f"'{written}'")
+
+
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [("1", True), ('{"id": "1"}', True), ("<td> 1 </td>", True), ("s3://b/1", True), ("channel 1 of 2", False)],
+)
+def test_a_word_is_a_mention_only_where_it_stands_alone(text: str, mentions: bool) -> None:
+    assert bool(ErasureRequest(("1",)).spoken_of(text)) is mentions
+
+
+@pytest.mark.parametrize(
+    "excerpt",
+    [
+        Excerpt(12.5),
+        Excerpt(12.5, 20.0),
+        Excerpt(1e-5, 2.0),
+        Excerpt(3.0, 1e22),
+        Excerpt(channel=12),
+        Excerpt(1.0, 2.0, 0),
+    ],
+    ids=str,
+)
+def test_an_id_stands_for_every_part_of_its_recording(excerpt: Excerpt) -> None:
+    wanted = ErasureRequest((CALL,))
+
+    assert wanted.of(f"{CALL}{excerpt}") == {CALL}
+    assert pc.match_substring_regex(pa.array([f"{CALL}{excerpt}"]), wanted.rows).to_pylist() == [True]
+    assert wanted.labelled(f"s3://archive/{CALL}{excerpt} and 3 more") == {CALL}
+
+
+@pytest.mark.parametrize("name", [f"{CALL}\n", f"{CALL}@1-2\n", f"\n{CALL}", f"{CALL}/", f"{CALL}@x", f"{CALL}/chx"])
+def test_an_id_is_compared_whole(name: str) -> None:
+    wanted = ErasureRequest((CALL,))
+
+    assert wanted.of(name) == set()
+    assert pc.match_substring_regex(pa.array([name]), wanted.rows).to_pylist() == [False]
+
+
+def test_of_a_recording_and_its_channel_both_are_met() -> None:
+    wanted = ErasureRequest(("a.wav", "a.wav/ch0"))
+
+    assert wanted.of("a.wav/ch0") == {"a.wav", "a.wav/ch0"}
+    assert wanted.spoken_of(json.dumps({"id": "a.wav/ch0"})) == {"a.wav", "a.wav/ch0"}

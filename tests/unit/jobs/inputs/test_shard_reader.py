@@ -1,0 +1,336 @@
+"""A shard's bytes become pieces; a fault of content is one outcome and touches no neighbour."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.audio import WHOLE, Excerpt
+from detector.errors import SchemaError
+from detector.recording import Recording
+from jobs import storage
+from jobs.errors import RunAgain, StorageError
+from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shard_reader import HELD_BYTES, read_shard
+from tests.support.archives import write_tar
+from tests.support.audio import encoded, tone
+
+FLAC = encoded(tone(1.0))
+SEGMENT_SECONDS = 30.0
+BLOCK = 512
+MEMBER_BYTES = BLOCK * (
+    1 + math.ceil(len(FLAC) / BLOCK)
+)  # of FLAC in a tar: its header, and its content up to a whole block
+
+
+def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Shard:
+    stored = storage.stat(str(path))
+    assert stored is not None
+    return Shard("tar", (stored,), names)
+
+
+def outcomes(shard: Shard) -> list[dict[str, Any]]:
+    """Outcomes by ordinal; the shard's end must agree with their number."""
+    rows = list(read_shard(Portion(shard), SEGMENT_SECONDS))
+    found = [row for row in rows if "outcome" in row]
+    assert rows[-1] == {"shard_id": shard.shard_id, "n_utterances": len(found)}
+    assert [row["ordinal"] for row in found] == list(range(len(found)))
+    return [row["outcome"] for row in found]
+
+
+def errors(shard: Shard) -> list[tuple[str, str | None]]:
+    return [(found["member"] or found["uri"], found.get("error")) for found in outcomes(shard)]
+
+
+def test_audio_members_of_a_webdataset_are_read_and_the_rest_is_not(tmp_path: Path) -> None:
+    path = write_tar(
+        tmp_path / "0.tar", {"a.flac": FLAC, "a.json": b"{}", "a.txt": b"hi", "b.FLAC": FLAC, "._c.flac": b""}
+    )
+
+    found = outcomes(shard_of(path))
+
+    assert [each["utterance_id"] for each in found] == [f"{path}#a.flac", f"{path}#b.FLAC"]
+    assert all(each["seconds"] == 1.0 and each["bytes"] == len(FLAC) for each in found)
+
+
+def test_a_broken_member_is_one_failure_between_whole_neighbours(tmp_path: Path) -> None:
+    members = {"a.flac": FLAC, "page.mp3": b"<html>", "none.wav": b"", "cut.flac": FLAC[:9_000], "b.flac": FLAC}
+    shard = shard_of(write_tar(tmp_path / "0.tar", members))
+
+    found = outcomes(shard)
+
+    assert [(each["member"], each.get("stage"), each.get("error"), each["bytes"]) for each in found] == [
+        ("a.flac", None, None, len(FLAC)),
+        ("page.mp3", "decode", "not_audio", 6),
+        ("none.wav", "read", "empty", 0),
+        ("cut.flac", "decode", "decode_error", 9_000),
+        ("b.flac", None, None, len(FLAC)),
+    ]
+    alone = next(Recording(io.BytesIO(FLAC), SEGMENT_SECONDS).segments()).tobytes()
+    samples = {
+        row["ordinal"]: row["samples"] for row in read_shard(Portion(shard), SEGMENT_SECONDS) if "samples" in row
+    }
+    assert (samples[0], samples[4]) == (alone, alone)
+
+
+@pytest.mark.parametrize("beyond", [100, BLOCK + 1_000], ids=["in its header", "in its content"])
+def test_a_tar_that_is_cut_within_a_member_keeps_those_before(tmp_path: Path, beyond: int) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "b.flac": FLAC})
+    path.write_bytes(path.read_bytes()[: MEMBER_BYTES + beyond])
+
+    assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
+
+
+def test_a_broken_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "b.flac": FLAC, "c.flac": FLAC})
+    content = bytearray(path.read_bytes())
+    third = content.index(b"c.flac")
+    content[third + 150] ^= 0xFF  # within the checksum field
+    path.write_bytes(content)
+
+    assert errors(shard_of(path)) == [("a.flac", None), ("b.flac", None), (str(path), "bad_archive")]
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no tar" * 100], ids=["nothing", "text"])
+def test_what_is_no_tar_is_one_failure(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "0.tar"
+    path.write_bytes(content)
+
+    (failure,) = outcomes(shard_of(path))
+
+    assert (failure["utterance_id"], failure["stage"], failure["error"]) == (str(path), "read", "bad_archive")
+
+
+def test_a_tar_without_its_closing_zeros_is_whole(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
+    path.write_bytes(path.read_bytes()[:MEMBER_BYTES])
+
+    assert errors(shard_of(path)) == [("a.flac", None)]
+
+
+@pytest.mark.parametrize("n_zeros", [1, 2, 40])
+def test_members_behind_closing_zeros_are_not_lost_in_silence(tmp_path: Path, n_zeros: int) -> None:
+    # as `cat first.tar second.tar` makes them, or a hole in a file
+    first = write_tar(tmp_path / "first.tar", {"a.flac": FLAC}).read_bytes()[:MEMBER_BYTES]
+    second = write_tar(tmp_path / "second.tar", {"b.flac": FLAC}).read_bytes()
+    path = tmp_path / "0.tar"
+    path.write_bytes(first + bytes(n_zeros * BLOCK) + second)
+
+    assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
+
+
+@pytest.mark.parametrize("size", [-1, -4 * BLOCK, 1 << 40])
+def test_a_header_that_lies_about_its_size_is_one_failure(tmp_path: Path, size: int) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
+    liar = tarfile.TarInfo("b.flac")
+    liar.size = size
+    path.write_bytes(path.read_bytes()[:MEMBER_BYTES] + liar.tobuf(tarfile.GNU_FORMAT) + bytes(20 * BLOCK))
+
+    assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
+
+
+def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "boom",))
+
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, kind in (
+            ("link.flac", tarfile.SYMTYPE),
+            ("hard.flac", tarfile.LNKTYPE),
+            ("pipe.flac", tarfile.FIFOTYPE),
+            ("folder.flac", tarfile.DIRTYPE),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/hostname"
+            tar.addfile(info)
+        for name, content in (
+            ("../../escape.flac", FLAC),
+            ("a.pkl", pickle.dumps(Bomb())),
+            ("b.pkl.flac", pickle.dumps(Bomb())),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    before = sorted(tmp_path.parent.rglob("*"))
+
+    assert errors(shard_of(path)) == [
+        ("link.flac", "not_a_file"),
+        ("hard.flac", "not_a_file"),
+        ("pipe.flac", "not_a_file"),
+        ("../../escape.flac", "bad_name"),
+        ("b.pkl.flac", "not_audio"),
+    ]
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_of_any_bytes_becomes_an_id_of_text(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "0.tar"
+    long = f"{'日本/' * 20}{'x' * 80}.flac"
+    with tarfile.open(path, "w", format=kind) as tar:
+        for name in (b"caf\xe9.flac".decode(errors="surrogateescape"), long):
+            info = tarfile.TarInfo(name)
+            info.size = len(FLAC)
+            tar.addfile(info, io.BytesIO(FLAC))
+
+    found = outcomes(shard_of(path))
+
+    assert [each["member"] for each in found] == [r"caf\xe9.flac", long]
+    assert [each["utterance_id"].encode().decode() for each in found] == [f"{path}#{each['member']}" for each in found]
+
+
+def test_an_id_that_stands_twice_is_refused_with_both_places(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", [("a.flac", FLAC), ("b.flac", FLAC), ("a.flac", FLAC)])
+
+    with pytest.raises(SchemaError, match="as utterance 0 and 2"):
+        outcomes(shard_of(path))
+
+
+def test_a_manifest_s_members_are_read_and_a_missing_one_is_a_failure(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "b.bin": FLAC, "c.flac": FLAC})
+
+    found = outcomes(shard_of(path, (("b.bin", "second"), ("gone.flac", "lost"))))
+
+    assert [(each["utterance_id"], each.get("error")) for each in found] == [("second", None), ("lost", "missing")]
+
+
+def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
+    wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
+    assert len(wav) > HELD_BYTES
+    path = write_tar(tmp_path / "0.tar", {"short.flac": FLAC, "long.wav": wav, "after.flac": FLAC})
+
+    rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 1]
+
+    alone = Recording(io.BytesIO(wav), SEGMENT_SECONDS)
+    expected = [segment.tobytes() for segment in alone.segments()]
+    assert [row["samples"] for row in rows if "samples" in row] == expected
+    assert len(expected) == 20
+    assert rows[-1]["outcome"]["audio_sha256"] == alone.facts.audio_sha256
+    assert errors(shard_of(path)) == [("short.flac", None), ("long.wav", None), ("after.flac", None)]
+
+
+def test_a_long_recording_is_several_segments_and_one_outcome(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"long.flac": encoded(tone(65.0)), "b.flac": FLAC})
+
+    rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 0]
+
+    lengths = [(row["segment"], len(row["samples"]) // 4) for row in rows[:-1]]
+    assert lengths == [(0, 480_000), (1, 480_000), (2, 80_000)]  # 30 + 30 + 5 s
+    assert (rows[-1]["outcome"]["seconds"], rows[-1]["outcome"]["n_segments"]) == (65.0, 3)
+
+
+def test_a_source_that_changed_since_the_plan_stops_the_run(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
+    shard = shard_of(path)
+    write_tar(path, {"a.flac": encoded(tone(3.0))})
+
+    with pytest.raises(RunAgain, match="changed since the plan"):
+        list(read_shard(Portion(shard), SEGMENT_SECONDS))
+
+
+@pytest.mark.parametrize("kind", ["tar", "files"])
+def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_row(s3_root: str, tmp_path: Path, kind: str) -> None:
+    wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
+    uri = f"{s3_root}/0.{'tar' if kind == 'tar' else 'wav'}"
+    storage.write_bytes(uri, write_tar(tmp_path / "0.tar", {"a.wav": wav}).read_bytes() if kind == "tar" else wav)
+    source = storage.stat(uri)
+    assert source is not None
+
+    rows = read_shard(Portion(Shard(kind, (source,), None if kind == "tar" else ((uri, "a"),))), SEGMENT_SECONDS)
+    next(rows)
+    storage.write_bytes(uri, b"something else")
+
+    with pytest.raises((RunAgain, StorageError), match=uri):
+        list(rows)
+
+
+def test_loose_files_keep_their_order_and_ids(tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(FLAC)
+    (tmp_path / "b.flac").write_bytes(b"?")
+    sources = tuple(storage.listing(str(tmp_path)) or ())
+    shard = Shard("files", sources, ((sources[0].uri, "one"), (sources[1].uri, "two")))
+
+    found = [(each["utterance_id"], each["uri"], each["member"], each.get("error")) for each in outcomes(shard)]
+
+    assert found == [("one", f"{tmp_path}/a.flac", None, None), ("two", f"{tmp_path}/b.flac", None, "not_audio")]
+
+
+STEREO = np.stack([tone(6.0), tone(6.0, hertz=330.0, seed=1)]).T
+
+
+def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -> None:
+    flac = encoded(STEREO)
+    path = write_tar(tmp_path / "0.tar", {"a.flac": flac, "b.flac": FLAC})
+    picks = [
+        ("a.flac", ("first", Excerpt(0.0, 2.0))),
+        ("a.flac", ("side", Excerpt(1.0, None, 1))),
+        ("a.flac", ("beyond", Excerpt(5.0, 9.0))),
+        ("a.flac", ("all", WHOLE)),
+    ]
+    shard = Shard.of("tar", shard_of(path).sources, picks)
+
+    found = outcomes(shard)
+
+    place = ("utterance_id", "seconds", "start", "end", "channel", "error")
+    assert [tuple(each.get(name) for name in place) for each in found] == [
+        ("first", 2.0, 0.0, 2.0, None, None),
+        ("side", 5.0, 1.0, None, 1, None),
+        ("beyond", None, None, None, None, "out_of_range"),
+        ("all", 6.0, None, None, None, None),
+    ]
+    assert {each["audio_sha256"] for each in found if "audio_sha256" in each} == {hashlib.sha256(flac).hexdigest()}
+    samples = [
+        row["samples"]
+        for row in read_shard(Portion(shard), SEGMENT_SECONDS)
+        if row.get("ordinal") == 1 and "samples" in row
+    ]
+    alone = Recording(io.BytesIO(encoded(STEREO[16_000:, 1])), SEGMENT_SECONDS)
+    assert samples == [segment.tobytes() for segment in alone.segments()]
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["held", "by a window"])
+def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long: bool) -> None:
+    samples = np.tile(STEREO, (50, 1)) if long else STEREO
+    stereo = encoded(samples, kind="WAV", subtype="PCM_16")
+    assert (len(stereo) > HELD_BYTES) == long
+    path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "call.wav": stereo, "cut.flac": FLAC[:9_000], "z.flac": FLAC})
+
+    rows = list(read_shard(Portion(shard_of(path)), SEGMENT_SECONDS, "each"))
+
+    found = {row["ordinal"]: row["outcome"] for row in rows if "outcome" in row}
+    key = str(path)
+    assert [(each["utterance_id"], each.get("channel"), each.get("error")) for each in found.values()] == [
+        (f"{key}#a.flac/ch0", 0, None),
+        (f"{key}#call.wav/ch0", 0, None),
+        (f"{key}#call.wav/ch1", 1, None),
+        (f"{key}#cut.flac", None, "decode_error"),
+        (f"{key}#z.flac/ch0", 0, None),
+    ]
+    assert rows[-1]["n_utterances"] == len(found) == 5
+    for channel, ordinal in enumerate(list(found)[1:3]):
+        alone = Recording(io.BytesIO(encoded(samples[:, channel], kind="WAV", subtype="PCM_16")), SEGMENT_SECONDS)
+        expected = [segment.tobytes() for segment in alone.segments()]
+        assert [row["samples"] for row in rows if row.get("ordinal") == ordinal and "samples" in row] == expected
+        again = list(read_shard(Portion(shard_of(path), (ordinal,)), SEGMENT_SECONDS, "each"))
+        assert [row["samples"] for row in again if "samples" in row] == expected
+
+
+def test_the_first_channel_alone_is_read_where_that_is_asked_for_and_a_list_knows_better(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", {"call.flac": encoded(STEREO)})
+    picks = [("call.flac", ("one", WHOLE)), ("call.flac", ("two", Excerpt(channel=1)))]
+
+    rows = list(read_shard(Portion(Shard.of("tar", shard_of(path).sources, picks)), SEGMENT_SECONDS, "first"))
+
+    for ordinal in (0, 1):
+        alone = next(Recording(io.BytesIO(encoded(STEREO[:, ordinal])), SEGMENT_SECONDS).segments()).tobytes()
+        assert [row["samples"] for row in rows if row.get("ordinal") == ordinal and "samples" in row] == [alone]

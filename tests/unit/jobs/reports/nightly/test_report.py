@@ -1,0 +1,188 @@
+"""What a page says is what the tables hold, counted by hand or by DuckDB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from jobs.reports.nightly import page
+from jobs.reports.nightly import report as nights_module
+from jobs.reports.nightly.report import read_record, source_of
+from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, folded
+from jobs.tables import ledger
+from tests.support import nights
+
+RADIO, CALLS = "s3://archive/2026/radio/0001.tar", "s3://archive/2026/calls/0001.tar"
+
+
+def content(output: Path, *shards: Any, **how: Any) -> dict[str, Any]:
+    """What the page says of a night of these shards."""
+    scored, source = nights.night(str(output), *shards, pages=False, **how)
+    record = read_record(str(output), scored.history.plans[-1].run_id)
+    assert record is not None
+    return page.content_of(scored, source, record)
+
+
+@pytest.fixture(scope="module")
+def two_sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A night of 300 recordings of the radio, and 200 calls that moved; a silent one; three that failed."""
+    output = tmp_path_factory.mktemp("night")
+    radio, calls = nights.drawn(300, seed=5)[0], nights.drawn(200, seed=6, moved=1.5)[0]
+    shards = {RADIO: nights.recordings(radio), CALLS: nights.recordings(calls, CALLS)}
+    shards[CALLS].append(nights.Recording(CALLS, "short.flac", None, 0.01))
+    failures = {"a.flac": "truncated", "b.flac": "truncated", "c.mp3": "not_audio"}
+    return output, content(output, shards, failures)
+
+
+def test_counts_are_those_of_the_tables(two_sources: tuple[Path, dict[str, Any]]) -> None:
+    output, found = two_sources
+    (tonight,) = found["runs"]
+
+    ((spoof, bonafide, uncertain, far, short, rows, seconds),) = duckdb.sql(
+        "SELECT count(*) FILTER (NOT reject AND label = 'spoof'), count(*) FILTER (NOT reject AND label = 'bonafide'), "
+        "count(*) FILTER (reject_reason = 'uncertain'), count(*) FILTER (reject_reason = 'out_of_distribution'), "
+        f"count(*) FILTER (reject_reason = 'too_short'), count(*), sum(seconds) FROM '{output}/scores/**/*.parquet'"
+    ).fetchall()
+    assert (tonight["spoof"], tonight["bonafide"], tonight["recordings"]) == (spoof, bonafide, rows + 3)
+    assert tonight["rejected_by"] == {
+        "uncertain": uncertain,
+        "out_of_distribution": far,
+        "too_short": short,
+        "silent": 0,
+    }
+    assert tonight["failed_by"] == {"truncated": 2, "not_audio": 1}
+    assert short == 1
+    assert found["seconds"] == pytest.approx(seconds)
+    by_source = {each["name"]: (each["scored"], each["failed"]) for each in found["sources"]}
+    assert by_source == {"radio": (300, 3), "calls": (201, 0)}
+    assert sum(each["flagged"] for each in found["sources"]) == spoof
+
+
+def test_drift_is_told_by_source(two_sources: tuple[Path, dict[str, Any]]) -> None:
+    _, found = two_sources
+
+    rows = {row["name"]: row for row in found["drift"]["rows"]}
+    words = {name: {each: shift["word"] for each, shift in row["shifts"].items()} for name, row in rows.items()}
+    assert words["radio"]["ood"] != "moved far"
+    assert words["calls"]["ood"] == "moved far"
+    assert words["calls"]["seconds"] != "moved far"
+    assert rows["radio"]["against"].startswith("radio, ")
+    assert rows["calls"]["rows"] == 200  # the short one has no score
+    # two in three of the calibration rows are of the radio, and 300 of 501 tonight
+    assert found["drift"]["mix"]["value"] < 0.1
+
+
+def test_the_queue_is_rejected_first_then_by_closeness_to_the_threshold(
+    two_sources: tuple[Path, dict[str, Any]],
+) -> None:
+    output, found = two_sources
+    queue = found["queue"]
+
+    expected = duckdb.sql(
+        "SELECT utterance_id FROM (SELECT *, entropy_bits > "
+        f"{0.5 * nights.head().max_entropy_bits} AS near FROM '{output}/scores/**/*.parquet' WHERE score IS NOT NULL) "
+        "WHERE reject OR near ORDER BY if(reject, 0, 2) - entropy_bits, utterance_id"
+    ).fetchall()
+    shown = [row["utterance_id"] for row in queue["rows"]]
+    assert shown == [name for (name,) in expected][: len(shown)]
+    assert queue["n_rejected"] + queue["n_borderline"] == len(expected)
+    assert len(shown) == min(200, len(expected))
+    scores = [row["score"] for row in found["flagged"]]
+    assert scores == sorted(scores)
+    assert all(row["label"] == "spoof" and not row["reject"] for row in found["flagged"])
+
+
+def test_recordings_that_are_nearly_the_same_are_folded_into_one(tmp_path: Path) -> None:
+    vectors, _ = nights.drawn(40, seed=7)
+    vectors[:, 0] = 0.0  # at the threshold, or nearly
+    twice = np.concatenate([vectors, vectors * 1.0001])
+
+    queue = content(tmp_path, {RADIO: nights.recordings(twice)})["queue"]
+
+    assert sorted(len(row["alike"]) for row in queue["rows"]) == [1] * 40
+    pairs = {
+        tuple(sorted(int(name[-9:-5]) % 40 for name in (row["utterance_id"], *row["alike"]))) for row in queue["rows"]
+    }
+    assert pairs == {(number, number) for number in range(40)}
+
+
+def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
+    scored, source = nights.night(str(tmp_path), {RADIO: nights.recordings(nights.drawn(500)[0])}, pages=False)
+
+    def ids(n_rows: int) -> list[str]:
+        doubtful = ReviewQueueBuilder(scored.head, n_rows)
+        shards = nights_module.shards_of(scored.ledger, source, scored.history, 1)
+        for number, (scores, _) in enumerate(shards):
+            for batch in scored.ledger.batches(scores, "scores", list(COLUMNS)):
+                doubtful.add(batch, number)
+        return [row["utterance_id"] for row in doubtful.queue(source, [each for _, each in shards]).rows]
+
+    assert len(ids(400)) > 200
+    assert ids(7) == ids(400)[:7]
+
+
+def test_a_row_without_an_embedding_is_alike_to_none() -> None:
+    rows = [{"utterance_id": name} for name in "ab"]
+
+    assert [row["alike"] for row in folded(rows, {})] == [[], []]
+
+
+def test_a_night_is_held_against_the_nights_before_it(tmp_path: Path) -> None:
+    for number in range(3):
+        uri = f"s3://archive/2026/radio/{number}.tar"
+        found = content(
+            tmp_path,
+            {uri: nights.recordings(nights.drawn(50 + number, seed=number)[0], uri)},
+            {"x.flac": "empty"} if number == 1 else {},
+            date=f"2026-11-2{number}",
+        )
+
+    assert [run["recordings"] for run in found["runs"]] == [50, 52, 52]
+    assert found["usual"]["recordings"] == {"median": 51, "least": 50, "most": 52}
+    assert found["usual"]["failed empty"] == {"median": pytest.approx(0.5 / 52), "least": 0.0, "most": 1 / 52}
+
+
+def test_only_so_many_runs_before_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nights_module, "N_BEFORE", 2)
+    for number in range(4):
+        uri = f"s3://archive/2026/radio/{number}.tar"
+        found = content(tmp_path, {uri: nights.recordings(nights.drawn(20, seed=number)[0], uri)})
+
+    assert len(found["runs"]) == 3
+
+
+def test_a_run_at_another_prior_does_not_compare_entropy(tmp_path: Path) -> None:
+    found = content(tmp_path, {RADIO: nights.recordings(nights.drawn(50)[0])}, prior=0.01)["drift"]
+
+    assert found["prior_differs"]
+    assert found["quantities"] == ["score", "ood", "seconds"]
+
+
+def test_a_source_is_the_first_folder_below_the_archive_then_inside_the_container() -> None:
+    roots = ("/data/archive/",)
+
+    assert source_of("/data/archive/a/b/c.flac", None, roots) == "a"
+    assert source_of("/data/archive/x.tar", "./tv/c.flac", roots) == "tv"
+    assert source_of("/data/archive/x.tar", "c.flac", roots) == "archive"
+    assert source_of("/elsewhere/x.flac", None, roots) == "elsewhere"
+    assert source_of("x.flac", None, ()) == "/"
+
+
+def test_an_archive_of_more_folders_than_are_told_apart_is_counted_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nights_module, "MAX_SOURCES", 3)
+    monkeypatch.setattr(nights_module, "SHOWN_SOURCES", 2)
+    rows = nights.recordings(nights.drawn(60)[0], "s3://archive/2026/x.tar")
+    for number, row in enumerate(rows):
+        row.member = f"folder-{number % 6}/{row.member}"
+
+    found = content(tmp_path, {"s3://archive/2026/x.tar": rows})["sources"]
+
+    assert [each["name"] for each in found] == ["(all others)", "folder-0", "2 more"]
+    assert sum(each["scored"] for each in found) == 60

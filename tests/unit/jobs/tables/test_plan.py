@@ -1,0 +1,231 @@
+"""What is new in an archive, beside what was planned and committed before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from detector.audio import WHOLE, Excerpt
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.inputs.archive import Archive, Shard
+from jobs.storage import Stored
+from jobs.tables.plan import Proposal, plan_id_of, propose, propose_scores
+from jobs.tables.protocol import Entry, Plan, PlanHistory
+
+Look = Callable[[str], Stored | None]
+
+
+def stored(name: str, etag: str = "e", size: int = 10) -> Stored:
+    return Stored(f"s3://bucket/{name}", size, etag)
+
+
+def files(*names: str, **etags: str) -> Archive:
+    """An archive of loose files; a tag that is not `e` where given by name."""
+    return Archive((), tuple(sorted(stored(name, etags.get(name, "e")) for name in names)), {})
+
+
+def tars(*names: str, **etags: str) -> Archive:
+    return Archive(tuple(Shard("tar", (stored(name, etags.get(name, "e")),)) for name in names), (), {})
+
+
+def nothing_there(_uri: str) -> None:
+    return None
+
+
+def night(
+    archive: Archive, history: PlanHistory, *, done: bool = True, look: Look = nothing_there
+) -> tuple[Proposal, PlanHistory]:
+    """Plan an archive after a night that committed all of its plans, or none of them; and the history afterwards."""
+    names = {planned.name for planned in history.current.values()} if done else set()
+    proposal = propose(archive, history, names, look)
+    plan = Plan(f"run {len(history.plans) + 1}", "2026-01-01", proposal.new)
+    return proposal, PlanHistory((*history.plans, plan)) if proposal.new else history
+
+
+def contents(proposal: Proposal) -> list[str]:
+    """Names of new shards' sources, a word a shard: `ab c`; in capitals where a source was gone."""
+    shards = [Shard.from_content(entry.work) for entry in proposal.new]
+    return ["".join(_letter(source) for source in shard.sources) for shard in shards]
+
+
+def _letter(source: Stored) -> str:
+    name = source.uri.removeprefix("s3://bucket/")
+    return name.upper() if source.etag == storage.ABSENT else name
+
+
+@pytest.mark.parametrize("archive", [tars("x", "y"), files("a", "b")])
+@pytest.mark.parametrize("done", [True, False])
+def test_the_same_archive_again_proposes_nothing(archive: Archive, done: bool) -> None:
+    first, history = night(archive, PlanHistory())
+
+    again, _ = night(archive, history, done=done)
+
+    assert again.new == ()
+    assert again.slots == first.slots == set(history.current)
+
+
+def test_a_tar_is_its_own_shard_in_every_plan() -> None:
+    _, history = night(tars("x", "y"), PlanHistory())
+
+    second, _ = night(tars("w", "x", "y"), history)
+
+    assert contents(second) == ["w"]
+    assert len(second.slots) == 3
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_new_files_make_a_new_group_and_leave_the_old_alone(done: bool) -> None:
+    _, history = night(files("a", "c"), PlanHistory())
+
+    second, history = night(files("a", "b", "c"), history, done=done)
+    third, _ = night(files("a", "b", "c", "d", "e"), history, done=done)
+
+    assert contents(second) == ["b"]
+    assert contents(third) == ["de"]
+    assert len(third.slots) == 3
+
+
+def test_a_replaced_tar_keeps_its_slot_and_its_date_and_gets_a_new_state() -> None:
+    _, history = night(tars("x"), PlanHistory())
+    (before,) = history.current.values()
+
+    proposal, history = night(tars("x", x="f"), history)
+
+    (now,) = history.current.values()
+    assert contents(proposal) == ["x"]
+    assert now.slot == before.slot
+    assert now.name != before.name
+    assert (now.replaces, before.replaces) == (True, False)
+    assert (now.run_date, now.run_id) == (before.run_date, "run 2")
+
+
+def test_a_source_that_is_put_back_is_planned_once_more() -> None:
+    _, history = night(tars("x"), PlanHistory())
+    (first,) = history.current.values()
+    _, history = night(tars("x", x="f"), history)
+
+    _, history = night(tars("x"), history)
+
+    (third,) = history.current.values()
+    assert third.entry == first.entry
+    assert third.name != first.name
+
+
+def test_a_group_with_a_changed_file_is_planned_again_as_a_whole() -> None:
+    _, history = night(files("a", "b"), PlanHistory())
+    (before,) = history.current.values()
+
+    proposal, history = night(files("a", "b", "c", b="f"), history)
+
+    assert contents(proposal) == ["ab", "c"]
+    assert before.slot in {entry.slot for entry in proposal.new}
+
+
+def test_files_of_a_changed_group_that_the_input_leaves_out_are_looked_up() -> None:
+    _, history = night(files("a", "b", "c"), PlanHistory())
+
+    proposal, _ = night(files("a", a="f"), history, look=lambda uri: stored("b") if uri.endswith("b") else None)
+
+    assert contents(proposal) == ["abC"]  # c is gone, and keeps its place for a row that says so
+
+
+def test_a_deleted_file_does_not_bring_its_committed_neighbours_back() -> None:
+    _, history = night(files("a", "b"), PlanHistory())
+
+    proposal, _ = night(files("a", "c"), history)
+
+    assert contents(proposal) == ["c"]
+
+
+def test_a_deleted_file_of_an_uncommitted_group_is_planned_as_gone() -> None:
+    _, history = night(files("a", "b"), PlanHistory())
+
+    proposal, _ = night(files("a"), history, done=False)
+
+    assert contents(proposal) == ["aB"]
+
+
+def test_shards_whose_sources_are_all_elsewhere_are_no_part_of_the_run() -> None:
+    _, history = night(files("a"), PlanHistory())
+    _, history = night(tars("x"), history)
+
+    proposal, _ = night(files("b"), history)
+
+    assert contents(proposal) == ["b"]
+    assert len(proposal.slots) == 1
+
+
+def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
+    _, history = night(files("a"), PlanHistory())
+    named = dataclasses.replace(files("a"), picks={"s3://bucket/a": (("mine", WHOLE),)})
+
+    (entry,) = night(named, history)[0].new
+
+    assert Shard.from_content(entry.work).names == (("s3://bucket/a", "mine"),)
+
+
+def test_another_selection_of_an_unchanged_tar_is_refused_with_both_shards() -> None:
+    _, history = night(tars("x"), PlanHistory())
+    tar = dataclasses.replace(tars("x").containers[0], names=(("m", "mine"),))
+
+    with pytest.raises(ConfigError, match="another selection of its members") as refused:
+        night(Archive((tar,), (), {}), history)
+
+    assert all(each in str(refused.value) for each in ("s3://bucket/x", tars("x").containers[0].shard_id, tar.shard_id))
+
+
+@pytest.mark.parametrize("kind", ["tar", "file"])
+def test_the_same_key_in_another_bucket_is_refused_with_both_places(kind: str) -> None:
+    _, history = night(tars("x") if kind == "tar" else files("x"), PlanHistory())
+    other = Stored("s3://other/x", 10, "e")
+    archive = Archive((Shard("tar", (other,)),), (), {}) if kind == "tar" else Archive((), (other,), {})
+
+    with pytest.raises(ConfigError, match="s3://bucket/x and s3://other/x share the utterance id 'x'"):
+        night(archive, history)
+
+
+def test_a_plan_s_id_changes_with_its_shards_and_with_the_plans_before_it() -> None:
+    entries = (Entry("a", "1"), Entry("b", "1"))
+
+    assert plan_id_of(entries, 0) == plan_id_of(entries[::-1], 0)
+    assert len({plan_id_of(entries, 0), plan_id_of(entries, 1), plan_id_of(entries[:1], 0)}) == 3
+
+
+def test_embeddings_are_scored_once_a_state_and_never_back() -> None:
+    history = PlanHistory((Plan("r", "d", (Entry("a", "1"), Entry("b", "1"))), Plan("r", "d", (Entry("a", "2"),))))
+    embedded = list(history.current.values())
+
+    first = propose_scores(embedded, PlanHistory())
+    scored = PlanHistory((Plan("s", "d", first),))
+
+    assert {entry.state for entry in first} == {"a-000002", "b-000001"}
+    assert propose_scores(embedded, scored) == ()
+    late = PlanHistory(history.plans[:1]).current.values()  # a run that began before the second plan, and was slow
+    assert propose_scores(late, scored) == ()
+
+
+def cuts(*ends: float) -> Archive:
+    picks = tuple((f"a@0-{end:g}", Excerpt(0.0, end)) for end in ends)
+    return dataclasses.replace(files("a"), picks={"s3://bucket/a": picks})
+
+
+def test_excerpts_that_a_list_adds_are_planned_in_the_slot_of_those_that_stand() -> None:
+    _, history = night(cuts(1.0), PlanHistory())
+
+    proposal, history = night(cuts(1.0, 2.0), history)
+
+    (entry,) = proposal.new
+    assert Shard.from_content(entry.work).names == (("s3://bucket/a", "a@0-1"), ("s3://bucket/a", "a@0-2"))
+    assert len(history.current) == 1
+    assert night(cuts(1.0, 2.0), history)[0].new == ()
+
+
+@pytest.mark.parametrize("now", [cuts(2.0), files("a")], ids=["another excerpt", "the whole"])
+def test_excerpts_that_stand_are_not_replaced_by_others_in_silence(now: Archive) -> None:
+    _, history = night(cuts(1.0), PlanHistory())
+
+    with pytest.raises(ConfigError, match="'a@0-1' is in this output already"):
+        night(now, history)

@@ -1,0 +1,86 @@
+"""A line now and then in a log, a bar in a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from jobs.telemetry.progress import progress
+
+PROGRAM = """
+import logging
+from jobs.telemetry.progress import progress
+logging.basicConfig(level=logging.INFO)
+with progress("embed", 2) as shown:
+    shown.segments(7)
+    shown.shard(3, 60.0)
+    shown.shard(2, 120.0)
+"""
+
+
+@pytest.fixture
+def lines(capsys: object, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged, where stderr is no terminal."""
+    caplog.set_level(logging.INFO, "jobs.telemetry.progress")
+    return caplog
+
+
+def test_a_short_work_is_one_line_at_its_end(lines: pytest.LogCaptureFixture) -> None:
+    with progress("embed", 2) as shown:
+        shown.segments(7)
+        shown.shard(3, 60.0)
+        assert lines.messages == []
+        shown.shard(2, 120.0)
+
+    (line,) = lines.messages
+    assert line.startswith("embed: 2 of 2 shards, 5 rows, 7 segments encoded (")
+    assert "3.0 min of audio at" in line  # 60 s + 120 s
+    assert "left" not in line
+
+
+def test_time_left_follows_from_bytes_before_any_shard_is_done(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.telemetry.progress.time.monotonic", lambda: now[0])
+    with progress("embed", 2, n_bytes=1_000) as shown:
+        now[0] = 150.0  # Ray and the encoder start
+        shown.read(100)
+        now[0] = 170.0
+        shown.read(200)
+
+    # 200 bytes in 20 s, and 700 are left
+    assert lines.messages[-1].endswith("about 70 s left")
+
+
+def test_a_line_says_only_what_is_known(lines: pytest.LogCaptureFixture) -> None:
+    with progress("score", 1) as shown:
+        shown.shard(4)
+
+    assert lines.messages == ["score: 1 of 1 shards, 4 rows"]
+
+
+def test_no_work_says_nothing(lines: pytest.LogCaptureFixture) -> None:
+    with progress("embed", 0):
+        pass
+
+    assert lines.messages == []
+
+
+def test_a_terminal_gets_a_bar_and_no_lines() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 160))
+    subprocess.run([sys.executable, "-c", PROGRAM], stderr=theirs, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+    assert "embed: 100%" in shown
+    assert "5 rows" in shown
+    assert "INFO" not in shown

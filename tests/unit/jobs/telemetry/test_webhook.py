@@ -1,0 +1,167 @@
+"""jobs.telemetry.webhook, against a real server on loopback."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from detector.errors import ConfigError
+from jobs.telemetry import webhook
+from jobs.telemetry.webhook import Webhook
+
+KEY = b"a key that nobody guesses, of 32"
+SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
+
+
+class Server:
+    """Answers with the statuses that it is given, the last one for ever; keeps what it was told."""
+
+    def __init__(self, *statuses: int) -> None:
+        told: list[tuple[dict[str, str], bytes]] = []
+        left = list(statuses)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["content-length"])
+                told.append(({name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length)))
+                status = left.pop(0) if len(left) > 1 else left[0]
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quietly."""
+
+        self.told = told
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?to=me"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers; end them."""
+    servers: list[Server] = []
+
+    def start(*statuses: int) -> Server:
+        servers.append(Server(*statuses))
+        return servers[-1]
+
+    yield start
+    for each in servers:
+        each.server.shutdown()
+        each.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0.01)
+
+
+def test_what_is_told_is_signed_as_the_specification_says(serve: Callable[..., Server]) -> None:
+    server = serve(204)
+
+    assert Webhook(server.url, KEY).tell("bonafide.run.ended", {"exit_code": 0})
+
+    ((headers, body),) = server.told
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    mac = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{mac}"
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    event = json.loads(body)
+    assert (event["type"], event["data"]) == ("bonafide.run.ended", {"exit_code": 0})
+
+
+def test_a_server_in_trouble_is_tried_again_with_the_same_message(serve: Callable[..., Server]) -> None:
+    server = serve(500, 503, 200)
+
+    assert Webhook(server.url, KEY).tell("bonafide.run.ended", {})
+
+    assert len(server.told) == 3
+    assert len({headers["webhook-id"] for headers, _ in server.told}) == 1
+
+
+@pytest.mark.parametrize("status", [500, 302, 404])
+def test_who_does_not_take_it_is_a_warning(
+    status: int, serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(status)
+
+    assert not Webhook(server.url, KEY).tell("bonafide.run.ended", {})
+
+    assert len(server.told) == webhook.TRIES  # and nobody went elsewhere
+    assert f"not taken, after 3 tries: {status}" in caplog.text
+
+
+def test_a_server_that_never_answers_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhook, "ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", KEY).tell("bonafide.run.ended", {})
+
+    assert "not taken, after 3 tries: TimeoutError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "because"),
+    [
+        ("", "two lines"),
+        ("https://example.org/", "two lines"),
+        (f"https://example.org/ {SECRET} more", "two lines"),
+        ("https://example.org/ whsec_!!!", "two lines"),
+        (f"http://example.org/ {SECRET}", "no https"),
+        (f"ftp://127.0.0.1/ {SECRET}", "no https"),
+        ("https://example.org/ whsec_c2hvcnQ=", "5 bytes; expected 24"),
+    ],
+)
+def test_a_file_that_is_no_webhook_is_refused_without_its_content(content: str, because: str, tmp_path: Path) -> None:
+    path = tmp_path / "webhook"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError, match=because) as refused:
+        Webhook.read(str(path))
+
+    assert "example.org" not in str(refused.value)
+
+
+def test_a_run_that_ends_badly_is_told_with_its_code_and_nothing_of_the_archive(
+    serve: Callable[..., Server], bonafide: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    server = serve(200)
+    hook = tmp_path / "webhook"
+    hook.write_text(f"{server.url}\n{SECRET}\n")
+
+    code, _, err = bonafide(
+        "embed", "--input", tmp_path / "nowhere", "--backbone", "melstats", "--output", tmp_path, "--webhook", hook
+    )
+
+    ((_, body),) = server.told
+    told = json.loads(body)["data"]
+    assert code == told["exit_code"] == 65
+    assert told["meaning"] == "a setting, table or head that does not fit"
+    assert "nowhere" in err.splitlines()[-1]
+    assert b"nowhere" not in body
+    assert (told["verb"], told["output"]) == ("embed", str(tmp_path))
+
+
+def test_a_webhook_that_cannot_be_read_ends_a_run_before_it_begins(
+    bonafide: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    arguments = ("--backbone", "melstats", "--output", tmp_path / "out", "--webhook", tmp_path / "none")
+    code, _, err = bonafide("embed", "--input", tmp_path, *arguments)
+
+    assert code == 65
+    assert "none: no webhook (FileNotFoundError)" in err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

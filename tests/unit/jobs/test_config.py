@@ -1,0 +1,77 @@
+"""What cannot run is refused by name, before anything starts."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from detector.errors import ConfigError
+from jobs.config import ModelConfig, OutputConfig, RunConfig, part
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("device", "tpu"),
+        ("batch_seconds", 0.0),
+        ("window_mib", 0),
+        ("encoders", 0),
+        ("encoders", -1),
+        ("decode_cpus", 0.0),
+        ("decode_cpus", math.nan),
+        ("encoder_cpus", -0.5),
+        ("encoder_cpus", math.nan),
+        ("encoder_gpus", 0.0),
+        ("encoder_gpus", math.nan),
+        ("object_store_mib", 79),
+        ("run_date", "today"),
+        ("run_date", "2026-11-3"),
+        ("run_date", "2026-02-30"),
+        ("max_failures", -0.01),
+        ("max_failures", 1.01),
+        ("max_failures", math.nan),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        RunConfig(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("encoders", 1),
+        ("encoder_cpus", 0.0),
+        ("encoder_gpus", 0.25),
+        ("object_store_mib", 80),
+        ("run_date", "2028-02-29"),
+        ("max_failures", 0.0),
+        ("max_failures", 1.0),
+        ("device", "cuda"),
+    ],
+)
+def test_a_setting_at_its_limit_is_taken(setting: str, value: Any) -> None:
+    assert getattr(RunConfig(**{setting: value}), setting) == value
+
+
+def test_a_run_is_dated_today_in_utc() -> None:
+    before = datetime.datetime.now(datetime.UTC).date()
+
+    made = datetime.date.fromisoformat(RunConfig().run_date)
+
+    assert before <= made <= datetime.datetime.now(datetime.UTC).date()
+
+
+def test_a_part_of_settings_has_their_values() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(ModelConfig, OutputConfig, RunConfig):
+        pass
+
+    settings = Settings(output="out", model="here", batch_seconds=3.0, run_date="2026-11-23")
+
+    assert part(settings, ModelConfig) == ModelConfig(model="here")
+    assert part(settings, RunConfig) == RunConfig(batch_seconds=3.0, run_date="2026-11-23")
