@@ -17,7 +17,7 @@ from detector.groups import Groups, Names, blocks, groups_of, sample, tally
 from detector.head import Head
 from detector.logistic import Bools, Matrix, Rows, gather, subset
 from detector.schema import BONAFIDE, LABELS, SPOOF
-from detector.training import (
+from detector.training.fitting import (
     TrainingConfig,
     certification_rows,
     choose,

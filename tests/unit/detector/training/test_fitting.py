@@ -23,7 +23,7 @@ from detector.head import Head
 from detector.logistic import Matrix
 from detector.metrics import cllr, equal_error_rate, expected_calibration_error
 from detector.rejection import entropy_bits, p_spoof
-from detector.training import (
+from detector.training.fitting import (
     RAW_C,
     STANDARDISED_C,
     Candidate,
