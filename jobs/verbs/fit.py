@@ -17,16 +17,11 @@ from detector.groups import Groups, Names, blocks, groups_of, sample, tally
 from detector.head import Head
 from detector.logistic import Bools, Matrix, Rows, gather, subset
 from detector.schema import BONAFIDE, LABELS, SPOOF
-from detector.training.fitting import (
-    TrainingConfig,
-    certification_rows,
-    choose,
-    edge_of_search,
-    fit_head,
-    leave_one_out,
-    outcomes,
-    search,
-)
+from detector.training.config import TrainingConfig
+from detector.training.fitting import certification_rows, fit_head
+from detector.training.leave_out import leave_one_out
+from detector.training.report import outcomes
+from detector.training.search import choose, edge_of_search, search
 from jobs import storage
 from jobs.tables import ledger, run_records
 from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio

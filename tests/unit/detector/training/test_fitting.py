@@ -1,12 +1,10 @@
-"""Embeddings whose log-likelihood ratio is known, and rows that cannot be fitted."""
+"""A fitted head gives the log-likelihood ratio of known rows, and rows that cannot be fitted are refused."""
 
 from __future__ import annotations
 
-import math
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,70 +13,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detector.calibration import CALIBRATORS, bounded
-from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
-from detector.groups import Groups, Names
-from detector.head import Head
+from detector.groups import Groups
 from detector.logistic import Matrix
-from detector.metrics import cllr, equal_error_rate, expected_calibration_error
+from detector.metrics import cllr, expected_calibration_error
 from detector.rejection import entropy_bits, p_spoof
-from detector.training.fitting import (
-    RAW_C,
-    STANDARDISED_C,
-    Candidate,
-    HeldOut,
-    TrainingConfig,
-    certification_rows,
-    choose,
-    edge_of_search,
-    fit_head,
-    held_out_logits,
-    leave_one_out,
-    outcomes,
-    search,
+from detector.training.config import TrainingConfig
+from detector.training.fitting import fit_head
+from tests.unit.detector.training.drawn import (
+    RECIPE,
+    SCALES,
+    Drawn,
+    draw,
+    fit,
+    grouped,
+    held_out_scores,
+    known_model,
+    labelled,
 )
-
-RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "").describe()
-SCALES = np.array([1.0, 1e-3, 50.0, 7.0])  # of the dimensions, as different as those of an encoder
-OFFSETS = np.array([0.0, 2.0, -30.0, 1e3])
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Labelled rows, with the ratio that no head can better."""
-
-    embeddings: np.ndarray
-    is_bonafide: np.ndarray
-    groups: np.ndarray
-    llr: np.ndarray
-
-
-def draw(n_bonafide: int, n_spoof: int, *, seed: int = 0, distance: float = 2.0) -> Drawn:
-    """Unit normals around +mu / 2 and -mu / 2, stretched and moved: the ratio is mu · x."""
-    rng = np.random.default_rng(seed)
-    is_bonafide = rng.permutation(np.arange(n_bonafide + n_spoof) < n_bonafide)
-    mu = np.full(4, distance / 2)  # of length `distance`
-    x = rng.normal(size=(len(is_bonafide), 4)) + np.where(is_bonafide, 0.5, -0.5)[:, None] * mu
-    groups = rng.integers(20, size=len(x)).astype(str)
-    return Drawn(x * SCALES + OFFSETS, is_bonafide, groups, x @ mu)
-
-
-def fit(rows: Drawn, **settings: Any) -> tuple[Head, dict[str, Any]]:
-    config = TrainingConfig(**{"c": 1.0, "standardise": True} | settings)
-    matrix, groups = Matrix(rows.embeddings), grouped(rows.groups)
-    head, report, _ = fit_head(matrix, rows.is_bonafide, groups, config, recipe=RECIPE, model="melstats")
-    return head, report
-
-
-def grouped(names: np.ndarray) -> Groups:
-    return Groups(np.unique(names, return_inverse=True)[1], "as drawn")
-
-
-def held_out_scores(rows: Drawn, head: Head, **settings: Any) -> np.ndarray:
-    config = TrainingConfig(**{"c": 1.0, "standardise": True} | settings)
-    logits = held_out_logits(Matrix(rows.embeddings), rows.is_bonafide, grouped(rows.groups), config)
-    return bounded(CALIBRATORS["affine"].apply(head.calibration, logits), head.score_bounds)
 
 
 @pytest.mark.parametrize(("n_bonafide", "n_spoof"), [(2_000, 2_000), (400, 3_600), (3_600, 400)])
@@ -95,40 +47,6 @@ def test_scores_are_the_log_likelihood_ratio_whatever_the_share_of_spoof(n_bonaf
     assert cllr(scores[bonafide], scores[spoof]) < cllr(fresh.llr[bonafide], fresh.llr[spoof]) + 0.01
     # Phi(-1) = 0.1587 for normals two apart
     assert report["held_out"]["equal_error_rate"] == pytest.approx(0.1587, abs=0.02)
-
-
-def test_a_report_counts_the_rows_and_measures_the_held_out_ones() -> None:
-    rows = draw(300, 200)
-
-    head, report = fit(rows, folds=4, c=0.5)
-    scores = held_out_scores(rows, head, folds=4, c=0.5)
-
-    assert (report["bonafide"], report["spoof"], report["groups"], report["folds"], report["c"]) == (
-        300,
-        200,
-        20,
-        4,
-        0.5,
-    )
-    bonafide, spoof = scores[rows.is_bonafide], scores[~rows.is_bonafide]
-    assert report["held_out"]["equal_error_rate"] == equal_error_rate(bonafide, spoof)
-    assert report["held_out"]["cllr"] == cllr(bonafide, spoof)
-    assert head.training == report
-
-
-def test_a_group_is_never_on_both_sides_of_a_fold() -> None:
-    # An embedding says nothing but its group, and a group is of one class: known groups are told apart without
-    # an error, unknown ones not at all.
-    groups = np.repeat(np.arange(20), 10)
-    embeddings, is_bonafide = np.eye(20)[groups], groups % 2 == 0
-
-    config = TrainingConfig(c=1.0, standardise=True)
-
-    by_group = held_out_logits(Matrix(embeddings), is_bonafide, grouped(groups), config)
-    by_row = held_out_logits(Matrix(embeddings), is_bonafide, grouped(np.arange(200)), config)
-
-    assert equal_error_rate(by_row[is_bonafide], by_row[~is_bonafide]) == 0.0
-    assert equal_error_rate(by_group[is_bonafide], by_group[~is_bonafide]) > 0.4
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
@@ -220,53 +138,6 @@ def test_one_in_a_thousand_like_the_training_rows_is_out_of_distribution_and_wha
     assert report["coverage"] == pytest.approx(0.8, abs=1e-4)
 
 
-def test_of_settings_alike_on_the_folds_the_strongest_penalty_is_chosen() -> None:
-    def tried(c: float, *of_folds: float | None, standardise: bool = False) -> Candidate:
-        return Candidate(c, standardise, float(np.mean([each for each in of_folds if each is not None])), 0.3, of_folds)
-
-    best = tried(1e6, 0.5, 1.1, 0.9, 0.4)
-    alike = tried(1e4, 0.52, 1.08, 0.91, 0.41)  # 0.005 above, with a standard error of 0.009
-    worse = tried(1e2, 0.62, 1.07, 0.94, 0.47)  # 0.05 above, with one of 0.03
-
-    assert choose([best, alike, worse]) is alike
-    assert choose([best, worse]) is best
-    assert choose([best, tried(1.0, 0.5, 1.1, 0.9, 0.4, standardise=True)]) is best  # C is of other units there
-    assert choose([tried(1.0, 0.5, None), tried(0.1, 0.5, None)]).c == 1.0  # one fold has no error to speak of
-    assert choose([alike, tried(1e6, 0.53, 1.08, 0.91, 0.41)]) is alike
-
-
-@pytest.mark.parametrize(("c", "said"), [(1e-4, "smallest"), (1e-2, None), (10.0, "largest")])
-def test_a_choice_at_the_edge_of_what_was_tried_is_said(c: float, said: str | None) -> None:
-    found = [Candidate(each, True, 0.5, 0.1, (0.5,)) for each in STANDARDISED_C]
-
-    text = edge_of_search(Candidate(c, True, 0.5, 0.1, (0.5,)), found)
-
-    assert text is None if said is None else said in str(text)
-    assert edge_of_search(found[0], found[:1]) is None  # stated, not chosen
-
-
-@pytest.mark.parametrize(
-    ("n_groups", "folds", "expected", "because"),
-    [
-        (3, None, 3, "fewer than 5, because bonafide rows are of 3 groups"),
-        (8, None, 5, "the default"),
-        (3, 4, 4, "as stated"),
-    ],
-)
-def test_folds_are_as_many_as_the_groups_allow_and_the_report_says_why(
-    n_groups: int, folds: int | None, expected: int, because: str
-) -> None:
-    rows = draw(200, 400)
-    of_class = np.random.default_rng(1).integers([[n_groups], [9]], size=(2, 600))
-    names = np.where(
-        rows.is_bonafide, np.char.add("b", of_class[0].astype(str)), np.char.add("s", of_class[1].astype(str))
-    )
-
-    _, report = fit(replace(rows, groups=names), folds=folds)
-
-    assert (report["folds"], report["folds_because"]) == (expected, because)
-
-
 def test_a_class_of_one_group_is_refused_also_without_folds() -> None:
     with pytest.raises(ConfigError, match=r"2 labelled spoof rows in 1 group.*needs 2 or more of each class"):
         fit(labelled("bbbbss", "abcdee"))
@@ -277,13 +148,6 @@ def test_settings_are_written_into_the_head() -> None:
 
     assert (head.prior, head.max_ood, head.min_seconds, head.silence_dbfs) == (0.2, 0.95, 1.5, -60.0)
     assert (head.recipe, head.model) == (RECIPE, "melstats")
-
-
-def labelled(labels: str, groups: str) -> Drawn:
-    """Rows of two numbers, a letter each: `b` for bona fide or `s` for spoof, and the group's name."""
-    is_bonafide = np.array([label == "b" for label in labels])
-    embeddings = np.random.default_rng(0).normal(size=(len(labels), 2)) + 3.0 * is_bonafide[:, None]
-    return Drawn(embeddings, is_bonafide, np.array(list(groups)), embeddings[:, 0])
 
 
 def contradicting() -> Drawn:
@@ -309,46 +173,6 @@ def test_rows_that_cannot_be_fitted_are_refused(what: str) -> None:
 
     with pytest.raises(ConfigError, match=cause):
         fit(rows, folds=folds)
-
-
-@pytest.mark.parametrize(
-    ("settings", "cause"),
-    [
-        ({"calibrator": "platt"}, "calibrator 'platt'"),
-        ({"c": 0.0}, "c 0.0"),
-        ({"c": math.nan}, "c nan"),
-        ({"folds": 1}, "folds 1"),
-        ({"folds": 1_001}, "folds 1001"),
-        ({"max_ood": 0.0}, "max_ood 0.0"),
-        ({"max_ood": 1.5}, "max_ood 1.5"),
-        ({"folds": 2, "certify_miss": 0.1}, "folds 2"),
-        ({"recipe": "pascu2023"}, "recipe 'pascu2023'"),
-        ({"recipe": "pascu2024", "c": 1.0}, "recipe pascu2024 has c 1000000.0, not 1.0"),
-        ({"class_weights": "inverse"}, "class_weights 'inverse'"),
-        ({"certify_false_alarm": 0.0}, "certify_false_alarm 0.0"),
-        ({"certify_miss": 0.1, "target_risk": 0.1}, "exclude each other"),
-        ({"confidence": 1.0}, "confidence 1.0"),
-        ({"prior": 0.0}, "prior 0.0"),
-        ({"prior": math.nan}, "prior nan"),
-        ({"target_risk": 1.0}, "target_risk 1.0"),
-        ({"target_coverage": -0.5}, "target_coverage -0.5"),
-        ({"target_risk": 0.1, "target_coverage": 0.9}, "exclude each other"),
-        ({"max_ood": math.nan}, "max_ood nan"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], cause: str) -> None:
-    with pytest.raises(ConfigError, match=cause):
-        TrainingConfig(**settings)
-
-
-def known_model(n_rows: int, seed: int) -> Drawn:
-    """Sixteen dimensions in which a known logistic model says how likely each row is bona fide."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n_rows, 16))
-    direction = np.linspace(-1.0, 1.0, 16)
-    llr = x @ direction * 0.8
-    is_bonafide = rng.random(n_rows) < 1 / (1 + np.exp(-llr))  # symmetric, so the classes' share is one half
-    return Drawn(x, is_bonafide, rng.integers(200, size=n_rows).astype(str), llr)
 
 
 def test_a_head_is_as_honest_as_the_model_that_drew_its_rows() -> None:
@@ -400,70 +224,6 @@ def test_a_streamed_fit_takes_few_bytes_a_row() -> None:
     assert (peak(100_000) - peak(40_000)) / 60_000 < 50
 
 
-def test_a_risk_is_certified_on_rows_that_nothing_has_seen() -> None:
-    rows = known_model(20_000, 0)
-
-    head, report = fit(rows, certify_miss=0.05, certify_false_alarm=0.05)
-    fresh = known_model(100_000, 1)
-
-    score = head.scores(fresh.embeddings)
-    kept, wrong = entropy_bits(score, 0.5) <= head.max_entropy_bits, (score < 0) == fresh.is_bonafide
-    certificate = report["certificate"]
-    assert report["target_met"]
-    assert kept.mean() > 0.1
-    for name, rows_of in (("bonafide", fresh.is_bonafide), ("spoof", ~fresh.is_bonafide)):
-        assert wrong[kept & rows_of].mean() <= certificate[name]["bound"] <= 0.05
-    # a fold certifies, and only that; less the few that lie too far out to be kept
-    counted = certificate["bonafide"]["rows"] + certificate["spoof"]["rows"]
-    assert 0 < 20_000 - counted - report["bonafide"] - report["spoof"] < 20
-    assert counted == pytest.approx(4_000, rel=0.1)
-
-
-def test_what_cannot_be_certified_rejects_everything() -> None:
-    rows = draw(100, 100)
-
-    head, report = fit(rows, certify_miss=0.001)
-
-    assert (report["target_met"], report["coverage"], head.max_entropy_bits) == (False, 0.0, 0.0)
-    assert report["certificate"]["certified"] is False
-
-
-def test_certification_rows_change_nothing_but_the_threshold() -> None:
-    rows = draw(600, 600)
-    out = certification_rows(rows.is_bonafide, grouped(rows.groups), TrainingConfig(certify_miss=0.1))
-    spoilt = rows.embeddings.copy()
-    spoilt[out] = 1e3
-
-    head, other = (fit(each, certify_miss=0.1)[0] for each in (rows, replace(rows, embeddings=spoilt)))
-
-    assert 0 < out.sum() < len(out) / 2
-    assert (head.weights, head.calibration, head.ood_quantiles) == (
-        other.weights,
-        other.calibration,
-        other.ood_quantiles,
-    )
-
-
-def test_a_search_finds_the_penalty_that_few_rows_need() -> None:
-    # 60 rows, 200 dimensions of which one says something: strong penalties are better, and it shows on the folds
-    rng = np.random.default_rng(0)
-    is_bonafide = np.arange(60) % 2 == 0
-    embeddings = rng.normal(size=(60, 200))
-    embeddings[:, 0] += 3.0 * is_bonafide
-    groups = grouped(np.arange(60) // 3)
-
-    found = search(Matrix(embeddings), is_bonafide, groups, TrainingConfig())
-
-    assert [each.cllr for each in found] == sorted(each.cllr for each in found)
-    assert choose(found).c < 10.0
-    assert {(each.c, each.standardise) for each in found} == {
-        *((c, True) for c in STANDARDISED_C),
-        *((c, False) for c in RAW_C),
-    }
-    fixed = search(Matrix(embeddings), is_bonafide, groups, TrainingConfig(c=0.5, standardise=False))
-    assert [(each.c, each.standardise) for each in fixed] == [(0.5, False)]
-
-
 def test_the_paper_s_recipe_is_scikit_learn_with_its_settings() -> None:
     rows = draw(300, 200)
     embeddings = rows.embeddings / SCALES
@@ -479,37 +239,3 @@ def test_the_paper_s_recipe_is_scikit_learn_with_its_settings() -> None:
         False,
         "none",
     )
-
-
-def test_a_system_left_out_is_judged_by_a_model_that_never_saw_it() -> None:
-    # system `odd` lies among the bona fide rows, and only seeing it could tell; `plain` is easy
-    rng = np.random.default_rng(0)
-    kind = np.repeat(["bonafide", "plain", "third", "odd"], 200)
-    place = {"bonafide": (3, 0), "plain": (-3, 0), "third": (-3, 0), "odd": (3, 6)}
-    embeddings = rng.normal(size=(800, 2)) + np.array([place[each] for each in kind])
-    is_bonafide = kind == "bonafide"
-    names = {"system": Names.of(np.where(is_bonafide, None, kind)), "source": Names.of(np.repeat(["u", "v"], 400))}
-    config = TrainingConfig(c=1.0, standardise=True)
-
-    found = leave_one_out(Matrix(embeddings), is_bonafide, names, config, (1.0, 0.0))
-
-    assert found["system"]["odd"]["wrong"] > 0.95
-    assert found["system"]["plain"]["wrong"] < 0.05
-    assert {name: each["rows"] for name, each in found["system"].items()} == {"odd": 200, "plain": 200, "third": 200}
-    assert set(found["source"]) == {"v"}  # without u there is no bona fide row left to learn from
-
-
-def test_outcomes_count_what_became_of_the_rows() -> None:
-    held_out = HeldOut(
-        np.array([True, True, False, True]), np.zeros(3), np.array([True, False, True]), np.array([True, True, False])
-    )
-    is_bonafide = np.array([True, True, False, False])
-
-    found = outcomes(held_out, is_bonafide, {"source": Names.of(["a", "a", "a", "b"])})
-
-    assert found == {
-        "source": {
-            "bonafide a": {"rows": 2, "rejected": 1, "kept": 1, "wrong": 1},
-            "spoof b": {"rows": 1, "rejected": 0, "kept": 1, "wrong": 0},
-        }
-    }
