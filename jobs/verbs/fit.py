@@ -16,7 +16,7 @@ from detector.errors import ConfigError
 from detector.groups import Groups, Names, blocks, groups_of, sample, tally
 from detector.head import Head
 from detector.logistic import Bools, Matrix, Rows, gather, subset
-from detector.schema import BONAFIDE, LABELS, SPOOF
+from detector.schema import BONAFIDE, LABELS, LABELS_HELP, SPOOF
 from detector.training.config import TrainingConfig
 from detector.training.fitting import certification_rows, fit_head
 from detector.training.leave_out import leave_one_out
@@ -42,7 +42,7 @@ class Settings(TrainingConfig):
         "the --output of an `embed` or `nightly` run; of several tables there the best on folds is taken; repeatable: "
         "rows of all are fitted on, each id once",
     ]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"]
+    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
     output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
     split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
     fingerprint: Annotated[str | None, "which embeddings, where the output holds several [default: tries all]"] = None
