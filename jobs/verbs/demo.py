@@ -26,7 +26,8 @@ from detector.audio import SAMPLE_RATE
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.schema import BONAFIDE, SPOOF
-from jobs.verbs import embed, evaluate, fit, nightly
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
+from jobs.verbs import embed, fit, nightly
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def run(settings: Settings) -> int:
     log.info("demo 3 of 4: the night's run over %s", tonight)
     nightly.run(nightly.Settings(input=(str(tonight),), head=head, output=output))
     log.info("demo 4 of 4: evaluate")
-    evaluate.run(evaluate.Settings(scores=(output,), labels=str(labels), output=str(folder)))
+    write_report(EvaluationConfig(scores=(output,), labels=str(labels), output=str(folder)))
     _say(Path(output))
     shown = Path(settings.output)
     (page,) = sorted((folder / "tables" / "runs").glob("*.html"))

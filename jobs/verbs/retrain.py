@@ -13,9 +13,10 @@ from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.errors import RunAgain
 from jobs.inputs.archive import InputConfig
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
 from jobs.storage import ABSENT, Stored
 from jobs.tables import run_records
-from jobs.verbs import embed, evaluate, fit, score
+from jobs.verbs import embed, fit, score
 
 DECISION = "decision.json"
 METRIC = "cllr"  # a proper scoring rule: it sees how scores rank and whether they mean what they say
@@ -110,7 +111,7 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
         own = {"input": (), "manifest": None, "require_signature": None, "prior": None}
         score.run(_settings(score.Settings, settings, embeddings=settings.output, head=uri, **own))
     published, candidate = (head.head_id for head in heads.values())
-    judging = evaluate.Settings(
+    judging = EvaluationConfig(
         scores=(settings.output,),
         labels=settings.labels,
         output=folder,
@@ -119,7 +120,7 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
         head=tuple(heads),
         draws=settings.draws,
     )
-    (comparison,) = evaluate.reported(judging)["comparisons"]
+    (comparison,) = write_report(judging)["comparisons"]
     found = comparison["metrics"][METRIC]
     publish = no_worse(found["high"], settings.margin)
     told = "cannot be told" if found["high"] is None else "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**found)

@@ -28,7 +28,7 @@ from jobs.tables import compacted
 from jobs.tables.row_digest import COLUMNS
 from jobs.verbs.compact import Draft, Rows, declared
 from tests.support import ROOT
-from tests.support.nights import drawn, head, night, recordings
+from tests.support.nightly_runs import drawn, head, night, recordings
 from tests.support.tables import KEY, SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]

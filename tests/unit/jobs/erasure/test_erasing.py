@@ -24,7 +24,7 @@ from jobs.tables.ledger import Ledger, parquet_bytes
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Entry, Plan
 from tests.support.audio import encoded, tone
-from tests.support.nights import Recording, drawn, head, night, recordings
+from tests.support.nightly_runs import Recording, drawn, head, night, recordings
 from tests.support.tables import KEY, SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -164,7 +164,7 @@ def test_a_run_that_wrote_meanwhile_wins_and_erase_says_to_come_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(storage, "read_bytes", slow)
-        patched.setattr("jobs.verbs.erase._say_copies", lambda *_: None)
+        patched.setattr("jobs.erasure.erasing._say_copies", lambda *_: None)
         assert bonafide("erase", "a1#0", "--output", root)[0] == 75
 
 
@@ -305,7 +305,7 @@ def test_an_erasure_that_was_broken_off_and_then_damaged_is_refused_too(
     tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:  # rows of both tables are gone, no marker says so
-        patched.setattr("jobs.verbs.erase._rewrite", lambda *_: None)
+        patched.setattr("jobs.erasure.erasing._rewrite", lambda *_: None)
         bonafide("erase", VICTIM, "--output", tables)
     rewritten(of_table(tables, "scores"), score=99.0)
     before = everything(tables)
@@ -329,7 +329,7 @@ def test_a_run_that_plans_after_the_first_look_is_noticed_before_the_proof(
             commit(root, again, 2)
         return 0
 
-    monkeypatch.setattr("jobs.verbs.erase._remove_pages", meanwhile)
+    monkeypatch.setattr("jobs.erasure.erasing._remove_pages", meanwhile)
 
     code, out, err = bonafide("erase", "a1#0", "--output", root)
 
