@@ -1,99 +1,94 @@
-"""erase: take every row and every mention of a recording out of an output, and prove it.
+"""The steps of an erasure: inventory, rewriting, proof.
 
-First all of it is looked at: what is damaged, unknown or cannot be erased is refused before anything is changed. Then
-tables, markers, plans and records are rewritten in place, each by a conditional PUT, in an order that leaves no row
-behind if it is broken off: the rows first, then what counts them. The same command then ends what was begun. Pages
-that show the recording are removed. At the end every object under the output is read again.
+1. Everything is read. Damage, unknown ids and mentions that cannot be erased are refused before anything is changed.
+2. Tables, markers, plans and records are rewritten, rows before the markers that count them: if the command is
+   interrupted, no row is left behind unnoticed, and the same command finishes the work. Pages that mention the
+   recordings are removed.
+3. Every object under the output is read again.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from detector.errors import ConfigError, SchemaError
+from detector.errors import ConfigError
 from jobs import storage
-from jobs.erasure.inventory import Inventory, objects_below, pages, read, records, rows_of, take_inventory
-from jobs.erasure.mentions import mentions, plan_without
-from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.erasure.inventory import Inventory, take_inventory
+from jobs.erasure.mentions import find_mentions
+from jobs.erasure.proof import prove_erased
+from jobs.erasure.request import ErasureRequest
+from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
 from jobs.errors import RunAgain
 from jobs.tables import compacted, ledger
-from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.ledger import KINDS, Ledger
-from jobs.tables.protocol import PLAN_NAME, Marker, Plan
-from jobs.telemetry.progress import progress
 
-NOT_REACHED = (
-    "not reached: the recording itself (a loose file that is still in the archive is embedded again by the very next "
-    "run, a member of a container once its container changed, and everything by another encoder or in a new output), "
-    "older versions of objects in a versioned bucket, files that were exported or copied from here; a copy that "
-    "`compact` keeps, until it runs again"
+NOT_ERASED = (
+    "not erased: the recording itself (a loose file that is still in the archive is embedded again by the next run, a "
+    "member of a container once the container changes, and everything by another encoder or into a new output); older "
+    "versions of objects in a versioned bucket; files that were exported or copied from here; and a copy made by "
+    "`compact`, until `compact` runs again"
 )
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Target:
-    """An output to erase from, as it is before anything is changed."""
+    """An output to erase from, as it was before anything was changed."""
 
     output: str
     tables: list[Ledger]
     planned: dict[str, set[str]]
-    found: Inventory
+    inventory: Inventory
 
 
-def _inspect(output: str, wanted: ErasureRequest) -> _Target:
-    if compacted.is_copy(output):
-        raise ConfigError(f"{output}: is a copy of {compacted.copied(output)}; erase there, then run `compact` again.")
-    tables = _tables(output)
-    if not tables:
-        raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
-    planned = _planned(tables)
-    if unfinished := _unfinished(tables):
-        raise ConfigError(f"{unfinished} Run the command that began them to its end, then erase.")
-    found = take_inventory(output, tables, wanted)
-    _say_copies(tables, wanted, found.audio)
-    return _Target(output, tables, planned, found)
-
-
-def print_mentions(output: str, wanted: ErasureRequest) -> None:
-    """Print what :func:`erase` would remove, and change nothing."""
-    _inspect(output, wanted)
-    here, _ = mentions(output, wanted)
-    print("\n".join([*here, f"{len(here)} objects mention {wanted}"]))
-
-
-def erase(output: str, wanted: ErasureRequest) -> None:
-    """Erase, read everything again, and say what was found.
+def erase(output: str, request: ErasureRequest) -> None:
+    """Erase the recordings, read every object again, and print the result.
 
     Raises
     ------
     ConfigError
-        Where an id is no recording of the output, or a run is not finished. Nothing was changed then.
+        If an id is no recording of the output, or a run is unfinished. Nothing was changed.
     SchemaError
-        Where a table is damaged, and nothing was changed; or where something of a recording is left in the end.
+        If a table is damaged, and nothing was changed; or if an object still mentions a recording in the end.
     RunAgain
-        Where another command wrote into the output meanwhile.
+        If another command wrote to the output meanwhile.
     """
     started = time.time()
-    target = _inspect(output, wanted)
-    n_rows = sum(_erase(table, target.found, wanted) for table in target.tables)
-    n_pages = _remove_pages(output, wanted)
-    _rewrite_records(output, target.tables, wanted)
+    target = _inspect(output, request)
+    n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
+    n_pages = remove_pages(output, request)
+    rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
-    storage.abandon_uploads(output, started)  # drafts of writers that were killed: no listing shows them
-    n_objects = _prove(output, wanted)
+    storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
+    n_objects = prove_erased(output, request)
     print(
-        f"erased {n_rows} rows of {wanted}, and {n_pages} pages; read again: none of the {n_objects} objects under "
-        f"{output} mentions it\n{NOT_REACHED}"
+        f"erased {n_rows} rows of {request}, and {n_pages} pages; read again: none of the {n_objects} objects under "
+        f"{output} mentions it\n{NOT_ERASED}"
     )
+
+
+def print_mentions(output: str, request: ErasureRequest) -> None:
+    """List the objects that :func:`erase` would rewrite or remove; change nothing."""
+    _inspect(output, request)
+    mentions, _ = find_mentions(output, request)
+    print("\n".join([*mentions, f"{len(mentions)} objects mention {request}"]))
+
+
+def _inspect(output: str, request: ErasureRequest) -> _Target:
+    if compacted.is_copy(output):
+        raise ConfigError(f"{output}: is a copy of {compacted.copied(output)}; erase there, then run `compact` again.")
+    tables = _tables(output)
+    if not tables:
+        raise ConfigError(f"{output}: holds no tables of bonafide. Give the --output of a run.")
+    planned = _planned(tables)
+    if unfinished := _unfinished(tables):
+        raise ConfigError(f"{unfinished} Let the command that planned them finish, then erase.")
+    inventory = take_inventory(output, tables, request)
+    _print_other_ids(tables, request, inventory.audio_hashes)
+    return _Target(output, tables, planned, inventory)
 
 
 def _tables(output: str) -> list[Ledger]:
@@ -105,108 +100,40 @@ def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
 
 
 def _unfinished(tables: list[Ledger]) -> str:
-    """What is planned and not done; empty where nothing is."""
+    """Name a table with shards that are planned but not done; return an empty text if there is none."""
     for table in tables:
-        if left := table.history().names - table.done():
-            return f"{table.output}: {len(left)} shards of {table.name} are planned, not done, and may be in the works."
+        if missing := table.history().names - table.done():
+            return (
+                f"{table.output}: {len(missing)} shards of {table.name} are planned but not done; a run may be working "
+                "on them."
+            )
     return ""
 
 
-def _say_copies(tables: list[Ledger], wanted: ErasureRequest, audio: set[str]) -> None:
-    """Name other rows of the same audio: whoever wants a voice gone wants them gone, too.
+def _print_other_ids(tables: list[Ledger], request: ErasureRequest, audio_hashes: set[str]) -> None:
+    """Print other ids of the same audio: whoever has a recording erased may want these erased, too.
 
-    The hashes are those of rows that still stand. So nothing can be said of rows that an erasure took before it was
-    broken off, nor of the same voice in other bytes: encoded or cut otherwise.
+    Hashes come from rows that still exist, so ids are missed whose rows an interrupted erasure has removed already. The
+    same voice in other bytes, encoded or cut differently, has another hash.
     """
-    same: dict[str, set[str]] = {}
-    for table in tables if audio else ():
+    other_ids: dict[str, set[str]] = {}
+    for table in tables if audio_hashes else ():
         if not table.name.startswith("embeddings-"):
             continue
         for marker in table.committed():
             for batch in table.batches(marker, "embeddings", ["utterance_id", "audio_sha256"]):
-                for row in batch.filter(pc.is_in(batch["audio_sha256"], pa.array(sorted(audio)))).to_pylist():
-                    if not wanted.of(row["utterance_id"]):
-                        same.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
-    for others in same.values():
-        print(f"the same audio stands under other ids, which are not erased: {', '.join(sorted(others))}")
-
-
-def _erase(table: Ledger, found: Inventory, wanted: ErasureRequest) -> int:
-    """Take rows out of the objects of a ledger, then what its markers and plans say of them; return how many."""
-    n_rows = 0
-    markers = found.markers.get(table.name, [])
-    current = table.history().names
-    with progress(f"erase from {table.name}", len(markers)) as shown:
-        for marker in markers:
-            now = replace(marker, uri=ERASED) if wanted.labelled(marker.uri) else marker
-            for name in marker.objects if marker.name in current else ():
-                now = table.recounted(now, name, _erase_rows(table, marker, name, wanted))
-            uri = storage.join(table.output, "_commits", table.name, f"{marker.name}.json")
-            _rewrite(uri, marker.to_json(), now.to_json())
-            n_rows += sum(marker.rows.values()) - sum(now.rows.values())
-            shown.shard(sum(marker.rows.values()))
-    for uri in filter(PLAN_NAME.search, objects_below(table.output, "_plans", table.name)):
-        plan = Plan.from_json(storage.read_bytes(uri), uri)
-        _rewrite(uri, plan.to_json(), plan_without(plan, wanted).to_json())
-    return n_rows
-
-
-def _erase_rows(table: Ledger, marker: Marker, name: str, wanted: ErasureRequest) -> bytes:
-    """Rewrite an object of a shard, where it holds such rows; return what stands then."""
-    uri = storage.join(table.output, marker.objects[name])
-    stored = storage.stat(uri)
-    content = read(table, marker, name)
-    table.recounted(marker, name, content)  # refuses what was changed since it was looked at
-    if stored is None or not pc.any(rows_of(content, wanted)[1]).as_py():
-        return content
-    rows = pq.read_table(io.BytesIO(content), partitioning=None, page_checksum_verification=True)
-    goes = pc.match_substring_regex(rows["utterance_id"], wanted.rows)
-    content = table.without(marker, name, rows.filter(pc.invert(goes)))
-    if storage.put(uri, content, stored.etag) is not None:
-        raise RunAgain(f"{uri}: was replaced meanwhile; run the same command again.")
-    return content
-
-
-def _remove_pages(output: str, wanted: ErasureRequest) -> int:
-    """Remove pages that show such a recording; the next night writes them anew, without it."""
-    n_pages = 0
-    for uri, names in pages(output, wanted):
-        if names:
-            log.info("removing %s: it shows what is erased", uri)
-            storage.remove(uri)
-            n_pages += 1
-    return n_pages
-
-
-def _rewrite_records(output: str, tables: list[Ledger], wanted: ErasureRequest) -> None:
-    """Bring the digests of records in line with the markers, and take such recordings out of what they name."""
-    for uri, content, record, now in records(output, tables, wanted):
-        if now != record:
-            _rewrite(uri, content, dump_checksummed(now, indent=1))
+                same_audio = pc.is_in(batch["audio_sha256"], pa.array(sorted(audio_hashes)))
+                for row in batch.filter(same_audio).to_pylist():
+                    if not request.ids_of(row["utterance_id"]):
+                        other_ids.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
+    for ids in other_ids.values():
+        print(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
 
 
 def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:
-    """A run that planned after the first look may have brought back what was erased, or may do so soon."""
+    """Refuse if a run planned shards since the inventory: it may bring an erased recording back."""
     tables = _tables(output)
     if _unfinished(tables) or _planned(tables) != planned:
-        raise RunAgain(f"{output}: another run planned shards meanwhile. Let it end, then run the same command again.")
-
-
-def _prove(output: str, wanted: ErasureRequest) -> int:
-    """Read everything again; return how many objects there are."""
-    left, n_objects = mentions(output, wanted)
-    if left:
-        raise SchemaError(
-            f"{left[0]}. So {len(left)} of {n_objects} objects; all else of {wanted} is erased. Remove what is none of "
-            "ours and run the same command again; where it is a table of ours, score into a new output."
+        raise RunAgain(
+            f"{output}: another run planned shards meanwhile. Let it finish, then run the same command again."
         )
-    return n_objects
-
-
-def _rewrite(uri: str, before: bytes, after: bytes) -> None:
-    """Put an object anew where it still is what it was read as."""
-    if before == after:
-        return
-    stored = storage.stat(uri)
-    if stored is None or storage.read_bytes(uri) != before or storage.put(uri, after, stored.etag) is not None:
-        raise RunAgain(f"{uri}: was changed meanwhile; run the same command again.")
