@@ -14,7 +14,9 @@ from jobs.inputs.archive import Archive, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan, PlanHistory
-from tests.drills.simulation import FAULTS, NAP, SCENARIOS, Scenario, exhaustive, play, play_range
+from tests.drills.simulation.actors import FAULTS, NAP
+from tests.drills.simulation.random_schedules import play, play_range
+from tests.drills.simulation.scenarios import SCENARIOS, Scenario, exhaustive
 
 N_SCHEDULES, N_EACH = 20_000, 2_500
 
