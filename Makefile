@@ -17,11 +17,14 @@ MADE := $(VENV)/.made
 
 .PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz engines
 
+# limits in seconds of the few drills that `make test` runs, times this: two tests run at once
+SLACK ?= 2
+
 demo: $(MADE)
 	$(BIN)/python -m jobs demo
 
 test: $(MADE)
-	$(BIN)/python -m pytest
+	BONAFIDE_DRILLS_SLACK=$(SLACK) $(BIN)/python -m pytest -n 2 --dist loadscope --durations 20
 
 lint: $(MADE)
 	$(BIN)/ruff check .

@@ -14,8 +14,7 @@ import yaml
 
 from tests.support.crds import real
 from tests.support.manifests import CHECKS, KUBERAY, ROOT, Document, documents, name_of
-
-REAL = "BONAFIDE_KUBERAY_CRDS"
+from tests.support.tools import CRDS
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -23,10 +22,10 @@ def test_the_manifests_hold(check: str) -> None:
     assert list(CHECKS[check](documents())) == []
 
 
-@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder with KubeRay's CRDs")
+@pytest.mark.needs("KubeRay's CRDs")
 @pytest.mark.parametrize("document", [each for each in documents() if each["apiVersion"] == "ray.io/v1"], ids=name_of)
 def test_kuberay_s_own_crds_take_them(document: Document) -> None:
-    jsonschema.validate(document, real(Path(os.environ[REAL]))[document["kind"]])
+    jsonschema.validate(document, real(Path(os.environ[CRDS]))[document["kind"]])
 
 
 def test_kustomize_takes_what_makes_a_night() -> None:
