@@ -1,6 +1,6 @@
 # make demo    the environment, and the whole chain on a small archive that it makes
 # make test    the environment, and the tests
-# make lint    ruff and mypy
+# make lint    ruff, mypy, and the checks of cluster/, each of which must find the faults planted for it
 # make bench   figures of docs/results.md (needs the dev corpus in ../shared)
 # make drills  all fault drills and other long tests, and the table of docs/reliability.md
 # make drills-check   every planted bug is caught
@@ -30,6 +30,7 @@ lint: $(MADE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.support.manifests --planted
 
 bench: $(MADE)
 	$(BIN)/python -m bench.dev_corpus

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.manifests import ROOT, documents, of_kind, pods
-from tests.unit.cluster.test_machines import DOCKERFILE, stages
+from tests.support import ROOT
+from tests.support.manifests.documents import documents, of_kind, pods
+from tests.support.manifests.image import DOCKERFILE, stages
 
 # In mounts of our own: nothing of it is seen outside, and it ends with the process. Python may lie where only root can
 # go; so its folder is put anew in an empty one that hides the way.

@@ -13,7 +13,8 @@ import pytest
 from tests.drills.nodes import DECODE, ENCODER, Nodes
 from tests.integration.cluster.conftest import UTTERANCES
 from tests.support.archives import write_tar
-from tests.support.manifests import commands, documents, of_kind
+from tests.support.manifests.commands import commands
+from tests.support.manifests.documents import documents, of_kind
 from tests.support.ray_head import ON_LOOPBACK
 
 N_SHARDS = 12
