@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -21,6 +22,10 @@ from tests.support.ray_head import ON_LOOPBACK, RayHead
 from tests.support.seaweedfs import s3_server
 from tests.support.storage import forget_clients
 from tests.support.tools import installed_browser, require
+
+# the same examples every time, and no database in the tree; a slow machine is no failure
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 collect_ignore = ["fuzz/run.py"]  # needs atheris, which only `make fuzz` installs
 
