@@ -177,9 +177,9 @@ class Lab:
 
     def allow(self, archive: Archive) -> None:
         """Let readers see the rows of this state of an archive."""
-        exact = [exact(row) for row in archive.golden.embeddings.to_pylist()]
-        for uri in {row["uri"] for row in exact}:
-            rows = [row for row in exact if row["uri"] == uri]
+        every = [exact(row) for row in archive.golden.embeddings.to_pylist()]
+        for uri in {row["uri"] for row in every}:
+            rows = [row for row in every if row["uri"] == uri]
             if rows not in self._right.setdefault(uri, []):
                 self._right[uri].append(rows)
 
