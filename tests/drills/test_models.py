@@ -15,7 +15,12 @@ import torch
 
 from detector.backbones.huggingface import HuggingFace
 from detector.config import EmbedConfig
-from tests.drills.harness import Fault, Lab, drill, key_of, tar, wav, with_failure
+from tests.drills.archive import tar, wav
+from tests.drills.golden import with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import key_of
 from tests.drills.test_processes import EMBED, MARKER, NOTED, amplification
 from tests.support.checkpoints import write_checkpoint
 

@@ -16,25 +16,26 @@ CALL = "2026/call.flac"
 TEXT = pa.string()
 
 
+COLUMNS = [
+    pa.array([CALL]),
+    pa.array([CALL], pa.large_string()),
+    pa.array([CALL.encode()]),
+    pa.array([CALL.encode()], pa.large_binary()),
+    pa.array([CALL.encode()], pa.binary(len(CALL))),
+    pa.array([CALL]).dictionary_encode(),
+    pa.array([[None, CALL]], pa.list_(TEXT)),
+    pa.array([[CALL]], pa.large_list(pa.list_(TEXT).value_type)),
+    pa.array([[CALL]], pa.list_(TEXT, 1)),
+    pa.array([{"a": {"b": [CALL]}}]),
+    pa.array([[("key", CALL)]], pa.map_(TEXT, TEXT)),
+    pa.array([[(CALL, 1)]], pa.map_(TEXT, pa.int64())),
+]
+NAMES = ["note", "a.note", "utterance_id", "message"]
+
+
 @pytest.mark.parametrize(
-    "column",
-    [
-        pa.array([CALL]),
-        pa.array([CALL], pa.large_string()),
-        pa.array([CALL.encode()]),
-        pa.array([CALL.encode()], pa.large_binary()),
-        pa.array([CALL.encode()], pa.binary(len(CALL))),
-        pa.array([CALL]).dictionary_encode(),
-        pa.array([[None, CALL]], pa.list_(TEXT)),
-        pa.array([[CALL]], pa.large_list(pa.list_(TEXT).value_type)),
-        pa.array([[CALL]], pa.list_(TEXT, 1)),
-        pa.array([{"a": {"b": [CALL]}}]),
-        pa.array([[("key", CALL)]], pa.map_(TEXT, TEXT)),
-        pa.array([[(CALL, 1)]], pa.map_(TEXT, pa.int64())),
-    ],
-    ids=lambda column: str(column.type),
+    ("column", "name"), zip(COLUMNS, NAMES * 3, strict=True), ids=lambda each: str(getattr(each, "type", each))
 )
-@pytest.mark.parametrize("name", ["note", "a.note", "utterance_id", "message"])
 def test_text_is_found_in_a_column_of_any_type(tmp_path: Path, column: pa.Array, name: str) -> None:
     pq.write_table(pa.table({"layer": [1], name: column}), tmp_path / "x.parquet")
 
