@@ -11,14 +11,17 @@ from detector.head import Head
 from detector.training import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.errors import RunAgain
+from jobs.embedding.run import EmbeddingConfig, embed
+from jobs.fitting.config import FitConfig
+from jobs.fitting.publication import METRIC, no_worse, publish
+from jobs.fitting.run import fit
 from jobs.inputs.archive import InputConfig
-from jobs.storage import ABSENT, Stored
+from jobs.scoring.heads import read_head
+from jobs.scoring.run import ScoreConfig, score
 from jobs.tables import run_records
-from jobs.verbs import embed, evaluate, fit, score
+from jobs.verbs import evaluate
 
 DECISION = "decision.json"
-METRIC = "cllr"  # a proper scoring rule: it sees how scores rank and whether they mean what they say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +51,19 @@ class Settings(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunConfig
 
 
 def run(settings: Settings) -> int:
-    """Fit, compare, publish or keep, and say why; return the exit code."""
+    """Fit, compare, publish or keep, print why, and return the exit code."""
     uri = storage.normal(settings.head)
     standing = storage.stat(uri)
     if standing is None:
         raise ConfigError(f"{uri}: no head is published here. Make the first one by `embed` and `fit`.")
-    published = score.read_head(uri, settings.require_signature)
-    code = embed.run(_settings(embed.Settings, settings, **asdict(published.embed_config)))
+    published = read_head(uri, settings.require_signature)
+    code = embed(_settings(EmbeddingConfig, settings, **asdict(published.embed_config)))
     if code != 0:
         return code
     folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
-    fit.run(
-        _settings(
-            fit.Settings, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint
-        )
-    )
+    fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint))
     candidate_uri = storage.join(folder, "head.json")
-    candidate = score.read_head(candidate_uri)
+    candidate = read_head(candidate_uri)
     if candidate.head_id == published.head_id:
         print(f"nothing to publish: the new head is the published one, {published.head_id}")
         return 0
@@ -72,33 +71,13 @@ def run(settings: Settings) -> int:
     decision_uri = storage.join(folder, DECISION)
     storage.write_bytes(decision_uri, (json.dumps(decision, indent=1, sort_keys=True) + "\n").encode())
     if decision["publish"]:
-        _publish(standing, published, candidate_uri)
+        publish(standing, published, candidate_uri)
     print(f"{decision['because']}\nhead: {uri}\ndecision: {decision_uri}")
     return 0
 
 
-def no_worse(high: float | None, margin: float) -> bool:
-    """Whether a head is shown to be no worse: the interval of its difference ends below the margin.
-
-    Too few rows to tell are no reason to publish: their interval is wide.
-
-    Parameters
-    ----------
-    high : float or None
-        Upper end of the paired 95 % interval of new less published Cllr, bits; None where it is not defined.
-    margin : float
-        How much worse would not matter; bits.
-
-    Examples
-    --------
-    >>> no_worse(-0.01, 0.02), no_worse(0.01, 0.02), no_worse(0.3, 0.02), no_worse(None, 0.02)
-    (True, True, False, False)
-    """
-    return high is not None and high < margin
-
-
 def _settings(kind: type[Any], settings: Settings, **others: Any) -> Any:
-    """The settings of another verb: ours where they have its names, and ``others``."""
+    """Make another step's settings from the fields that these share with it, and ``others``."""
     names = {each.name for each in fields(kind)}
     ours = {name: value for name, value in vars(settings).items() if name in names}
     return kind(**{**ours, **others})
@@ -108,7 +87,7 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
     """Score the held-out rows with both heads, the published one first, and compare them."""
     for uri in heads:
         own = {"input": (), "manifest": None, "require_signature": None, "prior": None}
-        score.run(_settings(score.Settings, settings, embeddings=settings.output, head=uri, **own))
+        score(_settings(ScoreConfig, settings, embeddings=settings.output, head=uri, **own))
     published, candidate = (head.head_id for head in heads.values())
     judging = evaluate.Settings(
         scores=(settings.output,),
@@ -121,27 +100,19 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
     )
     (comparison,) = evaluate.reported(judging)["comparisons"]
     found = comparison["metrics"][METRIC]
-    publish = no_worse(found["high"], settings.margin)
-    told = "cannot be told" if found["high"] is None else "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**found)
+    is_no_worse = no_worse(found["high"], settings.margin)
+    interval = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    difference = "cannot be told" if found["high"] is None else interval.format(**found)
     return {
         "published": published,
         "candidate": candidate,
         "metric": METRIC,
         "difference": found,
         "margin": settings.margin,
-        "publish": publish,
-        "because": f"{'published' if publish else 'not published, ' + published + ' stays'}: "
-        f"head {candidate} less {published}, Cllr {told} bits on split {settings.held_out!r}; "
+        "publish": is_no_worse,
+        "because": f"{'published' if is_no_worse else 'not published, ' + published + ' stays'}: "
+        f"head {candidate} less {published}, Cllr {difference} bits on split {settings.held_out!r}; "
         f"the interval must end below {settings.margin:+g}",
         "settings": run_records.settings_of(settings),
         "versions": run_records.versions(),
     }
-
-
-def _publish(standing: Stored, published: Head, candidate_uri: str) -> None:
-    """Put the new head where the old one stands, which is kept beside it."""
-    folder, _, _ = standing.uri.rpartition("/")
-    kept = storage.join(folder, "previous", f"{published.head_id}.json")
-    storage.put(kept, storage.read_bytes(standing.uri), ABSENT)
-    if storage.put(standing.uri, storage.read_bytes(candidate_uri), standing.etag) is not None:
-        raise RunAgain(f"{standing.uri}: somebody published another head meanwhile. Run again, to compare with that.")

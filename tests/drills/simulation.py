@@ -550,7 +550,7 @@ class World:
     # what actors do
 
     def _run(self, date: str) -> Steps:
-        """Run `nightly`, or `embed` alone: as `embed_archive` and `score_shards` of `jobs.verbs` go."""
+        """Run `nightly`, or `embed` alone: as `embed_archive` and `score_shards` go."""
         yield Nothing()  # a run begins some time before it looks
         table, listed = self._embeddings, self.sources
 
@@ -592,7 +592,7 @@ class World:
         return whole
 
     def _judge(self, shard: PlannedShard) -> Steps:
-        """As :meth:`jobs.tables.ledger.Ledger.read` and :func:`jobs.verbs.score._ScoreShard` go."""
+        """As :meth:`jobs.tables.ledger.Ledger.read` and :func:`jobs.scoring.shards.ScoreShard` go."""
         text = yield Get(self._embeddings.marker_name(shard.entry.state))
         if text is None:
             return None  # replaced since, and collected

@@ -31,7 +31,7 @@ from detector.embedding import embed_segments, join_segments
 from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
 from jobs import storage
-from jobs.decoding.supervisor import supervisor
+from jobs.decoding import supervisor
 from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.containers import kind_of
 from jobs.inputs.shard_reader import read_shard

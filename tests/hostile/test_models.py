@@ -26,7 +26,7 @@ from detector.metrics import equal_error_rate
 from jobs import cli
 from jobs.config import ModelConfig
 from jobs.inputs.checkpoint import local_folder
-from jobs.verbs.score import read_head
+from jobs.scoring.heads import read_head
 from tests.hostile.harness import Lab, hostile
 from tests.hostile.test_archives import Bomb
 from tests.support.checkpoints import write_checkpoint

@@ -19,9 +19,12 @@ from detector.schema import FAILURES, embeddings_schema
 from detector.training import TrainingConfig, fit_head
 from jobs import storage
 from jobs.reports.nightly import page
+from jobs.reports.nightly.run import NightlyConfig
+from jobs.scoring import run as scoring_run
+from jobs.scoring.result import ScoringRun
+from jobs.scoring.shards import score_shards
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
-from jobs.verbs import nightly, score
 
 DIM = 8
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "00")
@@ -144,18 +147,18 @@ def night(
     head_uri: str = "head.json",
     pages: bool = True,
     **settings: Any,
-) -> tuple[score.Scored, Ledger]:
+) -> tuple[ScoringRun, Ledger]:
     """Embed, score and record shards as `nightly` does, and write the page."""
     judge = judge or head()
     source = embed(output, shards, failures or {}, date)
-    given = nightly.Settings(
+    given = NightlyConfig(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )
     done = source.done()
     slots = {slot_of(name) for name in shards}
     planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
-    scored = score.score_shards(Here(), source, planned, judge, given)  # type: ignore[arg-type]
-    score._finish("nightly", STARTED, scored, given, {})
+    scored = score_shards(Here(), source, planned, judge, given.prior, given.output, given)  # type: ignore[arg-type]
+    scoring_run._finish("nightly", STARTED, scored, given, {})
     if pages:
         page.write_pages(scored, source)
     return scored, source

@@ -17,8 +17,8 @@ from jobs.errors import RunAgain
 from jobs.reports.nightly import page
 from jobs.reports.nightly.report import read_record
 from jobs.reports.review.players import link_of
+from jobs.scoring.result import ScoringRun
 from jobs.tables.checksummed_json import dump_checksummed
-from jobs.verbs import score
 from tests.integration.browser.test_evaluation_page import HOSTILE, WIDTHS, pixels
 from tests.support import nights
 from tests.support.archives import write_tar
@@ -222,7 +222,7 @@ def test_a_quote_in_an_address_stays_inside_of_it() -> None:
     assert link_of('/data/" onclick="x.flac') == "file:///data/%22%20onclick%3D%22x.flac"
 
 
-def night_of(output: Path, **how: Any) -> tuple[score.Scored, nights.Ledger]:
+def night_of(output: Path, **how: Any) -> tuple[ScoringRun, nights.Ledger]:
     shards = {
         f"{RADIO}-{part}": nights.recordings(nights.drawn(30, seed=part)[0], f"{RADIO}-{part}") for part in range(3)
     }

@@ -24,7 +24,7 @@ from detector.audio import SAMPLE_RATE
 from detector.errors import UtteranceError
 from detector.recording import Facts, Recording
 from jobs import storage
-from jobs.decoding.supervisor import supervisor
+from jobs.decoding import supervisor
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.shard_reader import read_shard
@@ -302,7 +302,10 @@ def test_a_decoder_that_does_not_start_says_why_and_is_no_verdict(faults: Path) 
 
 
 def test_a_machine_that_leaves_a_decoder_too_little_memory_is_told_and_blames_no_recording() -> None:
-    program = "import io; from jobs.decoding.supervisor import DecodeQueue; DecodeQueue(1.0).put(io.BytesIO(b'?'), 'a').segments().send(None)"
+    program = (
+        "import io; from jobs.decoding.supervisor import DecodeQueue; "
+        "DecodeQueue(1.0).put(io.BytesIO(b'?'), 'a').segments().send(None)"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "-", sys.executable, "-c", program]
 
@@ -374,7 +377,7 @@ def test_a_decoder_ends_with_its_parent_whatever_it_is_doing(faults: Path, tmp_p
     program = """if True:
         import io, sys, time
         from pathlib import Path
-        from jobs.decoding.supervisor import supervisor
+        from jobs.decoding import supervisor
         with supervisor.DecodeQueue(1.0) as queue:
             recording = queue.put(io.BytesIO(Path(sys.argv[1]).read_bytes()), "a")
             print(queue.process_for(recording)._process.pid, flush=True)

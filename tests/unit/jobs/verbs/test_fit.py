@@ -20,10 +20,13 @@ from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from detector.schema import embeddings_schema
 from detector.shift import QUANTITIES, Reference
+from jobs.fitting.config import FitConfig
+from jobs.fitting.run import fit
+from jobs.scoring.explanation import ExplainConfig, explain
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan, PlanHistory
-from jobs.verbs import explain, fit, keygen
+from jobs.verbs import keygen
 from tests.support.audio import encoded, tone
 
 LAST = Recipe(EmbedConfig(backbone="huggingface"), "tiny", "00")
@@ -91,7 +94,7 @@ def labels(tmp_path: Path) -> str:
 def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) -> tuple[Head, dict[str, Any]]:
     output = table / f"{name}.json"
     embeddings = tuple(map(str, (table, *others)))
-    fit.run(fit.Settings(embeddings=embeddings, labels=labels, output=str(output), **settings))
+    fit(FitConfig(embeddings=embeddings, labels=labels, output=str(output), **settings))
     report = json.loads((table / f"{name}.report.json").read_text())
     return Head.from_json(output.read_bytes(), str(output)), report
 
@@ -276,7 +279,7 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     fitted(tmp_path, labels, "head")
     capsys.readouterr()
 
-    explain.run(explain.Settings(head=str(tmp_path / "head.json"), uri=str(recording)))
+    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
 
     lines = capsys.readouterr().out.splitlines()
     table = next(place for place, line in enumerate(lines) if line.split()[:2] == ["from", "to"])
