@@ -98,7 +98,7 @@ class Bench:
             self.padding["full"] = self.padding["ours"]
 
     def measure(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Measure seconds and CPU seconds of each variant, means of a round's two passes: arrays of shape (rounds, 2)."""
+        """Measure seconds and CPU seconds of each variant, means of a round's two passes: shape (rounds, 2)."""
         for variant in self.variants.values():
             variant()  # warm up
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in self.variants}

@@ -7,11 +7,12 @@
 2. the same at layers 9 to 13 (`--layers`)
 3. XLS-R-300M at layer 7 (`--small-backbone`, `--small-layer`)
 
-Each is trained on `train` and `dev` of ASVspoof 2019 LA, and evaluated on its `eval` and on every other corpus whose folder is
-given, in the layout that docs/corpora.md describes. Flags that are not listed here are passed to `embed` (`--device cuda`).
+Each is trained on `train` and `dev` of ASVspoof 2019 LA, and evaluated on its `eval` and on every other corpus whose
+folder is given, in the layout that docs/corpora.md describes. Flags that are not listed here are passed to `embed`
+(`--device cuda`).
 
-After a stop, start the same command again: recordings that are embedded and scored under `--work` are not computed again. A
-corpus that is given later is added. The tables are written as ladder.md and ladder.json.
+After a stop, start the same command again: recordings that are embedded and scored under `--work` are not computed
+again. A corpus that is given later is added. The tables are written as ladder.md and ladder.json.
 """
 
 from __future__ import annotations

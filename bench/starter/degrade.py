@@ -56,7 +56,7 @@ def _through(batch: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _noise(batch: Tensor, draw: torch.Generator) -> Tensor:
-    """Add noise of a random slope, 5 to 40 dB below the speech, to half of the rows; the next row's voice to a tenth."""
+    """Add noise of a random slope, 5 to 40 dB below the speech, to half of the rows, the next voice to a tenth."""
     n_segments, n_samples = batch.shape
     white = torch.fft.rfft(torch.randn(n_segments, n_samples, generator=draw))
     slope = torch.rand(n_segments, 1, generator=draw)  # slope of the amplitude: 0 is white, 1 is brown

@@ -28,7 +28,7 @@ HOPS = (128, 160, 200, 256)
 
 
 def magnitude(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Invent the phase: keep the magnitudes of the short-time spectrum, and find a phase by Griffin and Lim's method."""
+    """Invent the phase: keep the magnitudes of the spectrum, and find a phase by Griffin and Lim's method."""
     hop = int(rng.choice(HOPS))
     return _griffin_lim(_spectrum(samples, hop).abs(), hop, len(samples), rng)
 
