@@ -210,7 +210,7 @@ def test_a_fault_of_content_is_told_in_the_same_words(content: bytes) -> None:
             "decoder_crash",
             f"{supervisor.CANNOT_BE}: a segment of {2**64 - 1:,} B",
         ),
-        ("hurry", "decoder_crash", f"{supervisor.CANNOT_BE}: a rate of None"),
+        ("hurry", "decoder_crash", f"{supervisor.CANNOT_BE}: native_rate None"),
         ("spin", "decoder_timeout", "no segment in 1 s of CPU time, nor in as many as it lasts"),
         ("spin_in_c", "decoder_timeout", "no segment in 1 s of CPU time, nor in as many as it lasts"),
         ("swell", "too_large", "Unable to allocate 4.00 GiB for an array with shape (4294967296,) and data type uint8"),
