@@ -21,7 +21,7 @@ from tests.drills.lab import Lab
 from tests.drills.marks import drill
 from tests.drills.runs import Fault
 from tests.drills.store import key_of
-from tests.drills.test_processes import EMBED, MARKER, NOTED, amplification
+from tests.drills.work import EMBED, MARKER, NOTED, amplification
 from tests.support.checkpoints import write_checkpoint
 
 LOAD = "detector.backbones:load_backbone"

@@ -19,7 +19,7 @@ from tests.drills.lab import Lab
 from tests.drills.marks import drill
 from tests.drills.runs import Run
 from tests.drills.store import key_of
-from tests.drills.test_processes import markers_put
+from tests.drills.work import markers_put
 from tests.support.processes import processes
 
 IN_NAMESPACE = ["unshare", "--map-root-user", "--mount"]  # whoever we are, a mount there is nobody else's
