@@ -27,8 +27,8 @@ from tests.support.ray_head import ON_LOOPBACK, RayHead, ray_head
 
 @drill(
     "D08",
-    injects="SIGKILL to all of one of two nodes, with decoded audio in its store and an encoder at work",
-    holds="its work is done again elsewhere; no lost object surfaces",
+    injects="SIGKILL to every process of one of two nodes, with decoded audio in its store and an encoder at work",
+    holds="its work is done again on another node; no lost object is reported",
     limit=120,
 )
 def test_a_node_that_goes_away_takes_no_rows_along(lab: Lab) -> None:
@@ -54,8 +54,8 @@ GPU_NODE = {"num_cpus": 1, "num_gpus": 1}  # Ray believes it; melstats needs non
 
 @drill(
     "D57",
-    injects="SIGKILL to all of one of three nodes, where one has the GPU: to one that decodes; to the encoder's, and a "
-    "node like it joins",
+    injects="SIGKILL to every process of one of three nodes, one of which has the GPU: to one that decodes; to the "
+    "encoder's, and a node like it joins",
     holds="decode runs on the CPU nodes, the encoder on the one with the GPU; the run ends with 0 and the same digest",
     limit=180,
 )
@@ -92,7 +92,7 @@ def test_a_cluster_of_three_nodes_loses_one(lab: Lab, whose: str) -> None:
 
 @drill(
     "D09",
-    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray of its own, and of one that it joined",
+    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, and of one that it joined",
     holds="ends with 75 and the cause; the same command again, on another head, completes",
     limit=180,
 )
@@ -143,7 +143,7 @@ def submit(lab: Lab, address: str, number: str) -> Run:
 @drill(
     "D11",
     injects="a job is submitted twice with one id; then two jobs with two ids on one output",
-    holds="the second of one id follows the first; two ids end with one digest, each with 0 or 75",
+    holds="the second job of one id follows the first; two ids end with the same digest, each with 0 or 75",
     limit=180,
 )
 def test_a_job_may_be_submitted_twice(lab: Lab) -> None:
@@ -171,7 +171,7 @@ def test_a_job_may_be_submitted_twice(lab: Lab) -> None:
 @drill(
     "D12",
     injects="`ray job stop` while a marker is being written",
-    holds="what was there is readable, the job's end is told as 75; the same command again completes",
+    holds="what is committed is readable, the job ends with 75; the same command again completes",
     limit=120,
 )
 def test_a_job_may_be_stopped_while_it_commits(lab: Lab) -> None:

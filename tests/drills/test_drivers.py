@@ -49,13 +49,13 @@ def test_a_driver_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) -> Non
     assert not any(marker["alarms"] for marker in before.values())
     lab.assert_clean()
     lab.assert_same_as_undisturbed()
-    lab.held(f"it slept for {first.started + first.seconds - slept:.0f} s")
+    lab.held(f"it was stopped for {first.started + first.seconds - slept:.0f} s")
 
 
 @drill(
     "D05",
     injects="SIGKILL to the driver at 30 % and at 80 % of the shards; the same command again",
-    holds="not a byte of a committed shard is read again; the first new commit within 30 s",
+    holds="no byte of a committed shard is read again; the first new commit within 30 s",
     limit=120,
 )
 def test_a_driver_that_was_killed_goes_on_where_it_was(lab: Lab) -> None:
@@ -87,7 +87,7 @@ def _workers(lab: Lab) -> list[int]:
 @drill(
     "D06",
     injects="SIGKILL to the driver before, and right after, each of its PUTs in turn: plan, rows, marker, record",
-    holds="every place passes; the same command again completes",
+    holds="at each of them the same command again completes",
     limit=900,
 )
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -122,7 +122,7 @@ def test_a_driver_may_be_killed_at_every_write(lab: Lab, when: str) -> None:
 @drill(
     "D10",
     injects="SIGTERM to the driver, with shards half done",
-    holds="no new shard from then on, those nearly done are committed, exit 75 within 10 s",
+    holds="no new shard is begun, those nearly done are committed, exit 75 within 10 s",
     limit=60,
 )
 def test_a_notice_is_acted_on_at_once(lab: Lab) -> None:

@@ -26,7 +26,7 @@ from tests.drills.work import (
 @drill(
     "D01",
     injects="SIGKILL to the encoder in the middle of shard 7",
-    holds="what it had in hand is computed again, at most 5 % of all, from audio that is decoded already",
+    holds="only its current batch is computed again, at most 5 % of all work, from audio that is already decoded",
     limit=60,
 )
 def test_an_encoder_that_is_killed_costs_what_it_had_in_hand(lab: Lab) -> None:
@@ -76,7 +76,7 @@ def _kill_one(run: Run, title: str, rng: random.Random) -> bool:
 @drill(
     "D03",
     injects="the encoder calls sys.exit(0) on a recording, once and every time; it is the only encoder",
-    holds="done again, or found within a bound: one row `encoder_crash`, all others bit-equal; never hangs",
+    holds="computed again, or isolated in bounded time: one row `encoder_crash`, all others bit-equal; never hangs",
     limit=90,
 )
 @pytest.mark.parametrize("calls", [[1], None], ids=["once", "every time"])

@@ -108,7 +108,7 @@ def test_a_run_survives_the_failure_of_any_one_request(lab: Lab) -> None:
 @drill(
     "D19",
     injects="reset after 0, 1, half, all but one byte of a GET of audio",
-    holds="fetched again or gone on from there; no truncated recording",
+    holds="requested again, whole or from that byte; no truncated recording",
     limit=60,
 )
 def test_a_get_that_breaks_off_is_taken_up_again(lab: Lab) -> None:
@@ -124,7 +124,7 @@ def test_a_get_that_breaks_off_is_taken_up_again(lab: Lab) -> None:
 @drill(
     "D20",
     injects="bodies one byte short, one byte long, with one byte flipped; once each, then every time",
-    holds="noticed and fetched again; after some tries exit 69 with the object's name",
+    holds="noticed and requested again; after a bounded number of attempts exit 69 with the object's name",
     limit=60,
 )
 def test_a_body_that_is_not_the_object_s_is_never_used(lab: Lab) -> None:
@@ -156,7 +156,7 @@ def test_a_body_that_is_not_the_object_s_is_never_used(lab: Lab) -> None:
 @drill(
     "D21",
     injects="a body at 1 byte a second; headers and then silence; silence",
-    holds="given up after a deadline and asked for again",
+    holds="each request is abandoned after a timeout, and repeated",
     limit=120,
 )
 def test_a_store_that_goes_quiet_is_not_waited_for_without_end(lab: Lab) -> None:
@@ -174,8 +174,8 @@ def test_a_store_that_goes_quiet_is_not_waited_for_without_end(lab: Lab) -> None
 
 @drill(
     "D22",
-    injects="a PUT of each kind is done, and its reply is lost",
-    holds="looked up: one marker a shard, no alarm, the same bits",
+    injects="the store carries out a PUT of each kind, and its reply is lost",
+    holds="the object is looked up: one marker a shard, no alarm, the same bits",
     limit=60,
 )
 def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
@@ -202,8 +202,8 @@ def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
 
 @drill(
     "D23",
-    injects="409 to a marker's PUT, twice; then somebody else writes the same marker, and it gets 412",
-    holds="409 is tried again, 412 is settled by what stands there",
+    injects="409 to a marker's PUT, twice; then another client writes the same marker, and the PUT gets 412",
+    holds="409 is retried; 412 is resolved by reading the marker that exists",
     limit=30,
 )
 def test_a_conflict_over_a_marker_is_settled_by_what_stands_there(lab: Lab) -> None:
@@ -225,7 +225,7 @@ def test_a_conflict_over_a_marker_is_settled_by_what_stands_there(lab: Lab) -> N
 @drill(
     "D24",
     injects="403 ExpiredToken from the 25th request on; 403 AccessDenied below one prefix",
-    holds="exit 69 that names the place; at most 5 tries of a request",
+    holds="exit 69 that names the object; at most 5 attempts of a request",
     limit=60,
 )
 def test_a_store_that_refuses_us_is_not_asked_for_ever(lab: Lab) -> None:
@@ -253,8 +253,8 @@ def _most_tries(lab: Lab) -> int:
 
 @drill(
     "D28",
-    injects="the driver is killed while it writes; an upload in parts is left open under the very name",
-    holds="nothing of it is visible; the next run completes; gc ends the upload",
+    injects="the driver is killed while it writes; a multipart upload is left open under the name of an object",
+    holds="readers see nothing of it; the next run completes; gc aborts the upload",
     limit=60,
 )
 def test_an_upload_that_was_never_completed_is_collected(lab: Lab) -> None:
@@ -278,8 +278,8 @@ def test_an_upload_that_was_never_completed_is_collected(lab: Lab) -> None:
 
 @drill(
     "D30",
-    injects="an endpoint that refuses; one that has no address",
-    holds="exit 69 within 30 s that names the endpoint; nothing written",
+    injects="an endpoint that refuses connections; one whose name does not resolve",
+    holds="exit 69 within 30 s, naming the endpoint; nothing written",
     limit=60,
 )
 @pytest.mark.parametrize("nobody", ["refuses", "has no address"])

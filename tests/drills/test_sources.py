@@ -22,7 +22,7 @@ def long_tar(shard: int, seconds: float = 90.0) -> bytes:
 @drill(
     "D25",
     injects="a source is replaced between two reads of it; another one after it was committed",
-    holds="exit 75 that names it, no rows of a mixture; the next run has the new rows in place of the old",
+    holds="exit 75 that names it, no rows from both states; the next run replaces the old rows by the new ones",
     limit=120,
 )
 def test_a_source_that_changes_is_noticed_and_never_mixed(lab: Lab) -> None:
@@ -52,7 +52,7 @@ def test_a_source_that_changes_is_noticed_and_never_mixed(lab: Lab) -> None:
 @drill(
     "D26",
     injects="a source is deleted after the plan",
-    holds="exit 75 that names it; all other shards are committed; the next run has nothing to do with it",
+    holds="exit 75 that names it; all other shards are committed; the next run ignores it",
     limit=60,
 )
 def test_a_source_that_is_gone_holds_up_nobody_else(lab: Lab) -> None:
@@ -70,8 +70,8 @@ def test_a_source_that_is_gone_holds_up_nobody_else(lab: Lab) -> None:
 
 @drill(
     "D27",
-    injects="a listing of 2,500 objects: page 2 fails, a key stands twice, 10 new ones appear meanwhile",
-    holds="the plan is frozen: 2,500 rows; the 10 come with the next run",
+    injects="a listing of 2,500 objects: page 2 fails, a key is listed twice, 10 new objects appear meanwhile",
+    holds="the plan is frozen: 2,500 rows; the next run adds the 10",
     limit=120,
 )
 def test_a_long_listing_is_taken_once_and_whole(lab: Lab) -> None:
