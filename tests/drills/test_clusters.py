@@ -92,7 +92,7 @@ def test_a_cluster_of_three_nodes_loses_one(lab: Lab, whose: str) -> None:
 
 @drill(
     "D09",
-    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, and of one that it joined",
+    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, of one that it joined",
     holds="ends with 75 and the cause; the same command again, on another head, completes",
     limit=180,
 )
