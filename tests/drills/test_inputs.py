@@ -19,7 +19,7 @@ DECODE = "detector.recording:decode_native"
 
 @drill(
     "D33",
-    injects="a recording whose decoder wants 4 GiB, where it may have 1",
+    injects="a recording whose decoder needs 4 GiB, with a limit of 1",
     holds="one row `too_large`; its neighbours bit-equal; no worker is lost",
     limit=60,
 )
@@ -37,7 +37,7 @@ def test_a_recording_that_swells_is_one_row(lab: Lab) -> None:
 
 @drill(
     "D44",
-    injects="a recording that makes the decoder call abort()",
+    injects="a recording on which the decoder calls abort()",
     holds="one row `decoder_crash`; its neighbours bit-equal; no worker is lost",
     limit=30,
 )
@@ -56,7 +56,7 @@ def test_a_recording_that_crashes_the_decoder_is_one_row(lab: Lab) -> None:
 @drill(
     "D45",
     injects="a recording that the decoder never finishes: twice 15 s of CPU, with no progress for longer than 20 s",
-    holds="killed at its limit, which the watchdog waits for; one row `decoder_timeout`, its neighbours bit-equal",
+    holds="killed at its limit, for which the watchdog waits; one row `decoder_timeout`, its neighbours bit-equal",
     limit=90,
 )
 def test_a_recording_that_the_decoder_never_finishes_is_one_row(lab: Lab) -> None:

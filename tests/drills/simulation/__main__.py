@@ -68,8 +68,8 @@ def _record(said: str, passed: bool, seconds: float) -> None:
     if place := os.environ.get("BONAFIDE_DRILLS_RECORD"):
         row = {
             "number": "D07",
-            "injects": "simulated: actors killed, asleep, late; replies lost; sources replaced; gc",
-            "holds": "the tables of an undisturbed run; no row twice at any time; nothing to do afterwards",
+            "injects": "simulated: processes killed, asleep, late; replies lost; sources replaced; gc",
+            "holds": "the tables of an undisturbed run; no row twice at any time; a further run has nothing to do",
             "measured": said,
             "test": said.partition(":")[0],
             "passed": passed,

@@ -19,6 +19,7 @@ from typing import Annotated
 import pytest
 
 from jobs.cli import VERBS, add_settings
+from jobs.storage import patience
 from tests.support.archives import write_tar
 from tests.support.storage import forget_clients
 
@@ -172,6 +173,7 @@ def test_a_store_that_gives_up_is_69_and_the_last_line_names_it(
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.5)  # 15, which is long for a test
         forget_clients()
 
         code, _, err = bonafide("manifest", "--input", f"{s3_root}/a.flac", "--output", tmp_path / "m.parquet")
