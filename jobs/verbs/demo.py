@@ -17,8 +17,8 @@ from jobs.demo.archive import write_archive
 from jobs.embedding.run import EmbeddingConfig, embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
 from jobs.reports.nightly.run import NightlyConfig, nightly
-from jobs.verbs import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(settings: Settings) -> int:
     log.info("demo 3 of 4: the night's run over %s", archive.tonight)
     nightly(NightlyConfig(input=(str(archive.tonight),), head=head, output=output))
     log.info("demo 4 of 4: evaluate")
-    evaluate.run(evaluate.Settings(scores=(output,), labels=str(archive.labels), output=str(folder)))
+    write_report(EvaluationConfig(scores=(output,), labels=str(archive.labels), output=str(folder)))
     _print_summary(folder / "tables")
     shown = Path(settings.output)
     (page,) = sorted((folder / "tables" / "runs").glob("*.html"))

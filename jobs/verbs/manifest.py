@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from detector.audio import WHOLE
 from detector.errors import ConfigError, SchemaError, ShardError
-from detector.schema import LABEL_COLUMNS, MANIFEST
+from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
 from jobs.inputs.archive import InputConfig, Pick, Shard
@@ -20,7 +20,7 @@ from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus
 from jobs.inputs.lists import read_labels, refuse_repeated
 from jobs.storage import Stored
-from jobs.tables.ledger import parquet_bytes
+from jobs.tables.parquet import parquet_bytes
 from jobs.telemetry.progress import progress
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,7 @@ class Settings(InputConfig):
     """List an archive or a known corpus: one row a recording, with labels where a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
-    labels: Annotated[
-        str | None, "CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
-    ] = None
+    labels: Annotated[str | None, f"CSV, JSONL or Parquet: {LABELS_HELP}"] = None
     corpus: Annotated[
         str | None, f"--input is a corpus that brings its labels, unpacked (docs/corpora.md): {', '.join(CORPORA)}"
     ] = None

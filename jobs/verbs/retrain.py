@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from detector.errors import ConfigError
 from detector.head import Head
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.run import EmbeddingConfig, embed
@@ -16,10 +16,10 @@ from jobs.fitting.config import FitConfig
 from jobs.fitting.publication import METRIC, no_worse, publish
 from jobs.fitting.run import fit
 from jobs.inputs.archive import InputConfig
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
 from jobs.scoring.heads import read_head
 from jobs.scoring.run import ScoreConfig, score
 from jobs.tables import run_records
-from jobs.verbs import evaluate
 
 DECISION = "decision.json"
 
@@ -89,7 +89,7 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
         own = {"input": (), "manifest": None, "require_signature": None, "prior": None}
         score(_settings(ScoreConfig, settings, embeddings=settings.output, head=uri, **own))
     published, candidate = (head.head_id for head in heads.values())
-    judging = evaluate.Settings(
+    judging = EvaluationConfig(
         scores=(settings.output,),
         labels=settings.labels,
         output=folder,
@@ -98,7 +98,7 @@ def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[s
         head=tuple(heads),
         draws=settings.draws,
     )
-    (comparison,) = evaluate.reported(judging)["comparisons"]
+    (comparison,) = write_report(judging)["comparisons"]
     found = comparison["metrics"][METRIC]
     is_no_worse = no_worse(found["high"], settings.margin)
     interval = "{value:+.3f} ({low:+.3f} to {high:+.3f})"

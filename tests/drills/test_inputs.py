@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.drills.harness import Archive, Fault, Lab, drill, golden, key_of, members, tar, with_failure
+from tests.drills.archive import members, tar
+from tests.drills.golden import Archive, golden, with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import key_of
 from tests.support.audio import encoded
 
 DECODE = "detector.recording:decode_native"

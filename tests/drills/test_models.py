@@ -15,7 +15,12 @@ import torch
 
 from detector.backbones.huggingface import HuggingFace
 from detector.config import EmbedConfig
-from tests.drills.harness import Fault, Lab, drill, key_of, tar, wav, with_failure
+from tests.drills.archive import tar, wav
+from tests.drills.golden import with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import key_of
 from tests.drills.test_processes import EMBED, MARKER, NOTED, amplification
 from tests.support.checkpoints import write_checkpoint
 
@@ -219,7 +224,8 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
         return lab.runs[-1].kill()
 
     inside = [
-        Fault(target, "kill") for target in ("jobs.inputs.lists:label_tables", "detector.training:fit_head", SCALER)
+        Fault(target, "kill")
+        for target in ("jobs.inputs.lists:label_tables", "detector.training.fitting:fit_head", SCALER)
     ]
     places: list[tuple[str, Any]] = [(fault.target, [fault]) for fault in inside]
     places += [(f"{when} PUT {number}", (when, number)) for number in (1, 2) for when in ("before", "after")]
@@ -246,4 +252,4 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
     lab.held(f"{2 * len(places)} places")
 
 
-SCALER = "detector.training:moments"
+SCALER = "detector.training.crossfit:moments"

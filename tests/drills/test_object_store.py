@@ -10,7 +10,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.drills.harness import BUCKET, SLACK, Archive, Lab, Quiet, drill, golden, key_of, seeded_tars, tar, wav
+from tests.drills.archive import seeded_tars, tar, wav
+from tests.drills.golden import Archive, golden
+from tests.drills.lab import Lab, Quiet
+from tests.drills.marks import drill
+from tests.drills.runs import SLACK
+from tests.drills.store import BUCKET, key_of
 from tests.support.audio import encoded
 from tests.support.proxy import Request, refused
 

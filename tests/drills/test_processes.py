@@ -15,10 +15,15 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-from tests.drills.harness import ON_LOOPBACK, Fault, Lab, RayHead, Run, drill, processes, seeded_tars, with_failure
+from tests.drills.archive import seeded_tars
+from tests.drills.golden import with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
 from tests.drills.nodes import DECODE, ENCODER, Nodes
+from tests.drills.runs import Fault, Run
+from tests.support.processes import processes
 from tests.support.proxy import Request
-from tests.support.ray_head import ray_head
+from tests.support.ray_head import ON_LOOPBACK, RayHead, ray_head
 
 AUDIO = r"\.tar$"
 MARKER = r"/_commits/embeddings"

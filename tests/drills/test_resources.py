@@ -14,8 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drills.harness import Lab, Run, drill, key_of, processes, tar, wav
+from tests.drills.archive import tar, wav
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Run
+from tests.drills.store import key_of
 from tests.drills.test_processes import markers_put
+from tests.support.processes import processes
 
 IN_NAMESPACE = ["unshare", "--map-root-user", "--mount"]  # whoever we are, a mount there is nobody else's
 RUN_THEN_GIVE_SPACE = """

@@ -12,21 +12,12 @@ import duckdb
 import numpy as np
 
 from detector.audio import versions
-from tests.drills.harness import (
-    BUCKET,
-    Archive,
-    Fault,
-    Lab,
-    bad_member,
-    drill,
-    flac,
-    golden,
-    key_of,
-    members,
-    seeded_tars,
-    tar,
-    wav,
-)
+from tests.drills.archive import bad_member, flac, members, seeded_tars, tar, wav
+from tests.drills.golden import Archive, golden
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import BUCKET, key_of
 from tests.support.audio import encoded
 
 NO_FRAMES = encoded(np.zeros(0), kind="WAV", subtype="PCM_16")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import logging
@@ -345,7 +344,6 @@ def test_a_decoder_knows_no_secret_and_has_its_limits(monkeypatch: pytest.Monkey
     os.close(secret)
 
 
-HAS_LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 4  # of a kernel that confines TCP, too
 FORBIDDEN = {"write": "written'", "read": "secret'", "remove": "secret'", "execute": "", "connect": ""}
 
 
@@ -357,7 +355,7 @@ def test_a_decoder_cannot_write_a_file(faults: Path) -> None:
     assert not (faults / "written").exists() or (faults / "written").read_bytes() == b""
 
 
-@pytest.mark.skipif(not HAS_LANDLOCK, reason="the kernel does not know Landlock, or has it off")
+@pytest.mark.needs("a kernel with Landlock")
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_decoder_touches_nothing_but_its_pipes(faults: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("of the archive")  # its modules lie in a folder beside it

@@ -23,7 +23,7 @@ from detector.shift import QUANTITIES, Reference
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
 from jobs.scoring.explanation import ExplainConfig, explain
-from jobs.tables import ledger
+from jobs.tables import parquet
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan, PlanHistory
 from jobs.verbs import keygen
@@ -100,7 +100,7 @@ def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) 
 
 
 def test_the_streamed_fit_is_the_one_in_memory(tmp_path: Path, labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
     write(tmp_path, LAST, vectors(1.0))
 
     held, said = fitted(tmp_path, labels, "held")
