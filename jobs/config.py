@@ -10,11 +10,11 @@ from detector.backbones import BATCH_SECONDS
 from detector.errors import ConfigError
 from jobs.telemetry.webhook import Webhook
 
-Part = TypeVar("Part")
+Config = TypeVar("Config")
 
 
-def part(settings: Any, kind: type[Part]) -> Part:
-    """The fields of ``kind`` out of larger settings."""
+def extract_config(settings: Any, kind: type[Config]) -> Config:
+    """Copy the fields of ``kind`` out of larger settings that inherit them."""
     return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]
 
 

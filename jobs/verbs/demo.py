@@ -14,10 +14,12 @@ from detector.errors import ConfigError
 from detector.head import Head
 from detector.schema import BONAFIDE, SPOOF
 from jobs.demo.archive import write_archive
-from jobs.embedding.run import EmbeddingConfig, embed
+from jobs.embedding.config import EmbeddingConfig
+from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
-from jobs.reports.nightly.run import NightlyConfig, nightly
+from jobs.reports.nightly.config import NightlyConfig
+from jobs.reports.nightly.run import nightly
 from jobs.verbs import evaluate
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,15 @@ from detector.head import Head
 from detector.training import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.run import EmbeddingConfig, embed
+from jobs.embedding.config import EmbeddingConfig
+from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.publication import METRIC, no_worse, publish
 from jobs.fitting.run import fit
-from jobs.inputs.archive import InputConfig
+from jobs.inputs.config import InputConfig
+from jobs.scoring.config import ScoreConfig
 from jobs.scoring.heads import read_head
-from jobs.scoring.run import ScoreConfig, score
+from jobs.scoring.run import score
 from jobs.tables import run_records
 from jobs.verbs import evaluate
 

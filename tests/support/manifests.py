@@ -20,7 +20,7 @@ import yaml
 
 from cluster import submit
 from jobs import cli
-from jobs.config import RunConfig, part
+from jobs.config import RunConfig, extract_config
 from jobs.execution.cluster import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
 from jobs.inputs.pieces import BATCH_BYTES
 from tests.support import ROOT
@@ -453,7 +453,7 @@ def sizes(documents: list[Document]) -> Iterator[str]:
         for group, pod in zip(groups, pods(document), strict=False):
             yield from _machine(pod, group)
         for run in runs:
-            config = part(run, RunConfig)
+            config = extract_config(run, RunConfig)
             if config.device != "cuda":
                 yield f"{name_of(document)}: a run that takes no GPU is no fault of its own"
             cpus = sum(group["minReplicas"] * float(group["rayStartParams"]["num-cpus"]) for group in groups)
