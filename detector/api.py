@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -97,25 +97,15 @@ class Detector:
             channel = 0
         recording = Recording(io.BytesIO(audio), config.segment_seconds, excerpt=Excerpt(channel=channel))
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
-        embedding = join_segments(embeddings, n_frames, self.head.embed_config.pooling)
+        embedding = join_segments(embeddings, n_frames, config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
             raise UtteranceError("nonfinite", "NaN or infinity from the encoder")
-        facts = recording.facts
         row = {
             "utterance_id": "",
             "uri": "",
-            "member": None,
-            "audio_sha256": facts.audio_sha256,
-            "seconds": facts.seconds,
-            "native_rate": facts.native_rate,
-            "channels": facts.channels,
-            "codec": facts.codec,
-            "decoder": facts.decoder,
-            "rms_dbfs": facts.rms_dbfs,
+            **asdict(recording.facts),
             "channel": channel,
-            "speech_share": facts.speech_share,
-            "clipped_share": facts.clipped_share,
-            "layer": self.head.embed_config.layer,
+            "layer": config.layer,
             "embedding": embedding,
             "fingerprint": self.head.fingerprint,
             "run_id": "",

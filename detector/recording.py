@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.audio import SAMPLE_RATE, WHOLE, Excerpt, Samples, decode_native, resample
 from detector.errors import UtteranceError
-from detector.level import Meter
+from detector.level import Levels, Meter
 
 MIN_SEGMENT_SAMPLES = 1 * SAMPLE_RATE  # 16,000 samples, 1 s: a shorter tail joins the segment before it
 SILENCE_FLOOR_DBFS = -120.0
@@ -20,12 +20,11 @@ READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a recording once it was read to its end.
+class Facts(Levels):
+    """What is known of a recording after it was read to its end: the columns that a decoder fills.
 
-    `seconds` counts decoded samples, never what a header claims; `rms_dbfs` is the level of the 16 kHz mono
-    signal in dB re full scale, -120 for digital silence; `speech_share` is as :func:`detector.level.active_share`, and
-    `clipped_share` of the samples as stored.
+    `seconds` counts decoded samples, never what a header claims. :data:`detector.schema.DECODED` has the meaning and
+    unit of every column; the levels are inherited.
     """
 
     audio_sha256: str
@@ -36,8 +35,6 @@ class Facts:
     decoder: str
     rms_dbfs: float
     n_segments: int
-    speech_share: float
-    clipped_share: float
 
 
 class Recording:
@@ -94,13 +91,13 @@ class Recording:
         digest = _sha256(self._file) if self._audio_sha256 is None else self._audio_sha256
         stored, native = decode_native(self._file, self._excerpt)
         meter = Meter()
-        blocks = resample(meter.clipping(native), stored.native_rate)
+        blocks = resample(meter.native(native), stored.native_rate)
         n_samples, energy, n_segments = 0, 0.0, 0
         for segment in cut(blocks, self._segment_samples):
             n_samples += len(segment)
             energy += float(np.square(segment, dtype=np.float64).sum())
             n_segments += 1
-            meter.hear(segment)
+            meter.add(segment)
             yield segment
         if n_samples == 0:
             raise UtteranceError("empty", "a header, but no samples")
@@ -114,8 +111,7 @@ class Recording:
             decoder=stored.decoder,
             rms_dbfs=max(SILENCE_FLOOR_DBFS, 20.0 * math.log10(rms)) if rms > 0 else SILENCE_FLOOR_DBFS,
             n_segments=n_segments,
-            speech_share=meter.speech_share,
-            clipped_share=meter.clipped_share,
+            **vars(meter.levels),
         )
 
 

@@ -47,6 +47,28 @@ def p_spoof(score: Floats, prior: float) -> Floats:
     return np.asarray(np.exp(found, out=found))
 
 
+def called_spoof(score: Floats, prior: float) -> npt.NDArray[np.bool_]:
+    """Decide: spoof where the probability of spoof at ``prior`` is above one half.
+
+    Parameters
+    ----------
+    score : array of shape (n,)
+        Log-likelihood ratios in nats, higher for bona fide.
+    prior : float
+        Share of spoof that is assumed, in (0, 1).
+
+    Returns
+    -------
+    bool array of shape (n,)
+
+    Examples
+    --------
+    >>> called_spoof(np.array([-1.0, 1.0]), prior=0.5).tolist()
+    [True, False]
+    """
+    return np.asarray(p_spoof(score, prior) > 0.5)
+
+
 def entropy_bits(score: Floats, prior: float) -> Floats:
     """Entropy of the probability of spoof.
 

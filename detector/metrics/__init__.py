@@ -1,12 +1,15 @@
 """Metrics of scores: arrays in, floats out. Scores are in nats, higher for bona fide, everywhere.
 
-- :mod:`detection`: how well scores tell the classes apart, and what a threshold costs
-- :mod:`likelihood`: what scores are worth as log-likelihood ratios
-- :mod:`calibration`: whether probabilities are honest
-- :mod:`selective`: what is left when the uncertain ones are rejected
-- :mod:`intervals`: how far any of these would move with other speakers and systems
+- :mod:`detection`: how well scores separate the classes, and the cost of a threshold
+- :mod:`likelihood`: the quality of scores as log-likelihood ratios
+- :mod:`calibration`: the agreement of probabilities with observed frequencies
+- :mod:`selective`: the risk that remains when the most uncertain trials are rejected
+- :mod:`trials`: the judged trials of one head, which all of these measure
+- :mod:`resampling`: the metrics over draws of speakers and systems
+- :mod:`intervals`: how far a metric would move with other speakers and systems
+- :mod:`comparison`: the difference of two heads on the same trials
 
-What each means, and its traps: `docs/metrics.md`.
+`docs/metrics.md` explains every metric and its pitfalls.
 """
 
 from detector.metrics.calibration import (
@@ -16,6 +19,7 @@ from detector.metrics.calibration import (
     expected_calibration_error,
     reliability_diagram,
 )
+from detector.metrics.comparison import Comparison, compare
 from detector.metrics.detection import (
     ASVSPOOF5,
     Floats,
@@ -29,7 +33,7 @@ from detector.metrics.detection import (
     min_dcf,
     probit,
 )
-from detector.metrics.intervals import Comparison, Interval, Trials, compare, intervals, share_interval
+from detector.metrics.intervals import Interval, intervals, share_interval
 from detector.metrics.likelihood import cllr, min_cllr
 from detector.metrics.selective import (
     accuracy_over_kept,
@@ -38,6 +42,7 @@ from detector.metrics.selective import (
     risk_at_coverage,
     risk_coverage,
 )
+from detector.metrics.trials import Trials
 
 __all__ = [
     "ASVSPOOF5",

@@ -23,7 +23,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import select
 import signal
@@ -38,7 +37,7 @@ import numpy as np
 from detector.audio import DECODERS, MAX_CHANNELS, MAX_SECONDS, RATES, SAMPLE_RATE, WHOLE, Excerpt, Samples
 from detector.errors import UtteranceError
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts
-from detector.schema import FAILURE_ERRORS
+from detector.schema import DECODED, FAILURE_ERRORS
 from jobs.decoding.process import FRAME, READ, READ_BYTES, SIZE, TEXT_BYTES, packed
 from jobs.errors import CorruptError, RunAgain
 
@@ -276,28 +275,18 @@ def _parsed(text: bytes | bytearray) -> dict[str, Any]:
 
 
 def _facts(said: dict[str, Any], audio_sha256: str, n_samples: int, n_segments: int) -> Facts:
-    """What the decoder says of a recording, where it can be true; what we counted ourselves, we know better."""
-    rate, channels, level = said.get("native_rate"), said.get("channels"), said.get("rms_dbfs")
-    codec, decoder = said.get("codec"), said.get("decoder")
-    speech, clipped = said.get("speech_share"), said.get("clipped_share")
-    _check(type(rate) is int and RATES[0] <= rate <= RATES[1], f"a rate of {rate!r}")
-    _check(type(channels) is int and 1 <= channels <= MAX_CHANNELS, f"{channels!r} channels")
-    _check(type(level) is float and math.isfinite(level), f"a level of {level!r}")
-    _check(type(codec) is str and codec.isprintable() and len(codec) <= CODEC_CHARACTERS, f"a codec {codec!r}")
-    _check(type(decoder) is str and decoder in DECODERS, f"a decoder {decoder!r}")
-    _check(all(type(share) is float and 0.0 <= share <= 1.0 for share in (speech, clipped)), "a share that is none")
-    return Facts(
-        audio_sha256=audio_sha256,
-        seconds=n_samples / SAMPLE_RATE,
-        native_rate=said["native_rate"],
-        channels=said["channels"],
-        codec=said["codec"],
-        decoder=said["decoder"],
-        rms_dbfs=said["rms_dbfs"],
-        n_segments=n_segments,
-        speech_share=said["speech_share"],
-        clipped_share=said["clipped_share"],
-    )
+    """Check what the decoder states of a recording; digest and lengths are this process's own."""
+    own = {"audio_sha256": audio_sha256, "seconds": n_samples / SAMPLE_RATE}
+    stated = {column.name: said.get(column.name) for column in DECODED if column.name not in own}
+    for column in DECODED:
+        if column.name in stated:
+            _check(column.accepts(stated[column.name]), f"{column.name} {stated[column.name]!r}")
+    rate, channels, codec, decoder = (said[name] for name in ("native_rate", "channels", "codec", "decoder"))
+    _check(RATES[0] <= rate <= RATES[1], f"native_rate {rate!r}")
+    _check(1 <= channels <= MAX_CHANNELS, f"channels {channels!r}")
+    _check(codec.isprintable() and len(codec) <= CODEC_CHARACTERS, f"codec {codec!r}")
+    _check(decoder in DECODERS, f"decoder {decoder!r}")
+    return Facts(**own, **stated, n_segments=n_segments)  # type: ignore[arg-type]  # checked above
 
 
 def _fault(kind: bytes, said: dict[str, Any]) -> UtteranceError:

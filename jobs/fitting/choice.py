@@ -10,7 +10,9 @@ from detector.config import LAST_LAYER
 from detector.errors import ConfigError
 from detector.groups import Groups, groups_of, sample
 from detector.logistic import Bools, Matrix, gather
-from detector.training import TrainingConfig, certification_rows, choose, edge_of_search, search
+from detector.training.config import TrainingConfig
+from detector.training.fitting import certification_rows
+from detector.training.search import choose, edge_of_search, search
 from jobs import storage
 from jobs.fitting.config import FitConfig
 from jobs.tables import ledger

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,9 @@ import pyarrow as pa
 from detector.groups import Names, blocks, sample, tally
 from detector.logistic import Bools, Rows, gather, subset
 from detector.schema import BONAFIDE, SPOOF
-from detector.training import fit_head, leave_one_out, outcomes
+from detector.training.fitting import fit_head
+from detector.training.leave_out import leave_one_out
+from detector.training.report import outcomes
 from jobs import storage
 from jobs.fitting.choice import Choice, choose_table
 from jobs.fitting.config import FitConfig

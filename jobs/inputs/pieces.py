@@ -26,36 +26,14 @@ import pyarrow as pa
 from detector.audio import WHOLE, Excerpt, Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
+from detector.schema import OUTCOME
 
 BATCH_BYTES = 8 << 20  # about 130 s of audio: what one task hands over at a time
 
 Piece = dict[str, Any]
 
-_OUTCOME = pa.struct(
-    {
-        "utterance_id": pa.string(),
-        "uri": pa.string(),
-        "member": pa.string(),
-        "bytes": pa.int64(),
-        "audio_sha256": pa.string(),
-        "seconds": pa.float64(),
-        "native_rate": pa.int32(),
-        "channels": pa.int16(),
-        "codec": pa.string(),
-        "decoder": pa.string(),
-        "rms_dbfs": pa.float64(),
-        "n_segments": pa.int32(),
-        "start": pa.float64(),
-        "end": pa.float64(),
-        "channel": pa.int16(),
-        "speech_share": pa.float64(),
-        "clipped_share": pa.float64(),
-        "stage": pa.string(),
-        "error": pa.string(),
-        "message": pa.string(),
-    }
-)
 _PLACE = {"shard_id": pa.string(), "ordinal": pa.int32(), "segment": pa.int32()}
+_OUTCOME = pa.struct([*OUTCOME, pa.field("n_segments", pa.int32())])
 _ENDS = {"outcome": _OUTCOME, "n_utterances": pa.int32(), "trouble": pa.string()}
 
 DECODED = pa.schema({**_PLACE, "samples": pa.binary(), **_ENDS})

@@ -21,7 +21,7 @@ from detector.head import Head
 from detector.recording import Recording
 from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.inputs.checkpoint import local_folder

@@ -21,7 +21,7 @@ from detector.errors import ConfigError, SchemaError
 from detector.groups import Codes, Names, looked_up
 from detector.logistic import Bools
 from detector.schema import BONAFIDE, UNKNOWN
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 from jobs.inputs.lists import label_tables, refuse_repeated
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from detector.errors import ConfigError
 from detector.head import Head
+from detector.schema import LABELS_HELP
 from jobs import storage
 from jobs.inputs.lists import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
@@ -21,9 +22,7 @@ class Settings:
     """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
 
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
-    labels: Annotated[
-        str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
-    ]
+    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
     split: Annotated[str, "rows to judge by, where the labels have a split"] = "eval"
     head_id: Annotated[tuple[str, ...], "which heads' scores, the reference first; repeatable [default: all]"] = ()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from detector.audio import WHOLE
 from detector.errors import ConfigError, SchemaError, ShardError
-from detector.schema import LABEL_COLUMNS, MANIFEST
+from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
 from jobs.inputs.archive import Pick, Shard
@@ -32,9 +32,7 @@ class Settings(InputConfig):
     """List an archive or a known corpus: one row a recording, with labels where a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
-    labels: Annotated[
-        str | None, "CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
-    ] = None
+    labels: Annotated[str | None, f"CSV, JSONL or Parquet: {LABELS_HELP}"] = None
     corpus: Annotated[
         str | None, f"--input is a corpus that brings its labels, unpacked (docs/corpora.md): {', '.join(CORPORA)}"
     ] = None

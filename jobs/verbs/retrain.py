@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from detector.errors import ConfigError
 from detector.head import Head
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.config import EmbeddingConfig

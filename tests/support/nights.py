@@ -16,7 +16,8 @@ from detector.groups import Names, groups_of
 from detector.head import Head
 from detector.logistic import Matrix
 from detector.schema import FAILURES, embeddings_schema
-from detector.training import TrainingConfig, fit_head
+from detector.training.config import TrainingConfig
+from detector.training.fitting import fit_head
 from jobs import storage
 from jobs.reports.nightly import page
 from jobs.reports.nightly.run import NightlyConfig

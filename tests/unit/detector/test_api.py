@@ -21,7 +21,8 @@ from detector.head import Head
 from detector.logistic import Matrix
 from detector.recording import Recording
 from detector.rejection import p_spoof
-from detector.training import TrainingConfig, fit_head
+from detector.training.config import TrainingConfig
+from detector.training.fitting import fit_head
 from tests.support.audio import encoded, tone
 
 MELSTATS = EmbedConfig(backbone="melstats", segment_seconds=2.0)

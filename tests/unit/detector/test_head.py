@@ -16,7 +16,7 @@ from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import entropy_bits
-from detector.schema import SCORES, embeddings_schema
+from detector.schema import LEVELS, SCORES, embeddings_schema
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
 
@@ -42,6 +42,10 @@ PLAIN = Head(
     model="melstats",
     training={"bonafide": 10, "spoof": 12, "held_out": {"cllr": 0.1}},
 )
+
+
+LATER = ["start", "end", "channel", *(column.name for column in LEVELS)]
+"""Columns that rows of earlier versions lack."""
 
 
 def random_head(seed: int, dim: int) -> Head:
@@ -232,7 +236,7 @@ def test_a_row_that_is_kept_has_every_number_of_the_contract() -> None:
         "head_id": PLAIN.head_id,
         "fingerprint": RECIPE.fingerprint,
         "run_id": "scored",
-        **dict.fromkeys(("start", "end", "channel", "speech_share", "clipped_share")),
+        **dict.fromkeys(LATER),
     }
 
 
@@ -390,10 +394,9 @@ def test_a_head_judges_the_channels_of_what_it_was_fitted_on_and_says_which() ->
 
 
 def test_rows_of_earlier_versions_are_judged_without_the_columns_that_came_later() -> None:
-    later = ["start", "end", "channel", "speech_share", "clipped_share"]
-    old = rows([[1.0, 2.0]]).drop_columns(later)
+    old = rows([[1.0, 2.0]]).drop_columns(LATER)
 
     (verdict,) = PLAIN.judge(old, None, "run").to_pylist()
 
     assert verdict["score"] is not None
-    assert [verdict[name] for name in later] == [None] * len(later)
+    assert [verdict[name] for name in LATER] == [None] * len(LATER)

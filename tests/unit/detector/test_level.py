@@ -78,9 +78,9 @@ def test_the_loudest_that_mu_law_can_say_is_clipped() -> None:
 @pytest.mark.parametrize("n_samples", [1, 100, FRAME_SAMPLES, FRAME_SAMPLES + 1])
 def test_a_recording_of_less_than_a_frame_has_shares_too(n_samples: int) -> None:
     meter = Meter()
-    meter.hear(np.full(n_samples, 0.5, np.float32))
+    meter.add(np.full(n_samples, 0.5, np.float32))
 
-    assert meter.speech_share == 1.0
+    assert meter.levels.speech_share == 1.0
 
 
 def test_digital_silence_is_no_speech() -> None:

@@ -1,56 +1,87 @@
-"""The page for users says the same, and every failure that is raised is on its list."""
+"""Columns are declared once: tables, facts and checks follow from the schema, and so does every error word."""
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import detector
-from detector.schema import FAILURE_ERRORS, FAILURES, LABEL_COLUMNS, MANIFEST, REJECT_REASONS, SCORES, embeddings_schema
-from tests.support import ROOT
+from detector.level import Levels
+from detector.recording import Facts
+from detector.schema import (
+    DECODED,
+    FAILURE_ERRORS,
+    FAILURES,
+    LABEL_COLUMNS,
+    LEVELS,
+    MANIFEST,
+    SCORES,
+    TABLES,
+    Column,
+    FilledBy,
+    embeddings_schema,
+)
 
-PAGE = ROOT / "docs" / "data-contract.md"
-TABLES = {"embeddings": embeddings_schema(3), "scores": SCORES, "failures": FAILURES, "manifest": MANIFEST}
-
-
-def section(title: str) -> str:
-    """The page's text under a heading."""
-    return PAGE.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
-
-
-def cells(text: str) -> list[list[str]]:
-    """The rows of a section's tables whose first cell is a `name`."""
-    rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in text.splitlines() if line.startswith("| `")]
-    return [[row[0].strip("`"), *row[1:]] for row in rows]
-
-
-def spoken(field: pa.Field) -> str:
-    """A type as the page calls it."""
-    return "fixed-size list of float" if pa.types.is_fixed_size_list(field.type) else str(field.type)
+SCHEMAS = {"embeddings": embeddings_schema(1), "scores": SCORES, "failures": FAILURES, "manifest": MANIFEST}
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_page_lists_every_column_with_its_type_and_whether_it_may_be_null(table: str) -> None:
-    declared = [[field.name, spoken(field), "yes" if field.nullable else "no"] for field in TABLES[table]]
-    columns = {field.name for field in TABLES[table]}
+def test_a_schema_has_the_declared_columns_and_no_metadata(table: str) -> None:
+    schema, declared = SCHEMAS[table], TABLES[table]
 
-    assert [row[:3] for row in cells(section(table)) if row[0] in columns] == declared
-    assert {row[0] for row in cells(section(table))} <= columns | set(FAILURE_ERRORS)
-
-
-def test_the_page_lists_every_error_with_its_meaning() -> None:
-    listed = {row[0]: row[1] for row in cells(section("failures")) if len(row) == 2}
-
-    assert listed == FAILURE_ERRORS
+    assert schema.names == [column.name for column in declared]
+    assert [field.nullable for field in schema] == [column.nullable for column in declared]
+    # metadata would be written into every Parquet file, and change its bytes
+    assert schema.metadata is None
+    assert all(field.metadata is None for field in schema)
 
 
-def test_the_page_names_every_reason_to_reject() -> None:
-    (meaning,) = [row[3] for row in cells(section("scores")) if row[0] == "reject_reason"]
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_has_a_text_and_every_share_its_bounds(table: str) -> None:
+    assert all(column.text for column in TABLES[table])
+    assert {c.name for c in LEVELS if c.name.endswith("_share")} <= {c.name for c in LEVELS if c.bounds == (0.0, 1.0)}
 
-    assert re.findall("`([a-z_]+)`", meaning) == list(REJECT_REASONS)
+
+def test_a_decoder_states_the_columns_that_it_fills() -> None:
+    assert {field.name for field in fields(Facts)} == {column.name for column in DECODED} | {"n_segments"}
+    assert [field.name for field in fields(Levels)] == [column.name for column in LEVELS]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "accepted"),
+    [
+        (pa.float64(), 0.5, True),
+        (pa.float64(), 1.0, True),
+        (pa.float64(), 1.0000001, False),
+        (pa.float64(), math.nan, False),
+        (pa.float64(), math.inf, False),
+        (pa.float64(), 1, False),  # JSON of a decoder that is not ours
+        (pa.float64(), None, False),
+        (pa.float64(), "0.5", False),
+        (pa.int16(), 1, True),
+        (pa.int16(), 2, False),
+        (pa.int16(), True, False),
+        (pa.int16(), 1.0, False),
+        (pa.int16(), 10**400, False),
+        (pa.string(), "", True),
+        (pa.string(), b"", False),
+    ],
+)
+def test_a_column_accepts_values_of_its_type_within_its_bounds(kind: pa.DataType, value: Any, accepted: bool) -> None:
+    column = Column("x", kind, FilledBy.DECODER, "a share", bounds=(0.0, 1.0))
+
+    assert column.accepts(value) is accepted
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(2**15 - 1, True), (2**15, False), (-(2**15), False)])
+def test_an_integer_must_fit_its_column(value: int, accepted: bool) -> None:
+    assert Column("x", pa.int16(), FilledBy.DECODER, "a number").accepts(value) is accepted
 
 
 def test_every_error_that_is_raised_is_on_the_closed_list() -> None:

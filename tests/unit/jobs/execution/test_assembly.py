@@ -10,11 +10,11 @@ import pytest
 
 from detector.config import EmbedConfig, Recipe
 from detector.errors import UtteranceError
-from detector.recording import Facts
 from detector.schema import FAILURES, embeddings_schema
 from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
+from tests.support.facts import made_up_facts
 
 DIM = 3
 SAMPLES_A_FRAME = 10
@@ -34,7 +34,7 @@ def segment(shard_id: str, ordinal: int, index: int, value: float, n_samples: in
 
 
 def whole(shard_id: str, ordinal: int, name: str, n_segments: int) -> Piece:
-    facts = Facts("ab", float(n_segments), 16_000, 1, "flac/pcm_16", "soundfile", -20.0, n_segments, 0.5, 0.0)
+    facts = made_up_facts(seconds=float(n_segments), n_segments=n_segments)
     return pieces.outcome(shard_id, ordinal, pieces.decoded(f"{shard_id}/{name}", "u", None, 9, facts))
 
 

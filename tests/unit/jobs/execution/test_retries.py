@@ -11,16 +11,16 @@ import pytest
 
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
-from detector.recording import Facts
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, to_text
 from jobs.execution.retries import PASSES, embed_all
 from jobs.inputs import pieces
 from jobs.inputs.archive import Portion, Shard
 from jobs.storage import Stored
+from tests.support.facts import made_up_facts
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
 
-FACTS = Facts("sha", 1.0, 16_000, 1, "flac/pcm_16", "soundfile", -20.0, 1, 0.5, 0.0)
+FACTS = made_up_facts()
 N_UTTERANCES = 4
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from detector.errors import UtteranceError
-from detector.recording import Facts
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
+from tests.support.facts import made_up_facts
 
 SEGMENT_SAMPLES = 480_000  # 30 s, 1.92 MB
 
@@ -71,7 +71,7 @@ def test_segments_are_found_between_what_is_known_of_a_shard() -> None:
 
 
 def test_outcomes_come_back_with_every_fact() -> None:
-    facts = Facts("ab12", 1.5, 8_000, 2, "wav/pcm_16", "soundfile", -20.5, 1, 0.5, 0.0)
+    facts = made_up_facts(seconds=1.5, native_rate=8_000, channels=2, codec="wav/pcm_16", rms_dbfs=-20.5)
     error = UtteranceError("not_audio", "keine Töne")
     sent = [
         pieces.decoded("0.tar#日本.flac", "s3://b/0.tar", "日本.flac", 1 << 40, facts),

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import SchemaError
-from detector.training import TrainingConfig
+from detector.training.config import TrainingConfig
 from jobs.tables import labelled
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger

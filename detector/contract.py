@@ -1,0 +1,97 @@
+"""The parts of the docs that follow from `detector/schema.py`: tables of columns, and the DDL of Trino and Athena.
+
+`python -m detector.contract` writes them into `docs/data-contract.md` (between markers) and into `docs/sql.md` (the
+columns of its `CREATE TABLE` statements). A test holds both pages to what this module generates.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pyarrow as pa
+
+from detector.schema import FAILURE_ERRORS, TABLES, Column, Columns
+
+COMMAND = "python -m detector.contract"
+DOCS = Path(__file__).parents[1] / "docs"
+CONTRACT_PAGE, SQL_PAGE = DOCS / "data-contract.md", DOCS / "sql.md"
+LINE = 118  # characters of a DDL line
+
+DIALECTS: dict[str, tuple[str, dict[pa.DataType, str]]] = {
+    "trino": ('"', {pa.string(): "varchar", pa.int32(): "integer", pa.float32(): "real"}),
+    "athena": ("`", {pa.string(): "string", pa.int32(): "int", pa.float32(): "float"}),
+}
+"""By engine: the quote of a name, and the names of types that differ from engine to engine."""
+
+SAME_EVERYWHERE = {pa.float64(): "double", pa.int16(): "smallint", pa.int64(): "bigint", pa.bool_(): "boolean"}
+
+
+def contract_page(page: str) -> str:
+    """Return the text of `docs/data-contract.md` with its tables as the schema has them.
+
+    Examples
+    --------
+    >>> page = contract_page("<!-- columns of failures: begin -->\\n<!-- columns of failures: end -->")
+    >>> page.splitlines()[1]
+    '| column | type | unit | null | filled by | meaning |'
+    """
+    blocks = {f"columns of {name}": _columns_table(columns) for name, columns in TABLES.items()}
+    blocks["errors"] = "\n".join(["| error | means |", "| --- | --- |", *_rows(FAILURE_ERRORS.items())])
+    for name, text in blocks.items():
+        marked = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+        page = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)  # type: ignore[misc]
+    return page
+
+
+def sql_page(page: str) -> str:
+    """Return the text of `docs/sql.md` with the columns of its `CREATE TABLE` statements as the schema has them."""
+    for dialect in DIALECTS:
+        for name in ("scores", "failures", "embeddings"):
+            statement = re.compile(rf"(```{dialect}\n(?:(?!```).)*?TABLE (?:\w+\.)*{name} \(\n)(.*?)(\n\))", re.DOTALL)
+            page = statement.sub(lambda found, name=name, dialect=dialect: _ddl(found, dialect, name), page)  # type: ignore[misc]
+    return page
+
+
+def _columns_table(columns: Columns) -> str:
+    header = ["| column | type | unit | null | filled by | meaning |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        (each.name, _spelt(each), each.unit, "yes" if each.nullable else "no", each.filled_by, each.text)
+        for each in columns
+    ]
+    return "\n".join([*header, *_rows(rows)])
+
+
+def _rows(rows: object) -> list[str]:
+    return [f"| `{first}` | {' | '.join(rest)} |" for first, *rest in rows]  # type: ignore[attr-defined]
+
+
+def _spelt(column: Column) -> str:
+    is_vector = pa.types.is_fixed_size_list(column.type)
+    return "fixed-size list of float" if is_vector else str(column.type)
+
+
+def _ddl(found: re.Match[str], dialect: str, table: str) -> str:
+    """A statement with our columns; Trino lists the partition column behind them, Athena elsewhere."""
+    quote, types = DIALECTS[dialect]
+    own = {column.name for column in TABLES[table]}
+    others = [name for name in re.findall(rf"{quote}(\w+){quote} ", found[2]) if name in ("run_date", "backbone")]
+    columns = [f"{quote}{each.name}{quote} {_sql_type(each.type, types)}" for each in TABLES[table]]
+    columns += [f"{quote}{name}{quote} {types[pa.string()]}" for name in others if name not in own]
+    # a space within a column must not break the line
+    glued = ", ".join(column.replace(" ", "\0") for column in columns)
+    lines = textwrap.wrap(glued, LINE, break_long_words=False, break_on_hyphens=False)
+    return found[1] + "\n".join(f"  {line}" for line in lines).replace("\0", " ") + found[3]
+
+
+def _sql_type(kind: pa.DataType, types: dict[pa.DataType, str]) -> str:
+    if not pa.types.is_fixed_size_list(kind):
+        return (types | SAME_EVERYWHERE)[kind]
+    element = types[kind.value_type]
+    return f"array<{element}>" if types[pa.string()] == "string" else f"array({element})"
+
+
+if __name__ == "__main__":
+    for path, written in ((CONTRACT_PAGE, contract_page), (SQL_PAGE, sql_page)):
+        path.write_text(written(path.read_text()))
