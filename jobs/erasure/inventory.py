@@ -19,8 +19,7 @@ from jobs import storage
 from jobs.erasure.mentions import erasable_text, in_record, mentions, picked, plan_without, record_without, shards_of
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.checksummed_json import load_checksummed
-from jobs.tables.compacted import objects_in
-from jobs.tables.ledger import Ledger
+from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan, PlanHistory
 from jobs.telemetry.progress import progress
 
@@ -132,7 +131,7 @@ def rows_of(content: bytes, wanted: ErasureRequest) -> tuple[pa.Table, pa.Chunke
 
 def _refuse_beyond_reach(output: str, counted: set[str], wanted: ErasureRequest) -> None:
     """Refuse while something speaks of a recording that no marker counts, or that is none of ours."""
-    tables = {stored.uri for stored in objects_in(output)} - counted
+    tables = {stored.uri for stored in table_objects(output)} - counted
     for stored in storage.listing(output) or []:
         ours = stored.uri in counted or stored.uri.startswith(tuple(f"{output}/{name}/" for name in REWRITTEN))
         if ours or not (what := erasable_text(output, stored.uri, wanted)):

@@ -24,9 +24,9 @@ from jobs.erasure.inventory import Inventory, objects_below, pages, read, record
 from jobs.erasure.mentions import mentions, plan_without
 from jobs.erasure.request import ERASED, ErasureRequest
 from jobs.errors import RunAgain
-from jobs.tables import compacted, ledger
 from jobs.tables.checksummed_json import dump_checksummed
-from jobs.tables.ledger import KINDS, Ledger
+from jobs.tables.compaction.copy import is_copy, output_of
+from jobs.tables.ledger import Ledger, ledgers
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 from jobs.telemetry.progress import progress
 
@@ -69,10 +69,10 @@ def run(settings: Settings) -> int:
     """
     started = time.time()
     output = storage.normal(settings.output).rstrip("/")
-    if compacted.is_copy(output):
-        raise ConfigError(f"{output}: is a copy of {compacted.copied(output)}; erase there, then run `compact` again.")
+    if is_copy(output):
+        raise ConfigError(f"{output}: is a copy of {output_of(output)}; erase there, then run `compact` again.")
     wanted = ErasureRequest(settings.utterance_id)
-    tables = _tables(output)
+    tables = ledgers(output)
     if not tables:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     planned = _planned(tables)
@@ -95,10 +95,6 @@ def run(settings: Settings) -> int:
         f"{output} mentions it\n{NOT_REACHED}"
     )
     return 0
-
-
-def _tables(output: str) -> list[Ledger]:
-    return [Ledger(output, kind, key) for kind in KINDS for key in ledger.keys(output, kind)]
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
@@ -188,7 +184,7 @@ def _rewrite_records(output: str, tables: list[Ledger], wanted: ErasureRequest) 
 
 def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:
     """A run that planned after the first look may have brought back what was erased, or may do so soon."""
-    tables = _tables(output)
+    tables = ledgers(output)
     if _unfinished(tables) or _planned(tables) != planned:
         raise RunAgain(f"{output}: another run planned shards meanwhile. Let it end, then run the same command again.")
 

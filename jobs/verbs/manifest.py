@@ -21,7 +21,7 @@ from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus
 from jobs.inputs.lists import read_labels, refuse_repeated
 from jobs.storage import Stored
-from jobs.tables.ledger import parquet_bytes
+from jobs.tables.parquet import parquet_bytes
 from jobs.telemetry.progress import progress
 
 log = logging.getLogger(__name__)

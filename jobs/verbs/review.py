@@ -21,7 +21,8 @@ from jobs.reports.review.queue import COLUMNS, MAX_ROWS, ReviewQueue, ReviewQueu
 from jobs.reports.review.sheets import FORMATS, UNSURE, Annotation, escape_formula
 from jobs.scoring.heads import read_head
 from jobs.tables import ledger
-from jobs.tables.ledger import Ledger, parquet_bytes
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import parquet_bytes
 from jobs.tables.protocol import PlanHistory
 
 NAMES = ("utterance_id", *LABEL_COLUMNS)

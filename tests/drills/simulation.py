@@ -601,7 +601,7 @@ class World:
         if embedded.rows["embeddings"]:
             content = yield Get(embedded.objects["embeddings"])
             stands = None if content is None else identify("", content)
-            if stands is None or stands.of != embedded.name:
+            if stands is None or stands.shard != embedded.name:
                 return None
             rows = rows_in(content)
         return (yield from self._scores.commit(shard, shard.slot, {"scores": part(shard, "scores", rows)}, {}))

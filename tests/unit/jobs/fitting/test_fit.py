@@ -11,7 +11,7 @@ import pytest
 from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from detector.shift import QUANTITIES, Reference
-from jobs.tables import ledger
+from jobs.tables import parquet
 from jobs.verbs import keygen
 from tests.support.embeddings import LAST, N_ROWS, NINTH, fitted, vectors, write, write_labels
 
@@ -22,7 +22,7 @@ def labels(tmp_path: Path) -> str:
 
 
 def test_the_streamed_fit_is_the_one_in_memory(tmp_path: Path, labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
     write(tmp_path, LAST, vectors(1.0))
 
     held, said = fitted(tmp_path, labels, "held")

@@ -20,7 +20,8 @@ from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
 from jobs.inputs.archive import InputConfig, Shard, find
 from jobs.storage import Stored
-from jobs.tables.ledger import Ledger, parquet_bytes
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import parquet_bytes
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Entry, Plan
 from tests.support.audio import encoded, tone

@@ -13,7 +13,7 @@ from jobs.reports.nightly import page
 from jobs.reports.nightly import report as nights_module
 from jobs.reports.nightly.report import read_record, source_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, folded
-from jobs.tables import ledger
+from jobs.tables import parquet
 from tests.support import nights
 
 RADIO, CALLS = "s3://archive/2026/radio/0001.tar", "s3://archive/2026/calls/0001.tar"
@@ -111,7 +111,7 @@ def test_recordings_that_are_nearly_the_same_are_folded_into_one(tmp_path: Path)
 
 
 def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
     scored, source = nights.night(str(tmp_path), {RADIO: nights.recordings(nights.drawn(500)[0])}, pages=False)
 
     def ids(n_rows: int) -> list[str]:
