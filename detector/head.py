@@ -22,7 +22,6 @@ from detector.schema import BONAFIDE, SCORES, SPOOF
 
 VERSION = 2
 CLASSES = [SPOOF, BONAFIDE]  # in the order in which the score rises
-MIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
-"""retrain: labelled recordings in, a new head in the published one's place, where it is shown to be no worse."""
+"""A retraining: labelled recordings in; a new head in the published one's place, if it is shown to be no worse."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from dataclasses import asdict, fields
+from typing import Any
 
 from detector.errors import ConfigError
 from detector.head import Head
-from detector.training.config import TrainingConfig
 from jobs import storage
-from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
-from jobs.fitting.publication import METRIC, no_worse, publish
 from jobs.fitting.run import fit
-from jobs.inputs.config import InputConfig
+from jobs.retraining.config import RetrainConfig
+from jobs.retraining.publication import METRIC, no_worse, publish
 from jobs.scoring.config import ScoreConfig
 from jobs.scoring.heads import read_head
 from jobs.scoring.run import score
@@ -26,33 +24,7 @@ from jobs.verbs import evaluate
 DECISION = "decision.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunConfig):
-    """Embed labelled recordings, fit a head on them, and publish it where it is no worse than the published one."""
-
-    head: Annotated[str, "published head.json: says which encoder, and is replaced where the new one is no worse"]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label,split[,system,speaker,source]"]
-    split: Annotated[str, "rows to fit on"] = "train"
-    held_out: Annotated[str, "split whose rows compare the two heads; no head may be fitted on it"] = "eval"
-    margin: Annotated[float, "publish where the 95 % interval of new less published Cllr ends below this; bits"] = 0.02
-    draws: Annotated[int, "draws of speakers and systems, for the interval"] = 1_000
-    sign_key: Annotated[str | None, "private key that signs the head, PEM; `keygen` makes one"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a published head that it did not sign is refused"] = None
-
-    def __post_init__(self) -> None:
-        for kind in (InputConfig, TrainingConfig, RunConfig):  # each checks its own fields
-            kind.__post_init__(self)
-        if self.split == self.held_out:
-            raise ConfigError(f"split {self.split!r} is held out, too: a head is no judge of rows it was fitted on.")
-        if not self.margin >= 0:
-            raise ConfigError(f"margin {self.margin}; expected 0 bits or more.")
-        if self.require_signature and not self.sign_key:
-            raise ConfigError(
-                "--require-signature without --sign-key: the new head would be refused by all who ask it."
-            )
-
-
-def run(settings: Settings) -> int:
+def retrain(settings: RetrainConfig) -> int:
     """Fit, compare, publish or keep, print why, and return the exit code."""
     uri = storage.normal(settings.head)
     standing = storage.stat(uri)
@@ -78,14 +50,14 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _settings(kind: type[Any], settings: Settings, **others: Any) -> Any:
+def _settings(kind: type[Any], settings: RetrainConfig, **others: Any) -> Any:
     """Make another step's settings from the fields that these share with it, and ``others``."""
     names = {each.name for each in fields(kind)}
     ours = {name: value for name, value in vars(settings).items() if name in names}
     return kind(**{**ours, **others})
 
 
-def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[str, Any]:
+def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> dict[str, Any]:
     """Score the held-out rows with both heads, the published one first, and compare them."""
     for uri in heads:
         own = {"input": (), "manifest": None, "require_signature": None, "prior": None}

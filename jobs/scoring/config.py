@@ -14,9 +14,7 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig
 class HeadConfig:
     """The head that judges, and the prior it assumes."""
 
-    head: Annotated[str, "head.json that `fit` wrote, or starter, which is built in"] = (
-        STARTER
-    )
+    head: Annotated[str, "head.json that `fit` wrote, or starter, which is built in"] = STARTER
     prior: Annotated[float | None, "share of spoof to assume in the archive, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
 
