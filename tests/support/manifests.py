@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from unittest import mock
 
 import jsonschema
 import kubernetes_validate
 import yaml
 
-from cluster import submit
 from jobs import cli
 from jobs.config import RunConfig, extract_config
 from jobs.execution.cluster import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
@@ -350,12 +348,11 @@ def settings_of(command: list[str]) -> tuple[str, Any, str]:
         raise SystemExit(f"{program}: not our command")
     address = ""
     if arguments[0] == "submit":
-        with mock.patch.object(submit, "submit", return_value=0) as submitted:
-            submit.main(arguments[1:])
-        address, arguments = submitted.call_args.args[0], list(submitted.call_args.args[1])
-    parsed = vars(cli._parser(arguments).parse_args(arguments))
-    verb, kind = parsed.pop("verb"), parsed.pop("settings")
-    return verb, kind(**parsed), address
+        _, kind, values = cli.parse(arguments)
+        submitted = kind(**values)
+        address, arguments = submitted.address, list(submitted.verb)
+    verb, kind, values = cli.parse(arguments)
+    return verb, kind(**values), address
 
 
 def parsed(documents: list[Document]) -> Iterator[str]:
