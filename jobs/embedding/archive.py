@@ -21,7 +21,8 @@ from jobs.execution.cluster import Cluster, Pool
 from jobs.execution.retries import embed_all
 from jobs.execution.watchdog import StopRequest, Watchdog
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig, Portion, Shard
+from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.config import InputConfig
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import Proposal, plan_id_of, propose

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from detector.schema import LABELS_HELP
 from detector.training.config import TrainingConfig
+from jobs.config import LABELS_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class FitConfig(TrainingConfig):
         "the --output of an `embed` or `nightly` run; of several tables there the best on folds is taken; repeatable: "
         "rows of all are fitted on, each id once",
     ]
-    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
+    labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
     split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
     fingerprint: Annotated[str | None, "which embeddings, where the output holds several [default: tries all]"] = None

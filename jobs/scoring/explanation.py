@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +23,18 @@ from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training.config import TrainingConfig
 from jobs import storage
-from jobs.config import ModelConfig, part
+from jobs.config import ModelConfig, extract_config
 from jobs.inputs.checkpoint import local_folder
+from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_fingerprint, read_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExplainConfig(ModelConfig):
-    """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
-
-    head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})
-    uri: Annotated[str, "recording: a file, or tar#member"] = field(metadata={"positional": True})
-    prior: Annotated[float | None, "share of spoof to assume [default: the head's]"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
-    embeddings: Annotated[
-        tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
-    ] = ()
-    labels: Annotated[str | None, "labels that the head was fitted on [default: as its report says]"] = None
-    nearest: Annotated[int, "how many training rows to name"] = 5
-
-
 def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
     head = read_head(settings.head, settings.require_signature)
-    folder = local_folder(part(settings, ModelConfig))
+    folder = local_folder(extract_config(settings, ModelConfig))
     check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
     backbone = load_backbone(head.embed_config, folder)
     audio = _recording(settings.uri)

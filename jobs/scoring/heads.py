@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Annotated
 
 from detector import starter
 from detector.config import STARTER
@@ -15,19 +13,6 @@ from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """The head that judges, and the prior it assumes."""
-
-    head: Annotated[str, "head.json that `fit` wrote, or starter, which is in the box"] = STARTER
-    prior: Annotated[float | None, "share of spoof to assume in the archive [default: the head's]"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
-
-    def __post_init__(self) -> None:
-        if self.prior is not None and not 0.0 < self.prior < 1.0:
-            raise ConfigError(f"prior {self.prior}; expected a share between 0 and 1.")
 
 
 def read_head(uri: str, public_key: str | None = None) -> Head:
