@@ -17,9 +17,9 @@ from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
 from jobs.reports.nightly.config import NightlyConfig
 from jobs.reports.nightly.run import nightly
-from jobs.verbs import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run_demo(output: Path) -> None:
     log.info("demo 3 of 4: the nightly run over %s", archive.new)
     nightly(NightlyConfig(input=(str(archive.new),), head=head, output=tables))
     log.info("demo 4 of 4: evaluate")
-    evaluate.run(evaluate.Settings(scores=(tables,), labels=str(archive.labels), output=str(folder)))
+    write_report(EvaluationConfig(scores=(tables,), labels=str(archive.labels), output=str(folder)))
     _print_summary(folder / "tables")
     (page,) = sorted((folder / "tables" / "runs").glob("*.html"))
     print(

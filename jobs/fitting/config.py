@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
+from detector.schema import LABELS_HELP
 from detector.training.config import TrainingConfig
 
 
@@ -18,7 +19,7 @@ class FitConfig(TrainingConfig):
         "the --output of an `embed` or `nightly` run; of several tables in it, the one that does best on the folds is "
         "used; repeatable: the rows of all outputs are fitted on, each id once",
     ]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language]"]
+    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
     output: Annotated[str, "head to write, …/head.json or its folder; the report is written next to it"]
     split: Annotated[str, "split whose rows are fitted on, if the labels have splits"] = "train"
     fingerprint: Annotated[

@@ -13,13 +13,13 @@ from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
+from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
 from jobs.retraining.config import RetrainConfig
 from jobs.retraining.publication import METRIC, no_worse, publish
 from jobs.scoring.config import ScoreConfig
 from jobs.scoring.heads import read_head
 from jobs.scoring.run import score
 from jobs.tables import run_records
-from jobs.verbs import evaluate
 
 DECISION = "decision.json"
 
@@ -63,7 +63,7 @@ def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> d
         own = {"input": (), "manifest": None, "require_signature": None, "prior": None}
         score(_settings(ScoreConfig, settings, embeddings=settings.output, head=uri, **own))
     published, candidate = (head.head_id for head in heads.values())
-    judging = evaluate.Settings(
+    judging = EvaluationConfig(
         scores=(settings.output,),
         labels=settings.labels,
         output=folder,
@@ -72,7 +72,7 @@ def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> d
         head=tuple(heads),
         draws=settings.draws,
     )
-    (comparison,) = evaluate.reported(judging)["comparisons"]
+    (comparison,) = write_report(judging)["comparisons"]
     found = comparison["metrics"][METRIC]
     is_no_worse = no_worse(found["high"], settings.margin)
     interval = "{value:+.3f} ({low:+.3f} to {high:+.3f})"

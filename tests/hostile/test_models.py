@@ -33,7 +33,7 @@ from tests.support.checkpoints import write_checkpoint
 from tests.support.embeddings import LAST, N_ROWS, fitted, vectors
 from tests.support.embeddings import write as write_table
 from tests.unit.detector.test_head import PLAIN, UNFIT, rows
-from tests.unit.detector.test_training import Drawn, draw, fit
+from tests.unit.detector.training.drawn import Drawn, draw, fit
 
 TEXT = PLAIN.to_json()
 

@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import storage
-from jobs.erasure.mentions import mentions
+from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.compaction.copy import CompactedCopy
 from jobs.tables.compaction.objects import FOOTER_KEY, CopiedObject, difference
 from jobs.tables.compaction.writer import CompactedObjectWriter
 from jobs.tables.row_digest import COLUMNS
 from tests.support import ROOT
-from tests.support.nights import drawn, head, night, recordings
+from tests.support.nightly_runs import drawn, head, night, recordings
 from tests.support.tables import KEY, SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -258,7 +258,7 @@ def test_what_was_erased_goes_from_the_copy_while_its_shard_is_planned_again(
 
     assert code == 0, err
     assert "1 shards are planned and not done; they wait" in out
-    assert mentions(copy, ErasureRequest(("a1#0", "a!0")))[0] == []
+    assert find_mentions(copy, ErasureRequest(("a1#0", "a!0")))[0] == []
     assert_same(output, copy)
     assert bonafide("verify", copy)[0] == 0
     commit(output, history.current[SLOTS["a"]], 2)
@@ -333,13 +333,13 @@ def test_what_is_erased_from_the_output_goes_from_the_copy_with_the_next_compact
 ) -> None:
     bonafide("compact", output, "--to", copy, "--object-mib", TINY)
     before = objects(copy)
-    assert mentions(copy, ErasureRequest((VICTIM,)))[0]
+    assert find_mentions(copy, ErasureRequest((VICTIM,)))[0]
     assert bonafide("erase", VICTIM, "--output", output)[0] == 0
 
     code, _, err = bonafide("compact", output, "--to", copy)
 
     assert code == 0, err
-    assert mentions(copy, ErasureRequest((VICTIM,)))[0] == []
+    assert find_mentions(copy, ErasureRequest((VICTIM,)))[0] == []
     assert_same(output, copy)
     after = objects(copy)
     assert after.keys() == before.keys()
@@ -566,7 +566,7 @@ def test_rows_that_went_from_the_output_meanwhile_are_not_called_as_committed(
     assert "shards were replaced, or rows erased, meanwhile" in err.splitlines()[-1]
     assert bonafide("compact", output, "--to", copy)[0] == 0
     assert_same(output, copy)
-    assert mentions(copy, ErasureRequest(("a1#0",)))[0] == []
+    assert find_mentions(copy, ErasureRequest(("a1#0",)))[0] == []
 
 
 class Reader(threading.Thread):

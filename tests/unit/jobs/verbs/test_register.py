@@ -16,7 +16,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from jobs import storage
-from jobs.erasure.mentions import mentions
+from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables import iceberg
 from tests.support.tables import SLOTS, commit, plan
@@ -169,7 +169,7 @@ def test_after_an_erasure_neither_rows_nor_metadata_nor_earlier_snapshots_know_t
     for rows in (registered.rows("scores"), registered.rows("scores", snapshot_id=before.snapshot_id)):
         assert len(rows) == 47
         assert victim not in {row["utterance_id"] for row in rows}
-    assert mentions(registered.copy, ErasureRequest((victim,)))[0] == []
+    assert find_mentions(registered.copy, ErasureRequest((victim,)))[0] == []
     assert b"0004.flac" not in registered.database.read_bytes()
     # manifests are compressed: bounds of columns in any snapshot's
     bounds = [bound for name in ("scores", "embeddings", "failures") for bound in all_bounds(registered.table(name))]

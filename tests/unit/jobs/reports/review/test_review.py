@@ -15,7 +15,7 @@ import pytest
 
 from jobs.inputs.lists import read_labels
 from jobs.reports.review.sheets import FORMATS, LABELLING, escape_formula, unescape_formula
-from tests.support import nights
+from tests.support import nightly_runs
 
 Run = Callable[..., tuple[int, str, str]]
 URI = "s3://archive/2026/radio/0001.tar"
@@ -26,16 +26,16 @@ HOSTILE = [*FORMULAS, 'a"b;c,d', "två\nrader"]
 @pytest.fixture
 def night(tmp_path: Path) -> Path:
     """An output with a night of 120 recordings, some of them called by formulas, and their true labels beside it."""
-    vectors, is_bonafide = nights.drawn(120, seed=11)
+    vectors, is_bonafide = nightly_runs.drawn(120, seed=11)
     vectors[: len(HOSTILE), 0] = 0.0  # at the threshold: these are in every queue
-    rows = nights.recordings(vectors, URI)
+    rows = nightly_runs.recordings(vectors, URI)
     for row, name in zip(rows, HOSTILE, strict=False):
         row.uri, row.member = name, None  # ids are then what they are called
-    (tmp_path / "head.json").write_text(nights.head(target_coverage=0.2).to_json())
-    nights.night(
+    (tmp_path / "head.json").write_text(nightly_runs.head(target_coverage=0.2).to_json())
+    nightly_runs.night(
         str(tmp_path / "tables"),
         {URI: rows},
-        judge=nights.head(target_coverage=0.2),
+        judge=nightly_runs.head(target_coverage=0.2),
         head_uri=str(tmp_path / "head.json"),
         pages=False,
     )
@@ -64,9 +64,9 @@ def fill(path: Path, say: Callable[[str], str], reviewer: str = "ann", separator
 
 def test_labels_go_round_from_a_night_to_the_next_fit(night: Path, bonafide: Run) -> None:
     truth = truth_of(night)
-    vectors, known = nights.drawn(50, seed=12)
-    first = nights.recordings(vectors, "s3://training/first.tar")
-    nights.embed(str(night / "training"), {"first": first}, {}, "2026-11-01")
+    vectors, known = nightly_runs.drawn(50, seed=12)
+    first = nightly_runs.recordings(vectors, "s3://training/first.tar")
+    nightly_runs.embed(str(night / "training"), {"first": first}, {}, "2026-11-01")
     older = night / "older.csv"
     rows = [
         f"{row.utterance_id},{'bonafide' if each else 'spoof'},train" for row, each in zip(first, known, strict=True)
@@ -281,14 +281,14 @@ def test_a_list_that_fit_reads_as_it_stands_holds_no_formula(night: Path, bonafi
 
 
 def test_the_head_that_judged_must_be_the_one_that_is_named(night: Path, bonafide: Run) -> None:
-    (night / "other.json").write_text(nights.head().to_json())
+    (night / "other.json").write_text(nightly_runs.head().to_json())
 
     code, _, err = bonafide(
         "review", "export", "--output", night / "tables", "--to", night / "q.csv", "--head", night / "other.json"
     )
 
     assert code == 65
-    assert nights.head().head_id in err
+    assert nightly_runs.head().head_id in err
 
 
 @pytest.mark.parametrize(
