@@ -11,8 +11,8 @@ import sys
 
 from tests.drills.harness import ON_LOOPBACK, RayHead, processes
 
-ENCODER = r"^ray::MapWorker\(MapBatches\(_Encode\)\)"
-DECODE = r"^ray::MapBatches\(_Decode\)"
+ENCODER = r"^ray::MapWorker\(MapBatches\(EncoderActor\)\)"
+DECODE = r"^ray::MapBatches\(DecodeStage\)"
 
 CLUSTER = """
 import json, sys

@@ -21,7 +21,7 @@ import yaml
 from cluster import submit
 from jobs import cli
 from jobs.config import RunConfig, part
-from jobs.execution.cluster import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
+from jobs.execution.pool import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
 from jobs.inputs.pieces import BATCH_BYTES
 from tests.support import ROOT
 from tests.support.crds import KINDS
