@@ -24,7 +24,8 @@ import soundfile
 
 from bench.dev_corpus import CORPUS
 from detector.recording import Recording
-from jobs.decoding import supervisor
+from jobs.decoding.idle import IDLE
+from jobs.decoding.queue import DecodeQueue
 
 SEGMENT_SECONDS = 30.0
 
@@ -81,7 +82,7 @@ def here(files: Sequence[BinaryIO]) -> int:
 def apart(files: Sequence[BinaryIO]) -> int:
     """Decode as :mod:`jobs.inputs.shard_reader` does: one file ahead."""
     n_samples = 0
-    with supervisor.DecodeQueue(SEGMENT_SECONDS) as queue:
+    with DecodeQueue(SEGMENT_SECONDS) as queue:
         ahead = queue.put(files[0], "the first")
         for file in files[1:]:
             recording, ahead = ahead, queue.put(file, "the next")
@@ -91,7 +92,7 @@ def apart(files: Sequence[BinaryIO]) -> int:
 
 def decoder_seconds() -> float:
     """CPU time of the decoder's process, which waits for work now."""
-    return sum(process.cpu_seconds() for process in supervisor._IDLE)
+    return sum(process.cpu_seconds() for process in IDLE)
 
 
 def spoken(ratios: npt.NDArray[np.float64]) -> str:

@@ -21,7 +21,7 @@ from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
 from jobs import storage
 from jobs.config import ModelConfig
-from jobs.decoding.supervisor import report_while_working
+from jobs.decoding.process_handle import report_while_working
 from jobs.errors import from_text, to_text
 from jobs.execution.encoder_stats import EncoderStats
 from jobs.execution.worker_registry import WorkerReporter, steady_progress
