@@ -59,7 +59,7 @@ class Nodes(RayHead):
         self.raylets += [pid for pid in here if pid not in self.raylets]
 
     def lose(self, number: int) -> None:
-        """Kill a node as if its machine were lost: the workers first, before they finish their work, then the raylet."""
+        """Kill a node as if its machine were lost: first the workers, before they finish, then the raylet."""
         raylet = self.raylets[number]
         os.kill(raylet, signal.SIGSTOP)  # so that it starts no new workers
         for each in processes(self.pid):

@@ -15,7 +15,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 ACCESS_KEY = "test-access"
-SECRET_KEY = "the-tests-secret/Zq8+Vw7K"  # tests search for it in everything that a run leaves behind; it contains characters that URLs escape
+# tests search for it in everything that a run leaves behind; it contains characters that URLs escape
+SECRET_KEY = "the-tests-secret/Zq8+Vw7K"
 START_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
 STARTS = 3
