@@ -16,7 +16,7 @@ def test_a_test_without_its_tool_is_skipped_and_fails_in_ci_if_ci_can_get_the_to
     monkeypatch.setitem(tools.TOOLS, f"a spanner {in_ci}", tools.Tool(lambda: False, "buy one", in_ci=in_ci))
     monkeypatch.setenv("CI", ci)
 
-    with pytest.raises(BaseException, match="a spanner .*buy one") as raised:
+    with pytest.raises(BaseException, match=r"a spanner .*buy one") as raised:
         tools.require(f"a spanner {in_ci}")
 
     assert type(raised.value).__name__ == outcome
