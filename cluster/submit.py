@@ -13,7 +13,6 @@ ended with 0. A job that ends with 75 is repeated, as that exit code requests.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime
 import hashlib
@@ -32,54 +31,43 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
 
-DASHBOARD = "http://127.0.0.1:8265"
 PACKAGES = ("detector", "jobs", "cluster")
 START_SECONDS = 60.0  # a starting cluster's dashboard answers before its nodes accept jobs
 PATIENCE_SECONDS = 60.0  # how long a cluster may leave requests unanswered while a job runs
 PAUSE_SECONDS = 10.0  # before a job is repeated; doubles each time
-AGAIN = 75
+AGAIN = os.EX_TEMPFAIL
 PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^=\s;]+(\s*;.*)?")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Submit and follow a job; return its exit code, or 69 if the cluster is unreachable or refuses it."""
-    parser = argparse.ArgumentParser(
-        prog="bonafide submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--address",
-        default=os.environ.get("RAY_API_SERVER_ADDRESS", DASHBOARD),
-        help="URL of the cluster's dashboard [default: $RAY_API_SERVER_ADDRESS, else %(default)s]",
-    )
-    parser.add_argument("--submission-id", help="id of the job [default: from the verb, its settings and the day]")
-    parser.add_argument(
-        "--attempts",
-        type=int,
-        default=3,
-        help="tries of a job that ends with 75 [default: %(default)s]",
-    )
-    parser.add_argument(
-        "--requirements",
-        help="file of packages, each pinned by ==, that every machine installs for the job [default: the image's own]",
-    )
-    parser.add_argument("verb", nargs=argparse.REMAINDER, help="-- VERB and its settings")
-    settings = parser.parse_args(arguments)
-    verb = settings.verb[1:] if settings.verb[:1] == ["--"] else settings.verb
-    if not verb:
-        parser.error("nothing to submit: give -- VERB and its settings")
-    if settings.attempts < 1:
-        parser.error(f"--attempts {settings.attempts}: expected 1 or more")
+def run_job(
+    address: str, verb: Sequence[str], job_id: str | None = None, attempts: int = 3, requirements: str | None = None
+) -> int:
+    """Submit a verb, follow it, and return its exit code; an error is named in one line on stderr.
+
+    Parameters
+    ----------
+    address : str
+        URL of the cluster's dashboard.
+    verb : sequence of str
+        The verb and its settings.
+    job_id : str, optional
+        By default made of the verb, its settings and the day: see :func:`submission_id`.
+    attempts : int
+        Number of times the job is started while it ends with 75.
+    requirements : str, optional
+        Path of a file of packages that every machine installs for the job: see :func:`pinned`.
+    """
     packages = None
-    if settings.requirements is not None:
+    if requirements is not None:
         try:
-            packages = pinned(settings.requirements)
+            packages = pinned(requirements)
         except (OSError, ValueError) as error:
-            return _end(65, str(error))
-    night = settings.submission_id or submission_id(verb, datetime.datetime.now(datetime.UTC).date().isoformat())
+            return _end(os.EX_DATAERR, str(error))
+    job_id = job_id or submission_id(verb, datetime.datetime.now(datetime.UTC).date().isoformat())
     try:
-        return submit(settings.address, verb, night, settings.attempts, packages)
+        return submit(address, verb, job_id, attempts, packages)
     except (ConnectionError, RuntimeError, RayError) as error:
-        return _end(69, f"{settings.address}: {_one_line(error)}")
+        return _end(os.EX_UNAVAILABLE, f"{address}: {_one_line(error)}")
     except KeyboardInterrupt:
         return _end(AGAIN, "no longer followed; the job goes on, and the same command follows it again")
 
@@ -268,7 +256,3 @@ def _one_line(found: object) -> str:
     """Return the last line with words in it: Ray's errors are tracebacks of several processes."""
     lines = [line.strip() for line in str(found).splitlines()]
     return next((line for line in reversed(lines) if any(map(str.isalnum, line))), type(found).__name__)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

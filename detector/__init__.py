@@ -1,8 +1,8 @@
 """The science: audio bytes in; embeddings, scores and reject flags out. No Ray, no storage, no network.
 
-The Python API is :class:`Detector`: ``Detector.load("head.json").score(audio_bytes)``. It is loaded when it is asked
-for, because a decoder's process needs none of its libraries: without them it begins in a seventh of the time and takes
-a quarter of the memory.
+The Python API is :class:`Detector`: ``Detector.load("head.json").score(audio_bytes)``. It is imported on first use,
+because a decoder's process needs none of its libraries: without them the process starts in a seventh of the time and
+takes a quarter of the memory.
 """
 
 from typing import TYPE_CHECKING, Any

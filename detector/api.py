@@ -1,4 +1,4 @@
-"""The Python API: one recording in, its verdict out, with the very functions and bits of the distributed job."""
+"""The Python API: one recording in, its verdict out, bit for bit as the distributed job computes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detector.schema import embeddings_schema
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the head says of one recording; the columns of `scores` (docs/data-contract.md)."""
+    """The judgement of one recording, with the names and units of the columns of `scores` (docs/data-contract.md)."""
 
     seconds: float
     score: float | None
@@ -41,7 +41,20 @@ class Detector:
     ----------
     head : Head
     backbone : Backbone
-        Loaded with the head's `embed_config` from the checkpoint that the head was fitted on.
+        Loaded with the head's `embed_config`, from the checkpoint that the head was fitted on.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder's embeddings do not have the length that the head expects.
+
+    Examples
+    --------
+    >>> import soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros(16_000), 16_000, format="WAV")
+    >>> Detector.load().score(file.getvalue()).reject_reason  # without a head, the starter
+    'silent'
     """
 
     def __init__(self, head: Head, backbone: Backbone) -> None:
@@ -52,12 +65,21 @@ class Detector:
 
     @classmethod
     def load(cls, head: str | Path | None = None, checkpoint: str | None = None, *, device: str = "cpu") -> Detector:
-        """Load a head file and the encoder that it is for, from a local checkpoint folder; without a head, the starter.
+        """Load a head file and the encoder that it was fitted on.
+
+        Parameters
+        ----------
+        head : str, Path or None
+            The starter head if None.
+        checkpoint : str or None
+            Local folder of the encoder; None for the built-in ones.
+        device : str
+            `cpu`, `cuda` or `cuda:1`.
 
         Raises
         ------
         ConfigError
-            Where the head cannot be read, or the checkpoint is not the one that it was fitted on.
+            If the head cannot be read, or the checkpoint is not the one that it was fitted on.
         """
         from detector.checkpoint import recipe_of
 
@@ -65,7 +87,7 @@ class Detector:
         found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
         if found.fingerprint != loaded.fingerprint:
             raise ConfigError(
-                f"{head}: fitted on {loaded.recipe}, but here is {found.describe()}. "
+                f"{head}: fitted on {loaded.recipe}, but the encoder is {found.describe()}. "
                 f"Give the same checkpoint and library versions, or fit the head again."
             )
         return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
@@ -76,11 +98,11 @@ class Detector:
         Parameters
         ----------
         audio : bytes
-            The whole file, in any format that is read.
+            The whole file, in any supported format.
         prior : float or None
-            Share of spoof to assume; the head's own where None.
+            Share of spoof to assume, in (0, 1); the head's own if None.
         channel : int or None
-            Counted from 0. None: the mean of all, or the first where the head is for single channels.
+            Counted from 0. If None, the mean of all channels, or the first if the head is for single channels.
 
         Returns
         -------
@@ -90,7 +112,7 @@ class Detector:
         Raises
         ------
         UtteranceError
-            Where the bytes cannot be decoded, or the encoder gives no finite embedding.
+            If the bytes cannot be decoded, or the embedding is not finite.
         """
         config = self.head.embed_config
         if channel is None and config.channels != CHANNELS[0]:
@@ -99,7 +121,7 @@ class Detector:
         embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
         embedding = join_segments(embeddings, n_frames, config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
-            raise UtteranceError("nonfinite", "NaN or infinity from the encoder")
+            raise UtteranceError("nonfinite", "the encoder returned NaN or infinity")
         row = {
             "utterance_id": "",
             "uri": "",
@@ -119,5 +141,7 @@ def _read(head: str | Path) -> Head:
     try:
         content = Path(head).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{head}: no head here: {error.strerror}.") from error
+        raise ConfigError(
+            f"{head}: the head cannot be read: {error.strerror}. Expected a head.json, as `fit` writes it."
+        ) from error
     return Head.from_json(content, str(head))

@@ -1,8 +1,7 @@
-"""Audio in: the bytes of one recording, as blocks of 16 kHz mono samples.
+"""Decoding: the bytes of one recording to blocks of 16 kHz mono samples.
 
-soundfile reads first, PyAV what soundfile cannot, and one resampler serves both: resamplers differ audibly
-between 6 and 8 kHz, where an encoder listens, and a resampler that changes with the container would tell
-the container apart instead of the speech.
+soundfile is tried first, then PyAV, and one resampler serves both. Resamplers differ audibly between 6 and 8 kHz, a
+band that encoders use; with one resampler per container, a head would learn the container instead of the speech.
 
 ```
 bytes ─► soundfile ─┐ native blocks    mean of       soxr HQ
@@ -29,43 +28,43 @@ import soxr
 from detector.errors import UtteranceError
 from detector.sniff import DEMUXERS, EXACT, sniff
 
-SAMPLE_RATE = 16_000  # Hz, what every encoder here was trained on
+SAMPLE_RATE = 16_000  # Hz, the rate that every supported encoder was trained on
 BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
-BLOCK_ITEMS = 1 << 22  # samples of all channels at once: libsndfile mixes channels up beyond 2^24 of FLAC
-SLACK_SECONDS = 1.0  # by which a recording may fall short of what its header claims; FLAC's counts samples
-UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for it
+BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
+SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length; FLAC headers count samples, and get none
+UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 AUDIO_SUFFIXES = frozenset(
     ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka .mkv .mov "
     ".avi .flv .ac3 .mp2 .tta .wv".split()
 )
-"""Names that are taken for audio when an archive is listed; the bytes decide how they are decoded."""
+"""Suffixes of files that are listed as audio. The bytes, not the suffix, decide how a file is decoded."""
 
-TAGS = (b"ID3", b"TAG", b"APE")
+TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
 
 TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
 
-END_SECONDS = 0.1  # by which an excerpt may reach beyond the recording's end: lists are rounded
+END_SECONDS = 0.1  # an excerpt may extend this far beyond the end, because lists round their times
 
 Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, order=True)
 class Excerpt:
-    """What of a recording is meant.
+    """The part of a recording to decode.
 
     Parameters
     ----------
     start : float
-        Seconds, at the recording's own rate.
+        Seconds from the beginning of the recording.
     end : float or None
-        Seconds; None is its end.
+        Seconds; None for the end of the recording.
     channel : int or None
-        From 0; None is the mean of all.
+        Counted from 0; None for the mean of all channels.
     """
 
     start: float = 0.0
@@ -77,7 +76,7 @@ class Excerpt:
         return times + ("" if self.channel is None else f"/ch{self.channel}")
 
     def cells(self) -> dict[str, float | None]:
-        """Start, end and channel as tables hold them: null for what is not restricted.
+        """Columns `start`, `end` and `channel` of the tables: null where the excerpt sets no limit.
 
         Examples
         --------
@@ -95,7 +94,7 @@ WHOLE = Excerpt()
 
 
 def _short(seconds: float | None) -> str:
-    """A number of seconds, all of its digits, without a closing `.0`.
+    """Write seconds with all digits but without a trailing `.0`.
 
     Examples
     --------
@@ -107,7 +106,7 @@ def _short(seconds: float | None) -> str:
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """How a recording was stored, and who read it."""
+    """Format of a recording as stored, and the decoder that read it."""
 
     native_rate: int
     channels: int
@@ -116,7 +115,7 @@ class AudioFormat:
 
 
 def versions() -> dict[str, str]:
-    """Name and version of everything that turns bytes into samples; part of the fingerprint."""
+    """Names and versions of the libraries that turn bytes into samples; part of the fingerprint."""
     return {
         "decode": f"libsndfile {soundfile.__libsndfile_version__}, libavcodec "
         + ".".join(map(str, av.library_versions["libavcodec"])),
@@ -130,25 +129,25 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
     Parameters
     ----------
     file : binary file
-        Seekable, at any position. Only its bytes count: no name inside them is ever opened.
+        Seekable, at any position. Only its bytes are used: no file that they name is ever opened.
     excerpt : Excerpt
-        What of it. It is decoded from its front, so that every codec gives the samples of the whole, and no farther
-        than to the excerpt's end.
+        Part to return. Decoding starts at the beginning of the recording, so that every codec gives the same samples
+        as for the whole, and stops at the end of the excerpt.
 
     Returns
     -------
     AudioFormat
-        As the header says and the decoder found.
+        As the decoder reports it.
     iterator of float32 arrays of shape (n_samples,)
-        16 kHz mono in [-1, 1] (floating-point files may exceed it), at most about 10 s each.
+        16 kHz mono in [-1, 1] (floating-point files may exceed this range), at most about 10 s each.
 
     Raises
     ------
     UtteranceError
-        Here or while iterating: `empty`, `not_audio`, `bad_header`, `too_long`, `truncated`, `decode_error`,
+        On the call or during iteration: `empty`, `not_audio`, `bad_header`, `too_long`, `truncated`, `decode_error`,
         `nonfinite_audio`, `out_of_range`.
     MemoryError
-        Where a decoder wants more memory than this process may have.
+        If a decoder needs more memory than this process may use.
 
     Examples
     --------
@@ -164,7 +163,7 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
 
 
 def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Samples]]:
-    """Decode one recording at its own rate; else as :func:`decode`."""
+    """Decode one recording at its stored rate; otherwise as :func:`decode`."""
     findings: list[UtteranceError] = []
     for decoder in DECODERS.values():
         file.seek(0)
@@ -183,26 +182,26 @@ def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat
     file.seek(0)
     if not file.read(1):
         raise UtteranceError("empty", "0 bytes")
-    # whoever came farthest says what it is
+    # the error of the decoder that got farthest describes the file best
     kinds = [each.error for each in findings]
     farthest = next(kind for kind in ("decode_error", "empty", "not_audio") if kind in kinds)
     raise UtteranceError(farthest, "; ".join(each.message for each in findings))
 
 
 def _audio_decoders() -> list[str]:
-    """FFmpeg's decoders of sound, by name."""
+    """Names of FFmpeg's audio decoders."""
     names = []
     for name in sorted(av.codecs_available):
-        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # it can only be written
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # a codec with an encoder only
             if av.Codec(name, "r").type == "audio":
                 names.append(name)
     return names
 
 
 PYAV_OPTIONS = {
-    "protocol_whitelist": "pipe",  # a playlist among the bytes may open nothing: no protocol but the pipe that we are
+    "protocol_whitelist": "pipe",  # a playlist in the bytes must not open files or URLs; `pipe` is this file object
     "format_whitelist": ",".join(DEMUXERS),
-    "codec_whitelist": ",".join(_audio_decoders()),  # a film's picture is not decoded, not even for a look at it
+    "codec_whitelist": ",".join(_audio_decoders()),  # the picture of a film is never decoded, not even to probe it
 }
 
 
@@ -216,14 +215,14 @@ def _soundfile_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat,
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
         raise UtteranceError("not_audio", f"soundfile: {_reason(error)}") from error
     if sound.frames == UNKNOWN_FRAMES:
-        # a live encoder's FLAC: libsndfile would read some blocks of it, and then fail to seek
-        raise UtteranceError("not_audio", "soundfile: a file that does not say its length")
+        # FLAC from a live encoder: libsndfile would read some blocks and then fail to seek
+        raise UtteranceError("not_audio", "soundfile: the header does not state the length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), "soundfile")
     _check_header(stored, channel)
     if sound.frames > MAX_SECONDS * stored.native_rate:
         _check_claim(sound)
     claimed = sound.frames
-    if sniffed.claimed_bytes is not None:  # libsndfile has cut it to what is there
+    if sniffed.claimed_bytes is not None:  # libsndfile reports the bytes present, not those that the header claims
         claimed = round(claimed * sniffed.claimed_bytes / max(1, sniffed.present_bytes))
 
     def blocks() -> Iterator[Samples]:
@@ -239,7 +238,7 @@ def _soundfile_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat,
 
 
 def _check_claim(sound: soundfile.SoundFile) -> None:
-    """Refuse what is too long at once, by a look at a sample beyond the limit; leave to PyAV what only says so."""
+    """Refuse a file that has a sample beyond the limit; leave one that only claims to be so long to PyAV."""
     try:
         sound.seek(round(MAX_SECONDS * sound.samplerate))
         is_true = len(sound.read(1)) == 1
@@ -248,7 +247,8 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
     if is_true:
         raise UtteranceError("too_long", TOO_LONG)
     raise UtteranceError(
-        "not_audio", f"soundfile: a header that claims {sound.frames / sound.samplerate / 3600:,.0f} h"
+        "not_audio",
+        f"soundfile: the header claims {sound.frames / sound.samplerate / 3600:,.0f} h, and the samples end before",
     )
 
 
@@ -260,12 +260,12 @@ def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iter
         stream = container.streams.audio[0]
         stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, "pyav")
     except MemoryError:
-        raise  # FFmpeg's too: it says something of the process, and only then of the bytes
+        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
     except (av.FFmpegError, ValueError, EOFError, IndexError, AttributeError) as error:
-        # a stream whose codec nobody knows has no rate: AttributeError
+        # AttributeError: a stream with an unknown codec has no rate
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
     _check_header(stored, channel)
-    if stored.codec == "flac":  # else FFmpeg makes samples of a frame whose checksum is wrong
+    if stored.codec == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def blocks() -> Iterator[Samples]:
@@ -275,7 +275,7 @@ def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iter
         try:
             with container:
                 for packet in container.demux(stream):
-                    if packet.size and bytes(packet)[:3] in TAGS:  # where MP3s were put one behind the other
+                    if packet.size and bytes(packet)[:3] in TAGS:  # tags between concatenated MP3s
                         continue
                     for converted in (each for frame in packet.decode() for each in planar.resample(frame)):
                         held.append(_mono(converted.to_ndarray().astype(np.float32, copy=False), channel, 0))
@@ -295,12 +295,12 @@ def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iter
 
 
 def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """What the header claims of the sound; 0 where it does not say, or FFmpeg would guess."""
+    """Length of the audio as the header states it; 0 if it states none, or FFmpeg would only guess."""
     if container.format.name.partition(",")[0] not in EXACT:
         return 0.0
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    # else it is of the longest stream, the picture perhaps
+    # a container states the length of its longest stream, which may be the picture
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
@@ -308,16 +308,16 @@ DECODERS: dict[str, Callable[[BinaryIO, int | None], tuple[AudioFormat, Iterator
     "soundfile": _soundfile_blocks,
     "pyav": _pyav_blocks,
 }
-"""Tried in this order. Both never crashed on 600 fuzzed files; two other popular decoders did."""
+"""Decoders in the order in which they are tried. Neither crashed on 600 fuzzed files; two other popular ones did."""
 
 
 def _reason(error: Exception) -> str:
-    """What a decoder says, without the file object's address: the same bytes give the same words."""
+    """The decoder's message without memory addresses, so that the same bytes always give the same text."""
     return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
 
 
 def _mono(block: Samples, channel: int | None, axis: int) -> Samples:
-    """One channel of a block, or the mean of all, where channels lie along ``axis``."""
+    """One channel of a block, or the mean of all channels, which lie along ``axis``."""
     if channel is not None or block.shape[axis] == 1:
         return np.ascontiguousarray(block.take(channel or 0, axis))
     return np.asarray(block.mean(axis=axis, dtype=np.float32))
@@ -335,7 +335,7 @@ def _check_header(stored: AudioFormat, channel: int | None) -> None:
 
 
 def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -> Iterator[Samples]:
-    """Pass blocks on; at their end, refuse those of a file that was cut, or that lies about its length."""
+    """Pass blocks on; at the end, refuse a file that is shorter than its header claims."""
     n_samples = 0
     for block in blocks:
         n_samples += len(block)
@@ -345,7 +345,7 @@ def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -
 
 
 def _between(blocks: Iterator[Samples], rate: int, excerpt: Excerpt) -> Iterator[Samples]:
-    """Pass on what lies between an excerpt's start and end, and ask for no block behind it."""
+    """Pass on the samples of an excerpt, and request no block after its end."""
     first = round(excerpt.start * rate)
     last = None if excerpt.end is None else round(excerpt.end * rate)
     n_samples = 0
@@ -362,7 +362,7 @@ def _between(blocks: Iterator[Samples], rate: int, excerpt: Excerpt) -> Iterator
 
 
 def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
-    """Pass blocks on until one is not finite or the whole is too long."""
+    """Pass blocks on; refuse the first that is not finite or exceeds the length limit."""
     n_samples = 0
     for block in blocks:
         n_samples += len(block)
@@ -374,7 +374,7 @@ def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
 
 
 def resample(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
-    """Bring mono blocks of ``rate`` Hz to 16 kHz; at 16 kHz they pass as they are."""
+    """Resample mono blocks of ``rate`` Hz to 16 kHz; blocks at 16 kHz are passed on unchanged."""
     if rate == SAMPLE_RATE:
         yield from blocks
         return

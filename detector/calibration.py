@@ -1,7 +1,7 @@
 """Calibration: the map from a logit to a log-likelihood ratio, learnt on rows that the head has not seen.
 
-Every calibrator weighs both classes alike, so that the log odds it gives are the log-likelihood ratio: no prior of
-the rows stays in the score. All rise with the logit, and all end in :func:`bounded`.
+Every calibrator gives both classes the same total weight, so that its log odds are the log-likelihood ratio and do not
+contain the prior of the rows. Every map rises with the logit and is followed by :func:`bounded`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Numbers = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A family of maps: how its numbers are learnt, and how they are applied.
+    """A family of maps: functions that learn, apply and check its numbers.
 
     Parameters
     ----------
     fit : callable
-        From logits of shape (n,) and `is_bonafide` of shape (n,) to the map's numbers.
+        Takes logits and `is_bonafide`, both of shape (n,); returns the numbers of the map.
     apply : callable
-        From the numbers and logits of shape (n,) to log-likelihood ratios in nats, not yet bounded.
+        Takes the numbers and logits of shape (n,); returns log-likelihood ratios in nats, not yet bounded.
     fits : callable
-        Whether numbers that were read from a file are such a map's.
+        Returns True if numbers that were read from a file belong to such a map.
     """
 
     fit: Callable[[Floats, Bools], Numbers]
@@ -41,22 +41,26 @@ class Calibrator:
 
 
 def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
-    """Learn the numbers of a calibrator, and check that it does what it is for.
+    """Learn the numbers of a calibrator, and check that it improves the scores.
 
     Parameters
     ----------
     name : str
         A key of :data:`CALIBRATORS`.
     logits : float64 array of shape (n,)
-        Higher for bona fide, from a head that was not fitted on these rows. Their Cllr after calibration is never
-        above that of the logits taken as they are (both without the bound, or both with it).
+        Higher for bona fide, from a head that was not fitted on these rows.
     is_bonafide : bool array of shape (n,)
-        Both classes must be there.
+        Both classes must be present.
+
+    Returns
+    -------
+    tuple of float
+        The Cllr of the calibrated scores is not above that of the raw logits (both unbounded, or both bounded).
 
     Raises
     ------
     ConfigError
-        Where the logits rank no better than chance, or calibration would make their Cllr worse.
+        If the logits rank no better than chance, or calibration would raise their Cllr.
     """
     slope, _ = _affine(logits, is_bonafide)
     if slope <= 0:
@@ -74,17 +78,17 @@ def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
     better = after <= before + 1e-6 or cost(bounded(score, bounds)) <= cost(bounded(logits, bounds)) + 1e-6
     if not better:
         raise ConfigError(
-            f"calibration {name} makes its own rows worse: Cllr {before:.4f} before, {after:.4f} bits after. "
+            f"calibration {name} raises the Cllr of its own rows from {before:.4f} to {after:.4f} bits. "
             f"Use --calibrator affine."
         )
     return numbers
 
 
 def score_bounds(is_bonafide: Bools) -> tuple[float, float]:
-    """Least and greatest score that so many rows can speak for: ``-ln(n_bonafide + 1)`` and ``ln(n_spoof + 1)``.
+    """Smallest and largest score that the number of rows supports: ``-ln(n_bonafide + 1)`` and ``ln(n_spoof + 1)``.
 
-    A score says that the recording is exp(score) times likelier bona fide than spoof; of 99 spoof rows none can have
-    shown that something is rarer among spoof than 1 in 100.
+    A score states that the recording is exp(score) times likelier bona fide than spoof. With 99 spoof rows, nothing can
+    be shown to be rarer among spoof than 1 in 100.
 
     Examples
     --------
@@ -96,10 +100,10 @@ def score_bounds(is_bonafide: Bools) -> tuple[float, float]:
 
 
 def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
-    """Bring scores softly within bounds: ``ln((e^s + e^low) / (1 + e^(s - high)))``.
+    """Limit scores smoothly to bounds: ``ln((e^s + e^low) / (1 + e^(s - high)))``.
 
-    That is the ratio where either class has a share of rows that look like the other's. It keeps the order of the
-    scores, and moves those in the middle by next to nothing.
+    This is the likelihood ratio if a share of each class looks like the other. The order of the scores stays, and
+    scores in the middle hardly change.
 
     Examples
     --------
@@ -108,12 +112,12 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     """
     low, high = bounds
     found, above = np.logaddexp(score, low), score - high
-    found -= np.logaddexp(above, 0.0, out=above)  # in place: of a million rows no copy more than there must be
+    found -= np.logaddexp(above, 0.0, out=above)  # in place, because rows may be millions
     return np.asarray(found)
 
 
 def class_weights(n_spoof: int, n_bonafide: int) -> Floats:
-    """Weight of a spoof row and of a bona fide row with which both classes weigh the same, of mean 1.
+    """Weights of a spoof row and of a bona fide row that give both classes the same total; their mean is 1.
 
     Examples
     --------
@@ -124,7 +128,7 @@ def class_weights(n_spoof: int, n_bonafide: int) -> Floats:
 
 
 def balanced(is_bonafide: Bools) -> Floats:
-    """Weights of the rows with which both classes weigh the same, of mean 1."""
+    """Weight of every row, such that both classes have the same total: array of shape (n,) with mean 1."""
     return np.asarray(_class_weights(is_bonafide)[is_bonafide.astype(np.int8)])
 
 
@@ -147,7 +151,7 @@ def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
     """Coefficients of a logistic regression on a few columns, and its intercept."""
     centre, scale = columns.mean(axis=0), columns.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    # so little penalty that it only counts where the classes are told apart without it
+    # a penalty so small that it matters only if the classes are separable, where the optimum would be infinite
     penalty = np.full((1, columns.shape[1]), 1e-6)
     kind, weights = is_bonafide.astype(np.int8), _class_weights(is_bonafide)[:, None]
     models = fit_logistic(Matrix(columns), is_bonafide, kind, weights, centre, scale, penalty)
@@ -156,7 +160,7 @@ def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
 
 
 def _temperature(logits: Floats, is_bonafide: Bools) -> Numbers:
-    """Fit ``score = slope * logit``: one number, for heads whose logit has its zero in the right place.
+    """Fit ``score = slope * logit``: one number, for heads whose logit is zero where the classes are equally likely.
 
     References
     ----------
@@ -172,9 +176,9 @@ def _temperature(logits: Floats, is_bonafide: Bools) -> Numbers:
 
 
 def _beta(logits: Floats, is_bonafide: Bools) -> Numbers:
-    """Fit ``score = a ln p - b ln(1 - p) + c``, p the logistic function of the logit: one slope for each side.
+    """Fit ``score = a ln p - b ln(1 - p) + c``, p the logistic function of the logit: one slope per side.
 
-    Where a side's best slope is below zero it is left at zero, so that the score never falls.
+    A slope that would be negative is set to zero, so that the score never falls.
 
     References
     ----------
@@ -190,9 +194,9 @@ def _beta(logits: Floats, is_bonafide: Bools) -> Numbers:
 
 
 def _isotonic(logits: Floats, is_bonafide: Bools) -> Numbers:
-    """Fit any rising map: knots by pooling neighbours that are out of order, straight lines between.
+    """Fit any rising map: knots from pooling adjacent violators, straight lines between.
 
-    Needs many rows: it has as many numbers as the rows have steps, and says nothing beyond its ends.
+    It needs many rows: it has as many numbers as the rows have steps, and is constant beyond its ends.
 
     References
     ----------
@@ -201,7 +205,7 @@ def _isotonic(logits: Floats, is_bonafide: Bools) -> Numbers:
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
     model.fit(logits, is_bonafide.astype(np.float64), sample_weight=balanced(is_bonafide))
     low, high = score_bounds(is_bonafide)
-    # a pool of one class alone would be certain; straight lines need an end, a little beyond the score's own bounds
+    # a pool of a single class has an infinite score: clip it a little beyond the bounds of the score
     share = np.clip(model.y_thresholds_, 1e-300, 1.0 - 1e-16)
     score = np.clip(np.log(share) - np.log1p(-share), low - 3.0, high + 3.0)
     return (*model.X_thresholds_.tolist(), *score.tolist())

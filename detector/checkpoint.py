@@ -1,4 +1,4 @@
-"""A checkpoint: the files of an encoder in a local folder, and the digest that tells it from others."""
+"""A checkpoint: the files of an encoder in a local folder, and the digest that identifies it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig, Recipe
 from detector.errors import ConfigError
 
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
-"""What is read of a checkpoint. Nothing else is fetched or opened: no pickles, no code."""
+"""Files of a checkpoint that are read. Nothing else is fetched or opened: no pickles, no code."""
 
 
 def weights_digest(folder: str | Path) -> str:
-    """SHA-256 over names and bytes of the checkpoint's files; the same wherever the folder lies.
+    """Compute the SHA-256 over names and bytes of the checkpoint's files; it does not depend on the folder's path.
 
     Raises
     ------
     ConfigError
-        Where the folder holds no such file.
+        If the folder holds no such file.
     """
     files = sorted({path for pattern in FILES for path in Path(folder).glob(pattern)})
     if not files:
-        raise ConfigError(f"{folder}: no checkpoint here; expected {', '.join(FILES)}.")
+        raise ConfigError(f"{folder}: no checkpoint in this folder; expected {', '.join(FILES)}.")
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -34,14 +34,28 @@ def weights_digest(folder: str | Path) -> str:
 
 
 def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None = None) -> Recipe:
-    """The recipe that ``config`` and a checkpoint folder make."""
+    """Combine a configuration with the digest of its weights.
+
+    Parameters
+    ----------
+    config : EmbedConfig
+    folder : str, Path or None
+        Checkpoint folder; None for an encoder without one.
+    model : str, optional
+        Name for people; by default the folder.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder needs a folder and there is none, or the reverse.
+    """
     if config.backbone == MELSTATS:
         if folder is not None:
-            raise ConfigError("backbone melstats has no weights; leave --model out, or use --backbone huggingface.")
+            raise ConfigError("backbone melstats has no weights; omit --model, or use --backbone huggingface.")
         return Recipe(config, MELSTATS, "")
     if config.backbone == STARTER:
         if folder is not None:
-            raise ConfigError("backbone starter is in the box; leave --model out, or use --backbone huggingface.")
+            raise ConfigError("backbone starter has its weights with it; omit --model, or use --backbone huggingface.")
         return Recipe(config, STARTER, weights_digest(starter.ENCODER))
     if config.backbone != HUGGINGFACE:
         weights = code_digest(config.backbone) + ("" if folder is None else weights_digest(folder))
@@ -52,12 +66,12 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
 
 
 def code_digest(loader: str) -> str:
-    """SHA-256 of the module that `package.module:function` names: another encoder is another fingerprint.
+    """Compute the SHA-256 of the module named by `package.module:function`: changed code gets a new fingerprint.
 
     Raises
     ------
     ConfigError
-        Where there is no such module.
+        If there is no such module.
     """
     module = loader.partition(":")[0]
     try:
@@ -65,22 +79,24 @@ def code_digest(loader: str) -> str:
     except (ImportError, ValueError) as error:
         raise ConfigError(f"backbone {loader}: {error}.") from error
     if found is None or found.origin is None:
-        raise ConfigError(f"backbone {loader}: Python finds no module {module}; is its package installed?")
+        raise ConfigError(f"backbone {loader}: Python finds no module {module}. Install its package on every machine.")
     return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
 
 
 def n_layers_of(folder: str | Path) -> int:
-    """Number of layers of the checkpoint's encoder, as its `config.json` says.
+    """Read the number of encoder layers from the checkpoint's `config.json`.
 
     Raises
     ------
     ConfigError
-        Where it does not.
+        If the file does not state it.
     """
     path = Path(folder) / "config.json"
     try:
         content = json.loads(path.read_text())
-        # Whisper's num_hidden_layers is the encoder's too, and sometimes left out
+        # Whisper has both keys; num_hidden_layers is sometimes missing
         return int(content.get("encoder_layers", content.get("num_hidden_layers")))
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{path} does not say how many layers the encoder has: {error}.") from error
+        raise ConfigError(
+            f"{path} does not state the number of encoder layers: {error}. Expected num_hidden_layers."
+        ) from error

@@ -1,4 +1,4 @@
-"""What is computed: the settings that decide an embedding's value, and the fingerprint made of them."""
+"""Settings that decide the value of an embedding, and the fingerprint made from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.errors import ConfigError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES
 
-CODE = 1  # counts up whenever our own code changes a value: cutting, joining, standardising, melstats
+CODE = 1  # raised whenever our own code changes a value: cutting, joining, standardising, melstats
 LAST_LAYER = -1
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
@@ -26,23 +26,23 @@ LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.mo
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
-    """Which encoder, which of its layers, pooled how, over segments of which length."""
+    """Encoder, layer, pooling and segment length of an embedding."""
 
     backbone: Annotated[
         str,
-        "melstats (no weights, a baseline), starter (small, in the box), huggingface (needs --model), or your own "
+        "melstats (no weights, a baseline), starter (small, included), huggingface (needs --model), or your own "
         "encoder, package.module:loader",
     ]
     layer: Annotated[
         int,
         "hidden state to pool: 1 is the first transformer layer, 0 its input, -1 the model's last_hidden_state",
     ] = LAST_LAYER
-    pooling: Annotated[str, f"how frames become one vector: {', '.join(POOLINGS)}"] = "mean"
+    pooling: Annotated[str, f"reduction of frames to one vector: {', '.join(POOLINGS)}"] = "mean"
     segment_seconds: Annotated[float, "longer recordings are cut, and pooled over the frames of all segments; s"] = 30.0
     channels: Annotated[
-        str, "mix: the mean of all; first: the first alone; each: every one for itself, as <utterance_id>/ch0, /ch1 …"
+        str, "mix: the mean of all channels; first: only the first; each: a row per channel, <utterance_id>/ch0, /ch1 …"
     ] = CHANNELS[0]
-    dtype: Annotated[str, f"what products are computed in: {', '.join(DTYPES)}"] = DTYPES[0]
+    dtype: Annotated[str, f"type in which the encoder multiplies: {', '.join(DTYPES)}"] = DTYPES[0]
 
     def __post_init__(self) -> None:
         if self.backbone not in BUILT_IN and not LOADER.fullmatch(self.backbone):
@@ -56,30 +56,32 @@ class EmbedConfig:
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
         if self.layer < LAST_LAYER:
-            raise ConfigError(f"layer {self.layer} is not a layer; expected 0 or more, or -1 for the last.")
+            raise ConfigError(f"layer {self.layer} does not exist; expected 0 or more, or -1 for the last.")
         if self.backbone == MELSTATS and (self.layer, self.dtype) != (LAST_LAYER, DTYPES[0]):
             raise ConfigError(
-                f"layer {self.layer}, dtype {self.dtype}: {MELSTATS} has no layers and one dtype; leave --layer, "
-                f"--layers and --dtype out."
+                f"layer {self.layer}, dtype {self.dtype}: {MELSTATS} has no layers and one dtype; omit --layer, "
+                f"--layers and --dtype."
             )
-        object.__setattr__(self, "segment_seconds", float(self.segment_seconds))  # 30 and 30.0 are one fingerprint
+        object.__setattr__(
+            self, "segment_seconds", float(self.segment_seconds)
+        )  # 30 and 30.0 must give the same fingerprint
         if not MIN_SEGMENT_SAMPLES <= self.segment_seconds * audio.SAMPLE_RATE <= audio.MAX_SECONDS * audio.SAMPLE_RATE:
             raise ConfigError(
-                f"segment_seconds {self.segment_seconds} is under 1 s or over {audio.MAX_SECONDS:g} s; use one between."
+                f"segment_seconds {self.segment_seconds} is out of range; expected 1 to {audio.MAX_SECONDS:g} s."
             )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration together with the weights and libraries that carry it out: all that decides a value.
+    """A configuration with the weights and libraries that carry it out: everything that decides a value.
 
     Parameters
     ----------
     config : EmbedConfig
     model : str
-        Name for people and for the table's folder; it does not count in the fingerprint.
+        Name for people and for the folder of the table; not part of the fingerprint.
     weights : str
-        SHA-256 of the checkpoint's files, empty for an encoder without weights.
+        SHA-256 of the checkpoint's files; empty for an encoder without weights.
     """
 
     config: EmbedConfig
@@ -88,7 +90,7 @@ class Recipe:
 
     @property
     def slug(self) -> str:
-        """Name of the table's partition: `wav2vec2-xls-r-300m-layer9`.
+        """Name of the partition of the embedding table: `wav2vec2-xls-r-300m-layer9`.
 
         Examples
         --------
@@ -106,7 +108,7 @@ class Recipe:
         return name if self.config.dtype == DTYPES[0] else f"{name}-{self.config.dtype}"
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides an embedding's value, as plain JSON values; stored in heads and runs."""
+        """Everything that decides the value of an embedding, as JSON values; stored in heads and run records."""
         return {
             "backbone": self.config.backbone,
             "weights": self.weights,
@@ -120,32 +122,34 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits over :meth:`describe`: equal means that embeddings may be mixed."""
+        """Sixteen hexadecimal digits of :meth:`describe`; embeddings of equal fingerprints may be mixed."""
         return digest_of(self.describe())
 
 
 def channels_of(channels: str) -> dict[str, str]:
-    """What a recipe says of its channels: nothing of their mean, as before there was a choice."""
+    """Entry of a recipe for its channels. The mean has none, so that older fingerprints stay valid."""
     return {} if channels == CHANNELS[0] else {"channels": channels}
 
 
 def layers_of(text: str, n_layers: int) -> tuple[int, ...]:
-    """Layers that a text names, for an encoder of ``n_layers``.
+    """Parse a list of layers for an encoder of ``n_layers``.
 
     Parameters
     ----------
     text : str
-        Numbers and commas, or `all`: every hidden state, from the input of the first layer to the last one's output.
+        Numbers separated by commas, or `all`: every hidden state, from the input of the first layer to the output of
+        the last.
     n_layers : int
 
     Returns
     -------
     tuple of int
-        As :attr:`EmbedConfig.layer`, each once, in rising order with -1 at the end.
+        As :attr:`EmbedConfig.layer`, without repetition, in rising order with -1 at the end.
 
     Raises
     ------
     ConfigError
+        If the text is not such a list, repeats a layer, or names one that the encoder lacks.
 
     Examples
     --------
@@ -157,10 +161,10 @@ def layers_of(text: str, n_layers: int) -> tuple[int, ...]:
     try:
         found = [int(number) for number in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"layers {text!r}; expected numbers and commas, as 6,9,12, or all.") from error
+        raise ConfigError(f"layers {text!r}; expected numbers separated by commas, such as 6,9,12, or all.") from error
     if len(set(found)) != len(found) or not all(LAST_LAYER <= layer <= n_layers for layer in found):
         raise ConfigError(
-            f"layers {text!r}; expected each once, from 0 to {n_layers}, or -1 for the last hidden state."
+            f"layers {text!r}; expected distinct numbers from 0 to {n_layers}, or -1 for the last hidden state."
         )
     return tuple(sorted(found, key=lambda layer: (layer == LAST_LAYER, layer)))
 

@@ -1,4 +1,4 @@
-"""Drift: whether an archive's scores look like those that the head was calibrated on. It warns and changes nothing."""
+"""Drift: a comparison of an archive's scores with those of the calibration rows. It only warns; it changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detector.logistic import Bools, Indices
 from detector.metrics import Floats
 from detector.rejection import p_spoof
 
-EDGES = np.arange(-12.0, 12.01, 0.5)  # nats; what lies beyond is in the first or last bin
+EDGES = np.arange(-12.0, 12.01, 0.5)  # nats; scores beyond fall into the first or last bin
 MIDDLES = np.concatenate([EDGES[:1], (EDGES[1:] + EDGES[:-1]) / 2, EDGES[-1:]])
 FAR = 0.99  # quantile of the training distances
 MAX_DISTANCE = 0.2
@@ -20,18 +20,18 @@ EM_STEPS = 1_000
 
 @dataclass(frozen=True)
 class Drift:
-    """What an archive's scores say of themselves.
+    """Statistics of an archive's scores that show whether the head still fits it.
 
     Parameters
     ----------
     estimated_prior : float
-        Share of spoof that fits the scores best. A sign of drift, not a number to act on: it is wrong where the
-        calibration is, and no score, probability or label is made of it.
+        Share of spoof that fits the scores best, in (0, 1). It is an indicator of drift, not a basis for decisions: it
+        is wrong wherever the calibration is, and no score, probability or label depends on it.
     distance : float
-        Share of the scores that would have to move to look like a mixture of the calibration rows' (total variation),
-        less what chance makes of so few rows; 0 to 1.
+        Total variation distance of the scores from the best mixture of the calibration rows: the share of scores that
+        would have to move. The part expected by chance at this number of rows is subtracted; in [0, 1].
     far : float
-        Share of the rows farther out than 99 % of the training rows; 0.01 is usual.
+        Share of the rows that are farther out than 99 % of the training rows, in [0, 1]; 0.01 is normal.
     """
 
     estimated_prior: float
@@ -39,29 +39,37 @@ class Drift:
     far: float
 
     def warnings(self, prior: float) -> list[str]:
-        """What a person should know, in words."""
+        """Warnings for people, with the remedy.
+
+        Parameters
+        ----------
+        prior : float
+            Share of spoof that the run assumed, in (0, 1).
+        """
         found = []
         if self.distance > MAX_DISTANCE:
             found.append(
-                f"the archive's scores are unlike those of the calibration rows ({self.distance:.0%} of them would "
-                f"have to move): its probabilities and reject flags may not hold. Evaluate on labelled rows of it."
+                f"the archive's scores differ from those of the calibration rows ({self.distance:.0%} of them would "
+                f"have to move): probabilities and reject flags may be wrong. Evaluate the head on labelled rows of "
+                f"this archive."
             )
         if self.far > MAX_FAR:
             found.append(
-                f"{self.far:.0%} of the archive lies farther from the training embeddings than {FAR:.0%} of these do: "
-                f"another channel, language or codec? Add labelled rows of it, or fit with --max-ood {FAR}."
+                f"{self.far:.0%} of the archive is farther from the training embeddings than {FAR:.0%} of them are, "
+                f"perhaps because of another channel, language or codec. Add labelled rows of this archive, or fit "
+                f"with --max-ood {FAR}."
             )
         odds = np.log(self.estimated_prior / (1 - self.estimated_prior)) - np.log(prior / (1 - prior))
         if abs(odds) > np.log(3.0):
             found.append(
-                f"the scores look like {self.estimated_prior:.2%} spoof, the run assumed {prior:.2%}; if you know no "
-                f"better, listen to some and state --prior. Nothing was changed."
+                f"the scores suggest {self.estimated_prior:.2%} spoof, but the run assumed {prior:.2%}. Listen to a "
+                f"sample and set --prior if the assumption is wrong; nothing was changed."
             )
         return found
 
 
 def histogram(score: Floats) -> Indices:
-    """Counts of scores by bin, of shape (n_bins,); what shards count can be added.
+    """Count scores by bin: int64 array of shape (n_bins,). Counts of shards can be added.
 
     Examples
     --------
@@ -72,7 +80,7 @@ def histogram(score: Floats) -> Indices:
 
 
 def histograms(score: Floats, is_bonafide: Bools) -> dict[str, list[int]]:
-    """Counts of the calibration rows, by class: what :func:`drift` compares with."""
+    """Count the calibration rows by class and bin, for :func:`drift`."""
     return {
         "bonafide": histogram(score[is_bonafide]).tolist(),
         "spoof": histogram(score[~is_bonafide]).tolist(),
@@ -80,7 +88,12 @@ def histograms(score: Floats, is_bonafide: Bools) -> dict[str, list[int]]:
 
 
 def estimated_prior(counts: Indices) -> float:
-    """Share of spoof that maximises the likelihood of calibrated scores.
+    """Estimate the share of spoof that maximises the likelihood of calibrated scores.
+
+    Parameters
+    ----------
+    counts : int64 array of shape (n_bins,)
+        As :func:`histogram` returns them.
 
     References
     ----------
@@ -109,13 +122,14 @@ def drift(counts: Indices, far: int, calibration: dict[str, list[int]]) -> Drift
     counts : int64 array of shape (n_bins,)
         :func:`histogram` of the archive's scores.
     far : int
-        How many rows have an `ood` above :data:`FAR`.
+        Number of rows with an `ood` above :data:`FAR`.
     calibration : dict
-        As :func:`histograms` makes it.
+        As :func:`histograms` returns it.
 
     Returns
     -------
-    Drift, or None where there is nothing to compare.
+    Drift or None
+        None if there is nothing to compare.
     """
     classes = [np.array(calibration.get(name, [])) for name in ("bonafide", "spoof")]
     if not counts.sum() or any(len(each) != len(counts) or not each.sum() for each in classes):
@@ -123,7 +137,7 @@ def drift(counts: Indices, far: int, calibration: dict[str, list[int]]) -> Drift
     prior = estimated_prior(counts)
     bonafide, spoof = (each / each.sum() for each in classes)
     expected = (1 - prior) * bonafide + prior * spoof
-    # a share of q, seen in n rows, is off by sqrt(2 q / (pi n)) on average
+    # the mean absolute error of a share q that is estimated from n rows is sqrt(2 q / (pi n))
     n_rows = 1 / (1 / counts.sum() + 1 / sum(int(each.sum()) for each in classes))
     chance = np.sqrt(2 * expected / (np.pi * n_rows)).sum() / 2
     distance = np.abs(counts / counts.sum() - expected).sum() / 2

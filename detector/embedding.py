@@ -1,4 +1,4 @@
-"""From segments to the embedding of a recording."""
+"""The embedding of a recording, from the embeddings of its segments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from detector.pooling import POOLINGS
 def embed_segments(
     backbone: Backbone, segments: Sequence[Samples]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Embed segments of any length.
+    """Embed segments of any length, including those too short for the encoder.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    segments : sequence of float32 arrays of shape (n_samples,)
+        16 kHz mono.
 
     Returns
     -------
     float32 array of shape (n_segments, n_layers * dim)
-        The layers' vectors side by side; zeros where the segment is too short to give a frame.
+        The layers' vectors side by side; zeros for a segment that is too short for one frame.
     int64 array of shape (n_segments,)
-        Frames in each; 0 where it is too short.
+        Frames in each segment; 0 if it is too short.
     """
     long_enough = [index for index, segment in enumerate(segments) if len(segment) >= backbone.min_samples]
     embeddings = np.zeros((len(segments), len(backbone.layers) * backbone.dim), dtype=np.float32)
@@ -34,20 +40,21 @@ def embed_segments(
 def join_segments(
     embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64], pooling: str = "mean"
 ) -> npt.NDArray[np.float32] | None:
-    """Join the segments of one recording: what ``pooling`` gives of all of its frames.
+    """Join the segments of one recording into the vector that pooling over all of its frames gives.
 
     Parameters
     ----------
     embeddings : float32 array of shape (n_segments, dim)
-        Of one layer.
+        Vectors of one layer.
     n_frames : int64 array of shape (n_segments,)
-        Segments without a frame do not count.
+        Frames in each segment; segments without a frame are ignored.
     pooling : str
         One of :data:`detector.pooling.POOLINGS`.
 
     Returns
     -------
-    float32 array of shape (dim,), or None where there is no frame at all
+    float32 array of shape (dim,), or None
+        None if no segment has a frame.
 
     Examples
     --------
@@ -55,7 +62,7 @@ def join_segments(
     array([2.], dtype=float32)
     """
     counted = n_frames > 0
-    if counted.sum() <= 1:  # one segment alone keeps its bits
+    if counted.sum() <= 1:  # a single segment keeps its exact bits
         return embeddings[counted][0] if counted.any() else None
     joined = POOLINGS[pooling].join(embeddings[counted].astype(np.float64), n_frames[counted])
     return joined.astype(np.float32)

@@ -1,28 +1,28 @@
-"""Errors whose class says what the job does about them.
+"""Errors whose class decides what the job does.
 
-Each is built from plain strings, so that it survives pickling between workers. The text says where,
-what was found, what was expected, and the remedy.
+Each is built from plain strings, so that it survives pickling between workers. Its text states where, what was found,
+what was expected, and the remedy.
 """
 
 
 class ConfigError(ValueError):
-    """A setting, model or head that does not fit: the job stops before it does any work."""
+    """A setting, model or head is invalid: the job stops before it does any work."""
 
 
 class SchemaError(ValueError):
-    """A table whose columns, types or ids are not what they must be: the job stops."""
+    """A table has wrong columns, types or ids: the job stops."""
 
 
 class ShardError(RuntimeError):
-    """An archive that cannot be read on: what was read of it is kept, the rest is one failure row."""
+    """An archive cannot be read further: the members read so far are kept, the rest becomes one failure row."""
 
 
 class DeviceError(RuntimeError):
-    """A GPU that failed: this process can compute nothing more, another one can."""
+    """A GPU failed: this process cannot compute any more, but a new one can."""
 
 
 class UtteranceError(RuntimeError):
-    """One recording that gives no score: it becomes one row of `failures`, and nobody else notices.
+    """One recording gives no score: it becomes one row of `failures`, and all others are unaffected.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Groups: rows that may not stand on both sides of a fold, because they share a synthesiser, a speaker or a source.
+"""Groups: rows that must not be on both sides of a fold, because they share a synthesiser, a speaker or a source.
 
-What is known of a row is a number of a few bytes: names stand once, and rows are counted a block at a time. So a
-million rows take a few megabytes here, and nothing that is made on the way takes more.
+Names are stored once, and each row has a number of a few bytes. Rows are counted block by block, so that a million
+rows take a few megabytes, temporary arrays included.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from scipy.sparse.csgraph import connected_components
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
 from detector.schema import UNKNOWN
+from detector.training.config import FOLDS
 
 Codes = npt.NDArray[np.signedinteger[Any]]
 
 SEED = 42
-FOLDS = 5
 BLOCK_ROWS = 1 << 16
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
-MIN_GROUPS = 3  # of a class: then two are left to learn from where one is held out
+MIN_GROUPS = 3  # per class: two are left to learn from when one is held out
 BY_CLASS = "spoof by system, bona fide by speaker or source"
 
 
 @dataclass(frozen=True)
 class Names:
-    """A column of names: each stands once, and a row has its number, in a few bytes however long the names are.
+    """A column of names, each stored once; a row has the number of its name.
 
-    Names are sorted: what is made of their numbers does not depend on which row came first.
+    Names are sorted, so that results do not depend on the order of the rows.
 
     Parameters
     ----------
     code : int array of shape (n_rows,)
-        Place among ``words``, as narrow as holds them; -1 where not known.
+        Index into ``words``, in the narrowest type that holds it; -1 if not known.
     words : tuple of str
 
     Examples
@@ -55,73 +55,74 @@ class Names:
 
     @classmethod
     def of(cls, values: Iterable[str | None]) -> Names:
-        """Number the names of a column; null, empty and `-` are not known."""
+        """Number the names of a column; null, empty and `-` count as not known."""
         numbers: dict[str, int] = {}
         code = [-1 if value in UNKNOWN else numbers.setdefault(str(value), len(numbers)) for value in values]
         return cls.in_order(np.array(code, dtype=np.int32), tuple(numbers))
 
     @classmethod
     def in_order(cls, code: Codes, words: tuple[str, ...]) -> Names:
-        """The same names, in their own order."""
+        """Sort the names, and renumber the rows."""
         order = sorted(range(len(words)), key=words.__getitem__)
         rank = np.full(len(words) + 1, -1, dtype=code.dtype)  # the last is for -1
         rank[order] = np.arange(len(words))
         return cls(looked_up(rank, code), tuple(words[number] for number in order))
 
     def __getitem__(self, rows: Bools | Indices) -> Names:
-        """The names of rows, in the order in which they are asked for."""
+        """Names of the given rows, in the given order."""
         return Names(self.code[rows], self.words)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Which group each row is of, and what a group is.
+    """The group of each row, and the rule that made the groups.
 
     Parameters
     ----------
     of_row : int array of shape (n_rows,)
-        From 0 on; a number may have no row.
+        From 0; a number may have no row.
     rule : str
-        What rows of two groups never share, for people.
+        What rows of two groups never share, in words.
     """
 
     of_row: Codes
     rule: str
 
     def __getitem__(self, rows: Bools) -> Groups:
-        """The groups of some rows; these very ones where it is all."""
+        """Groups of the selected rows; if all are selected, this object itself."""
         return self if rows.all() else Groups(self.of_row[rows], self.rule)
 
     def counts(self, is_bonafide: Bools) -> Indices:
-        """Rows of every group and class: int64 of shape (n_groups, 2), spoof first."""
+        """Count the rows of every group and class: int64 array of shape (n_groups, 2), spoof first."""
         return tally(self.of_row, int(self.of_row.max(initial=-1)) + 1, ~is_bonafide, is_bonafide)
 
     def n_groups(self, is_bonafide: Bools) -> dict[str, int]:
-        """How many groups have rows of each class."""
+        """Number of groups that have rows of each class."""
         spoof, bonafide = np.count_nonzero(self.counts(is_bonafide), axis=0).tolist()
         return {"bonafide": bonafide, "spoof": spoof}
 
     def folds(self, is_bonafide: Bools, n_folds: int | None = None) -> Codes:
-        """Fold of every row, both classes shared out as evenly as whole groups allow.
+        """Assign every row to a fold, with both classes spread as evenly as whole groups allow.
 
-        Groups are dealt out one by one, the most one-sided and largest first, each to the fold that it makes most
-        like the others. This is the way of scikit-learn's `StratifiedGroupKFold`, from counts instead of rows; but
-        of folds that are equal up to rounding the first one is taken: they are the same on every processor.
+        Groups are assigned one by one, the most unbalanced and largest first, each to the fold where it makes the
+        folds most alike. This is the algorithm of scikit-learn's `StratifiedGroupKFold`, on counts instead of rows; of
+        folds that are equal up to rounding the first is taken, so that folds are the same on every processor.
 
         Parameters
         ----------
         is_bonafide : bool array of shape (n_rows,)
         n_folds : int, optional
-            By default :data:`FOLDS`, or as many as the class with fewer groups has groups.
+            By default :data:`~detector.training.config.FOLDS`, or as many as the class with fewer groups has groups.
 
         Returns
         -------
-        int16 array of shape (n_rows,), from 0 on; no fold is empty
+        int16 array of shape (n_rows,)
+            From 0; no fold is empty.
 
         Raises
         ------
         ConfigError
-            Where a class has too few groups or rows.
+            If a class has too few groups or rows.
 
         Examples
         --------
@@ -151,18 +152,18 @@ class Groups:
 
 
 def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
-    """Group rows by what is known of them, as strictly as leaves :data:`MIN_GROUPS` groups of each class.
+    """Group rows by the strictest rule that leaves :data:`MIN_GROUPS` groups of each class.
 
-    The strictest rule joins rows that share any of system, speaker and source, directly or by way of others. Where
-    that leaves too few groups in a class (a corpus is one source; its speakers were cloned by every synthesiser),
-    source or speaker is let go. At last a spoof row's group is its system alone, and a bona fide row's is its speaker
-    or else its source. A row of which nothing is known is a group of its own.
+    The strictest rule joins rows that share a system, speaker or source, directly or through other rows. If that leaves
+    too few groups in a class (because a corpus is a single source, or its speakers were cloned by every synthesiser),
+    source or speaker is dropped from the rule. As a last resort, a spoof row is grouped by its system alone, and a bona
+    fide row by its speaker or else its source. A row without any known name is a group of its own.
 
     Parameters
     ----------
     is_bonafide : bool array of shape (n_rows,)
     facts : mapping
-        Names by `system`, `speaker`, `source`.
+        Names under the keys `system`, `speaker` and `source`.
 
     Examples
     --------
@@ -185,11 +186,10 @@ def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
 
 
 def sample(is_bonafide: Bools, groups: Groups, n_rows: int) -> Bools:
-    """Choose about ``n_rows`` rows, the same share of every group and class: the first ones of each.
+    """Choose about ``n_rows`` rows: the first ones of every group and class, the same share of each.
 
-    Where rows stand in the order of a hash of their ids, as `jobs.tables.labelled.Labelled` has them, these are a
-    sample by that hash: the same ones in every run, whatever the order of files and shards. At least one row of every
-    group and class is taken.
+    If rows are ordered by a hash of their ids, the result is a random sample that is the same in every run, whatever
+    the order of files and shards. At least one row of every group and class is chosen.
 
     Returns
     -------
@@ -218,12 +218,12 @@ def sample(is_bonafide: Bools, groups: Groups, n_rows: int) -> Bools:
 
 
 def tally(code: Codes, n_codes: int, *chosen: Bools) -> Indices:
-    """How often each number stands in each of some choices of rows, block by block.
+    """Count how often each number occurs in each selection of rows, block by block.
 
     Parameters
     ----------
     code : int array of shape (n_rows,)
-        Below ``n_codes``; -1 counts nowhere.
+        Below ``n_codes``; -1 is not counted.
     chosen : bool arrays of shape (n_rows,)
 
     Returns
@@ -243,7 +243,7 @@ def tally(code: Codes, n_codes: int, *chosen: Bools) -> Indices:
 
 
 def looked_up(table: Codes, code: Codes) -> Codes:
-    """``table[code]``, block by block: numpy would make a number of eight bytes of every one first."""
+    """Return ``table[code]``, computed block by block: NumPy would first convert all codes to eight bytes each."""
     found = np.empty(len(code), dtype=table.dtype)
     for rows in blocks(len(code)):
         found[rows] = table[code[rows]]
@@ -251,16 +251,16 @@ def looked_up(table: Codes, code: Codes) -> Codes:
 
 
 def blocks(n_rows: int) -> Iterator[slice]:
-    """Slices of at most :data:`BLOCK_ROWS` rows, from front to back."""
+    """Yield slices of at most :data:`BLOCK_ROWS` rows, from front to back."""
     for start in range(0, n_rows, BLOCK_ROWS):
         yield slice(start, min(start + BLOCK_ROWS, n_rows))
 
 
 def _joined(columns: list[Names]) -> Codes:
-    """Number of every row's group, where rows with a known name in common are of one group."""
+    """Group number of every row, where rows that share a known name are in one group."""
     starts = np.cumsum([0, *(len(column.words) for column in columns)])
     n_rows, n_names = len(columns[0].code), int(starts[-1])
-    links = [np.empty(0, dtype=np.int64)]  # two names that stand in one row, as one number
+    links = [np.empty(0, dtype=np.int64)]  # pairs of names that occur in one row, each as one number
     for rows in blocks(n_rows):
         for (one, first), (two, second) in itertools.combinations(zip(columns, starts[:-1], strict=True), 2):
             both = (one.code[rows] >= 0) & (two.code[rows] >= 0)
@@ -276,7 +276,7 @@ def _joined(columns: list[Names]) -> Codes:
 
 
 def _numbered(code: Codes, n_codes: int) -> Codes:
-    """Numbers from 0 on, in their order, none left out; each -1 is a number of its own."""
+    """Renumber codes from 0 without gaps, in their order; each -1 gets a number of its own."""
     alone = code < 0
     n_alone = np.count_nonzero(alone)
     code[alone] = np.arange(n_codes, n_codes + n_alone)
@@ -287,18 +287,18 @@ def _numbered(code: Codes, n_codes: int) -> Codes:
 
 
 def _dealt(counts: npt.NDArray[np.float64], n_folds: int) -> tuple[Codes, npt.NDArray[np.float64]]:
-    """Fold of every group, by its rows of each class, (n_groups, 2); and the rows of every fold, (n_folds, 2)."""
+    """Fold of every group, from counts of shape (n_groups, 2); and the counts of every fold, of shape (n_folds, 2)."""
     order = np.random.RandomState(SEED).permutation(len(counts))
     order = order[np.argsort(-np.abs(counts[order, 0] - counts[order, 1]), kind="stable")]
     in_folds, total = np.zeros((n_folds, 2)), counts.sum(axis=0)
     dealt = np.empty(len(counts), dtype=np.int16)
     for group in order:
-        # what the folds would hold, were the group dealt to each of them in turn
+        # counts of the folds, if the group were assigned to each of them in turn
         tried = in_folds[None] + np.eye(n_folds)[:, :, None] * counts[group]
         uneven = (tried / total).std(axis=1).mean(axis=1)
         n_rows, best = in_folds.sum(axis=1), 0
         for fold in range(1, n_folds):
-            # a difference in the last place is no difference: processors do not round sums alike
+            # ignore differences in the last digits, because processors round sums differently
             alike = math.isclose(uneven[fold], uneven[best], rel_tol=1e-5, abs_tol=1e-8)
             if n_rows[fold] < n_rows[best] if alike else uneven[fold] < uneven[best]:
                 best = fold

@@ -1,10 +1,10 @@
-"""Guarantee: a reject threshold whose error rates among the kept rows are bounded, with a stated confidence.
+"""Guarantee: a reject threshold that bounds the error rates among the kept rows, at a stated confidence.
 
-Learn-then-Test: thresholds on the entropy are tried from strict to loose, each on rows that neither the fit nor the
-calibration saw. The first that cannot be shown to keep the promise ends the search; the one before it is certified.
-Three searches begin at different thresholds and share the chance of being wrong, so that one unlucky row among the
-most certain ones does not end it all.
-Misses and false alarms are bounded apart, because the share of spoof in an archive is not that of the labelled rows.
+Learn-then-Test: thresholds on the entropy are tested from strict to loose, on rows that neither the fit nor the
+calibration saw. The first that cannot be shown to keep the promise ends the search, and the one before it is certified.
+Three searches start at different thresholds and share the error probability, so that one unlucky row among the most
+certain ones does not end all of them. Misses and false alarms are bounded separately, because the share of spoof in an
+archive is not that of the labelled rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detector.rejection import entropy_bits, p_spoof
 HALF_WIDTHS = np.arange(14.0, -0.01, -0.1)  # nats around the threshold; fixed before any row is seen
 THRESHOLDS = entropy_bits(HALF_WIDTHS, 0.5)
 
-SPARE_ERRORS = (0, 3, 10)  # a search begins where so many errors would still be within the promise
+SPARE_ERRORS = (0, 3, 10)  # a search starts where this many errors would still keep the promise
 
 ASSUMPTIONS = (
     "the archive's bona fide and spoof recordings are like those of the certification rows (exchangeable), each class "
@@ -38,15 +38,14 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Promise:
-    """What must hold of the rows that are kept.
+    """Bounds on the error rates among the kept rows.
 
     Parameters
     ----------
     max_miss, max_false_alarm : float or None
-        Greatest share of kept bona fide rows called spoof, and of kept spoof rows called bona fide; None promises
-        nothing.
+        Largest share of kept bona fide rows called spoof, and of kept spoof rows called bona fide; None for no bound.
     confidence : float
-        Share of the times, over draws of the certification rows, that the promise holds.
+        Share of the draws of certification rows in which the promise holds, in (0, 1).
     """
 
     max_miss: float | None
@@ -56,7 +55,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown, and on how many rows; `max_entropy_bits` is None where nothing was."""
+    """The certified threshold and the counts behind it; `max_entropy_bits` is None if nothing was certified."""
 
     max_entropy_bits: float | None
     promise: Promise
@@ -64,7 +63,7 @@ class Certificate:
     classes: dict[str, dict[str, Any]]
 
     def describe(self) -> dict[str, Any]:
-        """As plain JSON values, with the assumptions in words."""
+        """Return JSON values, with the assumptions in words."""
         return {
             "certified": self.max_entropy_bits is not None,
             "method": "Learn-then-Test, fixed sequence of thresholds, exact binomial bounds",
@@ -76,7 +75,7 @@ class Certificate:
 
 
 def upper_bound(n_wrong: npt.ArrayLike, n_rows: npt.ArrayLike, confidence: float) -> Floats:
-    """Greatest error rate that ``n_wrong`` of ``n_rows`` leave possible: the one-sided exact bound.
+    """Compute the one-sided exact upper bound of an error rate from ``n_wrong`` errors in ``n_rows``.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def upper_bound(n_wrong: npt.ArrayLike, n_rows: npt.ArrayLike, confidence: float
     Returns
     -------
     float64 array of that shape
-        In [0, 1]; 1 without rows.
+        In [0, 1]; 1 if there are no rows.
 
     References
     ----------
@@ -103,7 +102,7 @@ def upper_bound(n_wrong: npt.ArrayLike, n_rows: npt.ArrayLike, confidence: float
 
 
 def rows_needed(max_risk: float, confidence: float) -> int:
-    """Kept rows, all of them right, that it takes to certify a risk.
+    """Compute how many kept rows, all of them right, certify a risk.
 
     Examples
     --------
@@ -119,7 +118,7 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     Parameters
     ----------
     score : float64 array of shape (n,)
-        Of rows that neither the fit nor the calibration saw, in nats, higher for bona fide.
+        Scores of rows that neither the fit nor the calibration saw, in nats, higher for bona fide.
     is_bonafide : bool array of shape (n,)
     prior : float
         Share of spoof that decisions assume.
@@ -131,10 +130,10 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
 
     References
     ----------
-    Angelopoulos, Bates, Candès, Jordan and Lei, Learn then Test, 2021, arXiv 2110.01052. Where the promise is on both
-    classes, both must be shown at the full level (an intersection-union test: Berger, Technometrics 24, 1982).
-    Searches begin where so many rows are kept that 0, 3 and 10 errors would be within the promise (fixed-sequence
-    testing with several starts, the level shared out evenly).
+    Angelopoulos, Bates, Candès, Jordan and Lei, Learn then Test, 2021, arXiv 2110.01052. A promise on both classes
+    must be shown for each at the full level (an intersection-union test: Berger, Technometrics 24, 1982). Searches
+    start where enough rows are kept for 0, 3 and 10 errors to keep the promise (fixed-sequence testing with several
+    starts that share the level evenly).
 
     Examples
     --------
@@ -146,7 +145,7 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     limits = {"bonafide": promise.max_miss, "spoof": promise.max_false_alarm}
     promised = {name: limit for name, limit in limits.items() if limit is not None}
     if not promised:
-        raise ConfigError("nothing to certify: give a greatest miss or false-alarm rate.")
+        raise ConfigError("nothing to certify: give --certify-miss or --certify-false-alarm.")
     entropy = entropy_bits(score, prior)
     of_class = {"bonafide": is_bonafide, "spoof": ~is_bonafide}
     confidence = 1.0 - (1.0 - promise.confidence) / len(SPARE_ERRORS)
@@ -178,7 +177,7 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
 
 
 def _rows_for(n_errors: int, limit: float, confidence: float) -> int:
-    """Kept rows of which so many may be wrong and still show that the risk is within the limit."""
+    """Kept rows that certify the limit although ``n_errors`` of them are wrong."""
     n_rows = rows_needed(limit, confidence)
     while upper_bound(n_errors, n_rows, confidence) > limit:
         n_rows += max(1, n_rows // 50)
@@ -186,6 +185,6 @@ def _rows_for(n_errors: int, limit: float, confidence: float) -> int:
 
 
 def _counts(entropy: Floats, wrong: Bools, thresholds: Floats) -> tuple[Indices, Indices]:
-    """Wrong rows, and all rows, at or under each threshold."""
+    """Wrong rows, and all rows, at or below each threshold: int64 arrays of the shape of ``thresholds``."""
     n_kept = np.searchsorted(np.sort(entropy), thresholds, side="right")
     return np.searchsorted(np.sort(entropy[wrong]), thresholds, side="right"), n_kept

@@ -1,4 +1,4 @@
-"""The head: a calibrated logistic model as one JSON file of numbers, and what it says of an embedding."""
+"""The head: a calibrated logistic model, stored as one JSON file of numbers, and its judgement of embeddings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from detector.rejection import band, entropy_bits, p_spoof
 from detector.schema import BONAFIDE, SCORES, SPOOF
 
 VERSION = 2
-CLASSES = [SPOOF, BONAFIDE]  # in the order in which the score rises
-MIN_SECONDS = 0.1
+CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
 
 
 @dataclass(frozen=True)
 class Head:
-    """Weights, calibration and reject rule, with the recipe of the embeddings that they are for.
+    """Weights, calibration and reject rule, with the recipe of the embeddings that they apply to.
 
     ```
     embedding ─► (x - mean) / scale ─┬─► · weights + bias ─► logit ─► calibration ─► bounds ─► score (nats)
@@ -37,30 +36,30 @@ class Head:
     Parameters
     ----------
     mean, scale, weights : tuples of dim floats
-        Of the standardised embedding.
+        Mean and scale standardise the embedding; the weights apply to the result.
     bias : float
     calibrator : str
         A key of :data:`detector.calibration.CALIBRATORS`.
     calibration : tuple of floats
-        Its numbers: from the logit to a log-likelihood ratio in nats, higher for bona fide, prior removed.
+        Numbers of the map from the logit to a log-likelihood ratio in nats, higher for bona fide, prior removed.
     score_bounds : tuple of two floats
-        What :func:`detector.calibration.bounded` keeps the score within.
+        Smallest and largest score in nats, for :func:`detector.calibration.bounded`.
     prior : float
-        Share of spoof to assume where a run states none.
+        Share of spoof to assume if a run states none, in (0, 1).
     max_entropy_bits : float
         Rows of higher entropy are rejected as `uncertain`.
     max_ood : float
         Rows of a higher `ood` are rejected as `out_of_distribution`; 1 rejects none.
     ood_directions, ood_variances, ood_rest, ood_quantiles
-        As :class:`detector.novelty.Novelty`, the directions one after another.
+        As for :class:`detector.novelty.Novelty`, with the directions concatenated.
     min_seconds, silence_dbfs : float
-        Shorter rows are `too_short`, quieter ones `silent`: they get no score.
+        Rows that are shorter (s) are `too_short`, quieter ones (dB re full scale) `silent`; neither gets a score.
     recipe : dict
-        What the embeddings were computed with; its fingerprint must be that of the rows to score.
+        Settings that the embeddings were computed with; rows to score must have its fingerprint.
     model : str
-        The encoder's name, for people.
+        Name of the encoder, for people.
     training : dict
-        What it was fitted on and how, for people; part of the head's id.
+        The report of the fit, for people; part of the head's id.
     """
 
     mean: tuple[float, ...]
@@ -90,14 +89,14 @@ class Head:
         arrays = {"mean": self.mean, "scale": self.scale, "weights": self.weights}
         if len({len(array) for array in arrays.values()}) != 1 or not self.weights:
             sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
-            raise ConfigError(f"head: arrays of different sizes ({sizes}); expected one number a dimension.")
+            raise ConfigError(f"head: arrays of different sizes ({sizes}); expected one number per dimension.")
         if len(self.ood_directions) != len(self.ood_variances) * len(self.weights):
             raise ConfigError(
                 f"head: ood_directions has {len(self.ood_directions)} numbers; expected {len(self.weights)} for each "
                 f"of {len(self.ood_variances)} ood_variances."
             )
         if min((*self.scale, *self.ood_variances, self.ood_rest)) <= 0.0:
-            raise ConfigError("head: a scale of zero or less, or a variance; fit it again.")
+            raise ConfigError("head: a scale or variance is zero or less; fit it again.")
         if not 0.0 < self.prior < 1.0:
             raise ConfigError(f"head: prior {self.prior}; expected a share between 0 and 1.")
         if len(self.ood_quantiles) < 2 or list(self.ood_quantiles) != sorted(self.ood_quantiles):
@@ -105,38 +104,40 @@ class Head:
         if self.calibrator not in CALIBRATORS:
             raise ConfigError(f"head: calibrator {self.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
         if not CALIBRATORS[self.calibrator].fits(self.calibration):
-            raise ConfigError(f"head: {len(self.calibration)} numbers of calibration {self.calibrator} do not fit it.")
+            raise ConfigError(
+                f"head: {len(self.calibration)} numbers are no calibration {self.calibrator}; fit it again."
+            )
         if len(self.score_bounds) != 2 or not self.score_bounds[0] < 0.0 < self.score_bounds[1]:
             raise ConfigError(f"head: score_bounds {self.score_bounds}; expected one below and one above zero.")
 
     @property
     def head_id(self) -> str:
-        """Sixteen hexadecimal digits of the head's content."""
+        """Digest of the head's content: sixteen hexadecimal digits."""
         return digest_of(self._content())
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the embeddings that this head is for."""
+        """Fingerprint of the embeddings that this head was fitted on."""
         return digest_of(self.recipe)
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprints of all embeddings that this head can judge, by `channels`.
+        """Fingerprints of all embeddings that this head can judge, by the setting `channels`.
 
-        One channel, or the mean of several, is one signal to the encoder: a head that was fitted on recordings of one
-        side judges each side of a call.
+        To the encoder, one channel and the mean of several are both a single signal: a head that was fitted on mono
+        recordings judges each side of a call.
         """
         others = {name: value for name, value in self.recipe.items() if name != "channels"}
         return {channels: digest_of(others | channels_of(channels)) for channels in CHANNELS}
 
     @property
     def embed_config(self) -> EmbedConfig:
-        """The settings that compute such embeddings."""
+        """Settings that compute the embeddings that this head was fitted on."""
         names = {field.name for field in fields(EmbedConfig)}
         return EmbedConfig(**{name: value for name, value in self.recipe.items() if name in names})
 
     def scores(self, embeddings: Floats) -> Floats:
-        """Score embeddings.
+        """Compute the scores of embeddings.
 
         Parameters
         ----------
@@ -145,7 +146,7 @@ class Head:
         Returns
         -------
         float64 array of shape (n,)
-            Log-likelihood ratios in nats, higher for bona fide. A row's bits do not depend on other rows.
+            Log-likelihood ratios in nats, higher for bona fide. The bits of a row do not depend on other rows.
         """
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
         logits = np.einsum("nd,d->n", self._standardised(embeddings), np.array(self.weights)) + self.bias
@@ -153,7 +154,7 @@ class Head:
         return bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
 
     def ood(self, embeddings: Floats) -> Floats:
-        """Distance from the training embeddings, as a quantile of theirs: 0 is their middle, 1 beyond all.
+        """Compute the distance from the training embeddings, as a quantile of their own distances.
 
         Parameters
         ----------
@@ -161,20 +162,22 @@ class Head:
 
         Returns
         -------
-        float64 array of shape (n,), in [0, 1]
+        float64 array of shape (n,)
+            In [0, 1]: 0 is the centre of the training embeddings, 1 is farther than all of them.
         """
         return self._novelty.ood(self._standardised(embeddings))
 
     def judge(self, rows: pa.Table, prior: float | None, run_id: str) -> pa.Table:
-        """Make the rows of `scores` for rows of `embeddings`.
+        """Judge rows of `embeddings`, and return the rows of `scores`.
 
         Parameters
         ----------
         rows : pyarrow.Table
             With the columns of :func:`detector.schema.embeddings_schema`.
         prior : float or None
-            Share of spoof to assume; the head's own where None.
+            Share of spoof to assume, in (0, 1); the head's own if None.
         run_id : str
+            Value of the column `run_id`.
 
         Returns
         -------
@@ -184,7 +187,7 @@ class Head:
         Raises
         ------
         ConfigError
-            Where the rows were computed by another recipe, or the prior is no share.
+            If the rows were computed by another recipe, or the prior is not between 0 and 1.
         """
         self._check(rows)
         prior = self.prior if prior is None else prior
@@ -196,7 +199,7 @@ class Head:
         unscored = too_short | silent
         score, ood = self.scores(embeddings), self.ood(embeddings)
         probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
-        # the first that holds is the reason, the strongest first
+        # the strongest reason first: the first that holds is reported
         reasons = {
             "too_short": too_short,
             "silent": silent,
@@ -205,7 +208,7 @@ class Head:
         }
         reason = np.select(list(reasons.values()), list(reasons), default="")
         same = {name: rows[name] for name in SCORES.names if name in rows.column_names}
-        # rows of earlier versions have fewer columns
+        # rows of earlier versions lack columns that were added since
         absent = {each.name: pa.nulls(len(rows)) for each in SCORES if each.nullable and each.name not in same}
         return (
             pa.table(
@@ -229,16 +232,16 @@ class Head:
         )
 
     def reject_band(self, prior: float | None = None) -> tuple[float, float]:
-        """Scores in nats between which a row is rejected as uncertain."""
+        """Interval of scores, in nats, within which a row is rejected as uncertain."""
         return band(self.max_entropy_bits, self.prior if prior is None else prior)
 
     def to_json(self, private_key: bytes | None = None) -> str:
-        """The file's text: keys in sorted order, one number a line, so that two heads can be compared.
+        """Return the text of the head's file: sorted keys and one number per line, so that `diff` compares two heads.
 
         Parameters
         ----------
         private_key : bytes, optional
-            PEM of the Ed25519 key to sign it with.
+            Ed25519 key to sign the head with, as PEM.
         """
         content = {"head_id": self.head_id, **self._content()}
         text = _text(content)
@@ -248,10 +251,10 @@ class Head:
 
     @classmethod
     def starter(cls) -> Head:
-        """The head in the box, for the decoders and the resampler that are installed here.
+        """Return the built-in head, with the recipe of the decoders and the resampler that are installed.
 
-        It was fitted with certain versions of these. Others may move a score in its last digits, and give the head
-        another id, as they would by a fit.
+        It was fitted with certain versions of these. Other versions may change the last digits of a score, and give
+        the head another id.
 
         Examples
         --------
@@ -263,22 +266,22 @@ class Head:
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str, public_key: bytes | None = None) -> Head:
-        """Read a head; one that is signed only where the signature is right for every byte of it.
+        """Read a head, and check its id and, if it is signed, its signature.
 
         Parameters
         ----------
         text : str or bytes
         where : str
-            What to call it in errors.
+            Name of the file, for error messages.
         public_key : bytes, optional
-            PEM of the Ed25519 key that it must be signed with. Without it a signature is checked by the key that
-            stands beside it: that shows damage, not who signed.
+            Ed25519 key that the head must be signed with, as PEM. Without it, a signature is checked with the key
+            stored beside it, which detects damage but does not prove who signed.
 
         Raises
         ------
         ConfigError
-            For a pickle, JSON that is not a head, an unknown or missing key, a number that is not finite, content
-            that does not match the id in the file, or a signature that is missing, wrong, or another's.
+            If the file is a pickle or JSON that is not a head, has an unknown or missing key or a number that is not
+            finite, if its content does not match its id, or if the signature is missing, wrong or by another key.
         """
         try:
             content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
@@ -298,18 +301,22 @@ class Head:
         try:
             head = cls(**{name: _as_type(name, content[name], types[name]) for name in types})
             found = head.head_id
-            _ = head.embed_config  # a recipe that nobody can follow is no recipe
+            _ = head.embed_config  # refuses a recipe with invalid settings
         except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}: {error}") from error
         if found != said:
-            raise ConfigError(f"{where}: its numbers give head_id {found}, but it says {said}: it was changed.")
+            raise ConfigError(
+                f"{where}: its content gives head_id {found}, but it states {said}: it was changed. Fit it again."
+            )
         if signed is not None or public_key is not None:
             plain = head.to_json()
             signature.check(plain.encode(), signed, public_key, where)
             if (text.encode() if isinstance(text, str) else text) != _text(
                 json.loads(plain) | {"signature": signed}
             ).encode():
-                raise ConfigError(f"{where}: signed, but not as `fit` writes it: it was changed.")
+                raise ConfigError(
+                    f"{where}: signed, but not formatted as `fit` writes it: it was changed. Fit it again."
+                )
         return head
 
     def _content(self) -> dict[str, Any]:
@@ -348,7 +355,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 
 def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:
-    """Embeddings as (n, dim), zeros where null, and which are not null."""
+    """Embeddings as a float64 array of shape (n, dim), zeros for nulls; and a bool array that is False for nulls."""
     array = column.combine_chunks()
     embedded = np.asarray(array.is_valid())
     if array.type.list_size != dim:
@@ -359,14 +366,14 @@ def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A field as JSON has it: numbers always as floats, so that 1 and 1.0 are one head."""
+    """Convert a field to JSON values; numbers become floats, so that 1 and 1.0 give the same head."""
     if isinstance(value, tuple):
         return [float(item) for item in value]
     return float(value) if isinstance(value, int) else value
 
 
 def _as_type(name: str, value: Any, kind: Any) -> Any:
-    """Take ``value`` from JSON as ``kind``; what is of another type is refused, never converted."""
+    """Return a JSON value as ``kind``; a value of another type is refused, never converted."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number:
         return float(value)
@@ -380,12 +387,12 @@ def _as_type(name: str, value: Any, kind: Any) -> Any:
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a key that stands twice means one thing to us and another to who reads the first."""
+    """Build a JSON object, and refuse a repeated key: readers disagree on which of its values counts."""
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError(f"a key stands twice among {', '.join(sorted(name for name, _ in pairs))[:200]}")
+        raise ValueError(f"a key is repeated among {', '.join(sorted(name for name, _ in pairs))[:200]}")
     return content
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a number of a head")
+    raise ValueError(f"{word} is not allowed as a number of a head")

@@ -1,13 +1,13 @@
-"""Logistic regression from blocks of rows: several models over the same rows at once, to the exact optimum.
+"""Logistic regression over blocks of rows: several models of the same rows at once, to the exact optimum.
 
 ```
-for each pass:  rows ─► block ─► standardise ─► all models' losses, gradients (and XᵀWX where it is due)  ─► sums
-between passes: each model's Newton step, halved where its loss did not fall
+for each pass:  rows ─► block ─► standardise ─► losses, gradients (and XᵀWX if due) of all models ─► sums
+between passes: the Newton step of each model, halved if its loss did not fall
 ```
 
-Only sums are kept, so memory hardly grows with the rows: a block, one matrix of dim x dim a model, and of a row its
-class and its kind, a few bytes. Whether the
-blocks come from an array or from a store, the sums, and with them the optimum, are the same.
+Only sums are kept, so memory hardly grows with the number of rows: it takes one block, one matrix of dim x dim per
+model, and a few bytes per row for its class and kind. The sums, and with them the optimum, are the same whether the
+blocks come from an array or from a store.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from detector.metrics import Floats
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
-Kinds = npt.NDArray[np.integer[Any]]  # small numbers, of whatever width
+Kinds = npt.NDArray[np.integer[Any]]  # small integers of any width
 
 BLOCK_ROWS = 4_096
 MAX_PASSES = 300
-TOLERANCE = 1e-8  # of the last step, relative to the largest coefficient
-CURVATURE_ROWS = 64  # a dimension: so many rows say how the loss is curved to some 30 %, and the steps do the rest
-SLOW = 0.25  # where a step leaves more than this of the gain that there was, the curvature is taken anew
+TOLERANCE = 1e-8  # largest last step, relative to the largest coefficient
+CURVATURE_ROWS = 64  # per dimension: enough to estimate the curvature to about 30 %; further steps correct the rest
+SLOW = 0.25  # the curvature is computed again if a step leaves more than this share of the expected gain
 
 
 class Rows(Protocol):
-    """Embeddings in a fixed number of rows, read block by block as often as is asked."""
+    """A fixed number of embeddings that can be read block by block any number of times."""
 
     @property
     def n_rows(self) -> int:
@@ -49,13 +49,13 @@ class Rows(Protocol):
         ...
 
     def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
-        """Positions of some rows, and their embeddings of shape (n, dim); every position stands in one block."""
+        """Yield positions of rows, and their embeddings of shape (n, dim); every position is in exactly one block."""
         ...
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows that are in memory.
+    """Rows held in memory.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Matrix:
         return int(self.embeddings.shape[1])
 
     def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
-        """Slices, from front to back."""
+        """Yield slices from front to back."""
         for start in range(0, self.n_rows, self.block_rows):
             block = self.embeddings[start : start + self.block_rows]
             yield np.arange(start, start + len(block)), block
@@ -85,7 +85,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some of other rows, in their order.
+    """A selection of other rows, in their order.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Subset:
         return self.rows.dim
 
     def blocks(self) -> Iterator[tuple[Kinds, npt.NDArray[np.floating[Any]]]]:
-        """The blocks of the rows, less what was not chosen."""
+        """Yield the chosen rows of each block, with their positions in the selection."""
         for index, block in self.rows.blocks():
             here = self.chosen[index]
             yield self._place[index[here]], block[here]
@@ -124,7 +124,7 @@ class Subset:
 
 
 def subset(rows: Rows, chosen: Bools) -> Rows:
-    """Some of the rows; the rows themselves where all are chosen."""
+    """Select rows; if all are chosen, return the rows themselves."""
     return rows if chosen.all() else Subset(rows, chosen)
 
 
@@ -145,7 +145,7 @@ def gather(rows: Rows, chosen: Bools) -> Matrix:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation of every dimension, over each of several selections of rows.
+    """Mean and standard deviation of every dimension over each of several selections of rows.
 
     `mean` and `scale` are float64 arrays of shape (n_selections, dim); a dimension that is constant has scale 1.
     """
@@ -161,13 +161,13 @@ class Models:
     Parameters
     ----------
     centre, scale : float64 arrays of shape (dim,)
-        A row is standardised as ``(row - centre) / scale``, whatever the penalty is on.
+        A row is standardised as ``(row - centre) / scale``.
     weights : float64 array of shape (n_models, dim)
     bias : float64 array of shape (n_models,)
     passes : int
-        How often the rows were read.
+        Number of times that the rows were read.
     last_step : float
-        Largest relative change of a coefficient in the last step: what convergence was judged by.
+        Largest relative change of a coefficient in the last step, by which convergence was judged.
     """
 
     centre: Floats
@@ -178,17 +178,18 @@ class Models:
     last_step: float
 
     def logits(self, rows: Rows, model: Kinds) -> Floats:
-        """Logit of every row by one of the models, higher for bona fide.
+        """Compute the logit of every row by the model that is chosen for it.
 
         Parameters
         ----------
         rows : Rows
         model : int array of shape (n_rows,)
-            Whose logit: 0 is the first model.
+            Index of the model for each row, from 0.
 
         Returns
         -------
         float64 array of shape (n_rows,)
+            Higher for bona fide.
         """
         found = np.empty(rows.n_rows)
         for index, block in rows.blocks():
@@ -198,19 +199,20 @@ class Models:
 
 
 def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
-    """Mean and standard deviation over selections of rows, in one pass.
+    """Compute mean and standard deviation over selections of rows in one pass.
 
     Parameters
     ----------
     rows : Rows
     kind : int array of shape (n_rows,)
+        Kind of each row, from 0.
     selected : bool array of shape (n_kinds, n_selections)
-        Which kinds of rows.
+        True where a selection includes a kind.
 
     Raises
     ------
     ConfigError
-        Where a number is not finite, or its square is not.
+        If a number or its square is not finite.
 
     Examples
     --------
@@ -225,16 +227,18 @@ def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
     squares = np.zeros_like(sums)
     for index, block in rows.blocks():
         if shift is None and len(block):
-            shift = block[0].astype(np.float64)  # a row, so that what is constant becomes exactly 0
+            shift = block[0].astype(np.float64)  # the first row, so that a constant dimension becomes exactly 0
         moved = block - shift if shift is not None else np.zeros(block.shape)
         weights = selected[kind[index]].astype(np.float64).T
         n_rows[:, 0] += weights.sum(axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):  # it is looked for below
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             sums += weights @ moved
             squares += weights @ np.square(moved, out=moved)
     if not (np.isfinite(sums).all() and np.isfinite(squares).all()):
         odd = int(np.flatnonzero(~np.isfinite(sums + squares).all(axis=0))[0])
-        raise ConfigError(f"embeddings: NaN, infinity or numbers beyond 1e150 in dimension {odd}; embed them again.")
+        raise ConfigError(
+            f"embeddings: NaN, infinity or numbers beyond 1e150 in dimension {odd}; embed the recordings again."
+        )
     mean = sums / n_rows
     scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
     return Moments(mean + (0.0 if shift is None else shift), np.where(scale > 0, scale, 1.0))
@@ -262,14 +266,15 @@ def fit(
     rows : Rows
     is_bonafide : bool array of shape (n_rows,)
     kind : int array of shape (n_rows,)
-        What rows have in common that weigh the same: a fold and a class, say. So no model takes a number a row.
+        Rows of a kind share their weight; a kind is, for example, a fold and a class. Weights per row would take a
+        number per row and model.
     weights : float64 array of shape (n_kinds, n_models)
-        Of each row of a kind; 0 leaves it out.
+        Weight of each row of a kind; 0 leaves the kind out.
     centre, scale : float64 arrays of shape (dim,)
     penalty : float64 array of shape (n_models, dim)
-        0 or more, on the standardised weights: ``1 / (C s²)`` for a penalty on the weights of raw embeddings.
+        At least 0, on the standardised weights: ``1 / (C s²)`` for a penalty on the weights of raw embeddings.
     start : Models, optional
-        Where to start from: models of the same rows at a neighbouring penalty.
+        Starting point: models of the same rows at a neighbouring penalty.
 
     Returns
     -------
@@ -278,7 +283,7 @@ def fit(
     Raises
     ------
     ConfigError
-        Where it has not converged in :data:`MAX_PASSES` passes.
+        If the fit has not converged after :data:`MAX_PASSES` passes.
 
     References
     ----------
@@ -293,7 +298,7 @@ def fit(
 
 
 class _Newton:
-    """The search of :func:`fit`: where every model stands, and where it tries to go."""
+    """State of the search of :func:`fit`: the coefficients of every model, and its next step."""
 
     def __init__(
         self,
@@ -315,7 +320,7 @@ class _Newton:
         self.last_step = np.full(n_models, np.inf)
 
     def run(self) -> None:
-        """Step until no coefficient of any model moves."""
+        """Step until the coefficients of all models have converged."""
         n_models = len(self.at)
         value, gradient, curvature = self._pass(self.at, np.ones(n_models, dtype=bool))
         factors = [_factor(each) for each in curvature.values()]
@@ -330,9 +335,9 @@ class _Newton:
                 )
             tried = self.at + np.where(active, length, 0.0)[:, None] * direction
             new_value, new_gradient, curvature = self._pass(tried, active & stale)
-            # sums of a million terms are exact to some 1e-13 of themselves: a fall below that cannot be seen
+            # sums of a million terms have a relative error of about 1e-13: a smaller fall cannot be seen
             falls = active & (new_value <= value - 1e-4 * length * gain + 1e-12 * np.abs(value))
-            # of the whole step, also where less of it was gone: a short one is no sign of having arrived
+            # the size of the full step even if it was shortened: a shortened step is no sign of convergence
             size = np.abs(direction).max(axis=1) / np.maximum(np.abs(tried).max(axis=1), 1e-12)
             self.last_step = np.where(active, size, self.last_step)
             arrived = falls & (size <= TOLERANCE)
@@ -349,12 +354,12 @@ class _Newton:
             active &= ~(arrived | rounding)
 
     def _directions(self, gradient: Floats, factors: list[Any]) -> tuple[Floats, Floats]:
-        """Newton's step of every model, and how much it says that the loss will fall, times two."""
+        """Newton step of every model, and twice the fall of the loss that it predicts."""
         direction = np.array([-cho_solve(factor, each) for factor, each in zip(factors, gradient, strict=True)])
         return direction, -np.einsum("md,md->m", direction, gradient)
 
     def _pass(self, at: Floats, curved: Bools) -> tuple[Floats, Floats, dict[int, Floats]]:
-        """Objective and gradient of every model over all rows, and the curvature of those ``curved``."""
+        """Objective and gradient of every model over all rows, and the curvature of the models in ``curved``."""
         self.passes += 1
         size = at.shape[1]
         value = (self._penalty * at**2).sum(axis=1) / 2.0
@@ -379,7 +384,7 @@ class _Newton:
 
 
 def _factor(curvature: Floats) -> Any:
-    """Cholesky factor; of a matrix that rounding made singular, with the least ridge that helps."""
+    """Cholesky factor; a matrix that rounding made singular gets the smallest ridge that makes it regular."""
     ridge, size = 0.0, np.trace(curvature) / len(curvature)
     while True:
         try:

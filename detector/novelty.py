@@ -1,4 +1,4 @@
-"""Novelty: how far an embedding lies from those of the training rows, as a quantile of theirs."""
+"""Novelty: the distance of an embedding from the training embeddings, as a quantile of their own distances."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from detector.logistic import Kinds, Rows
 from detector.metrics import Floats
 
 MAX_DIRECTIONS = 32
-ROWS_A_DIRECTION = 20  # with fewer, a direction's variance is more chance than fact
-MAX_COVARIANCE_ROWS = 64  # a dimension
-N_QUANTILES = 1_001  # a thousandth apart: so fine a limit can be set
+ROWS_A_DIRECTION = 20  # with fewer rows per direction, the estimate of its variance is mostly noise
+MAX_COVARIANCE_ROWS = 64  # per dimension
+N_QUANTILES = 1_001  # steps of 0.001, the resolution of --max-ood
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Novelty:
         Orthonormal.
     variances : float64 array of shape (n_directions,)
     rest : float
-        Variance along every other direction: the mean of what is left. This is the shrinkage.
+        Variance along every other direction: the mean of the remaining variances. This is the shrinkage.
     quantiles : float64 array of shape (n_quantiles,)
-        Distances of the training rows, each held out, at evenly spaced quantiles; rising.
+        Distances of the held-out training rows at evenly spaced quantiles; rising.
 
     References
     ----------
-    Mahalanobis distance as a sign of the unfamiliar: Lee et al., NeurIPS 2018. Covariance of a few directions and one
-    variance: Tipping and Bishop, Journal of the Royal Statistical Society B 61, 1999.
+    Mahalanobis distance for out-of-distribution detection: Lee et al., NeurIPS 2018. Covariance of a few directions and
+    one variance: Tipping and Bishop, Journal of the Royal Statistical Society B 61, 1999.
     """
 
     directions: Floats
@@ -45,9 +45,9 @@ class Novelty:
     quantiles: Floats
 
     def distance(self, standardised: Floats) -> Floats:
-        """Root mean square distance of rows of shape (n, dim): about 1 for the training rows.
+        """Compute the root mean square distance of rows of shape (n, dim); it is about 1 for the training rows.
 
-        A row's bits do not depend on other rows.
+        The bits of a row do not depend on other rows.
         """
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
         across = np.einsum("nd,nd->n", standardised, standardised)
@@ -59,33 +59,33 @@ class Novelty:
         return np.asarray(np.sqrt((squared + np.maximum(across, 0.0) / self.rest) / standardised.shape[1]))
 
     def ood(self, standardised: Floats) -> Floats:
-        """Distance as a quantile of the training rows': 0 is their middle, 1 at or beyond all; in [0, 1]."""
+        """Compute distances as quantiles of the training rows: 0 is their centre, 1 is at or beyond all of them."""
         return self.rank(self.distance(standardised))
 
     def rank(self, distance: Floats) -> Floats:
-        """Distances as quantiles of the training rows'; in [0, 1]."""
+        """Convert distances to quantiles of the training rows, in [0, 1]."""
         return np.asarray(np.interp(distance, self.quantiles, np.linspace(0.0, 1.0, len(self.quantiles))))
 
 
 def learn(rows: Rows, fold: Kinds, mean: Floats, scale: Floats) -> tuple[Novelty, Floats]:
-    """Learn the covariance from a share of the rows, and the quantiles from all.
+    """Learn the covariance from a share of the rows, and the quantiles from all of them.
 
-    A row's distance counts in the quantiles as that of a row never seen: by the covariance of the other folds. By the
-    one that it helped to make it would be nearer than any new row, and much of an archive would look strange.
+    The quantiles use held-out distances: each row is measured with the covariance of the other folds. A covariance that
+    the row contributed to would make it look closer than any new row, and much of an archive would look unusual.
 
     Parameters
     ----------
     rows : Rows
     fold : int array of shape (n_rows,)
-        What is held out together, from 0 on.
+        Fold of each row, from 0; a fold is held out as a whole.
     mean, scale : float64 arrays of shape (dim,)
-        What standardises the rows.
+        Mean and scale that standardise the rows.
 
     Returns
     -------
     Novelty
     float64 array of shape (n_rows,)
-        `ood` of these very rows, each held out.
+        `ood` of the same rows, each held out.
     """
     n_folds = int(fold.max()) + 1
     stride = max(1, rows.n_rows // (MAX_COVARIANCE_ROWS * rows.dim))
@@ -113,11 +113,11 @@ def learn(rows: Rows, fold: Kinds, mean: Floats, scale: Floats) -> tuple[Novelty
 
 
 def _shrunk(total: Floats, n_rows: int) -> Novelty:
-    """Strongest directions and the rest, of a sum of outer products; without quantiles yet."""
+    """Directions and variances from a sum of outer products; the quantiles are placeholders."""
     dim = len(total)
     variances, directions = np.linalg.eigh(total / n_rows)  # rising
     n_rest = dim - min(MAX_DIRECTIONS, n_rows // ROWS_A_DIRECTION, dim - 1)
-    # never nothing: rows that all lie in a plane are no reason to call every other infinitely far
+    # a lower limit: if all rows lie in a plane, a row outside it must not be infinitely far away
     rest = max(float(variances[:n_rest].mean()), 1e-6 * float(variances.mean()), 1e-12)
     strongest = directions[:, n_rest:].T[::-1].copy()
     return Novelty(strongest, np.maximum(variances[n_rest:][::-1], rest), rest, np.zeros(2))

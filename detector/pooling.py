@@ -1,8 +1,8 @@
-"""Pooling: what reduces the frames of a segment to one vector, and joins the segments of a recording.
+"""Pooling: the reduction of a segment's frames to one vector, and the join of a recording's segments.
 
-Pooling is written with operators that NumPy arrays and torch tensors share, so that it runs where the frames are.
-Joining gives what pooling gives of all frames of the recording at once: cutting a long one changes no value but for
-rounding.
+Pooling uses only operators that NumPy arrays and torch tensors share, so that it runs on the device of the frames.
+Joining the vectors of segments gives the vector of all frames at once, up to rounding; cutting a recording does not
+change its embedding.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-BELOW_ALL = 1e30  # no frame is as low as minus this
+BELOW_ALL = 1e30  # padding is lowered by this, below every frame
 
 
 def mean(frames: Any, valid: Any) -> Any:
-    """Mean over the valid frames.
+    """Average the valid frames.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def mean(frames: Any, valid: Any) -> Any:
 
 
 def mean_std(frames: Any, valid: Any) -> Any:
-    """Mean and standard deviation over the valid frames, side by side; the deviation of one frame is 0.
+    """Compute mean and standard deviation over the valid frames, side by side; the deviation of one frame is 0.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def mean_std(frames: Any, valid: Any) -> Any:
     """
     means = mean(frames, valid)
     dim = means.shape[1]
-    both = means[:, [*range(dim), *range(dim)]]  # the second half makes room
+    both = means[:, [*range(dim), *range(dim)]]  # the second half is overwritten below
     both[:, dim:] = mean((frames - means[:, None]) ** 2, valid) ** 0.5
     return both
 
 
 def maximum(frames: Any, valid: Any) -> Any:
-    """Largest value of each dimension over the valid frames.
+    """Compute the largest value of each dimension over the valid frames.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def maximum(frames: Any, valid: Any) -> Any:
 
 
 def join_means(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Mean over all frames, from the means of segments: ``sum(n m) / sum(n)``.
+    """Join means of segments to the mean over all frames: ``sum(n m) / sum(n)``.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def join_means(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64]
 
 
 def join_means_and_stds(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Mean and deviation over all frames, from those of segments: ``s^2 = sum(n (s_i^2 + (m_i - m)^2)) / sum(n)``.
+    """Join means and deviations of segments: ``s^2 = sum(n (s_i^2 + (m_i - m)^2)) / sum(n)``.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def join_means_and_stds(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[
 
     References
     ----------
-    Chan, Golub and LeVeque, The American Statistician 37(3), 1983: the deviations of parts about the whole's mean.
+    Chan, Golub and LeVeque, The American Statistician 37(3), 1983.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def join_means_and_stds(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[
 
 
 def join_maxima(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Maximum over all frames, from the maxima of segments.
+    """Join maxima of segments to the maximum over all frames.
 
     Examples
     --------
@@ -139,16 +139,16 @@ def join_maxima(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64
 
 @dataclass(frozen=True)
 class Pooling:
-    """How frames become a vector, and the vectors of segments one of the recording.
+    """A pair of functions: frames to a vector, and vectors of segments to the vector of the recording.
 
     Parameters
     ----------
     pool : callable
-        Frames and their validity to vectors, as :func:`mean`.
+        Takes frames and their validity, returns vectors, as :func:`mean` does.
     join : callable
-        Vectors and frames of segments to the recording's vector, as :func:`join_means`.
+        Takes vectors and frame counts of segments, returns one vector, as :func:`join_means` does.
     width : int
-        Length of the vector, in dimensions of a frame.
+        Length of the vector as a multiple of the frame's.
     """
 
     pool: Callable[[Any, Any], Any]
@@ -156,7 +156,7 @@ class Pooling:
     width: int = 1
 
     def __call__(self, frames: Any, valid: Any) -> Any:
-        """Pool."""
+        """Pool frames, as :func:`mean` does."""
         return self.pool(frames, valid)
 
 

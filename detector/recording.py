@@ -1,4 +1,4 @@
-"""One recording, read once from front to back: its segments, and afterwards its facts."""
+"""A recording: its segments, read once from front to back, and then its facts."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Facts(Levels):
 
 
 class Recording:
-    """Cut one recording into segments, without ever holding all of its samples.
+    """Cut one recording into segments without ever holding all of its samples in memory.
 
     Parameters
     ----------
     file : binary file
-        Seekable. It is read twice where it is not in memory: once for its SHA-256, once to decode.
+        Seekable. It is read twice: once for its SHA-256, once to decode.
     segment_seconds : float
-        Length of a segment. A recording up to this length (and 1 s more) is one segment; a longer one is cut
-        at its multiples, and a tail under 1 s stays with the segment before it.
+        Length of a segment. A recording of up to this length plus 1 s is one segment; a longer one is cut at
+        multiples of it, and a tail under 1 s stays with the segment before it.
     audio_sha256 : str, optional
-        Its digest, where somebody else takes it; then the file is read once.
+        Digest of the file, if the caller has computed it; then the file is read once.
     excerpt : Excerpt
-        What of it; the digest is of all of it.
+        Part to decode; the digest is always that of the whole file.
 
     Examples
     --------
@@ -75,9 +75,9 @@ class Recording:
 
     @property
     def facts(self) -> Facts:
-        """The facts; there are none before `segments` was read to its end."""
+        """The facts, which are known once `segments` has been read to its end."""
         if self._facts is None:
-            raise RuntimeError("read segments() to the end before asking for facts")
+            raise RuntimeError("facts are not known yet: read segments() to the end first")
         return self._facts
 
     def segments(self) -> Iterator[Samples]:
@@ -134,7 +134,7 @@ def cut(blocks: Iterable[Samples], segment_samples: int) -> Iterator[Samples]:
     for block in blocks:
         held.append(block)
         n_held += len(block)
-        # a full segment goes out only when what follows it is long enough to stand alone
+        # yield a full segment only if the rest is long enough for a segment of its own
         if n_held >= segment_samples + MIN_SEGMENT_SAMPLES:
             samples = np.concatenate(held)
             while len(samples) >= segment_samples + MIN_SEGMENT_SAMPLES:

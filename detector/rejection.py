@@ -1,4 +1,4 @@
-"""Rejection: what the entropy of the calibrated probability says about abstaining."""
+"""Rejection: probability, decision and entropy of a score, and thresholds on the entropy above which to abstain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCK_ROWS = 1 << 16
 
 
 def log_odds(prior: float) -> float:
-    """Log odds of spoof at ``prior``, in nats.
+    """Compute the log odds of spoof at ``prior``, in nats.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def log_odds(prior: float) -> float:
 
 
 def p_spoof(score: Floats, prior: float) -> Floats:
-    """Probability of spoof: ``1 / (1 + exp(score - ln(prior / (1 - prior))))``.
+    """Compute the probability of spoof: ``1 / (1 + exp(score - ln(prior / (1 - prior))))``.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def p_spoof(score: Floats, prior: float) -> Floats:
     Returns
     -------
     array of shape (n,)
-        In [0, 1], falling with the score.
+        In [0, 1]; falls as the score rises.
 
     Examples
     --------
     >>> p_spoof(np.array([0.0, np.log(9.0)]), prior=0.5).round(3).tolist()
     [0.5, 0.1]
     """
-    # by way of logaddexp, because exp(score) overflows from 710 on; in place, because scores may be a million
+    # logaddexp, because exp(score) overflows above 710; in place, because scores may be millions
     found = np.asarray(score - log_odds(prior))
     np.negative(np.logaddexp(0.0, found, out=found), out=found)
     return np.asarray(np.exp(found, out=found))
@@ -70,7 +70,7 @@ def called_spoof(score: Floats, prior: float) -> npt.NDArray[np.bool_]:
 
 
 def entropy_bits(score: Floats, prior: float) -> Floats:
-    """Entropy of the probability of spoof.
+    """Compute the entropy of the probability of spoof.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     Returns
     -------
     array of shape (n,)
-        Bits in [0, 1]: 0 is certain, 1 is a coin. Computed from log odds, so that it stays exact where the
+        Bits in [0, 1]: 0 is certain, 1 is a coin toss. Computed from log odds, so that it stays exact where the
         probability rounds to 0 or 1.
 
     References
@@ -95,17 +95,17 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     [1.0, 0.0]
     """
     found = np.empty(len(score))
-    for start in range(0, len(score), BLOCK_ROWS):  # of a million rows no copy but this one
+    for start in range(0, len(score), BLOCK_ROWS):  # blocks, because rows may be millions
         odds = np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior))
         # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
         decay = np.exp(-odds)
         found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)
-    # on some processors the sum rounds to a bit above one where the odds are all but even
+    # on some processors the sum rounds to slightly above 1 for nearly even odds
     return np.minimum(found, 1.0, out=found)
 
 
 def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:
-    """Scores between which the entropy exceeds ``max_entropy_bits``: the reject rule as people can check it.
+    """Compute the interval of scores, in nats, within which the entropy exceeds ``max_entropy_bits``.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:
     >>> round(low, 2), round(high, 2)
     (-2.2, 2.2)
     """
-    low, high = 0.0, 745.0  # exp(-745) is the smallest double, so entropy is 0 from there on
+    low, high = 0.0, 745.0  # exp(-745) is the smallest double, so the entropy is 0 beyond
     for _ in range(80):
         middle = (low + high) / 2
         if entropy_bits(np.array([middle]), 0.5)[0] > max_entropy_bits:
@@ -124,7 +124,7 @@ def band(max_entropy_bits: float, prior: float) -> tuple[float, float]:
 
 
 def threshold_for_coverage(entropy: Floats, coverage: float) -> float:
-    """Entropy above which to reject, so that at least ``coverage`` of these rows is kept.
+    """Find the entropy above which to reject, such that at least the share ``coverage`` of the rows is kept.
 
     Examples
     --------
@@ -136,14 +136,14 @@ def threshold_for_coverage(entropy: Floats, coverage: float) -> float:
 
 
 def threshold_for_risk(entropy: Floats, wrong: npt.NDArray[np.bool_], risk: float) -> float | None:
-    """Entropy above which to reject, so that at most ``risk`` of the kept rows is wrong, keeping the most.
+    """Find the largest entropy above which to reject, such that at most the share ``risk`` of the kept rows is wrong.
 
-    This is the empirical choice on these rows, not a bound on others.
+    This is an empirical choice on the given rows, not a bound for other rows.
 
     Returns
     -------
     float or None
-        None where even the most certain rows are wrong more often.
+        Bits; None if even the most certain rows are wrong more often.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def threshold_for_risk(entropy: Floats, wrong: npt.NDArray[np.bool_], risk: floa
     True
     """
     ordered, ordered_wrong = np.sort(entropy), np.sort(entropy[wrong])
-    # rows at or under each threshold, a block at a time from the loosest on: of a million rows no copy but the sorted
+    # count rows at or below each threshold, block by block from the loosest, because rows may be millions
     for end in range(len(ordered), 0, -BLOCK_ROWS):
         thresholds = ordered[max(0, end - BLOCK_ROWS) : end]
         n_kept, n_wrong = (np.searchsorted(each, thresholds, side="right") for each in (ordered, ordered_wrong))

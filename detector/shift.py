@@ -1,7 +1,8 @@
-"""Shift: how unlike an archive's rows are to those that a head was calibrated on, from counts in bins.
+"""Shift: how far an archive's rows differ from those that a head was calibrated on, from counts in bins.
 
-The bins are twentieths of the calibration rows and stand in the head, so a night is counted row by row and never held.
-What is compared is the mixture of bona fide and spoof that fits the scores best: another share of spoof is no shift.
+The bins are twentieths of the calibration rows and are stored in the head, so that a night is counted row by row and
+never held in memory. Rows are compared with the mixture of bona fide and spoof that fits their scores best, so that
+another share of spoof does not count as a shift.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ MOVED, MOVED_FAR = 0.10, 0.25  # the limits in common use; Siddiqi, Credit Risk 
 EM_STEPS = 1_000
 
 Counts = dict[str, Indices]
-"""Rows by bin, for each quantity."""
+"""Number of rows in each bin, by quantity."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Population stability index, less what chance makes of so few rows, with its 95 % interval; 0 is no shift."""
+    """Population stability index with its 95 % interval, less its expected value by chance; 0 is no shift."""
 
     value: float
     low: float
@@ -38,7 +39,7 @@ class Shift:
 
     @property
     def word(self) -> str:
-        """What the interval says beside the usual limits 0.10 and 0.25.
+        """Verdict in words: the interval relative to the usual limits 0.10 and 0.25.
 
         Examples
         --------
@@ -53,23 +54,25 @@ class Shift:
 
 
 def stability(found: Floats | Indices, expected: Floats | Indices) -> Shift | None:
-    """Compare counts with those that were expected.
+    """Compare counts with expected counts.
 
     ```
     PSI = sum (p - q) ln(p / q)        p, q: shares of found and expected, half a row added to each bin
     ```
 
-    Of rows that did not shift, n found and m expected ones in k bins have (k - 1) (1/n + 1/m) on average: that is taken
-    off. The interval is by the delta method, and where p is near q, which has no slope, by the chi-square's variance.
+    For n found and m expected rows in k bins, the index is (k - 1) (1/n + 1/m) on average even without a shift; this is
+    subtracted. The interval uses the delta method plus the variance of the chi-square, because the delta method alone
+    gives no width where p equals q.
 
     Parameters
     ----------
     found, expected : arrays of shape (n_bins,)
-        Counts. Those expected need not be whole: a mixture counts for fewer rows than it is made of.
+        Counts. Expected ones need not be integers: a mixture is worth fewer rows than it is made of.
 
     Returns
     -------
-    Shift, or None where there are no rows or fewer than two bins.
+    Shift or None
+        None if there are no rows or fewer than two bins.
 
     References
     ----------
@@ -97,16 +100,16 @@ def stability(found: Floats | Indices, expected: Floats | Indices) -> Shift | No
 
 @dataclass(frozen=True)
 class Reference:
-    """What a head keeps of its calibration rows: counts by class, quantity and bin, in all and by source.
+    """Counts of a head's calibration rows by class, quantity and bin, in total and by source.
 
     Parameters
     ----------
     edges : dict
-        Of each quantity the inner edges of its bins, rising: twentieths of all calibration rows, equal ones once.
+        Inner edges of the bins of each quantity, rising: distinct twentieths of all calibration rows.
     rows : dict
-        By class, the :data:`Counts`.
+        :data:`Counts` by class.
     sources : dict
-        The same by source, of the largest.
+        The same by source, for the :data:`MAX_SOURCES` largest.
     """
 
     edges: dict[str, Floats]
@@ -120,10 +123,10 @@ class Reference:
         Parameters
         ----------
         values : mapping
-            By some of :data:`QUANTITIES`, float arrays of shape (n_rows,).
+            Float arrays of shape (n_rows,), for some of :data:`QUANTITIES`.
         is_bonafide : bool array of shape (n_rows,)
         sources : Names, optional
-            Where each row comes from.
+            Source of each row.
 
         Examples
         --------
@@ -148,7 +151,7 @@ class Reference:
         return cls(edges, counted(np.ones(len(is_bonafide), dtype=bool)), by_source)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a head keeps it."""
+        """Return JSON values, as a head stores them."""
         return {
             "edges": {name: edges.tolist() for name, edges in self.edges.items()},
             "rows": _plain(self.rows),
@@ -157,7 +160,7 @@ class Reference:
 
     @classmethod
     def from_dict(cls, content: Any) -> Reference | None:
-        """What :meth:`to_dict` made; None where a head has none, or what does not fit together."""
+        """Read what :meth:`to_dict` returned; None if a head has no such entry, or an inconsistent one."""
         try:
             edges = {str(name): np.array(each, dtype=np.float64) for name, each in content["edges"].items()}
             rows = _counts(content["rows"], edges)
@@ -168,33 +171,33 @@ class Reference:
         return cls(edges, rows, sources) if rising and "score" in edges else None
 
     def counted(self, values: Mapping[str, Floats]) -> Counts:
-        """Counts of other rows in these bins; a value that is not finite is none."""
+        """Count other rows in these bins; values that are not finite are ignored."""
         return {name: binned(values[name][np.isfinite(values[name])], edges) for name, edges in self.edges.items()}
 
     def of_source(self, source: str | None) -> dict[str, Counts]:
-        """Counts by class, of a source where it is known, else of all calibration rows."""
+        """Counts by class of a known source, or of all calibration rows."""
         return self.rows if source is None else self.sources.get(source, self.rows)
 
     def n_rows(self, source: str | None = None) -> int:
-        """Calibration rows, in all or of a source."""
+        """Number of calibration rows, in total or of a source."""
         return sum(int(counts.sum()) for of_class in self.of_source(source).values() for counts in _first(of_class))
 
     def expected(self, found: Counts, source: str | None = None) -> dict[str, Floats]:
-        """Of each quantity, the counts that rows like these have among the calibration rows.
+        """Compute the counts of each quantity that calibration rows with the same share of spoof would have.
 
         Parameters
         ----------
         found : Counts
-            Of the rows to compare: their scores say which mixture of the classes to expect.
+            Counts of the rows to compare; their scores determine the mixture of the classes.
         source : str, optional
-            Compare with this source alone, where it is known.
+            Compare with this source only, if it is known.
         """
         of_class = self.of_source(source)
         share = spoof_share(found.get("score"), of_class)
         return {name: _mixture(of_class[BONAFIDE][name], of_class[SPOOF][name], share) for name in self.edges}
 
     def shifts(self, found: Counts, source: str | None = None) -> dict[str, Shift | None]:
-        """How far each quantity shifted, over about tenths of what was expected."""
+        """Compute the shift of each quantity, over about tenths of the expected counts."""
         expected = self.expected(found, source)
         shifts = {}
         for name, counts in expected.items():
@@ -203,7 +206,7 @@ class Reference:
         return shifts
 
     def mix_shift(self, n_rows: Mapping[str, int]) -> Shift | None:
-        """How far the mix of sources shifted; None where they share no name with those of the calibration rows."""
+        """Compute the shift of the mix of sources; None if no source is known from the calibration rows."""
         if not set(n_rows) & set(self.sources):
             return None
         known = [self.n_rows(name) for name in self.sources]
@@ -213,7 +216,7 @@ class Reference:
 
 
 def binned(values: Floats, edges: Floats) -> Indices:
-    """Rows by bin: int64 array of shape (n_edges + 1,); a value at an edge is above it.
+    """Count values by bin: int64 array of shape (n_edges + 1,); a value at an edge belongs to the bin above.
 
     Examples
     --------
@@ -224,7 +227,7 @@ def binned(values: Floats, edges: Floats) -> Indices:
 
 
 def quantile(counts: Floats | Indices, edges: Floats, share: float = 0.5) -> float | None:
-    """The value below which about a share of the rows lies, even within a bin; at an edge beyond the outermost.
+    """Estimate a quantile from counts, interpolated within bins and limited to the outermost edges.
 
     Examples
     --------
@@ -238,11 +241,11 @@ def quantile(counts: Floats | Indices, edges: Floats, share: float = 0.5) -> flo
 
 
 def spoof_share(found: Indices | None, of_class: Mapping[str, Counts]) -> float:
-    """The share of spoof whose mixture fits scores best; 0 or 1 where only one class is known.
+    """Estimate the share of spoof whose mixture fits the scores best; 0 or 1 if only one class is known.
 
     References
     ----------
-    As :func:`detector.drift.estimated_prior`, of bins.
+    As for :func:`detector.drift.estimated_prior`, on bins.
     """
     sizes = [sum(int(counts.sum()) for counts in _first(of_class[label])) for label in LABELS]
     if not all(sizes) or found is None or not found.sum():
@@ -260,7 +263,7 @@ def spoof_share(found: Indices | None, of_class: Mapping[str, Counts]) -> float:
 
 
 def _mixture(bonafide: Indices, spoof: Indices, share: float) -> Floats:
-    """Expected counts; as many as one sample with the variance of the two would have."""
+    """Expected counts, scaled to the size of a single sample with the same variance."""
     n_bonafide, n_spoof = bonafide.sum(), spoof.sum()
     if not n_bonafide or not n_spoof:
         return np.asarray(bonafide + spoof, dtype=np.float64)
@@ -269,7 +272,7 @@ def _mixture(bonafide: Indices, spoof: Indices, share: float) -> Floats:
 
 
 def _groups(expected: Floats) -> Indices:
-    """Neighbouring bins joined until each group is expected to hold a tenth: the group of every bin."""
+    """Group of every bin: adjacent bins are joined until each group is expected to hold a tenth of the rows."""
     shares = expected / max(float(expected.sum()), 1e-300)
     least = 1 / N_GROUPS - 1e-9
     group = np.zeros(len(shares), dtype=np.int64)
@@ -279,7 +282,7 @@ def _groups(expected: Floats) -> Indices:
         group[place] = (group[place - 1] if place else 0) + is_full
         held = float(share) + (0.0 if is_full else held)
         left -= float(share)
-    # where one bin holds nearly all, as of recordings that are all as long, its neighbours stay apart
+    # if one bin holds nearly all rows (recordings of equal length), all bins stay separate
     return group if group.any() else np.arange(len(shares))
 
 
@@ -299,5 +302,5 @@ def _counts(content: Any, edges: dict[str, Floats]) -> dict[str, Counts]:
     found = {label: {name: np.array(content[label][name], dtype=np.int64) for name in edges} for label in LABELS}
     for counts in found.values():
         if any(each.shape != (len(edges[name]) + 1,) or (each < 0).any() for name, each in counts.items()):
-            raise ValueError("counts that do not fit their bins")
+            raise ValueError("counts do not match their bins")
     return found

@@ -1,7 +1,7 @@
-"""Shortcuts: what tells the classes of a corpus apart without listening: length, silence, bandwidth, level.
+"""Shortcuts: properties other than speech that separate the classes of a corpus: length, silence, bandwidth, level.
 
-A detector is only as good as its corpus is fair. Where the length of the leading silence alone gives 15 % EER (as on
-ASVspoof 2019 LA, arXiv 2106.12914), a detector's 15 % may be that silence.
+A corpus with shortcuts overstates a detector. Where the length of the leading silence alone gives 15 % EER (as on
+ASVspoof 2019 LA, arXiv 2106.12914), a detector with 15 % EER may have learnt that silence.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ SHORTCUTS = {
     "silence": ("leading_silence_seconds", "trailing_silence_seconds", "silence_share"),
     "bandwidth": ("roll_off_hertz", "above_4_khz_db", "above_6_khz_db"),
 }
-"""Baselines, and the facts of a recording that each may see. The last two need the audio."""
+"""Baselines, and the facts of a recording that each one uses. The last two need the audio."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """What a recording gives away without its speech.
+    """Facts of a recording that do not depend on its speech.
 
     Parameters
     ----------
     leading_silence_seconds, trailing_silence_seconds : float
-        Before the first and after the last 10 ms that are within 40 dB of the loudest.
+        Time before the first and after the last frame of 10 ms that is within 40 dB of the loudest.
     silence_share : float
-        Share of such quiet frames among all, in [0, 1].
+        Share of frames that are quieter than that, in [0, 1].
     roll_off_hertz : float
-        Frequency below which 99 % of the energy lie.
+        Frequency in Hz below which 99 % of the energy lies.
     above_4_khz_db, above_6_khz_db : float
         Energy above, relative to all, in dB; -120 where there is none.
     """
@@ -59,7 +59,7 @@ class Sound:
     above_6_khz_db: float
 
     def to_dict(self) -> dict[str, float]:
-        """Names and numbers."""
+        """Return the facts by name."""
         return asdict(self)
 
 
@@ -69,7 +69,7 @@ def sound_of(samples: Samples) -> Sound:
     Parameters
     ----------
     samples : float32 array of shape (n_samples,)
-        16 kHz mono, 32 ms or more.
+        16 kHz mono, at least 32 ms.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def sound_of(samples: Samples) -> Sound:
     (0.5, 0.0, 1000.0)
     """
     if len(samples) < SPECTRUM_SAMPLES:
-        raise ValueError(f"{len(samples)} samples; {SPECTRUM_SAMPLES} are one frame of the spectrum.")
+        raise ValueError(f"{len(samples)} samples; expected at least {SPECTRUM_SAMPLES}, one frame of the spectrum.")
     power = np.square(_frames(samples, FRAME_SAMPLES)).mean(axis=1)
     loud = np.flatnonzero(power >= max(float(power.max()), FLOOR) * 10.0 ** (-SILENCE_DB / 10.0))
     leading, trailing = (loud[0], len(power) - 1 - loud[-1]) if len(loud) else (len(power), 0)
@@ -101,25 +101,25 @@ def sound_of(samples: Samples) -> Sound:
 
 
 def transferred(facts: Floats, is_spoof: npt.NDArray[np.bool_], unseen: Floats) -> Floats:
-    """Scores of ``unseen`` recordings by their facts alone, learnt on others.
+    """Score ``unseen`` recordings by their facts alone, with a model that was fitted on others.
 
     Parameters
     ----------
     facts : array of shape (n, n_facts)
     is_spoof : bool array of shape (n,)
-        Both classes must be there.
+        Both classes must be present.
     unseen : array of shape (n_unseen, n_facts)
 
     Returns
     -------
     array of shape (n_unseen,)
-        Logits, higher for bona fide: a logistic regression on the facts, their squares and products.
+        Logits of a logistic regression on the facts, their squares and products; higher for bona fide.
     """
     return np.asarray(_model().fit(facts, ~is_spoof).decision_function(unseen), dtype=np.float64)
 
 
 def cross_fitted(facts: Floats, is_spoof: npt.NDArray[np.bool_], groups: npt.NDArray[np.generic]) -> Floats | None:
-    """Scores of the recordings by their own facts, each learnt on other groups: what this very corpus gives away.
+    """Score recordings by their facts alone, each with a model that was fitted on other groups of the same corpus.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def cross_fitted(facts: Floats, is_spoof: npt.NDArray[np.bool_], groups: npt.NDA
     Returns
     -------
     array of shape (n,) or None
-        Logits, higher for bona fide. None where a class has too few groups.
+        Logits, higher for bona fide; None if a class has too few groups.
     """
     number = np.unique(groups, return_inverse=True)[1].astype(np.int32)
     try:
@@ -146,7 +146,7 @@ def cross_fitted(facts: Floats, is_spoof: npt.NDArray[np.bool_], groups: npt.NDA
 
 
 def _model() -> LogisticRegression:
-    squares = PolynomialFeatures(2, include_bias=False)  # a class may be the one in the middle
+    squares = PolynomialFeatures(2, include_bias=False)  # a class may lie between two parts of the other
     return make_pipeline(StandardScaler(), squares, StandardScaler(), LogisticRegression(class_weight="balanced"))
 
 

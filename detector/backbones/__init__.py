@@ -1,7 +1,7 @@
 """Backbones: frozen encoders that turn segments into pooled embeddings.
 
-To add one, write a module with a class that keeps :class:`Backbone`, and name its loader in ``BACKBONES``; one that
-is nobody else's business stays in a package of its own (docs/extending.md).
+To add one, write a module with a class that implements :class:`Backbone`, and add its loader to ``BACKBONES``. A
+private encoder can stay in a package of its own (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detector.audio import Samples
 from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig
 from detector.errors import ConfigError
 
-BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, little enough for its memory
+BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, and they fit into its memory
 
 
 class Backbone(Protocol):
@@ -26,7 +26,7 @@ class Backbone(Protocol):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """What it pools, as :attr:`detector.config.EmbedConfig.layer`."""
+        """Layers that it pools, as :attr:`detector.config.EmbedConfig.layer`."""
 
     @property
     def dim(self) -> int:
@@ -34,14 +34,14 @@ class Backbone(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes, as people say it: `cpu`, `cuda:0 (NVIDIA H100)`."""
+        """Device for people to read: `cpu`, `cuda:0 (NVIDIA H100)`."""
 
     @property
     def min_samples(self) -> int:
         """Shortest segment that gives one frame, in samples at 16 kHz."""
 
     def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Embed segments; a row never depends on what else is in the call.
+        """Embed segments; a row never depends on the other segments of the call.
 
         Parameters
         ----------
@@ -53,17 +53,17 @@ class Backbone(Protocol):
         float32 array of shape (n_segments, n_layers * dim)
             The layers' vectors side by side, in the order of `layers`.
         int64 array of shape (n_segments,)
-            Valid frames in each, the weights that join a recording's segments.
+            Valid frames in each segment: the weights with which a recording's segments are joined.
         """
 
 
 class Loader(Protocol):
-    """What makes a backbone; a value of ``BACKBONES``, or what `--backbone package.module:loader` names."""
+    """A function that loads a backbone: a value of ``BACKBONES``, or named by `--backbone package.module:loader`."""
 
     def __call__(
         self, config: EmbedConfig, folder: str | None, *, device: str, batch_seconds: float, layers: tuple[int, ...]
     ) -> Backbone:
-        """As :func:`load_backbone`; `layers` counts, not `config.layer`."""
+        """Load a backbone, as :func:`load_backbone` does; `layers` overrides `config.layer`."""
 
 
 def _melstats(
@@ -79,7 +79,7 @@ def _huggingface(
 ) -> Backbone:
     from detector.backbones.huggingface import HuggingFace
 
-    # On a CPU, one segment at a time is faster than a padded batch and gives the same bits in any company.
+    # on a CPU, single segments are faster than a padded batch, and their bits do not depend on their neighbours
     return HuggingFace(config, folder, device, batch_seconds if device != "cpu" else 0.0, layers)
 
 
@@ -110,19 +110,19 @@ def load_backbone(
     ----------
     config : EmbedConfig
     folder : str or None
-        Local checkpoint folder (`config.json`, `preprocessor_config.json`, `*.safetensors`); None for an
-        encoder without weights.
+        Local checkpoint folder (`config.json`, `preprocessor_config.json`, `*.safetensors`); None for an encoder
+        without weights.
     device : str
         `cpu`, `cuda` or `cuda:1`.
     batch_seconds : float
         Audio in one forward pass on a GPU, padding included.
     layers : tuple of int, optional
-        Layers to pool in one pass, in the place of `config.layer`.
+        Layers to pool in one pass, instead of `config.layer`.
 
     Raises
     ------
     ConfigError
-        Where the folder does not hold such a checkpoint, the device is not there, or no such loader is.
+        If the folder does not hold such a checkpoint, the device is missing, or the loader cannot be imported.
 
     Examples
     --------
@@ -142,6 +142,6 @@ def _loader(name: str) -> Loader:
         found: Loader = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"backbone {name}: {error}. Expected package.module:loader that Python can import, on every machine."
+            f"backbone {name}: {error}. Expected a package.module:loader that Python can import on every machine."
         ) from error
     return found

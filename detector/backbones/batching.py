@@ -1,14 +1,14 @@
-"""Batching: which segments share a forward pass, such that little of it is padding."""
+"""Batching: the assignment of segments to forward passes, with little padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-MAX_WASTE = 1.05  # padded over real: what a batch may cost beyond its own audio
+MAX_WASTE = 1.05  # padded over real length of a batch
 
 
 def batches(lengths: Sequence[int], budget: float, max_waste: float = MAX_WASTE) -> Iterator[list[int]]:
-    """Share segments out: neighbours in length, as many as the budget takes and little padding allows.
+    """Group segments of similar length, within a budget and a limit on padding.
 
     ```
     sorted by length   ▂ ▂ ▃ ▃ ▃ ▅ ▅ ▇ █
@@ -18,17 +18,18 @@ def batches(lengths: Sequence[int], budget: float, max_waste: float = MAX_WASTE)
     Parameters
     ----------
     lengths : sequence of int
-        Of the segments, each above 0: samples, or whatever the budget counts.
+        Lengths of the segments, each above 0, in the unit of the budget (samples).
     budget : float
-        Padded length of a batch at most: its longest segment times their number. One segment alone may exceed it.
+        Maximum padded length of a batch: its longest segment times its number of segments. A single segment may exceed
+        it.
     max_waste : float
-        Padded over real length of a batch at most, 1 for equal lengths only.
+        Maximum ratio of padded to real length of a batch; 1 allows equal lengths only.
 
     Yields
     ------
     list of int
-        Indices into ``lengths``: each once, batches in falling order of length, so that what does not fit a
-        device's memory shows at once.
+        Indices into ``lengths``, each once. The longest segments come first, so that a batch that does not fit into
+        the memory of the device fails at once.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def batches(lengths: Sequence[int], budget: float, max_waste: float = MAX_WASTE)
 
 
 def waste(lengths: Sequence[int], shared: Sequence[Sequence[int]]) -> float:
-    """Padded over real length of batches: 1 where nothing is padded.
+    """Compute the ratio of padded to real length of batches; 1 means no padding.
 
     Examples
     --------

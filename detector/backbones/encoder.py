@@ -1,4 +1,4 @@
-"""The encoder: one copy of a model, on one device, in one dtype; segments in, pooled layers out."""
+"""The encoder: one copy of a model on one device and in one dtype, which turns segments into pooled layers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from detector.pooling import Pooling
 
 
 class Encoder:
-    """A model whose layers are pooled as they are computed; no frames are kept.
+    """A model whose layers are pooled during the forward pass, so that no frames are kept.
 
     Parameters
     ----------
     loaded : Loaded
-        Changed by this: an encoder has its model for itself.
+        Modified: an encoder needs a model of its own.
     layers : tuple of int
-        What to pool, in this order; none is beyond ``loaded.deepest``.
+        Layers to pool, in this order; none is deeper than ``loaded.deepest``.
     pooling : Pooling
     device : torch.device
     dtype : torch.dtype
-        What products and convolutions are computed in; sums of their results stay in float32 (autocast).
+        Type of products and convolutions; sums of their results stay in float32 (autocast).
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Encoder:
         if dtype != torch.float32:
             _cast_products(self._model, dtype)
         blocks = loaded.family.layers(self._model)
-        # what `last_hidden_state` is asked for as: a cut model's last layer, and Whisper's, or by its own name
+        # layer numbers for which `last_hidden_state` is the answer: the last one of a cut model, and Whisper's last
         self._lasts = {loaded.deepest} | ({len(blocks)} if loaded.family.last_is_normed else set())
         for layer in set(layers) - self._lasts:
             self._tap(blocks, layer)
 
     def __call__(self, segments: Sequence[Samples]) -> tuple[Tensor, Tensor]:
-        """One forward pass.
+        """Run one forward pass.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Encoder:
         Returns
         -------
         float32 tensor of shape (n_segments, n_layers * dim)
-            On the device, perhaps not computed yet.
+            On the device; a GPU may still be computing it.
         int64 tensor of shape (n_segments,)
             Valid frames, on the CPU.
         """
@@ -79,7 +79,7 @@ class Encoder:
             torch.autocast(self._device.type, self.dtype, enabled=self.dtype != torch.float32),
             warnings.catch_warnings(),
         ):
-            # WavLM's attention takes a float bias beside a boolean mask; torch will want one type some day
+            # WavLM's attention passes a float bias and a boolean mask; torch warns that it will require one type
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
             samples, here = self._upload(segments, lengths), self._sent(lengths)
             self._padding.lengths = here if is_padded else None
@@ -90,7 +90,7 @@ class Encoder:
         return torch.cat([last if layer in self._lasts else pooled[layer] for layer in self._layers], dim=1), n_frames
 
     def _upload(self, segments: Sequence[Samples], lengths: Tensor) -> Tensor:
-        """Samples on the device, zeros behind the ends; from pinned memory, so that the host need not wait."""
+        """Copy samples to the device, zero-padded; from pinned memory, so that the host does not wait."""
         samples = torch.zeros(len(segments), int(lengths.max()), pin_memory=self._device.type == "cuda")
         for row, segment in zip(samples.numpy(), segments, strict=True):
             row[: len(segment)] = segment
@@ -102,7 +102,7 @@ class Encoder:
         return tensor.to(self._device, non_blocking=True)
 
     def _tap(self, blocks: Any, layer: int) -> None:
-        """Pool a layer's frames as they go by: layer 0 is what the first block takes."""
+        """Pool the frames of a layer during the forward pass; layer 0 is the input of the first block."""
         if layer == 0:
             blocks[0].register_forward_pre_hook(lambda _block, inputs: self._take(layer, inputs[0]))
             return
@@ -116,13 +116,13 @@ class Encoder:
         self._pooled[layer] = self._pooling(frames)
 
     def _pooling(self, frames: Tensor) -> Tensor:
-        # Whisper's frames go on behind the segment; elsewhere there are as many as the longest has
+        # Whisper always gives frames for 30 s; the other families give as many as the longest segment has
         pooled: Tensor = self._pool(frames[:, : self._valid.shape[1]].float(), self._valid)
         return pooled
 
 
 def _cast_products(model: Any, dtype: torch.dtype) -> None:
-    """Hold what is multiplied in ``dtype``: autocast would cast it anew in each pass."""
+    """Convert the weights of products to ``dtype`` once: autocast would convert them in every pass."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv1d):
             module.to(dtype)

@@ -1,13 +1,13 @@
-"""Families: how encoders of different designs are cut, tapped and kept from seeing padding.
+"""Families: how encoders of different designs are cut, tapped and shielded from padding.
 
-| family | takes | padding would show in | norm after the last layer |
+| family | input | modules that padding would affect | norm after the last layer |
 | --- | --- | --- | --- |
-| wav2vec 2.0 and its kin | samples | a group norm over time, where there is one | of the pre-norm ones |
+| wav2vec 2.0 and relatives | samples | a group norm over time, if there is one | in pre-norm models |
 | data2vec-audio | samples | the second to fifth positional convolution | no |
-| w2v-BERT 2.0 | log-mel energies | nothing | no |
-| Whisper's encoder | log-mel spectrogram | nothing: it always sees 30 s | yes |
+| w2v-BERT 2.0 | log-mel energies | none | no |
+| Whisper's encoder | log-mel spectrogram | none: its input is always 30 s | yes |
 
-Kin of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which are it by another name; HuBERT, WavLM and UniSpeech-SAT.
+Relatives of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which have its `model_type`; HuBERT, WavLM and UniSpeech-SAT.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from detector.backbones.threads import one_thread
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of a `model_type`.
+    """How to handle the checkpoints of one `model_type`.
 
     Parameters
     ----------
     features : callable
-        The checkpoint's preprocessor settings and configuration to its :class:`Features`.
+        Takes the preprocessor settings and configuration of a checkpoint, returns its :class:`Features`.
     n_layers : str
-        Field of the configuration with the number of layers.
+        Name of the configuration field that holds the number of layers.
     encoder : callable
-        The loaded model to what is called with the features.
+        Takes the loaded model, returns the module that is called with the features.
     layers : callable
-        What is called to its list of layers.
+        Takes that module, returns its list of layers.
     norm_after : callable
-        What is called to the module that holds `layer_norm`, where that comes after the last layer; else None.
+        Takes that module, returns the one whose `layer_norm` follows the last layer, or None if there is none.
     last_is_normed : bool
-        Whether the published `hidden_states[n_layers]` is the one after that norm.
+        True if the published `hidden_states[n_layers]` is taken after that norm.
     """
 
     features: Callable[[dict[str, Any], Any], Features]
@@ -78,20 +78,22 @@ FAMILIES = {
 
 @dataclass
 class Padding:
-    """How many samples of each row are real, while a padded batch is computed; None where nothing is padded."""
+    """Real samples of each row while a padded batch is computed; None if nothing is padded."""
 
     lengths: Tensor | None = None
 
 
 class MaskedGroupNorm(nn.Module):
-    """The group norm over time of a front end, over real frames only: the one place where its padding would show.
+    """The group norm over time of a front end, restricted to real frames.
+
+    It is the only module of the front end that padding would affect.
 
     Parameters
     ----------
     norm : torch.nn.GroupNorm
-        With a group a channel.
+        With one group per channel.
     conv : torch.nn.Conv1d
-        What it follows.
+        The convolution before it.
     padding : Padding
     """
 
@@ -116,7 +118,7 @@ class MaskedGroupNorm(nn.Module):
 
 
 def keep_padding_out(model: Any, padding: Padding, features: Features) -> None:
-    """Let no module of ``model`` see padding that the attention mask does not hide from it."""
+    """Shield the modules of ``model`` from padding that the attention mask does not hide."""
     front = getattr(model, "feature_extractor", None)
     for layer in getattr(front, "conv_layers", []):
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
@@ -134,10 +136,10 @@ def keep_padding_out(model: Any, padding: Padding, features: Features) -> None:
 
 
 def fuse_attention(model: Any) -> None:
-    """Let WavLM's attention, which asks for weights that nobody reads, run as one fused product.
+    """Let WavLM's attention run as one fused product; by default it also computes weights that nothing reads.
 
-    The others do by themselves (torch's scaled_dot_product_attention). Rounding changes: not for a CPU, where the
-    published model's bits are kept.
+    Other families are fused already (torch's scaled_dot_product_attention). Fusing changes the rounding, so it is not
+    used on a CPU, where the bits of the published model are kept.
     """
     layers: list[Any] = [module for module in model.modules() if isinstance(module, WavLMAttention)]
     for module in layers:
@@ -159,7 +161,7 @@ def _attend(module: Any, frames: Tensor, valid: Tensor | None, bias: Tensor) -> 
 
 
 def settle(model: Any) -> None:
-    """Compute once what a model of training time computes in each pass: the weights behind a weight norm."""
+    """Compute the weights behind a weight norm once; a model would otherwise compute them in every pass."""
     with one_thread():
         for module in model.modules():
             if parametrize.is_parametrized(module, "weight"):

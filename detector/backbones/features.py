@@ -1,7 +1,8 @@
-"""Features: what an encoder takes in the place of raw samples, made on its device.
+"""Features: the input of an encoder, computed from samples on its device.
 
-Three kinds, each with the checkpoint's own settings (`preprocessor_config.json`) and checked against transformers'
-extractors: the waveform itself, Kaldi's log-mel energies (w2v-BERT 2.0), Whisper's log-mel spectrogram of 30 s.
+There are three kinds: the waveform itself, Kaldi's log-mel energies (w2v-BERT 2.0), and Whisper's log-mel spectrogram
+of 30 s. Each uses the checkpoint's own settings (`preprocessor_config.json`), and tests compare each with the extractor
+of transformers.
 """
 
 from __future__ import annotations
@@ -16,48 +17,48 @@ from transformers.audio_utils import mel_filter_bank, window_function
 from detector.audio import SAMPLE_RATE
 from detector.errors import ConfigError
 
-EPSILON = 1e-7  # as in transformers' extractors, below a variance
+EPSILON = 1e-7  # added to a variance, as in transformers' extractors
 
 
 class Features(Protocol):
-    """Samples to what the model takes."""
+    """The conversion of samples to the input of a model."""
 
     min_samples: int
     max_samples: int | None
 
     def n_frames(self, lengths: Tensor) -> Tensor:
-        """Frames of the encoder that lie in recordings of so many samples: int64 tensor of the same shape."""
+        """Compute the number of encoder frames for numbers of samples: int64 tensor of the same shape."""
 
     def inputs(self, samples: Tensor, lengths: Tensor, is_padded: bool) -> dict[str, Tensor]:
-        """Arguments of the model. Nothing here makes the host wait for its device.
+        """Compute the arguments of the model, without making the host wait for the device.
 
         Parameters
         ----------
         samples : float32 tensor of shape (n_segments, n_samples)
-            On the encoder's device, as long as the longest, zero behind the end of a segment.
+            On the encoder's device, zero-padded to the longest segment.
         lengths : int64 tensor of shape (n_segments,)
-            On the same device.
+            Real samples of each segment, on the same device.
         is_padded : bool
-            Whether any is shorter than the longest.
+            True if any segment is shorter than the longest.
         """
 
 
 class Waveform:
-    """Samples as they are, or each segment at zero mean and unit variance (`do_normalize`).
+    """Samples as they are, or scaled to zero mean and unit variance per segment (`do_normalize`).
 
     Parameters
     ----------
     settings : dict
         The checkpoint's `preprocessor_config.json`.
     config : transformers configuration
-        With the kernels and strides of the convolutions.
+        Has the kernels and strides of the convolutions.
     """
 
     max_samples: int | None = None
 
     def __init__(self, settings: dict[str, Any], config: Any) -> None:
         if not isinstance(settings.get("do_normalize"), bool):
-            raise ConfigError("preprocessor_config.json does not say do_normalize; expected true or false.")
+            raise ConfigError("preprocessor_config.json has no do_normalize; expected true or false.")
         self._normalises = settings["do_normalize"]
         self._convolutions = list(zip(config.conv_kernel, config.conv_stride, strict=True))
         samples = 1
@@ -72,7 +73,7 @@ class Waveform:
         return lengths
 
     def inputs(self, samples: Tensor, lengths: Tensor, is_padded: bool) -> dict[str, Tensor]:
-        """As :meth:`Features.inputs`; a mask only where there is padding."""
+        """As :meth:`Features.inputs`; the mask is left out if there is no padding."""
         if self._normalises:
             samples = standardised(samples, lengths)
         inputs = {"input_values": samples}
@@ -82,11 +83,11 @@ class Waveform:
 
 
 class Fbank:
-    """Kaldi's log-mel energies, each band at zero mean and unit variance, two frames of 10 ms as one.
+    """Kaldi's log-mel energies, scaled to zero mean and unit variance per band, two frames of 10 ms stacked into one.
 
     References
     ----------
-    transformers' SeamlessM4TFeatureExtractor, which w2v-BERT 2.0 was published with.
+    transformers' SeamlessM4TFeatureExtractor, the published extractor of w2v-BERT 2.0.
     """
 
     max_samples: int | None = None
@@ -98,7 +99,7 @@ class Fbank:
         if bands * self._stride != config.feature_projection_input_dim:
             raise ConfigError(
                 f"preprocessor_config.json gives {bands} bands × {self._stride} frames, the encoder takes "
-                f"{config.feature_projection_input_dim}; is it that of another checkpoint?"
+                f"{config.feature_projection_input_dim}; it may belong to another checkpoint."
             )
         self.min_samples = self.window_samples + (max(self._stride, 2) - 1) * self.hop_samples
         filters = mel_filter_bank(
@@ -146,7 +147,7 @@ class Fbank:
 
 
 class LogMel:
-    """Whisper's log-mel spectrogram: always of 30 s, silence behind a shorter segment.
+    """Whisper's log-mel spectrogram: always 30 s, a shorter segment is followed by silence.
 
     References
     ----------
@@ -162,10 +163,12 @@ class LogMel:
         if (bands, self._n_samples // self._hop) != (config.num_mel_bins, 2 * config.max_source_positions):
             raise ConfigError(
                 f"preprocessor_config.json gives {bands} bands × {self._n_samples // self._hop} windows, the encoder "
-                f"takes {config.num_mel_bins} × {2 * config.max_source_positions}; is it that of another checkpoint?"
+                f"takes {config.num_mel_bins} × {2 * config.max_source_positions}; it may belong to another checkpoint."
             )
         if settings.get("dither") or settings.get("do_normalize"):
-            raise ConfigError("preprocessor_config.json asks for dither or do_normalize, which Whisper is run without.")
+            raise ConfigError(
+                "preprocessor_config.json asks for dither or do_normalize, which are not supported for Whisper."
+            )
         self.min_samples = 2 * self._hop
         filters = mel_filter_bank(
             num_frequency_bins=1 + self._n_fft // 2,
@@ -179,7 +182,7 @@ class LogMel:
         self._filters = torch.from_numpy(filters).float()
 
     def n_frames(self, lengths: Tensor) -> Tensor:
-        """As :meth:`Features.n_frames`: whole frames of 20 ms, not those of the silence behind."""
+        """As :meth:`Features.n_frames`: complete frames of 20 ms, without those of the silence at the end."""
         n_frames: Tensor = lengths // (2 * self._hop)
         return n_frames
 
@@ -195,12 +198,12 @@ class LogMel:
 
 
 def standardised(samples: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance for each segment by itself, zeros behind its end.
+    """Scale each segment to zero mean and unit variance, with zeros after its end.
 
     Parameters
     ----------
     samples : float32 tensor of shape (n_segments, n_samples)
-        Zero behind the end of a segment.
+        Zero after the end of a segment.
     lengths : int64 tensor of shape (n_segments,)
 
     Returns
@@ -219,5 +222,5 @@ def standardised(samples: Tensor, lengths: Tensor) -> Tensor:
 
 
 def valid_of(lengths: Tensor, longest: int) -> Tensor:
-    """Bool tensor of shape (n_segments, longest): what is no padding."""
+    """Return a bool tensor of shape (n_segments, longest), True for samples or frames that are not padding."""
     return torch.arange(longest, device=lengths.device)[None] < lengths[:, None]

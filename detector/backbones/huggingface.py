@@ -1,11 +1,11 @@
-"""Encoders of transformers' families from a local checkpoint folder.
+"""Encoders of transformers' families, loaded from a local checkpoint folder.
 
-What could make an embedding depend on its neighbours, and what is done here (method-and-data 1.8, measured):
+An embedding must not depend on the other segments of its batch. Three measures ensure this:
 
-- A batch is padded, and its attention mask tells the model; where a module would see padding all the same, it is
-  kept from it (:mod:`detector.backbones.families`). Only valid frames are pooled.
-- Waveforms are normalised one by one, over their own samples.
-- A CPU takes one segment at a time on one thread: the same bits in any company, batch size or process.
+- The attention mask hides padding; modules that ignore the mask are shielded from padding
+  (:mod:`detector.backbones.families`). Only valid frames are pooled.
+- Each waveform is normalised over its own samples.
+- A CPU computes one segment at a time on one thread, so that its bits do not depend on batch or process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from detector.errors import ConfigError, DeviceError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES
 
-MAX_DRIFT = 0.03  # |embedding - float32's| / |float32's| of the canaries; bfloat16 alone rounds by up to 0.004
+MAX_DRIFT = 0.03  # relative distance from the float32 embeddings of the canaries; bfloat16 itself rounds by up to 0.004
 CANARY_SECONDS = (1.0, 2.5, 4.0, 4.0)
 
 log = logging.getLogger(__name__)
@@ -42,18 +42,18 @@ class HuggingFace:
     ----------
     config : EmbedConfig
     folder : str or None
-        Checkpoint with `config.json`, `preprocessor_config.json` and safetensors weights.
+        Checkpoint folder with `config.json`, `preprocessor_config.json` and safetensors weights.
     device : str
     batch_seconds : float
         Audio in one forward pass, padding included; 0 for one segment at a time.
     layers : tuple of int, optional
-        In the place of `config.layer`.
+        Layers to pool, instead of `config.layer`.
 
     Raises
     ------
     ConfigError
-        For a checkpoint as :func:`detector.backbones.loading.load` refuses it, a missing device, segments that are
-        too long for the encoder, a dtype that drifts too far from float32.
+        If :func:`detector.backbones.loading.load` refuses the checkpoint, the device is missing, segments are too
+        long for the encoder, or the dtype's embeddings are too far from those in float32.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class HuggingFace:
         self._budget = batch_seconds * SAMPLE_RATE
         self._features = loaded.features
         dtype = getattr(torch, config.dtype)
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+        torch.backends.cudnn.allow_tf32 = False  # TF32 would round float32 products to 10 bits
         self._exact: Encoder | None = None
         if dtype != torch.float32:
             self._exact = Encoder(copy.deepcopy(loaded), self.layers, pooling, self._device, torch.float32)
@@ -86,7 +86,7 @@ class HuggingFace:
 
     @property
     def device(self) -> str:
-        """Where it computes, with the GPU's name."""
+        """Device for people to read, with the name of the GPU."""
         if self._device.type == "cuda":
             return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
         return str(self._device)
@@ -96,14 +96,18 @@ class HuggingFace:
         embeddings, n_frames = self._embedded(self._encoder, segments)
         overflown = np.flatnonzero(~np.isfinite(embeddings).all(axis=1)).tolist()
         if self._exact is not None and overflown:
-            log.warning("%d segment(s) were not finite in %s: again in float32", len(overflown), self._encoder.dtype)
+            log.warning(
+                "%d segment(s) were not finite in %s; they are embedded again in float32",
+                len(overflown),
+                self._encoder.dtype,
+            )
             embeddings[overflown], _ = self._embedded(self._exact, [segments[row] for row in overflown])
         return embeddings, n_frames
 
     def _embedded(
         self, encoder: Encoder, segments: Sequence[Samples]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """All batches, one after the other: a GPU computes one while the next is made ready."""
+        """Embed all batches; results are fetched last, so that a GPU computes while the host prepares more."""
         embeddings = np.empty((len(segments), len(self.layers) * self.dim), dtype=np.float32)
         n_frames = np.empty(len(segments), dtype=np.int64)
         costs = [self._features.max_samples or len(segment) for segment in segments]
@@ -119,12 +123,14 @@ class HuggingFace:
         return embeddings, n_frames
 
     def _fitted(self, encoder: Encoder, segments: list[Samples]) -> tuple[Tensor, Tensor]:
-        """One forward pass, or two of half the size where the GPU's memory does not hold it."""
+        """Run one forward pass, or two of half the size if the GPU runs out of memory."""
         try:
             return encoder(segments)
         except torch.OutOfMemoryError as error:
             if len(segments) == 1:
-                raise DeviceError(f"a segment of {len(segments[0]):,} samples does not fit: {error}") from error
+                raise DeviceError(
+                    f"a segment of {len(segments[0]):,} samples does not fit into the GPU's memory: {error}"
+                ) from error
         except torch.AcceleratorError as error:
             raise DeviceError(f"the GPU failed: {error}") from error
         torch.cuda.empty_cache()
@@ -133,17 +139,17 @@ class HuggingFace:
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def _refuse_drift(self, dtype: str) -> None:
-        """Compare with float32 on signals that every checkpoint gets: what is too far off here is so on speech."""
+        """Refuse a dtype whose embeddings of the canaries are too far from float32, as those of speech would be."""
         drift = self.drift(canaries())
-        if not drift <= MAX_DRIFT:  # NaN is neither
+        if not drift <= MAX_DRIFT:  # written so that NaN is refused, too
             raise ConfigError(
-                f"dtype {dtype}: embeddings of test signals are {drift:.1%} off those in float32, more than the "
-                f"{MAX_DRIFT:.0%} allowed. Use --dtype float32, or bfloat16 where it was float16."
+                f"dtype {dtype}: embeddings of test signals differ from those in float32 by {drift:.1%}; at most "
+                f"{MAX_DRIFT:.0%} is allowed. Use --dtype float32, or bfloat16 instead of float16."
             )
-        log.info("dtype %s: embeddings of test signals are %.2f %% off those in float32", dtype, 100 * drift)
+        log.info("dtype %s: embeddings of test signals differ from those in float32 by %.2f %%", dtype, 100 * drift)
 
     def drift(self, segments: Sequence[Samples]) -> float:
-        """Largest distance from float32 over segments and layers, relative to the length of float32's vector."""
+        """Compute the largest relative distance from the float32 embedding over segments and layers; 0 for float32."""
         if self._exact is None:
             return 0.0
         shape = (len(segments), len(self.layers), self.dim)
@@ -152,7 +158,7 @@ class HuggingFace:
 
 
 def canaries() -> list[Samples]:
-    """Test signals with speech's range of levels: a gliding voice-like buzz in noise, the same every time.
+    """Make the test signals: a gliding voice-like buzz in noise, at the levels of speech, the same on every call.
 
     Examples
     --------
@@ -174,9 +180,9 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device {name!r}; expected cpu, cuda or cuda:1, say.") from error
+        raise ConfigError(f"device {name!r}; expected cpu, cuda, or a numbered one such as cuda:1.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name}: torch sees no GPU here. Use --device cpu, or check the driver.")
+        raise ConfigError(f"device {name}: torch finds no GPU on this machine. Use --device cpu, or check the driver.")
     return device
 
 

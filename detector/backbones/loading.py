@@ -1,4 +1,4 @@
-"""Loading: a checkpoint folder to an encoder, cut after the deepest layer that is asked for."""
+"""Loading: a checkpoint folder becomes an encoder, cut after the deepest requested layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAINING_ONLY = "masked_spec_embed"
 class Loaded:
     """An encoder in evaluation mode, on the CPU, in float32.
 
-    Its `last_hidden_state` is the deepest of the layers that were asked for.
+    Its `last_hidden_state` is the deepest of the requested layers.
     """
 
     model: Any
@@ -40,22 +40,24 @@ def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
     Parameters
     ----------
     folder : Path
-        With `config.json`, `preprocessor_config.json` and safetensors weights.
+        Holds `config.json`, `preprocessor_config.json` and safetensors weights.
     layers : tuple of int
         As :attr:`detector.config.EmbedConfig.layer`.
 
     Raises
     ------
     ConfigError
-        For another family, remote code, weights that are no safetensors or are not complete, a layer that the
-        model does not have, another sample rate.
+        If the family is not supported, the checkpoint needs remote code, its weights are incomplete or not in
+        safetensors, the model lacks a layer, or its sample rate is not 16 kHz.
     """
     settings = _preprocessing(folder)
     family = _family(folder)
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     n_layers = getattr(config, family.n_layers)
     if max(layers) > n_layers:
-        raise ConfigError(f"{folder}: layer {max(layers)} was asked for, but the model has {n_layers}.")
+        raise ConfigError(
+            f"{folder}: layer {max(layers)} was requested, but the model has {n_layers}. Use a lower --layer."
+        )
     is_whole = LAST_LAYER in layers or (family.last_is_normed and n_layers in layers)
     deepest = LAST_LAYER if is_whole else max(layers)
     if not is_whole:
@@ -71,7 +73,7 @@ def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
     settle(model)
     normed = family.norm_after(model)
     if normed is not None and not is_whole:
-        # a pre-norm encoder normalises once more at its end; hidden_states[k] of the whole model is without
+        # a pre-norm encoder normalises once more at its end; hidden_states[k] of the whole model lack that norm
         normed.layer_norm = torch.nn.Identity()
     return Loaded(model, family, features, deepest, int(config.hidden_size))
 
@@ -96,13 +98,13 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
     settings = _json(folder / "preprocessor_config.json")
     rate = settings.get("sampling_rate")
     if rate != SAMPLE_RATE:
-        raise ConfigError(f"{folder}: the encoder wants {rate} Hz; only {SAMPLE_RATE} Hz encoders are supported.")
+        raise ConfigError(f"{folder}: the encoder expects {rate} Hz; only encoders for {SAMPLE_RATE} Hz are supported.")
     return settings
 
 
 def _weights(folder: Path, config: Any) -> Any:
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the layers cut off are "unexpected" to it, not to us
+    transformers.logging.set_verbosity_error()  # it would warn of the weights of layers that were cut off
     transformers.logging.disable_progress_bar()
     try:
         model, report = transformers.AutoModel.from_pretrained(
@@ -130,7 +132,7 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing; a checkpoint folder needs it.") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON: {error}.") from error
+        raise ConfigError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {type(content).__name__}; expected an object of settings.")
     return content

@@ -1,7 +1,7 @@
-"""The weightless backbone: log-mel levels and how fast they change, averaged over time.
+"""The backbone without weights: log-mel levels and their rate of change, averaged over time.
 
-A baseline, and a stand-in where weights cannot be had. It learns the synthesisers that it was shown and not
-others; that is the point of the method, and it is not tuned.
+It is a baseline, and a stand-in where no weights are available. A head on it recognises only the synthesisers that it
+was fitted on; the backbone is deliberately not tuned.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ WINDOW_SAMPLES = 25 * SAMPLE_RATE // 1000  # 400 samples, 25 ms
 HOP_SAMPLES = 10 * SAMPLE_RATE // 1000  # 160 samples, 10 ms
 N_MELS = 40
 N_FFT = 512
-POWER_FLOOR = 1e-10  # -100 dB: digital silence has no logarithm
+POWER_FLOOR = 1e-10  # -100 dB, because the logarithm of digital silence is not finite
 
 
 class MelStats:
-    """40 log-mel levels in nats, and their absolute change from frame to frame: 80 numbers a frame."""
+    """40 log-mel levels in nats and their absolute changes from frame to frame: 80 numbers per frame."""
 
     layers = (LAST_LAYER,)
     device = "cpu"
@@ -47,14 +47,14 @@ class MelStats:
     def _frames(self, samples: Samples) -> npt.NDArray[np.float32]:
         windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES]
         power = np.abs(np.fft.rfft(windows * self._window, N_FFT)) ** 2
-        # einsum, not BLAS: its sums run in the same order whatever the number of rows and threads
+        # einsum, not BLAS: the order of its sums depends on neither rows nor threads
         levels = np.log(np.einsum("tf,mf->tm", power, self._filters) + POWER_FLOOR)
         change = np.abs(np.diff(levels, axis=0, prepend=levels[:1]))
         return np.concatenate([levels, change], axis=1).astype(np.float32)
 
 
 def mel_filters() -> npt.NDArray[np.float64]:
-    """Triangular filters on the mel scale, 0 to 8 kHz, each with a peak of one.
+    """Compute triangular filters on the mel scale from 0 to 8 kHz, each with a peak of 1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Threads: how many compute one thing, which decides the last bits of sums."""
+"""Threads: the number of threads of a computation, which decides the last bits of its sums."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread of the CPU: how a product is split over threads decides the last bits of its sums."""
+    """Restrict torch to one CPU thread: how a product is split over threads changes the last bits of its sums."""
     before = torch.get_num_threads()
-    if before == 1:  # as in Ray's workers; to set it again would throw away what oneDNN has prepared
+    if before == 1:  # setting it again would discard what oneDNN has prepared
         yield
         return
     torch.set_num_threads(1)

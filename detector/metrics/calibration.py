@@ -1,4 +1,4 @@
-"""Calibration: whether what is said with a probability happens as often."""
+"""Calibration: the agreement of predicted probabilities with observed frequencies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
-    """Mean gap between the probability of spoof that was said and the share of spoof that was seen.
+    """Compute the mean gap between the predicted probability of spoof and the observed share of spoof.
 
     Parameters
     ----------
@@ -24,14 +24,13 @@ def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
         Probabilities in [0, 1].
     is_spoof : bool array of shape (n,)
     n_bins : int
-        Equal-width bins over [0, 1]; the last one includes 1. Empty bins count nothing.
+        Equal-width bins over [0, 1]; the last one includes 1. Empty bins are ignored.
 
     Returns
     -------
     float
-        In [0, 1], lower is better. This is the paper's positive-class definition, not the top-label one. It is
-        above 0 also for honest probabilities, the more so the fewer trials: see
-        :func:`debiased_calibration_error`.
+        In [0, 1], lower is better. This is the positive-class definition of the paper, not the top-label one. It is
+        above 0 even for perfect probabilities, and more so with fewer trials: see :func:`debiased_calibration_error`.
 
     References
     ----------
@@ -43,19 +42,19 @@ def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
     0.0
     """
     gaps = np.zeros(n_bins)
-    for start in range(0, max(len(p_spoof), 1), BLOCK_ROWS):  # so that a million rows are not copied four times
+    for start in range(0, max(len(p_spoof), 1), BLOCK_ROWS):  # blocks, because trials may be millions
         said, true = p_spoof[start : start + BLOCK_ROWS], is_spoof[start : start + BLOCK_ROWS]
         gaps += np.bincount(equal_width(said, n_bins), weights=true - said, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(p_spoof))
 
 
 def equal_mass_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
-    """Calibration error over bins that hold equally many trials: where most trials are, bins are narrow.
+    """Compute the calibration error over bins of equal size; bins are narrow where trials are dense.
 
     Parameters
     ----------
     p_spoof : array of shape (n,)
-        Probabilities in [0, 1]. Equal ones share a bin, so that bins can be of unequal size.
+        Probabilities in [0, 1]. Equal ones share a bin, so that the sizes of bins can differ.
     is_spoof : bool array of shape (n,)
     n_bins : int
 
@@ -79,10 +78,10 @@ def equal_mass_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int =
 
 
 def debiased_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS) -> float:
-    """Root mean square calibration error, less what chance alone adds to it.
+    """Compute the root mean square calibration error without its bias from finite bins.
 
-    In a bin of m trials the squared gap is on average too large by the variance of a share, which is taken off:
-    ``sum_b m_b / n * (gap_b**2 - share_b * (1 - share_b) / (m_b - 1))``, over bins that hold equally many trials.
+    In a bin of m trials, the expected squared gap includes the variance of the observed share, which is subtracted:
+    ``sum_b m_b / n * (gap_b**2 - share_b * (1 - share_b) / (m_b - 1))``, over bins of equal size.
 
     Parameters
     ----------
@@ -94,7 +93,7 @@ def debiased_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
     Returns
     -------
     float
-        In [0, 1], lower is better; 0 where no more is left than chance explains. Bins of one trial count nothing.
+        In [0, 1], lower is better; 0 if chance explains the whole error. Bins of one trial are ignored.
 
     References
     ----------
@@ -119,7 +118,7 @@ def debiased_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
 def reliability_diagram(
     p_spoof: Floats, is_spoof: Bools, n_bins: int = N_BINS
 ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    """What was said and what was seen, by bins of :func:`expected_calibration_error`; empty bins are left out.
+    """Compute predicted and observed shares of spoof in the bins of :func:`expected_calibration_error`.
 
     Parameters
     ----------
@@ -130,7 +129,7 @@ def reliability_diagram(
     Returns
     -------
     said, seen : arrays of shape (n_filled,)
-        Mean probability of spoof, and share of spoof, in [0, 1].
+        Mean predicted probability and observed share of spoof in each bin that is not empty, in [0, 1].
     counts : int array of shape (n_filled,)
         Trials in each bin.
 
@@ -152,7 +151,7 @@ def reliability_diagram(
 
 
 def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:
-    """Mean square of what a probability missed the truth by.
+    """Compute the mean squared difference of probability and label.
 
     Parameters
     ----------
@@ -163,7 +162,7 @@ def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:
     Returns
     -------
     float
-        In [0, 1], lower is better; 0.25 is what always saying 0.5 costs.
+        In [0, 1], lower is better; always predicting 0.5 gives 0.25.
 
     References
     ----------
@@ -178,15 +177,15 @@ def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:
 
 
 def equal_width(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
-    """Bin of each probability: an edge belongs to the bin that it starts, and 1 to the last."""
+    """Return the bin of each probability; an edge belongs to the bin above it, and 1 to the last bin."""
     if not len(p_spoof):
-        raise ValueError("no trials; a calibration error needs some.")
+        raise ValueError("no trials; a calibration error needs at least one.")
     if not ((p_spoof >= 0.0) & (p_spoof <= 1.0)).all():  # also NaN
-        raise ValueError("a probability that is not in [0, 1].")
+        raise ValueError("a probability is NaN or outside [0, 1].")
     return np.minimum((p_spoof * n_bins).astype(np.int64), n_bins - 1)
 
 
 def _equal_mass(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
-    equal_width(p_spoof, n_bins)  # refuses what is no probability
-    first_place = np.searchsorted(np.sort(p_spoof), p_spoof, "left")  # the same for equal ones
+    equal_width(p_spoof, n_bins)  # refuses values that are not probabilities
+    first_place = np.searchsorted(np.sort(p_spoof), p_spoof, "left")  # equal probabilities get the same place
     return (first_place * n_bins) // len(p_spoof)

@@ -1,4 +1,4 @@
-"""Detection: how well scores tell bona fide from spoof, and what a threshold costs."""
+"""Detection: how well scores separate bona fide from spoof, and the cost of a threshold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats]:
-    """Miss and false-alarm rates at every distinct score: the points of the DET and of the ROC curve.
+    """Compute miss and false-alarm rates at every distinct score: the points of the DET and ROC curves.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
     Returns
     -------
     thresholds : array of shape (n_thresholds,)
-        Distinct scores, rising, and infinity at the end. Equal scores pass a threshold together.
+        Distinct scores in rising order, followed by infinity.
     p_miss : array of shape (n_thresholds,)
         Share of bona fide scores below each threshold, rising from 0 to 1.
     p_fa : array of shape (n_thresholds,)
@@ -33,7 +33,7 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
     Raises
     ------
     ValueError
-        Where a class is missing, or a score is NaN.
+        If a class is empty, or a score is NaN.
 
     References
     ----------
@@ -53,18 +53,18 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
 
 def _check(bonafide: Floats, spoof: Floats) -> None:
     if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; both must be there.")
+        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
     if np.isnan(bonafide).any() or np.isnan(spoof).any():
-        raise ValueError("NaN among the scores; a row without a score is no trial.")
+        raise ValueError("NaN among the scores; leave out rows without a score.")
 
 
 def _n_below(thresholds: Floats, scores: Floats) -> Floats:
-    """How many scores are below each threshold, all below the last one: also a score of infinity."""
+    """Number of scores below each threshold; all scores, even infinite ones, count as below the last."""
     return np.append(np.searchsorted(np.sort(scores), thresholds[:-1], "left"), len(scores)).astype(np.float64)
 
 
 def probit(rates: Floats) -> Floats:
-    """Places of error rates on the axes of a DET plot, where two normals give a straight line.
+    """Map error rates to the axes of a DET plot, on which two normal distributions give a straight line.
 
     Parameters
     ----------
@@ -89,20 +89,20 @@ def probit(rates: Floats) -> Floats:
 
 
 def equal_error_rate(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) -> float:
-    """Error rate where misses and false alarms are equally frequent.
+    """Compute the error rate at which misses and false alarms are equally frequent.
 
     Parameters
     ----------
     bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
         Scores, higher for bona fide. Neither may be empty. Equal scores move together.
     interpolate : bool
-        Between two thresholds the rates are interpolated, as in the code of Pascu et al. Without, it is the mean of
-        the two rates at the distinct score where they are closest, as in the evaluation package of ASVspoof 5.
+        If True, interpolate the rates between thresholds, as the code of Pascu et al. does. If False, return the mean
+        of the two rates at the score where they are closest, as the evaluation package of ASVspoof 5 does.
 
     Returns
     -------
     float
-        In [0, 1], lower is better; 0.5 knows nothing, above 0.5 the scores point the wrong way.
+        In [0, 1], lower is better; 0.5 is chance, above 0.5 the scores point the wrong way.
 
     References
     ----------
@@ -118,9 +118,16 @@ def equal_error_rate(bonafide: Floats, spoof: Floats, *, interpolate: bool = Tru
 
 
 def eer_of_sorted(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) -> float:
-    """:func:`equal_error_rate` of scores in rising order: a few looks find where misses meet false alarms.
+    """Compute :func:`equal_error_rate` of sorted scores, by binary search.
 
-    Where many groups are held against one class, that class is sorted once.
+    It saves time when many groups are compared with one class, which is then sorted only once.
+
+    Parameters
+    ----------
+    bonafide, spoof : arrays of shape (n_bonafide,) and (n_spoof,)
+        In rising order. Neither may be empty.
+    interpolate : bool
+        As for :func:`equal_error_rate`.
 
     Examples
     --------
@@ -155,7 +162,7 @@ def eer_of_sorted(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) 
 
 
 def crossing(p_miss: Floats, p_fa: Floats) -> Floats:
-    """Where rising misses meet falling false alarms, interpolated.
+    """Interpolate the rate at which rising misses equal falling false alarms.
 
     Parameters
     ----------
@@ -175,11 +182,11 @@ def crossing(p_miss: Floats, p_fa: Floats) -> Floats:
 
 
 def chance_interval(n_bonafide: int, n_spoof: int, level: float = 0.95) -> tuple[float, float]:
-    """Between what the EER of scores that know nothing falls, in ``level`` of all draws.
+    """Compute the interval that holds the EER of random scores in the share ``level`` of all draws.
 
-    To first order both empirical distributions are the truth plus errors of variance 1 / (4 n) at the median, and
-    half the difference of these is the error of the EER: its deviation is sqrt(1 / n_bonafide + 1 / n_spoof) / 4.
-    It holds for independent trials; trials of few speakers or systems scatter more.
+    To first order, each empirical distribution deviates from the true one with variance 1 / (4 n) at the median, and
+    the error of the EER is half the difference of the two: its standard deviation is sqrt(1 / n_bonafide + 1 /
+    n_spoof) / 4. This holds for independent trials; trials of few speakers or systems vary more.
 
     Examples
     --------
@@ -191,7 +198,7 @@ def chance_interval(n_bonafide: int, n_spoof: int, level: float = 0.95) -> tuple
 
 
 def area_under_roc(bonafide: Floats, spoof: Floats) -> float:
-    """Probability that a bona fide score is above a spoof score; equal scores count half.
+    """Compute the probability that a bona fide score is above a spoof score; equal scores count half.
 
     Parameters
     ----------
@@ -201,7 +208,7 @@ def area_under_roc(bonafide: Floats, spoof: Floats) -> float:
     Returns
     -------
     float
-        In [0, 1], higher is better; 0.5 knows nothing.
+        In [0, 1], higher is better; 0.5 is chance.
 
     References
     ----------
@@ -217,20 +224,20 @@ def area_under_roc(bonafide: Floats, spoof: Floats) -> float:
 
 
 def area_of_rates(p_miss: Floats, p_fa: Floats) -> Floats:
-    """Area under ``1 - p_miss`` over ``p_fa``, by trapezoids: arrays of shape (..., n_thresholds) to (...,)."""
+    """Integrate ``1 - p_miss`` over ``p_fa`` by trapezoids: arrays of shape (..., n_thresholds) to (...,)."""
     return np.asarray(np.trapezoid(p_miss - 1.0, p_fa, axis=-1))  # p_fa falls, so the step is negative
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What errors cost, and how much spoof there is: where a detector is used.
+    """The application of a detector: its share of spoof, and the costs of its errors.
 
     Parameters
     ----------
     p_spoof : float
         Share of spoof among the trials of the application, in (0, 1).
     miss_cost, false_alarm_cost : float
-        Of a bona fide trial called spoof, and of a spoof trial called bona fide; above 0.
+        Cost of a bona fide trial called spoof, and of a spoof trial called bona fide; above 0.
 
     References
     ----------
@@ -252,25 +259,25 @@ class OperatingPoint:
 
     @property
     def beta(self) -> float:
-        """Weight of a miss against a false alarm: costs times shares."""
+        """Weight of a miss relative to a false alarm: the ratio of cost times share."""
         return self.miss_cost * (1.0 - self.p_spoof) / (self.false_alarm_cost * self.p_spoof)
 
     @property
     def threshold(self) -> float:
-        """The best threshold for scores that are log-likelihood ratios, in nats: ``-ln(beta)``."""
+        """Optimal threshold for log-likelihood ratios, in nats: ``-ln(beta)``."""
         return -float(np.log(self.beta))
 
     def cost(self, p_miss: Floats | float, p_fa: Floats | float) -> Floats:
-        """Detection cost, over that of the better of accepting all and rejecting all: 1 knows nothing."""
+        """Compute the detection cost relative to the better of accepting all and rejecting all, which has cost 1."""
         return np.asarray((self.beta * np.asarray(p_miss) + np.asarray(p_fa)) / min(1.0, self.beta))
 
 
 ASVSPOOF5 = OperatingPoint()
-"""Track 1 of ASVspoof 5: 5 % spoof, a false alarm costs ten misses."""
+"""Track 1 of ASVspoof 5: 5 % spoof, and a false alarm costs as much as ten misses."""
 
 
 def min_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> float:
-    """Detection cost at the threshold that is best for these very scores.
+    """Compute the detection cost at the threshold that is best for the given scores.
 
     Parameters
     ----------
@@ -281,7 +288,7 @@ def min_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> 
     Returns
     -------
     float
-        In [0, 1], lower is better; 1 is what accepting all or rejecting all costs.
+        In [0, 1], lower is better; 1 is the cost of accepting all or rejecting all.
 
     References
     ----------
@@ -297,7 +304,7 @@ def min_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> 
 
 
 def act_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> float:
-    """Detection cost at the threshold that is right for log-likelihood ratios: what the scores cost in use.
+    """Compute the detection cost at the optimal threshold for log-likelihood ratios.
 
     Parameters
     ----------
@@ -308,7 +315,7 @@ def act_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> 
     Returns
     -------
     float
-        At least :func:`min_dcf`; what is above it is lost to calibration. May exceed 1.
+        At least :func:`min_dcf`, lower is better; the difference is lost to calibration. May exceed 1.
 
     References
     ----------

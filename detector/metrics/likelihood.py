@@ -1,4 +1,4 @@
-"""Likelihood: what scores are worth as log-likelihood ratios."""
+"""Likelihood: the quality of scores as log-likelihood ratios."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detector.metrics.detection import Floats
 
 
 def cllr(bonafide: Floats, spoof: Floats) -> float:
-    """Cost of log-likelihood ratios: bits lost a trial to scores that are wrong or overconfident.
+    """Compute the cost of log-likelihood ratios: bits lost per trial to scores that are wrong or overconfident.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def cllr(bonafide: Floats, spoof: Floats) -> float:
     Returns
     -------
     float
-        Bits, lower is better: 0 is perfect, 1 knows nothing, more than 1 misleads.
+        Bits, lower is better: 0 is perfect, 1 is no information, above 1 is misleading.
 
     References
     ----------
@@ -32,13 +32,13 @@ def cllr(bonafide: Floats, spoof: Floats) -> float:
     1.0
     """
     if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; both must be there.")
+        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
     return float((bits_lost(bonafide).mean() + bits_lost(-spoof).mean()) / 2.0)
 
 
 def bits_lost(score_for_truth: Floats) -> Floats:
-    """Bits that a trial loses whose log-likelihood ratio for the truth is this: 0 where it is plus infinity."""
-    # logaddexp, because log1p(exp(x)) overflows from x = 710 on; in place, because scores may be a million
+    """Compute the bits lost by trials with these log-likelihood ratios for their true class, in nats."""
+    # logaddexp, because log1p(exp(x)) overflows above x = 710; in place, because scores may be millions
     found = np.asarray(-score_for_truth)
     np.logaddexp(0.0, found, out=found)
     found /= np.log(2.0)
@@ -46,7 +46,7 @@ def bits_lost(score_for_truth: Floats) -> Floats:
 
 
 def min_cllr(bonafide: Floats, spoof: Floats) -> float:
-    """Cllr after the best rising map of these very scores: what is left when calibration is perfect.
+    """Compute the Cllr after the optimal rising map of the given scores: the loss under perfect calibration.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def min_cllr(bonafide: Floats, spoof: Floats) -> float:
     Returns
     -------
     float
-        Bits in [0, 1], lower is better, never above :func:`cllr`. `cllr - min_cllr` is lost to calibration.
+        Bits in [0, 1], lower is better, at most :func:`cllr`. `cllr - min_cllr` is lost to calibration.
 
     References
     ----------
@@ -64,11 +64,11 @@ def min_cllr(bonafide: Floats, spoof: Floats) -> float:
 
     Examples
     --------
-    >>> min_cllr(np.array([0.2, 0.3]), np.array([0.1, 0.0]))  # told apart, whatever the scale
+    >>> min_cllr(np.array([0.2, 0.3]), np.array([0.1, 0.0]))  # separated, whatever the scale
     0.0
     """
     if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; both must be there.")
+        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
     distinct, place = np.unique(np.concatenate([bonafide, spoof]), return_inverse=True)
     n_bonafide = np.bincount(place[: len(bonafide)], minlength=len(distinct))
     n_spoof = np.bincount(place[len(bonafide) :], minlength=len(distinct))
@@ -76,7 +76,7 @@ def min_cllr(bonafide: Floats, spoof: Floats) -> float:
 
 
 def min_cllr_of_counts(n_bonafide: Floats, n_spoof: Floats) -> float:
-    """:func:`min_cllr` of trials that are counted by rising score: two arrays of shape (n_scores,)."""
+    """Compute :func:`min_cllr` of trials counted by rising score: two arrays of shape (n_scores,)."""
     there = n_bonafide + n_spoof > 0
     n_bonafide, n_spoof = n_bonafide[there], n_spoof[there]
     total = n_bonafide + n_spoof

@@ -1,4 +1,4 @@
-"""Selective: what is left when the most uncertain trials are rejected."""
+"""Selective: the risk that remains when the most uncertain trials are rejected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RELIABILITY_GRID = np.arange(101) / 100.0
 
 
 def risk_coverage(uncertainty: Floats, wrong: Bools) -> tuple[Floats, Floats]:
-    """Error rate among the kept rows, as more and more uncertain rows are kept.
+    """Compute the error rate among the kept rows as coverage rises.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def risk_coverage(uncertainty: Floats, wrong: Bools) -> tuple[Floats, Floats]:
     ([0.25, 0.75, 1.0], [0.0, 0.333, 0.5])
     """
     if not len(uncertainty) or np.isnan(uncertainty).any():
-        raise ValueError("no rows, or NaN among the uncertainties; a row without a score is kept nowhere.")
+        raise ValueError("no rows, or NaN among the uncertainties; leave out rows without a score.")
     order = np.argsort(uncertainty, kind="stable")
     ordered = uncertainty[order]
     last_of_ties = np.append(ordered[1:] > ordered[:-1], True)
@@ -51,12 +51,12 @@ def risk_coverage(uncertainty: Floats, wrong: Bools) -> tuple[Floats, Floats]:
 
 
 def area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
-    """Mean risk over all coverages (AURC): one number for how well uncertainty finds the errors.
+    """Compute the mean risk over all coverages (AURC), which measures how well uncertainty ranks errors.
 
     Parameters
     ----------
     uncertainty : array of shape (n,)
-        Higher is rejected first; rows of equal uncertainty share the risk at which they all are kept.
+        Higher is rejected first; rows of equal uncertainty share the risk at which all of them are kept.
     wrong : bool array of shape (n,)
 
     Returns
@@ -79,12 +79,12 @@ def area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
 
 
 def area_of_curve(coverage: Floats, risk: Floats) -> Floats:
-    """Area under the steps of a risk-coverage curve: arrays of shape (..., n_steps) to (...,)."""
+    """Sum the area under the steps of a risk-coverage curve: arrays of shape (..., n_steps) to (...,)."""
     return np.asarray((np.diff(coverage, axis=-1, prepend=0.0) * risk).sum(axis=-1))
 
 
 def excess_area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
-    """AURC above that of a perfect order, which rejects every error before anything that is right.
+    """Compute the AURC above that of a perfect order, which rejects every error before any correct row.
 
     Parameters
     ----------
@@ -94,11 +94,11 @@ def excess_area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
     Returns
     -------
     float
-        At least 0, lower is better; 0 where all errors are more uncertain than all else.
+        At least 0, lower is better; 0 if every error is more uncertain than every correct row.
 
     References
     ----------
-    Geifman, Uziel and El-Yaniv, ICLR 2019, arXiv 1805.08206; the optimum is summed here, not approximated.
+    Geifman, Uziel and El-Yaniv, ICLR 2019, arXiv 1805.08206; here the optimum is summed exactly.
 
     Examples
     --------
@@ -111,19 +111,19 @@ def excess_area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
 
 
 def least_area(n_rows: Floats | np.float64, n_wrong: Floats | np.float64) -> Floats:
-    """AURC where all errors are rejected first: ``sum_{j=1}^{n_wrong} j / (n_right + j) / n_rows``."""
+    """Compute the AURC if all errors are rejected first: ``sum_{j=1}^{n_wrong} j / (n_right + j) / n_rows``."""
     n_right = n_rows - n_wrong
     harmonic = digamma(n_rows + 1.0) - digamma(n_right + 1.0)  # 1 / (n_right + 1) + … + 1 / n_rows
     return np.asarray((n_wrong - n_right * harmonic) / n_rows)
 
 
 def risk_at_coverage(uncertainty: Floats, wrong: Bools, coverage: float) -> float:
-    """Error rate among the most certain rows, of which at least ``coverage`` of all are kept.
+    """Compute the error rate among the most certain rows, with at least the share ``coverage`` of all rows kept.
 
     Parameters
     ----------
     uncertainty : array of shape (n,)
-        Rows of equal uncertainty are kept together, so that more than asked for may be kept.
+        Rows of equal uncertainty are kept together, so that more rows than requested may be kept.
     wrong : bool array of shape (n,)
     coverage : float
         In (0, 1].
@@ -143,17 +143,17 @@ def risk_at_coverage(uncertainty: Floats, wrong: Bools, coverage: float) -> floa
 
 
 def first_at(reached: Floats, coverage: float) -> npt.NDArray[np.intp]:
-    """Index of the first step that keeps at least ``coverage``: array of shape (..., n_steps) to (...,)."""
+    """Find the first step that keeps at least ``coverage``: array of shape (..., n_steps) to (...,)."""
     return np.asarray(np.argmax(reached >= coverage - 1e-9, axis=-1))
 
 
 def accuracy_over_kept(entropy_bits: Floats, wrong: Bools) -> tuple[Floats, Floats]:
-    """Share kept, and accuracy of what is kept, at the reliability thresholds of the paper: 0, 0.01, … 1.
+    """Compute the share of kept rows and their accuracy at the reliability thresholds of the paper: 0, 0.01, … 1.
 
     Parameters
     ----------
     entropy_bits : array of shape (n,)
-        In [0, 1]. A row is kept where its reliability, one minus its entropy, is at least the threshold.
+        In [0, 1]. A row is kept if its reliability, one minus its entropy, is at least the threshold.
     wrong : bool array of shape (n,)
 
     Returns
@@ -161,7 +161,7 @@ def accuracy_over_kept(entropy_bits: Floats, wrong: Bools) -> tuple[Floats, Floa
     kept : array of shape (101,)
         Share of the rows, falling from 1.
     accuracy : array of shape (101,)
-        In [0, 1]; NaN where nothing is kept.
+        In [0, 1]; NaN if no row is kept.
 
     References
     ----------
@@ -175,7 +175,7 @@ def accuracy_over_kept(entropy_bits: Floats, wrong: Bools) -> tuple[Floats, Floa
     """
     order = np.argsort(entropy_bits, kind="stable")
     reliability = 1.0 - entropy_bits[order]
-    # rows of rising entropy: as many are kept as have a reliability of the threshold or more
+    # rows are sorted by rising entropy, so the kept ones are a prefix
     n_kept = np.searchsorted(-reliability, -RELIABILITY_GRID, "right")
     n_right = np.append(0, np.cumsum(~wrong[order]))[n_kept]
     accuracy = np.full(len(RELIABILITY_GRID), np.nan)

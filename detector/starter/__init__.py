@@ -1,6 +1,6 @@
-"""The starter: a small encoder and a head that come along, so that a folder can be scored without either.
+"""The starter: a small encoder and a head that are part of the package, so that a folder can be scored at once.
 
-What they are made of, and how good they are: README.md beside this file, and docs/starter.md.
+README.md beside this file and docs/starter.md state what they are made of and how good they are.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 ENCODER = Path(__file__).parent / "encoder"
 HEAD = Path(__file__).parent / "head.json"
 NOTICE = (
-    "the starter's head judges: good for a first look and for trying things out; it knows 16 synthesisers and 46 "
-    "minutes of speech, calls most else uncertain, and is often wrong: act on nothing that it says (docs/starter.md)"
+    "scoring with the starter's head, which serves a first look and experiments only: it was fitted on 16 synthesisers "
+    "and 46 minutes of speech, calls most other recordings uncertain and is often wrong. Do not act on its verdicts "
+    "(docs/starter.md)"
 )

@@ -1,1 +1,1 @@
-"""The demo's archive of artificial voices."""
+"""The demo: its archive of artificial voices, and the chain of runs over it."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import datetime
 import logging
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
 from detector import starter
 from detector.checkpoint import n_layers_of, recipe_of
-from detector.config import LAST_LAYER, STARTER, EmbedConfig, Recipe, layers_of
+from detector.config import STARTER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import ModelConfig, OutputConfig, RunConfig, part
+from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_layers
+from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.execution.cluster import Cluster
-from jobs.inputs.archive import InputConfig
 from jobs.inputs.checkpoint import local_folder
 from jobs.tables import run_records
 from jobs.tables.protocol import Marker
@@ -24,31 +24,11 @@ from jobs.tables.protocol import Marker
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayersConfig:
-    """Several layers of one encoder."""
-
-    layers: Annotated[
-        str | None, "several layers in one pass, each in a table of its own: numbers and commas, as 6,9,12, or all"
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingConfig(InputConfig, EmbedConfig, LayersConfig, ModelConfig, OutputConfig, RunConfig):
-    """Embed an archive: read, decode, encode, and write one row per utterance for each layer."""
-
-    def __post_init__(self) -> None:
-        for kind in (InputConfig, EmbedConfig, RunConfig):  # each checks its own fields
-            kind.__post_init__(self)
-        if self.layers is not None and self.layer != LAST_LAYER:
-            raise ConfigError(f"--layer {self.layer} and --layers {self.layers}: give one of them.")
-
-
 def embed(settings: EmbeddingConfig) -> int:
     """Embed an archive, write the records, print a summary, and return the exit code."""
     started = run_records.now()
     with Cluster(settings) as cluster:
-        model = part(settings, ModelConfig)
+        model = extract_config(settings, ModelConfig)
         recipes = recipes_of(settings, local_folder(model), model.model)
         runs = embed_layers(cluster, settings, recipes, model, settings, settings)
     records = [record for each in runs for record in write_records(each, "embed", started, settings)]
@@ -80,7 +60,7 @@ def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None)
     ConfigError
         If the encoder does not have such layers.
     """
-    recipe = recipe_of(part(settings, EmbedConfig), folder, model)
+    recipe = recipe_of(extract_config(settings, EmbedConfig), folder, model)
     if settings.layers is None:
         return (recipe,)
     checkpoint = starter.ENCODER if settings.backbone == STARTER else folder

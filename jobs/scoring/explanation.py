@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +23,18 @@ from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training.config import TrainingConfig
 from jobs import storage
-from jobs.config import ModelConfig, part
+from jobs.config import ModelConfig, extract_config
 from jobs.inputs.checkpoint import local_folder
+from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_fingerprint, read_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExplainConfig(ModelConfig):
-    """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
-
-    head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})
-    uri: Annotated[str, "recording: a file, or tar#member"] = field(metadata={"positional": True})
-    prior: Annotated[float | None, "share of spoof to assume [default: the head's]"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
-    embeddings: Annotated[
-        tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
-    ] = ()
-    labels: Annotated[str | None, "labels that the head was fitted on [default: as its report says]"] = None
-    nearest: Annotated[int, "how many training rows to name"] = 5
-
-
 def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
     head = read_head(settings.head, settings.require_signature)
-    folder = local_folder(part(settings, ModelConfig))
+    folder = local_folder(extract_config(settings, ModelConfig))
     check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
     backbone = load_backbone(head.embed_config, folder)
     audio = _recording(settings.uri)
@@ -62,7 +47,7 @@ def explain(settings: ExplainConfig) -> int:
         return 0
     print(_verdict(head, verdict))
     config = head.embed_config
-    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # as the verdict's
+    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # the one that the verdict is on
     segments = list(Recording(io.BytesIO(audio), config.segment_seconds, excerpt=excerpt).segments())
     embeddings, n_frames = embed_segments(backbone, segments)
     print("\n  from      to     score   p_spoof   entropy       ood")
@@ -118,22 +103,22 @@ def _recording(uri: str) -> bytes:
 
 def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> str:
     """List the training rows that are nearest in standardised embeddings, with their labels and groups."""
-    fitted = _fit_settings(settings.head)
-    uris, labels = settings.embeddings or fitted.get("embeddings"), settings.labels or fitted.get("labels")
+    stated = _fit_settings(settings.head)
+    uris, labels = settings.embeddings or stated.get("embeddings"), settings.labels or stated.get("labels")
     if embedding is None or not uris or not labels:
-        return "nearest training rows: not known; give --embeddings and --labels that the head was fitted on"
+        return "nearest training rows: unknown; give the --embeddings and --labels that the head was fitted on"
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
-    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one
+    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one URI, not a list
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
-    rows = Labelled(tables, Labels.read(storage.normal(labels), fitted.get("split")), config)
+    rows = Labelled(tables, Labels.read(storage.normal(labels), stated.get("split")), config)
     scale = np.array(head.scale)
-    found: list[tuple[float, int]] = []
+    nearest: list[tuple[float, int]] = []
     for index, block in rows.blocks():
         distances = np.sqrt(np.square((block - embedding) / scale).mean(axis=1))
-        found = sorted([*found, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
+        nearest = sorted([*nearest, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
     lines = [f"nearest of {rows.n_rows} training rows (root mean square distance, in standard deviations):"]
-    texts = rows.labels.texts(place for _, place in found)
-    for (distance, _), row in zip(found, texts, strict=True):
+    texts = rows.labels.texts(row for _, row in nearest)
+    for (distance, _), row in zip(nearest, texts, strict=True):
         facts = ", ".join(f"{name} {row[name]}" for name in LABEL_COLUMNS[2:] if row[name] not in UNKNOWN)
         lines.append(f"{distance:8.3f}  {row['label']:8}  {row['utterance_id']}  ({facts})")
     return "\n".join(lines)

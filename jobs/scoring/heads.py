@@ -1,10 +1,8 @@
-"""Heads as scoring takes them: read from wherever they are stored, and held to the embeddings they are for."""
+"""Heads: read from where they are stored, and refused for embeddings that they were not fitted on."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Annotated
 
 from detector import starter
 from detector.config import STARTER
@@ -17,21 +15,8 @@ from jobs.tables.ledger import Ledger
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """The head that judges, and the prior it assumes."""
-
-    head: Annotated[str, "head.json that `fit` wrote, or starter, which is in the box"] = STARTER
-    prior: Annotated[float | None, "share of spoof to assume in the archive [default: the head's]"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a head that it did not sign is refused"] = None
-
-    def __post_init__(self) -> None:
-        if self.prior is not None and not 0.0 < self.prior < 1.0:
-            raise ConfigError(f"prior {self.prior}; expected a share between 0 and 1.")
-
-
 def read_head(uri: str, public_key: str | None = None) -> Head:
-    """Read a head, or the starter's; with the URI of a public key, only a head that this key signed."""
+    """Read a head; with the URI of a public key, refuse a head that this key did not sign."""
     if uri == STARTER and public_key is None:
         log.warning("%s", starter.NOTICE)
         return Head.starter()
@@ -41,7 +26,7 @@ def read_head(uri: str, public_key: str | None = None) -> Head:
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
-    """Refuse a head of another encoder, before any row is written.
+    """Refuse a head of another encoder before any row is written.
 
     Raises
     ------
@@ -57,12 +42,12 @@ def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
 
 
 def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledger:
-    """Return the table of embeddings under an output that the head is for: of ``channels``, if given.
+    """Return the table of an output that has the embeddings that the head is for: of ``channels``, if given.
 
     Raises
     ------
     ConfigError
-        If there is none, or only tables of another recipe.
+        If there is no such table, or only tables of another recipe.
     """
     uri = storage.normal(output)
     present = ledger.keys(uri, "embeddings")

@@ -5,25 +5,24 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from detector.checkpoint import recipe_of
-from detector.config import CHANNELS
 from detector.drift import Drift, drift
-from detector.errors import ConfigError
 from detector.head import Head
 from jobs import storage
-from jobs.config import ModelConfig, OutputConfig, RunConfig, part
+from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_archive
 from jobs.embedding.run import exit_code
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.cluster import Cluster
-from jobs.inputs.archive import InputConfig
 from jobs.inputs.checkpoint import local_folder
-from jobs.scoring.heads import HeadConfig, check_fingerprint, embeddings_of, read_head
+from jobs.inputs.config import InputConfig
+from jobs.scoring.config import ScoreConfig, ScoringConfig
+from jobs.scoring.heads import check_fingerprint, embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables import run_records
@@ -31,35 +30,6 @@ from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
-    """Settings that `score` and `nightly` share."""
-
-    channels: Annotated[
-        str | None, "mix, first or each, as for `embed` [default: as the embeddings that the head was fitted on]"
-    ] = None
-
-    def __post_init__(self) -> None:
-        if self.channels is not None and self.channels not in CHANNELS:
-            raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
-        HeadConfig.__post_init__(self)
-        RunConfig.__post_init__(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreConfig(ScoringConfig):
-    """Score embeddings, or recordings (which are embedded first, as the head's recipe says)."""
-
-    embeddings: Annotated[str | None, "the --output of an `embed` run"] = None
-    input: Annotated[tuple[str, ...], "archive, as for `embed`, instead of --embeddings; repeatable"] = ()
-    manifest: Annotated[str | None, "Parquet manifest, instead of --embeddings"] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.embeddings is not None) == bool(self.input or self.manifest):
-            raise ConfigError("give either --embeddings, or --input or --manifest.")
 
 
 def score(settings: ScoreConfig) -> int:
@@ -80,7 +50,7 @@ def score(settings: ScoreConfig) -> int:
 def embed_and_score(
     inputs: InputConfig, head: Head, settings: ScoringConfig, verb: str, then: AfterScoring | None = None
 ) -> int:
-    """Embed and score what is missing of an archive: `nightly`, and `score` of recordings.
+    """Embed and score what is missing of an archive: for `nightly`, and for `score` of recordings.
 
     Parameters
     ----------
@@ -88,7 +58,7 @@ def embed_and_score(
         Called once the records are written, with the scoring run and the table of embeddings.
     """
     started = run_records.now()
-    model = part(settings, ModelConfig)
+    model = extract_config(settings, ModelConfig)
     config = head.embed_config
     config = replace(config, channels=settings.channels or config.channels)
     recipe = recipe_of(config, local_folder(model), model.model)
@@ -131,7 +101,7 @@ def _finish(
 
 
 def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:
-    """Compare the archive's scores with the calibration rows' scores, if the head holds a histogram of these."""
+    """Compare the scores of the archive with those of the calibration rows, if the head has a histogram of these."""
     histograms = [marker.detail["histogram"] for marker in markers if "histogram" in marker.detail]
     if not histograms:
         return None

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.tables.compaction.compact import compact
-from jobs.tables.compaction.writer import MIB
 
 MOST_MIB = 4_096  # S3 takes 5 GiB in one PUT
 
@@ -35,6 +33,9 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Bring the copy up to date, read back what was written, and print how it went; return the exit code."""
+    from jobs.tables.compaction.compact import compact  # only now: --help needs none of it
+    from jobs.tables.compaction.writer import MIB
+
     output, place = (storage.normal(each).rstrip("/") for each in (settings.output, settings.to))
     compact(output, place, round(settings.object_mib * MIB), dry_run=settings.dry_run)
     return 0

@@ -1,6 +1,12 @@
 """explain: how a head comes to its verdict on one recording."""
 
-from jobs.scoring.explanation import ExplainConfig as Settings
-from jobs.scoring.explanation import explain as run
+from jobs.scoring.config import ExplainConfig as Settings
 
 __all__ = ["Settings", "run"]
+
+
+def run(settings: Settings) -> int:
+    """Explain the verdict, and return the exit code."""
+    from jobs.scoring.explanation import explain  # only now: --help needs none of it
+
+    return explain(settings)

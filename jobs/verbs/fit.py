@@ -1,6 +1,12 @@
 """fit: labelled embeddings in, a head and its report out."""
 
 from jobs.fitting.config import FitConfig as Settings
-from jobs.fitting.run import fit as run
 
 __all__ = ["Settings", "run"]
+
+
+def run(settings: Settings) -> int:
+    """Fit the head, and return the exit code."""
+    from jobs.fitting.run import fit  # only now: --help needs none of it
+
+    return fit(settings)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.tables.garbage import find_garbage, mark
 
 HOUR = 3600.0
 
@@ -32,6 +31,8 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """List garbage, and remove what was listed long enough ago; return the exit code."""
+    from jobs.tables.garbage import find_garbage, mark  # only now: --help needs none of it
+
     output = storage.normal(settings.output)
     garbage = find_garbage(output)
     if settings.dry_run:

@@ -14,7 +14,8 @@ from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig, Pick, Shard
+from jobs.inputs.archive import Pick, Shard
+from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus

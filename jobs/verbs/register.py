@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.tables.iceberg import register_copy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +27,7 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Bring the tables in line with the copy; return the exit code."""
+    from jobs.tables.iceberg import register_copy  # only now: --help needs none of it
+
     register_copy(storage.normal(settings.copy).rstrip("/"), settings.catalog, settings.namespace)
     return 0

@@ -1,118 +1,12 @@
-"""retrain: labelled recordings in, a new head in the published one's place, where it is shown to be no worse."""
+"""retrain: fit a head on labelled recordings, and publish it if it is shown to be no worse."""
 
-from __future__ import annotations
+from jobs.retraining.config import RetrainConfig as Settings
 
-import json
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
-
-from detector.errors import ConfigError
-from detector.head import Head
-from detector.training.config import TrainingConfig
-from jobs import storage
-from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.run import EmbeddingConfig, embed
-from jobs.fitting.config import FitConfig
-from jobs.fitting.publication import METRIC, no_worse, publish
-from jobs.fitting.run import fit
-from jobs.inputs.archive import InputConfig
-from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
-from jobs.scoring.heads import read_head
-from jobs.scoring.run import ScoreConfig, score
-from jobs.tables import run_records
-
-DECISION = "decision.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunConfig):
-    """Embed labelled recordings, fit a head on them, and publish it where it is no worse than the published one."""
-
-    head: Annotated[str, "published head.json: says which encoder, and is replaced where the new one is no worse"]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label,split[,system,speaker,source]"]
-    split: Annotated[str, "rows to fit on"] = "train"
-    held_out: Annotated[str, "split whose rows compare the two heads; no head may be fitted on it"] = "eval"
-    margin: Annotated[float, "publish where the 95 % interval of new less published Cllr ends below this; bits"] = 0.02
-    draws: Annotated[int, "draws of speakers and systems, for the interval"] = 1_000
-    sign_key: Annotated[str | None, "private key that signs the head, PEM; `keygen` makes one"] = None
-    require_signature: Annotated[str | None, "public key, PEM: a published head that it did not sign is refused"] = None
-
-    def __post_init__(self) -> None:
-        for kind in (InputConfig, TrainingConfig, RunConfig):  # each checks its own fields
-            kind.__post_init__(self)
-        if self.split == self.held_out:
-            raise ConfigError(f"split {self.split!r} is held out, too: a head is no judge of rows it was fitted on.")
-        if not self.margin >= 0:
-            raise ConfigError(f"margin {self.margin}; expected 0 bits or more.")
-        if self.require_signature and not self.sign_key:
-            raise ConfigError(
-                "--require-signature without --sign-key: the new head would be refused by all who ask it."
-            )
+__all__ = ["Settings", "run"]
 
 
 def run(settings: Settings) -> int:
-    """Fit, compare, publish or keep, print why, and return the exit code."""
-    uri = storage.normal(settings.head)
-    standing = storage.stat(uri)
-    if standing is None:
-        raise ConfigError(f"{uri}: no head is published here. Make the first one by `embed` and `fit`.")
-    published = read_head(uri, settings.require_signature)
-    code = embed(_settings(EmbeddingConfig, settings, **asdict(published.embed_config)))
-    if code != 0:
-        return code
-    folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
-    fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint))
-    candidate_uri = storage.join(folder, "head.json")
-    candidate = read_head(candidate_uri)
-    if candidate.head_id == published.head_id:
-        print(f"nothing to publish: the new head is the published one, {published.head_id}")
-        return 0
-    decision = _decision(settings, folder, {uri: published, candidate_uri: candidate})
-    decision_uri = storage.join(folder, DECISION)
-    storage.write_bytes(decision_uri, (json.dumps(decision, indent=1, sort_keys=True) + "\n").encode())
-    if decision["publish"]:
-        publish(standing, published, candidate_uri)
-    print(f"{decision['because']}\nhead: {uri}\ndecision: {decision_uri}")
-    return 0
+    """Fit, compare, publish or keep, and return the exit code."""
+    from jobs.retraining.run import retrain  # only now: --help needs none of it
 
-
-def _settings(kind: type[Any], settings: Settings, **others: Any) -> Any:
-    """Make another step's settings from the fields that these share with it, and ``others``."""
-    names = {each.name for each in fields(kind)}
-    ours = {name: value for name, value in vars(settings).items() if name in names}
-    return kind(**{**ours, **others})
-
-
-def _decision(settings: Settings, folder: str, heads: dict[str, Head]) -> dict[str, Any]:
-    """Score the held-out rows with both heads, the published one first, and compare them."""
-    for uri in heads:
-        own = {"input": (), "manifest": None, "require_signature": None, "prior": None}
-        score(_settings(ScoreConfig, settings, embeddings=settings.output, head=uri, **own))
-    published, candidate = (head.head_id for head in heads.values())
-    judging = EvaluationConfig(
-        scores=(settings.output,),
-        labels=settings.labels,
-        output=folder,
-        split=settings.held_out,
-        head_id=(published, candidate),
-        head=tuple(heads),
-        draws=settings.draws,
-    )
-    (comparison,) = write_report(judging)["comparisons"]
-    found = comparison["metrics"][METRIC]
-    is_no_worse = no_worse(found["high"], settings.margin)
-    interval = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
-    difference = "cannot be told" if found["high"] is None else interval.format(**found)
-    return {
-        "published": published,
-        "candidate": candidate,
-        "metric": METRIC,
-        "difference": found,
-        "margin": settings.margin,
-        "publish": is_no_worse,
-        "because": f"{'published' if is_no_worse else 'not published, ' + published + ' stays'}: "
-        f"head {candidate} less {published}, Cllr {difference} bits on split {settings.held_out!r}; "
-        f"the interval must end below {settings.margin:+g}",
-        "settings": run_records.settings_of(settings),
-        "versions": run_records.versions(),
-    }
+    return retrain(settings)

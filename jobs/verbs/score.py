@@ -1,6 +1,12 @@
 """score: embeddings (or recordings) and a head in, the score table out."""
 
-from jobs.scoring.run import ScoreConfig as Settings
-from jobs.scoring.run import score as run
+from jobs.scoring.config import ScoreConfig as Settings
 
 __all__ = ["Settings", "run"]
+
+
+def run(settings: Settings) -> int:
+    """Score, and return the exit code."""
+    from jobs.scoring.run import score  # only now: --help needs none of it
+
+    return score(settings)

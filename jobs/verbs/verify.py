@@ -7,8 +7,6 @@ from typing import Annotated
 
 from detector.errors import SchemaError
 from jobs import storage
-from jobs.tables.compaction.copy import is_copy
-from jobs.tables.verification import verify_compacted, verify_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +26,9 @@ def run(settings: Settings) -> int:
     ConfigError
         If there is nothing to check.
     """
+    from jobs.tables.compaction.copy import is_copy  # only now: --help needs none of it
+    from jobs.tables.verification import verify_compacted, verify_tables
+
     output = storage.normal(settings.output)
     copied = is_copy(output)
     wrong = verify_compacted(output) if copied else verify_tables(output)

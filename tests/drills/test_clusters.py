@@ -134,7 +134,7 @@ def dashboard(lab: Lab, faults: list[Fault]) -> Iterator[str]:
 
 def submit(lab: Lab, address: str, number: str) -> Run:
     """Submit the embedding of the archive as a job, as users do."""
-    command = [sys.executable, "-m", "cluster.submit", "--address", address, "--submission-id", number, "--"]
+    command = [sys.executable, "-m", "jobs", "submit", "--address", address, "--submission-id", number, "--"]
     place = lab.folder / f"{number}-{len(lab.runs)}"
     lab.runs.append(Run([*command, *map(str, lab.embedding())], lab.environment | ON_LOOPBACK, place, None))
     return lab.runs[-1]

@@ -13,7 +13,9 @@ from jobs.reports.evaluation.page import HEADLINE
 from tests.support import ROOT
 
 CONTRACT = (ROOT / "docs" / "data-contract.md").read_text()
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "detector" / "starter" / "README.md"])
+PAGES = sorted(
+    page for where in ("*.md", "docs/**/*.md", "tests/*.md", "detector/**/*.md") for page in ROOT.glob(where)
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 

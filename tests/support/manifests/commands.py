@@ -6,9 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
-from cluster import submit
 from jobs import cli
 from tests.support import ROOT
 from tests.support.iam import TLS, Question, allowed
@@ -37,12 +35,11 @@ def settings_of(command: list[str]) -> tuple[str, Any, str]:
         raise SystemExit(f"{program}: not our command")
     address = ""
     if arguments[0] == "submit":
-        with mock.patch.object(submit, "submit", return_value=0) as submitted:
-            submit.main(arguments[1:])
-        address, arguments = submitted.call_args.args[0], list(submitted.call_args.args[1])
-    parsed = vars(cli._parser(arguments).parse_args(arguments))
-    verb, kind = parsed.pop("verb"), parsed.pop("settings")
-    return verb, kind(**parsed), address
+        _, kind, values = cli.parse(arguments)
+        submitted = kind(**values)
+        address, arguments = submitted.address, list(submitted.verb)
+    verb, kind, values = cli.parse(arguments)
+    return verb, kind(**values), address
 
 
 def parsed(documents: list[Document]) -> Iterator[str]:

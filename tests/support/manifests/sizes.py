@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jobs.config import RunConfig, part
-from jobs.execution.cluster import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
+from jobs.config import RunConfig, extract_config
+from jobs.execution.pool import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
 from jobs.inputs.pieces import BATCH_BYTES
 from tests.support.manifests.commands import commands, settings_of
 from tests.support.manifests.documents import Document, Pod, cluster_of, every, name_of, pods
@@ -39,7 +39,7 @@ def sizes(documents: list[Document]) -> Iterator[str]:
         for group, pod in zip(groups, pods(document), strict=False):
             yield from _machine(pod, group)
         for run in runs:
-            config = part(run, RunConfig)
+            config = extract_config(run, RunConfig)
             if config.device != "cuda":
                 yield f"{name_of(document)}: a run that takes no GPU is no fault of its own"
             cpus = sum(group["minReplicas"] * float(group["rayStartParams"]["num-cpus"]) for group in groups)

@@ -1,4 +1,4 @@
-"""One call gives the bits of the pieces, and a head goes with no other encoder than its own."""
+"""One call gives the bits of its separate steps, and a head is refused with any encoder but its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HUGGINGFACE = EmbedConfig(backbone="huggingface", layer=2, segment_seconds=2.0)
 
 
 def fitted(recipe: Recipe, dim: int) -> Head:
-    """A head of that size; what it learnt is chance, and of no concern here."""
+    """A head of the given size, fitted on random rows."""
     is_bonafide = np.tile([True, False], 50)
     embeddings = np.random.default_rng(0).normal(size=(100, dim)) + 0.5 * is_bonafide[:, None]
     head, *_ = fit_head(
@@ -59,7 +59,7 @@ def wav2vec2_head(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def score_by_hand(head: Head, checkpoint: Path | None, audio: bytes) -> float:
-    """Bytes, segments, embeddings, their mean, the score: each by its own function."""
+    """Compute a score step by step: bytes, segments, embeddings, their mean, the score."""
     recording = Recording(io.BytesIO(audio), head.embed_config.segment_seconds)
     backbone = load_backbone(head.embed_config, checkpoint and str(checkpoint))
     embedding = join_segments(*embed_segments(backbone, list(recording.segments())))
@@ -108,14 +108,14 @@ def test_the_prior_moves_the_probability_and_not_the_score(melstats_head: Path) 
     ("audio", "reason"),
     [(encoded(tone(0.02)), "too_short"), (encoded(tone(0.09)), "too_short"), (encoded(np.zeros(16_000)), "silent")],
 )
-def test_what_cannot_be_judged_has_no_score(audio: bytes, reason: str, melstats_head: Path) -> None:
+def test_a_recording_that_cannot_be_judged_has_no_score(audio: bytes, reason: str, melstats_head: Path) -> None:
     verdict = Detector.load(melstats_head).score(audio)
 
     assert (verdict.reject, verdict.reject_reason) == (True, reason)
     assert (verdict.score, verdict.p_spoof, verdict.label, verdict.entropy_bits) == (None, None, None, None)
 
 
-def test_bytes_that_are_no_recording_raise(melstats_head: Path) -> None:
+def test_bytes_that_are_not_a_recording_raise(melstats_head: Path) -> None:
     with pytest.raises(UtteranceError) as caught:
         Detector.load(melstats_head).score(b"<html>404</html>")
 
@@ -167,7 +167,7 @@ def test_another_decoder_is_refused(melstats_head: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", [{}, {"backbone": "melstats", "layer": "last"}])
-def test_a_head_whose_recipe_is_none_is_refused(recipe: dict[str, str], melstats_head: Path) -> None:
+def test_a_head_with_an_invalid_recipe_is_refused(recipe: dict[str, str], melstats_head: Path) -> None:
     head = Head.from_json(melstats_head.read_text(), "head.json")
     melstats_head.write_text(replace(head, recipe=recipe).to_json())
 
@@ -182,7 +182,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
         Detector.load(tmp_path / "head.json")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"head\.json"):
         Detector.load(tmp_path / "head.json")
 

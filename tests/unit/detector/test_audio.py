@@ -1,4 +1,4 @@
-"""Every container gives the samples that went in, and what is no recording says why."""
+"""Every container gives the samples that went in, and bytes that are not a recording are refused with the reason."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def failure_of(content: bytes) -> UtteranceError:
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Over the samples that both have; a delay of a few samples would show in noise and tone alike."""
+    """Correlate the samples that both have; a delay of a few samples would lower it for noise and tone alike."""
     n_samples = min(len(one), len(other))
     return float(np.corrcoef(one[:n_samples], other[:n_samples])[0, 1])
 
 
 def muxed(samples: np.ndarray, *, kind: str, codec: str, rate: int) -> bytes:
-    """Samples of shape (n_samples,) or (2, n_samples) in a container that soundfile does not know."""
+    """Encode samples of shape (n_samples,) or (2, n_samples) into a container that soundfile does not support."""
     file = io.BytesIO()
     planes = np.atleast_2d(samples).astype(np.float32)
     layout = "stereo" if len(planes) == 2 else "mono"
@@ -50,7 +50,7 @@ def muxed(samples: np.ndarray, *, kind: str, codec: str, rate: int) -> bytes:
 
 
 def film() -> bytes:
-    """A picture without sound."""
+    """A film without sound."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=25, width=32, height=32, pix_fmt="yuv420p")
@@ -60,7 +60,7 @@ def film() -> bytes:
 
 
 def without_length(flac: bytes) -> bytes:
-    """A FLAC as a live encoder leaves it: 0 in the 36 bits of STREAMINFO that say how many samples follow.
+    """A FLAC from a live encoder: the 36 bits of STREAMINFO that state the number of samples are 0.
 
     The field starts in the lower half of byte 13 of STREAMINFO, which starts at byte 8 of the file.
     """
@@ -92,7 +92,7 @@ def with_data_size(wav: bytes, size: int) -> bytes:
         ("MP3", "MPEG_LAYER_III", 0.995),
     ],
 )
-def test_what_soundfile_knows_comes_back_whole(kind: str, subtype: str, least_correlation: float) -> None:
+def test_formats_of_soundfile_are_decoded_whole(kind: str, subtype: str, least_correlation: float) -> None:
     source = tone(2.0)
 
     stored, samples = decoded(encoded(source, kind=kind, subtype=subtype))
@@ -123,7 +123,7 @@ def test_webm_is_read_by_pyav_as_the_mean_of_its_channels() -> None:
     assert samples.std() == pytest.approx(0.25 / np.sqrt(2), rel=0.01)  # half of a sine of amplitude 0.5
 
 
-def test_a_flac_that_does_not_say_its_length_is_read_to_the_bit_by_pyav() -> None:
+def test_a_flac_without_its_length_is_read_to_the_bit_by_pyav() -> None:
     flac = encoded(tone(25.0))
 
     stored, samples = decoded(without_length(flac))
@@ -153,7 +153,7 @@ def test_sixteen_kilohertz_comes_out_as_soundfile_reads_it() -> None:
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
 
 
-def test_reading_starts_at_the_front_wherever_the_file_stands() -> None:
+def test_reading_starts_at_the_beginning_whatever_the_file_position() -> None:
     file = io.BytesIO(encoded(tone(1.0)))
     file.seek(0, io.SEEK_END)
 
@@ -183,7 +183,7 @@ def test_channels_in_opposite_phase_cancel() -> None:
 
 
 def level_after_resampling(hertz: float) -> float:
-    """Level of a pure tone at 48 kHz once it is at 16 kHz, in dB re what went in; without its ends."""
+    """Level of a pure tone after resampling from 48 to 16 kHz, in dB relative to the input; without its ends."""
     source = 0.5 * np.sin(2 * np.pi * hertz * np.arange(12 * 48_000) / 48_000)
     _, samples = decoded(encoded(source, rate=48_000, kind="WAV", subtype="FLOAT"))
     inner = samples[SAMPLE_RATE // 10 : -SAMPLE_RATE // 10]
@@ -224,7 +224,7 @@ UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-def test_what_is_no_recording_says_why(what: str) -> None:
+def test_bytes_that_are_not_a_recording_are_refused_with_the_reason(what: str) -> None:
     content, error = UNREADABLE[what]
 
     assert failure_of(content()).error == error
@@ -241,17 +241,17 @@ def test_a_recording_of_more_than_twelve_hours_is_refused_before_it_is_read_to_i
     assert caught.value.error == "too_long"
 
 
-def test_a_script_among_the_bytes_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_in_the_bytes_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.wav").write_bytes(encoded(tone(1.0), kind="WAV"))
     script = b"ffconcat version 1.0\nfile secret.wav\n"
-    with av.open(io.BytesIO(script)) as opened:  # what FFmpeg does by itself
+    with av.open(io.BytesIO(script)) as opened:  # the control: FFmpeg without our options opens the file
         assert opened.streams.audio
 
     assert failure_of(script).error == "not_audio"
 
 
-def test_the_same_bytes_fail_with_the_same_words() -> None:
+def test_the_same_bytes_fail_with_the_same_message() -> None:
     first, second = io.BytesIO(b"<html>"), io.BytesIO(b"<html>")
 
     messages = set()
@@ -311,7 +311,7 @@ def test_a_channel_that_pyav_reads_is_that_channel() -> None:
 
 
 class Noted(io.BytesIO):
-    """A file that knows how far it was read."""
+    """A file that records how far it was read."""
 
     farthest = 0
 
@@ -326,7 +326,7 @@ class Noted(io.BytesIO):
         return n_bytes
 
 
-def test_nothing_behind_an_excerpt_is_decoded() -> None:
+def test_nothing_after_an_excerpt_is_decoded() -> None:
     file = Noted(encoded(tone(300.0), kind="WAV"))
 
     _, blocks = decode(file, Excerpt(1.0, 15.0))
@@ -345,7 +345,7 @@ def test_nothing_behind_an_excerpt_is_decoded() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["WAV", "m4a"])
-def test_an_excerpt_of_what_is_not_there_says_so(excerpt: Excerpt, found: str, kind: str) -> None:
+def test_an_excerpt_beyond_the_recording_is_refused(excerpt: Excerpt, found: str, kind: str) -> None:
     content = (
         encoded(tone(2.0), kind="WAV") if kind == "WAV" else muxed(tone(2.0), kind="ipod", codec="aac", rate=16_000)
     )

@@ -1,4 +1,4 @@
-"""Logits of two normals, whose log-likelihood ratio is known."""
+"""Calibration recovers the known log-likelihood ratio of two normals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from detector.metrics import cllr
 
 
 def normal(mean: float, deviation: float, n: int) -> np.ndarray:
-    """A normal's quantiles: its sample without chance."""
+    """Evenly spaced quantiles of a normal: a sample without randomness."""
     return mean + deviation * norm.ppf((np.arange(n) + 0.5) / n)
 
 
 def drawn(distance: float, deviation: float, offset: float, n_bonafide: int, n_spoof: int) -> tuple[np.ndarray, ...]:
-    """Logits of unit normals at +d/2 and -d/2, stretched and moved; who is bona fide; and the ratio, d * x."""
+    """Scaled and shifted logits of unit normals at +d/2 and -d/2, the labels, and the log-likelihood ratio d * x."""
     bonafide, spoof = normal(distance / 2, 1.0, n_bonafide), normal(-distance / 2, 1.0, n_spoof)
     x = np.concatenate([bonafide, spoof])
     return offset + deviation * x, np.arange(len(x)) < n_bonafide, distance * x
@@ -84,7 +84,7 @@ def test_logits_that_separate_the_classes_give_finite_numbers(calibrator: str) -
     assert (np.sign(CALIBRATORS[calibrator].apply(numbers, logits)) == np.sign(logits)).all()
 
 
-def test_scores_stay_within_what_the_rows_can_speak_for_and_keep_their_order() -> None:
+def test_scores_stay_within_their_bounds_and_keep_their_order() -> None:
     bounds = score_bounds(np.arange(600) < 500)  # 500 bona fide, 100 spoof
     score = np.linspace(-30, 30, 601)
 

@@ -1,4 +1,4 @@
-"""A digest that follows the files' content, and nothing else."""
+"""The digest of a checkpoint depends on the content of its files, and on nothing else."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_whatever_is_read_changes_the_digest(what: str, folder: Path) -> None:
+def test_every_file_that_is_read_changes_the_digest(what: str, folder: Path) -> None:
     before = weights_digest(folder)
     CHANGES[what](folder)
 
     assert weights_digest(folder) != before
 
 
-def test_what_is_never_opened_does_not_change_the_digest(folder: Path) -> None:
+def test_files_that_are_never_opened_do_not_change_the_digest(folder: Path) -> None:
     before = weights_digest(folder)
     (folder / "README.md").write_text("model card")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
@@ -61,7 +61,7 @@ def test_what_is_never_opened_does_not_change_the_digest(folder: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no checkpoint here"):
+    with pytest.raises(ConfigError, match="no checkpoint in this folder"):
         weights_digest(tmp_path)
 
 
@@ -83,6 +83,6 @@ def test_an_encoder_without_weights_has_none_in_its_recipe() -> None:
 
 
 @pytest.mark.parametrize(("config", "has_folder"), [(MELSTATS, True), (HUGGINGFACE, False)])
-def test_a_checkpoint_too_many_or_too_few_is_refused(config: EmbedConfig, has_folder: bool, folder: Path) -> None:
+def test_a_superfluous_or_missing_checkpoint_is_refused(config: EmbedConfig, has_folder: bool, folder: Path) -> None:
     with pytest.raises(ConfigError, match="--model"):
         recipe_of(config, folder if has_folder else None)

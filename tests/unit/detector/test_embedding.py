@@ -1,4 +1,4 @@
-"""Segments too short for a frame count nothing, and joining them is the mean over frames."""
+"""Segments too short for a frame are ignored, and joining segments gives the mean over all frames."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_segments_that_are_all_too_short_join_to_nothing(n_segments: int) -> Non
     assert join_segments(embeddings, n_frames) is None
 
 
-def test_segments_weigh_as_many_frames_as_they_have() -> None:
+def test_segments_are_weighted_by_their_frames() -> None:
     embeddings = np.array([[1.0, -8.0], [5.0, 0.0], [99.0, 99.0]], np.float32)
 
     joined = join_segments(embeddings, np.array([30, 10, 0]))

@@ -1,4 +1,4 @@
-"""What a worker raises arrives whole."""
+"""Errors survive pickling between workers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 
 
 @pytest.mark.parametrize("kind", [ConfigError, SchemaError, ShardError])
-def test_a_text_survives_the_way_between_workers(kind: type[Exception]) -> None:
+def test_an_error_text_survives_pickling(kind: type[Exception]) -> None:
     error = pickle.loads(pickle.dumps(kind("s3://corpus/a.tar: it ends early.")))
 
     assert type(error) is kind
     assert str(error) == "s3://corpus/a.tar: it ends early."
 
 
-def test_an_utterance_s_error_survives_with_its_word() -> None:
+def test_an_utterance_error_survives_pickling_with_its_code() -> None:
     error = pickle.loads(pickle.dumps(UtteranceError("empty", "0 bytes")))
 
     assert (error.error, error.message, str(error)) == ("empty", "0 bytes", "empty: 0 bytes")

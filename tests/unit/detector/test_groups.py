@@ -1,4 +1,4 @@
-"""Rows that share something stay together, and samples that do not depend on chance."""
+"""Rows that share a name stay together, and samples do not depend on chance."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_folds_of_named_rows_do_not_depend_on_the_order_of_rows() -> None:
     np.testing.assert_array_equal(folds(order), folds(np.arange(300))[order])
 
 
-def test_rows_that_share_anything_are_of_one_group_also_by_way_of_others() -> None:
+def test_rows_that_share_a_name_directly_or_through_others_are_in_one_group() -> None:
     columns = {
         "system": ["-", "-", "-", "s1", "s1", "s2", "s3"],
         "speaker": ["a", "b", "c", "a", "d", "e", "f"],  # a was cloned by s1, which d speaks, too
@@ -55,7 +55,7 @@ def test_rows_that_share_anything_are_of_one_group_also_by_way_of_others() -> No
     assert found.rule == "no system or speaker or source in common"
 
 
-def test_where_all_is_connected_a_spoof_row_s_group_is_its_system() -> None:
+def test_if_all_rows_are_connected_spoof_rows_are_grouped_by_system() -> None:
     is_bonafide = np.arange(8) < 3
 
     found = groups_of(is_bonafide, facts(ASVSPOOF))
@@ -66,7 +66,7 @@ def test_where_all_is_connected_a_spoof_row_s_group_is_its_system() -> None:
 
 
 @pytest.mark.parametrize("unknown", [None, "", "-"])
-def test_rows_of_which_nothing_is_known_are_groups_of_their_own(unknown: str | None) -> None:
+def test_rows_without_any_known_name_are_groups_of_their_own(unknown: str | None) -> None:
     columns = {name: [unknown] * 8 for name in ("system", "speaker", "source")}
 
     assert len(set(groups_of(np.arange(8) < 4, facts(columns)).of_row)) == 8
@@ -126,15 +126,15 @@ def test_folds_are_as_even_as_scikit_learn_s(n_folds: int) -> None:
 
 
 def test_folds_that_are_equal_but_for_rounding_are_filled_in_their_order() -> None:
-    # which of five empty folds is "less uneven" by the last place of a sum is another one on another processor
+    # the last digit of a sum differs between processors, and must not decide which of five empty folds is chosen
     fold = Groups(np.arange(10), "drawn").folds(np.arange(10) < 5)
 
-    first = np.random.RandomState(42).permutation(10)[0]  # no group is more one-sided than another
+    first = np.random.RandomState(42).permutation(10)[0]  # all groups are equally unbalanced
     assert fold[first] == 0
 
 
 @pytest.mark.parametrize(("n_bonafide", "n_spoof", "n_folds"), [(3, 9, 3), (9, 4, 4), (2, 2, 2), (7, 30, 5)])
-def test_without_a_wish_there_are_five_folds_or_as_many_as_the_scarcer_class_has_groups(
+def test_by_default_there_are_five_folds_or_as_many_as_the_scarcer_class_has_groups(
     n_bonafide: int, n_spoof: int, n_folds: int
 ) -> None:
     group = np.repeat(np.arange(n_bonafide + n_spoof), 10)

@@ -1,4 +1,4 @@
-"""Bounds from the published rule, and the promise kept in repeated draws."""
+"""Bounds agree with the published rule, and the promise holds in repeated draws."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_exact_bound_has_its_closed_form(n_wrong: int, n_rows: int, confiden
     assert upper_bound(n_wrong, n_rows, confidence) == pytest.approx(bound)
 
 
-def test_at_the_bound_so_few_errors_are_as_rare_as_the_confidence_says() -> None:
+def test_at_the_bound_so_few_errors_are_as_rare_as_the_confidence_states() -> None:
     assert binom.cdf(7, 200, upper_bound(7, 200, 0.9)) == pytest.approx(0.1)
 
 
@@ -61,11 +61,11 @@ def test_the_risk_of_kept_rows_obeys_the_promise_in_most_of_200_repetitions() ->
         coverage.append(np.mean(entropy_bits(score, 0.5) <= found.max_entropy_bits))
 
     assert broken <= 10
-    assert np.mean(coverage) > 0.35  # a promise is easily kept by keeping nothing
+    assert np.mean(coverage) > 0.35  # a promise that keeps no rows would be worthless
 
 
 def test_the_naive_rule_breaks_the_same_promise() -> None:
-    # the loosest threshold whose error rate on these rows is within the promise: what the bound is there against
+    # the naive rule: the loosest threshold whose error rate on these rows keeps the promise
     rng, broken = np.random.default_rng(0), 0
     for _ in range(100):
         score, is_bonafide = draw(rng, 2_000, 2.0)
@@ -77,7 +77,7 @@ def test_the_naive_rule_breaks_the_same_promise() -> None:
     assert broken > 20
 
 
-def test_what_few_rows_cannot_show_is_not_certified() -> None:
+def test_a_bound_that_few_rows_cannot_show_is_not_certified() -> None:
     score, is_bonafide = draw(np.random.default_rng(0), 50, 8.0)
 
     found = certify(score, is_bonafide, 0.5, Promise(0.01, None, 0.95)).describe()
@@ -86,7 +86,7 @@ def test_what_few_rows_cannot_show_is_not_certified() -> None:
     assert (found["bonafide"]["rows"], found["bonafide"]["rows_needed"]) == (is_bonafide.sum(), 408)
 
 
-def test_classes_are_bounded_apart() -> None:
+def test_classes_are_bounded_separately() -> None:
     # bona fide rows are always right; one spoof row in ten is as certain and wrong
     score = np.concatenate([np.full(1_000, 9.0), np.full(900, -9.0), np.full(100, 9.0)])
     is_bonafide = np.arange(2_000) < 1_000
@@ -96,7 +96,7 @@ def test_classes_are_bounded_apart() -> None:
     assert certify(score, is_bonafide, 0.5, Promise(None, 0.2, 0.95)).classes["spoof"]["wrong"] == 100
 
 
-def test_the_assumptions_stand_beside_the_bound() -> None:
+def test_the_assumptions_are_stated_with_the_bound() -> None:
     score, is_bonafide = draw(np.random.default_rng(0), 1_000, 3.0)
 
     found = certify(score, is_bonafide, 0.2, Promise(0.1, 0.1, 0.9)).describe()

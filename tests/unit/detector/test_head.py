@@ -1,4 +1,4 @@
-"""A file that comes back to the bit or is refused, and rows judged by hand-made heads."""
+"""A head file is read back to the bit or refused, and hand-made heads judge rows as computed by hand."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def random_head(seed: int, dim: int) -> Head:
 
 
 def rows(embeddings: list[list[float] | None], **columns: Any) -> pa.Table:
-    """Rows of `embeddings` for three seconds of speech, but for what ``columns`` says of all of them."""
+    """Rows of `embeddings` for three seconds of speech, with some columns replaced in all of them."""
     row = {
         "uri": "s3://archive/a.flac",
         "member": None,
@@ -131,7 +131,7 @@ def test_a_head_of_whole_numbers_comes_back() -> None:
     "changes",
     [{"bias": 1e-300}, {"prior": 0.4}, {"max_ood": 0.99}, {"model": "other"}, {"training": {}}, {"recipe": {}}],
 )
-def test_an_id_is_over_everything(changes: dict[str, Any]) -> None:
+def test_the_id_changes_with_every_field(changes: dict[str, Any]) -> None:
     assert replace(PLAIN, **changes).head_id != PLAIN.head_id
 
 
@@ -140,7 +140,7 @@ def edited(**changes: Any) -> str:
 
 
 def spliced(old: str, new: str) -> str:
-    """A file with a word that `json.dumps` would not write."""
+    """A file with a constant that `json.dumps` would not write."""
     text = json.dumps(json.loads(PLAIN.to_json()))
     assert text.count(old) == 1
     return text.replace(old, new)
@@ -170,7 +170,7 @@ UNFIT = {
     "a list for a recipe": (edited(recipe=[]), "recipe is list"),
     "a weight too many": (edited(weights=[1.0, 0.0, 0.0]), "weights has 3"),
     "no weights": (edited(mean=[], scale=[], weights=[]), "different sizes"),
-    "a scale of zero": (edited(scale=[1.0, 0.0]), "scale of zero"),
+    "a scale of zero": (edited(scale=[1.0, 0.0]), "a scale or variance is zero"),
     "a prior of one": (edited(prior=1.0), "prior 1.0"),
     "falling quantiles": (edited(ood_quantiles=[1.0, 0.0]), "rising"),
     "an unknown key": (edited(threshold=0.5), "threshold"),
@@ -184,7 +184,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("what", UNFIT)
-def test_what_is_not_a_head_is_refused(what: str) -> None:
+def test_content_that_is_not_a_head_is_refused(what: str) -> None:
     text, cause = UNFIT[what]
 
     with pytest.raises(ConfigError, match=cause) as refused:
@@ -216,7 +216,7 @@ def test_a_head_of_impossible_numbers_cannot_be_made(changes: dict[str, Any]) ->
         replace(PLAIN, **changes)
 
 
-def test_a_row_that_is_kept_has_every_number_of_the_contract() -> None:
+def test_a_kept_row_has_every_column_of_the_contract() -> None:
     row = judged(PLAIN, [3.0, 4.0], prior=0.1, member="a/b.flac")
 
     # log odds of spoof ln(1/9) - 3
@@ -268,7 +268,7 @@ def test_the_label_is_the_decision_at_the_prior(score: float, prior: float | Non
         (2.2, 0.9, "uncertain"),
     ],
 )
-def test_uncertain_is_what_lies_in_the_band_of_the_prior(score: float, prior: float, reason: str | None) -> None:
+def test_scores_within_the_band_of_the_prior_are_uncertain(score: float, prior: float, reason: str | None) -> None:
     row = judged(PLAIN, [score, 0.0], prior)
     low, high = PLAIN.reject_band(prior)
 
@@ -285,7 +285,7 @@ def test_uncertain_is_what_lies_in_the_band_of_the_prior(score: float, prior: fl
         ([9.0, 0.0], {"seconds": 0.49, "rms_dbfs": -120.0}),
     ],
 )
-def test_what_is_too_short_has_no_score(embedding: list[float] | None, columns: dict[str, Any]) -> None:
+def test_a_recording_that_is_too_short_has_no_score(embedding: list[float] | None, columns: dict[str, Any]) -> None:
     row = judged(PLAIN, embedding, **columns)
 
     assert (row["reject"], row["reject_reason"]) == (True, "too_short")
@@ -293,18 +293,18 @@ def test_what_is_too_short_has_no_score(embedding: list[float] | None, columns: 
     assert (row["prior"], row["head_id"]) == (0.5, PLAIN.head_id)
 
 
-def test_what_is_silent_has_no_score() -> None:
+def test_a_silent_recording_has_no_score() -> None:
     row = judged(PLAIN, [9.0, 0.0], rms_dbfs=-80.0)
 
     assert (row["reject"], row["reject_reason"]) == (True, "silent")
     assert [row[name] for name in ("score", "p_spoof", "label", "entropy_bits")] == [None] * 4
 
 
-def test_the_limits_themselves_are_kept() -> None:
+def test_a_recording_exactly_at_the_limits_is_kept() -> None:
     assert judged(PLAIN, [9.0, 0.0], seconds=0.5, rms_dbfs=-79.9)["reject"] is False
 
 
-def test_what_is_far_out_says_so_and_keeps_its_score() -> None:
+def test_a_row_that_is_far_out_is_rejected_as_such_and_keeps_its_score() -> None:
     head = replace(PLAIN, max_ood=0.9)
 
     # a distance of 1 is the middle of the training rows, one of 5 beyond them all; its first number is uncertain
@@ -313,7 +313,7 @@ def test_what_is_far_out_says_so_and_keeps_its_score() -> None:
     assert (far["ood"], far["reject_reason"], far["score"]) == (1.0, "out_of_distribution", 1.0)
 
 
-def test_rows_keep_their_order_and_the_contract_s_columns() -> None:
+def test_rows_keep_their_order_and_have_the_columns_of_the_contract() -> None:
     table = rows([[5.0, 0.0], None, [-5.0, 0.0], [0.0, 0.0]])
 
     scores = PLAIN.judge(table, None, "scored")
@@ -360,7 +360,7 @@ def test_one_row_of_another_recipe_among_many_is_refused() -> None:
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, 2.0, -0.1, math.nan])
-def test_a_prior_that_is_no_share_is_refused(prior: float) -> None:
+def test_a_prior_outside_zero_and_one_is_refused(prior: float) -> None:
     with pytest.raises(ConfigError, match="prior"):
         PLAIN.judge(rows([[1.0, 0.0]]), prior, "scored")
 
@@ -378,7 +378,7 @@ def test_the_settings_of_the_encoder_come_back_from_the_recipe() -> None:
     assert head.fingerprint == Recipe(config, "other name", "ab").fingerprint
 
 
-def test_a_head_judges_the_channels_of_what_it_was_fitted_on_and_says_which() -> None:
+def test_a_head_judges_single_channels_and_keeps_their_number() -> None:
     sides = replace(RECIPE, config=replace(RECIPE.config, channels="each"))
     row = rows([[1.0, 2.0]], fingerprint=sides.fingerprint, channel=1)
 

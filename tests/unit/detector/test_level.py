@@ -1,4 +1,4 @@
-"""Shares of signals whose activity and clipping are known in closed form."""
+"""Activity and clipping agree with the closed forms of known signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PER_SECOND = SAMPLE_RATE // FRAME_SAMPLES
 
 
 def levels(*parts: tuple[float, float]) -> np.ndarray:
-    """Energies of frames: parts of so many seconds at so many dB re full scale."""
+    """Energies of the frames of parts with the given lengths, s, and levels, dB re full scale."""
     return np.concatenate([np.full(round(seconds * PER_SECOND), 10 ** (level / 10)) for seconds, level in parts])
 
 
@@ -32,17 +32,17 @@ def test_a_steady_sound_is_active_all_the_time(level: float) -> None:
 
 
 @pytest.mark.parametrize("level", [FLOOR_DBFS - 1, -200.0])
-def test_what_is_below_the_floor_is_never_active(level: float) -> None:
+def test_frames_below_the_floor_are_never_active(level: float) -> None:
     assert active_share(levels((3.0, level))) == 0.0
 
 
 @pytest.mark.parametrize("noise", [-200.0, -60.0, -45.0])
-def test_pauses_count_but_for_the_hangover(noise: float) -> None:
+def test_pauses_are_inactive_except_for_the_hangover(noise: float) -> None:
     # a second of sound, and 0.2 s behind it, of every 3 s
     assert active_share(levels(*[(1.0, -20.0), (2.0, noise)] * 4)) == pytest.approx(1.2 / 3, abs=1e-9)
 
 
-def test_what_is_within_the_margin_of_the_active_level_is_active() -> None:
+def test_frames_within_the_margin_of_the_active_level_are_active() -> None:
     # half of the time 10 dB lower: the mean level is 2.6 dB under the louder part, so the lower is 7.4 dB under it
     assert active_share(levels((2.0, -20.0), (2.0, -30.0))) == 1.0
     assert MARGIN_DB > 7.4
@@ -67,7 +67,7 @@ def test_the_clipped_share_of_a_sine_is_the_closed_form_at_the_stored_rate(rate:
     assert facts.clipped_share == pytest.approx(1 - 2 / np.pi * np.arcsin(CLIPPED / 1.5), abs=2e-3)
 
 
-def test_the_loudest_that_mu_law_can_say_is_clipped() -> None:
+def test_the_largest_mu_law_sample_counts_as_clipped() -> None:
     square = np.sign(np.sin(np.arange(8_000) / 9.0))
     recording = Recording(io.BytesIO(encoded(square, rate=8_000, kind="WAV", subtype="ULAW")), 1.0)
     list(recording.segments())

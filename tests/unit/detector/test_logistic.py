@@ -1,4 +1,4 @@
-"""The optimum that scikit-learn finds, from blocks of any size, of many models at once."""
+"""The optimum agrees with scikit-learn, for blocks of any size and for many models at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME = np.zeros(10_000, dtype=np.int8)  # all rows of one kind
 
 
 def draw(n_rows: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of scales and offsets as different as an encoder's, and labels that depend on them by chance."""
+    """Rows with scales and offsets as different as an encoder's, and labels that depend on them at random."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(n_rows, dim)) * rng.lognormal(size=dim) + 5 * rng.normal(size=dim)
     direction = rng.normal(size=dim) / embeddings.std(axis=0) / np.sqrt(dim)
@@ -30,7 +30,7 @@ def optimum(embeddings: np.ndarray, is_bonafide: np.ndarray, c: float, weights: 
 
 @pytest.mark.parametrize("block_rows", [77, 4_096])
 @pytest.mark.parametrize(("c", "standardised"), [(1.0, True), (1e-3, True), (1e6, False), (1.0, False)])
-def test_it_is_scikit_learn_s_optimum_to_a_millionth(c: float, standardised: bool, block_rows: int) -> None:
+def test_the_optimum_agrees_with_scikit_learn_to_a_millionth(c: float, standardised: bool, block_rows: int) -> None:
     embeddings, is_bonafide = draw(2_000, 30)
     weights = np.random.default_rng(1).uniform(0.1, 3.0, size=2_000)
     rows = Matrix(embeddings, block_rows)
@@ -80,7 +80,7 @@ def test_many_models_at_once_are_the_models_one_by_one() -> None:
         np.testing.assert_allclose(together.bias[model], alone.bias[0], rtol=1e-6)
 
 
-def test_more_dimensions_than_rows_and_classes_apart_still_have_an_optimum() -> None:
+def test_separable_classes_in_more_dimensions_than_rows_have_an_optimum() -> None:
     embeddings, is_bonafide = draw(60, 100)
 
     found = fit(
@@ -94,7 +94,7 @@ def test_more_dimensions_than_rows_and_classes_apart_still_have_an_optimum() -> 
     assert found.last_step <= logistic.TOLERANCE
 
 
-def test_what_does_not_converge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_does_not_converge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "MAX_PASSES", 3)
     embeddings, is_bonafide = draw(500, 5)
 

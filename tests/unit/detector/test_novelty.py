@@ -1,4 +1,4 @@
-"""Mahalanobis distances that a known covariance gives, and quantiles of the rows' own."""
+"""Distances agree with a known covariance, and quantiles with those of the rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_learnt_distances_are_those_of_the_true_covariance() -> None:
     assert np.quantile(squared, [0.1, 0.5, 0.9]) == pytest.approx(chi2.ppf([0.1, 0.5, 0.9], 40), rel=0.03)
 
 
-def test_rows_of_the_training_s_kind_are_uniform_and_what_breaks_their_shape_is_out() -> None:
+def test_familiar_rows_have_uniform_ranks_and_rows_of_another_shape_are_out() -> None:
     rows = draw(2_000)
     found = learned(rows)
     inside, outside = np.zeros((1, 40)), np.zeros((1, 40))
@@ -75,7 +75,7 @@ def test_blocks_do_not_matter() -> None:
     np.testing.assert_allclose(parts.quantiles, whole.quantiles, rtol=1e-9)
 
 
-def test_a_row_that_was_never_seen_is_as_near_as_a_training_row_also_where_rows_are_few() -> None:
+def test_an_unseen_row_is_as_near_as_a_training_row_even_if_rows_are_few() -> None:
     # by the covariance that they made themselves, 120 rows of 40 dimensions look nearer than any new one
     far = [np.mean(learned(draw(120, seed)).ood(draw(500, seed + 100)) > 0.95) for seed in range(20)]
 

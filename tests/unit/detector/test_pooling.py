@@ -1,4 +1,4 @@
-"""No pooling sees padding, and segments join to what pooling gives of all frames at once."""
+"""Padding does not change a pooled vector, and segments join to the pooling of all frames."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def test_deviation_is_that_of_the_population() -> None:
     assert pooled.tolist() == [[5.0, 2.0]]  # the textbook's eight numbers: 32 / 8 = 2 squared
 
 
-def test_one_frame_deviates_by_nothing() -> None:
+def test_the_deviation_of_a_single_frame_is_zero() -> None:
     assert mean_std(np.array([[[0.1], [5.0]]]), np.array([[1.0, 0.0]])).tolist() == [[0.1, 0.0]]
 
 
-def test_maximum_is_over_the_valid_frames_also_below_zero() -> None:
+def test_maximum_is_over_the_valid_frames_even_below_zero() -> None:
     frames = np.array([[[-3.0, 8.0], [-1.0, 9.0], [0.0, 99.0]]])
 
     assert maximum(frames, np.array([[1.0, 1.0, 0.0]])).tolist() == [[-1.0, 9.0]]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_width_says_how_long_the_vector_is(pooling: str) -> None:
+def test_width_is_the_length_of_the_vector(pooling: str) -> None:
     assert POOLINGS[pooling](FRAMES, ALL).shape == (2, POOLINGS[pooling].width * 4)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_padding_does_not_show(pooling: str) -> None:
+def test_padding_does_not_change_the_result(pooling: str) -> None:
     padded = np.concatenate([FRAMES, np.full((2, 30, 4), 1e3)], axis=1)
     valid = np.concatenate([ALL, np.zeros((2, 30))], axis=1)
 
@@ -55,8 +55,8 @@ def test_padding_does_not_show(pooling: str) -> None:
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("cuts", [[20], [1, 2, 49], [10, 20, 30, 40]])
-def test_segments_join_to_what_all_frames_give(pooling: str, cuts: list[int]) -> None:
-    frames = (FRAMES[:1] + 100.0).astype(np.float32)  # an offset that sums of squares would drown in
+def test_segments_join_to_the_pooling_of_all_frames(pooling: str, cuts: list[int]) -> None:
+    frames = (FRAMES[:1] + 100.0).astype(np.float32)  # an offset at which sums of squares would lose all precision
     parts = np.split(frames, cuts, axis=1)
     vectors = [POOLINGS[pooling](part, np.ones(part.shape[:2], np.float32))[0] for part in parts]
 
@@ -67,7 +67,7 @@ def test_segments_join_to_what_all_frames_give(pooling: str, cuts: list[int]) ->
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_segments_without_a_frame_do_not_count(pooling: str) -> None:
+def test_segments_without_a_frame_are_ignored(pooling: str) -> None:
     width = POOLINGS[pooling].width
     vectors = np.array([[-4.0] * width, [0.0] * width, [-8.0] * width], np.float32)
 

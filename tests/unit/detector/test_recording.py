@@ -1,4 +1,4 @@
-"""Segments that put together are the recording, and facts that count what was decoded."""
+"""Segments concatenate to the recording, and facts count the decoded samples."""
 
 from __future__ import annotations
 

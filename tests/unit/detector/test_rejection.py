@@ -1,4 +1,4 @@
-"""Entropies that Shannon's formula gives, and thresholds that keep what was wished."""
+"""Entropies agree with Shannon's formula, and thresholds keep the target share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_of(probability: float) -> np.ndarray:
     ("prior", "score", "probability"),
     [
         (0.5, 0.0, 0.5),
-        (0.01, 0.0, 0.01),  # a score of zero says nothing: the prior stays
+        (0.01, 0.0, 0.01),  # a score of zero carries no information: the prior stays
         (0.5, np.log(9), 0.1),
         (0.2, np.log(4), 1 / 17),  # odds of spoof 1:4, divided by 4
         (0.8, -np.log(4), 16 / 17),
@@ -104,7 +104,7 @@ def test_coverage_is_kept_by_counting(coverage: float, threshold: float) -> None
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_coverage_is_the_least_that_meets_the_wish(seed: int) -> None:
+def test_coverage_is_the_smallest_that_meets_the_target(seed: int) -> None:
     rng = np.random.default_rng(seed)
     entropy, coverage = rng.uniform(size=rng.integers(1, 200)).round(2), rng.uniform(0.01, 0.99)
 

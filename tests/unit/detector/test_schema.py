@@ -98,5 +98,5 @@ def test_embeddings_are_fixed_size_lists_of_float32() -> None:
     assert (kind.list_size, kind.value_type) == (1_024, pa.float32())
 
 
-def test_what_a_labels_file_may_say_is_in_the_manifest_too() -> None:
+def test_every_column_of_a_labels_file_is_in_the_manifest() -> None:
     assert set(LABEL_COLUMNS) <= set(MANIFEST.names)

@@ -1,4 +1,4 @@
-"""Closed forms, known shifts, and an interval that covers what it says."""
+"""The index agrees with closed forms and known shifts, and its interval covers the true index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detector.shift import QUANTITIES, Reference, binned, quantile, spoof_share,
 
 
 def drawn(n: int, *, spoof: float = 0.5, seed: int = 0, moved: float = 0.0) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Scores N(±2, 4) of two classes, and the other quantities drawn alike for both."""
+    """Scores N(±2, 4) of two classes; the other quantities have the same distribution in both."""
     rng = np.random.default_rng(seed)
     is_bonafide = rng.random(n) >= spoof
     score = rng.normal(np.where(is_bonafide, 2.0, -2.0), 2.0) + moved
@@ -58,7 +58,7 @@ def test_the_interval_covers_the_true_index(n: int, m: int, shares: tuple[float,
     assert np.mean([each.value for each in found if each]) == pytest.approx(true, abs=0.03)
 
 
-def test_nothing_is_said_of_no_rows_or_of_one_bin() -> None:
+def test_no_rows_or_a_single_bin_give_no_index() -> None:
     assert stability(np.zeros(3), np.ones(3)) is None
     assert stability(np.ones(3), np.zeros(3)) is None
     assert stability(np.ones(1), np.ones(1)) is None
@@ -83,7 +83,7 @@ def test_scores_that_moved_are_told_from_the_quantities_that_did_not() -> None:
     }  # fmt: skip
 
 
-def test_of_ten_rows_nothing_can_be_told() -> None:
+def test_ten_rows_are_too_few_to_tell() -> None:
     values, _ = drawn(10, seed=3)
 
     words = {shift.word for shift in REFERENCE.shifts(REFERENCE.counted(values)).values() if shift}

@@ -1,4 +1,4 @@
-"""Shortcuts: facts of made sounds are what was put in, and a class that a fact gives away is found by it."""
+"""Facts of synthetic sounds are measured as they were made, and a class that a fact reveals is found."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_recording_shorter_than_a_frame_is_refused() -> None:
         sound_of(np.zeros(511, dtype=np.float32))
 
 
-def test_a_fact_that_gives_a_class_away_is_found_also_where_the_class_is_in_the_middle() -> None:
+def test_a_fact_that_reveals_a_class_is_found_even_if_the_class_is_in_the_middle() -> None:
     rng = np.random.default_rng(0)
     spoof = np.arange(400) % 2 == 0
     seconds = np.where(spoof, rng.normal(3.0, 0.2, 400), rng.choice([1.0, 5.0], 400) + rng.normal(0, 0.2, 400))[:, None]
@@ -70,7 +70,7 @@ def test_a_fact_that_gives_a_class_away_is_found_also_where_the_class_is_in_the_
     assert equal_error_rate(folded[~spoof], folded[spoof]) < 0.01
 
 
-def test_a_fact_that_says_nothing_is_at_chance() -> None:
+def test_an_uninformative_fact_is_at_chance() -> None:
     rng = np.random.default_rng(1)
     spoof = np.arange(600) % 2 == 0
 

@@ -1,4 +1,4 @@
-"""detector.signature, and signed heads: a byte changed anywhere is noticed, and so is another's key."""
+"""A signed head is refused if any byte changes, or if another key signed it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_signed_head_comes_back_and_is_the_same_head() -> None:
 
     assert Head.from_json(text, "h.json", PUBLIC) == head
     assert Head.from_json(text.encode(), "h.json") == head
-    assert head.to_json(PRIVATE) == text  # Ed25519 has no chance in it
+    assert head.to_json(PRIVATE) == text  # Ed25519 is deterministic
 
 
 def test_a_byte_changed_anywhere_is_noticed() -> None:
@@ -50,7 +50,7 @@ def test_a_head_without_a_signature_is_refused_where_one_is_required() -> None:
         Head.from_json(PLAIN.to_json(), "h.json", PUBLIC)
 
 
-def test_another_s_signature_is_refused() -> None:
+def test_a_signature_by_another_key_is_refused() -> None:
     text = PLAIN.to_json(key_pair()[0])
 
     with pytest.raises(ConfigError, match="signed with another key"):
@@ -61,19 +61,19 @@ def test_a_signature_of_another_head_is_refused_without_a_key_too() -> None:
     other = json.loads(random_head(0, 2).to_json(PRIVATE))
     text = json.dumps(json.loads(PLAIN.to_json()) | {"signature": other["signature"]})
 
-    with pytest.raises(ConfigError, match="does not fit its content"):
+    with pytest.raises(ConfigError, match="does not match its content"):
         Head.from_json(text, "h.json")
 
 
 @pytest.mark.parametrize(
     "signed", [{}, [], "00", {"ed25519": "zz", "public_key": "00"}, {"ed25519": 1, "public_key": 2}]
 )
-def test_what_is_no_signature_is_refused(signed: object) -> None:
-    with pytest.raises(ConfigError, match="signature is not one"):
+def test_a_malformed_signature_is_refused(signed: object) -> None:
+    with pytest.raises(ConfigError, match="signature is malformed"):
         check(b"text", signed, PUBLIC, "h.json")
 
 
-def test_keys_of_other_kinds_are_refused() -> None:
+def test_keys_of_other_types_are_refused() -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     private = other.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

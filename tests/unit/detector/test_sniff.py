@@ -1,4 +1,4 @@
-"""What the first bytes say, by the containers' own specifications."""
+"""The first bytes decide as the specifications of the containers say."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SHORT = tone(0.2)
         *(("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)),
     ],
 )
-def test_what_libsndfile_writes_for_speech_it_may_read(kind: str, subtype: str | None) -> None:
+def test_libsndfile_may_read_the_speech_formats_that_it_writes(kind: str, subtype: str | None) -> None:
     assert sniff(io.BytesIO(encoded(SHORT, kind=kind, subtype=subtype))).soundfile
 
 
 @pytest.mark.parametrize("n_tags", [1, 3])
 @pytest.mark.parametrize(("content", "expected"), [(encoded(SHORT, kind="MP3"), True), (b"MATLAB 5.0", False)])
-def test_a_tag_hides_nothing(n_tags: int, content: bytes, expected: bool) -> None:
-    # ID3v2.3: 200 bytes behind a header of 10, the size in four times seven bits: 1 × 128 + 72
+def test_tags_do_not_hide_the_container(n_tags: int, content: bytes, expected: bool) -> None:
+    # ID3v2.3: 200 bytes after a header of 10; the size is four times seven bits: 1 × 128 + 72
     tag = b"ID3\3\0\0" + bytes([0, 0, 1, 72]) + bytes(200)
 
     assert sniff(io.BytesIO(tag * n_tags + content)).soundfile is expected
@@ -45,9 +45,7 @@ def test_a_file_that_ends_anywhere_is_sniffed(size: int) -> None:
 
 
 @pytest.mark.parametrize(("claimed", "expected"), [(6_400, 6_400), (1 << 20, 1 << 20), (0, None), (0x7FFF_FFFF, None)])
-def test_a_wav_claims_what_its_data_chunk_says_unless_a_pipe_s_writer_could_not_know(
-    claimed: int, expected: int | None
-) -> None:
+def test_a_wav_claims_the_size_of_its_data_chunk_unless_it_is_a_placeholder(claimed: int, expected: int | None) -> None:
     wav = bytearray(encoded(SHORT, kind="WAV"))  # 0.2 s × 16,000 Hz × 2 bytes
     struct.pack_into("<I", wav, wav.index(b"data") + 4, claimed)
 
@@ -57,7 +55,7 @@ def test_a_wav_claims_what_its_data_chunk_says_unless_a_pipe_s_writer_could_not_
     assert found.present_bytes == min(claimed, 6_400)
 
 
-def test_two_links_are_told_from_one_and_from_two_streams_in_one_link() -> None:
+def test_a_chained_ogg_is_recognised_and_multiplexed_streams_are_not_mistaken_for_one() -> None:
     vorbis, opus = (encoded(SHORT, kind="OGG", subtype=each) for each in ("VORBIS", "OPUS"))
     assert sniff(io.BytesIO(vorbis)).soundfile
     assert not sniff(io.BytesIO(vorbis + opus)).soundfile
@@ -67,9 +65,9 @@ def test_two_links_are_told_from_one_and_from_two_streams_in_one_link() -> None:
     assert sniff(io.BytesIO(vorbis[: vorbis.index(b"OggS", 4)] + opus[:second_page])).soundfile
 
 
-@pytest.mark.parametrize("rate", [16_000, 44_100])  # MPEG 2 and 1: the header of LAME stands at another place
+@pytest.mark.parametrize("rate", [16_000, 44_100])  # MPEG 2 and 1 have the LAME header at different offsets
 @pytest.mark.parametrize("channels", [1, 2])
-def test_an_mp3_that_goes_on_behind_its_own_count_is_not_for_libsndfile(rate: int, channels: int) -> None:
+def test_an_mp3_that_continues_after_its_stated_size_is_not_for_libsndfile(rate: int, channels: int) -> None:
     samples = np.zeros((rate * 30, channels), np.int16).squeeze()
     mp3 = muxed(np.ascontiguousarray((samples + 0.1).T), kind="mp3", codec="libmp3lame", rate=rate)
 
@@ -78,7 +76,7 @@ def test_an_mp3_that_goes_on_behind_its_own_count_is_not_for_libsndfile(rate: in
     assert not sniff(io.BytesIO(mp3 * 2)).soundfile
 
 
-def test_mp3s_that_were_put_one_behind_the_other_are_read_to_the_last() -> None:
+def test_concatenated_mp3s_are_read_to_the_last() -> None:
     mp3 = muxed(tone(30.0), kind="mp3", codec="libmp3lame", rate=16_000)
 
     stored, blocks = decode(io.BytesIO(mp3 * 3))

@@ -1,4 +1,4 @@
-"""The starter: what comes along is whole, small, its own, and can be used without a word about where it lies."""
+"""The starter is complete and small, and can be used without stating its path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.audio import encoded, tone
 MEGABYTE = 1_000_000
 
 
-def test_it_is_a_checkpoint_of_at_most_12_megabytes_in_float16() -> None:
+def test_the_starter_is_a_checkpoint_of_at_most_12_megabytes_in_float16() -> None:
     files = {path.name: path for path in starter.ENCODER.iterdir()}
 
     assert set(files) == {"config.json", "preprocessor_config.json", "model.safetensors"}
@@ -33,7 +33,7 @@ def test_it_is_a_checkpoint_of_at_most_12_megabytes_in_float16() -> None:
     assert kinds == {"F16"}
 
 
-def test_it_gives_the_bits_that_the_same_folder_gives_as_a_checkpoint() -> None:
+def test_the_starter_gives_the_bits_of_the_same_folder_as_a_checkpoint() -> None:
     speech = tone(1.5).astype(np.float32)
 
     own, _ = load_backbone(EmbedConfig(backbone="starter", layer=2)).embed([speech])
@@ -42,7 +42,7 @@ def test_it_gives_the_bits_that_the_same_folder_gives_as_a_checkpoint() -> None:
     np.testing.assert_array_equal(own, there)
 
 
-def test_silence_behind_a_recording_changes_nothing_of_it_in_a_batch() -> None:
+def test_silence_after_a_recording_does_not_change_it_in_a_batch() -> None:
     config = EmbedConfig(backbone="starter", layer=3)
     segments = [tone(seconds, seed=number).astype(np.float32) for number, seconds in enumerate((1.0, 2.5, 4.0))]
 
@@ -52,14 +52,14 @@ def test_silence_behind_a_recording_changes_nothing_of_it_in_a_batch() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_its_head_is_for_its_encoder() -> None:
+def test_the_starter_head_matches_the_starter_encoder() -> None:
     head = Head.starter()
 
     assert head.embed_config.backbone == "starter"
     assert recipe_of(head.embed_config, None).fingerprint in head.fingerprints.values()
 
 
-def test_other_decoders_than_it_was_fitted_with_make_it_another_head_and_no_error(
+def test_other_decoder_versions_give_the_starter_another_id_and_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fitted = Head.from_json(starter.HEAD.read_bytes(), str(starter.HEAD))
@@ -81,23 +81,23 @@ def test_a_folder_is_scored_without_a_head_or_a_model(
     code, out, err = bonafide("score", "--input", tmp_path / "mine", "--output", tmp_path / "tables")
 
     assert code == 0, err
-    assert "the starter's head judges" in caplog.text
+    assert "scoring with the starter's head" in caplog.text
     assert pq.read_table(tmp_path / "tables" / "scores").num_rows == 3
     assert "scored 3 utterances" in out
 
 
-def test_from_python_it_is_what_is_taken_where_no_head_is_named() -> None:
+def test_the_python_api_uses_the_starter_if_no_head_is_named() -> None:
     verdict = Detector.load().score(encoded(tone(2.0)))
 
     assert verdict.label in ("bonafide", "spoof")
 
 
-def test_a_model_beside_it_is_refused() -> None:
-    with pytest.raises(ConfigError, match="starter is in the box; leave --model out"):
+def test_a_model_beside_the_starter_is_refused() -> None:
+    with pytest.raises(ConfigError, match="starter has its weights with it; omit --model"):
         recipe_of(EmbedConfig(backbone="starter"), "somewhere")
 
 
-def test_its_card_says_what_it_is_made_of_and_how_good_it_is() -> None:
+def test_the_starter_card_states_its_data_and_its_figures() -> None:
     card = (starter.ENCODER.parent / "README.md").read_text()
 
     for word in ("licence", "free-spoken-digits", "Kerstin", "LibriSpeech", "ECE", "EER", "Limits", "random"):

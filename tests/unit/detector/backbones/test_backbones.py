@@ -1,4 +1,4 @@
-"""What every backbone promises (detector.backbones.Backbone); adding one to BACKBONES puts it under these tests."""
+"""The contract of every backbone (detector.backbones.Backbone); each entry of BACKBONES runs through these tests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_segments_give_no_rows(load: Loader) -> None:
 
 
 @pytest.mark.parametrize("batch_seconds", [1.0, 8.0, 32.0])
-def test_a_row_has_the_same_bits_alone_and_in_any_company(
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(
     load: Loader, segments: list[np.ndarray], batch_seconds: float
 ) -> None:
     backbone = load()
@@ -74,7 +74,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_company(
         assert n_frames[row] == alone[index][1][0]
 
 
-def test_segments_are_left_as_they_were(load: Loader, segments: list[np.ndarray]) -> None:
+def test_segments_are_not_modified(load: Loader, segments: list[np.ndarray]) -> None:
     before = [segment.copy() for segment in segments]
 
     load().embed(segments)

@@ -1,4 +1,4 @@
-"""Every segment once, within the budget, with little padding, whatever the lengths."""
+"""Every segment is in one batch, within the budget and with little padding, whatever the lengths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOW = 1_000  # segments that are sorted together: about 8 MiB times ten
 
 
 def log_normal(n_segments: int, seed: int = 0) -> list[int]:
-    """Lengths of median 5 s, a factor of two to a standard deviation, cut at 30 s."""
+    """Log-normal lengths: median 5 s, a factor of two per standard deviation, cut at 30 s."""
     seconds = 5.0 * np.exp(np.log(2.0) * np.random.default_rng(seed).normal(size=n_segments))
     return [round(RATE * min(each, 30.0)) for each in seconds]
 
@@ -41,7 +41,7 @@ def test_a_window_of_log_normal_lengths_fills_its_batches() -> None:
 
     shared = list(batches(lengths, BUDGET))
 
-    # no fewer than the audio needs, and no more than a third beyond: so the padding saved is not paid in passes
+    # at most a third more passes than the audio needs: less padding must not cost many more passes
     assert sum(lengths) / BUDGET <= len(shared) <= 4 / 3 * sum(lengths) / BUDGET + 12
     assert waste(lengths, shared) <= MAX_WASTE
 
@@ -64,7 +64,7 @@ def test_equal_lengths_share_up_to_the_budget() -> None:
     assert list(batches([100] * 5, budget=200)) == [[0, 1], [2, 3], [4]]
 
 
-def test_only_equal_lengths_share_where_nothing_may_be_wasted() -> None:
+def test_only_equal_lengths_share_a_batch_if_no_padding_is_allowed() -> None:
     shared = list(batches([5, 7, 5, 7, 7], budget=100, max_waste=1.0))
 
     assert shared == [[1, 3, 4], [0, 2]]

@@ -1,4 +1,4 @@
-"""Neighbours, padding and the cut leave no trace, and unfit checkpoints are refused."""
+"""Embeddings do not depend on neighbours, padding or the cut, and invalid checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def load(
 
 
 def in_one_pass(backbone: HuggingFace, utterances: list[np.ndarray]) -> np.ndarray:
-    """All of them padded to the longest, however much longer that is."""
+    """Embed all segments in one batch, padded to the longest."""
     return backbone._encoder(utterances)[0].numpy()
 
 
 @pytest.fixture(scope="module")
 def utterances() -> list[np.ndarray]:
-    """Noise of 0.2 to 0.4 s, some of one length, among it one ten times as long; each at its own level and offset."""
+    """Noise of 0.2 to 0.4 s, some of equal length and one ten times as long, each at its own level and offset."""
     rng = np.random.default_rng(0)
     lengths = [*rng.integers(3_200, 6_400, size=25), *[4_800] * 8, 48_000]
     return [
@@ -57,7 +57,7 @@ def utterances() -> list[np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, as the backbone does: two threads sum in another order."""
+    """Restrict torch to one thread, as the backbone does: two threads sum in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -65,7 +65,7 @@ def one_thread() -> Iterator[None]:
 
 
 def published(folder: Path, utterances: list[np.ndarray], **how: Any) -> Any:
-    """Outputs of the whole model, with transformers' own preprocessing: what a checkpoint's authors publish."""
+    """Outputs of the whole model with transformers' own preprocessing, as the authors of a checkpoint publish it."""
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     if model.config.model_type == "whisper":
@@ -80,7 +80,7 @@ def published(folder: Path, utterances: list[np.ndarray], **how: Any) -> Any:
 
 
 def copy_of(checkpoint: Path, folder: Path, **preprocessing: Any) -> Path:
-    """A checkpoint that may be written into, with other preprocessing."""
+    """A writable copy of a checkpoint, with other preprocessing."""
     shutil.copytree(checkpoint, folder)
     rewrite_json(folder / "preprocessor_config.json", **preprocessing)
     return folder
@@ -101,19 +101,19 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], di
 
 @pytest.fixture(scope="module")
 def unnormalised(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The checkpoints, with preprocessing that takes waveforms as they are."""
+    """The checkpoints, with preprocessing that does not normalise waveforms."""
     folder = tmp_path_factory.mktemp("unnormalised")
     return {name: copy_of(checkpoints[name], folder / name, do_normalize=False) for name in CHECKPOINTS}
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest over rows of |found - expected| / |expected|."""
+    """Largest |found - expected| / |expected| over the rows."""
     return float((np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
 
 
 @pytest.fixture(scope="module")
 def alone(checkpoints: dict[str, Path], utterances: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Embeddings by checkpoint, of every utterance by itself."""
+    """Embeddings of single utterances, by checkpoint."""
     loaded = {name: load(folder) for name, folder in checkpoints.items()}
     return {
         name: np.concatenate([backbone.embed([utterance])[0] for utterance in utterances])
@@ -122,7 +122,7 @@ def alone(checkpoints: dict[str, Path], utterances: list[np.ndarray]) -> dict[st
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_neighbours_leave_no_trace_in_a_padded_pass(
+def test_padding_and_neighbours_do_not_change_an_embedding(
     name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
     order = np.random.default_rng(1).permutation(len(utterances))
@@ -148,10 +148,10 @@ def test_rows_come_back_in_the_order_of_the_call(
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_naive_padding_would_show(
+def test_padding_without_protection_would_change_an_embedding(
     name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
-    # the control of the test above: these checkpoints are not blind to their neighbours
+    # the control of the test above: without protection, these checkpoints do depend on their neighbours
     frames = published(checkpoints[name], utterances).last_hidden_state.numpy()
     n_frames = load(checkpoints[name]).embed(utterances)[1]
 
@@ -160,7 +160,7 @@ def test_naive_padding_would_show(
     assert relative_error(pooled, alone[name]) > 1e-3
 
 
-def test_a_mask_alone_would_not_help_a_group_norm(
+def test_a_mask_alone_would_not_protect_a_group_norm(
     checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
     # why its norm is replaced in a padded pass: it runs over the padding
@@ -203,7 +203,7 @@ def test_the_cut_model_gives_the_whole_model_s_layer_to_the_bit(
 
 @pytest.mark.parametrize("seconds", [0.035, 0.5, 1.234])
 @pytest.mark.parametrize("name", ["wav2vec2-layer", *ONE_DESIGN])
-def test_the_encoder_is_given_what_the_published_extractor_gives(
+def test_the_encoder_receives_the_input_of_the_published_extractor(
     name: str, seconds: float, checkpoints: dict[str, Path], utterances: list[np.ndarray]
 ) -> None:
     samples = utterances[-1][: round(16_000 * seconds)]
@@ -250,7 +250,7 @@ def test_several_layers_in_one_pass_have_the_bits_of_each_alone(
         assert n_frames.tolist() == counted.tolist()
 
 
-def test_no_layer_is_computed_beyond_the_deepest_that_is_asked_for(checkpoints: dict[str, Path]) -> None:
+def test_no_layer_is_computed_beyond_the_deepest_requested_one(checkpoints: dict[str, Path]) -> None:
     backbone = load(checkpoints["wav2vec2-layer"], layers=(2, 0))
 
     assert len(backbone._encoder._model.encoder.layers) == 2
@@ -272,7 +272,7 @@ def test_the_last_norm_of_a_cut_model_is_not_that_of_the_whole(
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_half_precision_stays_near_float32_and_says_how_near(
+def test_half_precision_stays_near_float32_and_reports_the_distance(
     norm: str, checkpoints: dict[str, Path], utterances: list[np.ndarray]
 ) -> None:
     exact, _ = load(checkpoints[f"wav2vec2-{norm}"]).embed(utterances)
@@ -291,7 +291,7 @@ def test_a_dtype_that_drifts_too_far_is_refused(checkpoints: dict[str, Path], mo
         load(checkpoints["wav2vec2-layer"], dtype="bfloat16")
 
 
-def test_what_overflows_in_half_precision_is_computed_again_in_float32(
+def test_a_segment_that_overflows_in_half_precision_is_computed_again_in_float32(
     checkpoints: dict[str, Path], utterances: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, _ = load(checkpoints["wav2vec2-layer"]).embed(utterances)
@@ -305,7 +305,7 @@ def test_what_overflows_in_half_precision_is_computed_again_in_float32(
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_fused_attention_is_the_published_one_but_for_rounding(
+def test_fused_attention_equals_the_published_one_up_to_rounding(
     norm: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray]
 ) -> None:
     backbone = load(checkpoints[f"wavlm-{norm}"])
@@ -342,12 +342,12 @@ def test_bits_do_not_depend_on_the_number_of_threads(
 
     embeddings, _ = backbone.embed(utterances[::-1])
 
-    assert torch.get_num_threads() == threads  # given back to whoever else computes here
+    assert torch.get_num_threads() == threads  # the setting of other code is restored
     assert embeddings.tobytes() == alone["wav2vec2-layer"][::-1].tobytes()
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
-def test_waveforms_are_standardised_one_by_one_where_the_checkpoint_wants_it(
+def test_waveforms_are_standardised_one_by_one_if_the_checkpoint_requires_it(
     do_normalize: bool, checkpoints: dict[str, Path], unnormalised: dict[str, Path], utterances: list[np.ndarray]
 ) -> None:
     wanted, other = (checkpoints, unnormalised) if do_normalize else (unnormalised, checkpoints)
@@ -376,7 +376,7 @@ OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.
 
 
 def as_pretrained_on_the_hub(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names that XLS-R has on the hub: the encoder inside its training model, weight norm of old PyTorch."""
+    """Names of XLS-R's weights on the hub: the encoder within its training model, with old PyTorch's weight norm."""
     renamed = {}
     for name, tensor in weights.items():
         for new, old in OLD_NAMES.items():
@@ -420,7 +420,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "remote code": (lambda folder: rewrite_json(folder / "config.json", auto_map={"AutoModel": "a.B"}), "remote code"),
     "an adapter": (lambda folder: rewrite_json(folder / "config.json", add_adapter=True), "adapter"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-    "a config that is no JSON": (lambda folder: (folder / "config.json").write_text("<html>"), "is no JSON"),
+    "a config that is not JSON": (lambda folder: (folder / "config.json").write_text("<html>"), "is not JSON"),
     "heads that do not divide the width": (
         lambda folder: rewrite_json(folder / "config.json", num_attention_heads=5),
         "cannot be loaded",
@@ -470,7 +470,7 @@ def test_an_unfit_checkpoint_is_refused(what: str, checkpoints: dict[str, Path],
 
 
 @pytest.mark.parametrize("name", ["encoder.layers.2.attention.k_proj.weight", "masked_spec_embed"])
-def test_weights_beyond_the_cut_and_of_training_need_not_be_there(
+def test_weights_beyond_the_cut_and_weights_for_training_may_be_missing(
     name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], tmp_path: Path
 ) -> None:
     folder = copy_of(checkpoints["wav2vec2-layer"], tmp_path / "copy")
@@ -481,9 +481,9 @@ def test_weights_beyond_the_cut_and_of_training_need_not_be_there(
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="layer 4 was asked for, but the model has 3"):
+    with pytest.raises(ConfigError, match="layer 4 was requested, but the model has 3"):
         load(checkpoints["wavlm-group"], layer=4)
-    with pytest.raises(ConfigError, match="layer 4 was asked for, but the model has 3"):
+    with pytest.raises(ConfigError, match="layer 4 was requested, but the model has 3"):
         load(checkpoints["whisper"], layers=(1, 4))
 
 
@@ -492,13 +492,13 @@ def test_no_folder_is_refused() -> None:
         load_backbone(EmbedConfig(backbone="huggingface"))
 
 
-def test_a_gpu_that_is_not_there_is_refused(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_refused(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # wherever the tests run
 
-    with pytest.raises(ConfigError, match="torch sees no GPU here"):
+    with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
         load(checkpoints["wav2vec2-group"], device="cuda")
 
 
-def test_a_device_that_nobody_knows_is_refused(checkpoints: dict[str, Path]) -> None:
+def test_an_unknown_device_is_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="gpu"):
         load(checkpoints["wav2vec2-group"], device="gpu")

@@ -1,4 +1,4 @@
-"""The door for encoders of one's own: what docs/extending.md shows is loaded, keeps the promises and counts."""
+"""An encoder of one's own, as docs/extending.md shows it, is loaded, behaves as a backbone and has a fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "extending.md"
 
 @pytest.fixture
 def loudness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The page's encoder, where Python finds it."""
+    """Write the page's encoder to a folder on the Python path."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "loudness.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -35,7 +35,7 @@ def loudness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 CONFIG = EmbedConfig(backbone="loudness:load")
 
 
-def test_the_page_s_encoder_is_loaded_and_keeps_the_promises(loudness: Path) -> None:
+def test_the_encoder_of_the_page_is_loaded_and_behaves_as_every_backbone(loudness: Path) -> None:
     segments = [tone(seconds, seed=seed).astype(np.float32) for seed, seconds in enumerate([0.5, 2.0, 0.032, 0.01])]
     backbone = load_backbone(replace(CONFIG, pooling="mean+std"), layers=(1, 2))
 
@@ -47,7 +47,7 @@ def test_the_page_s_encoder_is_loaded_and_keeps_the_promises(loudness: Path) -> 
     assert embeddings[1].tobytes() == alone[0].tobytes()
 
 
-def test_other_code_is_another_fingerprint(loudness: Path) -> None:
+def test_changed_code_gives_another_fingerprint(loudness: Path) -> None:
     before = recipe_of(CONFIG, None)
     loudness.write_text(loudness.read_text().replace("1e-10", "1e-9"))
 
@@ -56,12 +56,12 @@ def test_other_code_is_another_fingerprint(loudness: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no_such_module:load", "loudness:no_such_function", "no_such_package.module:load"])
-def test_a_loader_that_is_not_there_is_refused_by_name(loudness: Path, name: str) -> None:
+def test_a_missing_loader_is_refused_by_name(loudness: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(name)):
         load_backbone(replace(CONFIG, backbone=name))
 
 
 @pytest.mark.parametrize("name", ["no_such_module:load", "no_such_package.module:load"])
-def test_a_module_that_is_not_there_is_refused_before_any_work(name: str) -> None:
+def test_a_missing_module_is_refused_before_any_work(name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(name)):
         recipe_of(replace(CONFIG, backbone=name), None)

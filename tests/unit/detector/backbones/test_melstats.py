@@ -1,4 +1,4 @@
-"""Log-mel levels of signals whose levels are known."""
+"""Log-mel levels of signals with known levels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_silence_lies_at_the_floor_and_does_not_change() -> None:
     assert not change.any()
 
 
-def test_twice_the_amplitude_is_two_log_two_more_in_every_band() -> None:
+def test_doubling_the_amplitude_adds_two_log_two_in_every_band() -> None:
     levels, change = embedded(tone(1.0))
     louder_levels, louder_change = embedded(2 * tone(1.0))
 

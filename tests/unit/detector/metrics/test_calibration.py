@@ -1,4 +1,4 @@
-"""Calibration: hand counts, and what honest probabilities read."""
+"""Calibration errors agree with hand counts and with the expected error of perfect probabilities."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_debiased_error_is_the_hand_count() -> None:
     assert error == pytest.approx(np.sqrt(1 / 4 - 1 / 16))
 
 
-def test_honest_probabilities_read_above_zero_unless_chance_is_taken_off() -> None:
+def test_perfect_probabilities_have_an_error_above_zero_unless_it_is_debiased() -> None:
     rng = np.random.default_rng(0)
     plain, debiased = [], []
     for _ in range(200):
@@ -96,7 +96,7 @@ def test_the_debiased_error_finds_a_known_error() -> None:
     assert equal_mass_calibration_error(p_spoof, is_spoof) == pytest.approx(0.1, abs=0.005)
 
 
-def test_the_diagram_holds_what_the_error_sums() -> None:
+def test_the_diagram_has_the_gaps_that_the_error_sums() -> None:
     bonafide, spoof = untied(200, 300, 1.2, -0.7, 1.0)
     p_spoof = 1.0 / (1.0 + np.exp(np.concatenate([bonafide, spoof])))
     is_spoof = np.arange(len(p_spoof)) >= len(bonafide)
@@ -113,7 +113,7 @@ def test_brier_score_is_the_hand_count() -> None:
 
 
 @pytest.mark.parametrize("odd", [-0.1, 1.1, np.nan])
-def test_what_is_no_probability_is_refused(odd: float) -> None:
+def test_values_that_are_not_probabilities_are_refused(odd: float) -> None:
     for metric in (expected_calibration_error, equal_mass_calibration_error, debiased_calibration_error):
         with pytest.raises(ValueError, match="not in"):
             metric(np.array([odd, 0.5]), np.array([True, False]))

@@ -17,8 +17,8 @@ def test_a_head_is_no_better_than_itself() -> None:
     assert (same.value, same.low, same.high, same.share_below) == (0.0, 0.0, 0.0, 0.5)
 
 
-def test_paired_draws_tell_apart_what_two_intervals_do_not() -> None:
-    # Both heads hear the same speakers, whose levels differ much; the second hears them a little worse.
+def test_paired_draws_separate_heads_whose_intervals_overlap() -> None:
+    # Both heads score the same speakers, whose levels differ a lot; the second is slightly noisier.
     rng = np.random.default_rng(5)
     good = drawn(rng, 60, 20, 1.5, 0.5)
     worse = trials_of(good.score + rng.normal(0.0, 1.2, len(good.score)), good.is_spoof, good.cluster)

@@ -1,4 +1,4 @@
-"""Detection: closed forms, hand counts, and what the public packages give."""
+"""Detection metrics agree with closed forms, hand counts and public packages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_eer_of_two_gaussians_is_the_closed_form(distance: float) -> None:
     assert eer == pytest.approx(norm.cdf(-distance / 2), abs=1e-4)
 
 
-def test_scores_that_point_the_wrong_way_err_more_often_than_a_coin() -> None:
+def test_scores_that_point_the_wrong_way_err_more_often_than_chance() -> None:
     # the same two normals with the classes exchanged: 1 - Phi(-1) = Phi(1) = 0.8413
     assert equal_error_rate(QUANTILES, QUANTILES + 2.0) == pytest.approx(0.8413, abs=1e-4)
 
@@ -86,7 +86,7 @@ SCORES = st.lists(
 
 @pytest.mark.parametrize("interpolate", [True, False])
 @given(SCORES, SCORES)
-def test_a_few_looks_find_the_eer_of_the_whole_sweep(
+def test_binary_search_finds_the_eer_of_the_whole_sweep(
     interpolate: bool, bonafide_scores: list[float], spoof_scores: list[float]
 ) -> None:
     # integers for many equal scores, floats for none
@@ -178,12 +178,12 @@ def test_actual_cost_of_gaussian_likelihood_ratios_is_near_the_minimum(at: Opera
 
 
 @pytest.mark.parametrize("p_spoof", [0.0, 1.0, -0.1])
-def test_an_operating_point_that_cannot_be_is_refused(p_spoof: float) -> None:
+def test_an_impossible_operating_point_is_refused(p_spoof: float) -> None:
     with pytest.raises(ValueError, match="p_spoof"):
         OperatingPoint(p_spoof)
 
 
-def test_random_scores_land_in_the_chance_interval_as_often_as_it_says() -> None:
+def test_random_scores_fall_into_the_chance_interval_as_often_as_stated() -> None:
     rng = np.random.default_rng(0)
     low, high = chance_interval(300, 200, level=0.95)
     rates = np.array([equal_error_rate(rng.normal(size=300), rng.normal(size=200)) for _ in range(1_000)])
@@ -192,7 +192,7 @@ def test_random_scores_land_in_the_chance_interval_as_often_as_it_says() -> None
     assert 925 <= ((rates >= low) & (rates <= high)).sum() <= 975
 
 
-def test_a_score_that_is_no_number_is_refused() -> None:
+def test_a_nan_among_the_scores_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         equal_error_rate(np.array([1.0, np.nan]), np.array([0.0]))
 

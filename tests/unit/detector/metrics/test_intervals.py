@@ -44,7 +44,7 @@ def test_a_head_that_rejects_everything_has_no_risk() -> None:
     assert np.isnan([found["risk"].value, found["risk"].low, found["risk"].high]).all()
 
 
-def test_a_share_of_few_rows_has_an_interval_that_says_so() -> None:
+def test_the_interval_of_a_share_is_the_published_one() -> None:
     # Newcombe, Statistics in Medicine 17, 1998, table I, method 3
     for n_found, n_rows, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
         found = share_interval(n_found, n_rows)

@@ -1,4 +1,4 @@
-"""Likelihood: hand counts, closed forms, and what the public packages give."""
+"""Likelihood metrics agree with hand counts, closed forms and public packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_cllr_is_the_mean_of_the_bits_lost(bonafide: list[float], spoof: list[fl
     assert cllr(np.array(bonafide), np.array(spoof)) == pytest.approx(bits, abs=1e-12)
 
 
-def test_cllr_does_not_depend_on_how_many_there_are_of_each_class() -> None:
+def test_cllr_does_not_depend_on_the_sizes_of_the_classes() -> None:
     bonafide, spoof = np.array([2.0, -1.0]), np.array([-3.0, 0.5])
 
     assert cllr(np.tile(bonafide, 50), spoof) == pytest.approx(cllr(bonafide, spoof))
@@ -42,7 +42,7 @@ def test_cllr_and_its_minimum_are_those_of_the_public_packages(case: tuple[float
 
 
 @pytest.mark.parametrize("distance", [1.0, 2.0, 3.0])
-def test_cllr_of_gaussian_likelihood_ratios_is_the_integral_and_no_map_betters_it(distance: float) -> None:
+def test_cllr_of_gaussian_likelihood_ratios_is_the_integral_and_no_map_improves_it(distance: float) -> None:
     # Unit normals d apart: the log-likelihood ratio of a bona fide trial is normal, mean d^2 / 2, deviation d.
     def lost(score: float) -> float:
         return norm.pdf(score, distance**2 / 2, distance) * np.logaddexp(0.0, -score) / np.log(2)
@@ -66,12 +66,12 @@ def test_cllr_of_gaussian_likelihood_ratios_is_the_integral_and_no_map_betters_i
         ([1.0, 1.5, 4.0], [0.0, 2.0], (2 / 3 * np.log2(7 / 4) + 1 / 2 * np.log2(7 / 3)) / 2),
     ],
 )
-def test_the_least_cllr_is_the_hand_count(bonafide: list[float], spoof: list[float], bits: float) -> None:
+def test_the_minimum_cllr_is_the_hand_count(bonafide: list[float], spoof: list[float], bits: float) -> None:
     assert min_cllr(np.array(bonafide), np.array(spoof)) == pytest.approx(bits, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_least_cllr_of_many_ties_is_that_of_isotonic_regression_on_the_trials(seed: int) -> None:
+def test_the_minimum_cllr_of_many_ties_is_that_of_isotonic_regression_on_the_trials(seed: int) -> None:
     rng = np.random.default_rng(seed)
     bonafide, spoof = rng.normal(3.0, 5.0, 60).round(), rng.normal(0.0, 5.0, 300).round()
     truth = np.repeat([1.0, 0.0], [60, 300])
@@ -85,7 +85,7 @@ def test_the_least_cllr_of_many_ties_is_that_of_isotonic_regression_on_the_trial
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_least_cllr_does_not_change_under_a_rising_map_and_is_least(seed: int) -> None:
+def test_the_minimum_cllr_does_not_change_under_a_rising_map_and_is_the_minimum(seed: int) -> None:
     rng = np.random.default_rng(seed)
     bonafide, spoof = rng.normal(1.0, 1.0, 200).round(1), rng.normal(-1.0, 2.0, 50).round(1)
     least = min_cllr(bonafide, spoof)
@@ -96,6 +96,6 @@ def test_the_least_cllr_does_not_change_under_a_rising_map_and_is_least(seed: in
 
 
 @pytest.mark.parametrize("metric", [cllr, min_cllr])
-def test_a_class_that_is_missing_is_refused(metric: object) -> None:
+def test_a_missing_class_is_refused(metric: object) -> None:
     with pytest.raises(ValueError, match="0 bona fide and 2 spoof"):
         metric(np.array([]), np.array([0.0, 1.0]))  # type: ignore[operator]

@@ -30,7 +30,7 @@ def test_every_measure_of_the_counts_is_the_plain_metric() -> None:
             assert MEASURES[name](counts)[number] == pytest.approx(value, abs=1e-9), name
 
 
-def test_many_scores_are_counted_on_a_grid_that_hardly_shows() -> None:
+def test_a_grid_of_many_scores_hardly_changes_the_metrics() -> None:
     rng = np.random.default_rng(3)
     trials = drawn(rng, 200, 200, 0.5, 1.0)  # 40,000 distinct scores, 4,096 thresholds
     exact = trials.measure()

@@ -1,4 +1,4 @@
-"""Selective: hand counts and closed forms."""
+"""Risk and coverage agree with hand counts and closed forms."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_area_of_a_perfect_order_is_the_closed_form(error_rate: float) -> No
     assert excess_area_under_risk_coverage(np.arange(n) / n, wrong) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_area_of_an_order_that_knows_nothing_is_the_error_rate() -> None:
+def test_the_area_of_a_random_order_is_the_error_rate() -> None:
     wrong = np.random.default_rng(0).uniform(size=20_000) < 0.2
 
     assert area_under_risk_coverage(np.arange(20_000.0), wrong) == pytest.approx(0.2, abs=0.02)
@@ -70,7 +70,7 @@ def test_the_area_of_an_order_that_knows_nothing_is_the_error_rate() -> None:
 
 
 @pytest.mark.parametrize(("coverage", "risk"), [(0.25, 0.0), (0.26, 1 / 2), (0.5, 1 / 2), (0.75, 1 / 3), (1.0, 2 / 4)])
-def test_the_risk_at_a_coverage_keeps_at_least_so_much(coverage: float, risk: float) -> None:
+def test_the_risk_at_a_coverage_keeps_at_least_that_share(coverage: float, risk: float) -> None:
     wrong = np.array([False, True, False, True])
 
     assert risk_at_coverage(np.array([0.1, 0.2, 0.3, 0.4]), wrong, coverage) == pytest.approx(risk)

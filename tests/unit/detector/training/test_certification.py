@@ -30,13 +30,13 @@ def test_a_risk_is_certified_on_rows_that_nothing_has_seen() -> None:
     assert kept.mean() > 0.1
     for name, rows_of in (("bonafide", fresh.is_bonafide), ("spoof", ~fresh.is_bonafide)):
         assert wrong[kept & rows_of].mean() <= certificate[name]["bound"] <= 0.05
-    # a fold certifies, and only that; less the few that lie too far out to be kept
+    # one fold certifies and serves nothing else, less the few rows that are too far out to be kept
     counted = certificate["bonafide"]["rows"] + certificate["spoof"]["rows"]
     assert 0 < 20_000 - counted - report["bonafide"] - report["spoof"] < 20
     assert counted == pytest.approx(4_000, rel=0.1)
 
 
-def test_what_cannot_be_certified_rejects_everything() -> None:
+def test_without_a_certificate_every_row_is_rejected() -> None:
     rows = draw(100, 100)
 
     head, report = fit(rows, certify_miss=0.001)

@@ -14,8 +14,8 @@ from tests.unit.detector.training.drawn import (
 
 
 def test_a_group_is_never_on_both_sides_of_a_fold() -> None:
-    # An embedding says nothing but its group, and a group is of one class: known groups are told apart without
-    # an error, unknown ones not at all.
+    # An embedding encodes only its group, and a group has one class: known groups are separated without error,
+    # unknown ones not at all.
     groups = np.repeat(np.arange(20), 10)
     embeddings, is_bonafide = np.eye(20)[groups], groups % 2 == 0
 

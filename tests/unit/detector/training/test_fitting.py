@@ -58,7 +58,7 @@ def test_the_same_rows_give_the_same_bytes() -> None:
 @pytest.mark.parametrize("standardise", [True, False])
 def test_the_head_computes_what_scikit_learn_fitted(standardise: bool) -> None:
     rows = draw(300, 100)
-    constant = np.full((400, 1), 4.0)  # a dimension without a scale
+    constant = np.full((400, 1), 4.0)  # a constant dimension
     embeddings = np.hstack([rows.embeddings / [1.0, 1e-3, 50.0, 1e3], constant])
     model = LogisticRegression(C=1.0, class_weight="balanced", solver="newton-cholesky", tol=1e-12)
     reference = make_pipeline(StandardScaler(), model) if standardise else model
@@ -84,7 +84,7 @@ def test_training_rows_lie_between_the_quantiles_of_ood(standardise: bool) -> No
 
 @pytest.mark.parametrize("prior", [0.1, 0.5])
 @pytest.mark.parametrize("target_coverage", [0.5, 0.9])
-def test_the_wished_coverage_is_met_on_the_held_out_rows(target_coverage: float, prior: float) -> None:
+def test_the_target_coverage_is_met_on_the_held_out_rows(target_coverage: float, prior: float) -> None:
     rows = draw(400, 400)
 
     head, report = fit(rows, target_coverage=target_coverage, prior=prior, max_ood=1.0)
@@ -97,7 +97,7 @@ def test_the_wished_coverage_is_met_on_the_held_out_rows(target_coverage: float,
 
 @pytest.mark.parametrize("prior", [0.1, 0.5])
 @pytest.mark.parametrize(("target_risk", "aim"), [(None, 0.05), (0.02, 0.02), (0.1, 0.1)])
-def test_the_wished_risk_is_met_on_the_held_out_rows(target_risk: float | None, aim: float, prior: float) -> None:
+def test_the_target_risk_is_met_on_the_held_out_rows(target_risk: float | None, aim: float, prior: float) -> None:
     rows = draw(400, 400)
 
     head, report = fit(rows, target_risk=target_risk, prior=prior, max_ood=1.0)
@@ -125,20 +125,20 @@ def test_a_risk_out_of_reach_rejects_everything() -> None:
     assert (entropy_bits(head.scores(rows.embeddings), 0.5) > head.max_entropy_bits).all()
 
 
-def test_one_in_a_thousand_like_the_training_rows_is_out_of_distribution_and_what_is_unlike_them_is() -> None:
+def test_one_in_a_thousand_familiar_rows_is_out_of_distribution_and_every_unfamiliar_row_is() -> None:
     rows, fresh = known_model(20_000, 0), known_model(100_000, 1).embeddings
 
     head, report = fit(rows, target_coverage=0.8)
 
     assert report["out_of_distribution"] == pytest.approx(0.001, abs=1e-4)
-    # 100 of 100,000 by the quantile, and as many standard deviations as three of it and of the estimate allow
+    # 100 of 100,000 by the quantile, within three standard deviations of the count and of the quantile
     assert np.mean(head.ood(fresh) > head.max_ood) == pytest.approx(0.001, abs=0.001)
     assert (head.ood(fresh + 6.0) > head.max_ood).all()
-    # these are rejected, and the wished coverage is met with them
+    # the target coverage is met although these are rejected
     assert report["coverage"] == pytest.approx(0.8, abs=1e-4)
 
 
-def test_a_class_of_one_group_is_refused_also_without_folds() -> None:
+def test_a_class_of_one_group_is_refused_even_without_folds() -> None:
     with pytest.raises(ConfigError, match=r"2 labelled spoof rows in 1 group.*needs 2 or more of each class"):
         fit(labelled("bbbbss", "abcdee"))
 
@@ -175,7 +175,7 @@ def test_rows_that_cannot_be_fitted_are_refused(what: str) -> None:
         fit(rows, folds=folds)
 
 
-def test_a_head_is_as_honest_as_the_model_that_drew_its_rows() -> None:
+def test_a_head_is_as_well_calibrated_as_the_model_that_drew_its_rows() -> None:
     head, _, _ = fit_head(
         Matrix((rows := known_model(20_000, 0)).embeddings),
         rows.is_bonafide,
@@ -191,7 +191,7 @@ def test_a_head_is_as_honest_as_the_model_that_drew_its_rows() -> None:
     bonafide, spoof = fresh.is_bonafide, ~fresh.is_bonafide
     assert expected_calibration_error(p_spoof(scores, 0.5), spoof) < 0.01
     assert cllr(scores[bonafide], scores[spoof]) < 1.02 * cllr(fresh.llr[bonafide], fresh.llr[spoof])
-    # what is rejected first is what the true model is least sure of
+    # the rows that are rejected first are those that the true model is least certain about
     assert spearmanr(entropy_bits(scores, 0.5), entropy_bits(fresh.llr, 0.5)).statistic > 0.98
 
 
@@ -220,7 +220,7 @@ def test_a_streamed_fit_takes_few_bytes_a_row() -> None:
         tracemalloc.stop()
         return found
 
-    # a logit, a score, what is sorted for the error rates: six numbers of eight bytes at once, and some flags
+    # logits, scores and sorted copies for the error rates: six numbers of eight bytes per row, and some flags
     assert (peak(100_000) - peak(40_000)) / 60_000 < 50
 
 

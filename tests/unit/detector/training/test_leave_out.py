@@ -11,7 +11,7 @@ from detector.training.leave_out import leave_one_out
 
 
 def test_a_system_left_out_is_judged_by_a_model_that_never_saw_it() -> None:
-    # system `odd` lies among the bona fide rows, and only seeing it could tell; `plain` is easy
+    # system `odd` lies among the bona fide rows and is separable only if it was seen; `plain` is easy
     rng = np.random.default_rng(0)
     kind = np.repeat(["bonafide", "plain", "third", "odd"], 200)
     place = {"bonafide": (3, 0), "plain": (-3, 0), "third": (-3, 0), "odd": (3, 6)}

@@ -44,7 +44,7 @@ def test_a_report_counts_the_rows_and_measures_the_held_out_ones() -> None:
         (3, 4, 4, "as stated"),
     ],
 )
-def test_folds_are_as_many_as_the_groups_allow_and_the_report_says_why(
+def test_there_are_as_many_folds_as_the_groups_allow_and_the_report_states_why(
     n_groups: int, folds: int | None, expected: int, because: str
 ) -> None:
     rows = draw(200, 400)
@@ -58,7 +58,7 @@ def test_folds_are_as_many_as_the_groups_allow_and_the_report_says_why(
     assert (report["folds"], report["folds_because"]) == (expected, because)
 
 
-def test_outcomes_count_what_became_of_the_rows() -> None:
+def test_outcomes_count_rejected_kept_and_wrong_rows() -> None:
     held_out = HeldOut(
         np.array([True, True, False, True]), np.zeros(3), np.array([True, False, True]), np.array([True, True, False])
     )

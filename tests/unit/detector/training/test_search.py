@@ -13,7 +13,7 @@ from tests.unit.detector.training.drawn import (
 )
 
 
-def test_of_settings_alike_on_the_folds_the_strongest_penalty_is_chosen() -> None:
+def test_among_equally_good_settings_the_strongest_penalty_is_chosen() -> None:
     def tried(c: float, *of_folds: float | None, standardise: bool = False) -> Candidate:
         return Candidate(c, standardise, float(np.mean([each for each in of_folds if each is not None])), 0.3, of_folds)
 
@@ -23,13 +23,13 @@ def test_of_settings_alike_on_the_folds_the_strongest_penalty_is_chosen() -> Non
 
     assert choose([best, alike, worse]) is alike
     assert choose([best, worse]) is best
-    assert choose([best, tried(1.0, 0.5, 1.1, 0.9, 0.4, standardise=True)]) is best  # C is of other units there
-    assert choose([tried(1.0, 0.5, None), tried(0.1, 0.5, None)]).c == 1.0  # one fold has no error to speak of
+    assert choose([best, tried(1.0, 0.5, 1.1, 0.9, 0.4, standardise=True)]) is best  # there, C has other units
+    assert choose([tried(1.0, 0.5, None), tried(0.1, 0.5, None)]).c == 1.0  # a single fold has no standard error
     assert choose([alike, tried(1e6, 0.53, 1.08, 0.91, 0.41)]) is alike
 
 
 @pytest.mark.parametrize(("c", "said"), [(1e-4, "smallest"), (1e-2, None), (10.0, "largest")])
-def test_a_choice_at_the_edge_of_what_was_tried_is_said(c: float, said: str | None) -> None:
+def test_a_choice_at_the_edge_of_the_search_is_reported(c: float, said: str | None) -> None:
     found = [Candidate(each, True, 0.5, 0.1, (0.5,)) for each in STANDARDISED_C]
 
     text = edge_of_search(Candidate(c, True, 0.5, 0.1, (0.5,)), found)
@@ -39,7 +39,7 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_said(c: float, said: str | No
 
 
 def test_a_search_finds_the_penalty_that_few_rows_need() -> None:
-    # 60 rows, 200 dimensions of which one says something: strong penalties are better, and it shows on the folds
+    # 60 rows, 200 dimensions of which one is informative: strong penalties are better, and the folds show it
     rng = np.random.default_rng(0)
     is_bonafide = np.arange(60) % 2 == 0
     embeddings = rng.normal(size=(60, 200))

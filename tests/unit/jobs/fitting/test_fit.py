@@ -1,102 +1,24 @@
-"""Tables in a folder, read in memory and block by block."""
+"""A fit: tables in a folder, read in memory and block by block."""
 
 from __future__ import annotations
 
-import csv
-import json
 import stat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from detector.backbones import load_backbone
-from detector.checkpoint import recipe_of
-from detector.config import EmbedConfig, Recipe
-from detector.embedding import embed_segments
 from detector.errors import ConfigError, SchemaError
 from detector.head import Head
-from detector.schema import embeddings_schema
 from detector.shift import QUANTITIES, Reference
-from jobs.fitting.config import FitConfig
-from jobs.fitting.run import fit
-from jobs.scoring.explanation import ExplainConfig, explain
 from jobs.tables import parquet
-from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Entry, Plan, PlanHistory
 from jobs.verbs import keygen
-from tests.support.audio import encoded, tone
-
-LAST = Recipe(EmbedConfig(backbone="huggingface"), "tiny", "00")
-NINTH = Recipe(EmbedConfig(backbone="huggingface", layer=9), "tiny", "00")
-N_ROWS, DIM = 240, 6
-
-
-def vectors(strength: float) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return (rng.normal(size=(N_ROWS, DIM)) + strength * (np.arange(N_ROWS)[:, None] % 2)).astype(np.float32)
-
-
-def write(
-    output: Path,
-    recipe: Recipe,
-    embeddings: np.ndarray,
-    n_shards: int = 3,
-    ids: list[str] | None = None,
-    digests: list[str] | None = None,
-) -> None:
-    """A table as `embed` writes it, in so many shards; even rows are spoof, odd ones bona fide."""
-    table = Ledger(str(output), "embeddings", recipe.fingerprint)
-    ids = ids or [f"u{number:04d}" for number in range(len(embeddings))]
-    entries = tuple(Entry(f"{number:016x}", "made") for number in range(n_shards))
-
-    def propose(history: PlanHistory) -> Plan | None:
-        return None if history.plans else Plan("run", "2026-01-01", entries)
-
-    same = {"uri": "u", "member": None, "seconds": 3.0, "native_rate": 16_000, "channels": 1}
-    same |= {"codec": "c", "decoder": "d", "rms_dbfs": -20.0, "layer": -1, "run_id": "run"}
-    for shard in table.freeze(propose).current.values():
-        of_shard = range(int(shard.slot, 16), len(embeddings), n_shards)
-        rows = [
-            same
-            | {"utterance_id": ids[n], "fingerprint": recipe.fingerprint, "embedding": embeddings[n].tolist()}
-            | {"audio_sha256": ids[n] if digests is None else digests[n]}
-            for n in of_shard
-        ]
-        short = {
-            "utterance_id": f"unlabelled-{shard.slot}",
-            "audio_sha256": "00",
-            "fingerprint": recipe.fingerprint,
-            "embedding": None,
-        }
-        rows.append(same | short)
-        content = pa.Table.from_pylist(rows, embeddings_schema(embeddings.shape[1]))
-        detail = {"recipe": recipe.describe(), "model": recipe.model}
-        table.commit(shard, shard.slot, {"embeddings": ("embeddings/backbone=x", content)}, detail)
+from tests.support.embeddings import LAST, N_ROWS, NINTH, fitted, vectors, write, write_labels
 
 
 @pytest.fixture
 def labels(tmp_path: Path) -> str:
-    path = tmp_path / "labels.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["utterance_id", "label", "system", "speaker", "source"])
-        for number in range(N_ROWS):
-            group = number // 2 % 8
-            spoof = number % 2 == 0
-            known = [f"sys{group}", "-"] if spoof else ["-", f"spk{group}"]
-            rows.writerow([f"u{number:04d}", "spoof" if spoof else "bonafide", *known, f"{number % 2}-{group // 2}"])
-    return str(path)
-
-
-def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) -> tuple[Head, dict[str, Any]]:
-    output = table / f"{name}.json"
-    embeddings = tuple(map(str, (table, *others)))
-    fit(FitConfig(embeddings=embeddings, labels=labels, output=str(output), **settings))
-    report = json.loads((table / f"{name}.report.json").read_text())
-    return Head.from_json(output.read_bytes(), str(output)), report
+    return write_labels(tmp_path / "labels.csv")
 
 
 def test_the_streamed_fit_is_the_one_in_memory(tmp_path: Path, labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,32 +184,3 @@ def test_keys_are_made_once_and_sign(tmp_path: Path, labels: str) -> None:
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
     with pytest.raises(ConfigError, match=r"key\.pem: cannot be written"):
         keygen.run(keygen.Settings(output=str(tmp_path / "key")))
-
-
-def test_explain_names_segments_and_the_nearest_training_rows(
-    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = EmbedConfig(backbone="melstats", segment_seconds=2.0)
-    samples = tone(5.0)
-    recording = tmp_path / "a.flac"
-    recording.write_bytes(encoded(samples))
-    (mine,), _ = embed_segments(load_backbone(config, None), [samples])
-    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, len(mine))).astype(np.float32)
-    embeddings[1::2, 0] += 3.0
-    embeddings[7] = mine
-    write(tmp_path, recipe_of(config, None), embeddings)
-    fitted(tmp_path, labels, "head")
-    capsys.readouterr()
-
-    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
-
-    lines = capsys.readouterr().out.splitlines()
-    table = next(place for place, line in enumerate(lines) if line.split()[:2] == ["from", "to"])
-    assert [line.split()[:2] for line in lines[table + 1 : table + 4]] == [
-        ["0.0", "2.0"],
-        ["2.0", "4.0"],
-        ["4.0", "5.0"],
-    ]
-    nearest = lines[next(place for place, line in enumerate(lines) if line.startswith("nearest of 240")) + 1]
-    assert "u0007" in nearest
-    assert "speaker spk3" in nearest
