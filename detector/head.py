@@ -396,4 +396,4 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not allowed as a number of a head")
+    raise ValueError(f"{word} is not a number that a head can have")

@@ -31,7 +31,7 @@ from tests.hostile.harness import Lab, hostile
 from tests.hostile.test_archives import Bomb
 from tests.support.checkpoints import write_checkpoint
 from tests.unit.detector.test_head import PLAIN, UNFIT, rows
-from tests.unit.detector.test_training import Drawn, draw, fit
+from tests.unit.detector.training.drawn import Drawn, draw, fit
 from tests.unit.jobs.verbs.test_fit import LAST, N_ROWS, fitted, vectors
 from tests.unit.jobs.verbs.test_fit import write as write_table
 
