@@ -1,6 +1,6 @@
 # make demo    the environment, and the whole chain on a small archive that it makes
 # make test    the environment, and the tests
-# make lint    ruff and mypy
+# make lint    ruff, mypy, and the checks of cluster/, each of which must find the faults planted for it
 # make bench   figures of docs/results.md (needs the dev corpus in ../shared)
 # make drills  all fault drills and other long tests, and the table of docs/reliability.md
 # make drills-check   every planted bug is caught
@@ -17,16 +17,20 @@ MADE := $(VENV)/.made
 
 .PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz engines
 
+# limits in seconds of the few drills that `make test` runs, times this: two tests run at once
+SLACK ?= 2
+
 demo: $(MADE)
 	$(BIN)/python -m jobs demo
 
 test: $(MADE)
-	$(BIN)/python -m pytest
+	BONAFIDE_DRILLS_SLACK=$(SLACK) $(BIN)/python -m pytest -n 2 --dist loadscope --durations 20
 
 lint: $(MADE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.support.manifests --planted
 
 bench: $(MADE)
 	$(BIN)/python -m bench.dev_corpus

@@ -1,1 +1,1 @@
-"""Measurements: each module is a command, and writes its figures beside it into docs/."""
+"""Measurements. Each module is a command that prints its figures, or writes them into a page of docs/."""

@@ -1,11 +1,11 @@
-"""One utterance in fifty ways: what containers and codecs do to its score.
+"""Measure how much codecs and containers change a recording's score.
 
     python -m bench.codecs [--backbone huggingface --model FOLDER --layer 9 …]
 
-Writes utterances of the corpus's `eval` split in each of :data:`CODECS`, and as FLAC in each kind of container, embeds
-and scores them all with a head that was fitted on `train`, and holds each score against that of the recording as it is.
-A way that keeps every sample must give the score within 0.05 nats; of the others the drift is written into
-docs/inputs.md.
+Writes utterances of the corpus's `eval` split in each of :data:`CODECS`, and as FLAC in each kind of container. Embeds
+and scores them all with a head that was fitted on `train`, and compares each score with that of the unchanged
+recording. An encoding that keeps every sample must give the same score within 0.05 nats; for the others, the drift is
+written into docs/inputs.md.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Encode = Callable[[Recording, int], bytes]
 
 @dataclass(frozen=True)
 class Codec:
-    """A way to store a recording: the file's suffix, what writes it, and whether every sample is kept."""
+    """An encoding of a recording: its file suffix, the function that writes it, and whether it keeps every sample."""
 
     name: str
     suffix: str
@@ -61,7 +61,7 @@ class Codec:
 
 @dataclass(frozen=True)
 class Way:
-    """Utterances that were written in one way: their ids in the tables, by name."""
+    """Utterances written in one encoding or container: their ids in the tables, by name."""
 
     name: str
     lossless: bool
@@ -69,14 +69,16 @@ class Way:
 
 
 def by_soundfile(kind: str, subtype: str, rate: int | None = None) -> Encode:
-    """libsndfile, which says WAV, FLAC, CAF, …; at another rate where one is given."""
+    """Encode with libsndfile (WAV, FLAC, CAF, …), resampled first if ``rate`` is given."""
 
     def encode(samples: Recording, native: int) -> bytes:
         file = io.BytesIO()
         stored = brought(samples, native, rate)
         soundfile.write(
             file,
-            stored / FULL_SCALE if subtype in ("FLOAT", "DOUBLE") else stored,  # it scales integers, but not to these
+            stored / FULL_SCALE
+            if subtype in ("FLOAT", "DOUBLE")
+            else stored,  # libsndfile does not scale integers to floating point
             rate or native,
             format=kind,
             subtype=subtype,
@@ -87,7 +89,7 @@ def by_soundfile(kind: str, subtype: str, rate: int | None = None) -> Encode:
 
 
 def by_ffmpeg(kind: str, codec: str, rate: int | None = None, bits: int | None = None, *, film: bool = False) -> Encode:
-    """FFmpeg, as PyAV has it; with a moving picture where it is a film."""
+    """Encode with FFmpeg through PyAV; with a video track if ``film``."""
 
     def encode(samples: Recording, native: int) -> bytes:
         file, there = io.BytesIO(), rate or native
@@ -108,7 +110,7 @@ def by_ffmpeg(kind: str, codec: str, rate: int | None = None, bits: int | None =
 
 
 def brought(samples: Recording, native: int, rate: int | None) -> Recording:
-    """Samples at another rate."""
+    """Resample to ``rate``."""
     if rate in (None, native):
         return samples
     return np.asarray(np.clip(soxr.resample(samples, native, rate), -32_768, 32_767), np.int16)
@@ -156,7 +158,7 @@ CODECS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write, embed and score; print and keep the table; return 0, or raise where a lossless way changes a score."""
+    """Write, embed and score; print and store the table. Return 0, or raise if a lossless encoding changes a score."""
     parser = argparse.ArgumentParser(prog="python -m bench.codecs", description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
     parser.add_argument("--count", type=int, default=10, help="utterances of each class [default: %(default)s]")
@@ -180,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fitted(corpus: Path, folder: Path, embed: list[str]) -> str:
-    """A head for the `train` split."""
+    """Fit a head on the `train` split; return its path."""
     labels, tables, head = str(folder / "labels.csv"), str(folder / "train"), str(folder / "head.json")
     names = ("label", "split", "system", "speaker", "source", "language")
     with Path(labels).open("w", newline="") as file, (corpus / "metadata.csv").open(newline="") as listed:
@@ -194,7 +196,7 @@ def fitted(corpus: Path, folder: Path, embed: list[str]) -> str:
 
 
 def chosen(corpus: Path, count: int) -> list[tuple[str, Recording, int]]:
-    """Utterances of `eval`: the first ``count`` of each class, of another speaker or system each."""
+    """Return the first ``count`` utterances of each class of `eval`, each of another speaker or system."""
     found: list[tuple[str, Recording, int]] = []
     seen: set[tuple[str, str]] = set()
     with (corpus / "metadata.csv").open(newline="") as listed:
@@ -211,7 +213,7 @@ def chosen(corpus: Path, count: int) -> list[tuple[str, Recording, int]]:
 
 
 def write(utterances: list[tuple[str, Recording, int]], folder: Path) -> list[Way]:
-    """Write all ways."""
+    """Write the utterances in every encoding and container."""
     ways = []
     for number, codec in enumerate(CODECS):
         here = folder / f"{number:02d}"
@@ -233,7 +235,7 @@ def write(utterances: list[tuple[str, Recording, int]], folder: Path) -> list[Wa
 
 
 def packed(members: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """The same members in a container of every kind."""
+    """Pack the same members into every kind of container."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for name, content in members.items():
@@ -254,7 +256,7 @@ def packed(members: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def scored(folder: Path, embed: list[str], head: str) -> dict[str, dict[str, Any]]:
-    """Rows of scores by id."""
+    """Embed and score everything that was written; return rows of `scores` by id."""
     output = str(folder / "out")
     job(dict(os.environ), "embed", "--input", str(folder / "codecs"), *embed, "--output", output)
     job(dict(os.environ), "score", "--embeddings", output, "--head", head, "--output", output)
@@ -264,7 +266,7 @@ def scored(folder: Path, embed: list[str], head: str) -> dict[str, dict[str, Any
 
 @dataclass(frozen=True)
 class Drift:
-    """How the scores of a way differ from those of the recordings as they are, in nats."""
+    """Differences between the scores of one encoding and those of the unchanged recordings, in nats."""
 
     name: str
     lossless: bool
@@ -277,7 +279,7 @@ class Drift:
 
 
 def drift(way: Way, as_it_is: Way, rows: dict[str, dict[str, Any]]) -> Drift:
-    """Compare two ways of the same utterances. What has a score in one alone is infinitely far."""
+    """Compare two encodings of the same utterances. A score that exists in only one of them differs infinitely."""
     pairs = [(rows.get(way.ids[name]), rows[each]) for name, each in as_it_is.ids.items()]
     judged = [(here, there) for here, there in pairs if here is not None]
     moved = [_moved(here["score"], there["score"]) for here, there in judged] or [np.inf]
@@ -300,7 +302,7 @@ def _moved(here: float | None, there: float | None) -> float:
 
 
 def table(command: str, n_utterances: int, found: Sequence[Drift]) -> str:
-    """What was found, as Markdown: the lossless ways in a line, each of the others in its own."""
+    """Format the results as Markdown: one line for all lossless encodings, one for each of the others."""
     lossless = [each for each in found if each.lossless]
     largest = max(each.largest for each in lossless)
     lines = [

@@ -1,15 +1,15 @@
-"""Our decode to 16 kHz mono beside soundfile with librosa, PyAV alone and torchcodec, by codec, on one core.
+"""Compare decoding to 16 kHz mono with soundfile plus librosa, PyAV and torchcodec, by codec, on one core.
 
-python -m bench.decode                    (pip install -e '.[bench]' brings the rivals)
+python -m bench.decode                    (pip install -e '.[bench]' installs the others)
 
-Files of 10 s of a voice-like buzz in noise, in memory. In one process, in the order A B C … C B A, as often as
---rounds says; seconds of audio decoded in a second, medians with the lowest and highest round:
+The input is files of 10 s of a voice-like buzz in noise, in memory. One process decodes them in the order A B C … C B
+A, --rounds times, and prints seconds of audio decoded per second, as medians with the lowest and highest round:
 
-- ours: :class:`detector.recording.Recording`, as an encoder gets it: digest, decode, mean of channels, soxr HQ, cut.
-- apart: the same in the decoder's own process, as a job does it; two processes are at work.
+- ours: :class:`detector.recording.Recording`, as for an encoder: digest, decode, mean of channels, soxr HQ, segments.
+- apart: the same in the separate decoder process, as in a job; two processes work.
 - soundfile+librosa: `soundfile.read`, mean, `librosa.resample` (soxr HQ).
 - pyav: FFmpeg alone, with its own resampler.
-- torchcodec: `AudioDecoder(…, sample_rate=16000, num_channels=1)`, where it can be loaded.
+- torchcodec: `AudioDecoder(…, sample_rate=16000, num_channels=1)`, if it can be loaded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CODECS: dict[str, tuple[int, int, str]] = {
     "Ogg Opus 48 kHz": (48_000, 1, "OGG/OPUS"),
     "M4A AAC 44.1 kHz": (44_100, 1, "aac"),
 }
-"""By name: rate, channels, and what soundfile (`container/encoding`) or FFmpeg calls it."""
+"""By name: rate, channels, and the name of the format in soundfile (`container/encoding`) or FFmpeg."""
 
 Way = Callable[[list[bytes]], object]
 
@@ -66,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[str, str]:
-    """Pace of each way, or why there is none."""
+    """Measure the speed of each decoder; return it as text, or the reason why there is none."""
     times: dict[str, list[float]] = {}
     found: dict[str, str] = {}
     for name, way in ways.items():
         try:
             way(files[:1])
             times[name] = []
-        except Exception as error:  # a rival that does not read a format is a finding
+        except Exception as error:  # that a decoder cannot read a format is a result
             found[name] = f"– ({type(error).__name__})"
     for _ in range(rounds):
         for name in (*times, *reversed(times)):
@@ -87,7 +87,7 @@ def measure(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[str, 
 
 
 def ways_to_decode(queue: DecodeQueue) -> dict[str, Way]:
-    """What is measured, and can be loaded here."""
+    """Return the decoders that are measured and can be loaded on this machine."""
     ways: dict[str, Way] = {"ours": each(ours), "apart": lambda files: apart(queue, files), "pyav": each(pyav)}
     try:
         import librosa
@@ -107,18 +107,18 @@ def ways_to_decode(queue: DecodeQueue) -> dict[str, Way]:
             return AudioDecoder(data, sample_rate=SAMPLE_RATE, num_channels=1).get_all_samples()
 
         ways["torchcodec"] = each(by_torchcodec)
-    except (ImportError, OSError, RuntimeError) as error:  # its wheel wants CUDA's libraries, or FFmpeg's
+    except (ImportError, OSError, RuntimeError) as error:  # its wheel needs the libraries of CUDA or FFmpeg
         print(f"torchcodec is not measured: {error}\n")
     return ways
 
 
 def ours(data: bytes) -> list[Samples]:
-    """Decode here."""
+    """Decode in this process."""
     return list(Recording(io.BytesIO(data), SEGMENT_SECONDS).segments())
 
 
 def apart(queue: DecodeQueue, files: list[bytes]) -> None:
-    """Decode in the decoder's process, one file ahead, as a shard is read."""
+    """Decode in the separate process, one file ahead, as when a shard is read."""
     ahead = None
     for data in files:
         recording = queue.put(io.BytesIO(data), "a file")
@@ -130,12 +130,12 @@ def apart(queue: DecodeQueue, files: list[bytes]) -> None:
 
 
 def each(decode: Callable[[bytes], object]) -> Way:
-    """One file after the other."""
+    """Apply ``decode`` to one file after the other."""
     return lambda files: [decode(data) for data in files]
 
 
 def pyav(data: bytes) -> Samples:
-    """Decode by FFmpeg alone."""
+    """Decode with FFmpeg alone."""
     held = []
     with av.open(io.BytesIO(data), "r") as container:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
@@ -146,7 +146,7 @@ def pyav(data: bytes) -> Samples:
 
 
 def encoded(number: int, rate: int, channels: int, kind: str) -> bytes:
-    """A file of 10 s."""
+    """Encode 10 s of a voice-like buzz."""
     time_ = np.arange(round(SECONDS * rate)) / rate
     rng = np.random.default_rng(number)
     phase = 2 * np.pi * (rng.uniform(80, 250) * time_ + 30.0 * np.sin(2 * np.pi * time_))

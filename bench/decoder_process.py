@@ -1,10 +1,11 @@
-"""What it costs to decode in a process of its own: the same recordings, decoded here and apart, in turn.
+"""Measure the cost of decoding in a separate process: the same recordings, decoded here and there in turn.
 
     python -m bench.decoder_process [--rounds 20] [--files 200] [--corpus FOLDER]
 
-Prints, for short files that are held and for an hour of WAV that is viewed, the time apart as a share of the time
-here: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws. For short files the
-decoder's CPU time is what the time comes to where it has a core for itself: on a busy machine, look at that.
+Prints the time in the separate process relative to the time in this one, for short files that are held in memory and
+for an hour of WAV that is read in parts: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws.
+On a busy machine, look at the decoder's CPU time: for short files, it is the time that the decoder takes with a core of
+its own.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(name: str, rounds: int, files: Callable[[], Sequence[BinaryIO]]) -> None:
-    """Decode the files here and apart, whoever is first in turn, and print the ratios."""
+    """Decode the files in this and in the separate process, alternating which is first, and print the ratios."""
     ways = {"here": here, "apart": apart}
-    apart(files())  # the process has started, both have their memory
+    apart(files())  # warm up: the process is started, and both have their memory
     here(files())
     taken: dict[str, list[tuple[float, float, float]]] = {"here": [], "apart": []}
     for number in range(rounds):
@@ -90,12 +91,12 @@ def apart(files: Sequence[BinaryIO]) -> int:
 
 
 def decoder_seconds() -> float:
-    """CPU time of the decoder's process, which waits for work now."""
+    """Return the CPU time of the decoder's process, which is idle now."""
     return sum(process.cpu_seconds() for process in supervisor._IDLE)
 
 
 def spoken(ratios: npt.NDArray[np.float64]) -> str:
-    """Median and interval, as text."""
+    """Format median and interval."""
     draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"

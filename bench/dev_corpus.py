@@ -1,9 +1,9 @@
-"""The whole job on the dev corpus: 16 tar shards in a bucket, embed, fit, score, evaluate.
+"""Run the whole job on the development corpus: 16 tar shards in a bucket, embed, fit, score, evaluate.
 
     python -m bench.dev_corpus [--backbone huggingface --model FOLDER --layer 9 …]
 
-Starts a SeaweedFS server on loopback, checks that every recording ends in just one row and that neither the
-number of encoders nor the batch size changes a bit of them, and writes a row into docs/results.md.
+Starts a SeaweedFS server on loopback, checks that every recording ends in exactly one row and that neither the number
+of encoders nor the batch size changes a bit of it, and writes a row into docs/results.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LABEL_COLUMNS = ("label", "split", "system", "speaker", "source", "language")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job, check it, and write its row; return 0, or raise where a check fails."""
+    """Run the job, check it, and write its row; return 0, or raise if a check fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.dev_corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
     parser.add_argument("--no-write", action="store_true", help="print the row, leave docs/results.md alone")
@@ -76,7 +76,7 @@ def pack(corpus: Path, target: str, labels: Path) -> list[dict[str, str]]:
 
 
 def chain(environment: dict[str, str], folder: Path, embed: list[str], rows: list[dict[str, str]]) -> dict[str, Any]:
-    """Embed in two ways, fit, score and evaluate; return the figures, with what was checked."""
+    """Embed with two sets of flags, fit, score and evaluate; check the results and return the figures."""
     digests, measured = {}, {}
     for name, how in VARIANTS.items():
         output = f"s3://bench/{name}"
@@ -124,7 +124,7 @@ def job(environment: dict[str, str], *arguments: str) -> Measured:
 
 
 def record(output: str) -> dict[str, Any]:
-    """The record of the only run of an output."""
+    """Read the record of the only run of an output."""
     store = fsspec.filesystem("s3")
     (path,) = store.glob(f"{output}/runs/*.json")
     content: dict[str, Any] = json.loads(store.cat_file(path))
@@ -132,13 +132,13 @@ def record(output: str) -> dict[str, Any]:
 
 
 def check(holds: bool, found: str) -> None:
-    """Stop where something that must hold does not."""
+    """Exit with ``found`` unless ``holds``."""
     if not holds:
         raise SystemExit(f"check failed: {found}")
 
 
 def write_row(embed: list[str], figures: dict[str, Any], *, write: bool) -> str:
-    """Format the figures as a row of the table in docs/results.md; put it there, or replace the same command's."""
+    """Format the figures as a row of the table in docs/results.md; add it, or replace that of the same command."""
     name, megabytes = figures["peak"]
     command = f"python -m bench.dev_corpus {' '.join(embed)}"
     cells = [

@@ -1,16 +1,16 @@
-"""The encoder path beside the recipe that everybody copies, beside the bare forward, and cut beside whole.
+"""Compare the speed of our encoder path with the usual recipe, the bare model, and the uncut encoder.
 
-python -m bench.encoder --model wav2vec2-base                       ours, the recipe, the bare forward; on the CPU
+python -m bench.encoder --model wav2vec2-base                       ours, recipe and bare, on the CPU
 python -m bench.encoder --model xls-r-300m --layer 12 --against full
 python -m bench.encoder --model xls-r-300m --device cuda --dtype bfloat16 --minutes 240
 
-In one process, in the order A B C C B A, as often as --rounds says, on noise of log-normal lengths (median 5 s):
+Measures in one process, in the order A B C C B A, --rounds times, on noise of log-normal lengths (median 5 s):
 
-- ours: `detector.backbones`, as a job's encoders run it. On a CPU, as many as cores, each on one thread.
-- recipe: the published extractor and padded batches of --batch in the order of arrival, transformers' defaults, with
-  all cores; the mean over the frames that come out.
-- bare: the same model on the batches of ours, made ready before, on as many threads: no features, no pooling.
-- full: ours, all layers; for --layer.
+- ours: `detector.backbones`, as in a job. On a CPU, one encoder per core, each on one thread.
+- recipe: the published extractor and padded batches of --batch in order of arrival, with transformers' defaults, on all
+  cores; the mean over the resulting frames.
+- bare: the same model on our batches, prepared beforehand, on as many threads: no features, no pooling.
+- full: ours with all layers, to compare with --layer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Variant = Callable[[], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a row a variant."""
+    """Measure, and print a row for each variant."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Bench:
-    """Everything that is measured, loaded before the clock runs."""
+    """The models and batches that are measured, loaded before the clock starts."""
 
     def __init__(self, known: argparse.Namespace, folder: Path) -> None:
         self._known = known
@@ -98,9 +98,9 @@ class Bench:
             self.padding["full"] = self.padding["ours"]
 
     def measure(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Seconds and CPU seconds of each variant, means of the two of a round: an array of shape (rounds, 2)."""
+        """Measure seconds and CPU seconds of each variant, means of a round's two passes: shape (rounds, 2)."""
         for variant in self.variants.values():
-            variant()  # warm
+            variant()  # warm up
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in self.variants}
         for _ in range(self._known.rounds):
             for name in (*self.variants, *reversed(self.variants)):
@@ -109,7 +109,7 @@ class Bench:
                 self.variants[name]()
                 self._wait()
                 times[name].append((time.perf_counter() - start, time.process_time() - used))
-        # the first and the last of a round, the second and the last but one
+        # pair the first with the last of a round, the second with the last but one
         return {name: np.array(found).reshape(-1, 2, 2).mean(axis=1) for name, found in times.items()}
 
     def report(self, times: dict[str, npt.NDArray[np.float64]]) -> None:
@@ -131,7 +131,7 @@ class Bench:
             print(f"| {name} | {interval(pace)} | {ratio} | {cpu} | {self.padding[name]:.2f} | {share} |")
 
     def flops(self) -> float:
-        """Multiplications and additions of one pass of ours, without those of attention that the counter misses."""
+        """Count floating-point operations of one pass of ours, except those of attention, which the counter misses."""
         encoder, counted = self._ours[0]._encoder, 0
         for batch in self._batches():
             with FlopCounterMode(display=False) as counter:
@@ -140,7 +140,7 @@ class Bench:
         return float(counted)
 
     def peak(self) -> float:
-        """FLOP a second of a large matrix product in the dtype of ours, best of several, on all cores or the GPU."""
+        """Measure FLOP per second of a large matrix product in our dtype, best of several, on all cores or the GPU."""
         known = self._known
         torch.set_num_threads(os.cpu_count() or 1)
         size = 2048 if known.device == "cpu" else 8192
@@ -161,7 +161,7 @@ class Bench:
         return [HuggingFace(config, str(self._folder), known.device, budget) for _ in range(self._n)]
 
     def _embed(self, encoders: list[HuggingFace]) -> None:
-        """The windows that arrive, one after the other; among several encoders, whoever is free takes the next."""
+        """Embed the windows in order; of several encoders, the next free one takes the next window."""
         windows = iter(self._windows())
 
         def work(encoder: HuggingFace) -> None:
@@ -220,7 +220,7 @@ class Bench:
         return inputs
 
     def _batches(self) -> list[list[int]]:
-        """Indices of what ours computes together."""
+        """Return the indices of segments that our path computes together."""
         if self._known.device == "cpu":
             return self._windows()
         budget = self._known.batch_seconds * SAMPLE_RATE
@@ -231,15 +231,15 @@ class Bench:
         ]
 
     def _windows(self) -> list[list[int]]:
-        """Indices of what ours gets at once: on a CPU each segment alone, so that nobody is idle at the end."""
+        """Return the indices of each window; on a CPU, each segment is one, so that no encoder is idle at the end."""
         if self._known.device == "cpu":
             return [[index] for index in range(len(self.segments))]
-        size = self._known.window_mib << 18  # of samples: four bytes each
+        size = self._known.window_mib << 18  # four bytes per sample
         ends = np.cumsum([len(segment) for segment in self.segments]) // size
         return [np.flatnonzero(ends == window).tolist() for window in np.unique(ends)]
 
     def _share(self, work: Callable[[Any], None], encoders: Sequence[Any]) -> None:
-        """Let every encoder work until all are done: on a CPU each on one thread, as in a process of its own."""
+        """Run all encoders until the work is done; on a CPU, each on one thread, as in a process of its own."""
 
         def alone(encoder: Any) -> None:
             if self._known.device == "cpu":
@@ -255,7 +255,7 @@ class Bench:
 
 
 def noise(seconds: float, seed: int) -> list[Samples]:
-    """Segments of log-normal lengths, together as long as asked for.
+    """Make segments of noise with log-normal lengths and a given total length.
 
     Examples
     --------
@@ -275,12 +275,12 @@ def noise(seconds: float, seed: int) -> list[Samples]:
 
 
 def interval(values: npt.NDArray[np.float64], digits: int = 2) -> str:
-    """Median, lowest and highest: of five rounds, a 94 % interval of the median."""
+    """Format median, lowest and highest; with five rounds, these are a 94 % interval of the median."""
     return f"{np.median(values):,.{digits}f} [{values.min():,.{digits}f}, {values.max():,.{digits}f}]"
 
 
 def machine(device: str) -> str:
-    """What computes."""
+    """Describe the machine."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

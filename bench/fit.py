@@ -1,9 +1,9 @@
-"""`fit` on tables that do not fit in memory: peak resident memory, time, and the distance from scikit-learn's optimum.
+"""Measure `fit` on tables larger than memory: peak resident memory, time, and distance from scikit-learn's optimum.
 
     python -m bench.fit [--rows 100000 --rows 1000000] [--dim 1024]
 
-Draws embeddings from a known model into the embedding table that `embed` would write, fits a head on it with a small
---memory-mib, and compares the head's weights with scikit-learn's where the table fits in memory. Writes nothing.
+Draws embeddings from a known model into an embedding table as `embed` writes it, fits a head on it with a small
+--memory-mib, and compares the head's weights with scikit-learn's if the table fits in memory. Changes no page of docs/.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(folder: Path, n_rows: int, dim: int) -> None:
-    """Write a table, fit on it, and say what it took."""
+    """Write a table and fit on it; return memory, time and distance."""
     write(folder, n_rows, dim)
     settings = ("--memory-mib", str(MEMORY_MIB), "--c", str(C), "--standardise", "--folds", "2")
     places = ("--embeddings", str(folder), "--labels", str(folder / "labels.parquet"), "--output", str(folder))
@@ -64,7 +64,7 @@ def measure(folder: Path, n_rows: int, dim: int) -> None:
 
 
 def difference(head: dict[str, list[float]], n_rows: int, dim: int) -> float:
-    """Largest difference of a weight from scikit-learn's, relative to the largest one."""
+    """Return the largest difference of a weight from scikit-learn's, relative to the largest weight."""
     parts = [draw(start, dim) for start in range(0, n_rows, SHARD_ROWS)]
     embeddings = np.concatenate([part[0] for part in parts]).astype(np.float64)
     embeddings = (embeddings - embeddings.mean(axis=0)) / embeddings.std(axis=0)
@@ -75,7 +75,7 @@ def difference(head: dict[str, list[float]], n_rows: int, dim: int) -> float:
 
 
 def draw(start: int, dim: int) -> Drawn:
-    """The rows of one shard: correlated normals of unlike scales, labelled by a logistic model."""
+    """Draw the rows of one shard: correlated normals of different scales, labelled by a logistic model."""
     rng = np.random.default_rng([7, start])
     fixed = np.random.default_rng(7)
     mixing, scales = fixed.normal(size=(16, dim)), fixed.lognormal(size=dim)
@@ -86,7 +86,7 @@ def draw(start: int, dim: int) -> Drawn:
 
 
 def write(folder: Path, n_rows: int, dim: int) -> None:
-    """Write the table as `embed` does, and its labels: 40 speakers and 20 systems."""
+    """Write the table as `embed` does, and its labels, with 40 speakers and 20 systems."""
     table = Ledger(str(folder), "embeddings", RECIPE.fingerprint)
     entries = tuple(Entry(f"{start:016x}", "drawn") for start in range(0, n_rows, SHARD_ROWS))
 

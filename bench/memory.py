@@ -1,11 +1,11 @@
-"""Peak memory of `bonafide embed`, by process: as the archive grows, and as one recording grows.
+"""Measure peak memory of `bonafide embed` by process, as the archive grows and as one recording grows.
 
-python -m bench.memory                    (--model small, as bench.encoder takes them)
+python -m bench.memory                    (--model takes what bench.encoder takes)
 
-Archives of 1,000, 3,000 … recordings of half a second, 250 to a tar shard, so that their shards grow with them; then
-one recording of 2 minutes and of 2 hours, FLAC as all of them. Each is embedded by the command that users call, on two
-encoders, and the resident memory of each process below it is looked at five times a second: the peak of each kind of
-process, shared memory that it touched included. For the archives also the slope, by least squares.
+The archives have 1,000, 3,000, … recordings of half a second, 250 in each tar shard, so the number of shards grows with
+them. Then one recording of 2 minutes and one of 2 hours. All are FLAC. Each is embedded by the command that users call,
+on two encoders, while the resident memory of each of its processes is read five times a second. The result is the peak
+of each kind of process, including shared memory that it touched; for the archives also the slope, by least squares.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_archive(folder: Path, count: int) -> None:
-    """Tar shards of short recordings of noise, no two alike."""
+    """Write tar shards of short recordings of noise, all different."""
     folder.mkdir()
     rng = np.random.default_rng(count)
     for first in range(0, count, ROWS_IN_SHARD):
@@ -74,7 +74,7 @@ def write_archive(folder: Path, count: int) -> None:
 
 
 def write_recording(path: Path, seconds: float) -> None:
-    """One recording of noise."""
+    """Write one recording of noise."""
     path.parent.mkdir()
     rng = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, format="FLAC") as file:
@@ -83,14 +83,14 @@ def write_recording(path: Path, seconds: float) -> None:
 
 
 def peak_of(folder: Path, archive: str, model: Path, how: list[str]) -> dict[str, float]:
-    """MB of each kind of process, at its peak."""
+    """Embed, and return the peak memory of each kind of process, in MB."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
     command += ["--model", str(model), "--output", str(folder / f"{archive}-out"), *how]
     return run(command, dict(os.environ)).peak_mb
 
 
 def say(what: str, columns: list[str], peaks: list[dict[str, float]], counts: Sequence[int] = ()) -> None:
-    """A table: a row for each of our processes."""
+    """Print a table with a row for each kind of process."""
     heads = [what, *columns, *(["MB per 1,000 more"] if counts else [])]
     print(f"\n| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for name in sorted(set.intersection(*map(set, peaks))):

@@ -1,4 +1,4 @@
-"""Models: published encoders' sizes with random weights, as checkpoints. Speed does not ask what was learned."""
+"""Checkpoints with the sizes of published encoders and random weights: speed does not depend on what was learnt."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         LAYER | {"hidden_size": 1920, "num_hidden_layers": 48, "num_attention_heads": 16} | {"intermediate_size": 7680},
     ),
 }
-"""By name: family and what its configuration says beyond the defaults."""
+"""By name: the family, and settings of its configuration that differ from the defaults."""
 
 
 def checkpoint(model: str, folder: Path) -> Path:
-    """The checkpoint: ``model`` itself where it is a folder, else written into ``folder``."""
+    """Return ``model`` if it is a checkpoint folder; else write a checkpoint of that name into ``folder``."""
     if Path(model).is_dir():
         return Path(model)
     if model not in MODELS:
@@ -59,7 +59,7 @@ def checkpoint(model: str, folder: Path) -> Path:
         "do_normalize": True,
         "feature_size": 1,
         "padding_value": 0.0,
-        "return_attention_mask": settings["feat_extract_norm"] == "layer",  # as these checkpoints are published
+        "return_attention_mask": settings["feat_extract_norm"] == "layer",  # as in the published checkpoints
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
     return folder

@@ -1,11 +1,12 @@
-"""The whole job, with Ray, beside a plain loop in one process that does the same work.
+"""Compare the whole job, with Ray, with a plain loop in one process that does the same work.
 
 python -m bench.pipeline --minutes 20 --model small
 
 An archive of tar shards of FLAC (noise of log-normal lengths, median 5 s) is embedded by `bonafide embed` and by a
-loop: read, decode, normalise, encode one recording after the other on all cores, mean over frames, one Parquet object
-a shard. In the order job, loop, loop, job, as often as --rounds says. Start-up is measured apart, as the same command
-on one recording of a second: Ray, the driver, and loading the encoder. The loop's start-up does not count.
+loop, which reads, decodes, normalises and encodes one recording after the other on all cores, takes the mean over
+frames, and writes one Parquet object per shard. The order is job, loop, loop, job, --rounds times. Start-up (Ray, the
+driver, loading the encoder) is measured separately, by the same command on one recording of a second. The loop's
+start-up does not count.
 """
 
 from __future__ import annotations
@@ -98,14 +99,14 @@ def write_archive(folder: Path, seconds: float, n_shards: int) -> float:
 
 
 def job(folder: Path, archive: str, model: Path, how: list[str], output: str) -> float:
-    """Seconds of the command."""
+    """Run the command; return its seconds."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
     command += ["--model", str(model), "--output", str(folder / output), *how]
     return run(command, dict(os.environ)).seconds
 
 
 def loop(archive: Path, encoder: Encoder, output: Path, threads: int) -> float:
-    """Seconds of the plain loop."""
+    """Run the plain loop; return its seconds."""
     torch.set_num_threads(threads)
     output.mkdir()
     start = time.perf_counter()
@@ -126,7 +127,7 @@ def loop(archive: Path, encoder: Encoder, output: Path, threads: int) -> float:
 
 
 def embedding(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
-    """Mean over the frames of one segment, on all threads."""
+    """Embed one segment by the mean over its frames, on all threads."""
     with torch.inference_mode():
         lengths = torch.tensor([len(samples)])
         inputs = encoder.features.inputs(torch.from_numpy(samples)[None], lengths, False)

@@ -1,4 +1,4 @@
-"""Peak memory of a command and of every process below it, read from /proc while they run."""
+"""Peak memory of a command and of all its descendant processes, read from /proc while they run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLE_SECONDS = 0.2
 
 @dataclass
 class Measured:
-    """A command that ran: its output, its time, and the peak resident memory of each kind of process, in MB."""
+    """A finished command: its output, its time, and the peak resident memory of each kind of process, in MB."""
 
     stdout: str
     seconds: float
@@ -22,7 +22,7 @@ class Measured:
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> Measured:
-    """Run a command to its end; raise where it fails. Shared memory that a process touched counts as its own."""
+    """Run a command to its end; raise if it fails. Shared memory that a process touched counts as its own."""
     start = time.monotonic()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     peak: dict[str, float] = {}
@@ -54,7 +54,7 @@ def _watch(root: int, peak: dict[str, float], ended: threading.Event) -> None:
                 megabytes = int(status.get("VmHWM", "0 kB").split()[0]) / 1024
                 peak[name] = max(peak.get(name, 0.0), megabytes)
             except (OSError, ValueError, KeyError):
-                continue  # it ended between two looks
+                continue  # it ended after it was listed
 
 
 def _name(folder: Path) -> str:

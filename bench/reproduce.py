@@ -1,4 +1,4 @@
-"""The published ladder, run with this code: our error rates beside the papers', set by set.
+"""Reproduce the published series of XLS-R encoders: our error rates and the papers', test set by test set.
 
     python -m bench.reproduce --asvspoof2019 FOLDER --in-the-wild FOLDER --backbone facebook/wav2vec2-xls-r-2b \\
         --revision COMMIT [--small-backbone facebook/wav2vec2-xls-r-300m …] [--fake-or-real FOLDER …] --work FOLDER
@@ -7,11 +7,12 @@
 2. the same at layers 9 to 13 (`--layers`)
 3. XLS-R-300M at layer 7 (`--small-backbone`, `--small-layer`)
 
-Each is trained on `train` and `dev` of ASVspoof 2019 LA, and judged on its `eval` and on every other corpus whose
-folder is given, laid out as docs/corpora.md says. Flags that are not listed here go to `embed` (`--device cuda`).
+Each is trained on `train` and `dev` of ASVspoof 2019 LA, and evaluated on its `eval` and on every other corpus whose
+folder is given, in the layout that docs/corpora.md describes. Flags that are not listed here are passed to `embed`
+(`--device cuda`).
 
-Start the same command again after a stop: what is embedded and scored under `--work` is not done again. A corpus that
-is given later is added. The tables come as ladder.md and ladder.json.
+After a stop, start the same command again: recordings that are embedded and scored under `--work` are not computed
+again. A corpus that is given later is added. The tables are written as ladder.md and ladder.json.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from jobs.tables.ledger import Ledger, keys
 
 TRAINED_ON = "asvspoof2019-la"
 VERSIONS = {"fake-or-real": "for-norm", "timit-tts": "CLEAN"}
-"""Of corpora that come in several versions: the one that the published figures are of."""
+"""For corpora with several versions: the version of the published figures."""
 
 AI4T = "arXiv 2506.09606, Layers_eval.pdf"
 EDGE = "arXiv 2606.30780"
@@ -55,17 +56,17 @@ Layers = dict[int, float]
 
 @dataclass(frozen=True)
 class Test:
-    """Recordings to judge by, and what was published of them.
+    """Recordings of a test set, and the figures that were published for it.
 
     Parameters
     ----------
     title, corpus : str
     only : mapping
-        Values of the manifest's columns that are kept; all where empty.
+        Values to keep of the manifest's columns; everything if empty.
     large : dict
-        Published EER in percent by layer of XLS-R-2B; -1 is the last. All of :data:`AI4T`.
+        Published EER in percent by layer of XLS-R-2B; -1 is the last. All are from :data:`AI4T`.
     small : float or None
-        That of XLS-R-300M at layer 7, of :data:`EDGE`.
+        Published EER of XLS-R-300M at layer 7, from :data:`EDGE`.
     """
 
     title: str
@@ -112,14 +113,14 @@ TESTS = (
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder of the ladder: whose figures it is held to, the flags that name it, and its layers."""
+    """An encoder to evaluate: the published figures to compare with, the flags that select it, and its layers."""
 
     name: str
     flags: tuple[str, ...]
     layers: tuple[int, ...]
 
     def figure(self, test: Test, layer: int) -> tuple[float, str] | None:
-        """What was published, and where."""
+        """Return the published figure and its source."""
         if self.name == LARGE:
             return (test.large[layer], AI4T) if layer in test.large else None
         return (test.small, EDGE) if test.small is not None and layer == SMALL_LAYER else None
@@ -127,7 +128,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of ours, in percent, and the one that was published."""
+    """One of our figures, in percent, and the published one."""
 
     encoder: str
     layer: int
@@ -144,7 +145,7 @@ class Cell:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the ladder as far as corpora and encoders are given; write and print its tables; return 0."""
+    """Evaluate the given encoders on the given corpora; write and print the tables; return 0."""
     parser = _parser()
     known, embed = parser.parse_known_args(arguments)
     folders = {name: getattr(known, name) for name in CORPORA if getattr(known, name, None)}
@@ -167,10 +168,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--backbone", required=True, help="XLS-R-2B: folder, prefix or hub name; melstats for a try")
-    parser.add_argument("--revision", help="commit of --backbone, where that is a hub name")
-    parser.add_argument("--layers", default="9,10,11,12,13", help="of --backbone, beside the last [%(default)s]")
-    parser.add_argument("--small-backbone", help="XLS-R-300M, likewise; step 3 is left out where it is not given")
+    parser.add_argument(
+        "--backbone", required=True, help="XLS-R-2B: folder, prefix or hub name; melstats for a trial run"
+    )
+    parser.add_argument("--revision", help="commit of --backbone, if that is a hub name")
+    parser.add_argument("--layers", default="9,10,11,12,13", help="of --backbone, besides the last [%(default)s]")
+    parser.add_argument("--small-backbone", help="XLS-R-300M, likewise; without it, step 3 is left out")
     parser.add_argument("--small-revision", help="commit of --small-backbone")
     parser.add_argument("--small-layer", type=int, default=SMALL_LAYER, help="[%(default)s]")
     parser.add_argument(
@@ -188,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def encoders(known: argparse.Namespace) -> list[Encoder]:
-    """The encoders that were named."""
+    """Return the encoders that the flags name."""
 
     def flags(name: str, revision: str | None, layers: tuple[int, ...]) -> tuple[str, ...]:
         if name == MELSTATS:
@@ -206,7 +209,7 @@ def encoders(known: argparse.Namespace) -> list[Encoder]:
 
 
 def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Table:
-    """A corpus's manifest: of the version that the published figures are of, where it has several."""
+    """Write and read a corpus's manifest; if the corpus has several versions, that of the published figures."""
     output = work / "manifests" / f"{name}.parquet"
     inputs = [word for folder in folders for word in ("--input", folder)]
     subset = ("--subset", VERSIONS[name]) if name in VERSIONS else ()
@@ -216,7 +219,7 @@ def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Tab
 
 
 def climb(encoder: Encoder, manifests: dict[str, pa.Table], work: Path, embed: list[str], draws: int) -> list[Cell]:
-    """Embed the corpora, fit a head for each layer, score, and judge."""
+    """Embed the corpora, fit a head for each layer, score, and compute the figures."""
     output, labels = str(work / encoder.name), work / "manifests" / "train.parquet"
     pq.write_table(training(manifests[TRAINED_ON]), labels)
     for name in manifests:
@@ -241,7 +244,7 @@ def climb(encoder: Encoder, manifests: dict[str, pa.Table], work: Path, embed: l
 
 
 def training(listed: pa.Table) -> pa.Table:
-    """What heads are trained on: `train` and `dev`, as one split."""
+    """Return the training rows: `train` and `dev` as one split."""
     chosen = listed.filter(pc.is_in(listed["split"], pa.array(["train", "dev"])))
     return _with_split(chosen, "train")
 
@@ -252,14 +255,14 @@ def _with_split(listed: pa.Table, split: str) -> pa.Table:
 
 
 def layer_of(output: str, key: str) -> int:
-    """The layer of a table of embeddings."""
+    """Return the layer of a table of embeddings."""
     return int(Ledger(output, "embeddings", key).committed()[0].detail["recipe"]["layer"])
 
 
 def judge(
     encoder: Encoder, layer: int, head: dict[str, Any], test: Test, listed: pa.Table, output: str, draws: int
 ) -> Cell | None:
-    """Our figure for one test; None where one class is not there."""
+    """Compute our figure for one test set; None if a class is missing."""
     for column, values in test.only.items():
         listed = listed.filter(pc.is_in(listed[column], pa.array(values)))
     if len(set(listed["label"].to_pylist())) < len(LABELS):
@@ -288,7 +291,7 @@ def judge(
 
 
 def tables(cells: Sequence[Cell]) -> str:
-    """The ladder as Markdown: a table for each encoder and layer."""
+    """Format the figures as Markdown: a table for each encoder and layer."""
     lines = ["# The published ladder, run with this code", ""]
     for step in dict.fromkeys((cell.encoder, cell.layer) for cell in cells):
         mine = [cell for cell in cells if (cell.encoder, cell.layer) == step]
@@ -315,7 +318,7 @@ def _cells(cell: Cell) -> list[str]:
 
 
 def bonafide(*arguments: str) -> None:
-    """Run a verb as a user does; stop with its code where that is not 0."""
+    """Run a verb as a user does; exit with its code unless that is 0."""
     print(f"$ bonafide {' '.join(arguments)}", flush=True)
     code = cli.main(arguments)
     if code:

@@ -1,8 +1,8 @@
-"""Two heads on the dev corpus: fit each on `train`, compare them on `eval`, with intervals.
+"""Compare two heads on the development corpus: fit each on `train`, evaluate both on `eval`, with intervals.
 
     python -m bench.two_heads [--a "--c 1"] [--b "--recipe pascu2024"] [--keep FOLDER] [embed flags …]
 
-Embeds the corpus once, fits a head with each set of `fit` flags, scores, and writes what `evaluate` found into
+Embeds the corpus once, fits a head with each set of `fit` flags, scores, and writes the figures of `evaluate` into
 docs/results.md.
 """
 
@@ -71,7 +71,7 @@ def chain(environment: dict[str, str], folder: Path, embed: list[str], flags: tu
 
 
 def tables(command: str, flags: tuple[str, str], report: dict[str, Any]) -> str:
-    """What the report says, as Markdown."""
+    """Format the report as Markdown."""
     a, b = report["heads"]
     difference = report["comparisons"][0]["metrics"]
     how = [f"fit {each}".strip() for each in flags]
@@ -99,7 +99,7 @@ def tables(command: str, flags: tuple[str, str], report: dict[str, Any]) -> str:
 
 
 def shortcuts(report: dict[str, Any]) -> list[str]:
-    """The table of what tells classes apart without listening, as lines of Markdown."""
+    """Format the error rates of the shortcuts as lines of Markdown."""
     lines = ["| shortcut alone, EER | learnt on `train` | learnt in folds of `eval` |", "| --- | --- | --- |"]
     for each in report["shortcuts"]:
         cells = [cell(each[way], "share") if each[way] else "–" for way in ("learnt_on_others", "in_folds")]
@@ -108,7 +108,7 @@ def shortcuts(report: dict[str, Any]) -> list[str]:
 
 
 def cell(found: dict[str, Any], form: str, sign: str = "") -> str:
-    """A figure with its interval; shares in percent."""
+    """Format a figure with its interval; shares in percent."""
 
     def text(value: float) -> str:
         return f"{100 * value:{sign}.1f}" if form == "share" else f"{value:{sign}.3f}"

@@ -1,19 +1,18 @@
-"""Submit a verb to a Ray cluster, follow its log, start it again where it asks for that; end with its exit code.
+"""Submit a verb to a Ray cluster, follow its log, repeat it if it ends with 75, and end with its exit code.
 
     bonafide submit --address http://127.0.0.1:8265 -- nightly --input s3://archive/ …
 
-The code of this installation travels with the job, so that machines run what submitted it; other packages are those of
-the machines' image, or exact versions that `--requirements` names. No secret stands in the job's environment: machines
-take theirs from their role. A cluster with token authentication, as it should have, is reached with
-`RAY_AUTH_MODE=token` and the token in `~/.ray/auth_token`, or in a file that `RAY_AUTH_TOKEN_PATH` names.
+The job carries the code of this installation, so the machines run the code that submitted it. Other packages come from
+the machines' image, or in the exact versions that `--requirements` lists. The job's environment contains no secret: the
+machines have a role. Clusters should require a token: set `RAY_AUTH_MODE=token`, and keep the token in
+`~/.ray/auth_token` or in the file that `RAY_AUTH_TOKEN_PATH` names.
 
-A submit of the same verb, settings and day while the job is at work follows that job; after it ended with 0, there is
-nothing to do. A job that ends with 75 is started again, as that code asks for.
+Submitting the same verb and settings on the same day again follows the job while it runs, and does nothing after it
+ended with 0. A job that ends with 75 is repeated, as that exit code requests.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime
 import hashlib
@@ -32,51 +31,43 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
 
-DASHBOARD = "http://127.0.0.1:8265"
 PACKAGES = ("detector", "jobs", "cluster")
-START_SECONDS = 60.0  # a cluster's dashboard answers before its nodes take jobs
-PATIENCE_SECONDS = 60.0  # with a cluster that does not answer while a job is at work
-PAUSE_SECONDS = 10.0  # before a job is started again; twice as long each time
-AGAIN = 75
+START_SECONDS = 60.0  # a starting cluster's dashboard answers before its nodes accept jobs
+PATIENCE_SECONDS = 60.0  # how long a cluster may leave requests unanswered while a job runs
+PAUSE_SECONDS = 10.0  # before a job is repeated; doubles each time
+AGAIN = os.EX_TEMPFAIL
 PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^=\s;]+(\s*;.*)?")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Submit, follow, and return the job's exit code (69 where the cluster cannot be reached or refuses)."""
-    parser = argparse.ArgumentParser(
-        prog="bonafide submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--address",
-        default=os.environ.get("RAY_API_SERVER_ADDRESS", DASHBOARD),
-        help="the cluster's dashboard, a URL [default: $RAY_API_SERVER_ADDRESS, else %(default)s]",
-    )
-    parser.add_argument("--submission-id", help="id of the job [default: made of the verb, its settings and the day]")
-    parser.add_argument(
-        "--attempts", type=int, default=3, help="how often it may end with 75 before that counts [default: %(default)s]"
-    )
-    parser.add_argument(
-        "--requirements",
-        help="file of packages that every machine installs for the job, each pinned by == [default: the image's own]",
-    )
-    parser.add_argument("verb", nargs=argparse.REMAINDER, help="-- VERB and its settings")
-    settings = parser.parse_args(arguments)
-    verb = settings.verb[1:] if settings.verb[:1] == ["--"] else settings.verb
-    if not verb:
-        parser.error("nothing to submit: give -- VERB and its settings")
-    if settings.attempts < 1:
-        parser.error(f"--attempts {settings.attempts}: expected 1 or more")
+def run_job(
+    address: str, verb: Sequence[str], job_id: str | None = None, attempts: int = 3, requirements: str | None = None
+) -> int:
+    """Submit a verb, follow it, and return its exit code; an error is named in one line on stderr.
+
+    Parameters
+    ----------
+    address : str
+        URL of the cluster's dashboard.
+    verb : sequence of str
+        The verb and its settings.
+    job_id : str, optional
+        By default made of the verb, its settings and the day: see :func:`submission_id`.
+    attempts : int
+        Number of times the job is started while it ends with 75.
+    requirements : str, optional
+        Path of a file of packages that every machine installs for the job: see :func:`pinned`.
+    """
     packages = None
-    if settings.requirements is not None:
+    if requirements is not None:
         try:
-            packages = pinned(settings.requirements)
+            packages = pinned(requirements)
         except (OSError, ValueError) as error:
-            return _end(65, str(error))
-    night = settings.submission_id or submission_id(verb, datetime.datetime.now(datetime.UTC).date().isoformat())
+            return _end(os.EX_DATAERR, str(error))
+    job_id = job_id or submission_id(verb, datetime.datetime.now(datetime.UTC).date().isoformat())
     try:
-        return submit(settings.address, verb, night, settings.attempts, packages)
+        return submit(address, verb, job_id, attempts, packages)
     except (ConnectionError, RuntimeError, RayError) as error:
-        return _end(69, f"{settings.address}: {_one_line(error)}")
+        return _end(os.EX_UNAVAILABLE, f"{address}: {_one_line(error)}")
     except KeyboardInterrupt:
         return _end(AGAIN, "no longer followed; the job goes on, and the same command follows it again")
 
@@ -84,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def submit(
     address: str, verb: Sequence[str], night: str, attempts: int = 3, packages: Sequence[str] | None = None
 ) -> int:
-    """Run ``python -m jobs VERB …`` on a cluster and wait for it, again while it ends with 75.
+    """Run ``python -m jobs VERB …`` on a cluster, wait for it, and repeat it while it ends with 75.
 
     Parameters
     ----------
@@ -93,21 +84,21 @@ def submit(
     verb : sequence of str
         The verb and its settings.
     night : str
-        Id of the job; those that are started again get `.2`, `.3` … behind it.
+        Id of the first job; repeated jobs get `.2`, `.3` … appended.
     attempts : int
-        How often a job that ends with 75 is waited for.
+        How many jobs are run at most.
     packages : sequence of str, optional
-        What every machine installs for the job.
+        Packages that every machine installs for the job.
 
     Returns
     -------
     int
-        The job's own exit code; 75 where it ended without one (stopped, or its machine was lost).
+        The job's own exit code; 75 if it ended without one (it was stopped, or its machine was lost).
 
     Raises
     ------
     ConnectionError, RuntimeError, ray.exceptions.RayError
-        Where the cluster cannot be reached, or refuses the job or the token.
+        If the cluster is unreachable, or refuses the job or the token.
     """
     jobs = _Night(JobSubmissionClient(address), address, f"python -m jobs {shlex.join(verb)}", night, packages)
     for attempt in range(1, attempts + 1):
@@ -121,12 +112,12 @@ def submit(
 
 
 def submission_id(verb: Sequence[str], today: str) -> str:
-    """The id of a night's job: of its verb, its day and its settings.
+    """Return the id of a night's job, made from its verb, day and settings.
 
     Parameters
     ----------
     verb : sequence of str
-        The verb and its settings; where `--run-date` is one of them, it is the day.
+        The verb and its settings; `--run-date` among them replaces today.
     today : str
         YYYY-MM-DD.
 
@@ -137,33 +128,33 @@ def submission_id(verb: Sequence[str], today: str) -> str:
     >>> submission_id(["nightly", "--run-date", "2026-11-22"], "2026-11-23")[:27]
     'bonafide-nightly-2026-11-22'
     """
-    told = shlex.join(verb)
-    day = re.search(r" --run-date[ =](\d{4}-\d\d-\d\d)\b", told)
-    return f"bonafide-{verb[0]}-{day[1] if day else today}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    command = shlex.join(verb)
+    day = re.search(r" --run-date[ =](\d{4}-\d\d-\d\d)\b", command)
+    return f"bonafide-{verb[0]}-{day[1] if day else today}-{hashlib.sha256(command.encode()).hexdigest()[:8]}"
 
 
 def pinned(path: str) -> list[str]:
-    """The packages that a requirements file names, each with its exact version.
+    """Return the packages of a requirements file, each with its exact version.
 
     Raises
     ------
     ValueError
-        Naming the first line that is no `package==version`.
+        If a line is not `package==version`; the message names the first one.
     """
     lines = [line.split(" #")[0].strip() for line in Path(path).read_text().splitlines()]
     packages = [line for line in lines if line and not line.startswith("#")]
     for line in packages:
         if not PINNED.fullmatch(line):
             raise ValueError(
-                f"{path}: {line!r} names no exact version; expected package==version. A night is to run tomorrow what "
-                f"it ran today: `pip freeze` writes such a file."
+                f"{path}: {line!r} names no exact version; expected package==version, so that each night "
+                f"runs the same code. `pip freeze` writes such a file."
             )
     return packages
 
 
 @dataclass
 class _Night:
-    """The jobs of one id: the first, and those that were started again."""
+    """The jobs of one id: the first one and its repetitions."""
 
     client: JobSubmissionClient
     address: str
@@ -173,7 +164,7 @@ class _Night:
     number: int = 1
 
     def attempt(self) -> tuple[int, bool]:
-        """Start the next job, or find it at work or done; follow it; its exit code, and whether it asks for another."""
+        """Start the next job, or find it running or done; return its exit code, and True if it must be repeated."""
         while True:
             job = self.night if self.number == 1 else f"{self.night}.{self.number}"
             if self._started(job):
@@ -186,7 +177,7 @@ class _Night:
             if not info.status.is_terminal():
                 print(f"{job} is at work on {self.address} already: following it", file=sys.stderr)
                 break
-            self.number += 1  # it failed, or was stopped: somebody wants it again
+            self.number += 1  # it failed or was stopped, and is submitted once more
         found = self._followed(job)
         if found is None:
             return AGAIN, False
@@ -194,10 +185,10 @@ class _Night:
         if code is not None and code >= 0:
             return int(code), code == AGAIN
         _end(AGAIN, f"job {job} ended without an exit code: {_one_line(found.message)}")
-        return AGAIN, found.status != JobStatus.STOPPED  # somebody who stopped it does not want it again
+        return AGAIN, found.status != JobStatus.STOPPED  # a job that a person stopped is not repeated
 
     def _started(self, job: str) -> bool:
-        """Hand the job over, for a while again and again to a cluster that is only starting; False: it is there."""
+        """Submit the job, and retry for a while if the cluster is starting; return False if the job exists already."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -205,7 +196,7 @@ class _Night:
                     self.client.submit_job(
                         entrypoint=self.entrypoint, submission_id=job, runtime_env=self._environment(folder)
                     )
-            except RuntimeError as error:  # of this class, whatever it is
+            except RuntimeError as error:  # Ray raises this class for every refusal
                 if "already exists" in str(error):
                     return False
                 if "try again later" not in str(error) or time.monotonic() > deadline:
@@ -215,14 +206,14 @@ class _Night:
             time.sleep(1.0)
 
     def _environment(self, folder: str) -> dict[str, Any]:
-        """What travels with the job: the code, and the names of packages; no values of variables."""
+        """Return the job's runtime environment: the code and the names of packages, but no environment variables."""
         here = Path(__file__).parents[1]
         for name in PACKAGES:
             shutil.copytree(here / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
         return {"working_dir": folder} | ({"pip": {"packages": list(self.packages)}} if self.packages else {})
 
     def _followed(self, job: str) -> JobInfo | None:
-        """Print a job's log until it ends; None where the cluster no longer answers."""
+        """Print a job's log until it ends; return None if the cluster stops answering."""
         log = _Log(self.client, job)
         unanswered = time.monotonic()
         while True:
@@ -232,7 +223,7 @@ class _Night:
                 if info.status.is_terminal():
                     return info
                 unanswered = time.monotonic()
-            except Exception as error:  # of many classes; the job goes on without us
+            except Exception as error:  # Ray raises many classes; the job runs on without us
                 if time.monotonic() - unanswered > PATIENCE_SECONDS:
                     _end(AGAIN, f"{self.address} does not answer; ask it about job {job}: {_one_line(error)}")
                     return None
@@ -247,8 +238,8 @@ class _Log:
         self._n_printed = 0
 
     async def follow(self) -> None:
-        """Print what was not printed yet, until the job ends or the line to the cluster breaks."""
-        n_seen = 0  # it comes from its beginning every time
+        """Print the part that was not printed yet, until the job ends or the connection breaks."""
+        n_seen = 0  # every connection sends the log from its beginning
         async for lines in self._client.tail_job_logs(self._job):
             print(lines[max(self._n_printed - n_seen, 0) :], end="", flush=True)
             n_seen += len(lines)
@@ -256,16 +247,12 @@ class _Log:
 
 
 def _end(code: int, cause: str) -> int:
-    """Name the cause in one line on stderr."""
+    """Print the cause in one line on stderr, and return the exit code."""
     print(f"error {code}: {' '.join(cause.split())}", file=sys.stderr)
     return code
 
 
 def _one_line(found: object) -> str:
-    """What is said in the last line that says anything: Ray's errors are tracebacks of several processes."""
+    """Return the last line with words in it: Ray's errors are tracebacks of several processes."""
     lines = [line.strip() for line in str(found).splitlines()]
     return next((line for line in reversed(lines) if any(map(str.isalnum, line))), type(found).__name__)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

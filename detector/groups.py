@@ -20,11 +20,11 @@ from scipy.sparse.csgraph import connected_components
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
 from detector.schema import UNKNOWN
+from detector.training.config import FOLDS
 
 Codes = npt.NDArray[np.signedinteger[Any]]
 
 SEED = 42
-FOLDS = 5
 BLOCK_ROWS = 1 << 16
 RULES = (("system", "speaker", "source"), ("system", "speaker"), ("system", "source"))
 MIN_GROUPS = 3  # per class: two are left to learn from when one is held out
@@ -112,7 +112,7 @@ class Groups:
         ----------
         is_bonafide : bool array of shape (n_rows,)
         n_folds : int, optional
-            By default :data:`FOLDS`, or as many as the class with fewer groups has groups.
+            By default :data:`~detector.training.config.FOLDS`, or as many as the class with fewer groups has groups.
 
         Returns
         -------

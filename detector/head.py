@@ -22,7 +22,6 @@ from detector.schema import BONAFIDE, SCORES, SPOOF
 
 VERSION = 2
 CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
-MIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,14 @@ from detector.backbones import BATCH_SECONDS
 from detector.errors import ConfigError
 from jobs.telemetry.webhook import Webhook
 
-Part = TypeVar("Part")
+Config = TypeVar("Config")
+
+LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
+"""Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
 
 
-def part(settings: Any, kind: type[Part]) -> Part:
-    """The fields of ``kind`` out of larger settings."""
+def extract_config(settings: Any, kind: type[Config]) -> Config:
+    """Copy the fields of ``kind`` out of larger settings that inherit them."""
     return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]
 
 

@@ -1,53 +1,57 @@
-"""Errors of running, beside those of content in :mod:`detector.errors`: each is an exit code of the contract."""
+"""Errors of a run, in addition to those of content in :mod:`detector.errors`; each has an exit code in the contract."""
 
 import traceback
 
 from detector.errors import ConfigError, SchemaError
 
 
+class UsageError(ValueError):
+    """The command line or the environment is wrong: exit 2."""
+
+
 class StorageError(OSError):
-    """The store gave up after its retries, or refuses us: exit 69."""
+    """The store still failed after all retries, or refuses access: exit 69."""
 
 
 class CorruptError(StorageError):
-    """Bytes came that are not those the store said it holds; what was made of them is thrown away and done again."""
+    """Bytes from the store do not match its checksum; what was made of them is discarded and computed again."""
 
 
-class RunAgain(RuntimeError):  # noqa: N818 - it says what to do
+class RunAgain(RuntimeError):  # noqa: N818 - the name says what to do
     """The run stopped early and lost nothing; the same command goes on from there: exit 75."""
 
 
 class SourceChangedError(RunAgain):
-    """A source is gone, or no longer the one that was planned: its shard is set aside, the others go on."""
+    """A source is missing or has changed since it was planned: its shard is set aside, the others go on."""
 
 
 class WorkersLostError(RunAgain):
-    """Workers, or the whole cluster, went away in the middle: what they did is done again, with a bound."""
+    """Workers, or the whole cluster, were lost in the middle: their work is done again, a limited number of times."""
 
 
 class StalledError(RunAgain):
-    """Nothing moves any more: the run ends rather than hang."""
+    """No progress for too long: the run ends instead of hanging."""
 
 
 class DefectError(RuntimeError):
-    """A worker ran into an error that nobody thought of: exit 70."""
+    """A worker met an error that is none of these: exit 70."""
 
 
 KINDS = (ConfigError, SchemaError, CorruptError, StorageError, SourceChangedError, RunAgain, DefectError)
-TROUBLES = {kind.__name__: kind for kind in KINDS}
-"""What a worker may run into, by name, children first: so it travels from worker to driver as text."""
+WORKER_ERRORS = {kind.__name__: kind for kind in KINDS}
+"""Errors that a worker sends to the driver as text, by name; subclasses stand before their parents."""
 
 
 def to_text(error: Exception) -> str:
-    """Any error as text; one that is not among :data:`TROUBLES` is a defect, and brings its traceback along."""
-    for name, kind in TROUBLES.items():
+    """Write an error as text; one that is not in :data:`WORKER_ERRORS` becomes a defect, with its traceback."""
+    for name, kind in WORKER_ERRORS.items():
         if isinstance(error, kind):
             return f"{name}: {error}"
     return f"{DefectError.__name__}: {''.join(traceback.format_exception(error))}"
 
 
 def from_text(text: str) -> Exception:
-    """The error that :func:`to_text` wrote.
+    """Return the error that :func:`to_text` wrote.
 
     Examples
     --------
@@ -55,4 +59,4 @@ def from_text(text: str) -> Exception:
     RunAgain('the plan is old')
     """
     name, message = text.split(": ", 1)
-    return TROUBLES[name](message)
+    return WORKER_ERRORS[name](message)

@@ -1,27 +1,80 @@
-"""Fixtures that tests share: a store, a place in it or in a folder, a browser, and the command in this process."""
+"""What all tests share: one store, a Ray, a browser, the command in this process; and how the suite is run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.support import workers
+from tests.support.left_out import LeftOut
+from tests.support.ray_head import ON_LOOPBACK, RayHead
 from tests.support.seaweedfs import s3_server
 from tests.support.storage import forget_clients
+from tests.support.tools import installed_browser, require
+
+# the same examples every time, and no database in the tree; a slow machine is no failure
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 collect_ignore = ["fuzz/run.py"]  # needs atheris, which only `make fuzz` installs
 
+STORE = pytest.StashKey[tuple[contextlib.ExitStack, dict[str, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeftOut(config), "left-out")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    workers.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.RoomScheduling | None:
+    return workers.RoomScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start the one store of all workers, in the process that starts them and ends last."""
+    stash = node.config.stash
+    if STORE not in stash:
+        stack = contextlib.ExitStack()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bonafide-store-")))
+        stash[STORE] = stack, stack.enter_context(s3_server(folder))
+    node.workerinput["store"] = stash[STORE][1]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if STORE in config.stash:
+        config.stash[STORE][0].close()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)
+
 
 @pytest.fixture(scope="session")
-def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A SeaweedFS server on loopback, as the environment of its clients."""
+def s3_environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """A SeaweedFS server on loopback, as the environment of its clients; workers share one."""
+    if shared := getattr(request.config, "workerinput", {}).get("store"):
+        yield shared
+        return
     with s3_server(tmp_path_factory.mktemp("seaweedfs")) as environment:
         yield environment
 
@@ -36,16 +89,24 @@ def store(s3_environment: dict[str, str]) -> fsspec.AbstractFileSystem:
         endpoint_url=s3_environment["AWS_ENDPOINT_URL"],
         use_listings_cache=False,
     )
-    store.mkdir("archive")
+    store.makedirs("archive", exist_ok=True)
     return store
 
 
 @pytest.fixture(scope="session")
 def job_environment(s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a job's process gets: the store's address and keys, a home of its own, and our commands on its path."""
+    """The environment of a job's process: the store's address and keys, a home of its own, our commands on its path."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{mine['PATH']}"
     return mine | s3_environment | {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": path}
+
+
+@pytest.fixture(scope="session")
+def on_ray(job_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Ray for all tests that need one, whichever: the environment of a job that joins it."""
+    ray = RayHead(job_environment, tmp_path_factory.mktemp("shared-ray") / "head")
+    yield job_environment | ON_LOOPBACK | {"RAY_ADDRESS": ray.address}
+    ray.end()
 
 
 @pytest.fixture
@@ -68,7 +129,7 @@ def bonafide(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
 @pytest.fixture(scope="session")
 def bucket(store: fsspec.AbstractFileSystem) -> str:
     """The name of a bucket."""
-    store.mkdir("unit-tests")
+    store.makedirs("unit-tests", exist_ok=True)
     return "unit-tests"
 
 
@@ -91,11 +152,8 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium: the system's, else the one that playwright installed."""
+    require("a Chromium")
     with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-        if found is None and not own.exists():
-            pytest.skip("no Chromium here; install one with `python -m playwright install chromium` or the system's")
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=installed_browser())
         yield browser
         browser.close()

@@ -1,1 +1,1 @@
-"""How the starter in detector/starter came to be: docs/starter.md."""
+"""The recipe of the starter in detector/starter, described in docs/starter.md."""

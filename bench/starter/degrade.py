@@ -1,15 +1,15 @@
-"""Degrade: what rooms, microphones and levels do to a batch, drawn anew each time it is heard."""
+"""Augmentation: the effects of rooms, microphones and levels on a batch, drawn anew for each pass."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-FFT_MARGIN = 8_000  # samples: the longest echo
+FFT_MARGIN = 8_000  # samples of the longest echo
 
 
 def degrade(batch: Tensor, draw: torch.Generator) -> Tensor:
-    """Reverberate, colour, disturb and rescale a batch.
+    """Add reverberation, colouring, noise and level changes to a batch.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def _chosen(batch: Tensor, share: float, draw: torch.Generator) -> Tensor:
 
 
 def _through(batch: Tensor, draw: torch.Generator) -> Tensor:
-    """A room (a decaying echo) for a quarter of the rows, a smooth random response with an upper edge for half."""
+    """Apply a room (a decaying echo) to a quarter of the rows, a smooth random response with an upper edge to half."""
     n_segments, n_samples = batch.shape
     size = n_samples + FFT_MARGIN
     time = torch.arange(FFT_MARGIN) / 16_000.0
@@ -56,10 +56,10 @@ def _through(batch: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _noise(batch: Tensor, draw: torch.Generator) -> Tensor:
-    """Noise of a random slope at 5 to 40 dB under the speech for half of the rows; the next row's voice for a tenth."""
+    """Add noise of a random slope, 5 to 40 dB below the speech, to half of the rows, the next voice to a tenth."""
     n_segments, n_samples = batch.shape
     white = torch.fft.rfft(torch.randn(n_segments, n_samples, generator=draw))
-    slope = torch.rand(n_segments, 1, generator=draw)  # of the amplitude: 0 white, 1 brown
+    slope = torch.rand(n_segments, 1, generator=draw)  # slope of the amplitude: 0 is white, 1 is brown
     bins = torch.arange(1, white.shape[1] + 1)
     noise = torch.fft.irfft(white * bins**-slope, n_samples)
     noise = torch.where(_chosen(batch, 0.1, draw), batch.roll(1, dims=0), noise)

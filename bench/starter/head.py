@@ -1,11 +1,11 @@
-"""Fit the starter's head on `train` of the dev corpus, and set it beside its rivals on `eval`.
+"""Fit the starter's head on `train` of the development corpus, and compare it with two other encoders on `eval`.
 
     python -m bench.starter.head [--encoder build/starter/checkpoint-250] [--work build/starter-head]
 
-Embeds the corpus with melstats, with an encoder of the starter's shape whose weights are random, and with the starter:
-all layers, mean and mean with deviation. `fit` chooses table, layer, C and standardising for each, on grouped folds
-of `train`, and sets the reject rule there: strict, for what the head has not heard the like of. The figures of `eval`
-go into docs/starter.md and the model card, and the head into detector/starter.
+Embeds the corpus with melstats, with an encoder of the starter's shape and random weights, and with the starter: all
+layers, with mean, and mean and deviation. For each, `fit` chooses table, layer, C and standardising on grouped folds of
+`train`, and sets the reject rule there, strictly: recordings unlike the training rows are rejected. The figures of
+`eval` are written into docs/starter.md and the model card, and the head into detector/starter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m bench.starter.head", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--encoder", type=Path, help="checkpoint to take for the starter's [default: the one there]")
+    parser.add_argument("--encoder", type=Path, help="checkpoint to use as the starter's [default: the present one]")
     parser.add_argument("--work", type=Path, default=Path("build/starter-head"), help="folder for tables and report")
     parser.add_argument("--seed", type=int, default=1, help="of the random encoder")
     known = parser.parse_args(arguments)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def listed(corpus: Path, labels: Path) -> str:
-    """Labels by utterance id, which for a file is its path."""
+    """Write labels by utterance id, which is the path of a file; return the file's name."""
     with (corpus / "metadata.csv").open(newline="") as file, labels.open("w", newline="") as target:
         table = csv.writer(target)
         table.writerow(["utterance_id", *COLUMNS])
@@ -98,7 +98,7 @@ def fitted(name: str, known: argparse.Namespace, labels: str) -> Path:
 
 
 def judged(heads: dict[str, Path], work: Path, labels: str) -> dict[str, Any]:
-    """What `evaluate` says of the heads on `eval`, the starter's first."""
+    """Evaluate the heads on `eval`, the starter's first; return the report."""
     order = [heads[name] for name in reversed(RIVALS)]
     flags = [word for head in order for word in ("--head-id", json.loads(head.read_text())["head_id"])]
     embeddings = str(work / "melstats")
@@ -109,7 +109,7 @@ def judged(heads: dict[str, Path], work: Path, labels: str) -> dict[str, Any]:
 
 
 def tables(report: dict[str, Any], heads: dict[str, dict[str, Any]]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     found = {each["head_id"]: each for each in report["heads"]}
     by_name = {name: found[head["head_id"]] for name, head in heads.items()}
     own, counts = by_name["starter"], by_name["starter"]["counts"]

@@ -1,12 +1,12 @@
-"""Pretrain the starter encoder: two objectives without a label, on two CPU cores in half an hour.
+"""Pretrain the starter encoder without labels, by two objectives, on two CPU cores in half an hour.
 
     python -m bench.starter.pretrain --output build/starter
 
-A masked crop of a degraded recording goes in; two things come out. Which clusters its clean frames fall into (HuBERT's
-objective, on three codebooks), of all frames, the masked ones counting double; and, from mean and deviation over the
-frames of some layers, in which way the recording was taken apart and put together again, if at all (docs/starter.md).
-A probe logs the EER on folds of `train` while it learns, and a checkpoint folder for `--backbone huggingface`, in
-float16, is kept of each: the starter is the one that the probe liked best.
+The input is a masked crop of a degraded recording. The encoder predicts two things. First, the clusters of its clean
+frames (HuBERT's objective, on three codebooks), for all frames, with masked ones counting double. Second, from mean and
+deviation over the frames of some layers, in which way the recording was resynthesised, if at all (docs/starter.md).
+During training, a probe logs the EER on folds of `train`, and each probe writes a checkpoint folder for `--backbone
+huggingface`, in float16. The starter is the checkpoint with the lowest EER of the probe.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ SHAPE = Wav2Vec2BertConfig(
     conformer_conv_dropout=0.05,
     layerdrop=0.0,
     apply_spec_augment=True,
-    mask_time_prob=0.05,  # the vector of a masked frame is there; where it stands is drawn here
+    mask_time_prob=0.05,  # the model brings the vector of a masked frame; the masks are drawn here
     mask_feature_prob=0.0,
     add_adapter=False,
 )
 CROP = 32_000  # samples: 2 s
-LEVEL = 0.1  # of a crop: its standard deviation, full scale being 1
+LEVEL = 0.1  # standard deviation of a crop, relative to full scale
 MASK_FRAMES, MASK_SHARE = 8, 0.4
-COPIES = 2  # of each recording through a codec
-MADE = 4  # of each recording, resynthesised
-HEARD_AT = (2, 4)  # layers that tell how a recording was made
-MAKING_WEIGHT = 2.0  # of that loss, against that of the clusters
+COPIES = 2  # copies of each recording through a codec
+MADE = 4  # resynthesised copies of each recording
+HEARD_AT = (2, 4)  # layers from which the resynthesis is predicted
+MAKING_WEIGHT = 2.0  # weight of that loss, relative to that of the clusters
 
 
 class Student(nn.Module):
-    """The encoder, what names the cluster of each frame in each codebook, and what names a recording's making."""
+    """The encoder, with classifiers for the cluster of each frame in each codebook and for how a recording was made."""
 
     def __init__(self, n_clusters: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Student(nn.Module):
         self._features = Fbank({"num_mel_bins": BANDS, "stride": STRIDE}, SHAPE)
 
     def forward(self, heard: Tensor, masked: Tensor, clusters: Tensor, making: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and shares named rightly: masked frames by codebook, then makings by layer."""
+        """Compute the loss and the shares of correct predictions: masked frames by codebook, resynthesis by layer."""
         lengths = torch.full((len(heard),), heard.shape[1], device=heard.device)
         inputs = self._features.inputs(heard, lengths, is_padded=False)
         found = self.encoder(**inputs, mask_time_indices=masked, output_hidden_states=True)
@@ -100,9 +100,9 @@ class Student(nn.Module):
 
 
 class Batches:
-    """Batches of heard audio, masks, clusters and makings, the same ones for the same seed.
+    """Batches of audio, masks, clusters and resynthesis kinds; the same seed gives the same batches.
 
-    Half of a batch is as it was recorded, the other half the same crops resynthesised.
+    Half of a batch is as recorded; the other half is the same crops, resynthesised.
     """
 
     def __init__(self, utterances: list[Utterance], batch: int, n_clusters: int, seed: int) -> None:
@@ -142,7 +142,7 @@ def _some(rng: np.random.Generator) -> npt.NDArray[np.int64]:
 
 
 def _remade(samples: Recording, kind: int, rng: np.random.Generator) -> tuple[int, Recording]:
-    """The number of a kind, and a recording so resynthesised; half of them then through a codec."""
+    """Resynthesise a recording, half of the time followed by a codec; return the number of the kind, and the result."""
     made = resynthesised(_sound(samples), list(KINDS)[kind], rng)
     whole = np.asarray(np.clip(made * 32_768, -32_768, 32_767), np.int16)
     return kind + 1, degraded(whole, rng) if rng.random() < 0.5 else whole
@@ -153,7 +153,7 @@ def _sound(samples: Recording) -> npt.NDArray[np.float32]:
 
 
 def _filled(samples: Recording) -> Recording:
-    """A recording that is shorter than a crop, again and again."""
+    """Repeat a recording that is shorter than a crop."""
     return samples if len(samples) > CROP + HOP else np.tile(samples, math.ceil((CROP + HOP + 1) / len(samples)))
 
 
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def learn(student: Student, batches: Batches, utterances: list[Utterance], known: argparse.Namespace) -> None:
-    """The loop: AdamW, a short rise and a cosine fall of the rate."""
+    """Train with AdamW, with a short warm-up and a cosine decay of the learning rate."""
     optimiser = torch.optim.AdamW(student.parameters(), known.rate, betas=(0.9, 0.98), weight_decay=0.01)
     rise = max(1, known.steps // 12)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -220,7 +220,7 @@ def learn(student: Student, batches: Batches, utterances: list[Utterance], known
 
 
 def save(encoder: Wav2Vec2BertModel, folder: Path) -> None:
-    """A checkpoint as `--backbone huggingface` takes it: weights in float16, the settings, the preprocessor's."""
+    """Write a checkpoint for `--backbone huggingface`: weights in float16, configuration, preprocessor settings."""
     state = {name: value.to(torch.float16) for name, value in encoder.state_dict().items()}
     half: Any = Wav2Vec2BertModel(SHAPE)
     half = half.to(torch.float16)
@@ -232,7 +232,7 @@ def save(encoder: Wav2Vec2BertModel, folder: Path) -> None:
 
 
 def note(folder: Path, **facts: Any) -> None:
-    """A line of the log, for people and for the next reader of log.jsonl."""
+    """Write a line to the log and to log.jsonl."""
     log.info("%s", json.dumps(facts))
     with (folder / "log.jsonl").open("a") as file:
         file.write(json.dumps(facts) + "\n")

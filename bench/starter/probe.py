@@ -1,4 +1,4 @@
-"""Probe: how far a plain head gets with each layer, by folds of `train` that share no source, so no synthesiser."""
+"""A probe: the EER of a plain head on each layer, over folds of `train` that share no source, hence no synthesiser."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from detector.config import EmbedConfig
 from detector.metrics.detection import equal_error_rate
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-FOLDS = 4  # as many as sources of human speech; those of spoof are seven
+FOLDS = 4  # as many as there are sources of human speech; there are seven of spoof
 
 
 def probe(folder: Path, utterances: list[Utterance], n_layers: int, pooling: str) -> dict[int, dict[float, float]]:
-    """Equal error rate by layer and C, each utterance judged by a head that saw neither its group nor its fold's."""
+    """Compute the equal error rate by layer and C; each utterance is judged by a head that saw no group of its fold."""
     layers = tuple(range(n_layers + 1))
     backbone = load_backbone(EmbedConfig(backbone="huggingface", pooling=pooling), str(folder), layers=layers)
     rows = np.concatenate([backbone.embed([(each.samples / 32_768).astype(np.float32)])[0] for each in utterances])
@@ -33,7 +33,7 @@ def probe(folder: Path, utterances: list[Utterance], n_layers: int, pooling: str
 
 
 def folds(utterances: list[Utterance]) -> npt.NDArray[np.int64]:
-    """Groups dealt to folds from the largest on, each to the fold that has the fewest of its class."""
+    """Assign groups to folds, the largest first, each to the fold with the fewest rows of its class."""
     fold = {}
     for label in ("bonafide", "spoof"):
         groups = [each.group for each in utterances if each.label == label]
@@ -47,7 +47,7 @@ def folds(utterances: list[Utterance]) -> npt.NDArray[np.int64]:
 def eer(
     rows: npt.NDArray[np.float32], is_bonafide: npt.NDArray[np.bool_], fold: npt.NDArray[np.int64], c: float
 ) -> float:
-    """Equal error rate of scores that were made in folds."""
+    """Compute the equal error rate of scores from all folds."""
     score = np.empty(len(rows))
     for number in range(FOLDS):
         held = fold == number

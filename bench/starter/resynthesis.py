@@ -1,8 +1,8 @@
-"""Resynthesis: a recording taken apart and put together again, as synthesisers must, without any of them.
+"""Resynthesis: analyse a recording and synthesise it again, with the artefacts of synthesisers but without one.
 
-What all synthesisers share is not their voice but their bottleneck: a spectrum is drawn at some hop, and phase, fine
-structure or the upper half of the band is made up. Each kind here makes up one of these, so that an encoder can learn
-to hear the making without a label, and without a synthesiser that is judged later.
+Synthesisers have in common not a voice but a bottleneck: they generate a spectrum at some hop, and invent the phase,
+the fine structure or the upper half of the band. Each kind here invents one of these. So an encoder can learn to hear
+resynthesis without labels, and without a synthesiser that is evaluated later.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from detector.audio import SAMPLE_RATE
 Floats = npt.NDArray[np.float32]
 
 N_FFT = 1_024
-ROUNDS = 16  # of Griffin and Lim
+ROUNDS = 16  # iterations of Griffin and Lim
 MOMENTUM = 0.99
 N_BANDS = (40, 64, 80, 100)
 HOPS = (128, 160, 200, 256)
 
 
 def magnitude(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Phase made up: the magnitudes of the short-time spectrum, and what phase Griffin and Lim find for them."""
+    """Invent the phase: keep the magnitudes of the spectrum, and find a phase by Griffin and Lim's method."""
     hop = int(rng.choice(HOPS))
     return _griffin_lim(_spectrum(samples, hop).abs(), hop, len(samples), rng)
 
 
 def mel(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Phase and fine structure made up: the same from some mel bands."""
+    """Invent phase and fine structure: the same, from a number of mel bands."""
     hop = int(rng.choice(HOPS))
     return _griffin_lim(_through_mel(_spectrum(samples, hop).abs(), rng), hop, len(samples), rng)
 
 
 def smooth(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Fine structure made up: magnitudes averaged over mel bands or over frames, under the phase that was there."""
+    """Invent the fine structure: average magnitudes over mel bands or over frames, and keep the phase."""
     hop = int(rng.choice(HOPS))
     spectrum = _spectrum(samples, hop)
     size = spectrum.abs()
@@ -54,7 +54,7 @@ def smooth(samples: Floats, rng: np.random.Generator) -> Floats:
 
 
 def jitter(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Phases off by chance, bin by bin, or frame by frame."""
+    """Add random offsets to the phase, per bin or per frame."""
     hop = int(rng.choice(HOPS))
     spectrum = _spectrum(samples, hop)
     shape = spectrum.shape if rng.random() < 0.5 else (1, spectrum.shape[1])
@@ -63,7 +63,7 @@ def jitter(samples: Floats, rng: np.random.Generator) -> Floats:
 
 
 def excitation(samples: Floats, rng: np.random.Generator) -> Floats:
-    """Source and filter: the smooth envelope of the spectrum over pulses at the pitch, and noise."""
+    """Invent the source: filter pulses at the pitch, and noise, with the smooth envelope of the spectrum."""
     hop = 128
     source = features(samples)["source"][:, -2:]
     at = np.arange(len(samples)) / HOP
@@ -80,7 +80,7 @@ def excitation(samples: Floats, rng: np.random.Generator) -> Floats:
 
 
 def imaging(samples: Floats, rng: np.random.Generator) -> Floats:
-    """The upper band made up: samples of a lower rate held or joined by lines, which mirrors the band below."""
+    """Invent the upper band: hold samples of a lower rate or join them by lines, which mirrors the lower band."""
     factor = int(rng.integers(2, 4))
     low = soxr.resample(samples, SAMPLE_RATE, SAMPLE_RATE / factor)
     at = np.arange(len(samples)) / factor
@@ -102,7 +102,7 @@ KINDS: dict[str, Resynthesise] = {
 
 
 def resynthesised(samples: Floats, kind: str, rng: np.random.Generator) -> Floats:
-    """``samples`` through one of `KINDS`, with the level that they had.
+    """Apply one of `KINDS` to ``samples``, keeping their level.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def resynthesised(samples: Floats, kind: str, rng: np.random.Generator) -> Float
     Returns
     -------
     float32 array of the same shape
-        Sample by sample where it was.
+        Aligned with the input, sample by sample.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def _sound(spectrum: Tensor, hop: int, n_samples: int) -> Floats:
 
 
 def _griffin_lim(size: Tensor, hop: int, n_samples: int, rng: np.random.Generator) -> Floats:
-    """Griffin and Lim 1984, with the momentum of Perraudin, Balazs and Søndergaard 2013."""
+    """Griffin and Lim's method (1984), with the momentum of Perraudin, Balazs and Søndergaard (2013)."""
     turn = torch.from_numpy(rng.uniform(-np.pi, np.pi, size.shape).astype(np.float32))
     phase = torch.polar(torch.ones_like(turn), turn)
     before = torch.zeros_like(phase)
@@ -147,6 +147,6 @@ def _griffin_lim(size: Tensor, hop: int, n_samples: int, rng: np.random.Generato
 
 
 def _through_mel(size: Tensor, rng: np.random.Generator) -> Tensor:
-    """Magnitudes as the least squares of some mel bands give them."""
+    """Reconstruct magnitudes from a number of mel bands, by least squares."""
     weights = torch.from_numpy(bands(N_FFT, int(rng.choice(N_BANDS)), 0.0, 8_000.0, mel=True))
     return torch.clamp(torch.linalg.pinv(weights).T @ (weights.T @ size), min=1e-5)

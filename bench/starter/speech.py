@@ -1,4 +1,4 @@
-"""Speech: the recordings that the starter encoder learns from, as they are and through codecs."""
+"""The recordings that the starter encoder is trained on, unchanged and through codecs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import soxr
 from bench.codecs import Encode, Recording, by_ffmpeg, by_soundfile
 from detector.audio import SAMPLE_RATE, decode
 
-# What stands between a voice and an archive. The rates are those that a phone or a page would take.
+# Channels between a voice and an archive, at the rates of telephones and web pages.
 CODECS: tuple[Encode, ...] = (
     by_ffmpeg("mp3", "libmp3lame", bits=32_000),
     by_ffmpeg("mp3", "libmp3lame", 44_100, bits=96_000),
@@ -31,14 +31,14 @@ RATES = (8_000, 11_025, 22_050)
 
 @dataclass(frozen=True)
 class Utterance:
-    """A recording of the `train` split; the names serve the probe, never the pretraining.
+    """A recording of the `train` split; label and group are used by the probe, never by the pretraining.
 
     Parameters
     ----------
     samples : int16 array of shape (n_samples,)
         16 kHz mono.
     label, group : str
-        `bonafide` or `spoof`; where it is from.
+        `bonafide` or `spoof`; the source of the recording.
     """
 
     samples: Recording
@@ -47,7 +47,7 @@ class Utterance:
 
 
 def training_split(corpus: Path) -> list[Utterance]:
-    """The recordings of ``corpus`` whose `split` is `train`, in the order of `metadata.csv`."""
+    """Read the recordings of ``corpus`` whose `split` is `train`, in the order of `metadata.csv`."""
     with (corpus / "metadata.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     return [
@@ -61,9 +61,9 @@ def training_split(corpus: Path) -> list[Utterance]:
 
 
 def degraded(samples: Recording, rng: np.random.Generator) -> Recording:
-    """``samples`` through a codec or another sample rate and back, sample by sample where it was.
+    """Pass ``samples`` through a codec or another sample rate and back; the result is aligned with the input.
 
-    Where a codec adds a delay, it is found by the correlation and taken out: the targets are those of the clean frames.
+    A codec's delay is found by correlation and removed, because the targets are those of the clean frames.
     """
     choice = int(rng.integers(len(CODECS) + len(RATES)))
     if choice >= len(CODECS):
@@ -87,7 +87,7 @@ def _aligned(sound: Recording, clean: Recording) -> Recording:
 def crops(
     lengths: npt.NDArray[np.int64], n_samples: int, batch: int, rng: np.random.Generator
 ) -> Iterator[list[tuple[int, int]]]:
-    """Batches of (recording, first sample), a crop of each recording an epoch, for ever; shorter recordings at 0."""
+    """Yield endless batches of (recording, first sample): a crop of each recording per epoch; short ones start at 0."""
     while True:
         order = rng.permutation(len(lengths))
         for at in range(0, len(order) - batch + 1, batch):

@@ -1,12 +1,12 @@
-"""Targets: what the starter encoder has to tell of the frames that it does not hear.
+"""Targets that the starter encoder predicts for the frames that are masked.
 
-HuBERT (Hsu et al. 2021, arXiv 2106.07447) clusters MFCCs, which say what is spoken. A detector needs what they throw
-away, so three codebooks are predicted, each of k-means over frames of the *clean* recording (25 ms, every 20 ms, the
-frames of the encoder):
+HuBERT (Hsu et al. 2021, arXiv 2106.07447) clusters MFCCs, which describe what is spoken. A detector needs what MFCCs
+discard. So there are three codebooks, each from k-means over frames of the *clean* recording (25 ms, every 20 ms, like
+the frames of the encoder):
 
-- `timbre`: 13 mel cepstra and their slope, mean of the recording taken out
-- `fine`: energies of 24 linear bands from 2 to 8 kHz against the frame's, mean of the recording taken out
-- `source`: how tonal the frame is, in 12 bands, and the height and place of the peak of its autocorrelation
+- `timbre`: 13 mel cepstra and their slope, less the mean of the recording
+- `fine`: energies of 24 linear bands from 2 to 8 kHz relative to the frame's, less the mean of the recording
+- `source`: how tonal the frame is in 12 bands, and height and position of the peak of its autocorrelation
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from detector.audio import SAMPLE_RATE
 CODEBOOKS = ("timbre", "fine", "source")
 FRAME, HOP = 400, 320
 FFT = 512
-SHIFT = 16  # samples between the two looks at one frame whose phases are compared: 1 ms
+SHIFT = 16  # samples between the two windows whose phases are compared: 1 ms
 
 Floats = npt.NDArray[np.float32]
 
 
 def frames_of(samples: Floats, first: int = 0) -> Floats:
-    """Frames of shape (n_frames, 400), windowed, as the encoder's front end sees them."""
+    """Cut windowed frames, an array of shape (n_frames, 400), like those of the encoder's front end."""
     n_frames = (len(samples) - FRAME) // HOP + 1
     padded = np.pad(samples, (0, SHIFT))
     at = first + np.arange(n_frames)[:, None] * HOP + np.arange(FRAME)
@@ -37,7 +37,7 @@ def frames_of(samples: Floats, first: int = 0) -> Floats:
 
 
 def features(samples: Floats) -> dict[str, Floats]:
-    """Features of each frame by codebook, arrays of shape (n_frames, n).
+    """Compute the features of each frame by codebook: arrays of shape (n_frames, n).
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def _fine(power: Floats, floor: float) -> Floats:
 
 
 def _tonality(spectrum: npt.NDArray[np.complex128], later: npt.NDArray[np.complex128], floor: float) -> Floats:
-    """How far the phase of each bin moved as a tone at its frequency would: 1 for harmonics, near 0 for noise."""
+    """Measure how far the phase of each bin advances like a tone there: 1 for harmonics, near 0 for noise."""
     turn = np.exp(-2j * np.pi * np.arange(FFT // 2 + 1) * SHIFT / FFT)
     cross = later * np.conj(spectrum) * turn
     edges = np.linspace(4, FFT // 2, 13).astype(int)
@@ -92,7 +92,7 @@ def _pitch(power: Floats) -> Floats:
 
 
 def bands(n_fft: int, n_bands: int, low: float, high: float, *, mel: bool) -> Floats:
-    """Triangles over the bins of a spectrum, an array of shape (n_fft / 2 + 1, n_bands)."""
+    """Make triangular filters over the bins of a spectrum: an array of shape (n_fft / 2 + 1, n_bands)."""
     pitch = [2_595.0 * math.log10(1.0 + hertz / 700.0) if mel else hertz for hertz in (low, high)]
     edges = np.linspace(pitch[0], pitch[1], n_bands + 2)
     edges = 700.0 * (10.0 ** (edges / 2_595.0) - 1.0) if mel else edges
@@ -103,7 +103,7 @@ def bands(n_fft: int, n_bands: int, low: float, high: float, *, mel: bool) -> Fl
 
 
 def clustered(recordings: list[Floats], n_clusters: int, seed: int) -> list[npt.NDArray[np.int64]]:
-    """Cluster of each frame in each codebook: arrays of shape (n_frames, 3), one a recording."""
+    """Assign each frame a cluster in each codebook: an array of shape (n_frames, 3) for each recording."""
     found = [features(samples) for samples in recordings]
     columns = []
     for name in CODEBOOKS:

@@ -1,23 +1,25 @@
-"""The settings of a fit, and the published recipes that fix some of them."""
+"""The settings of a fit, and the published recipes that fix some of them. Importing it takes no numerical library."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from detector.calibration import CALIBRATORS
 from detector.errors import ConfigError
-from detector.groups import FOLDS
-from detector.guarantee import Promise
-from detector.head import MIN_SECONDS
+
+if TYPE_CHECKING:
+    from detector.guarantee import Promise
 
 RECIPES: dict[str, dict[str, Any]] = {
     "pascu2024": {"c": 1e6, "standardise": False, "class_weights": "none"},
 }
 """Settings of a publication under one name: Pascu et al., Interspeech 2024, arXiv 2309.05384 (last layer, mean)."""
 
+CALIBRATORS = ("affine", "temperature", "beta", "isotonic")  # keys of detector.calibration.CALIBRATORS
 CLASS_WEIGHTS = ("balanced", "none")
+FOLDS = 5
+MIN_SECONDS = 0.1
 MAX_OOD = 0.999  # rejects one in a thousand of recordings that resemble the training rows
 MAX_FOLDS = 1_000
 
@@ -93,6 +95,8 @@ class TrainingConfig:
         """The bound to certify, or None if nothing is to be certified."""
         if self.certify_miss is None and self.certify_false_alarm is None:
             return None
+        from detector.guarantee import Promise  # only now: it takes scipy.stats, and --help reads these settings
+
         return Promise(self.certify_miss, self.certify_false_alarm, self.confidence)
 
     def _apply_recipe(self) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 
 from detector import metrics
 from detector.drift import histograms
-from detector.groups import FOLDS, Codes, Groups, Names, tally
+from detector.groups import Codes, Groups, Names, tally
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.rejection import p_spoof
 from detector.schema import BONAFIDE, SPOOF
-from detector.training.config import CLASS_WEIGHTS, TrainingConfig
+from detector.training.config import CLASS_WEIGHTS, FOLDS, TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Erasure: takes recordings out of an output and proves that nothing mentions them."""
+"""Erasure: removes recordings from an output, and proves that no object in it mentions them any more."""

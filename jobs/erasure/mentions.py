@@ -1,10 +1,9 @@
-"""Traces: what an output says of recordings, object by object; and what its plans and records say without them."""
+"""Mentions: which objects of an output name the recordings of an erasure request."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,72 +13,75 @@ import pyarrow.parquet as pq
 from detector.errors import SchemaError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
-from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.erasure.request import ErasureRequest
 from jobs.errors import StorageError
 from jobs.inputs.archive import Shard
 from jobs.storage import NotFoundError
 from jobs.tables.checksummed_json import load_checksummed
-from jobs.tables.protocol import PLAN_NAME, Entry, Marker, Plan
+from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 
-IDS = {"utterance_id", "uri"}
-OURS = {field.name for schema in (embeddings_schema(1), SCORES, FAILURES) for field in schema} - IDS - {"message"}
-"""Columns of words, numbers and digests of our own; and `member`, which is no more than a part of an id."""
+ID_COLUMNS = {"utterance_id", "uri"}
+SAFE_COLUMNS = {field.name for schema in (embeddings_schema(1), SCORES, FAILURES) for field in schema}
+SAFE_COLUMNS -= ID_COLUMNS | {"message"}
+"""Columns that name no recording: they hold fixed words, numbers and digests. `member` is only a part of an id."""
 
 UNREADABLE = (pa.ArrowException, SchemaError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
 
-def mentions(output: str, wanted: ErasureRequest) -> tuple[list[str], int]:
-    """Read every object under an output: what speaks of such recordings or cannot be read, and how many there are.
+def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]:
+    """Read every object under an output, and list those that mention the recordings or cannot be read.
 
     Returns
     -------
-    list of str, int
-        Each an object's URI, and what is the matter with it.
+    list of str
+        An object's URI and the problem with it.
+    int
+        How many objects there are.
     """
-    everything = [stored.uri for stored in storage.listing(output) or []]
-    return [f"{uri}: {found}" for uri in everything if (found := erasable_text(output, uri, wanted))], len(everything)
+    uris = [stored.uri for stored in storage.listing(output) or []]
+    return [f"{uri}: {problem}" for uri in uris if (problem := problem_with(output, uri, request))], len(uris)
 
 
-def erasable_text(output: str, uri: str, wanted: ErasureRequest) -> str:
-    """What is the matter with an object under an output; empty where nothing is."""
+def problem_with(output: str, uri: str, request: ErasureRequest) -> str:
+    """Say which recordings an object mentions, or why it cannot be read; return an empty text if neither holds."""
     try:
-        found = set().union(*_spoken_of(uri.removeprefix(f"{output}/"), storage.read_bytes(uri), wanted))
-    except (StorageError, NotFoundError) as error:
-        if isinstance(error, NotFoundError):
-            return ""  # it went since it was listed
+        ids = set().union(*_ids_in_object(uri.removeprefix(f"{output}/"), storage.read_bytes(uri), request))
+    except NotFoundError:
+        return ""  # removed since it was listed
+    except StorageError:
         raise
     except UNREADABLE as error:
-        return f"cannot be read, so what it says is not known: {' '.join(str(error).split())}"
-    return f"mentions {', '.join(sorted(found))}" if found else ""
+        return f"cannot be read, so what it mentions is not known: {' '.join(str(error).split())}"
+    return f"mentions {', '.join(sorted(ids))}" if ids else ""
 
 
-def _spoken_of(name: str, content: bytes, wanted: ErasureRequest) -> Iterator[set[str]]:
-    """Recordings that an object speaks of, by its name below the output."""
+def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids that an object mentions; its name below the output says how to read it."""
     if name.endswith(".parquet"):
-        yield from _in_table(content, wanted)
+        yield from _ids_in_table(content, request)
     elif name.startswith("_plans/") and PLAN_NAME.search(name):
-        yield in_plan(Plan.from_json(content, name), wanted)
+        yield ids_in_plan(Plan.from_json(content, name), request)
     elif name.startswith("_commits/") and name.endswith(".json"):
-        yield wanted.labelled(Marker.from_json(content, name).uri)
+        yield request.ids_in_label(Marker.from_json(content, name).uri)
     elif name.startswith("runs/") and name.endswith(".json"):
-        yield in_record(load_checksummed(content, name), wanted)
+        yield ids_in_record(load_checksummed(content, name), request)
     else:
-        yield wanted.spoken_of(content.decode(errors="replace"))
+        yield request.ids_in_text(content.decode(errors="replace"))
 
 
-def _in_table(content: bytes, wanted: ErasureRequest) -> Iterator[set[str]]:
-    """Of every text and every bytes in a table, however nested; and of its footer."""
+def _ids_in_table(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids in a table's texts and bytes, however nested, and in its footer."""
     file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
     schema = file.schema_arrow
-    about = schema.to_string(truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False)
-    yield wanted.spoken_of(about)
+    description = schema.to_string(truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False)
+    yield request.ids_in_text(description)
     for pair in (file.metadata.metadata or {}).items():
-        yield from (wanted.spoken_of(each.decode(errors="replace")) for each in pair)
-    text = [field.name for field in schema if field.name not in OURS and _holds_text(field.type)]
-    for batch in file.iter_batches(columns=text):
+        yield from (request.ids_in_text(each.decode(errors="replace")) for each in pair)
+    text_columns = [field.name for field in schema if field.name not in SAFE_COLUMNS and _holds_text(field.type)]
+    for batch in file.iter_batches(columns=text_columns):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            speaks = wanted.labelled if name in IDS else wanted.spoken_of
-            yield from (speaks(value) for leaf in _leaves(column) for value in _values(leaf))
+            ids_in = request.ids_in_label if name in ID_COLUMNS else request.ids_in_text
+            yield from (ids_in(value) for array in _text_arrays(column) for value in _distinct_texts(array))
 
 
 def _holds_text(kind: pa.DataType) -> bool:
@@ -97,80 +99,45 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
 
 
-def _leaves(column: pa.Array) -> Iterator[pa.Array]:
-    """Arrays of text or bytes inside of an array."""
+def _text_arrays(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the arrays of text or bytes that are nested in an array."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        yield from _leaves(column.dictionary)
+        yield from _text_arrays(column.dictionary)
     elif isinstance(kind, pa.BaseExtensionType):
-        yield from _leaves(column.storage)
+        yield from _text_arrays(column.storage)
     elif pa.types.is_map(kind):
-        yield from (*_leaves(column.keys), *_leaves(column.items))
+        yield from (*_text_arrays(column.keys), *_text_arrays(column.items))
     elif pa.types.is_struct(kind):
-        yield from (leaf for each in column.flatten() for leaf in _leaves(each))
+        yield from (array for each in column.flatten() for array in _text_arrays(each))
     elif kind.num_fields:
-        yield from _leaves(column.flatten())
+        yield from _text_arrays(column.flatten())
     elif _is_text(kind):
         yield column
 
 
-def _values(leaf: pa.Array) -> Iterator[str]:
-    for value in pc.unique(leaf.drop_null()).to_pylist():
+def _distinct_texts(array: pa.Array) -> Iterator[str]:
+    for value in pc.unique(array.drop_null()).to_pylist():
         yield value if isinstance(value, str) else value.decode(errors="replace")
 
 
-def in_plan(plan: Plan, wanted: ErasureRequest) -> set[str]:
-    """Those that a plan speaks of: as what is to be read, or as where it is read from."""
-    shards = list(shards_of(plan))
-    return picked(plan, wanted).union(*(wanted.labelled(source.uri) for each in shards for source in each.sources))
+def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
+    """Return the requested ids that a plan names: as recordings, or as files that recordings are read from."""
+    sources = (source.uri for shard in shards_of(plan) for source in shard.sources)
+    return recordings_in_plan(plan, request).union(*map(request.ids_in_label, sources))
 
 
-def picked(plan: Plan, wanted: ErasureRequest) -> set[str]:
-    """Those that a plan lists as recordings."""
-    return set().union(*(wanted.of(name) for each in shards_of(plan) for _, name in each.names or ()))
+def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
+    """Return the requested ids that a plan lists as recordings."""
+    return set().union(*(request.ids_of(name) for shard in shards_of(plan) for _, name in shard.names or ()))
 
 
 def shards_of(plan: Plan) -> Iterator[Shard]:
-    """What a plan reads from an archive; a plan of scores reads nothing."""
+    """Yield the shards of an archive that a plan reads; a plan of scores has none."""
     return (Shard.from_content(each.work) for each in plan.entries if isinstance(each.work, dict))
 
 
-def plan_without(plan: Plan, wanted: ErasureRequest) -> Plan:
-    """A plan that no longer lists such recordings."""
-
-    def without(entry: Entry) -> Entry:
-        if not isinstance(entry.work, dict):
-            return entry
-        return replace(entry, work=_without_sources(Shard.from_content(entry.work), wanted).to_content())
-
-    return replace(plan, entries=tuple(map(without, plan.entries)))
-
-
-def _without_sources(shard: Shard, wanted: ErasureRequest) -> Shard:
-    if shard.names is None:
-        return shard
-    names = tuple((place, name) for place, name in shard.names if not wanted.of(name))
-    excerpts = tuple(each for each in shard.excerpts if not wanted.of(each[0]))
-    places = {place for place, _ in names}
-    sources = tuple(each for each in shard.sources if shard.kind != "files" or each.uri in places)
-    return replace(shard, sources=sources, names=names, excerpts=excerpts)
-
-
-def in_record(record: dict[str, Any], wanted: ErasureRequest) -> set[str]:
-    """Those that a run's record speaks of: it names what was given to it, and shards that gave an alarm."""
+def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
+    """Return the requested ids that a run's record names, among its inputs and the shards that raised an alarm."""
     labels = (*record.get("alarms", ()), *record.get("settings", {}).get("input", ()))
-    return set().union(*map(wanted.labelled, labels))
-
-
-def record_without(record: dict[str, Any], wanted: ErasureRequest) -> dict[str, Any]:
-    """A record in which other words stand in the place of labels that speak of such recordings."""
-
-    def without(labels: list[str]) -> list[str]:
-        return [ERASED if wanted.labelled(each) else each for each in labels]
-
-    now = dict(record)
-    if "alarms" in record:
-        now["alarms"] = without(record["alarms"])
-    if record.get("settings", {}).get("input"):
-        now["settings"] = record["settings"] | {"input": without(record["settings"]["input"])}
-    return now
+    return set().union(*map(request.ids_in_label, labels))

@@ -1,7 +1,7 @@
-"""Wanted: recordings that are to be erased, and how tables, labels and free text speak of them.
+"""The erasure request: ids of recordings, and how to recognise them in tables, labels and free text.
 
-An id is compared whole wherever it stands alone: in tables, and in the fields of plans, markers and records that can
-hold one. Only pages, and whatever others put beside the tables, are searched as text.
+Where a field holds an id or a URI (in tables, plans, markers and records), the whole value is compared. Only pages, and
+files that others put beside the tables, are searched as text.
 """
 
 from __future__ import annotations
@@ -15,83 +15,95 @@ from urllib.parse import quote
 from jobs import storage
 
 ERASED = "(erased)"
+"""Replaces a label that names an erased recording."""
+
 NUMBER = r"\d[\d.]*(?:e[+-]?\d+)?"
 PART = rf"(?:@{NUMBER}-(?:{NUMBER}|end))?(?:/ch\d+)?"
-"""An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` spells it."""
-KEY = r"(?P<key>://(?:[^/\s\"'<>]*/)?)"  # what stands before a key in a URI
+"""An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` writes it."""
+
+KEY = r"(?P<key>://(?:[^/\s\"'<>]*/)?)"  # precedes a key in a URI
 AND_MORE = re.compile(r" and \d+ more\Z")
 AFTER_URI = re.compile(r"[\"'<>\n\t]|: |, | and ")
 
 
 class ErasureRequest:
-    """Recordings by their ids.
+    """Recordings to erase.
 
     Parameters
     ----------
     ids : sequence of str
-        As the tables have them. An id stands for its excerpts and channels, too.
+        Utterance ids, as in the tables. An id includes its excerpts and channels.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        The ids, each once.
+    row_regex : str
+        Matches the utterance ids of all rows to erase, in Arrow's syntax; agrees with :meth:`ids_of`.
     """
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = tuple(dict.fromkeys(ids))
-        any_of = f"(?:{'|'.join(map(re.escape, self.ids))}){PART}"
-        self.rows = rf"\A{any_of}\z"  # as Arrow writes it; the same as :meth:`of`
-        self._row = re.compile(any_of)
-        self._spelt = {spelling: name for name in self.ids for spelling in _spellings(name)}
-        self._texts = _texts(self._spelt)
+        any_id = f"(?:{'|'.join(map(re.escape, self.ids))}){PART}"
+        self.row_regex = rf"\A{any_id}\z"
+        self._row_pattern = re.compile(any_id)
+        self._id_of_spelling = {spelling: name for name in self.ids for spelling in _spellings(name)}
+        self._text_patterns = _text_patterns(self._id_of_spelling)
 
     def __str__(self) -> str:
         return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
 
-    def of(self, utterance_id: str) -> set[str]:
-        """Those that an utterance id is of: of the whole or of a part.
+    def ids_of(self, utterance_id: str) -> set[str]:
+        """Return the requested ids that an utterance id is, or is a part of.
 
         Examples
         --------
-        >>> ErasureRequest(["a.wav"]).of("a.wav@12.5-end/ch0"), ErasureRequest(["a.wav"]).of("a.wav.bak")
+        >>> request = ErasureRequest(["a.wav"])
+        >>> request.ids_of("a.wav@12.5-end/ch0"), request.ids_of("a.wav.bak")
         ({'a.wav'}, set())
         """
-        if not self._row.fullmatch(utterance_id):
+        if not self._row_pattern.fullmatch(utterance_id):
             return set()
         return {name for name in self.ids if re.fullmatch(re.escape(name) + PART, utterance_id)}
 
-    def labelled(self, label: str) -> set[str]:
-        """Those that a label is of: an id, or a URI with that key, also as a marker calls a group of files.
+    def ids_in_label(self, label: str) -> set[str]:
+        """Return the requested ids that a label names: an id, a URI with that key, or a marker's name of a file group.
 
         Examples
         --------
-        >>> ErasureRequest(["a.wav"]).labelled("s3://archive/a.wav and 2 more")
+        >>> ErasureRequest(["a.wav"]).ids_in_label("s3://archive/a.wav and 2 more")
         {'a.wav'}
         """
         names = {label, AND_MORE.sub("", label).removeprefix("file://")}
-        return {owner for name in names for each in (name, storage.key_of(name)) for owner in self.of(each)}
+        return {owner for name in names for each in (name, storage.key_of(name)) for owner in self.ids_of(each)}
 
-    def spoken_of(self, text: str) -> set[str]:
-        """Those that free text speaks of, in any spelling of JSON, HTML or URIs.
+    def ids_in_text(self, text: str) -> set[str]:
+        """Return the requested ids that free text mentions, however JSON, HTML or a URI spells them.
 
         Examples
         --------
-        >>> ErasureRequest(["a.wav"]).spoken_of("Listen to a.wav."), ErasureRequest(["a.wav"]).spoken_of("my/a.wav")
+        >>> request = ErasureRequest(["a.wav"])
+        >>> request.ids_in_text("Listen to a.wav."), request.ids_in_text("my/a.wav")
         ({'a.wav'}, set())
         """
-        found = self.labelled(text)
-        for spelt in {text, html.unescape(text)}:
-            for pattern in self._texts:
-                for match in pattern.finditer(spelt):
-                    if match["key"] or not _within_uri(spelt, match.start("name")):
-                        found |= self.of(self._spelt[match["name"]] + match["part"])
-        return found
+        mentioned = self.ids_in_label(text)
+        for spelling in {text, html.unescape(text)}:
+            for pattern in self._text_patterns:
+                for match in pattern.finditer(spelling):
+                    if match["key"] or not _is_within_uri(spelling, match.start("name")):
+                        mentioned |= self.ids_of(self._id_of_spelling[match["name"]] + match["part"])
+        return mentioned
 
 
 def _spellings(name: str) -> set[str]:
-    """An id as it is, in JSON and in URIs; HTML is undone before."""
+    """Return an id as it is, in JSON and in URIs; HTML entities are decoded before the search."""
     return {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1], quote(name), quote(name, safe="")}
 
 
-def _texts(spellings: dict[str, str]) -> list[re.Pattern[str]]:
-    """How to find ids in text: where another name would have ended, and the next begun.
+def _text_patterns(spellings: dict[str, str]) -> list[re.Pattern[str]]:
+    """Return patterns that find ids in text, but not inside longer names.
 
-    A recording may be called `1` or `mean`: such a word counts only as all of a text, in quotes or between tags.
+    A recording may be called `1` or `mean`: such a word counts only as a whole text, in quotes or between tags.
     """
     words = sorted((each for each in spellings if re.fullmatch(r"[\w-]+", each)), key=len, reverse=True)
     names = sorted(spellings.keys() - set(words), key=len, reverse=True)
@@ -100,13 +112,16 @@ def _texts(spellings: dict[str, str]) -> list[re.Pattern[str]]:
         (words, r"[\"'>]\s*", r"\s*(?:\Z|[\"'<])"),
     )
     return [
-        re.compile(rf"(?:\A\s*|{KEY}|{before})(?P<name>{'|'.join(map(re.escape, found))})(?P<part>{PART})(?={after})")
-        for found, before, after in kinds
-        if found
+        re.compile(rf"(?:\A\s*|{KEY}|{before})(?P<name>{'|'.join(map(re.escape, each))})(?P<part>{PART})(?={after})")
+        for each, before, after in kinds
+        if each
     ]
 
 
-def _within_uri(text: str, start: int) -> bool:
-    """Whether a place is inside a URI, which may hold spaces: `s3://archive/my call.flac` does not speak of its end."""
-    begins = text.rfind("://", 0, start)
-    return begins >= 0 and not AFTER_URI.search(text, begins, start)
+def _is_within_uri(text: str, start: int) -> bool:
+    """Return True if ``start`` is inside a URI.
+
+    A URI may hold spaces: `s3://archive/my call.flac` does not mention `call.flac`.
+    """
+    uri_start = text.rfind("://", 0, start)
+    return uri_start >= 0 and not AFTER_URI.search(text, uri_start, start)

@@ -17,12 +17,13 @@ import posixpath
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from detector.audio import AUDIO_SUFFIXES, WHOLE, Excerpt
 from detector.config import digest_of
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
+from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS, kind_of, parquet, short
 from jobs.inputs.lists import LISTS, Entry, read_entries
 from jobs.storage import Stored
@@ -34,22 +35,6 @@ LOOKS_AT_ONCE = 16  # at the footers of a folder's Parquet files
 Pick = tuple[str, Excerpt]  # an utterance's id, and what of a recording it is
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputConfig:
-    """What to read."""
-
-    input: Annotated[
-        tuple[str, ...],
-        "archive: folder, glob, audio file, container (.tar .tar.gz .tar.zst .zip .parquet), or a list of them (.csv "
-        ".jsonl .parquet); repeatable",
-    ] = ()
-    manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
-
-    def __post_init__(self) -> None:
-        if bool(self.input) == bool(self.manifest):
-            raise ConfigError("give either --input (repeatable) or --manifest.")
 
 
 @dataclass(frozen=True)

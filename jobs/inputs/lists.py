@@ -115,7 +115,7 @@ def _opened(uri: str) -> Iterator[io.RawIOBase]:
     if stored.size > MAX_LIST_BYTES:
         raise ValueError(f"{stored.size:,} bytes; a list has {MAX_LIST_BYTES:,} at most. Split it.")
     with storage.opened(stored, whole=True) as file:
-        yield storage.RawFile(file)
+        yield file
         file.verify()
 
 

@@ -1,9 +1,11 @@
-"""The ledger: what is planned and done of one table under one output; :mod:`jobs.tables.protocol` on a real store.
+"""The ledger: what is planned and committed of one table under one output.
+
+It carries the steps of :mod:`jobs.tables.protocol` out on a real store.
 
 ```
 embeddings/backbone=<slug>/<fingerprint>-<slot>.parquet   one object a table and shard, always under the same name
 _plans/embeddings-<fingerprint>/000001.json               shards as they were planned, in order
-_commits/embeddings-<fingerprint>/<slot>-000001.json      the marker, written last: the shard is whole
+_commits/embeddings-<fingerprint>/<slot>-000001.json      the marker, written last: the shard is complete
 ```
 """
 
@@ -22,6 +24,8 @@ import pyarrow.parquet as pq
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
+from jobs.storage import Stored
+from jobs.tables.parquet import erased_bytes, is_erased, part_of, row_batches, shard_part
 from jobs.tables.protocol import (
     Answer,
     Get,
@@ -33,19 +37,16 @@ from jobs.tables.protocol import (
     Protocol,
     Put,
     Steps,
-    TablePart,
 )
-from jobs.tables.row_digest import add, rows_digest
+from jobs.tables.row_digest import add
 
+TABLES = ("embeddings", "scores", "failures")
 KINDS = ("embeddings", "scores")
-ROW_GROUP_ROWS = 4_096
-READERS = 16  # small objects are fetched side by side; the store's latency is what counts
-OF, DIGEST = b"bonafide.of", b"bonafide.digest"
-ERASED = b"bonafide.erased"  # rows were taken out after the commit
+READERS = 16  # threads that fetch small objects: the store's latency is the bottleneck
 
 
 class Ledger:
-    """Plans and commits of one kind under one output.
+    """Plans and commits of one table under one output.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class Ledger:
     kind : str
         `embeddings` or `scores`.
     key : str
-        Fingerprint or head id: commits of another key are another ledger.
+        Fingerprint or head id: each key has a ledger of its own.
     """
 
     def __init__(self, output: str, kind: str, key: str) -> None:
@@ -64,7 +65,7 @@ class Ledger:
         self._protocol = Protocol(self.name, part_of)
 
     def history(self) -> PlanHistory:
-        """All plans."""
+        """Read all plans."""
         return self._run(self._protocol.read())
 
     def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> PlanHistory:
@@ -72,11 +73,11 @@ class Ledger:
         return self._run(self._protocol.freeze(propose))
 
     def done(self) -> set[str]:
-        """Names of what is committed, also of states that were replaced since. One listing."""
+        """Return the names of all committed shards, also of states that were replaced since. It costs one listing."""
         return self._run(self._protocol.done())
 
     def tags(self) -> dict[str, str]:
-        """Tags of the markers of what is :meth:`done`, by its names: `erase` writes markers anew. One listing."""
+        """Return the ETags of all markers, by their shards, as `erase` rewrites markers. It costs one listing."""
         listed = storage.listing(storage.join(self.output, self._protocol.commits_folder)) or []
         named = {storage.name_of(stored.uri): stored.etag for stored in listed}
         return {name.removesuffix(".json"): tag for name, tag in named.items() if name.endswith(".json")}
@@ -88,25 +89,23 @@ class Ledger:
         tables: dict[str, tuple[str, pa.Table]],
         detail: dict[str, Any] | None = None,
     ) -> Marker | None:
-        """Write the tables of a shard, then its marker; None where the shard was replaced meanwhile.
+        """Write the tables of a shard, then its marker; return None if the shard was replaced meanwhile.
 
         Parameters
         ----------
         shard : PlannedShard
         uri : str
-            What people call the shard.
+            Name of the shard in messages.
         tables : dict
-            By table name: its folder below the output, and the rows. What is written first is what may vanish
-            from the other tables: `failures` before `scores`.
+            By table name: its folder below the output, and the rows. They are written in this order: a table whose
+            rows may have stood in another one before comes first, so `failures` before `scores`.
         detail : dict, optional
-            Whatever the run wants to find in the marker again.
+            Stored in the marker, for later runs.
         """
         parts = {}
         for table, (folder, rows) in tables.items():
-            digest = rows_digest(table, rows)
             name = storage.join(folder, f"{self.key}-{shard.slot}.parquet")
-            content = parquet_bytes(rows, {OF: shard.name.encode(), DIGEST: digest.encode()})
-            parts[table] = TablePart(name, content, len(rows), digest, shard.name)
+            parts[table] = shard_part(table, name, shard.name, rows)
         return self._run(self._protocol.commit(shard, uri, parts, detail or {}))
 
     def markers(self, names: Iterable[str]) -> list[Marker]:
@@ -115,47 +114,47 @@ class Ledger:
         Raises
         ------
         RunAgain
-            Where one was replaced, and collected, since it was listed.
+            If one was replaced, and removed by `gc`, since it was listed.
         """
         uris = [storage.join(self.output, self._protocol.marker_name(name)) for name in sorted(names)]
         with ThreadPoolExecutor(READERS) as pool:
             return [Marker.from_json(text, uri) for text, uri in zip(pool.map(_read_current, uris), uris, strict=True)]
 
     def committed(self) -> list[Marker]:
-        """Markers of every shard that is committed in its current state."""
+        """Read the markers of all shards that are committed in their current state."""
         return self.markers(self.history().names & self.done())
 
     def read_all(self, table: str) -> tuple[list[Marker], list[pa.Table]]:
-        """All current markers, and the rows of one table of the shards that have any."""
+        """Read all current markers, and the rows of one table of the shards that have any."""
         markers = self.committed()
         return markers, [rows for marker in markers if (rows := self.read(marker, table)) is not None]
 
     def read(self, marker: Marker, table: str) -> pa.Table | None:
-        """The rows of one table of a committed shard; None where it has none.
+        """Read the rows of one table of a committed shard; None if it has none.
 
         Raises
         ------
         RunAgain
-            Where rows of another state have taken their place since.
+            If rows of another state have replaced them since.
         """
         content = self._content(marker, table)
         return None if content is None else pq.read_table(content, partitioning=None).replace_schema_metadata()
 
     def batches(self, marker: Marker, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of what :meth:`read` gives, a row group at a time, in the same order."""
+        """Yield some columns of what :meth:`read` returns, a row group at a time, in the same order."""
         content = self._content(marker, table)
         if content is not None:
-            yield from pq.ParquetFile(content).iter_batches(ROW_GROUP_ROWS, columns=columns)
+            yield from row_batches(pq.ParquetFile(content), columns)
 
     def content(self, marker: Marker, table: str) -> bytes:
-        """The object of one table of a committed shard, to the byte as its marker counts it.
+        """Read the object of one table of a committed shard; its bytes are exactly those that the marker describes.
 
         Raises
         ------
         RunAgain
-            Where its rows were replaced or erased since.
+            If its rows were replaced or erased since.
         SchemaError
-            Where it is damaged, or gone.
+            If it is damaged, or gone.
         """
         content = self._object(marker, table)
         if self.recounted(marker, table, content) != marker:
@@ -165,44 +164,43 @@ class Ledger:
 
     @staticmethod
     def without(marker: Marker, table: str, rows: pa.Table) -> bytes:
-        """The object of a committed shard with only these of its rows, which says that it lacks some."""
-        about = {OF: marker.name.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: b"yes"}
-        return parquet_bytes(rows, about)
+        """Return the object of a committed shard with only these of its rows, marked as one with erased rows."""
+        return erased_bytes(table, marker.name, rows)
 
     def recounted(self, marker: Marker, table: str, content: bytes) -> Marker:
-        """A marker that says what an object holds since rows were erased from it; the same where none were.
+        """Return the marker of an object from which rows were erased; the same marker if none were.
 
-        Bytes that are not those of the marker are taken for an erasure's only where it can have been one: they say so,
-        they have fewer rows, and these are the very rows that they say they have.
+        Bytes that differ from the marker count as erased only if the footer says so, there are fewer rows, and the
+        rows have the digest that the footer claims.
 
         Raises
         ------
         RunAgain
-            Where rows of another state have taken their place.
+            If rows of another state have replaced them.
         SchemaError
-            Where the object is damaged.
+            If the object is damaged.
         """
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 == marker.sha256[table]:
             return marker
         uri = storage.join(self.output, marker.objects[table])
-        stands = part_of(uri, content)
-        if stands and stands.of != marker.name:
+        found = part_of(uri, content)
+        if found and found.shard != marker.name:
             raise RunAgain(f"{uri}: its rows were replaced meanwhile; run the same command again.")
-        n_erased = 0 if stands is None else marker.rows[table] - stands.rows
-        if stands is None or n_erased <= 0 or not _is_erased(table, stands):
+        n_erased = 0 if found is None else marker.rows[table] - found.rows
+        if found is None or n_erased <= 0 or not is_erased(table, found):
             raise SchemaError(f"{uri}: is not what was committed. `verify` says more.")
         return replace(
             marker,
             sha256=marker.sha256 | {table: sha256},
-            rows=marker.rows | {table: stands.rows},
-            digests=marker.digests | {table: stands.digest},
+            rows=marker.rows | {table: found.rows},
+            digests=marker.digests | {table: found.digest},
             detail=marker.detail | {"erased": marker.detail.get("erased", 0) + n_erased},
         )
 
     @staticmethod
     def digest(markers: Iterable[Marker]) -> str:
-        """Digest of all rows that markers count."""
+        """Return the digest of all rows that the markers describe."""
         return add(digest for marker in markers for digest in marker.digests.values())
 
     def _content(self, marker: Marker, table: str) -> io.BytesIO | None:
@@ -210,13 +208,13 @@ class Ledger:
             return None
         uri = storage.join(self.output, marker.objects[table])
         content = self._object(marker, table)
-        stands = part_of(uri, content)
-        if stands is None or stands.of != marker.name:
+        found = part_of(uri, content)
+        if found is None or found.shard != marker.name:
             raise RunAgain(f"{uri}: its rows were replaced after the run began; run the same command again.")
         return io.BytesIO(content)
 
     def _object(self, marker: Marker, table: str) -> bytes:
-        """The bytes of an object; SchemaError where it is gone, and no later plan has replaced its shard."""
+        """Read an object; SchemaError if it is gone, and no later plan has replaced its shard."""
         uri = storage.join(self.output, marker.objects[table])
         try:
             return storage.read_bytes(uri)
@@ -232,13 +230,13 @@ class Ledger:
             return None
 
     def garbage(self, objects: Iterable[str], markers: Iterable[str], slot_of: Callable[[str], str]) -> list[str]:
-        """What of URIs listed before is garbage; see :meth:`jobs.tables.protocol.Protocol.garbage`."""
+        """Return which of these URIs, listed before, are garbage; see :meth:`jobs.tables.protocol.Protocol.garbage`."""
         base = f"{self.output}/"
         objects, markers = ([uri.removeprefix(base) for uri in uris] for uris in (objects, markers))
         return [base + name for name in self._run(self._protocol.garbage(objects, markers, slot_of))]
 
     def _run(self, steps: Steps[Answer]) -> Answer:
-        """Carry the steps out, one request after another."""
+        """Carry the steps out, one request after the other."""
         answer: Any = None
         while True:
             try:
@@ -256,7 +254,7 @@ class Ledger:
 
 
 def _read_current(uri: str) -> bytes:
-    """Read what was listed as current; where it is gone, it was replaced since."""
+    """Read an object that was listed as current; if it is gone, it was replaced since."""
     try:
         return storage.read_bytes(uri)
     except storage.NotFoundError as error:
@@ -268,19 +266,29 @@ def _replaced(uri: str) -> RunAgain:
 
 
 def keys(output: str, kind: str) -> list[str]:
-    """Keys of the ledgers of ``kind`` under ``output``."""
+    """Return the keys of the ledgers of ``kind`` under ``output``."""
     found = storage.listing(storage.join(output, "_plans")) or []
     folders = {storage.name_of(stored.uri.rsplit("/", 1)[0]) for stored in found}
     return sorted(folder.removeprefix(f"{kind}-") for folder in folders if folder.startswith(f"{kind}-"))
 
 
+def ledgers(output: str) -> list[Ledger]:
+    """Return all ledgers under ``output``."""
+    return [Ledger(output, kind, key) for kind in KINDS for key in keys(output, kind)]
+
+
+def table_objects(output: str) -> list[Stored]:
+    """List the objects of all tables under an output or a copy: those that a glob over the tables finds."""
+    return [each for name in TABLES for each in storage.listing(storage.join(output, name)) or []]
+
+
 def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:
-    """The one ledger of ``kind`` under ``output``, or that of ``key`` where it holds several.
+    """Return the one ledger of ``kind`` under ``output``, or that of ``key`` if there are several.
 
     Raises
     ------
     ConfigError
-        Where there is none, or more than one and no key.
+        If there is none, or more than one and no key.
     """
     found = [each for each in keys(output, kind) if key in (None, each)]
     if len(found) != 1:
@@ -289,46 +297,3 @@ def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:
             f"--output of the run that wrote it, and {flag} where it holds several."
         )
     return Ledger(output, kind, found[0])
-
-
-def parquet_bytes(rows: pa.Table, about: dict[bytes, bytes] | None = None) -> bytes:
-    """A Parquet object that SQL engines read; the same rows give the same bytes.
-
-    Parameters
-    ----------
-    about : dict, optional
-        What the object says of itself, in its footer.
-    """
-    file = io.BytesIO()
-    about_rows = rows.replace_schema_metadata(about)
-    pq.write_table(about_rows, file, row_group_size=ROW_GROUP_ROWS, **parquet_options(rows.schema))
-    return file.getvalue()
-
-
-def parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """How our Parquet objects are written."""
-    return {
-        "compression": "zstd",
-        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
-        "write_statistics": [field.name for field in schema if not pa.types.is_nested(field.type)],
-        "write_page_checksum": True,
-    }
-
-
-def part_of(name: str, content: bytes) -> TablePart | None:
-    """What an object says of itself; None where it is no whole Parquet object of ours."""
-    try:
-        footer = pq.read_metadata(io.BytesIO(content))
-        about = footer.metadata or {}
-        return TablePart(name, content, footer.num_rows, about[DIGEST].decode(), about[OF].decode())
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
-        return None
-
-
-def _is_erased(table: str, part: TablePart) -> bool:
-    """Whether an object says that rows were erased from it, and holds the rows that it then was left."""
-    try:
-        rows = pq.read_table(io.BytesIO(part.content), partitioning=None, page_checksum_verification=True)
-        return ERASED in (rows.schema.metadata or {}) and rows_digest(table, rows) == part.digest
-    except (pa.ArrowException, OSError, KeyError):
-        return False

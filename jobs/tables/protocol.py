@@ -1,22 +1,22 @@
-"""The protocol: how runs that know nothing of one another plan, commit and collect under one output.
+"""The protocol: how runs that know nothing of each other plan, commit and collect garbage under one output.
 
-Every step is a generator: it yields what it wants of the store and is sent the store's answer. Nothing here reads
-or writes. :mod:`jobs.tables.ledger` carries the steps out on a real store; tests/drills/simulation.py on one in memory
-that crashes, delays, repeats and loses replies between any two of them.
+Every step is a generator: it yields a request to the store and is sent the store's answer. Nothing in this module reads
+or writes. :mod:`jobs.tables.ledger` carries the steps out on a real store; tests/drills/simulation.py does so on one in
+memory that crashes, delays, repeats and loses replies between any two requests.
 
 ```
- plan      _plans/<ledger>/000001.json             created, changed by `erase` alone: n + 1 only by who has seen 1 … n
- work      embeddings/…/<key>-<slot>.parquet       one PUT a table; over another state's rows only by who saw them
- commit    _commits/<ledger>/<slot>-000001.json    created last: the shard is whole
+ plan      _plans/<ledger>/000001.json             created by a run that has read all earlier plans
+ work      embeddings/…/<key>-<slot>.parquet       one PUT for each table; replaces only rows that the run has read
+ commit    _commits/<ledger>/<slot>-000001.json    created last: the shard is complete
 ```
 
-What it rests on: a conditional PUT (`If-None-Match: *`, `If-Match: <etag>`) either happens whole or not at all, and
-whoever reads afterwards sees it. What follows, whoever is killed, stopped or repeated between any two requests:
+The protocol relies on conditional PUTs (`If-None-Match: *`, `If-Match: <etag>`): one happens completely or not at all,
+and every later read sees it. Then, whichever run is killed, stopped or repeated between any two requests:
 
 - A shard belongs to one plan, which fixes its run's id, its date and so every byte of its rows.
-- Its rows stand under one name for ever: another state of the source takes the place of the rows before it in one
-  PUT, and a glob never shows both.
-- The rows of a plan's shard are written once; whoever comes later, even hours later, finds them and leaves them.
+- The name of its object never changes. Another state of the source replaces the rows before it in one PUT, so a glob
+  never shows both.
+- The rows of a plan's shard are written once. Another run that comes later, even by hours, finds them and keeps them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write an object where ``expected`` stands. Answer: None, or the :class:`Found` that stands there instead."""
+    """Write an object if ``expected`` is the ETag of what stands there. Answer: None, or what was :class:`Found`."""
 
     name: str
     content: bytes
@@ -47,14 +47,14 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Read a small object. Answer: its bytes, or None where it is gone."""
+    """Read a small object. Answer: its bytes, or None if it is gone."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """List a folder. Answer: names below it."""
+    """List a folder. Answer: the names of the objects below it."""
 
     folder: str
 
@@ -64,16 +64,16 @@ Steps = Generator[Put | Get | List, Any, Answer]
 
 @dataclass(frozen=True)
 class Entry:
-    """A shard to do.
+    """A shard that a plan lists.
 
     Parameters
     ----------
     slot : str
-        Where its rows stand: follows from the names of its sources alone.
+        Determines the names of its objects; it depends on the names of its sources alone.
     state : str
-        Which state of the sources: changes with any size or tag among them.
+        State of the sources: it changes with the size or ETag of any of them.
     work : JSON value
-        Whatever the work needs to know.
+        What the worker needs to know.
     """
 
     slot: str
@@ -83,7 +83,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run froze before it did any of it: new shards, and new states of old ones."""
+    """What one run fixed before it began to work: new shards, and new states of old ones."""
 
     run_id: str
     run_date: str
@@ -91,7 +91,7 @@ class Plan:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """As it is stored."""
+        """Return the plan as it is stored."""
         shards = [[each.slot, each.state, each.work] for each in self.entries]
         return dump_checksummed(
             {"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards}
@@ -99,7 +99,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: bytes | None, name: str) -> Plan:
-        """The plan that :meth:`to_json` wrote; SchemaError where it is damaged."""
+        """Return the plan that :meth:`to_json` stored; SchemaError if it is damaged."""
         content = load_checksummed(text, name)
         entries = tuple(Entry(*each) for each in content["shards"])
         return cls(content["run_id"], content["run_date"], entries, content["detail"])
@@ -107,18 +107,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard in its plan: all that its rows and names depend on.
+    """A shard with what it takes from its plan: everything that its rows and names depend on.
 
     Parameters
     ----------
+    entry : Entry
     number : int
-        Of the plan, from 1.
+        Number of the plan, from 1.
     run_id : str
-        Of the plan: stands in every row.
+        Id of the plan's run; every row has it.
     run_date : str
-        When the slot was first planned: its rows stay in that partition, so that new ones take their place.
+        Date on which the slot was first planned. Its rows stay in that partition, so that new ones replace them.
     replaces : bool
-        Whether an earlier plan has another state of the slot.
+        True if an earlier plan has another state of the slot.
     """
 
     entry: Entry
@@ -129,24 +130,24 @@ class PlannedShard:
 
     @property
     def slot(self) -> str:
-        """Of the entry."""
+        """Slot of the entry."""
         return self.entry.slot
 
     @property
     def name(self) -> str:
-        """The one name of this shard in this state under this plan."""
+        """Unique name of this shard in this state under this plan."""
         return f"{self.entry.slot}-{self.number:06d}"
 
 
 @dataclass(frozen=True)
 class PlanHistory:
-    """All plans of a ledger, in their order."""
+    """All plans of a ledger, in order."""
 
     plans: tuple[Plan, ...] = ()
 
     @cached_property
     def current(self) -> dict[str, PlannedShard]:
-        """What stands, or is to stand, in each slot: its last plan's word."""
+        """The shard that each slot holds, or is to hold, according to the last plan that lists it."""
         found: dict[str, PlannedShard] = {}
         for number, plan in enumerate(self.plans, start=1):
             for entry in plan.entries:
@@ -156,29 +157,30 @@ class PlanHistory:
         return found
 
     def of_plan(self, number: int) -> list[PlannedShard]:
-        """What is still current of one plan."""
+        """Return the shards of one plan that no later plan has replaced."""
         return [each for each in self.current.values() if each.number == number]
 
     @property
     def names(self) -> set[str]:
-        """Names of everything current: markers of any other name are of states that were replaced."""
+        """Names of all current shards; a marker of any other name is of a state that was replaced."""
         return {each.name for each in self.current.values()}
 
 
 @dataclass(frozen=True)
 class TablePart:
-    """A table's rows of one shard.
+    """The object with one shard's rows of a table.
 
     Parameters
     ----------
     name : str
-        Of the object.
+        Name of the object, below the output.
     content : bytes
-        The object.
+        Bytes of the object.
     rows : int
+        Number of rows.
     digest : str
         Order-free digest of the rows: :mod:`jobs.tables.row_digest`.
-    of : str
+    shard : str
         :attr:`PlannedShard.name`.
     """
 
@@ -186,14 +188,14 @@ class TablePart:
     content: bytes
     rows: int
     digest: str
-    of: str
+    shard: str
 
 
 @dataclass(frozen=True)
 class Marker:
-    """A committed shard: its objects, their digests, and what the run wants to find again.
+    """A committed shard: its objects, their digests, and details that the run stored for later ones.
 
-    `alarms` names tables whose rows stood already and were others than ours: computing twice gave two results.
+    `alarms` names tables whose rows stood already and differed from ours: the same work gave two results.
     """
 
     name: str
@@ -206,12 +208,12 @@ class Marker:
     alarms: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """As it is stored."""
+        """Return the marker as it is stored."""
         return dump_checksummed(vars(self))
 
     @classmethod
     def from_json(cls, text: bytes, name: str) -> Marker:
-        """The marker that :meth:`to_json` wrote; SchemaError where it is damaged."""
+        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged."""
         content = load_checksummed(text, name)
         return cls(**{**content, "alarms": tuple(content["alarms"])})
 
@@ -224,7 +226,7 @@ class Protocol:
     ledger : str
         `embeddings-<fingerprint>` or `scores-<head_id>`.
     identify : callable
-        The :class:`Part` that an object's bytes hold, by its name; None where they are none of ours.
+        Returns the :class:`TablePart` of an object, given its name and bytes; None if we did not write it.
     """
 
     def __init__(self, ledger: str, identify: Callable[[str, bytes], TablePart | None]) -> None:
@@ -232,11 +234,11 @@ class Protocol:
         self.commits_folder = f"_commits/{ledger}"
         self._identify = identify
 
-    def read(self, known: PlanHistory | None = None) -> Steps[PlanHistory]:
-        """Read the plans; those of ``known`` need not be read again."""
-        have = known.plans if known else ()
+    def read(self, earlier: PlanHistory | None = None) -> Steps[PlanHistory]:
+        """Read the plans; those of ``earlier`` are not read again."""
+        have = earlier.plans if earlier else ()
         names: list[str] = yield List(self.plans_folder)
-        n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # whatever else somebody put there
+        n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # the folder may hold other files
         plans = list(have)
         for number in range(len(have) + 1, n_plans + 1):
             name = self._plan_name(number)
@@ -244,10 +246,10 @@ class Protocol:
         return PlanHistory(tuple(plans))
 
     def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> Steps[PlanHistory]:
-        """Plan what is new: ``propose`` says what, from what is planned already; None where there is nothing.
+        """Plan what is new: ``propose`` returns it, given the earlier plans, or None if there is nothing.
 
-        Where another run is faster, its plan counts, and ours is proposed anew. ``propose`` looks at the sources
-        itself, after the plans were read: so no plan is of an older look than the plan before it.
+        If another run is faster, its plan stands, and ``propose`` is called again. It must look at the sources itself,
+        after the plans were read: so no plan is based on an older look at them than the plan before it.
         """
         history = yield from self.read()
         while (plan := propose(history)) is not None:
@@ -258,19 +260,19 @@ class Protocol:
         return history
 
     def done(self) -> Steps[set[str]]:
-        """Names of what is committed, also of states that were replaced since."""
+        """Return the names of all committed shards, also of states that were replaced since."""
         names: list[str] = yield List(self.commits_folder)
         return {name.rsplit("/", 1)[-1].removesuffix(".json") for name in names if name.endswith(".json")}
 
     def commit(
         self, shard: PlannedShard, uri: str, tables: dict[str, TablePart], detail: dict[str, Any]
     ) -> Steps[Marker | None]:
-        """Write a shard's objects, then its marker. None where a later plan has replaced the shard meanwhile.
+        """Write a shard's objects, then its marker; return None if a later plan has replaced the shard meanwhile.
 
         Parameters
         ----------
         tables : dict
-            By table. One without rows writes no object, unless rows of another state may stand there.
+            By table. A part without rows writes no object, unless rows of another state may stand there.
         """
         standing = {}
         for table, part in tables.items():
@@ -289,22 +291,22 @@ class Protocol:
             detail=detail,
             alarms=tuple(table for table, part in standing.items() if part.digest != tables[table].digest),
         )
-        # the marker goes last: where it exists, the shard is whole
+        # the marker goes last: if it exists, the shard is complete
         name = self.marker_name(shard.name)
         found: Found | None = yield Put(name, marker.to_json(), ABSENT)
         return marker if found is None or found.content is None else Marker.from_json(found.content, name)
 
     def _place(self, shard: PlannedShard, part: TablePart) -> Steps[TablePart | None]:
-        """Write one object; return what stands in the end: ours, or what another run made of the same shard."""
+        """Write one object; return what then stands there: ours, or the one that another run made of the same shard."""
         expected = ABSENT
         while (found := (yield Put(part.name, part.content, expected))) is not None:
             expected = found.etag
             if found.content is None:
                 continue
             stands = self._identify(part.name, found.content)
-            if stands is not None and stands.of == shard.name:
+            if stands is not None and stands.shard == shard.name:
                 return stands
-            # rows of another state: ours take their place, unless it is ours that are out of date
+            # rows of another state: ours replace them, unless a later plan has replaced our state
             history = yield from self.read()
             if history.current[shard.slot].name != shard.name:
                 return None
@@ -313,15 +315,16 @@ class Protocol:
     def garbage(
         self, objects: Iterable[str], markers: Iterable[str], slot_of: Callable[[str], str]
     ) -> Steps[list[str]]:
-        """Of names that were listed before this: what no plan knows, what a marker leaves out, and replaced markers.
+        """Return which of these names, listed before, are garbage.
 
-        The plans are read last: a plan is older than anything that is made for it, so nothing of a run that
-        works right now is among the answers.
+        Garbage is every object that no plan knows or that its shard's marker leaves out, and every marker of a replaced
+        state. The plans are read last: a plan is older than anything that is made for it, so nothing that belongs to a
+        run at work is ever garbage.
         """
         history = yield from self.read()
-        old = [name for name in markers if _stem(name) not in history.names]
+        replaced = [name for name in markers if _stem(name) not in history.names]
         committed: dict[str, set[str]] = {}
-        for name in sorted(set(markers) - set(old)):
+        for name in sorted(set(markers) - set(replaced)):
             text: bytes | None = yield Get(name)
             if text is not None:
                 marker = Marker.from_json(text, name)
@@ -331,14 +334,25 @@ class Protocol:
             shard = history.current.get(slot_of(name))
             if shard is None or name not in committed.get(shard.name, {name}):
                 lost.append(name)
-        return sorted(lost + old)
+        return sorted(lost + replaced)
 
     def marker_name(self, name: str) -> str:
-        """Where the marker of a :attr:`PlannedShard.name` stands."""
+        """Return the name of the marker of a :attr:`PlannedShard.name`."""
         return f"{self.commits_folder}/{name}.json"
 
     def _plan_name(self, number: int) -> str:
         return f"{self.plans_folder}/{number:06d}.json"
+
+
+def slot_of_shard(name: str) -> str:
+    """Return the slot in a :attr:`PlannedShard.name`.
+
+    Examples
+    --------
+    >>> slot_of_shard("0123456789abcdef-000002")
+    '0123456789abcdef'
+    """
+    return name.rpartition("-")[0]
 
 
 def _stem(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Logs: a record is a line, in words for people or as JSON for machines."""
+"""The log: one line for each record, as text for people or as JSON for machines."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import sys
 FORMATS = ("text", "json")
 QUIET = ("botocore", "aiobotocore", "s3fs", "fsspec")
 
-_known: dict[str, str] = {}  # what every line of this process says besides
+_bound: dict[str, str] = {}  # fields of every JSON line of this process
 
 
-def begin(form: str, verb: str) -> None:
-    """Send what is logged to stderr.
+def begin(log_format: str, verb: str) -> None:
+    """Send log records to stderr.
 
     Parameters
     ----------
-    form : str
+    log_format : str
         One of :data:`FORMATS`.
     verb : str
-        What this process does.
+        The verb that this process runs; a field of every JSON line.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LINES if form == "text" else _Json())
+    handler.setFormatter(LINES if log_format == "text" else _Json())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in QUIET:
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    _known.clear()
+    _bound.clear()
     bind(verb=verb)
 
 
-def bind(**facts: str) -> None:
-    """Let every line from now on say this, where it is JSON."""
-    _known.update(facts)
+def bind(**fields: str) -> None:
+    """Add fields to every JSON line from now on."""
+    _bound.update(fields)
 
 
-def bound(fact: str) -> str | None:
-    """What :func:`know` was told."""
-    return _known.get(fact)
+def bound(field: str) -> str | None:
+    """Return the value of a field that :func:`bind` added, or None."""
+    return _bound.get(field)
 
 
 def printable(text: str) -> str:
-    """A text without what moves a cursor, ends a line or turns the reading direction: that is spelt out.
+    """Escape characters that move the cursor, end the line or change the reading direction.
 
     Examples
     --------
@@ -53,16 +53,16 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-class _Words(logging.Formatter):
-    """What names of an archive bring along, line ends, escapes of a terminal, is spelt out."""
+class _Text(logging.Formatter):
+    """Text, with :func:`printable` messages: names in an archive may hold line ends and terminal escapes."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it by this name
         record.message = printable(record.message)
         return super().formatMessage(record)
 
 
 class _Json(logging.Formatter):
-    """An object with time, level, message, what is known of the run, and `shard` where it is about one."""
+    """A JSON object: time, level, message, the bound fields, and `shard` if the record is about one."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
@@ -70,7 +70,7 @@ class _Json(logging.Formatter):
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
-            **_known,
+            **_bound,
         }
         if shard := getattr(record, "shard", None):
             line["shard"] = shard
@@ -79,4 +79,4 @@ class _Json(logging.Formatter):
         return json.dumps(line)
 
 
-LINES = _Words("%(asctime)s %(levelname)s %(message)s")
+LINES = _Text("%(asctime)s %(levelname)s %(message)s")

@@ -1,8 +1,8 @@
-"""Webhook: tells somebody's server that a run has ended, and how. Signed, tried a few times, and never in the way.
+"""The webhook: a signed HTTP request that tells a server how a run ended.
 
 It follows the Standard Webhooks specification, 1.0 (standardwebhooks.com): the headers `webhook-id`,
-`webhook-timestamp` and `webhook-signature`, the last `v1,` and the base64 of an HMAC-SHA256 over
-`id.timestamp.body`.
+`webhook-timestamp` and `webhook-signature`; the last is `v1,` and the base64 of an HMAC-SHA256 over
+`id.timestamp.body`. A request that fails is tried again a few times, and never changes how the run ends.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from urllib.parse import urlsplit
 from detector.errors import ConfigError
 
 TRIES = 3
-ANSWER_SECONDS = 4.0  # of one try
-PAUSE_SECONDS = 0.5  # after the first try; twice as long after each
+ANSWER_SECONDS = 4.0  # timeout of one try
+PAUSE_SECONDS = 0.5  # after the first try; doubled after each further one
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where to tell it, and the key to sign with.
+    """The URL to send to, and the key to sign with.
 
     Parameters
     ----------
     url : str
-        `https://…`; `http://` on loopback only.
+        `https://…`; `http://` is for loopback only.
     key : bytes
     """
 
@@ -47,44 +47,44 @@ class Webhook:
 
     @classmethod
     def read(cls, path: str) -> Webhook:
-        """Read the two lines of a file: the URL, and the secret, `whsec_` and base64 as the specification writes it.
+        """Read a file of two lines: the URL, and the secret as the specification writes it, `whsec_` and base64.
 
-        A URL may itself be a secret, so it stands in no setting, log or record.
+        A URL may itself be a secret, so no setting, log line or record contains it.
 
         Raises
         ------
         ConfigError
-            Where the file cannot be read, or is not that.
+            If the file cannot be read, or does not hold these two lines.
         """
         try:
             url, secret = Path(path).read_text().split()
             key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{path}: no webhook ({type(error).__name__}). Expected a file of two lines: the URL, and whsec_ with "
+                f"{path}: not a webhook file ({type(error).__name__}). Expected two lines: the URL, and whsec_ with "
                 f"the secret in base64."
             ) from error
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
-            raise ConfigError(f"{path}: the webhook's URL is no https://; expected one (http:// is for loopback).")
+            raise ConfigError(f"{path}: the URL does not begin with https:// (http:// is for loopback only).")
         if len(key) < 24:
             raise ConfigError(f"{path}: a secret of {len(key)} bytes; expected 24 or more.")
         return cls(url, key)
 
-    def tell(self, kind: str, data: dict[str, Any]) -> bool:
-        """Send an event; say in a warning where nobody took it.
+    def send(self, kind: str, data: dict[str, Any]) -> bool:
+        """Send an event; log a warning if the server does not accept it.
 
         Parameters
         ----------
         kind : str
-            Type of the event, as `bonafide.run.ended`.
+            Type of the event, such as `bonafide.run.ended`.
         data : dict
-            What goes with it; JSON.
+            Content of the event; JSON values.
 
         Returns
         -------
         bool
-            Whether it was taken: answered with 2xx, in one of a few tries that take 14 s at most together.
+            True if the server answered with 2xx to one of a few tries, which take 14 s at most together.
         """
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         event = {"type": kind, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data}
@@ -93,14 +93,14 @@ class Webhook:
         answer = ""
         for attempt in range(TRIES):
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1) if attempt else 0.0)
-            answer = self._sent(body, headers)
+            answer = self._post(body, headers)
             if answer.startswith("2"):
                 return True
-        log.warning("the webhook was not taken, after %d tries: %s", TRIES, answer)
+        log.warning("the webhook was not accepted, after %d tries: %s", TRIES, answer)
         return False
 
-    def headers(self, number: str, timestamp: int, body: bytes) -> dict[str, str]:
-        """Headers of a message, its signature among them.
+    def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """Return the headers of a message, with its signature.
 
         Examples
         --------
@@ -109,16 +109,16 @@ class Webhook:
         >>> hook.headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')["webhook-signature"]
         'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
         """
-        signed = hmac.digest(self.key, f"{number}.{timestamp}.".encode() + body, hashlib.sha256)
+        signed = hmac.digest(self.key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
         return {
             "content-type": "application/json",
-            "webhook-id": number,
+            "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         }
 
-    def _sent(self, body: bytes, headers: dict[str, str]) -> str:
-        """Status of one try, or what kept it; redirects are not followed."""
+    def _post(self, body: bytes, headers: dict[str, str]) -> str:
+        """Try once; return the status, or the name of the error. Redirects are not followed."""
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)

@@ -14,13 +14,14 @@ from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig, Pick, Shard
+from jobs.inputs.archive import Pick, Shard
+from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus
 from jobs.inputs.lists import read_labels, refuse_repeated
 from jobs.storage import Stored
-from jobs.tables.ledger import parquet_bytes
+from jobs.tables.parquet import parquet_bytes
 from jobs.telemetry.progress import progress
 
 log = logging.getLogger(__name__)

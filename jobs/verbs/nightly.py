@@ -1,34 +1,12 @@
 """nightly: embed and score what is new in an archive since the last run."""
 
-from __future__ import annotations
+from jobs.reports.nightly.config import NightlyConfig as Settings
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from detector.errors import ConfigError
-from jobs.config import part
-from jobs.inputs.archive import InputConfig
-from jobs.reports.nightly.page import write_pages
-from jobs.reports.review.players import PLAYERS
-from jobs.verbs.score import ScoringConfig, embed_and_score, read_head
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(InputConfig, ScoringConfig):
-    """Embed and score what is new in an archive; run again, it does nothing."""
-
-    players: Annotated[
-        str, "how the morning page lets one listen: none, link, or embed, which copies small recordings into the page"
-    ] = PLAYERS[0]
-
-    def __post_init__(self) -> None:
-        if self.players not in PLAYERS:
-            raise ConfigError(f"players {self.players!r}; expected one of {', '.join(PLAYERS)}.")
-        InputConfig.__post_init__(self)
-        ScoringConfig.__post_init__(self)
+__all__ = ["Settings", "run"]
 
 
 def run(settings: Settings) -> int:
-    """Do the night's work, and write its page; return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
-    return embed_and_score(part(settings, InputConfig), head, settings, "nightly", write_pages)
+    """Embed and score what is new, and return the exit code."""
+    from jobs.reports.nightly.run import nightly  # only now: --help needs none of it
+
+    return nightly(settings)

@@ -19,10 +19,11 @@ from jobs.inputs.lists import read_labels
 from jobs.reports.nightly.report import Record, read_record, roots_of, shards_of, source_of
 from jobs.reports.review.queue import COLUMNS, MAX_ROWS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.review.sheets import FORMATS, UNSURE, Annotation, escape_formula
+from jobs.scoring.heads import read_head
 from jobs.tables import ledger
-from jobs.tables.ledger import Ledger, parquet_bytes
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import parquet_bytes
 from jobs.tables.protocol import PlanHistory
-from jobs.verbs.score import read_head
 
 NAMES = ("utterance_id", *LABEL_COLUMNS)
 SHOWN = 5

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.drills.harness import BUCKET, Archive, Lab, Quiet, RayHead, file_system, put_archive, seeded_tars
+from tests.drills.archive import seeded_tars
+from tests.drills.golden import Archive, put_archive
+from tests.drills.lab import Lab, Quiet
+from tests.drills.store import BUCKET, file_system
 from tests.support.proxy import FaultProxy
-from tests.support.seaweedfs import s3_server
+from tests.support.ray_head import RayHead
 
 NUMBERS = range(1, 58)
 
@@ -24,11 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def drill_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A store of the drills' own, as the environment of those who reach it directly."""
-    with s3_server(tmp_path_factory.mktemp("drill-store")) as environment:
-        file_system(environment).mkdir(BUCKET)
-        yield environment
+def drill_store(s3_environment: dict[str, str]) -> dict[str, str]:
+    """The store with a bucket of the drills' own, as the environment of a process that reaches it directly."""
+    file_system(s3_environment).makedirs(BUCKET, exist_ok=True)
+    return s3_environment
 
 
 @pytest.fixture(scope="session")

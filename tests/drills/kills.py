@@ -26,7 +26,9 @@ from typing import Any
 
 import duckdb
 
-from tests.drills.harness import BUCKET, HERE, Fault, Run, file_system, key_of
+from tests.drills.lab import HERE
+from tests.drills.runs import Fault, Run
+from tests.drills.store import BUCKET, file_system, key_of
 from tests.support import ROOT
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server

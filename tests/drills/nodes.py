@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 
-from tests.drills.harness import ON_LOOPBACK, RayHead, processes
+from tests.support.processes import processes
+from tests.support.ray_head import ON_LOOPBACK, RayHead
 
 ENCODER = r"^ray::MapWorker\(MapBatches\(_Encode\)\)"
 DECODE = r"^ray::MapBatches\(_Decode\)"

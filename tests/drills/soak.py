@@ -19,8 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.drills.harness import BUCKET, Lab, RayHead, file_system, members, put_archive, seeded_tars, tar
+from tests.drills.archive import members, seeded_tars, tar
+from tests.drills.golden import put_archive
+from tests.drills.lab import Lab
+from tests.drills.store import BUCKET, file_system
 from tests.support.proxy import FaultProxy, Request
+from tests.support.ray_head import RayHead
 from tests.support.seaweedfs import s3_server
 
 PUTS = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.drills.harness import Archive, Quiet
+from tests.drills.golden import Archive
+from tests.drills.lab import Quiet
 
 
 def test_an_undisturbed_run_has_the_rows_of_a_plain_loop(quiet: Quiet, drill_archive: Archive) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drills.harness import HERE, Fault, flac, utterance, wav
+from tests.drills.archive import flac, utterance, wav
+from tests.drills.lab import HERE
+from tests.drills.runs import Fault
 
 CALL = "import colorsys; print(colorsys.rgb_to_hsv(0, 0, 0))"
 

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.drills.harness import Archive, Fault, Lab, drill, golden, key_of, members, tar, with_failure
+from tests.drills.archive import members, tar
+from tests.drills.golden import Archive, golden, with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import key_of
 from tests.support.audio import encoded
 
 DECODE = "detector.recording:decode_native"
@@ -14,7 +19,7 @@ DECODE = "detector.recording:decode_native"
 
 @drill(
     "D33",
-    injects="a recording whose decoder wants 4 GiB, where it may have 1",
+    injects="a recording whose decoder needs 4 GiB, with a limit of 1",
     holds="one row `too_large`; its neighbours bit-equal; no worker is lost",
     limit=60,
 )
@@ -32,7 +37,7 @@ def test_a_recording_that_swells_is_one_row(lab: Lab) -> None:
 
 @drill(
     "D44",
-    injects="a recording that makes the decoder call abort()",
+    injects="a recording on which the decoder calls abort()",
     holds="one row `decoder_crash`; its neighbours bit-equal; no worker is lost",
     limit=30,
 )
@@ -51,7 +56,7 @@ def test_a_recording_that_crashes_the_decoder_is_one_row(lab: Lab) -> None:
 @drill(
     "D45",
     injects="a recording that the decoder never finishes: twice 15 s of CPU, with no progress for longer than 20 s",
-    holds="killed at its limit, which the watchdog waits for; one row `decoder_timeout`, its neighbours bit-equal",
+    holds="killed at its limit, for which the watchdog waits; one row `decoder_timeout`, its neighbours bit-equal",
     limit=90,
 )
 def test_a_recording_that_the_decoder_never_finishes_is_one_row(lab: Lab) -> None:

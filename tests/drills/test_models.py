@@ -15,8 +15,13 @@ import torch
 
 from detector.backbones.huggingface import HuggingFace
 from detector.config import EmbedConfig
-from tests.drills.harness import Fault, Lab, drill, key_of, tar, wav, with_failure
-from tests.drills.test_processes import EMBED, MARKER, NOTED, amplification
+from tests.drills.archive import tar, wav
+from tests.drills.golden import with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import key_of
+from tests.drills.work import EMBED, MARKER, NOTED, amplification
 from tests.support.checkpoints import write_checkpoint
 
 LOAD = "detector.backbones:load_backbone"
@@ -59,7 +64,7 @@ def test_a_batch_that_does_not_fit_is_halved(lab: Lab, norm: str, monkeypatch: p
 
 @drill(
     "D38",
-    injects="the device fails once, and would fail for ever after in that process",
+    injects="the device fails once, and from then on at every call of that process",
     holds="the encoder's process is replaced; its work is done again",
     limit=60,
 )
@@ -91,8 +96,8 @@ def test_nan_from_the_encoder_is_one_row(lab: Lab) -> None:
 
 @drill(
     "D41",
-    injects="the encoder does not load: twice, and every time; its process dies while it loads: once, and every time",
-    holds="tried again, and then exit 70, or 75 where it is a process that dies; no idle hang",
+    injects="the encoder fails to load: twice, and every time; its process dies while it loads: once, and every time",
+    holds="retried, and then exit 70, or 75 if its process dies; never hangs",
     limit=120,
 )
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_an_embedding_does_not_depend_on_its_company(lab: Lab, norm: str) -> Non
 
 @drill(
     "D43",
-    injects="1, 2 and 4 encoders, shards that end in another order each time",
+    injects="1, 2 and 4 encoders, shards that complete in a different order each time",
     holds="one digest",
     limit=120,
 )
@@ -171,7 +176,7 @@ def test_the_digest_does_not_depend_on_who_does_what_when(lab: Lab) -> None:
 @drill(
     "D56",
     injects="a recording that kills the encoder's process every time",
-    holds="found within a bound; one row `encoder_crash`, its neighbours bit-equal",
+    holds="isolated in a bounded number of attempts; one row `encoder_crash`, its neighbours bit-equal",
     limit=120,
 )
 def test_a_recording_that_kills_the_encoder_is_found(lab: Lab) -> None:
@@ -203,7 +208,7 @@ def labels(lab: Lab) -> Path:
 @drill(
     "D51",
     injects="SIGKILL to `fit`: while it reads, while it fits, before and after each of its PUTs",
-    holds="head.json is the old one or the new one, whole; fitted again it has the same bytes",
+    holds="head.json is the complete old one or the complete new one; fitted again, it has the same bytes",
     limit=180,
 )
 def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import fsspec
 import pytest
 
-from tests.drills.harness import file_system
+from tests.drills.store import file_system
 from tests.support.proxy import FaultProxy, Rule
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes

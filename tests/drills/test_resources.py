@@ -14,8 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drills.harness import Lab, Run, drill, key_of, processes, tar, wav
-from tests.drills.test_processes import markers_put
+from tests.drills.archive import tar, wav
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Run
+from tests.drills.store import key_of
+from tests.drills.work import markers_put
+from tests.support.processes import processes
 
 IN_NAMESPACE = ["unshare", "--map-root-user", "--mount"]  # whoever we are, a mount there is nobody else's
 RUN_THEN_GIVE_SPACE = """
@@ -55,8 +60,8 @@ def run_on(lab: Lab, disk: Path, size: str, command: list[object], **environment
 
 @drill(
     "D32",
-    injects="an output on a disk of 60 kB; then more room",
-    holds="exit 69 that names the object and says why; no half file; the same command again completes",
+    injects="an output on a disk of 60 kB; then more space",
+    holds="exit 69 with the object's name and the cause; no partial file; the same command again completes",
     limit=90,
 )
 def test_a_full_disk_is_named_and_leaves_no_half_file(lab: Lab, small_disk: Path) -> None:
@@ -81,7 +86,7 @@ def _put_into_the_store(lab: Lab, folder: Path) -> None:
 @drill(
     "D32",
     injects="Ray's own folder on a disk of 2 MB",
-    holds="ends with 0, 69 or 75 and the cause; the same command again, with room, completes",
+    holds="ends with 0, 69 or 75 and the cause; with space, the same command again completes",
     limit=180,
 )
 def test_no_space_for_ray_is_no_hang(lab: Lab, small_disk: Path) -> None:
@@ -95,7 +100,7 @@ def test_no_space_for_ray_is_no_hang(lab: Lab, small_disk: Path) -> None:
 
 @drill(
     "D35",
-    injects="Ray's memory monitor with a threshold that everybody is above",
+    injects="Ray's memory monitor with a threshold that every process exceeds",
     holds="bounded retries, then exit 75 that names a shard; without it the same command completes",
     limit=180,
 )
@@ -120,7 +125,7 @@ def private_mb(pid: int) -> float:
 @drill(
     "D37",
     injects="200 shards of 25 recordings",
-    holds="memory grows by 1 MB per 1,000 recordings at most, in the driver and in each worker",
+    holds="memory grows by at most 1 MB per 1,000 recordings, in the driver and in each worker",
     limit=180,
 )
 def test_memory_does_not_grow_with_the_work(lab: Lab) -> None:

@@ -9,12 +9,16 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.inputs.archive import Archive, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan, PlanHistory
-from tests.drills.simulation import FAULTS, NAP, SCENARIOS, Scenario, exhaustive, play, play_range
+from tests.drills.simulation.actors import FAULTS, NAP
+from tests.drills.simulation.random_schedules import play, play_range
+from tests.drills.simulation.scenarios import SCENARIOS, Scenario, exhaustive
 
 N_SCHEDULES, N_EACH = 20_000, 2_500
 
@@ -84,11 +88,13 @@ class Bucket:
         return proposal.slots
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_every_source_is_planned_once_and_as_it_is_whatever_comes_changes_and_goes(seed: int) -> None:
-    rng = random.Random(seed)
+@settings(max_examples=25)
+@given(st.randoms(use_true_random=False), st.integers(1, 40))
+def test_every_source_is_planned_once_and_as_it_is_whatever_comes_changes_and_goes(
+    rng: random.Random, n_nights: int
+) -> None:
     bucket = Bucket(rng)
-    for _ in range(40):
+    for _ in range(n_nights):
         for _ in range(rng.randrange(4)):
             bucket.happen()
         archive = bucket.archive(share=rng.choice([0.5, 1.0, 1.0]))

@@ -12,21 +12,12 @@ import duckdb
 import numpy as np
 
 from detector.audio import versions
-from tests.drills.harness import (
-    BUCKET,
-    Archive,
-    Fault,
-    Lab,
-    bad_member,
-    drill,
-    flac,
-    golden,
-    key_of,
-    members,
-    seeded_tars,
-    tar,
-    wav,
-)
+from tests.drills.archive import bad_member, flac, members, seeded_tars, tar, wav
+from tests.drills.golden import Archive, golden
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.runs import Fault
+from tests.drills.store import BUCKET, key_of
 from tests.support.audio import encoded
 
 NO_FRAMES = encoded(np.zeros(0), kind="WAV", subtype="PCM_16")
@@ -35,7 +26,7 @@ NO_FRAMES = encoded(np.zeros(0), kind="WAV", subtype="PCM_16")
 @drill(
     "D46",
     injects="a tar that ends early, one of zero bytes, one with rejects only, a recording without a frame",
-    holds="an outcome for each; a shard without rows is committed with 0 rows",
+    holds="each has an outcome; a shard without rows is committed with 0 rows",
     limit=60,
 )
 def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
@@ -79,8 +70,8 @@ def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
 
 @drill(
     "D47",
-    injects="an id that stands twice in a shard; the same key in two buckets",
-    holds="exit 65 with both places named; no rows of it",
+    injects="an id that occurs twice in a shard; the same key in two buckets",
+    holds="exit 65 with both places; no rows of it",
     limit=60,
 )
 def test_an_id_that_stands_twice_is_refused_with_both_places(lab: Lab) -> None:
@@ -107,7 +98,7 @@ def test_an_id_that_stands_twice_is_refused_with_both_places(lab: Lab) -> None:
     assert lab.names() == []
 
 
-@drill("D48", injects="the same command again", holds="no audio read, nothing written; nothing else to do", limit=60)
+@drill("D48", injects="the same command again", holds="no audio read, nothing written", limit=60)
 def test_a_complete_output_costs_nothing(lab: Lab) -> None:
     first = lab.nightly(on=lab.ray())
     before = {name: lab.store.info(f"{key_of(lab.output)}/{name}")["LastModified"] for name in lab.names()}
@@ -128,8 +119,8 @@ def test_a_complete_output_costs_nothing(lab: Lab) -> None:
 
 @drill(
     "D49",
-    injects="a run is killed, and goes on with another segment rule, then with another version of a decoder",
-    holds="exit 65 with both fingerprints; nothing mixed; a table beside it where one is asked for",
+    injects="a run is killed, and continued with another segment rule, then with another version of a decoder",
+    holds="exit 65 with both fingerprints; nothing mixed; with `--new-table` a second table",
     limit=120,
 )
 def test_another_encoder_is_refused_on_the_same_output(lab: Lab) -> None:
@@ -165,7 +156,7 @@ def _flipped(content: bytes, at: float) -> bytes:
 @drill(
     "D52",
     injects="one byte flipped in a page, a footer, a marker, a plan, a run's record and a head",
-    holds="verify, or score, ends with 65 and names the file",
+    holds="`verify`, or `score`, ends with 65 and names the file",
     limit=120,
 )
 def test_a_flipped_byte_is_found_and_its_object_named(lab: Lab) -> None:
@@ -247,7 +238,7 @@ def _querying(lab: Lab, counts: set[tuple[str, int, int]]) -> Iterator[None]:
 @drill(
     "D53",
     injects="DuckDB queries in a loop while shards are written, sources replaced, garbage collected",
-    holds="a count is only ever that of a whole shard in one state",
+    holds="every count is that of a complete shard in one state",
     limit=120,
 )
 def test_queries_only_ever_count_whole_shards(lab: Lab) -> None:

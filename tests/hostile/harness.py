@@ -31,12 +31,12 @@ from detector.embedding import embed_segments, join_segments
 from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
 from jobs import storage
-from jobs.decoding.supervisor import supervisor
+from jobs.decoding import supervisor
 from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.containers import kind_of
 from jobs.inputs.shard_reader import read_shard
-from tests.drills.harness import some_head
 from tests.support.audio import encoded, tone
+from tests.support.heads import some_head
 
 SEGMENT_SECONDS = 30.0
 CPU_SECONDS = 10.0  # of reader and decoder together: a busy machine is slow, and that says nothing of an input

@@ -26,14 +26,14 @@ from detector.metrics import equal_error_rate
 from jobs import cli
 from jobs.config import ModelConfig
 from jobs.inputs.checkpoint import local_folder
-from jobs.verbs.score import read_head
+from jobs.scoring.heads import read_head
 from tests.hostile.harness import Lab, hostile
 from tests.hostile.test_archives import Bomb
 from tests.support.checkpoints import write_checkpoint
+from tests.support.embeddings import LAST, N_ROWS, fitted, vectors
+from tests.support.embeddings import write as write_table
 from tests.unit.detector.test_head import PLAIN, UNFIT, rows
 from tests.unit.detector.training.drawn import Drawn, draw, fit
-from tests.unit.jobs.verbs.test_fit import LAST, N_ROWS, fitted, vectors
-from tests.unit.jobs.verbs.test_fit import write as write_table
 
 TEXT = PLAIN.to_json()
 

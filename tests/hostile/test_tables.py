@@ -23,7 +23,7 @@ from jobs.reports.review import sheets
 from tests.hostile.harness import Lab, hostile
 from tests.integration.browser.test_evaluation_page import content_of
 from tests.support import ROOT
-from tests.support.judged import judged_rows
+from tests.support.labelled_scores import judged_rows
 
 ROW = {"utterance_id": "a", "label": "spoof"}
 FORMULAS = ["=HYPERLINK(1)", "+cmd|x", "@SUM(1)", "\tx", "-2+3"]

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.drills.harness import some_head
 from tests.hostile.harness import packed, snapshot
 from tests.hostile.test_archives import SWELLING, UP_TO_FIRST, bombs
 from tests.hostile.test_recordings import CUT, NOT_AUDIO, TINY, with_data_size, with_total
 from tests.support.audio import encoded, tone
+from tests.support.heads import some_head
 
 GOOD = {f"good/{n}.flac": encoded(tone(1.0 + n / 10, seed=n)) for n in range(8)}
 

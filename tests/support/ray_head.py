@@ -1,10 +1,8 @@
-"""A Ray cluster of one node on loopback, with a dashboard that takes jobs."""
+"""The one Ray starter of the tests: a Ray of one node on loopback, with or without a dashboard that takes jobs."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,55 +12,96 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from tests.support.processes import kill_session, processes
+
 START_SECONDS = 90.0
-STOP_SECONDS = 3.0  # its raylet would take 20 to end by itself, and nothing of it is kept
+ON_LOOPBACK = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # otherwise Ray looks for the node at this machine's outer address
+    "RAY_AUTH_MODE": "disabled",  # otherwise it depends on whether another Ray has left a token in the home folder
+}
+"""The environment of a long-lived Ray without a token, and of every process that joins it."""
+
+
+class RayHead:
+    """`ray start --head` on loopback, alive until :meth:`end`; its workers inherit the given environment.
+
+    Parameters
+    ----------
+    environment : dict
+        For Ray and its workers. Without a dashboard :data:`ON_LOOPBACK` is added to it: such a Ray asks for no token.
+    folder : Path
+        A folder that does not exist yet, for Ray's log.
+    gpus : int
+        How many GPUs Ray offers; it does not check that they exist.
+    dashboard : bool
+        Start the dashboard, which takes jobs, on a free port.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], folder: Path, *, cpus: int = 2, gpus: int = 0, dashboard: bool = False
+    ) -> None:
+        folder.mkdir(parents=True)
+        gcs_port, dashboard_port = _free_ports(2)
+        self.address = f"127.0.0.1:{gcs_port}"
+        self.dashboard = f"http://127.0.0.1:{dashboard_port}" if dashboard else ""
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address=127.0.0.1", f"--port={gcs_port}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        command += [f"--include-dashboard={str(dashboard).lower()}", f"--object-store-memory={128 << 20}"]
+        command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"] if dashboard else []
+        # 0 is any port: with its default, 52365, a second Ray on this machine dies some seconds later
+        command += ["--dashboard-agent-listen-port=0"]
+        # socket paths are limited to 107 bytes, so the folder's name must be short
+        own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if dashboard else ON_LOOPBACK
+        whole = {"RAY_TMPDIR": "/tmp"} | environment | own
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, env=whole, stdout=log, stderr=log, start_new_session=True)
+        self.pid = self._process.pid
+        self._wait_until_ready()
+
+    @property
+    def working(self) -> bool:
+        """True if it takes runs: none of the processes that it consists of was killed."""
+        titles = " ".join(each.title for each in processes(self.pid))
+        return self._process.poll() is None and "raylet" in titles and "gcs_server" in titles
+
+    def end(self) -> None:
+        """Kill all of its processes: nothing of it is kept, and an orderly shutdown takes 10 to 20 s."""
+        kill_session(self._process)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.end()
+                raise RuntimeError(f"Ray did not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.2)
+
+    def _ready(self) -> bool:
+        if not self.dashboard:
+            return "Ray runtime started" in self._log.read_text()
+        try:
+            urlopen(f"{self.dashboard}/api/version", timeout=2).close()
+        except HTTPError:
+            return True  # it asks for a token, so it is up
+        except (URLError, OSError):
+            return False
+        return True
 
 
 @contextlib.contextmanager
 def ray_head(environment: dict[str, str], folder: Path, gpus: int = 0) -> Iterator[str]:
-    """Run `ray start --head`; yield the dashboard's address. Ray believes in as many GPUs as it is told.
-
-    Only our own processes are ended.
-    """
-    folder.mkdir()
-    with socket.socket() as gcs, socket.socket() as dashboard:
-        for each in (gcs, dashboard):
-            each.bind(("127.0.0.1", 0))
-        gcs_port, dashboard_port = gcs.getsockname()[1], dashboard.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    command += ["--node-ip-address=127.0.0.1", f"--port={gcs_port}", "--num-cpus=2", f"--num-gpus={gpus}"]
-    command += [
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={dashboard_port}",
-        "--dashboard-agent-listen-port=0",  # any: a second Ray on this machine would die over a fixed one
-        f"--object-store-memory={128 << 20}",
-    ]
-    mine = {"RAY_TMPDIR": "/tmp"} | environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # socket paths are short
-    with (folder / "log").open("wb") as log:
-        head = subprocess.Popen(command, env=mine, stdout=log, stderr=log, start_new_session=True)
+    """Run a Ray with a dashboard; yield the dashboard's address."""
+    ray = RayHead(environment, folder, gpus=gpus, dashboard=True)
     try:
-        address = f"http://127.0.0.1:{dashboard_port}"
-        _wait(address, head, folder / "log")
-        yield address
+        yield ray.dashboard
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
+        ray.end()
 
 
-def _wait(address: str, head: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and head.poll() is None:
-        try:
-            urlopen(f"{address}/api/version", timeout=2).close()
-        except HTTPError:
-            return  # it asks for a token: it is up
-        except (URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise RuntimeError(f"Ray did not start: {log.read_text()[-2000:]}")
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -1,8 +1,11 @@
-"""The pages say what the code does: exit codes, and figures beside their commands."""
+"""The pages say what the code does: exit codes, figures beside their commands, files and links that are there."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from detector import metrics
 from jobs.cli import EXIT_CODES
@@ -10,6 +13,11 @@ from jobs.reports.evaluation.page import HEADLINE
 from tests.support import ROOT
 
 CONTRACT = (ROOT / "docs" / "data-contract.md").read_text()
+PAGES = sorted(
+    page for where in ("*.md", "docs/**/*.md", "tests/*.md", "detector/**/*.md") for page in ROOT.glob(where)
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_every_exit_code_is_documented() -> None:
@@ -39,3 +47,59 @@ def test_every_metric_is_explained() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text()
 
     assert [name for name in metrics.__all__ if name[0].islower() and f"`{name}`" not in page] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_and_anchor_of_a_page_resolves(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_the_index_lists_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
+
+    assert {page for page in ROOT.glob("docs/**/*.md") if page != index} - linked == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_tree_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:detector|jobs|cluster|tests|bench)/[\w/.-]+)`", page.read_text())
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_rooms_of_the_architecture_page_are_those_of_the_tree() -> None:
+    drawn = FENCE.findall((ROOT / "docs" / "architecture.md").read_text())[0]
+    packages: dict[str, set[str]] = {}
+    entries: set[str] = set()
+    for line in drawn.splitlines():
+        if room := re.match(r"(\w+)/", line):
+            entries = packages.setdefault(room[1], set())
+        entries |= set(re.findall(r"(?:^|\s{2})(\w+(?:\.py|/))(?=\s|$)", line.strip() if line.startswith(" ") else ""))
+
+    for name in ("detector", "jobs"):
+        inside = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / name).iterdir()}
+        assert packages[name] == {entry for entry in inside if not entry.startswith("__")}
+
+
+def test_the_figures_of_the_readme_are_those_of_the_starter_s_page() -> None:
+    figure = re.compile(r"\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)")
+    figures = figure.findall((ROOT / "README.md").read_text())
+
+    assert len(figures) == 3 * 4
+    assert set(figures) <= set(figure.findall((ROOT / "docs" / "starter.md").read_text()))

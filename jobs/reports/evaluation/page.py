@@ -67,7 +67,7 @@ def render(content: dict[str, Any]) -> str:
     Parameters
     ----------
     content : dict
-        What :func:`jobs.verbs.evaluate.evaluate` returns.
+        What :func:`jobs.reports.evaluation.evaluation.evaluate` returns.
     """
     # autoescape is on: names come from archives, and an archive may call a file <script>
     environment = Environment(

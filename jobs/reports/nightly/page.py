@@ -12,8 +12,8 @@ from jobs.reports.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, 
 from jobs.reports.nightly.report import N_BEFORE, nightly_report, read_record, records_before, shares
 from jobs.reports.review.players import players
 from jobs.reports.review.queue import ALIKE, BORDERLINE
+from jobs.scoring.result import ScoringRun
 from jobs.tables.ledger import Ledger
-from jobs.verbs.score import Scored
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ HISTORY = {
 }
 
 
-def write_pages(scored: Scored, source: Ledger) -> None:
+def write_pages(scored: ScoringRun, source: Ledger) -> None:
     """Write the page of each night of this archive that is complete and has none; trouble is only logged.
 
     A page that a killed run left out is made by the next one, and is the same: all on it is stored elsewhere. Records
@@ -53,7 +53,7 @@ def write_pages(scored: Scored, source: Ledger) -> None:
         log.debug("no page", exc_info=True)
 
 
-def content_of(scored: Scored, source: Ledger, record: dict[str, Any]) -> dict[str, Any]:
+def content_of(scored: ScoringRun, source: Ledger, record: dict[str, Any]) -> dict[str, Any]:
     """What the page of a run says: :func:`jobs.reports.nightly.report.night`, and `players` by id."""
     before = records_before(scored.ledger.output, scored.history, record["plan"])
     content = nightly_report(scored.ledger, source, scored.history, scored.head, record, before)

@@ -15,7 +15,6 @@ from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.containers import CONTAINERS, kind_of, short
 
-PLAYERS = ("none", "link", "embed")
 MAX_BYTES = 2 << 20  # of a recording that a page holds
 MAX_PAGE_BYTES = 24 << 20  # of all of them; base64 makes a third more of it
 MAX_CONTAINER_BYTES = 256 << 20  # one that is read again for a few of its members
@@ -69,7 +68,7 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     rows : iterable of dict
         With `utterance_id`, `uri` and `member`.
     kind : str
-        One of :data:`PLAYERS`.
+        One of :data:`jobs.reports.nightly.config.PLAYERS`.
     """
     rows = list(rows)
     if kind == "none":

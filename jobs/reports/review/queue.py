@@ -19,7 +19,7 @@ from jobs.tables.protocol import Marker
 MAX_ROWS = 200
 SPARE = 2  # times as many are held, to have enough when alike ones are folded
 ALIKE = 0.98
-"""Cosine of standardised embeddings from which recordings are taken for one; figures are in docs/morning-page.md."""
+"""Cosine of standardised embeddings from which recordings are taken for one; figures are in docs/nightly-report.md."""
 
 BORDERLINE = 0.5  # of the entropy at which the head rejects
 COLUMNS = (

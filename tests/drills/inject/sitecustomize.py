@@ -1,6 +1,6 @@
 """Faults inside workers, without any hook in the product: Python imports this by itself where it stands on PYTHONPATH.
 
-`DRILL_INJECT` names a JSON file, a list of rules; :class:`tests.drills.harness.Fault` writes them:
+`DRILL_INJECT` names a JSON file, a list of rules; :class:`tests.drills.runs.Fault` writes them:
 
     {"target": "detector.backbones.melstats:MelStats.embed",    what is wrapped, right after its module is imported
      "utterance": [3, 7],                                       only where this utterance's samples or bytes pass
@@ -27,7 +27,7 @@ import sys
 import time
 
 MAGIC = 12_345
-"""The harness begins each utterance with four samples: this, its shard, its number in the shard, this."""
+"""An utterance of tests/drills/archive.py begins with four samples: this, its shard, its number there, this."""
 
 
 def _kill(*_):

@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Error, Page
 
 from jobs.reports.evaluation import findings, page, shortcuts
+from jobs.reports.evaluation.evaluation import _without_nan
 from jobs.reports.evaluation.trials import HeadTrials
-from jobs.verbs.evaluate import _without_nan
-from tests.support.judged import judged_rows
+from tests.support.labelled_scores import judged_rows
 
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror=alert(1)>'
 LONG = "a-name-without-any-place-to-break-" * 6

@@ -17,10 +17,10 @@ from jobs.errors import RunAgain
 from jobs.reports.nightly import page
 from jobs.reports.nightly.report import read_record
 from jobs.reports.review.players import link_of
+from jobs.scoring.result import ScoringRun
 from jobs.tables.checksummed_json import dump_checksummed
-from jobs.verbs import score
 from tests.integration.browser.test_evaluation_page import HOSTILE, WIDTHS, pixels
-from tests.support import nights
+from tests.support import nightly_runs
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 
@@ -37,14 +37,14 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fourth night of an archive whose members and folders are called by hostile and by long names, with links."""
     output = tmp_path_factory.mktemp("hostile")
     for number in range(4):
-        rows = nights.recordings(nights.drawn(90, seed=number)[0], f"{RADIO}-{number}", seed=number)
+        rows = nightly_runs.recordings(nightly_runs.drawn(90, seed=number)[0], f"{RADIO}-{number}", seed=number)
         for place, row in enumerate(rows):
             row.member = f"{(HOSTILE, LONG, 'calls')[place % 3]}/{place}.flac"
         if number == 3:
-            rows[0].embedding, rows[0].uri = np.zeros(nights.DIM), "javascript://%0adocument.title='owned'"
+            rows[0].embedding, rows[0].uri = np.zeros(nightly_runs.DIM), "javascript://%0adocument.title='owned'"
         failures = {f"{HOSTILE}.mp3": "not_audio", "b.flac": "decode_error"}
-        judge = replace(nights.head(), model=HOSTILE)
-        nights.night(
+        judge = replace(nightly_runs.head(), model=HOSTILE)
+        nightly_runs.night(
             str(output), {f"{RADIO}-{number}": rows}, failures, judge=judge, date=f"2026-11-2{number}", players="link"
         )
     return pages_of(output)[-1]
@@ -160,16 +160,16 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-def archive(folder: Path) -> list[nights.Recording]:
+def archive(folder: Path) -> list[nightly_runs.Recording]:
     """A tar of six short recordings and a long one, and a loose file, as rows at the threshold."""
     members = {f"{number}.flac": encoded(tone(0.5, seed=number)) for number in range(6)}
     members["long.wav"] = encoded(tone(90.0), kind="WAV")
     tar = write_tar(folder / "0001.tar", members)
     (folder / "loose.flac").write_bytes(encoded(tone(0.5, seed=9)))
     rng = np.random.default_rng(0)
-    rows = [nights.Recording(str(tar), name, rng.normal(size=nights.DIM)) for name in members]
-    rows.append(nights.Recording(str(folder / "loose.flac"), None, rng.normal(size=nights.DIM)))
-    rows.append(nights.Recording(str(folder / "gone.flac"), None, rng.normal(size=nights.DIM)))
+    rows = [nightly_runs.Recording(str(tar), name, rng.normal(size=nightly_runs.DIM)) for name in members]
+    rows.append(nightly_runs.Recording(str(folder / "loose.flac"), None, rng.normal(size=nightly_runs.DIM)))
+    rows.append(nightly_runs.Recording(str(folder / "gone.flac"), None, rng.normal(size=nightly_runs.DIM)))
     for row in rows:
         row.embedding[0] = 0.0  # type: ignore[index]
     return rows
@@ -179,7 +179,7 @@ def archive(folder: Path) -> list[nights.Recording]:
 def test_players_are_as_they_were_asked_for(
     players: str, n_held: int, n_links: int, tmp_path: Path, browser: Browser
 ) -> None:
-    nights.night(str(tmp_path / "tables"), {"0001.tar": archive(tmp_path)}, players=players)
+    nightly_runs.night(str(tmp_path / "tables"), {"0001.tar": archive(tmp_path)}, players=players)
     (path,) = pages_of(tmp_path / "tables")
 
     page, happened = opened(browser, path, WIDTHS["desktop"])
@@ -205,7 +205,7 @@ def test_a_page_holds_no_more_audio_than_its_limit(tmp_path: Path, monkeypatch: 
     size = max(len(encoded(tone(0.5, seed=number))) for number in (*range(6), 9))
     monkeypatch.setattr("jobs.reports.review.players.MAX_PAGE_BYTES", 2 * size)
 
-    nights.night(str(tmp_path / "tables"), {"0001.tar": rows}, players="embed")
+    nightly_runs.night(str(tmp_path / "tables"), {"0001.tar": rows}, players="embed")
 
     (path,) = pages_of(tmp_path / "tables")
     assert path.read_text().count("<audio") == 2
@@ -222,11 +222,12 @@ def test_a_quote_in_an_address_stays_inside_of_it() -> None:
     assert link_of('/data/" onclick="x.flac') == "file:///data/%22%20onclick%3D%22x.flac"
 
 
-def night_of(output: Path, **how: Any) -> tuple[score.Scored, nights.Ledger]:
+def night_of(output: Path, **how: Any) -> tuple[ScoringRun, nightly_runs.Ledger]:
     shards = {
-        f"{RADIO}-{part}": nights.recordings(nights.drawn(30, seed=part)[0], f"{RADIO}-{part}") for part in range(3)
+        f"{RADIO}-{part}": nightly_runs.recordings(nightly_runs.drawn(30, seed=part)[0], f"{RADIO}-{part}")
+        for part in range(3)
     }
-    return nights.night(str(output), shards, {"x.mp3": "not_audio"}, **how)
+    return nightly_runs.night(str(output), shards, {"x.mp3": "not_audio"}, **how)
 
 
 def test_a_run_with_nothing_new_writes_no_page_and_touches_none(tmp_path: Path) -> None:
@@ -254,13 +255,13 @@ def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, m
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     night_of(whole)
 
-    class DiesAfterOne(nights.Here):
+    class DiesAfterOne(nightly_runs.Here):
         def map_items(self, task: Callable[[str], Any], items: list[str], **_: Any) -> Iterator[Any]:
             yield task(items[0])
             raise RunAgain("the machine is taken away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(nights, "Here", DiesAfterOne)
+        patched.setattr(nightly_runs, "Here", DiesAfterOne)
         with pytest.raises(RunAgain):
             night_of(cut)
     assert pages_of(cut) == []
@@ -296,16 +297,16 @@ def test_a_page_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytest.
 
 
 def test_a_head_of_an_earlier_version_has_a_page_that_says_so(tmp_path: Path) -> None:
-    training = {name: each for name, each in nights.head().training.items() if name != "calibration_rows"}
+    training = {name: each for name, each in nightly_runs.head().training.items() if name != "calibration_rows"}
 
-    night_of(tmp_path, judge=replace(nights.head(), training=training))
+    night_of(tmp_path, judge=replace(nightly_runs.head(), training=training))
 
     (path,) = pages_of(tmp_path)
     assert "This head says nothing of its calibration rows" in path.read_text()
 
 
 def test_a_head_whose_labels_named_no_source_says_so(tmp_path: Path) -> None:
-    night_of(tmp_path, judge=nights.head(with_sources=False))
+    night_of(tmp_path, judge=nightly_runs.head(with_sources=False))
 
     (path,) = pages_of(tmp_path)
     assert "the labels that the head was fitted on named no source" in path.read_text()

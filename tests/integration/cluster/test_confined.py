@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.manifests import ROOT, documents, of_kind, pods
-from tests.unit.cluster.test_machines import DOCKERFILE, stages
+from tests.support import ROOT
+from tests.support.manifests.documents import documents, of_kind, pods
+from tests.support.manifests.image import DOCKERFILE, stages
 
 # In mounts of our own: nothing of it is seen outside, and it ends with the process. Python may lie where only root can
 # go; so its folder is put anew in an empty one that hides the way.
@@ -41,19 +40,13 @@ grep -q '^CapEff:.0*$' /proc/self/status && python -m jobs demo --output /tmp/de
 """
 
 
-def may_unshare() -> bool:
-    """Whether this process may have mounts of its own."""
-    tools = all(map(shutil.which, ("unshare", "setpriv", "findmnt")))
-    return tools and os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"]).returncode == 0
-
-
 def hidden(path: Path) -> str:
     """The first folder on the way that others than root may not pass; empty where there is none."""
     return next((str(each) for each in [*path.parents][::-1] if not each.stat().st_mode & 0o001), "")
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not may_unshare(), reason="needs root, for mounts of its own")
+@pytest.mark.needs("root with mounts of its own")
 def test_the_demo_runs_as_in_a_pod() -> None:
     (cluster,) = of_kind(documents(), "RayCluster")
     (head, *_) = pods(cluster)

@@ -89,7 +89,7 @@ def record(
 ) -> Record:
     """Run commands one after another, on an archive with a page that is no audio: what they asked of the store."""
     for name in (ARCHIVE, TABLES):
-        bucket.mkdir(name)
+        bucket.makedirs(name, exist_ok=True)
     bucket.pipe(f"{ARCHIVE}/recordings/0.tar", bucket.cat("night/archive/0.tar"))
     bucket.pipe(f"{ARCHIVE}/recordings/page.flac", b"<html>404</html>")
     bucket.pipe(f"{ARCHIVE}/heads/head.json", bucket.cat(head))

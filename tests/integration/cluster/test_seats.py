@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from tests.drills.harness import ON_LOOPBACK
 from tests.drills.nodes import DECODE, ENCODER, Nodes
 from tests.integration.cluster.conftest import UTTERANCES
 from tests.support.archives import write_tar
-from tests.support.manifests import commands, documents, of_kind
+from tests.support.manifests.commands import commands
+from tests.support.manifests.documents import documents, of_kind
+from tests.support.ray_head import ON_LOOPBACK
 
 N_SHARDS = 12
 SECONDS = 150.0

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -153,26 +154,38 @@ def test_a_job_that_ends_with_75_is_started_again(submit: Submit, bucket: fsspec
     assert len(scores(bucket, "night/again")) == 24
 
 
+@pytest.fixture
+def fitted(bucket: fsspec.AbstractFileSystem, environment: dict[str, str]) -> str:
+    """A head that was fitted on the archive, and published."""
+    labelled = ("--embeddings", "s3://night/labelled", "--labels", "s3://night/labels.csv", "--c", "1")
+    for verb in (
+        ("embed", "--input", "s3://night/archive/", "--backbone", "melstats", "--output", "s3://night/labelled"),
+        ("fit", *labelled, "--target-coverage", "0.9", "--output", "s3://night/fitted"),
+    ):
+        subprocess.run([sys.executable, "-m", "jobs", *verb], env=environment, check=True, timeout=200)
+    return "s3://night/fitted/head.json"
+
+
 @pytest.mark.long
 def test_retraining_publishes_a_head_that_is_no_worse_and_keeps_the_old_one(
-    submit: Submit, bucket: fsspec.AbstractFileSystem, head: str
+    submit: Submit, bucket: fsspec.AbstractFileSystem, fitted: str
 ) -> None:
-    before = bucket.cat("night/heads/head.json")
+    before = bucket.cat(fitted)
     old = json.loads(before)["head_id"]
-    retrain = ("retrain", "--input", "s3://night/archive/", "--labels", "s3://night/labels.csv", "--head", head)
+    retrain = ("retrain", "--input", "s3://night/archive/", "--labels", "s3://night/labels.csv", "--head", fitted)
     retrain += ("--target-coverage", "0.9", "--run-date", "2026-11-23", "--output")
 
     kept = ended(submit(*retrain, "s3://night/strict", "--c", "1e-5", "--margin", "0"))
-    after_kept = bucket.cat("night/heads/head.json")
+    after_kept = bucket.cat(fitted)
     published = ended(submit(*retrain, "s3://night/retrained", "--c", "10"))
-    new = json.loads(bucket.cat("night/heads/head.json"))["head_id"]
+    new = json.loads(bucket.cat(fitted))["head_id"]
     same = ended(submit(*retrain, "s3://night/retrained", "--c", "10", "--draws", "999"))
 
     assert (kept[0], published[0], same[0]) == (0, 0, 0), kept[1] + published[1] + same[1]
     assert f"not published, {old} stays" in kept[1]
     assert after_kept == before
     assert f"published: head {new} less {old}, Cllr" in published[1]
-    assert bucket.cat(f"night/heads/previous/{old}.json") == before
+    assert bucket.cat(f"night/fitted/previous/{old}.json") == before
     decision = json.loads(bucket.cat("night/retrained/retraining/2026-11-23/decision.json"))
     assert (decision["publish"], decision["candidate"], decision["published"]) == (True, new, old)
     assert decision["difference"]["high"] < 0.02

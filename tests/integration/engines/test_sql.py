@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from detector.schema import FAILURES, SCORES, embeddings_schema
-from jobs.tables.ledger import Ledger, parquet_bytes
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import parquet_bytes
 from jobs.tables.protocol import Entry, Plan
 from jobs.verbs import compact
 from tests.support import ROOT

@@ -20,10 +20,10 @@ import pytest
 from detector import Detector
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
-from detector.head import Head
 from tests.support.archives import write_tar
 from tests.support.audio import encoded
 from tests.support.checkpoints import write_checkpoint
+from tests.support.heads import some_head
 
 N_SHARDS, N_EACH = 3, 8
 ODD_MEMBERS = {
@@ -61,12 +61,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def job(job_environment: dict[str, str]) -> Job:
-    """Run a verb as users do, in a process of its own."""
+def job(on_ray: dict[str, str]) -> Job:
+    """Run a verb as users do, in a process of its own, on a Ray that is there already."""
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-        done = subprocess.run(command, env=job_environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, env=on_ray, capture_output=True, text=True, timeout=200)
         assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -249,28 +249,7 @@ def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(job: 
     checkpoint = write_checkpoint(tmp_path / "tiny", "wav2vec2", norm="layer")
     recording = tmp_path / "call.flac"
     recording.write_bytes(utterance("spoof", 6))
-    recipe = recipe_of(EmbedConfig(backbone="huggingface", layer=2), checkpoint)
-    head = Head(
-        mean=(0.0,) * 32,
-        scale=(1.0,) * 32,
-        weights=tuple(np.random.default_rng(0).normal(size=32).tolist()),
-        bias=0.1,
-        calibrator="affine",
-        calibration=(1.0, 0.0),
-        score_bounds=(-700.0, 700.0),
-        prior=0.5,
-        max_entropy_bits=0.9,
-        max_ood=1.0,
-        ood_directions=(),
-        ood_variances=(),
-        ood_rest=1.0,
-        ood_quantiles=(0.0, 10.0),
-        min_seconds=0.1,
-        silence_dbfs=-80.0,
-        recipe=recipe.describe(),
-        model="tiny",
-        training={},
-    )
+    head = some_head(recipe_of(EmbedConfig(backbone="huggingface", layer=2), checkpoint), dim=32, model="tiny")
     (tmp_path / "head.json").write_text(head.to_json())
 
     job("score", "--input", recording, "--head", tmp_path / "head.json", "--model", checkpoint, "--output", tmp_path)

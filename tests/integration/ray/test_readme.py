@@ -1,11 +1,11 @@
-"""The README's commands, queries and Python, run as they stand, in their order."""
+"""The README's commands, queries and Python run as they stand, in their order; so do those of the how-to pages."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fsspec
@@ -16,10 +16,11 @@ from tests.support.audio import encoded, tone
 from tests.support.ray_head import ray_head
 
 README = (ROOT / "README.md").read_text()
+HOW_TO = ROOT / "docs" / "how-to"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(home: Path, job_environment: dict[str, str]) -> list[str]:
-    """What the demo prints into the newcomer's folder."""
+def printed(home: Path, job_environment: dict[str, str]) -> list[str]:
+    """The lines that the demo prints, run in the newcomer's folder."""
     return shell("python -m jobs demo", home, job_environment).splitlines()
 
 
@@ -45,48 +46,80 @@ def shell(command: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(said: list[str]) -> None:
+def run_block(block: str, folder: Path, environment: dict[str, str]) -> list[str]:
+    """Run every line of a console block; return what each printed."""
+    lines = block.strip().splitlines()
+    assert all(line.startswith("$ ") for line in lines)
+    return [shell(line.removeprefix("$ "), folder, environment) for line in lines]
+
+
+def test_the_readme_fits_in_130_lines() -> None:
+    assert README.count("\n") <= 130
+
+
+def test_every_block_of_the_readme_is_one_that_these_tests_run() -> None:
+    languages = re.findall(r"^```(.*)\n(?:.*\n)*?```$", README, re.MULTILINE)
+
+    assert sorted(languages) == ["console"] * 4 + ["python"] + ["sql"] * 2
+
+
+def test_a_command_stands_before_line_30_and_prints_what_the_readme_says(printed: list[str]) -> None:
     demo = blocks("console")[0]
-    command, *printed = demo.strip().splitlines()
+    command, *shown = demo.strip().splitlines()
     assert command == "$ make demo"
     assert README[: README.index(demo)].count("\n") < 30
     assert "jobs demo" in (ROOT / "Makefile").read_text()
 
-    night = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{8}")  # its date, and a digest of it
-    assert [night.sub("…", line) for line in said[-len(printed) :]] == [night.sub("…", line) for line in printed]
+    run_id = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{8}")  # the date of the run, and a digest that covers the date
+    assert [run_id.sub("…", line) for line in printed[-len(shown) :]] == [run_id.sub("…", line) for line in shown]
+
+
+@pytest.mark.usefixtures("printed")
+def test_the_queries_run_on_the_demo_and_give_the_verdicts_that_the_readme_shows(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    verdicts, *others = blocks("sql")
+
+    answer = duckdb.sql(verdicts)
+
+    table = README.partition(verdicts)[2].partition("\n|")[2].partition("\n\n")[0].splitlines()
+    header, _, *rows = [
+        [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")] for line in table
+    ]
+    assert header == answer.columns
+    assert rows == [[cell_of(value) for value in row] for row in answer.fetchall()]
+    assert len(others) == 1
+    assert all(duckdb.sql(query).fetchall() for query in others)
+
+
+def cell_of(value: Any) -> str:
+    """A value of a query's answer as a cell of the README's table."""
+    return "" if value is None else str(value).lower()
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.usefixtures("said")
-def test_the_commands_queries_and_python_run_in_their_order(
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("printed")
+def test_the_commands_and_python_run_in_their_order(
     home: Path, store: fsspec.AbstractFileSystem, job_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    _demo, own_folder, own_head, two_heads, on_s3, on_a_cluster, afterwards = blocks("console")
-    for block in (own_folder, own_head, two_heads, afterwards):
-        for line in block.strip().splitlines():
-            shell(line.removeprefix("$ "), home, job_environment)
+    _demo, own_folder, on_s3, on_a_cluster = blocks("console")
+    run_block(own_folder, home, job_environment)
+    for page in ("fit-a-head.md", "keep-tables-in-order.md"):
+        local = [block for block in blocks("console", (HOW_TO / page).read_text()) if "s3://" not in block]
+        assert local
+        for block in local:
+            run_block(block, home, job_environment)
 
     store.put(str(home / "bonafide-demo" / "head.json"), "archive/heads/head.json")
     store.put(str(home / "my-recordings" / "call.flac"), "archive/2026/call.flac")
-    shell(on_s3.strip().removeprefix("$ "), home, job_environment)
+    run_block(on_s3, home, job_environment)
     with_token = job_environment | {"RAY_AUTH_MODE": "token"}
     with ray_head(with_token, tmp_path / "ray") as address:
-        outs = [
-            shell(
-                line.removeprefix("$ "), home, with_token | {"RAY_API_SERVER_ADDRESS": address, "RAY_ADDRESS": address}
-            )
-            for line in on_a_cluster.strip().splitlines()
-        ]
+        on_the_cluster = with_token | {"RAY_API_SERVER_ADDRESS": address, "RAY_ADDRESS": address}
+        outs = run_block(on_a_cluster, home, on_the_cluster)
 
     assert all("nothing new" in out for out in outs)
     (python,) = blocks("python")
     assert shell(f"python - <<'END'\n{python}\nEND", home, job_environment).split()[-2:-1] in (["True"], ["False"])
-    before = Path.cwd()
-    os.chdir(home)
-    try:
-        for query in blocks("sql"):
-            assert duckdb.sql(query).fetchall()
-    finally:
-        os.chdir(before)
-    assert len(blocks("sql")) == 3

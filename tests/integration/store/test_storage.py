@@ -25,7 +25,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain, SourceChangedError, StorageError
 from jobs.storage import ABSENT, Found, StoredFile, patience
-from jobs.tables.ledger import parquet_bytes
+from jobs.tables.parquet import parquet_bytes
 from tests.support.storage import forget_clients, remove
 
 LONG_BYTES = storage.READ_AHEAD_BYTES + (2 << 20)

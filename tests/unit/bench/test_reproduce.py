@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.reproduce import LARGE, SMALL, TESTS, Cell, main, tables
+from jobs.demo.archive import voice
 from jobs.inputs.corpora import CORPORA
-from jobs.verbs.demo import voice
 from tests.support.audio import encoded
 from tests.support.checkpoints import write_checkpoint
 from tests.support.corpora import lay

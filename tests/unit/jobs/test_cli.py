@@ -1,107 +1,24 @@
-"""Flags made from settings, and exit codes that schedulers act on."""
+"""The command: what it lists, what it refuses, and the exit codes that schedulers act on."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import importlib
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 
-from jobs.cli import VERBS, add_settings
+import detector
+from jobs.cli import SHELLS, VERBS
+from jobs.storage import patience
 from tests.support.archives import write_tar
 from tests.support.storage import forget_clients
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of every kind."""
-
-    name: Annotated[str, "a text that must be there, 100 % of the time"]
-    size: Annotated[int, "a number"] = 3
-    share: Annotated[float | None, "a share [default: the head's]"] = None
-    input_uri: Annotated[tuple[str, ...], "places; repeatable"] = ()
-    quick: Annotated[bool, "whether to hurry"] = False
-    when: Annotated[str, "a date"] = field(default_factory=lambda: "2026-11-23")
-
-
-def by_flag(text: str) -> dict[str, str]:
-    """What a help text says of each flag, in one line."""
-    sections = re.split(r"\n  (?=--)", text)[1:]
-    return {section.split()[0].rstrip(","): " ".join(section.split()) for section in sections}
-
-
-@pytest.fixture
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_settings(parser, Settings)
-    return parser
-
-
-def test_a_flag_has_the_type_and_default_of_its_field(parser: argparse.ArgumentParser) -> None:
-    given = ["--name", "n", "--size", "4", "--share", "0.5", "--quick", "--input-uri", "a", "--input-uri", "b"]
-
-    assert Settings(**vars(parser.parse_args(["--name", "n"]))) == Settings(name="n")
-    assert Settings(**vars(parser.parse_args(given))) == Settings(
-        name="n", size=4, share=0.5, quick=True, input_uri=("a", "b")
-    )
-
-
-def test_help_is_that_of_the_field_and_says_its_default_once(
-    parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    helped = by_flag(parser.format_help())
-
-    assert helped["--name"].endswith("a text that must be there, 100 % of the time")
-    assert helped["--size"].endswith("a number [default: 3]")
-    assert helped["--share"].endswith("a share [default: the head's]")
-    assert helped["--input-uri"].endswith("places; repeatable")
-    assert helped["--quick"].endswith("whether to hurry [default: False]")
-    assert helped["--when"].endswith("a date [default: 2026-11-23]")
-
-
-def commands() -> dict[str, type]:
-    """Every verb, and what it does where it does several things, with their settings."""
-    found = {}
-    for verb in [each for each in VERBS if each != "submit"]:  # its settings are another verb's
-        module = importlib.import_module(f"jobs.verbs.{verb}")
-        actions = getattr(module, "ACTIONS", {"": getattr(module, "Settings", None)})
-        found |= {f"{verb} {action}".strip(): settings for action, settings in actions.items()}
-    return found
-
-
-@pytest.mark.parametrize(("command", "settings"), commands().items())
-def test_help_of_a_verb_lists_every_setting_with_its_default(
-    command: str, settings: type, bonafide: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
-
-    code, out, _ = bonafide(*command.split(), "--help")
-
-    assert code == 0
-    helped = by_flag(out)
-    for each in dataclasses.fields(settings):
-        if each.metadata.get("positional"):
-            assert f"\n  {each.name.upper()} " in out
-            continue
-        about = helped.pop(f"--{each.name.rstrip('_').replace('_', '-')}")
-        if isinstance(each.default, int | float | str):
-            assert f"[default: {each.default}]" in about
-    assert helped == {}
 
 
 def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
@@ -113,6 +30,40 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
     assert all(f"  {verb} " in out and about in out for verb, about in VERBS.items())
 
 
+def test_the_version_is_that_of_the_package(bonafide: Run) -> None:
+    assert bonafide("--version")[:2] == (0, f"bonafide {detector.__version__}\n")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_completion_script_knows_the_flags_of_every_verb(shell: str, bonafide: Run) -> None:
+    code, out, _ = bonafide("--print-completion", shell)
+
+    assert code == 0
+    assert all(verb in out for verb in VERBS)
+    assert "grace-hours" in out  # of gc
+    assert "submission-id" in out  # of submit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("nightyl", "--input", "a"), "nightyl: did you mean nightly?"),
+        (("review", "exprot"), "exprot: did you mean export?"),
+        (("fit", "--lables", "l.csv"), "--lables: did you mean --labels?"),
+        (("demo", "--outptu=x"), "--outptu: did you mean --output?"),
+        (("submit", "--adress", "x", "--", "nightly"), "--adress: did you mean --address?"),
+    ],
+    ids=str,
+)
+def test_a_typo_is_2_and_the_last_line_suggests_the_nearest_word(
+    arguments: tuple[str, ...], meant: str, bonafide: Run
+) -> None:
+    code, _, err = bonafide(*arguments)
+
+    assert code == 2
+    assert err.splitlines()[-1].endswith(meant)
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
@@ -120,7 +71,7 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
         (("sing",), "sing"),
         (("fit", "--embeddings", "x"), "--labels"),
         (("demo", "--colour", "red"), "--colour"),
-        (("demo", "--out", "x"), "--out"),  # no flag is guessed from its beginning
+        (("demo", "--out", "x"), "--out"),  # no flag is guessed from its first letters
         (("nightly", "--input", "a", "--head", "h", "--output", "o", "--batch-seconds", "many"), "many"),
         (("manifest", "--output"), "--output"),
         (("review",), "ACTION"),
@@ -170,8 +121,9 @@ def test_a_store_that_gives_up_is_69_and_the_last_line_names_it(
     s3_root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        unheard.bind(("127.0.0.1", 0))  # bound, but not listening
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.5)  # 15, which is long for a test
         forget_clients()
 
         code, _, err = bonafide("manifest", "--input", f"{s3_root}/a.flac", "--output", tmp_path / "m.parquet")
@@ -200,7 +152,7 @@ def test_a_cause_of_several_lines_is_named_in_the_last(s3_root: str, bonafide: R
 
 
 def test_a_defect_is_70_and_the_last_line_names_it(bonafide: Run, tmp_path: Path) -> None:
-    # no shell can pass a null byte, so nobody answers for it: it stands for what we did not think of
+    # no shell passes a null byte, so no code checks for one: it stands for an error that was not foreseen
     code, _, err = bonafide("manifest", "--input", "a\0.flac", "--output", tmp_path / "m.parquet")
 
     assert code == 70
@@ -211,7 +163,7 @@ def test_a_defect_is_70_and_the_last_line_names_it(bonafide: Run, tmp_path: Path
     ("stop", "cause"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "SIGTERM")], ids=["ctrl-c", "terminated"]
 )
 def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop: signal.Signals, cause: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a request, and never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts a request and never answers
         silent.settimeout(60)
         environment = os.environ | {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
@@ -238,7 +190,7 @@ def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop:
     assert "run the same command again" in last
 
 
-def test_a_demo_s_folder_is_never_somebody_else_s(tmp_path: Path, bonafide: Run) -> None:
+def test_the_demo_does_not_empty_a_folder_that_it_did_not_make(tmp_path: Path, bonafide: Run) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
 
     code, _, err = bonafide("demo", "--output", tmp_path)
@@ -248,7 +200,7 @@ def test_a_demo_s_folder_is_never_somebody_else_s(tmp_path: Path, bonafide: Run)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def test_a_repeated_input_is_one_of_several(tmp_path: Path, bonafide: Run) -> None:
+def test_a_repeated_flag_gives_several_values(tmp_path: Path, bonafide: Run) -> None:
     for name in ("a.tar", "b.tar"):
         write_tar(tmp_path / name, {"x.flac": b""})
 

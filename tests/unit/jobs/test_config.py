@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from detector.errors import ConfigError
-from jobs.config import ModelConfig, OutputConfig, RunConfig, part
+from detector.schema import LABEL_COLUMNS
+from jobs.config import LABELS_HELP, ModelConfig, OutputConfig, RunConfig, extract_config
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,16 @@ def test_a_run_is_dated_today_in_utc() -> None:
     assert before <= made <= datetime.datetime.now(datetime.UTC).date()
 
 
-def test_a_part_of_settings_has_their_values() -> None:
+def test_an_extracted_config_has_the_values_of_the_settings() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Settings(ModelConfig, OutputConfig, RunConfig):
         pass
 
     settings = Settings(output="out", model="here", batch_seconds=3.0, run_date="2026-11-23")
 
-    assert part(settings, ModelConfig) == ModelConfig(model="here")
-    assert part(settings, RunConfig) == RunConfig(batch_seconds=3.0, run_date="2026-11-23")
+    assert extract_config(settings, ModelConfig) == ModelConfig(model="here")
+    assert extract_config(settings, RunConfig) == RunConfig(batch_seconds=3.0, run_date="2026-11-23")
+
+
+def test_the_help_of_labels_names_the_columns_of_the_schema() -> None:
+    assert LABELS_HELP.endswith(f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]")

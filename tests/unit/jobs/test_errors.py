@@ -7,13 +7,13 @@ import pickle
 import pytest
 
 from jobs.cli import EXIT_CODES
-from jobs.errors import TROUBLES, DefectError, RunAgain, StorageError, from_text, to_text
+from jobs.errors import WORKER_ERRORS, DefectError, RunAgain, StorageError, from_text, to_text
 
 MESSAGES = ["s3://bucket/a: not found: look again", "two\nlines", ": ", ""]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-@pytest.mark.parametrize("kind", TROUBLES.values())
+@pytest.mark.parametrize("kind", WORKER_ERRORS.values())
 def test_a_trouble_travels_as_text(kind: type[Exception], message: str) -> None:
     error = from_text(to_text(kind(message)))
 
@@ -21,7 +21,7 @@ def test_a_trouble_travels_as_text(kind: type[Exception], message: str) -> None:
     assert str(error) == message
 
 
-@pytest.mark.parametrize("kind", TROUBLES.values())
+@pytest.mark.parametrize("kind", WORKER_ERRORS.values())
 def test_a_trouble_survives_pickling(kind: type[Exception]) -> None:
     error = pickle.loads(pickle.dumps(kind("where: what: remedy")))
 
@@ -32,7 +32,7 @@ def test_a_trouble_survives_pickling(kind: type[Exception]) -> None:
 def test_every_trouble_of_a_worker_has_the_contract_s_exit_code() -> None:
     codes = {
         name: next((code for kind, code in EXIT_CODES.items() if issubclass(trouble, kind)), 70)
-        for name, trouble in TROUBLES.items()
+        for name, trouble in WORKER_ERRORS.items()
     }
 
     assert codes == {

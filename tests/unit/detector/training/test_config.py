@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from detector import calibration
 from detector.errors import ConfigError
-from detector.training.config import TrainingConfig
+from detector.training.config import CALIBRATORS, TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,7 @@ from detector.training.config import TrainingConfig
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], cause: str) -> None:
     with pytest.raises(ConfigError, match=cause):
         TrainingConfig(**settings)
+
+
+def test_the_settings_name_every_calibrator_without_importing_one() -> None:
+    assert tuple(calibration.CALIBRATORS) == CALIBRATORS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import logging
@@ -302,7 +301,10 @@ def test_a_decoder_that_does_not_start_says_why_and_is_no_verdict(faults: Path) 
 
 
 def test_a_machine_that_leaves_a_decoder_too_little_memory_is_told_and_blames_no_recording() -> None:
-    program = "import io; from jobs.decoding.supervisor import DecodeQueue; DecodeQueue(1.0).put(io.BytesIO(b'?'), 'a').segments().send(None)"
+    program = (
+        "import io; from jobs.decoding.supervisor import DecodeQueue; "
+        "DecodeQueue(1.0).put(io.BytesIO(b'?'), 'a').segments().send(None)"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "-", sys.executable, "-c", program]
 
@@ -342,7 +344,6 @@ def test_a_decoder_knows_no_secret_and_has_its_limits(monkeypatch: pytest.Monkey
     os.close(secret)
 
 
-HAS_LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 4  # of a kernel that confines TCP, too
 FORBIDDEN = {"write": "written'", "read": "secret'", "remove": "secret'", "execute": "", "connect": ""}
 
 
@@ -354,7 +355,7 @@ def test_a_decoder_cannot_write_a_file(faults: Path) -> None:
     assert not (faults / "written").exists() or (faults / "written").read_bytes() == b""
 
 
-@pytest.mark.skipif(not HAS_LANDLOCK, reason="the kernel does not know Landlock, or has it off")
+@pytest.mark.needs("a kernel with Landlock")
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_decoder_touches_nothing_but_its_pipes(faults: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("of the archive")  # its modules lie in a folder beside it
@@ -374,7 +375,7 @@ def test_a_decoder_ends_with_its_parent_whatever_it_is_doing(faults: Path, tmp_p
     program = """if True:
         import io, sys, time
         from pathlib import Path
-        from jobs.decoding.supervisor import supervisor
+        from jobs.decoding import supervisor
         with supervisor.DecodeQueue(1.0) as queue:
             recording = queue.put(io.BytesIO(Path(sys.argv[1]).read_bytes()), "a")
             print(queue.process_for(recording)._process.pid, flush=True)

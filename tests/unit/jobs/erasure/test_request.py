@@ -1,4 +1,4 @@
-"""What speaks of a recording, and what of its namesakes."""
+"""Mentions of a recording are told from those of similar names."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ CALL = "2026/call.flac"
         ("x.tar#2026/call.flac", False),
     ],
 )
-def test_a_mention_is_of_this_recording_and_no_namesake(text: str, mentions: bool) -> None:
-    assert bool(ErasureRequest((CALL,)).spoken_of(text)) is mentions
+def test_a_text_mentions_this_recording_and_not_a_similar_name(text: str, mentions: bool) -> None:
+    assert bool(ErasureRequest((CALL,)).ids_in_text(text)) is mentions
 
 
 @pytest.mark.parametrize("text", ["s3://archive/my call.flac", "s3://archive/x.tar#call.flac"])
-def test_the_end_of_another_name_is_no_mention(text: str) -> None:
-    assert ErasureRequest(("call.flac",)).spoken_of(text) == set()
+def test_the_end_of_a_longer_name_is_no_mention(text: str) -> None:
+    assert ErasureRequest(("call.flac",)).ids_in_text(text) == set()
 
 
 @pytest.mark.parametrize(
     "written",
     [r"caf\u00e9 \"1\".wav", "café &quot;1&quot;.wav", "café &#34;1&#34;.wav", "caf%C3%A9%20%221%22.wav"],
 )
-def test_a_mention_is_known_however_it_is_escaped(written: str) -> None:
-    assert ErasureRequest(('café "1".wav',)).spoken_of(f"'{written}'")
+def test_a_mention_is_found_however_it_is_escaped(written: str) -> None:
+    assert ErasureRequest(('café "1".wav',)).ids_in_text(f"'{written}'")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_mention_is_known_however_it_is_escaped(written: str) -> None:
     [("1", True), ('{"id": "1"}', True), ("<td> 1 </td>", True), ("s3://b/1", True), ("channel 1 of 2", False)],
 )
 def test_a_word_is_a_mention_only_where_it_stands_alone(text: str, mentions: bool) -> None:
-    assert bool(ErasureRequest(("1",)).spoken_of(text)) is mentions
+    assert bool(ErasureRequest(("1",)).ids_in_text(text)) is mentions
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def test_a_word_is_a_mention_only_where_it_stands_alone(text: str, mentions: boo
     ],
     ids=str,
 )
-def test_an_id_stands_for_every_part_of_its_recording(excerpt: Excerpt) -> None:
-    wanted = ErasureRequest((CALL,))
+def test_an_id_includes_every_part_of_its_recording(excerpt: Excerpt) -> None:
+    request = ErasureRequest((CALL,))
 
-    assert wanted.of(f"{CALL}{excerpt}") == {CALL}
-    assert pc.match_substring_regex(pa.array([f"{CALL}{excerpt}"]), wanted.rows).to_pylist() == [True]
-    assert wanted.labelled(f"s3://archive/{CALL}{excerpt} and 3 more") == {CALL}
+    assert request.ids_of(f"{CALL}{excerpt}") == {CALL}
+    assert pc.match_substring_regex(pa.array([f"{CALL}{excerpt}"]), request.row_regex).to_pylist() == [True]
+    assert request.ids_in_label(f"s3://archive/{CALL}{excerpt} and 3 more") == {CALL}
 
 
 @pytest.mark.parametrize("name", [f"{CALL}\n", f"{CALL}@1-2\n", f"\n{CALL}", f"{CALL}/", f"{CALL}@x", f"{CALL}/chx"])
-def test_an_id_is_compared_whole(name: str) -> None:
-    wanted = ErasureRequest((CALL,))
+def test_an_id_is_compared_as_a_whole(name: str) -> None:
+    request = ErasureRequest((CALL,))
 
-    assert wanted.of(name) == set()
-    assert pc.match_substring_regex(pa.array([name]), wanted.rows).to_pylist() == [False]
+    assert request.ids_of(name) == set()
+    assert pc.match_substring_regex(pa.array([name]), request.row_regex).to_pylist() == [False]
 
 
-def test_of_a_recording_and_its_channel_both_are_met() -> None:
-    wanted = ErasureRequest(("a.wav", "a.wav/ch0"))
+def test_a_channel_matches_its_own_id_and_that_of_its_recording() -> None:
+    request = ErasureRequest(("a.wav", "a.wav/ch0"))
 
-    assert wanted.of("a.wav/ch0") == {"a.wav", "a.wav/ch0"}
-    assert wanted.spoken_of(json.dumps({"id": "a.wav/ch0"})) == {"a.wav", "a.wav/ch0"}
+    assert request.ids_of("a.wav/ch0") == {"a.wav", "a.wav/ch0"}
+    assert request.ids_in_text(json.dumps({"id": "a.wav/ch0"})) == {"a.wav", "a.wav/ch0"}

@@ -15,7 +15,7 @@ from detector.training.config import TrainingConfig
 from jobs.tables import labelled
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
-from tests.unit.jobs.verbs.test_fit import LAST, vectors, write
+from tests.support.embeddings import LAST, vectors, write
 
 
 def listed(path: Path, ids: list[str], **columns: list[str | None]) -> str:

@@ -17,7 +17,8 @@ from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.tables import ledger
-from jobs.tables.ledger import ROW_GROUP_ROWS, Ledger, parquet_bytes
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import ROW_GROUP_ROWS, parquet_bytes
 from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard
 from jobs.tables.row_digest import rows_digest
 

@@ -24,16 +24,18 @@ SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 
 
 class Server:
-    """Answers with the statuses that it is given, the last one for ever; keeps what it was told."""
+    """Answers with the given statuses, repeating the last one; keeps the requests that it received."""
 
     def __init__(self, *statuses: int) -> None:
-        told: list[tuple[dict[str, str], bytes]] = []
+        received: list[tuple[dict[str, str], bytes]] = []
         left = list(statuses)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["content-length"])
-                told.append(({name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length)))
+                received.append(
+                    ({name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length))
+                )
                 status = left.pop(0) if len(left) > 1 else left[0]
                 self.send_response(status)
                 if 300 <= status < 400:
@@ -43,7 +45,7 @@ class Server:
             def log_message(self, *_: object) -> None:
                 """Quietly."""
 
-        self.told = told
+        self.received = received
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook?to=me"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -65,16 +67,16 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0.01)
 
 
-def test_what_is_told_is_signed_as_the_specification_says(serve: Callable[..., Server]) -> None:
+def test_an_event_is_signed_as_the_specification_says(serve: Callable[..., Server]) -> None:
     server = serve(204)
 
-    assert Webhook(server.url, KEY).tell("bonafide.run.ended", {"exit_code": 0})
+    assert Webhook(server.url, KEY).send("bonafide.run.ended", {"exit_code": 0})
 
-    ((headers, body),) = server.told
+    ((headers, body),) = server.received
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     mac = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{mac}"
@@ -83,35 +85,35 @@ def test_what_is_told_is_signed_as_the_specification_says(serve: Callable[..., S
     assert (event["type"], event["data"]) == ("bonafide.run.ended", {"exit_code": 0})
 
 
-def test_a_server_in_trouble_is_tried_again_with_the_same_message(serve: Callable[..., Server]) -> None:
+def test_a_server_that_fails_is_tried_again_with_the_same_message(serve: Callable[..., Server]) -> None:
     server = serve(500, 503, 200)
 
-    assert Webhook(server.url, KEY).tell("bonafide.run.ended", {})
+    assert Webhook(server.url, KEY).send("bonafide.run.ended", {})
 
-    assert len(server.told) == 3
-    assert len({headers["webhook-id"] for headers, _ in server.told}) == 1
+    assert len(server.received) == 3
+    assert len({headers["webhook-id"] for headers, _ in server.received}) == 1
 
 
 @pytest.mark.parametrize("status", [500, 302, 404])
-def test_who_does_not_take_it_is_a_warning(
+def test_a_server_that_does_not_accept_it_is_a_warning(
     status: int, serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve(status)
 
-    assert not Webhook(server.url, KEY).tell("bonafide.run.ended", {})
+    assert not Webhook(server.url, KEY).send("bonafide.run.ended", {})
 
-    assert len(server.told) == webhook.TRIES  # and nobody went elsewhere
-    assert f"not taken, after 3 tries: {status}" in caplog.text
+    assert len(server.received) == webhook.TRIES  # no redirect was followed
+    assert f"not accepted, after 3 tries: {status}" in caplog.text
 
 
-def test_a_server_that_never_answers_holds_nobody_up(
+def test_a_server_that_never_answers_does_not_delay_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(webhook, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert not Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", KEY).tell("bonafide.run.ended", {})
+        assert not Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", KEY).send("bonafide.run.ended", {})
 
-    assert "not taken, after 3 tries: TimeoutError" in caplog.text
+    assert "not accepted, after 3 tries: TimeoutError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -121,12 +123,12 @@ def test_a_server_that_never_answers_holds_nobody_up(
         ("https://example.org/", "two lines"),
         (f"https://example.org/ {SECRET} more", "two lines"),
         ("https://example.org/ whsec_!!!", "two lines"),
-        (f"http://example.org/ {SECRET}", "no https"),
-        (f"ftp://127.0.0.1/ {SECRET}", "no https"),
+        (f"http://example.org/ {SECRET}", "does not begin with https"),
+        (f"ftp://127.0.0.1/ {SECRET}", "does not begin with https"),
         ("https://example.org/ whsec_c2hvcnQ=", "5 bytes; expected 24"),
     ],
 )
-def test_a_file_that_is_no_webhook_is_refused_without_its_content(content: str, because: str, tmp_path: Path) -> None:
+def test_another_file_is_refused_and_its_content_not_shown(content: str, because: str, tmp_path: Path) -> None:
     path = tmp_path / "webhook"
     path.write_text(content)
 
@@ -136,7 +138,7 @@ def test_a_file_that_is_no_webhook_is_refused_without_its_content(content: str, 
     assert "example.org" not in str(refused.value)
 
 
-def test_a_run_that_ends_badly_is_told_with_its_code_and_nothing_of_the_archive(
+def test_the_end_of_a_failed_run_is_sent_with_its_code_and_nothing_of_the_archive(
     serve: Callable[..., Server], bonafide: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     server = serve(200)
@@ -147,13 +149,13 @@ def test_a_run_that_ends_badly_is_told_with_its_code_and_nothing_of_the_archive(
         "embed", "--input", tmp_path / "nowhere", "--backbone", "melstats", "--output", tmp_path, "--webhook", hook
     )
 
-    ((_, body),) = server.told
-    told = json.loads(body)["data"]
-    assert code == told["exit_code"] == 65
-    assert told["meaning"] == "a setting, table or head that does not fit"
+    ((_, body),) = server.received
+    data = json.loads(body)["data"]
+    assert code == data["exit_code"] == 65
+    assert data["meaning"] == "a setting, table or head that does not fit"
     assert "nowhere" in err.splitlines()[-1]
     assert b"nowhere" not in body
-    assert (told["verb"], told["output"]) == ("embed", str(tmp_path))
+    assert (data["verb"], data["output"]) == ("embed", str(tmp_path))
 
 
 def test_a_webhook_that_cannot_be_read_ends_a_run_before_it_begins(
@@ -163,5 +165,5 @@ def test_a_webhook_that_cannot_be_read_ends_a_run_before_it_begins(
     code, _, err = bonafide("embed", "--input", tmp_path, *arguments)
 
     assert code == 65
-    assert "none: no webhook (FileNotFoundError)" in err.splitlines()[-1]
+    assert "none: not a webhook file (FileNotFoundError)" in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -20,15 +20,15 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from detector.schema import FAILURES, SCORES
 from jobs import storage
-from jobs.erasure.mentions import mentions
+from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
-from jobs.tables import compacted
+from jobs.tables.compaction.copy import CompactedCopy
+from jobs.tables.compaction.objects import FOOTER_KEY, CopiedObject, difference
+from jobs.tables.compaction.writer import CompactedObjectWriter
 from jobs.tables.row_digest import COLUMNS
-from jobs.verbs.compact import Draft, Rows, declared
 from tests.support import ROOT
-from tests.support.nights import drawn, head, night, recordings
+from tests.support.nightly_runs import drawn, head, night, recordings
 from tests.support.tables import KEY, SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -258,7 +258,7 @@ def test_what_was_erased_goes_from_the_copy_while_its_shard_is_planned_again(
 
     assert code == 0, err
     assert "1 shards are planned and not done; they wait" in out
-    assert mentions(copy, ErasureRequest(("a1#0", "a!0")))[0] == []
+    assert find_mentions(copy, ErasureRequest(("a1#0", "a!0")))[0] == []
     assert_same(output, copy)
     assert bonafide("verify", copy)[0] == 0
     commit(output, history.current[SLOTS["a"]], 2)
@@ -291,7 +291,7 @@ def test_rows_that_no_marker_speaks_for_are_never_called_proven(root: str, copy:
     code, _, err = bonafide("compact", output, "--to", copy)
 
     assert code == 75
-    assert "rows of 1 shards cannot be held against the output" in err.splitlines()[-1]
+    assert "rows of 1 shards cannot be compared with the output" in err.splitlines()[-1]
     assert objects(copy) == before
     commit(output, history.current[SLOTS["a"]], 2)
     assert bonafide("compact", output, "--to", copy)[0] == 0
@@ -333,13 +333,13 @@ def test_what_is_erased_from_the_output_goes_from_the_copy_with_the_next_compact
 ) -> None:
     bonafide("compact", output, "--to", copy, "--object-mib", TINY)
     before = objects(copy)
-    assert mentions(copy, ErasureRequest((VICTIM,)))[0]
+    assert find_mentions(copy, ErasureRequest((VICTIM,)))[0]
     assert bonafide("erase", VICTIM, "--output", output)[0] == 0
 
     code, _, err = bonafide("compact", output, "--to", copy)
 
     assert code == 0, err
-    assert mentions(copy, ErasureRequest((VICTIM,)))[0] == []
+    assert find_mentions(copy, ErasureRequest((VICTIM,)))[0] == []
     assert_same(output, copy)
     after = objects(copy)
     assert after.keys() == before.keys()
@@ -498,16 +498,16 @@ def test_an_object_that_another_command_wrote_anew_before_it_was_proven_is_not_c
     bonafide("compact", output, "--to", copy)
     for stored in storage.listing(f"{copy}/_compacted") or []:
         storage.remove(stored.uri)  # as whoever is killed between an object and its manifest
-    prove, left = compacted.CompactedCopy.prove, iter((True,))
+    prove, left = CompactedCopy.prove, iter((True,))
 
-    def interrupted(*arguments: Any, **more: Any) -> compacted.ProvenObject:
+    def interrupted(*arguments: Any, **more: Any) -> CopiedObject:
         if next(left, False):
             shards(output, a="2")
             assert bonafide("compact", output, "--to", copy)[0] == 0
         return prove(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(compacted.CompactedCopy, "prove", interrupted)
+        patched.setattr(CompactedCopy, "prove", interrupted)
         code, _, err = bonafide("compact", output, "--to", copy)
 
     assert code == 75
@@ -523,7 +523,7 @@ def test_who_read_before_an_erasure_cannot_bring_back_what_it_took(
     shards(output, a="1")
     bonafide("compact", output, "--to", copy)
     assert bonafide("erase", "a1#0", "--output", output)[0] == 0
-    add, left = Draft.add, iter((True,))
+    add, left = CompactedObjectWriter.add, iter((True,))
 
     def interrupted(*arguments: Any) -> None:
         if next(left, False):  # the rows that are to be written have been read
@@ -532,7 +532,7 @@ def test_who_read_before_an_erasure_cannot_bring_back_what_it_took(
         add(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Draft, "add", interrupted)
+        patched.setattr(CompactedObjectWriter, "add", interrupted)
         assert bonafide("compact", output, "--to", copy)[0] == 75
 
     assert held(copy)["embeddings"]["utterance_id"].to_pylist() == ["a1#2"]
@@ -566,7 +566,7 @@ def test_rows_that_went_from_the_output_meanwhile_are_not_called_as_committed(
     assert "shards were replaced, or rows erased, meanwhile" in err.splitlines()[-1]
     assert bonafide("compact", output, "--to", copy)[0] == 0
     assert_same(output, copy)
-    assert mentions(copy, ErasureRequest(("a1#0",)))[0] == []
+    assert find_mentions(copy, ErasureRequest(("a1#0",)))[0] == []
 
 
 class Reader(threading.Thread):
@@ -636,8 +636,8 @@ def test_a_reader_who_globs_all_the_while_sees_whole_objects_and_no_row_twice(
         for each in watching:
             each.stop()
 
-    folds = compacted.CompactedCopy(copy).look()
-    rows = [each.fold.rows for name, each in sorted(folds.items()) if each.fold.table == "scores"]
+    folds = CompactedCopy(copy).look()
+    rows = [each.compacted.rows for name, each in sorted(folds.items()) if each.compacted.table == "scores"]
     allowed = set(itertools.accumulate(rows))  # objects come in the order of their dates and numbers
     for each in watching:
         assert each.error is None
@@ -673,13 +673,13 @@ def test_a_flipped_byte_anywhere_in_a_footer_is_damage(root: str, copy: str, bon
     shards(output, a="1")
     bonafide("compact", output, "--to", copy)
     (uri,) = (uri for uri in objects(copy) if "/embeddings/" in uri)
-    fold = compacted.CompactedCopy(copy).look()[uri.removeprefix(f"{copy}/")].fold
+    expected = CompactedCopy(copy).look()[uri.removeprefix(f"{copy}/")].compacted
     content = storage.read_bytes(uri)
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     kinds: dict[str, bytes] = {}
     for at in range(start, len(content)):
         flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-        if found := compacted.difference(fold, flipped):
+        if found := difference(expected, flipped):
             kinds.setdefault(re.sub(r"[^a-z]+", " ", found)[:40], flipped)
     assert len(kinds) > 2
 
@@ -762,7 +762,7 @@ def test_other_rows_under_a_right_footer_are_found(output: str, copy: str, bonaf
     uri = next(uri for uri in objects(copy) if "/scores/" in uri)
     content = io.BytesIO(storage.read_bytes(uri))
     rows, about = pq.read_table(content, partitioning=None), pq.read_metadata(content).metadata
-    other = rows.take([0, *range(len(rows) - 1)]).replace_schema_metadata({compacted.FOLD: about[compacted.FOLD]})
+    other = rows.take([0, *range(len(rows) - 1)]).replace_schema_metadata({FOOTER_KEY: about[FOOTER_KEY]})
     file = io.BytesIO()
     pq.write_table(other, file)
     storage.write_bytes(uri, file.getvalue())
@@ -778,9 +778,11 @@ def test_other_rows_under_a_right_footer_are_found(output: str, copy: str, bonaf
 def test_a_row_that_is_lost_on_the_way_ends_with_65(
     output: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = Draft.add
+    add = CompactedObjectWriter.add
     monkeypatch.setattr(
-        Draft, "add", lambda self, share, batches, n=0: add(self, share, [each.slice(1) for each in batches], n)
+        CompactedObjectWriter,
+        "add",
+        lambda self, share, batches, n=0: add(self, share, [each.slice(1) for each in batches], n),
     )
 
     code, _, err = bonafide("compact", output, "--to", copy)
@@ -929,30 +931,3 @@ def test_the_data_contract_names_the_columns_that_digests_prove() -> None:
 
     for columns, part in zip(COLUMNS.values(), named.split(";"), strict=True):
         assert re.findall(r"`(\w+)`", part) == [*columns]
-
-
-def test_a_column_that_this_version_does_not_write_is_named() -> None:
-    later = SCORES.append(pa.field("mood", pa.string()))
-
-    with pytest.raises(Exception, match="column mood of string"):
-        declared("scores", later)
-
-
-def test_rows_are_given_out_as_many_as_are_asked_for() -> None:
-    batches = [pa.record_batch({"n": list(range(start, start + 4))}) for start in (0, 4, 8)]
-    rows = Rows(iter(batches))
-
-    found = [[n for batch in rows.next(count) for n in batch["n"].to_pylist()] for count in (1, 3, 0, 6, 5)]
-
-    assert found == [[0], [1, 2, 3], [], [4, 5, 6, 7, 8, 9], [10, 11]]
-
-
-def test_many_shards_make_few_row_groups() -> None:
-    row = {"utterance_id": "a", "uri": "u", "stage": "read", "error": "empty", "message": "", "bytes": 0}
-    batch = pa.RecordBatch.from_pylist([row | {"attempts": 1, "run_id": "r"}], schema=FAILURES)
-    draft = Draft("failures", FAILURES)
-    for number in range(100):
-        draft.add(compacted.RowRange(f"{KEY}-{number:06d}", "", 1, "00"), [batch])
-    fold = compacted.CompactedObject("f", "o", "l", "failures", ())
-
-    assert pq.read_metadata(io.BytesIO(draft.close(fold))).num_row_groups == 1

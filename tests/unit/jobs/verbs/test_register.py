@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,9 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from jobs import storage
-from jobs.erasure.mentions import mentions
+from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
-from jobs.verbs import register
+from jobs.tables import iceberg
 from tests.support.tables import SLOTS, commit, plan
 from tests.unit.jobs.verbs.test_compact import each_once, held, in_a_folder, nights, objects
 
@@ -44,7 +45,7 @@ class Registered:
         return out
 
     def table(self, name: str) -> Table:
-        endpoint = register.os.environ.get("AWS_ENDPOINT_URL")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
         return SqlCatalog("bonafide", uri=self.uri, **({"s3.endpoint": endpoint} if endpoint else {})).load_table(
             f"bonafide.{name}"
         )
@@ -168,7 +169,7 @@ def test_after_an_erasure_neither_rows_nor_metadata_nor_earlier_snapshots_know_t
     for rows in (registered.rows("scores"), registered.rows("scores", snapshot_id=before.snapshot_id)):
         assert len(rows) == 47
         assert victim not in {row["utterance_id"] for row in rows}
-    assert mentions(registered.copy, ErasureRequest((victim,)))[0] == []
+    assert find_mentions(registered.copy, ErasureRequest((victim,)))[0] == []
     assert b"0004.flac" not in registered.database.read_bytes()
     # manifests are compressed: bounds of columns in any snapshot's
     bounds = [bound for name in ("scores", "embeddings", "failures") for bound in all_bounds(registered.table(name))]
@@ -204,7 +205,7 @@ def test_two_at_once_never_list_an_object_twice(
 ) -> None:
     nights(registered.output, "2026-11-22")
     assert bonafide("compact", registered.output, "--to", registered.copy)[0] == 0
-    run_ids, once = register._run_ids, iter((True,))
+    run_ids, once = iceberg._run_ids, iter((True,))
 
     def interrupted(found: Any) -> list[str]:
         if next(once, False):  # what is new is known, and not registered yet
@@ -212,7 +213,7 @@ def test_two_at_once_never_list_an_object_twice(
         return run_ids(found)
 
     with monkeypatch.context() as patched:
-        patched.setattr(register, "_run_ids", interrupted)
+        patched.setattr(iceberg, "_run_ids", interrupted)
         code, _, err = registered.register()
 
     assert code == 75
@@ -245,7 +246,7 @@ def test_a_commit_that_fails_leaves_the_table_as_it_was(
 
 @in_a_folder
 def test_a_table_of_an_earlier_version_gets_the_columns_that_were_added(registered: Registered) -> None:
-    fewer = pa.schema([each for each in register.SCHEMAS["scores"] if each.name != "clipped_share"])
+    fewer = pa.schema([each for each in iceberg.SCHEMAS["scores"] if each.name != "clipped_share"])
     catalog = SqlCatalog("bonafide", uri=registered.uri)
     catalog.create_namespace("bonafide")
     catalog.create_table("bonafide.scores", fewer, location=f"{registered.copy}/_iceberg/scores")
@@ -297,9 +298,9 @@ def test_a_table_of_another_copy_is_not_touched(registered: Registered, bonafide
 
 
 def test_without_pyiceberg_the_remedy_is_said(tmp_path: Path, bonafide: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = register.importlib.util.find_spec
+    real = iceberg.importlib.util.find_spec
     monkeypatch.setattr(
-        register.importlib.util, "find_spec", lambda name, *more: None if name == "pyiceberg" else real(name, *more)
+        iceberg.importlib.util, "find_spec", lambda name, *more: None if name == "pyiceberg" else real(name, *more)
     )
 
     code, _, err = bonafide("register", tmp_path, "--catalog", "sqlite:///c.db")

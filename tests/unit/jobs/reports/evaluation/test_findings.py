@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from detector.metrics import equal_error_rate, share_interval
 from jobs.reports.evaluation.findings import _thinned, broken_promises, of_head, of_two
-from tests.support.judged import judged_rows
+from tests.support.labelled_scores import judged_rows
 
 
 def replaced(rows: pa.Table, **columns: object) -> pa.Table:

@@ -16,7 +16,7 @@ from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
 from tests.support.archives import write_tar
 from tests.support.audio import encoded
-from tests.support.judged import judged_rows
+from tests.support.labelled_scores import judged_rows
 
 
 def judged(rows: pa.Table, seen: pa.Table | None = None, uri: str = "") -> HeadTrials:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.reports.evaluation.trials import cluster_of, trials_of
-from tests.support.judged import judged_rows
+from tests.support.labelled_scores import judged_rows
 
 
 @pytest.mark.parametrize(

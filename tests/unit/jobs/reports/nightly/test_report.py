@@ -13,15 +13,15 @@ from jobs.reports.nightly import page
 from jobs.reports.nightly import report as nights_module
 from jobs.reports.nightly.report import read_record, source_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, folded
-from jobs.tables import ledger
-from tests.support import nights
+from jobs.tables import parquet
+from tests.support import nightly_runs
 
 RADIO, CALLS = "s3://archive/2026/radio/0001.tar", "s3://archive/2026/calls/0001.tar"
 
 
 def content(output: Path, *shards: Any, **how: Any) -> dict[str, Any]:
     """What the page says of a night of these shards."""
-    scored, source = nights.night(str(output), *shards, pages=False, **how)
+    scored, source = nightly_runs.night(str(output), *shards, pages=False, **how)
     record = read_record(str(output), scored.history.plans[-1].run_id)
     assert record is not None
     return page.content_of(scored, source, record)
@@ -31,9 +31,9 @@ def content(output: Path, *shards: Any, **how: Any) -> dict[str, Any]:
 def two_sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A night of 300 recordings of the radio, and 200 calls that moved; a silent one; three that failed."""
     output = tmp_path_factory.mktemp("night")
-    radio, calls = nights.drawn(300, seed=5)[0], nights.drawn(200, seed=6, moved=1.5)[0]
-    shards = {RADIO: nights.recordings(radio), CALLS: nights.recordings(calls, CALLS)}
-    shards[CALLS].append(nights.Recording(CALLS, "short.flac", None, 0.01))
+    radio, calls = nightly_runs.drawn(300, seed=5)[0], nightly_runs.drawn(200, seed=6, moved=1.5)[0]
+    shards = {RADIO: nightly_runs.recordings(radio), CALLS: nightly_runs.recordings(calls, CALLS)}
+    shards[CALLS].append(nightly_runs.Recording(CALLS, "short.flac", None, 0.01))
     failures = {"a.flac": "truncated", "b.flac": "truncated", "c.mp3": "not_audio"}
     return output, content(output, shards, failures)
 
@@ -84,7 +84,8 @@ def test_the_queue_is_rejected_first_then_by_closeness_to_the_threshold(
 
     expected = duckdb.sql(
         "SELECT utterance_id FROM (SELECT *, entropy_bits > "
-        f"{0.5 * nights.head().max_entropy_bits} AS near FROM '{output}/scores/**/*.parquet' WHERE score IS NOT NULL) "
+        f"{0.5 * nightly_runs.head().max_entropy_bits} AS near FROM '{output}/scores/**/*.parquet' "
+        "WHERE score IS NOT NULL) "
         "WHERE reject OR near ORDER BY if(reject, 0, 2) - entropy_bits, utterance_id"
     ).fetchall()
     shown = [row["utterance_id"] for row in queue["rows"]]
@@ -97,11 +98,11 @@ def test_the_queue_is_rejected_first_then_by_closeness_to_the_threshold(
 
 
 def test_recordings_that_are_nearly_the_same_are_folded_into_one(tmp_path: Path) -> None:
-    vectors, _ = nights.drawn(40, seed=7)
+    vectors, _ = nightly_runs.drawn(40, seed=7)
     vectors[:, 0] = 0.0  # at the threshold, or nearly
     twice = np.concatenate([vectors, vectors * 1.0001])
 
-    queue = content(tmp_path, {RADIO: nights.recordings(twice)})["queue"]
+    queue = content(tmp_path, {RADIO: nightly_runs.recordings(twice)})["queue"]
 
     assert sorted(len(row["alike"]) for row in queue["rows"]) == [1] * 40
     pairs = {
@@ -111,8 +112,10 @@ def test_recordings_that_are_nearly_the_same_are_folded_into_one(tmp_path: Path)
 
 
 def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROW_GROUP_ROWS", 32)
-    scored, source = nights.night(str(tmp_path), {RADIO: nights.recordings(nights.drawn(500)[0])}, pages=False)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
+    scored, source = nightly_runs.night(
+        str(tmp_path), {RADIO: nightly_runs.recordings(nightly_runs.drawn(500)[0])}, pages=False
+    )
 
     def ids(n_rows: int) -> list[str]:
         doubtful = ReviewQueueBuilder(scored.head, n_rows)
@@ -137,7 +140,7 @@ def test_a_night_is_held_against_the_nights_before_it(tmp_path: Path) -> None:
         uri = f"s3://archive/2026/radio/{number}.tar"
         found = content(
             tmp_path,
-            {uri: nights.recordings(nights.drawn(50 + number, seed=number)[0], uri)},
+            {uri: nightly_runs.recordings(nightly_runs.drawn(50 + number, seed=number)[0], uri)},
             {"x.flac": "empty"} if number == 1 else {},
             date=f"2026-11-2{number}",
         )
@@ -151,13 +154,13 @@ def test_only_so_many_runs_before_are_looked_at(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(nights_module, "N_BEFORE", 2)
     for number in range(4):
         uri = f"s3://archive/2026/radio/{number}.tar"
-        found = content(tmp_path, {uri: nights.recordings(nights.drawn(20, seed=number)[0], uri)})
+        found = content(tmp_path, {uri: nightly_runs.recordings(nightly_runs.drawn(20, seed=number)[0], uri)})
 
     assert len(found["runs"]) == 3
 
 
 def test_a_run_at_another_prior_does_not_compare_entropy(tmp_path: Path) -> None:
-    found = content(tmp_path, {RADIO: nights.recordings(nights.drawn(50)[0])}, prior=0.01)["drift"]
+    found = content(tmp_path, {RADIO: nightly_runs.recordings(nightly_runs.drawn(50)[0])}, prior=0.01)["drift"]
 
     assert found["prior_differs"]
     assert found["quantities"] == ["score", "ood", "seconds"]
@@ -178,7 +181,7 @@ def test_an_archive_of_more_folders_than_are_told_apart_is_counted_whole(
 ) -> None:
     monkeypatch.setattr(nights_module, "MAX_SOURCES", 3)
     monkeypatch.setattr(nights_module, "SHOWN_SOURCES", 2)
-    rows = nights.recordings(nights.drawn(60)[0], "s3://archive/2026/x.tar")
+    rows = nightly_runs.recordings(nightly_runs.drawn(60)[0], "s3://archive/2026/x.tar")
     for number, row in enumerate(rows):
         row.member = f"folder-{number % 6}/{row.member}"
 

@@ -1,0 +1,125 @@
+"""The demo's archive: labelled recordings of artificial voices, and the oddities that every archive has.
+
+The voices are harmonics under formants, with the jitter and breath of a person or the evenness of a machine. They show
+what the tables look like, not how good the method is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from detector.audio import SAMPLE_RATE
+from detector.schema import BONAFIDE, SPOOF
+
+SEED = 2309_05384
+N_GROUPS = 6  # speakers, and synthesisers
+N_TRAINING = 20  # recordings of each
+N_TONIGHT = 4
+
+
+@dataclass(frozen=True)
+class DemoArchive:
+    """Folders of recordings to train on and to score, and the labels of both."""
+
+    training: Path
+    tonight: Path
+    labels: Path
+
+
+def write_archive(folder: Path) -> DemoArchive:
+    """Write the demo's recordings and labels into an empty folder; the same bytes each time."""
+    rng = np.random.default_rng(SEED)
+    archive = DemoArchive(folder / "training", folder / "archive", folder / "labels.csv")
+    with archive.labels.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["utterance_id", "label", "split", "system", "speaker"])
+        table.writerows(_write_shards(archive.training, _voices(rng, N_TRAINING), "train"))
+        table.writerows(_write_shards(archive.tonight, [*_voices(rng, N_TONIGHT), *_oddities(rng)], "eval"))
+    return archive
+
+
+Recording = tuple[str, bytes, str | None, str]  # member, bytes, label (None where there is none), group
+
+
+def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:
+    for group in range(N_GROUPS):
+        for label in (BONAFIDE, SPOOF):
+            for number in range(count):
+                # how human: people breathe and waver more, with an overlap in which nobody can tell
+                wavering = rng.uniform(0.3, 1.0) if label == BONAFIDE else rng.uniform(0.0, 0.5)
+                samples = voice(rng, rng.uniform(1.5, 3.0), rng.uniform(80.0, 250.0), wavering)
+                name = f"{'speaker' if label == BONAFIDE else 'system'}-{group}"
+                yield f"{label}/{name}/{number:03d}.flac", _file(samples), label, name
+
+
+def _oddities(rng: np.random.Generator) -> Iterator[Recording]:
+    """What every archive has: a click, silence, a web page under an audio name, a cut file."""
+    yield "odd/click.wav", _file(rng.normal(0, 0.1, 300), "WAV"), None, ""
+    yield "odd/silence.flac", _file(np.zeros(2 * SAMPLE_RATE)), None, ""
+    yield "odd/error-page.mp3", b"<!doctype html><title>404 Not Found</title>", None, ""
+    yield "odd/cut.flac", _file(voice(rng, 2.0, 120.0, 0.5))[:-4_000], None, ""
+
+
+def voice(rng: np.random.Generator, seconds: float, pitch: float, wavering: float) -> npt.NDArray[np.float64]:
+    """A voice-like sound: harmonics of a pitch under three formants, in syllables, with breath.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    seconds : float
+    pitch : float
+        Mean fundamental, Hz.
+    wavering : float
+        0 is a machine: even pitch and no breath; 1 is a person.
+
+    Returns
+    -------
+    float64 array of shape (n_samples,)
+        16 kHz, peak 0.7.
+    """
+    n_samples = round(seconds * SAMPLE_RATE)
+    time = np.arange(n_samples) / SAMPLE_RATE
+    drift = np.cumsum(rng.normal(0.0, 1.0, n_samples)) / np.sqrt(SAMPLE_RATE)
+    phase = 2 * np.pi * np.cumsum(pitch * (1.0 + 0.05 * np.sin(2 * np.pi * 0.7 * time) + 0.06 * wavering * drift))
+    phase /= SAMPLE_RATE
+    formants = np.array([500.0, 1500.0, 2500.0]) * rng.uniform(0.9, 1.1, 3)
+    harmonics = np.arange(1, int(7_000 / pitch))
+    gains = (1.0 / (1.0 + ((harmonics[:, None] * pitch - formants) / 200.0) ** 2)).sum(axis=1) / harmonics**0.5
+    tones = sum(gain * np.sin(number * phase) for number, gain in zip(harmonics, gains, strict=True))
+    syllables = 0.15 + 0.85 * np.sin(np.pi * 2.0 * rng.uniform(0.8, 1.2) * time) ** 2
+    sound = syllables * (tones + (0.02 + 0.4 * wavering) * rng.normal(0.0, 1.0, n_samples))
+    return np.asarray(0.7 * sound / np.abs(sound).max())
+
+
+def _file(samples: npt.NDArray[np.float64], kind: str = "FLAC") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format=kind, subtype="PCM_16")
+    return file.getvalue()
+
+
+def _write_shards(folder: Path, recordings: Iterator[Recording] | list[Recording], split: str) -> list[list[str]]:
+    """Write two tar shards; return a row of labels for each recording that has one."""
+    folder.mkdir()
+    rows = []
+    paths = [folder / f"{index:04d}.tar" for index in range(2)]
+    tars = [tarfile.open(path, "w") for path in paths]  # noqa: SIM115 - closed below
+    for number, (member, content, label, group) in enumerate(recordings):
+        info = tarfile.TarInfo(member)
+        info.size = len(content)
+        tars[number % 2].addfile(info, io.BytesIO(content))
+        if label is not None:
+            name = f"{os.fspath(paths[number % 2])}#{member}"
+            rows.append([name, label, split, group if label == SPOOF else "-", group if label == BONAFIDE else "-"])
+    for tar in tars:
+        tar.close()
+    return rows

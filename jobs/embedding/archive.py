@@ -1,0 +1,233 @@
+"""Embed what is missing of an archive: plan it, run it through the encoders, and commit each shard once it is whole."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detector.config import Recipe
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.embedding.result import EmbeddingRun, MissingShards
+from jobs.errors import SourceChangedError
+from jobs.execution.assembly import ShardRows
+from jobs.execution.cluster import Cluster, Pool
+from jobs.execution.retries import embed_all
+from jobs.execution.watchdog import StopRequest, Watchdog
+from jobs.inputs import archive
+from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.config import InputConfig
+from jobs.tables import ledger, run_records
+from jobs.tables.ledger import Ledger
+from jobs.tables.plan import Proposal, plan_id_of, propose
+from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
+from jobs.telemetry import logs, metrics
+from jobs.telemetry.progress import progress
+
+log = logging.getLogger(__name__)
+
+
+def embed_archive(
+    cluster: Cluster, inputs: InputConfig, recipe: Recipe, model: ModelConfig, output: OutputConfig, config: RunConfig
+) -> EmbeddingRun:
+    """Embed what is missing of an archive, or has changed since, for one layer: see :func:`embed_layers`."""
+    (run,) = embed_layers(cluster, inputs, (recipe,), model, output, config)
+    return run
+
+
+def embed_layers(
+    cluster: Cluster,
+    inputs: InputConfig,
+    recipes: tuple[Recipe, ...],
+    model: ModelConfig,
+    output: OutputConfig,
+    config: RunConfig,
+) -> list[EmbeddingRun]:
+    """Embed what is missing of an archive, or has changed since, in one pass for all layers.
+
+    Each layer has a ledger of its own, as if it were embedded alone: plans, markers, table, record. A shard that
+    several layers lack is read and encoded once.
+
+    Raises
+    ------
+    ConfigError, SchemaError, StorageError, RunAgain
+        A :class:`SourceChangedError` is not raised but kept in :attr:`EmbeddingRun.set_aside`.
+    """
+    uri = storage.normal(output.output)
+    if not output.new_table:
+        _refuse_other_encoder(uri, recipes)
+    runs = [_plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config) for recipe in recipes]
+    missing = MissingShards(runs)
+    if missing.shards:
+        pool = cluster.pool()
+        for run in runs:
+            run.device = pool.device
+        _log_begin(runs, missing, pool)
+        try:
+            _embed_missing(cluster, missing, model, pool, config, inputs)
+        except SourceChangedError as error:
+            for run in missing.runs:
+                run.set_aside = error
+        for run in runs:
+            run.encoders = cluster.pace.record()
+    return runs
+
+
+def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig) -> EmbeddingRun:
+    """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
+    proposal = Proposal((), frozenset())
+
+    def propose_plan(history: PlanHistory) -> Plan | None:
+        nonlocal proposal
+        proposal = propose(archive.find(inputs), history, table.done(), storage.stat)
+        if not proposal.new:
+            return None
+        run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
+        return Plan(run_id, config.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
+
+    history = table.freeze(propose_plan)
+    if history.plans:
+        logs.bind(run_id=history.plans[-1].run_id)
+    return EmbeddingRun(recipe, table, history, proposal.slots)
+
+
+def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
+    log.info(
+        "embed: %d of %d shards, %.1f MB, with %s on %d × %s, %s, %s; fingerprint %s",
+        len(missing.shards),
+        len(frozenset().union(*(run.slots for run in runs))),
+        sum(shard.size for shard in missing.shards.values()) / 1e6,
+        ", ".join(recipe.slug for recipe in missing.recipes),
+        pool.encoders,
+        "GPU" if pool.device == "cuda" else "CPU",
+        runs[0].recipe.config.dtype,
+        f"{pool.batch_seconds:g} s of audio per pass" if pool.device == "cuda" else "one segment per pass",
+        ", ".join(recipe.fingerprint for recipe in missing.recipes),
+    )
+
+
+def _embed_missing(
+    cluster: Cluster,
+    missing: MissingShards,
+    model: ModelConfig,
+    pool: Pool,
+    config: RunConfig,
+    inputs: InputConfig,
+) -> None:
+    """Embed the missing shards, and commit each as soon as it is whole."""
+    watchdog = Watchdog(config.stall_seconds)
+    open_shards = _OpenShards()
+    n_bytes = sum(shard.size for shard in missing.shards.values())
+    empty: list[ShardRows] = []
+    with progress("embed", len(missing.shards), n_bytes) as shown, StopRequest() as stop:
+
+        def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+            encoding = (missing.recipes, model, pool)
+            for pieces in cluster.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
+                shown.segments(len(pieces) - pieces["n_frames"].null_count)
+                shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
+                open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())
+                yield pieces
+
+        for rows in embed_all(stream, list(missing.shards.values())):
+            if rows.outcomes:
+                _commit(rows, missing)
+            else:
+                empty.append(rows)
+            watchdog.committed(open_shards.close(rows.shard_id))
+            shown.shard(len(rows.outcomes), rows.seconds)
+            _count(rows)
+    if empty and len(empty) == max(len(run.slots) for run in missing.runs):
+        # raised before any of them is committed, so that the next run says the same
+        where = inputs.manifest or ", ".join(inputs.input)
+        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
+    for rows in empty:
+        _commit(rows, missing)
+
+
+class _OpenShards:
+    """Shards that the encoders have begun to return but not finished, with the time since their first piece."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, float] = {}
+        self._closed: set[str] = set()
+
+    def see(self, shard_ids: list[str]) -> None:
+        """Note that pieces of these shards arrived."""
+        for shard_id in shard_ids:
+            self._begun.setdefault(shard_id, time.monotonic())
+        self._tell()
+
+    def close(self, shard_id: str) -> float:
+        """Note that a shard is whole; return the seconds since its first piece."""
+        self._closed.add(shard_id)
+        self._tell()
+        return time.monotonic() - self._begun[shard_id]
+
+    def _tell(self) -> None:
+        metrics.set_gauge("bonafide_shards_open", len(self._begun) - len(self._closed))
+
+
+def _count(rows: ShardRows) -> None:
+    metrics.count("bonafide_audio_seconds_total", rows.seconds)
+    for outcome, n_rows in Counter(found["error"] or "embedded" for found in rows.outcomes.values()).items():
+        metrics.count("bonafide_rows_total", n_rows, verb="embed", outcome=outcome)
+
+
+def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
+    """Refuse a second encoder in one output: a query over all embeddings would find every recording twice."""
+    others = ledger.keys(output, "embeddings")
+    if others and not {recipe.fingerprint for recipe in recipes} & set(others):
+        recipe = recipes[0]
+        (plan, *_) = Ledger(output, "embeddings", others[0]).history().plans
+        now = recipe.describe()
+        differ = {name: (old, now.get(name)) for name, old in plan.detail["recipe"].items() if old != now.get(name)}
+        differences = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in sorted(differ.items()))
+        raise ConfigError(
+            f"{output}: its embeddings have fingerprint {', '.join(others)}, this run's have {recipe.fingerprint}: "
+            f"{differences or 'the recipe has other fields'}. Run as before, use another --output, or ask for a table "
+            f"beside it by --new-table."
+        )
+
+
+def _commit(rows: ShardRows, missing: MissingShards) -> None:
+    """Commit a whole shard for every layer that lacks it."""
+    for run, planned in missing.lacking[rows.shard_id]:
+        _commit_layer(run, rows, planned, missing.shards[rows.shard_id], missing.layers)
+
+
+def _commit_layer(
+    run: EmbeddingRun, rows: ShardRows, planned: PlannedShard, shard: Shard, layers: tuple[int, ...]
+) -> None:
+    recipe = run.recipe
+    embeddings, failures = rows.tables(recipe, planned.run_id, layers)
+    marker = run.ledger.commit(
+        planned,
+        shard.uri,
+        {
+            "failures": (f"failures/run_date={planned.run_date}", failures),
+            "embeddings": (f"embeddings/backbone={recipe.slug}", embeddings),
+        },
+        {"run_id": planned.run_id, "audio_seconds": rows.seconds, "recipe": recipe.describe(), "model": recipe.model},
+    )
+    if marker is None:
+        log.warning(
+            "%s: a later run planned another state of it while it was embedded", shard.uri, extra={"shard": shard.uri}
+        )
+        run.set_aside = SourceChangedError(f"{shard.uri}: planned in another state meanwhile. Run again.")
+        return
+    metrics.count("bonafide_alarms_total", len(marker.alarms))
+    for table in marker.alarms:
+        log.error(
+            "%s: computed twice, and the %s differ; the first rows stay. Check the machines for a fault.",
+            shard.uri,
+            table,
+            extra={"shard": shard.uri},
+        )
+    run.markers.append(marker)

@@ -1,0 +1,102 @@
+"""An embedding run: settings in; tables, run records and a summary out."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from dataclasses import replace
+from typing import Any
+
+from detector import starter
+from detector.checkpoint import n_layers_of, recipe_of
+from detector.config import STARTER, EmbedConfig, Recipe, layers_of
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.config import ModelConfig, extract_config
+from jobs.embedding.archive import embed_layers
+from jobs.embedding.config import EmbeddingConfig
+from jobs.embedding.result import EmbeddingRun
+from jobs.execution.cluster import Cluster
+from jobs.inputs.checkpoint import local_folder
+from jobs.tables import run_records
+from jobs.tables.protocol import Marker
+
+log = logging.getLogger(__name__)
+
+
+def embed(settings: EmbeddingConfig) -> int:
+    """Embed an archive, write the records, print a summary, and return the exit code."""
+    started = run_records.now()
+    with Cluster(settings) as cluster:
+        model = extract_config(settings, ModelConfig)
+        recipes = recipes_of(settings, local_folder(model), model.model)
+        runs = embed_layers(cluster, settings, recipes, model, settings, settings)
+    records = [record for each in runs for record in write_records(each, "embed", started, settings)]
+    for each in runs:
+        each.raise_set_aside()
+    if not records:
+        print(f"nothing new: all {len(runs[0].slots)} shards are embedded")
+        return 0
+    output = runs[0].ledger.output
+    rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
+    n_shards = sum(len(each.markers) for each in runs)
+    of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""
+    tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in runs)
+    print(
+        f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "
+        f"{failed} failed",
+        *(f"tables: {uri}" for uri in tables),
+        f"record: {records[-1]['uri']}",
+        sep="\n",
+    )
+    return exit_code(output, failed, rows, settings.max_failures)
+
+
+def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None) -> tuple[Recipe, ...]:
+    """Return a recipe for each layer, with the fingerprint that a run of this layer alone has.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder does not have such layers.
+    """
+    recipe = recipe_of(extract_config(settings, EmbedConfig), folder, model)
+    if settings.layers is None:
+        return (recipe,)
+    checkpoint = starter.ENCODER if settings.backbone == STARTER else folder
+    if checkpoint is None:
+        raise ConfigError(f"--layers {settings.layers}: layers are those of a checkpoint; --model is missing.")
+    layers = layers_of(settings.layers, n_layers_of(checkpoint))
+    return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
+
+
+def write_records(run: EmbeddingRun, verb: str, started: datetime.datetime, settings: Any) -> list[dict[str, Any]]:
+    """Write the records of the plans that this run completed, and return them."""
+
+    def counts(markers: list[Marker]) -> dict[str, Any]:
+        return {
+            "embeddings": sum(marker.rows["embeddings"] for marker in markers),
+            "failures": sum(marker.rows["failures"] for marker in markers),
+            "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
+        }
+
+    content = {"settings": run_records.settings_of(settings), **run.record()}
+    return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+
+
+def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
+    """Return 0, or 3 if the share of failed inputs exceeds ``max_failures``."""
+    if failed <= max_failures * (failed + rows):
+        return 0
+    log.error(
+        "%d of %d inputs failed, more than --max-failures %g allows; %s says why",
+        failed,
+        failed + rows,
+        max_failures,
+        storage.join(output, "failures"),
+    )
+    return 3
+
+
+def _total(records: list[dict[str, Any]], name: str) -> Any:
+    return sum(record[name] for record in records)

@@ -1,0 +1,135 @@
+"""The steps of an erasure: inventory, rewriting, proof.
+
+1. Everything is read. Damage, unknown ids and mentions that cannot be erased are refused before anything is changed.
+2. Tables, markers, plans and records are rewritten, rows before the markers that count them: if the command is
+   interrupted, no row is left behind unnoticed, and the same command finishes the work. Pages that mention the
+   recordings are removed.
+3. Every object under the output is read again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.erasure.inventory import Inventory, take_inventory
+from jobs.erasure.mentions import find_mentions
+from jobs.erasure.proof import prove_erased
+from jobs.erasure.request import ErasureRequest
+from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
+from jobs.errors import RunAgain
+from jobs.tables.compaction.copy import is_copy, output_of
+from jobs.tables.ledger import Ledger, ledgers
+
+NOT_ERASED = (
+    "not erased: the recording itself (a loose file that is still in the archive is embedded again by the next run, a "
+    "member of a container once the container changes, and everything by another encoder or into a new output); older "
+    "versions of objects in a versioned bucket; files that were exported or copied from here; and a copy made by "
+    "`compact`, until `compact` runs again"
+)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An output to erase from, as it was before anything was changed."""
+
+    output: str
+    tables: list[Ledger]
+    planned: dict[str, set[str]]
+    inventory: Inventory
+
+
+def erase(output: str, request: ErasureRequest) -> None:
+    """Erase the recordings, read every object again, and print the result.
+
+    Raises
+    ------
+    ConfigError
+        If an id is no recording of the output, or a run is unfinished. Nothing was changed.
+    SchemaError
+        If a table is damaged, and nothing was changed; or if an object still mentions a recording in the end.
+    RunAgain
+        If another command wrote to the output meanwhile.
+    """
+    started = time.time()
+    target = _inspect(output, request)
+    n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
+    n_pages = remove_pages(output, request)
+    rewrite_records(output, target.tables, request)
+    _refuse_new_plans(output, target.planned)
+    storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
+    n_objects = prove_erased(output, request)
+    print(
+        f"erased {n_rows} rows of {request}, and {n_pages} pages; read again: none of the {n_objects} objects under "
+        f"{output} mentions it\n{NOT_ERASED}"
+    )
+
+
+def print_mentions(output: str, request: ErasureRequest) -> None:
+    """List the objects that :func:`erase` would rewrite or remove; change nothing."""
+    _inspect(output, request)
+    mentions, _ = find_mentions(output, request)
+    print("\n".join([*mentions, f"{len(mentions)} objects mention {request}"]))
+
+
+def _inspect(output: str, request: ErasureRequest) -> _Target:
+    if is_copy(output):
+        raise ConfigError(f"{output}: is a copy of {output_of(output)}; erase there, then run `compact` again.")
+    tables = ledgers(output)
+    if not tables:
+        raise ConfigError(f"{output}: holds no tables of bonafide. Give the --output of a run.")
+    planned = _planned(tables)
+    if unfinished := _unfinished(tables):
+        raise ConfigError(f"{unfinished} Let the command that planned them finish, then erase.")
+    inventory = take_inventory(output, tables, request)
+    _print_other_ids(tables, request, inventory.audio_hashes)
+    return _Target(output, tables, planned, inventory)
+
+
+def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
+    return {table.name: table.history().names for table in tables}
+
+
+def _unfinished(tables: list[Ledger]) -> str:
+    """Name a table with shards that are planned but not done; return an empty text if there is none."""
+    for table in tables:
+        if missing := table.history().names - table.done():
+            return (
+                f"{table.output}: {len(missing)} shards of {table.name} are planned but not done; a run may be working "
+                "on them."
+            )
+    return ""
+
+
+def _print_other_ids(tables: list[Ledger], request: ErasureRequest, audio_hashes: set[str]) -> None:
+    """Print other ids of the same audio: whoever has a recording erased may want these erased, too.
+
+    Hashes come from rows that still exist, so ids are missed whose rows an interrupted erasure has removed already. The
+    same voice in other bytes, encoded or cut differently, has another hash.
+    """
+    other_ids: dict[str, set[str]] = {}
+    for table in tables if audio_hashes else ():
+        if not table.name.startswith("embeddings-"):
+            continue
+        for marker in table.committed():
+            for batch in table.batches(marker, "embeddings", ["utterance_id", "audio_sha256"]):
+                same_audio = pc.is_in(batch["audio_sha256"], pa.array(sorted(audio_hashes)))
+                for row in batch.filter(same_audio).to_pylist():
+                    if not request.ids_of(row["utterance_id"]):
+                        other_ids.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
+    for ids in other_ids.values():
+        print(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
+
+
+def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:
+    """Refuse if a run planned shards since the inventory: it may bring an erased recording back."""
+    tables = ledgers(output)
+    if _unfinished(tables) or _planned(tables) != planned:
+        raise RunAgain(
+            f"{output}: another run planned shards meanwhile. Let it finish, then run the same command again."
+        )

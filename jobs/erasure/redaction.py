@@ -1,0 +1,45 @@
+"""Redaction: copies of plans and run records that no longer name the recordings of an erasure request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.inputs.archive import Shard
+from jobs.tables.protocol import Entry, Plan
+
+
+def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
+    """Return a plan that no longer lists the recordings."""
+
+    def redact(entry: Entry) -> Entry:
+        if not isinstance(entry.work, dict):
+            return entry
+        return replace(entry, work=_redact_shard(Shard.from_content(entry.work), request).to_content())
+
+    return replace(plan, entries=tuple(map(redact, plan.entries)))
+
+
+def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
+    if shard.names is None:
+        return shard
+    names = tuple((place, name) for place, name in shard.names if not request.ids_of(name))
+    excerpts = tuple(each for each in shard.excerpts if not request.ids_of(each[0]))
+    places = {place for place, _ in names}
+    sources = tuple(each for each in shard.sources if shard.kind != "files" or each.uri in places)
+    return replace(shard, sources=sources, names=names, excerpts=excerpts)
+
+
+def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, Any]:
+    """Return a run's record in which :data:`~jobs.erasure.request.ERASED` replaces labels of the recordings."""
+
+    def redact(labels: list[str]) -> list[str]:
+        return [ERASED if request.ids_in_label(each) else each for each in labels]
+
+    redacted = dict(record)
+    if "alarms" in record:
+        redacted["alarms"] = redact(record["alarms"])
+    if record.get("settings", {}).get("input"):
+        redacted["settings"] = record["settings"] | {"input": redact(record["settings"]["input"])}
+    return redacted

@@ -1,0 +1,95 @@
+"""Rewriting: takes rows and mentions out of tables, markers, plans, records and pages, in place.
+
+Each object is replaced by a conditional PUT, so that no write of another command is lost.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import replace
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs import storage
+from jobs.erasure.inventory import Inventory, identify_rows, read_object
+from jobs.erasure.redaction import redact_plan
+from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.erasure.runs import objects_below, pages, records
+from jobs.errors import RunAgain
+from jobs.tables.checksummed_json import dump_checksummed
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import PLAN_NAME, Marker, Plan
+from jobs.telemetry.progress import progress
+
+log = logging.getLogger(__name__)
+
+
+def rewrite_table(table: Ledger, inventory: Inventory, request: ErasureRequest) -> int:
+    """Remove rows from the objects of a ledger, then from its markers and plans; return how many rows were removed."""
+    n_rows = 0
+    markers = inventory.markers.get(table.name, [])
+    current = table.history().names
+    with progress(f"erase from {table.name}", len(markers)) as bar:
+        for marker in markers:
+            rewritten = replace(marker, uri=ERASED) if request.ids_in_label(marker.uri) else marker
+            for name in marker.objects if marker.name in current else ():
+                rewritten = table.recounted(rewritten, name, _rewrite_rows(table, marker, name, request))
+            uri = storage.join(table.output, "_commits", table.name, f"{marker.name}.json")
+            _replace_object(uri, marker.to_json(), rewritten.to_json())
+            n_rows += sum(marker.rows.values()) - sum(rewritten.rows.values())
+            bar.shard(sum(marker.rows.values()))
+    for uri in filter(PLAN_NAME.search, objects_below(table.output, "_plans", table.name)):
+        plan = Plan.from_json(storage.read_bytes(uri), uri)
+        _replace_object(uri, plan.to_json(), redact_plan(plan, request).to_json())
+    return n_rows
+
+
+def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequest) -> bytes:
+    """Remove rows from an object of a shard, if it holds any of the recordings; return its content."""
+    uri = storage.join(table.output, marker.objects[name])
+    stored = storage.stat(uri)
+    content = read_object(table, marker, name)
+    table.recounted(marker, name, content)  # refuses an object that was changed since the inventory
+    if stored is None or not pc.any(identify_rows(content, request)[1]).as_py():
+        return content
+    rows = pq.read_table(io.BytesIO(content), partitioning=None, page_checksum_verification=True)
+    is_requested = pc.match_substring_regex(rows["utterance_id"], request.row_regex)
+    content = table.without(marker, name, rows.filter(pc.invert(is_requested)))
+    if storage.put(uri, content, stored.etag) is not None:
+        raise RunAgain(f"{uri}: was replaced meanwhile; run the same command again.")
+    return content
+
+
+def remove_pages(output: str, request: ErasureRequest) -> int:
+    """Remove pages that mention the recordings; the next run writes them again without.
+
+    Returns
+    -------
+    int
+        How many pages were removed.
+    """
+    n_pages = 0
+    for uri, ids in pages(output, request):
+        if ids:
+            log.info("removing %s: it mentions an erased recording", uri)
+            storage.remove(uri)
+            n_pages += 1
+    return n_pages
+
+
+def rewrite_records(output: str, tables: list[Ledger], request: ErasureRequest) -> None:
+    """Update the digests in run records to the rows that are left, and redact the labels of the recordings."""
+    for record in records(output, tables, request):
+        if record.redacted != record.stored:
+            _replace_object(record.uri, record.content, dump_checksummed(record.redacted, indent=1))
+
+
+def _replace_object(uri: str, before: bytes, after: bytes) -> None:
+    """Replace an object if it still holds the bytes that were read."""
+    if before == after:
+        return
+    stored = storage.stat(uri)
+    if stored is None or storage.read_bytes(uri) != before or storage.put(uri, after, stored.etag) is not None:
+        raise RunAgain(f"{uri}: was changed meanwhile; run the same command again.")

@@ -1,0 +1,100 @@
+"""The choice of a fit: the table and the settings that do best on grouped folds."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from detector.config import LAST_LAYER
+from detector.errors import ConfigError
+from detector.groups import Groups, groups_of, sample
+from detector.logistic import Bools, Matrix, gather
+from detector.training.config import TrainingConfig
+from detector.training.fitting import certification_rows
+from detector.training.search import choose, edge_of_search, search
+from jobs import storage
+from jobs.fitting.config import FitConfig
+from jobs.tables import ledger
+from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio
+from jobs.tables.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The table to fit on, the settings that did best on it, and all settings that were tried.
+
+    Attributes
+    ----------
+    certifying : bool array of shape (n_rows,)
+        Rows that are kept for certification; nothing may be learnt from them.
+    sampled : bool array of shape (n_rows,)
+        Rows that chose the settings; `sample` has their embeddings.
+    edge : str or None
+        A warning, if the choice is at an end of the range that was tried.
+    """
+
+    rows: Labelled
+    groups: Groups
+    config: TrainingConfig
+    certifying: Bools
+    sampled: Bools
+    sample: Matrix
+    tried: list[dict[str, Any]]
+    edge: str | None
+
+
+def choose_table(settings: FitConfig) -> Choice:
+    """Try every open setting on every table, and return the choice that does best on grouped folds."""
+    found = _tables(settings)
+    refuse_shared_audio(found[0], storage.normal(settings.labels), settings.split)
+    labels = Labels.read(storage.normal(settings.labels), settings.split)  # now: that other look holds as much again
+    best: Choice | None = None  # one table at a time: the others need not be held
+    tried: list[dict[str, Any]] = []
+    for tables in found:
+        table = Labelled(tables, labels, settings)
+        if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
+            choice = _tried(table, settings)
+            tried += choice.tried
+            if best is None or choice.tried[0]["cllr"] < best.tried[0]["cllr"]:
+                best = choice
+    if best is None:
+        raise ConfigError(
+            f"{', '.join(settings.embeddings)}: recipe {settings.recipe} is for the mean over the last layer, and none "
+            f"of {len(found)} tables here is. Embed with --layer {LAST_LAYER} --pooling mean."
+        )
+    return replace(best, tried=sorted(tried, key=lambda each: float(each["cllr"])))
+
+
+def _tables(settings: FitConfig) -> list[list[Ledger]]:
+    """Return the tables of each recipe that every output has."""
+    uris = [storage.normal(each) for each in settings.embeddings]
+    keys = [ledger.keys(uri, "embeddings") for uri in uris]
+    for uri, here in zip(uris, keys, strict=True):
+        if not any(settings.fingerprint in (None, key) for key in here):
+            raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
+    shared = [key for key in keys[0] if settings.fingerprint in (None, key) and all(key in here for here in keys)]
+    if not shared:
+        told = "; ".join(f"{uri} has {', '.join(here)}" for uri, here in zip(uris, keys, strict=True))
+        raise ConfigError(f"no fingerprint of embeddings in all outputs: {told}. Embed with the same settings.")
+    return [[Ledger(uri, "embeddings", key) for uri in uris] for key in shared]
+
+
+def _tried(table: Labelled, settings: FitConfig) -> Choice:
+    """Return the best settings for one table."""
+    groups = groups_of(table.is_bonafide, table.names)
+    certifying = certification_rows(table.is_bonafide, groups, settings)
+    sampled = sample(table.is_bonafide, groups, settings.search_rows) & ~certifying
+    rows = gather(table, sampled)
+    candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings)
+    best = choose(candidates)
+    config = replace(settings, c=best.c, standardise=best.standardise)
+    which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
+    log.info("%s: C = %g, %s: Cllr %.3f on the folds", which, best.c, "standardised" * best.standardise, best.cllr)
+    edge = edge_of_search(best, candidates)
+    if edge is not None:
+        log.warning("%s: %s", which, edge)
+    tried = [which | asdict(each) for each in candidates]
+    return Choice(table, groups, config, certifying, sampled, rows, tried, edge)

@@ -1,0 +1,41 @@
+"""Settings of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from detector.errors import ConfigError
+from detector.training.config import TrainingConfig
+from jobs.config import LABELS_HELP
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(TrainingConfig):
+    """Fit a head on labelled embeddings; calibrate it on rows of held-out systems and speakers."""
+
+    embeddings: Annotated[
+        tuple[str, ...],
+        "the --output of an `embed` or `nightly` run; of several tables there the best on folds is taken; repeatable: "
+        "rows of all are fitted on, each id once",
+    ]
+    labels: Annotated[str, LABELS_HELP]
+    output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
+    split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
+    fingerprint: Annotated[str | None, "which embeddings, where the output holds several [default: tries all]"] = None
+    search_rows: Annotated[
+        int, "settings are chosen, and systems left out, on at most so many rows: by hash of the id, all groups alike"
+    ] = 20_000
+    sample_rows: Annotated[int | None, "fit on about so many rows, chosen in that way [default: all]"] = None
+    memory_mib: Annotated[int, "embeddings above this are not held in memory but read again for every pass; MiB"] = (
+        2_048
+    )
+    sign_key: Annotated[str | None, "private key that signs the head, PEM; `keygen` makes one"] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
+            raise ConfigError(
+                f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "
+                f"expected 1 or more, 1 or more, 0 or more."
+            )

@@ -1,0 +1,24 @@
+"""Settings that name the recordings to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from detector.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """Settings that name the recordings to read."""
+
+    input: Annotated[
+        tuple[str, ...],
+        "archive: folder, glob, audio file, container (.tar .tar.gz .tar.zst .zip .parquet), or a list of them (.csv "
+        ".jsonl .parquet); repeatable",
+    ] = ()
+    manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
+
+    def __post_init__(self) -> None:
+        if bool(self.input) == bool(self.manifest):
+            raise ConfigError("give either --input (repeatable) or --manifest.")

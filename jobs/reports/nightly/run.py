@@ -1,0 +1,16 @@
+"""A nightly run: embed and score what is new in an archive, and write the page of what it found."""
+
+from __future__ import annotations
+
+from jobs.config import extract_config
+from jobs.inputs.config import InputConfig
+from jobs.reports.nightly.config import NightlyConfig
+from jobs.reports.nightly.page import write_pages
+from jobs.scoring.heads import read_head
+from jobs.scoring.run import embed_and_score
+
+
+def nightly(settings: NightlyConfig) -> int:
+    """Embed and score what is new, write the page, and return the exit code."""
+    head = read_head(settings.head, settings.require_signature)
+    return embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", write_pages)

@@ -1,0 +1,1 @@
+"""Scoring: a head judges committed embeddings, and its scores are committed to the tables."""

@@ -1,0 +1,67 @@
+"""Settings of a scoring run and of an explanation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from detector.config import CHANNELS, STARTER
+from detector.errors import ConfigError
+from jobs.config import ModelConfig, OutputConfig, RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The head that judges, and the prior it assumes."""
+
+    head: Annotated[str, "head.json that `fit` wrote, or starter, which is built in"] = STARTER
+    prior: Annotated[float | None, "share of spoof to assume in the archive, 0 to 1 [default: the head's]"] = None
+    require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
+
+    def __post_init__(self) -> None:
+        if self.prior is not None and not 0.0 < self.prior < 1.0:
+            raise ConfigError(f"prior {self.prior}; expected a share between 0 and 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
+    """Settings that `score` and `nightly` share."""
+
+    channels: Annotated[
+        str | None, "mix, first or each, as for `embed` [default: as the embeddings that the head was fitted on]"
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.channels is not None and self.channels not in CHANNELS:
+            raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
+        HeadConfig.__post_init__(self)
+        RunConfig.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(ScoringConfig):
+    """Score embeddings, or recordings (which are embedded first, as the head's recipe says)."""
+
+    embeddings: Annotated[str | None, "the --output of an `embed` run"] = None
+    input: Annotated[tuple[str, ...], "archive, as for `embed`, instead of --embeddings; repeatable"] = ()
+    manifest: Annotated[str | None, "Parquet manifest, instead of --embeddings"] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.embeddings is not None) == bool(self.input or self.manifest):
+            raise ConfigError("give either --embeddings, or --input or --manifest.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(ModelConfig):
+    """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
+
+    head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})
+    uri: Annotated[str, "recording: a file, or tar#member"] = field(metadata={"positional": True})
+    prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
+    require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
+    embeddings: Annotated[
+        tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
+    ] = ()
+    labels: Annotated[str | None, "labels that the head was fitted on [default: as its report says]"] = None
+    nearest: Annotated[int, "number of training rows to name"] = 5

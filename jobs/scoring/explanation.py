@@ -1,0 +1,133 @@
+"""The explanation of one verdict: scores by segment, thresholds, and the training rows that are nearest."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.api import Detector, Verdict
+from detector.audio import SAMPLE_RATE, Excerpt
+from detector.backbones import load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import CHANNELS
+from detector.embedding import embed_segments, join_segments
+from detector.errors import ConfigError
+from detector.head import Head
+from detector.recording import Recording
+from detector.rejection import entropy_bits, log_odds, p_spoof
+from detector.schema import LABEL_COLUMNS, UNKNOWN
+from detector.training.config import TrainingConfig
+from jobs import storage
+from jobs.config import ModelConfig, extract_config
+from jobs.inputs.checkpoint import local_folder
+from jobs.scoring.config import ExplainConfig
+from jobs.scoring.heads import check_fingerprint, read_head
+from jobs.tables.labelled import Labelled, Labels
+from jobs.tables.ledger import Ledger
+
+
+def explain(settings: ExplainConfig) -> int:
+    """Print the explanation, and return the exit code."""
+    head = read_head(settings.head, settings.require_signature)
+    folder = local_folder(extract_config(settings, ModelConfig))
+    check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
+    backbone = load_backbone(head.embed_config, folder)
+    audio = _recording(settings.uri)
+    verdict = Detector(head, backbone).score(audio, settings.prior)
+    print(
+        f"{settings.uri}: {verdict.seconds:.2f} s\nhead {head.head_id} ({head.model}), prior {verdict.prior:g} spoof\n"
+    )
+    if verdict.score is None:
+        print(f"no score: {verdict.reject_reason}")
+        return 0
+    print(_verdict(head, verdict))
+    config = head.embed_config
+    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # as the verdict's
+    segments = list(Recording(io.BytesIO(audio), config.segment_seconds, excerpt=excerpt).segments())
+    embeddings, n_frames = embed_segments(backbone, segments)
+    print("\n  from      to     score   p_spoof   entropy       ood")
+    start = 0.0
+    for segment, embedding, n in zip(segments, embeddings, n_frames, strict=True):
+        end = start + len(segment) / SAMPLE_RATE
+        numbers = _numbers(head, embedding, verdict.prior) if n else "  too short for a frame"
+        print(f"{start:6.1f}  {end:6.1f}{numbers}")
+        start = end
+    print()
+    print(_nearest(head, join_segments(embeddings, n_frames), settings))
+    return 0
+
+
+def _verdict(head: Head, verdict: Verdict) -> str:
+    low, high = head.reject_band(verdict.prior)
+    rows = [
+        ("score", f"{verdict.score:.3f} nats", f"spoof is under {log_odds(verdict.prior):.2f}"),
+        ("p_spoof", f"{verdict.p_spoof:.4f}", f"label {verdict.label}"),
+        (
+            "entropy",
+            f"{verdict.entropy_bits:.3f} bits",
+            f"uncertain is above {head.max_entropy_bits:.3f}: scores from {low:.2f} to {high:.2f}",
+        ),
+        ("ood", f"{verdict.ood:.3f}", f"out of distribution is above {head.max_ood:g}"),
+        ("reject", verdict.reject_reason or "no", ""),
+    ]
+    return "\n".join(f"{name:8} {value:>12}   {about}".rstrip() for name, value, about in rows)
+
+
+def _numbers(head: Head, embedding: npt.NDArray[np.float32], prior: float) -> str:
+    row = embedding[None].astype(np.float64)
+    score = head.scores(row)
+    values = (score, p_spoof(score, prior), entropy_bits(score, prior), head.ood(row))
+    return "".join(f"{value[0]:10.3f}" for value in values)
+
+
+def _recording(uri: str) -> bytes:
+    """Read a file, or a member of a tar."""
+    shard, _, member = uri.partition("#")
+    content = storage.read_bytes(storage.normal(shard))
+    if not member:
+        return content
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            file = tar.extractfile(member)
+            if file is not None:
+                return file.read()
+    except (tarfile.TarError, KeyError) as error:
+        raise ConfigError(f"{uri}: no such member of the tar: {error}.") from error
+    raise ConfigError(f"{uri}: not a file inside the tar.")
+
+
+def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> str:
+    """List the training rows that are nearest in standardised embeddings, with their labels and groups."""
+    fitted = _fit_settings(settings.head)
+    uris, labels = settings.embeddings or fitted.get("embeddings"), settings.labels or fitted.get("labels")
+    if embedding is None or not uris or not labels:
+        return "nearest training rows: not known; give --embeddings and --labels that the head was fitted on"
+    config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
+    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one
+    tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
+    rows = Labelled(tables, Labels.read(storage.normal(labels), fitted.get("split")), config)
+    scale = np.array(head.scale)
+    found: list[tuple[float, int]] = []
+    for index, block in rows.blocks():
+        distances = np.sqrt(np.square((block - embedding) / scale).mean(axis=1))
+        found = sorted([*found, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
+    lines = [f"nearest of {rows.n_rows} training rows (root mean square distance, in standard deviations):"]
+    texts = rows.labels.texts(place for _, place in found)
+    for (distance, _), row in zip(found, texts, strict=True):
+        facts = ", ".join(f"{name} {row[name]}" for name in LABEL_COLUMNS[2:] if row[name] not in UNKNOWN)
+        lines.append(f"{distance:8.3f}  {row['label']:8}  {row['utterance_id']}  ({facts})")
+    return "\n".join(lines)
+
+
+def _fit_settings(head: str) -> dict[str, Any]:
+    """Read the settings of `fit` from the report beside the head; empty if there is none."""
+    try:
+        report = json.loads(storage.read_bytes(storage.normal(head).removesuffix(".json") + ".report.json"))
+        return dict(report["settings"])
+    except (storage.NotFoundError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,116 @@
+"""A scoring run: embeddings or recordings in; the score table, run records and a summary out."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from detector.checkpoint import recipe_of
+from detector.drift import Drift, drift
+from detector.head import Head
+from jobs import storage
+from jobs.config import ModelConfig, extract_config
+from jobs.embedding.archive import embed_archive
+from jobs.embedding.run import exit_code
+from jobs.embedding.run import write_records as write_embedding_records
+from jobs.execution.cluster import Cluster
+from jobs.inputs.checkpoint import local_folder
+from jobs.inputs.config import InputConfig
+from jobs.scoring.config import ScoreConfig, ScoringConfig
+from jobs.scoring.heads import check_fingerprint, embeddings_of, read_head
+from jobs.scoring.result import ScoringRun
+from jobs.scoring.shards import score_shards
+from jobs.tables import run_records
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Marker
+
+AfterScoring = Callable[[ScoringRun, Ledger], None]
+
+
+def score(settings: ScoreConfig) -> int:
+    """Score, write the records, print a summary, and return the exit code."""
+    head = read_head(settings.head, settings.require_signature)
+    if settings.embeddings is None:
+        inputs = InputConfig(input=settings.input, manifest=settings.manifest)
+        return embed_and_score(inputs, head, settings, "score")
+    started = run_records.now()
+    source = embeddings_of(settings.embeddings, head, settings.channels)
+    done = source.done()
+    shards = [shard for shard in source.history().current.values() if shard.name in done]
+    with Cluster(settings) as cluster:
+        run = score_shards(cluster, source, shards, head, settings.prior, settings.output, settings)
+    return _finish("score", started, run, settings, {})
+
+
+def embed_and_score(
+    inputs: InputConfig, head: Head, settings: ScoringConfig, verb: str, then: AfterScoring | None = None
+) -> int:
+    """Embed and score what is missing of an archive: `nightly`, and `score` of recordings.
+
+    Parameters
+    ----------
+    then : callable, optional
+        Called once the records are written, with the scoring run and the table of embeddings.
+    """
+    started = run_records.now()
+    model = extract_config(settings, ModelConfig)
+    config = head.embed_config
+    config = replace(config, channels=settings.channels or config.channels)
+    recipe = recipe_of(config, local_folder(model), model.model)
+    check_fingerprint(head, recipe.fingerprint, settings.head)
+    with Cluster(settings) as cluster:
+        embedded = embed_archive(cluster, inputs, recipe, model, settings, settings)
+        write_embedding_records(embedded, verb, started, settings)
+        run = score_shards(
+            cluster, embedded.ledger, embedded.committed(), head, settings.prior, settings.output, settings
+        )
+    code = _finish(verb, started, run, settings, embedded.record())
+    if then is not None:
+        then(run, embedded.ledger)
+    embedded.raise_set_aside()
+    return code
+
+
+def _finish(
+    verb: str, started: datetime.datetime, run: ScoringRun, settings: ScoringConfig, embedded: dict[str, Any]
+) -> int:
+    """Write the records, print a summary, and return the exit code."""
+
+    def counts(markers: list[Marker]) -> dict[str, Any]:
+        scores = _total(marker.detail["counts"] for marker in markers)
+        failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
+        moved = _drift(markers, scores, run.head)
+        return {"scores": scores, "failed_by": failed_by} | ({} if moved is None else {"drift": asdict(moved)})
+
+    content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
+    records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+    if not records:
+        print(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
+        return 0
+    output = run.ledger.output
+    total = _total(record["scores"] for record in records)
+    print(f"{run.summary(total)}\ntables: {storage.join(output, 'scores')}\nrecord: {records[-1]['uri']}")
+    for warning in run.warnings(records):
+        print(f"warning: {warning}")
+    return exit_code(output, total["failed"], total["rows"], settings.max_failures)
+
+
+def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:
+    """Compare the archive's scores with the calibration rows' scores, if the head holds a histogram of these."""
+    histograms = [marker.detail["histogram"] for marker in markers if "histogram" in marker.detail]
+    if not histograms:
+        return None
+    total = np.array(histograms, dtype=np.int64).sum(axis=0)
+    return drift(total, counts["far_out"], head.training.get("score_histograms", {}))
+
+
+def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total

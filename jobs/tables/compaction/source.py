@@ -1,0 +1,136 @@
+"""The source of a copy: one ledger of the output, and what the copy lacks of it."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from detector.errors import SchemaError
+from jobs.tables.compaction.objects import CopiedObject, RowRange
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Marker, slot_of_shard
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """An object that holds rows it should not hold.
+
+    Parameters
+    ----------
+    standing : CopiedObject
+    replacements : list
+        For each of its row ranges: the range itself, the marker of its new rows, or None if it has no rows any more.
+    """
+
+    standing: CopiedObject
+    replacements: list[RowRange | Marker | None]
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a copy lacks of one ledger.
+
+    Parameters
+    ----------
+    rewrites : list of Rewrite
+    new : dict
+        Markers of shards that no object holds, by table and folder, in the order of their plans.
+    unproven : list of CopiedObject
+        Written, but not read back: the command that wrote them was stopped.
+    """
+
+    rewrites: list[Rewrite]
+    new: dict[tuple[str, str], list[Marker]]
+    unproven: list[CopiedObject]
+
+    @property
+    def n_shards(self) -> int:
+        """Number of row ranges to copy."""
+        return sum(map(len, self.new.values())) + sum(len(each.replacements) for each in self.rewrites)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One ledger of the output, as it was read at one moment.
+
+    Parameters
+    ----------
+    table : Ledger
+    markers : dict
+        Markers by slot. For a slot that waits, and whose rows the copy has, the last marker: rows may have been erased
+        by it.
+    waiting : set of str
+        Slots that are planned and not done.
+    lost : set of str
+        Waiting slots whose rows the copy has, but of which no marker is left to compare these with.
+    tags : dict
+        Name and ETag of the last marker of each slot, as they were before any marker was read.
+    """
+
+    table: Ledger
+    markers: dict[str, Marker]
+    waiting: set[str]
+    lost: set[str]
+    tags: dict[str, tuple[str, str]]
+
+    @classmethod
+    def read(cls, table: Ledger, standing: dict[str, CopiedObject]) -> Source:
+        """Read a ledger as it is now."""
+        history, tags = table.history(), table.tags()
+        waiting = {slot for slot, planned in history.current.items() if planned.name not in tags}
+        copied = [each.compacted for each in standing.values() if each.compacted.ledger == table.name]
+        copied_and_waiting = {each.slot for compacted in copied for each in compacted.ranges} & waiting
+        last = {slot: name for name in sorted(tags) if (slot := slot_of_shard(name)) in copied_and_waiting}
+        names = {*(history.names & tags.keys()), *last.values()}
+        markers = {slot_of_shard(marker.name): marker for marker in table.markers(names)}
+        return cls(table, markers, waiting, copied_and_waiting - last.keys(), _last_markers(tags))
+
+    def unchanged(self) -> bool:
+        """Return True if the markers that were read are still the last ones of their slots, with the same content."""
+        now = _last_markers(self.table.tags())
+        return all(now.get(slot) == self.tags[slot] for slot in self.markers)
+
+    def backlog(self, standing: dict[str, CopiedObject]) -> Backlog:
+        """Compare the ledger with the objects of the copy."""
+        mine = [each for each in standing.values() if each.compacted.ledger == self.table.name]
+        rewrites = [
+            Rewrite(each, replacements)
+            for each in mine
+            if (replacements := self._replacements(each)) != [*each.compacted.ranges]
+        ]
+        copied = {(each.compacted.table, row_range.slot) for each in mine for row_range in each.compacted.ranges}
+        new: dict[tuple[str, str], list[Marker]] = {}
+        for slot, marker in sorted(self.markers.items(), key=_by_plan):
+            for table, name in marker.objects.items():
+                if marker.rows[table] and (table, slot) not in copied:
+                    new.setdefault((table, posixpath.dirname(name)), []).append(marker)
+        rewritten = {each.standing.compacted.name for each in rewrites}
+        unproven = [each for each in mine if not each.proven and each.compacted.name not in rewritten]
+        return Backlog(rewrites, new, unproven)
+
+    def _replacements(self, standing: CopiedObject) -> list[RowRange | Marker | None]:
+        """Return what is to stand in the place of each row range of an object, according to the markers."""
+        table = standing.compacted.table
+        replacements: list[RowRange | Marker | None] = []
+        for row_range in standing.compacted.ranges:
+            marker = self.markers.get(row_range.slot)
+            if marker is None and row_range.slot not in self.waiting:
+                raise SchemaError(
+                    f"{standing.stored.uri}: holds shard {row_range.shard}, which {self.table.output} does not know. "
+                    "Give another --to."
+                )
+            if marker is None or (marker.name, marker.sha256.get(table)) == (row_range.shard, row_range.sha256):
+                replacements.append(row_range)
+            else:
+                replacements.append(marker if marker.rows[table] else None)
+        return replacements
+
+
+def _by_plan(item: tuple[str, Marker]) -> tuple[str, str]:
+    slot, marker = item
+    return marker.name.rpartition("-")[2], slot
+
+
+def _last_markers(tags: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return name and ETag of the last marker of each slot."""
+    return {slot_of_shard(name): (name, tag) for name, tag in sorted(tags.items())}

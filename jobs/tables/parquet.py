@@ -1,0 +1,91 @@
+"""Our Parquet objects: how they are written, and which shard their footer names.
+
+The same rows give the same bytes, so a shard that is computed again writes the object that stands there already.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.tables.protocol import TablePart
+from jobs.tables.row_digest import rows_digest
+
+ROW_GROUP_ROWS = 4_096
+SHARD, DIGEST = b"bonafide.of", b"bonafide.digest"
+ERASED = b"bonafide.erased"  # rows were taken out after the commit
+
+
+def parquet_bytes(rows: pa.Table, about: dict[bytes, bytes] | None = None) -> bytes:
+    """Return rows as a Parquet object that SQL engines read.
+
+    Parameters
+    ----------
+    about : dict, optional
+        Keys and values of the footer.
+    """
+    file = io.BytesIO()
+    about_rows = rows.replace_schema_metadata(about)
+    pq.write_table(about_rows, file, row_group_size=ROW_GROUP_ROWS, **parquet_options(rows.schema))
+    return file.getvalue()
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return the options of Arrow's Parquet writer for a schema."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
+        "write_statistics": [field.name for field in schema if not pa.types.is_nested(field.type)],
+        "write_page_checksum": True,
+    }
+
+
+def shard_part(table: str, name: str, shard: str, rows: pa.Table) -> TablePart:
+    """Return the object of a shard's rows of one table, whose footer names the shard and the digest of its rows."""
+    digest = rows_digest(table, rows)
+    content = parquet_bytes(rows, {SHARD: shard.encode(), DIGEST: digest.encode()})
+    return TablePart(name, content, len(rows), digest, shard)
+
+
+def part_of(name: str, content: bytes) -> TablePart | None:
+    """Return what an object says of itself in its footer; None if it is no intact Parquet object of ours."""
+    try:
+        footer = pq.read_metadata(io.BytesIO(content))
+        about = footer.metadata or {}
+        return TablePart(name, content, footer.num_rows, about[DIGEST].decode(), about[SHARD].decode())
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
+        return None
+
+
+def erased_bytes(table: str, shard: str, rows: pa.Table) -> bytes:
+    """Return the object of a shard with only these of its rows; its footer says that some were erased."""
+    about = {SHARD: shard.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: b"yes"}
+    return parquet_bytes(rows, about)
+
+
+def is_erased(table: str, part: TablePart) -> bool:
+    """Return True if an object says that rows were erased from it, and holds the rows that its footer claims."""
+    try:
+        rows = read_rows(part.content)
+        return ERASED in (rows.schema.metadata or {}) and rows_digest(table, rows) == part.digest
+    except (pa.ArrowException, OSError, KeyError):
+        return False
+
+
+def read_rows(content: bytes) -> pa.Table:
+    """Return all rows of an object; Arrow compares the checksums of its pages."""
+    return pq.read_table(io.BytesIO(content), partitioning=None, page_checksum_verification=True)
+
+
+def batches_of(content: bytes) -> Iterator[pa.RecordBatch]:
+    """Yield all rows of an object, a row group at a time; Arrow compares the checksums of its pages."""
+    return row_batches(pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True))
+
+
+def row_batches(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file, at most a row group at a time."""
+    return file.iter_batches(ROW_GROUP_ROWS, columns=columns)  # type: ignore[no-any-return]

@@ -1,0 +1,130 @@
+"""Verification: recompute every digest from the Parquet objects themselves, and name the objects that differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.storage import NotFoundError
+from jobs.tables.checksummed_json import load_checksummed
+from jobs.tables.compaction.copy import verify_copy
+from jobs.tables.garbage import slot_of
+from jobs.tables.ledger import Ledger, ledgers, table_objects
+from jobs.tables.parquet import read_rows
+from jobs.tables.protocol import Marker, slot_of_shard
+from jobs.tables.row_digest import add, rows_digest
+from jobs.telemetry.progress import progress
+
+
+def verify_tables(output: str) -> list[str]:
+    """Compare all tables under an output with what was committed, and print how it went.
+
+    Returns
+    -------
+    list of str
+        A message for each difference.
+    """
+    tables = ledgers(output)
+    if not tables:
+        raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
+    wrong = [message for table in tables for message in _verify_table(table)]
+    return [*wrong, *_verify_records(output, {table.name: table for table in tables})]
+
+
+def verify_compacted(place: str) -> list[str]:
+    """Compare a compacted copy with its manifests, and print how it went for each ledger, as for an output.
+
+    Returns
+    -------
+    list of str
+        A message for each difference.
+    """
+    manifests, wrong = verify_copy(place)
+    for name in sorted({each.compacted.ledger for each in manifests}):
+        objects = [each.compacted for each in manifests if each.compacted.ledger == name]
+        rows = Counter(dict.fromkeys(sorted({each.table for each in objects}), 0))
+        for each in objects:
+            rows[each.table] += each.rows
+        counts = ", ".join(f"{count} {table}" for table, count in rows.items())
+        digest = add(each.digest for each in objects)
+        print(f"copy of {objects[0].output}: {name}: {len(objects)} objects, {counts}, digest {digest}")
+    return wrong
+
+
+def _verify_table(table: Ledger) -> list[str]:
+    history, done = table.history(), table.done()
+    markers = table.markers(history.names & done)
+    wrong = _uncommitted_objects(table, markers)
+    with progress(f"verify {table.name}", len(markers)) as shown:
+        for marker in markers:
+            wrong += _verify_shard(table, marker)
+            shown.shard(sum(marker.rows.values()))
+    rows: dict[str, int] = {}
+    for marker in markers:
+        rows = {name: rows.get(name, 0) + count for name, count in marker.rows.items()}
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
+    n_waiting = len(history.current) - len(markers)
+    print(
+        f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {Ledger.digest(markers)}"
+        + (f"; {n_waiting} planned and not done yet" if n_waiting else "")
+    )
+    return wrong
+
+
+def _uncommitted_objects(table: Ledger, markers: list[Marker]) -> list[str]:
+    """Return a message for each object of a committed shard that its marker leaves out: readers see its rows."""
+    listed = {storage.join(table.output, place) for marker in markers for place in marker.objects.values()}
+    committed = {slot_of_shard(marker.name) for marker in markers}
+    return [
+        f"{stored.uri}: stands, but was not committed with its shard; `gc` removes it"
+        for stored in table_objects(table.output)
+        if storage.name_of(stored.uri).startswith(f"{table.key}-")
+        and slot_of(stored.uri) in committed
+        and stored.uri not in listed
+    ]
+
+
+def _verify_shard(table: Ledger, marker: Marker) -> Iterator[str]:
+    for name, place in marker.objects.items():
+        uri = storage.join(table.output, place)
+        try:
+            content = storage.read_bytes(uri)
+        except NotFoundError:
+            yield f"{uri}: is gone; it was committed with {marker.rows[name]} rows"
+            continue
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != marker.sha256[name]:
+            yield f"{uri}: SHA-256 {sha256}, committed {marker.sha256[name]}{_row_difference(name, content, marker)}"
+        elif (digest := rows_digest(name, read_rows(content))) != marker.digests[name]:
+            yield f"{uri}: the digest of its rows is {digest}, committed {marker.digests[name]}"
+
+
+def _row_difference(name: str, content: bytes, marker: Marker) -> str:
+    """Return what to add to a message about an object with other bytes: whether its rows differ, too."""
+    try:
+        return "" if rows_digest(name, read_rows(content)) == marker.digests[name] else "; its rows differ"
+    except (pa.ArrowException, OSError, KeyError):
+        return "; it cannot be read as a table"
+
+
+def _verify_records(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
+    """Compare each run's record with the digest of its plan's shards, unless some of them were replaced since."""
+    for stored in storage.listing(storage.join(output, "runs")) or []:
+        if not stored.uri.endswith(".json"):
+            continue  # a nightly report's page
+        record = load_checksummed(storage.read_bytes(stored.uri), stored.uri)
+        if record.get("table") not in tables:
+            continue
+        table = tables[record["table"]]
+        history, done = table.history(), table.done()
+        names = {shard.name for shard in history.of_plan(record["plan"])} & done
+        if (
+            len(names) == record["shards"]["committed"]
+            and (total := Ledger.digest(table.markers(names))) != record["digest"]
+        ):
+            yield f"{stored.uri}: its digest is {record['digest']}, that of its shards' markers {total}"

@@ -1,0 +1,89 @@
+"""The actors of a simulation, the requests they wait for, and the faults that strike them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.tables.protocol import Get, List, Put
+
+CRASH_BEFORE = "killed before"
+CRASH_AFTER = "killed after"
+LOST = "reply lost"
+LATE = "arrives late"
+ORPHAN = "loses its driver"
+SLEEP = "sleeps"
+NAP = "naps"
+FAULTS = (CRASH_BEFORE, CRASH_AFTER, LOST, LATE, ORPHAN, SLEEP)
+NAP_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read a source (`If-Match`). Answer: True if it is still in that state."""
+
+    slot: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an object."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Look up the object that refused a PUT, as :func:`jobs.storage.put` does."""
+
+    put: Put
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Let time pass."""
+
+
+@dataclass(eq=False, slots=True)
+class Workers:
+    """Give each task to a process of its own. Answer: their results; None where it was lost repeatedly."""
+
+    tasks: list[Callable[[], Steps]]
+    twice: bool
+    driver: Actor | None = None  # None once it was killed
+    answers: dict[int, Any] = field(default_factory=dict)
+    lives: int = 2
+
+
+Steps = Generator[Any, Any, Any]
+
+
+@dataclass(eq=False, slots=True)
+class Actor:
+    """A process that waits for an answer; a worker has one task of a set of workers."""
+
+    name: str
+    steps: Steps
+    workers: Workers | None = None
+    task: int = 0
+    asked: Any = None
+
+
+def described(asked: Any) -> str:
+    """Describe a request in one line."""
+    match asked:
+        case Put(name, content, expected):
+            return f"PUT {name} {f'If-Match {expected[:6]}' if expected else 'If-None-Match *'} {content[:60]!r}"
+        case LookUp(put):
+            return f"GET {put.name} after 412"
+        case Get(name):
+            return f"GET {name}"
+        case List(folder):
+            return f"LIST {folder}"
+        case Delete(name):
+            return f"DELETE {name}"
+        case Read(slot, state):
+            return f"READ source {slot} If-Match {state}"
+    return "…"

@@ -1,0 +1,91 @@
+"""Drills of encoders that are killed or end by themselves: the tables are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tests.drills.golden import with_failure
+from tests.drills.lab import Lab
+from tests.drills.marks import drill
+from tests.drills.nodes import ENCODER
+from tests.drills.runs import Fault, Run
+from tests.drills.work import (
+    AUDIO,
+    EMBED,
+    NOTED,
+    amplification,
+    noted,
+    slow,
+    struck_at,
+)
+
+
+@drill(
+    "D01",
+    injects="SIGKILL to the encoder in the middle of shard 7",
+    holds="only its current batch is computed again, at most 5 % of all work, from audio that is already decoded",
+    limit=60,
+)
+def test_an_encoder_that_is_killed_costs_what_it_had_in_hand(lab: Lab) -> None:
+    kill = Fault(EMBED, "kill", utterance=(7, 3), calls=[1])
+
+    lab.embed("--encoders", 1, inject=[NOTED, kill])
+
+    lab.assert_same_as_undisturbed()
+    (killed,) = struck_at(lab, 1)
+    lab.recovered(next(when for when, _ in noted(lab) if when > killed) - killed)
+    assert lab.proxy.count("GET", AUDIO) == lab.archive.n_shards
+    assert amplification(lab) <= 1.05
+    lab.held(f"{amplification(lab) - 1:.1%} of the work twice")
+
+
+@drill(
+    "D02",
+    injects="SIGKILL to one of two encoders, 10 times, at random",
+    holds="ends with 0; no shard is read more than once a kill",
+    limit=180,
+)
+def test_encoders_may_be_killed_again_and_again(lab: Lab) -> None:
+    rng = random.Random(2)
+    run = lab.start_embed("--encoders", 2, inject=[NOTED, slow(0.4)])
+    n_kills = 0
+    while n_kills < 10:
+        n_before = len(noted(lab))
+        lab.wait_for(lambda n=n_before: len(noted(lab)) > n, run=run)
+        time.sleep(rng.uniform(0.0, 1.0))
+        n_kills += _kill_one(run, ENCODER, rng)
+    run.wait()
+
+    run.assert_ended(0)
+    lab.assert_same_as_undisturbed()
+    assert lab.proxy.count("GET", AUDIO) <= lab.archive.n_shards + n_kills
+    lab.held(f"{amplification(lab) - 1:.0%} of the work twice, as 10 kills strike 12 shards")
+
+
+def _kill_one(run: Run, title: str, rng: random.Random) -> bool:
+    """Kill one of those that are there, whoever that is; whether there was one."""
+    found = run.processes(title)
+    if found:
+        run.kill(title, which=rng.randrange(len(found)))
+    return bool(found)
+
+
+@drill(
+    "D03",
+    injects="the encoder calls sys.exit(0) on a recording, once and every time; it is the only encoder",
+    holds="computed again, or isolated in bounded time: one row `encoder_crash`, all others bit-equal; never hangs",
+    limit=90,
+)
+@pytest.mark.parametrize("calls", [[1], None], ids=["once", "every time"])
+def test_an_encoder_that_leaves_without_an_error_is_no_hang(lab: Lab, calls: list[int] | None) -> None:
+    message = "the encoder's process dies on this recording, alone and every time"
+    found = with_failure(lab.archive, 5, 2, stage="embed", error="encoder_crash", message=message, attempts=3)
+    lab.allow(found)
+
+    run = lab.embed("--encoders", 1, inject=[Fault(EMBED, "exit", utterance=(5, 2), calls=calls)])
+
+    lab.assert_same_as_undisturbed(lab.archive if calls else found)
+    lab.held(f"{'once' if calls else 'every time'}: {run.seconds:.0f} s")

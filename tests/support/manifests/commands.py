@@ -1,0 +1,106 @@
+"""Checks of the commands in the documents: their settings, the places they name, the cluster they submit to."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from jobs import cli
+from tests.support import ROOT
+from tests.support.iam import TLS, Question, allowed
+from tests.support.manifests.documents import Document, job_of, name_of, of_kind, pods
+
+
+def commands(document: Document) -> Iterator[list[str]]:
+    """Our own commands in a document, word by word."""
+    if document["kind"] in ("RayJob", "RayCronJob"):
+        yield shlex.split(job_of(document)["entrypoint"])
+    if document["kind"] == "CronJob":
+        for pod in pods(document):
+            yield pod.containers[0]["command"]
+
+
+def settings_of(command: list[str]) -> tuple[str, Any, str]:
+    """The verb of a command, its settings, and the address that it is submitted to.
+
+    Raises
+    ------
+    SystemExit, ConfigError
+        Where our own parser takes it for none.
+    """
+    program, *arguments = command
+    if program != "bonafide":
+        raise SystemExit(f"{program}: not our command")
+    address = ""
+    if arguments[0] == "submit":
+        _, kind, values = cli.parse(arguments)
+        submitted = kind(**values)
+        address, arguments = submitted.address, list(submitted.verb)
+    verb, kind, values = cli.parse(arguments)
+    return verb, kind(**values), address
+
+
+def parsed(documents: list[Document]) -> Iterator[str]:
+    """Every command is one of ours, with settings that there are."""
+    n_commands = 0
+    for document in documents:
+        for command in commands(document):
+            n_commands += 1
+            try:
+                settings_of(command)
+            except (SystemExit, ValueError, Exception) as error:
+                yield f"{name_of(document)}: {shlex.join(command)}: {error!r}"
+    if n_commands < 4:
+        yield f"{n_commands} commands"
+
+
+def places(documents: list[Document]) -> Iterator[str]:
+    """What a command names is what the policies of its role allow."""
+    policies = {
+        name: json.loads((ROOT / "cluster" / "iam" / f"{name}.json").read_text())
+        for name in ("reader", "writer", "collector")
+    }
+
+    def may(names: tuple[str, ...], action: str, uri: str) -> bool:
+        question = Question(action, f"arn:aws:s3:::{uri.removeprefix('s3://')}", {TLS: "true"})
+        return allowed([policies[name] for name in names], question)
+
+    for document in documents:
+        for command in commands(document):
+            verb, settings, _ = settings_of(command)
+            reads, writes = [f"{settings.output}/_commits/x.json"], [f"{settings.output}/runs/x.json"]
+            role: tuple[str, ...] = ("collector",)
+            if verb == "nightly":
+                role = ("reader", "writer")
+                reads += [settings.head, f"{settings.model}/config.json", *(f"{each}0.tar" for each in settings.input)]
+            else:
+                writes = [f"{settings.output}/_garbage/clock"]
+            for action, uris in (("s3:GetObject", reads), ("s3:PutObject", writes)):
+                yield from (f"{name_of(document)}: {action} of {uri}" for uri in uris if not may(role, action, uri))
+
+
+def address(documents: list[Document]) -> Iterator[str]:
+    """Who submits finds a cluster of ours, and its token."""
+    names = {each["metadata"].get("name") for each in of_kind(documents, "RayCluster")}
+    for document in documents:
+        selected = job_of(document).get("clusterSelector") if document["kind"] == "RayJob" else None
+        if selected and selected["ray.io/cluster"] not in names:
+            yield f"{name_of(document)}: no cluster {selected['ray.io/cluster']}"
+        for command in commands(document):
+            _, _, asked = settings_of(command)
+            if not asked:
+                continue
+            if asked not in {f"http://{name}-head-svc.{document['metadata']['namespace']}.svc:8265" for name in names}:
+                yield f"{name_of(document)}: no cluster answers at {asked}"
+            (pod,) = pods(document)
+            said = {each["name"]: each.get("value") for each in pod.containers[0].get("env", [])}
+            token = said.get("RAY_AUTH_TOKEN_PATH", "/")
+            folder, _, key = token.rpartition("/")
+            secrets = [pod.volume(folder).get("secret")] if folder else []
+            if said.get("RAY_AUTH_MODE") != "token" or not any(
+                secret and secret["secretName"] in names and key in {each["path"] for each in secret["items"]}
+                for secret in secrets
+            ):
+                yield f"{name_of(document)}: has not the cluster's token"

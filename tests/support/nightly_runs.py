@@ -1,0 +1,165 @@
+"""Nights without Ray: embeddings drawn from a known model, a head fitted on such, scored and recorded as runs do."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from detector.config import EmbedConfig, Recipe, digest_of
+from detector.groups import Names, groups_of
+from detector.head import Head
+from detector.logistic import Matrix
+from detector.schema import FAILURES, embeddings_schema
+from detector.training.config import TrainingConfig
+from detector.training.fitting import fit_head
+from jobs import storage
+from jobs.reports.nightly import page
+from jobs.reports.nightly.run import NightlyConfig
+from jobs.scoring import run as scoring_run
+from jobs.scoring.result import ScoringRun
+from jobs.scoring.shards import score_shards
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Entry, Plan
+
+DIM = 8
+RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "00")
+STARTED = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
+
+
+def drawn(n: int, *, spoof: float = 0.5, seed: int = 0, moved: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of two classes, two standard deviations apart in the first dimension; and which are bona fide."""
+    rng = np.random.default_rng(seed)
+    is_bonafide = rng.random(n) >= spoof
+    vectors = rng.normal(size=(n, DIM))
+    vectors[:, 0] += np.where(is_bonafide, 1.0, -1.0)
+    return (vectors + moved).astype(np.float32), is_bonafide
+
+
+@cache
+def head(*, with_sources: bool = True, target_coverage: float = 0.8) -> Head:
+    """Fitted on 600 rows of sources `radio` (two in three) and `calls`; lengths are 2 to 12 s."""
+    vectors, is_bonafide = drawn(600, seed=1)
+    number = np.arange(len(vectors))
+    sources = Names.of(["radio" if each % 3 else "calls" for each in number])
+    none = Names.of([None] * len(vectors))
+    groups = groups_of(
+        is_bonafide, {"system": Names.of([f"s{each % 10}" for each in number]), "speaker": none, "source": none}
+    )
+    found, _, _ = fit_head(
+        Matrix(vectors),
+        is_bonafide,
+        groups,
+        TrainingConfig(c=1.0, standardise=True, target_coverage=target_coverage),
+        recipe=RECIPE.describe(),
+        model="drawn",
+        seconds=np.random.default_rng(2).uniform(2.0, 12.0, len(vectors)),
+        sources=sources if with_sources else None,
+    )
+    return found
+
+
+@dataclass
+class Recording:
+    """A row of `embeddings` to be."""
+
+    uri: str
+    member: str | None
+    embedding: np.ndarray | None
+    seconds: float = 5.0
+
+    @property
+    def utterance_id(self) -> str:
+        return storage.key_of(self.uri) + (f"#{self.member}" if self.member else "")
+
+
+def recordings(vectors: np.ndarray, uri: str = "s3://archive/2026/radio/0001.tar", *, seed: int = 3) -> list[Recording]:
+    """Members of a container, 2 to 12 s long."""
+    seconds = np.random.default_rng(seed).uniform(2.0, 12.0, len(vectors))
+    return [
+        Recording(uri, f"{number:04d}.flac", vector, length)
+        for number, (vector, length) in enumerate(zip(vectors, seconds, strict=True))
+    ]
+
+
+class Here:
+    """Does in this process what a cluster's workers do."""
+
+    def map_items(self, task: Callable[[str], dict[str, Any]], items: list[str], **_: Any) -> Iterator[dict[str, Any]]:
+        return map(task, items)
+
+
+def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, str], date: str) -> Ledger:
+    """Commit shards to the embedding table as `embed` does; failures are of the first, by member with their error."""
+    table = Ledger(output, "embeddings", RECIPE.fingerprint)
+    entries = tuple(Entry(slot_of(name), "made") for name in shards)
+    names = {slot_of(name): name for name in shards}
+
+    def propose(history: Any) -> Plan | None:
+        new = tuple(each for each in entries if each.slot not in history.current)
+        return Plan(f"{date}-embed{len(history.plans)}", date, new) if new else None
+
+    history = table.freeze(propose)
+    same: dict[str, Any] = {"native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
+    for number, (slot, name) in enumerate(names.items()):
+        planned = history.current[slot]
+        same |= {"layer": -1, "fingerprint": RECIPE.fingerprint, "run_id": planned.run_id}
+        rows = [
+            same
+            | vars(each)
+            | {
+                "utterance_id": each.utterance_id,
+                "audio_sha256": digest_of(each.utterance_id),
+                "embedding": None if each.embedding is None else each.embedding.tolist(),
+            }
+            for each in shards[name]
+        ]
+        failed = [
+            {"utterance_id": f"{name}#{member}", "uri": name, "member": member, "stage": "decode", "error": error}
+            | {"message": "", "bytes": 1, "attempts": 1, "run_id": planned.run_id}
+            for member, error in (failures if number == 0 else {}).items()
+        ]
+        tables = {
+            "failures": (f"failures/run_date={date}", pa.Table.from_pylist(failed, FAILURES)),
+            "embeddings": ("embeddings/backbone=drawn", pa.Table.from_pylist(rows, embeddings_schema(DIM))),
+        }
+        detail = {"recipe": RECIPE.describe(), "model": "drawn", "run_id": planned.run_id, "audio_seconds": 0.0}
+        table.commit(planned, name, tables, detail)
+    return table
+
+
+def slot_of(name: str) -> str:
+    """Sixteen hexadecimal digits of a shard's name."""
+    return digest_of(name)
+
+
+def night(
+    output: str,
+    shards: dict[str, list[Recording]],
+    failures: dict[str, str] | None = None,
+    *,
+    date: str = "2026-11-23",
+    judge: Head | None = None,
+    head_uri: str = "head.json",
+    pages: bool = True,
+    **settings: Any,
+) -> tuple[ScoringRun, Ledger]:
+    """Embed, score and record shards as `nightly` does, and write the page."""
+    judge = judge or head()
+    source = embed(output, shards, failures or {}, date)
+    given = NightlyConfig(
+        input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
+    )
+    done = source.done()
+    slots = {slot_of(name) for name in shards}
+    planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
+    scored = score_shards(Here(), source, planned, judge, given.prior, given.output, given)  # type: ignore[arg-type]
+    scoring_run._finish("nightly", STARTED, scored, given, {})
+    if pages:
+        page.write_pages(scored, source)
+    return scored, source

@@ -1,0 +1,55 @@
+"""The processes of a session, as /proc lists them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process: its id, its parent's id and its command line."""
+
+    pid: int
+    parent: int
+    title: str
+
+
+def processes(session: int) -> list[Process]:
+    """Return the processes of a session and all of their descendants, zombies left out.
+
+    Descendants count also where they opened a session of their own, and session members where their parent is gone.
+    """
+    everything, ours = {}, {session}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            state, parent, _, owner = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if state != "Z":
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                everything[int(folder.name)] = Process(int(folder.name), int(parent), title)
+                ours.update([int(folder.name)] if int(owner) == session else [])
+        except (OSError, ValueError):
+            continue  # it ended between two reads
+    n_before = 0
+    while n_before != len(ours):
+        n_before = len(ours)
+        ours.update(each.pid for each in everything.values() if each.parent in ours)
+    return [everything[pid] for pid in sorted(ours & everything.keys())]
+
+
+def kill_session(leader: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """Kill a process that leads a session, and all others of the session; return when none is left."""
+    while left := processes(leader.pid):
+        for each in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGKILL)
+        leader.poll()
+        time.sleep(0.1)
+    leader.wait(10)

@@ -1,0 +1,186 @@
+"""A fit: tables in a folder, read in memory and block by block."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.errors import ConfigError, SchemaError
+from detector.head import Head
+from detector.shift import QUANTITIES, Reference
+from jobs.tables import parquet
+from jobs.verbs import keygen
+from tests.support.embeddings import LAST, N_ROWS, NINTH, fitted, vectors, write, write_labels
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> str:
+    return write_labels(tmp_path / "labels.csv")
+
+
+def test_the_streamed_fit_is_the_one_in_memory(tmp_path: Path, labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
+    write(tmp_path, LAST, vectors(1.0))
+
+    held, said = fitted(tmp_path, labels, "held")
+    streamed, said_too = fitted(tmp_path, labels, "streamed", memory_mib=0)
+
+    assert said["training"]["read"] == "held in memory"
+    assert said_too["training"]["read"] == "streamed, anew for every pass"
+    for name in ("weights", "mean", "scale", "ood_quantiles", "calibration"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(held, name), rtol=1e-6, atol=1e-9)
+    assert said["training"]["trained_on"] == said_too["training"]["trained_on"]
+
+
+def test_the_same_rows_give_the_same_bytes_in_any_shards_and_order(tmp_path: Path, labels: str) -> None:
+    order = np.random.default_rng(0).permutation(N_ROWS)
+    write(tmp_path / "a", LAST, vectors(1.0), n_shards=1)
+    write(tmp_path / "b", LAST, vectors(1.0)[order], n_shards=5, ids=[f"u{number:04d}" for number in order])
+
+    for folder in ("a", "b"):
+        fitted(tmp_path / folder, labels, "head")
+
+    assert (tmp_path / "a" / "head.json").read_bytes() == (tmp_path / "b" / "head.json").read_bytes()
+
+
+def test_rows_of_two_outputs_give_the_head_of_one_that_holds_them_all(tmp_path: Path, labels: str) -> None:
+    ids = [f"u{number:04d}" for number in range(N_ROWS)]
+    write(tmp_path / "all", LAST, vectors(1.0))
+    write(tmp_path / "a", LAST, vectors(1.0)[:100], ids=ids[:100])
+    write(tmp_path / "b", LAST, vectors(1.0)[100:], ids=ids[100:], n_shards=2)
+
+    for streamed in ({}, {"memory_mib": 0}):
+        both, report = fitted(tmp_path / "a", labels, "both", tmp_path / "b", **streamed)
+        assert report["training"]["trained_on"]["rows"] == N_ROWS
+        if not streamed:
+            assert both == fitted(tmp_path / "all", labels, "head")[0]
+
+
+def test_two_outputs_that_do_not_fit_together_are_refused(tmp_path: Path, labels: str) -> None:
+    write(tmp_path / "a", LAST, vectors(1.0))
+    write(tmp_path / "same", LAST, vectors(1.0))
+    write(tmp_path / "other", NINTH, vectors(1.0))
+
+    with pytest.raises(ConfigError, match="no fingerprint of embeddings in all outputs"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "other")
+    with pytest.raises(ConfigError, match="nothing: no table of embeddings here"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "nothing")
+    with pytest.raises(SchemaError, match=r"240 labelled id\(s\) have more than one embedding"):
+        fitted(tmp_path / "a", labels, "head", tmp_path / "same")
+
+
+def test_a_head_keeps_what_later_archives_are_compared_with(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+
+    head, _ = fitted(tmp_path, labels, "head")
+
+    reference = Reference.from_dict(head.training["calibration_rows"])
+    assert reference is not None
+    assert set(reference.edges) == set(QUANTITIES)
+    assert reference.n_rows() == N_ROWS
+    assert {name: reference.n_rows(name) for name in reference.sources} == {
+        f"{label}-{group}": 30 for label in (0, 1) for group in range(4)
+    }
+    assert reference.edges["seconds"].tolist() == [3.0]
+
+
+def test_of_several_tables_the_best_on_the_folds_is_taken(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(0.3))
+    write(tmp_path, NINTH, vectors(1.5))
+
+    head, report = fitted(tmp_path, labels, "head")
+
+    assert head.fingerprint == NINTH.fingerprint
+    assert {each["layer"] for each in report["tried"]} == {9, -1}
+    assert report["tried"][0]["layer"] == 9
+    last, _ = fitted(tmp_path, labels, "last", fingerprint=LAST.fingerprint)
+    assert last.fingerprint == LAST.fingerprint
+
+
+def test_the_paper_s_recipe_takes_the_last_layer_or_nothing(tmp_path: Path, labels: str) -> None:
+    write(tmp_path / "both", LAST, vectors(0.5))
+    write(tmp_path / "both", NINTH, vectors(1.5))
+    write(tmp_path / "ninth", NINTH, vectors(1.5))
+
+    head, report = fitted(tmp_path / "both", labels, "head", recipe="pascu2024")
+
+    assert head.fingerprint == LAST.fingerprint
+    assert [(each["c"], each["standardise"]) for each in report["tried"]] == [(1e6, False)]
+    with pytest.raises(ConfigError, match="recipe pascu2024 is for the mean over the last layer"):
+        fitted(tmp_path / "ninth", labels, "head", recipe="pascu2024")
+
+
+def test_a_sample_is_of_every_group_and_said(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+
+    _, report = fitted(tmp_path, labels, "head", sample_rows=96, c=1.0, standardise=True)
+
+    assert report["training"]["trained_on"]["rows"] == 96
+    assert len(report["training"]["trained_on"]["system"]) == 9  # eight, and none for the bona fide
+
+
+def test_a_report_says_what_it_was_fitted_on_and_what_became_of_it(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+
+    head, report = fitted(tmp_path, labels, "head")
+
+    assert report["training"]["trained_on"]["source"]["bonafide 1-0"] == 30
+    assert set(report["leave_one_out"]["system"]) == {f"sys{number}" for number in range(8)}
+    by_system = report["held_out_by"]["system"]
+    assert sum(each["rows"] for each in by_system.values()) == N_ROWS / 2
+    assert all(each["rejected"] + each["kept"] == each["rows"] for each in by_system.values())
+    assert report["reject_band_nats"] == list(head.reject_band())
+    assert head.training["convergence"]["last_step"] <= 1e-8
+
+
+@pytest.mark.parametrize(("other", "words"), [(1, "both labels"), (2, "several splits")])
+def test_a_recording_that_comes_back_under_another_id_is_refused(
+    tmp_path: Path, labels: str, other: int, words: str
+) -> None:
+    # row 0 is spoof and of `train`; row 1 has the other label, row 2 the other split
+    digests = [f"{number:04d}" for number in range(N_ROWS)]
+    digests[other] = digests[0]
+    write(tmp_path / "t", LAST, vectors(2.0), digests=digests)
+    first, *lines = Path(labels).read_text().splitlines()
+    split = [f"{line},{'eval' if number == 2 else 'train'}" for number, line in enumerate(lines)]
+    Path(labels).write_text("\n".join([f"{first},split", *split]))
+
+    with pytest.raises(ConfigError, match=f"1 recording.* in {words}, byte for byte, first 'u0000' and 'u000{other}'"):
+        fitted(tmp_path / "t", labels, "head")
+
+
+def test_labels_of_other_ids_are_refused_with_examples(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0), ids=[f"other{number}" for number in range(N_ROWS)])
+
+    with pytest.raises(ConfigError, match=r"none of 240 labelled ids .*'u0000'.*other"):
+        fitted(tmp_path, labels, "head")
+
+
+def test_a_certificate_stands_in_head_and_report(
+    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, LAST, vectors(4.0))
+
+    head, report = fitted(tmp_path, labels, "head", certify_miss=0.4)
+    assert report["training"]["certificate"] == head.training["certificate"]
+    assert "certified, 95% sure: miss at most" in capsys.readouterr().out
+
+    head, report = fitted(tmp_path, labels, "none", certify_miss=0.001)
+    assert report["training"]["certificate"]["certified"] is False
+    assert "miss of 0.001 cannot be certified with n = " in capsys.readouterr().out
+
+
+def test_keys_are_made_once_and_sign(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+    keygen.run(keygen.Settings(output=str(tmp_path / "key")))
+
+    fitted(tmp_path, labels, "head", sign_key=str(tmp_path / "key.pem"))
+
+    public = (tmp_path / "key.pub").read_bytes()
+    assert Head.from_json((tmp_path / "head.json").read_bytes(), "head.json", public)
+    assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
+    with pytest.raises(ConfigError, match=r"key\.pem: cannot be written"):
+        keygen.run(keygen.Settings(output=str(tmp_path / "key")))

@@ -1,0 +1,50 @@
+"""An explanation: a recording, a head, and the table that the head was fitted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.backbones import load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig
+from detector.embedding import embed_segments
+from jobs.scoring.explanation import ExplainConfig, explain
+from tests.support.audio import encoded, tone
+from tests.support.embeddings import N_ROWS, fitted, write, write_labels
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> str:
+    return write_labels(tmp_path / "labels.csv")
+
+
+def test_explain_names_segments_and_the_nearest_training_rows(
+    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EmbedConfig(backbone="melstats", segment_seconds=2.0)
+    samples = tone(5.0)
+    recording = tmp_path / "a.flac"
+    recording.write_bytes(encoded(samples))
+    (mine,), _ = embed_segments(load_backbone(config, None), [samples])
+    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, len(mine))).astype(np.float32)
+    embeddings[1::2, 0] += 3.0
+    embeddings[7] = mine
+    write(tmp_path, recipe_of(config, None), embeddings)
+    fitted(tmp_path, labels, "head")
+    capsys.readouterr()
+
+    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
+
+    lines = capsys.readouterr().out.splitlines()
+    table = next(place for place, line in enumerate(lines) if line.split()[:2] == ["from", "to"])
+    assert [line.split()[:2] for line in lines[table + 1 : table + 4]] == [
+        ["0.0", "2.0"],
+        ["2.0", "4.0"],
+        ["4.0", "5.0"],
+    ]
+    nearest = lines[next(place for place, line in enumerate(lines) if line.startswith("nearest of 240")) + 1]
+    assert "u0007" in nearest
+    assert "speaker spk3" in nearest
