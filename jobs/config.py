@@ -1,4 +1,4 @@
-"""How a run goes: machines, sizes, dates. Changing these never changes a score."""
+"""Settings of how a run works: machines, sizes, dates. They never change a score."""
 
 from __future__ import annotations
 
@@ -27,31 +27,39 @@ def _today() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How Ray runs the work, and when a run counts as failed."""
+    """Settings of how Ray runs the work, and of when a run counts as failed."""
 
-    encoders: Annotated[int | None, "actors that hold the encoder [default: one a GPU, else one a CPU]"] = None
-    encoder_cpus: Annotated[float | None, "CPUs an encoder reserves [default: 1, less where decode would starve]"] = (
-        None
-    )
-    encoder_gpus: Annotated[float, "GPUs an encoder reserves, on --device cuda"] = 1.0
-    decode_cpus: Annotated[float, "CPUs a decode task reserves; as many tasks run as fit"] = 0.5
-    device: Annotated[str, "auto, cpu or cuda; auto takes a GPU where the cluster has one"] = "auto"
-    batch_seconds: Annotated[float, "audio in one forward pass on a GPU; a CPU takes a segment at a time; s"] = (
+    encoders: Annotated[
+        int | None, "actors that hold an encoder [default: one for each GPU, or one for each CPU if there is none]"
+    ] = None
+    encoder_cpus: Annotated[
+        float | None, "CPUs that an encoder reserves [default: 1, or less to leave enough for decoding]"
+    ] = None
+    encoder_gpus: Annotated[float, "GPUs that an encoder reserves, with --device cuda"] = 1.0
+    decode_cpus: Annotated[float, "CPUs that a decode task reserves; as many tasks run as fit"] = 0.5
+    device: Annotated[str, "auto, cpu or cuda; auto takes a GPU if the cluster has one"] = "auto"
+    batch_seconds: Annotated[float, "audio in one forward pass on a GPU; on a CPU, a pass takes one segment; s"] = (
         BATCH_SECONDS
     )
     window_mib: Annotated[
-        int | None, "audio that an encoder gets at once, and sorts by length; MiB [default: 8, on a GPU 32]"
+        int | None, "audio that an encoder receives at once and sorts by length; MiB [default: 8, or 32 on a GPU]"
     ] = None
-    object_store_mib: Annotated[int, "audio in flight, where Ray is started on this machine; MiB"] = 256
+    object_store_mib: Annotated[
+        int, "memory for audio between decoders and encoders, if Ray is started on this machine; MiB"
+    ] = 256
     run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
         default_factory=_today
     )
-    store_patience: Annotated[float, "seconds to go on asking a store that fails, before the run ends with 69"] = 300.0
-    stall_seconds: Annotated[float, "no progress for so long, or 10 × the p99 of a shard's time, ends with 75; s"] = (
-        120.0
+    store_patience: Annotated[float, "time to retry requests to a store that fails, before the run ends with 69; s"] = (
+        300.0
     )
-    max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3"] = 0.05
-    webhook: Annotated[str | None, "file with a URL to tell of the run's end, and the secret that signs it"] = None
+    stall_seconds: Annotated[
+        float, "end with 75 after this time, or 10 × the p99 of a shard's time, without progress; s"
+    ] = 120.0
+    max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3, 0 to 1"] = 0.05
+    webhook: Annotated[
+        str | None, "file of two lines: the URL that is told how the run ended, and the secret that signs the message"
+    ] = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -63,7 +71,7 @@ class RunConfig:
         if self.window_mib is not None and self.window_mib < 1:
             raise ConfigError(f"window_mib {self.window_mib}; expected 1 or more.")
         reserved = (self.decode_cpus > 0, self.encoder_cpus is None or self.encoder_cpus >= 0, self.encoder_gpus > 0)
-        if not all(reserved):  # NaN is neither
+        if not all(reserved):  # false for NaN, too
             raise ConfigError(
                 f"decode_cpus {self.decode_cpus}, encoder_gpus {self.encoder_gpus}, encoder_cpus {self.encoder_cpus}; "
                 f"expected the first two above 0, the third 0 or more."
@@ -76,10 +84,10 @@ class RunConfig:
         if self.object_store_mib < 80:
             raise ConfigError(f"object_store_mib {self.object_store_mib}; Ray needs 80 or more.")
         try:
-            known = datetime.date.fromisoformat(self.run_date).isoformat() == self.run_date
+            is_a_day = datetime.date.fromisoformat(self.run_date).isoformat() == self.run_date
         except ValueError:
-            known = False
-        if not known:
+            is_a_day = False
+        if not is_a_day:
             raise ConfigError(f"run_date {self.run_date!r}; expected a day as YYYY-MM-DD.")
         if self.webhook is not None:
             Webhook.read(self.webhook)
@@ -89,15 +97,19 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """Where the tables go."""
+    """Settings of where the tables are written."""
 
     output: Annotated[str, "folder or prefix that gets the tables"]
-    new_table: Annotated[bool, "let this encoder's embeddings stand beside those of another in the same output"] = False
+    new_table: Annotated[bool, "write this encoder's embeddings although the output has those of another encoder"] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Where the encoder's weights lie. Which weights they are counts, not where."""
+    """Settings of where the encoder's weights are stored. The weights count for a result, not their place."""
 
-    model: Annotated[str | None, "checkpoint for huggingface: folder, s3:// prefix, or hub name with --revision"] = None
-    revision: Annotated[str | None, "commit of a hub checkpoint, 40 hexadecimal digits"] = None
+    model: Annotated[
+        str | None, "checkpoint for --backbone huggingface: folder, s3:// prefix, or hub name with --revision"
+    ] = None
+    revision: Annotated[str | None, "commit of the checkpoint on the hub, 40 hexadecimal digits"] = None

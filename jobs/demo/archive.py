@@ -1,7 +1,7 @@
-"""The demo's archive: labelled recordings of artificial voices, and the oddities that every archive has.
+"""The demo's archive: labelled recordings of artificial voices, and a few files that cannot be scored.
 
-The voices are harmonics under formants, with the jitter and breath of a person or the evenness of a machine. They show
-what the tables look like, not how good the method is.
+A voice is a series of harmonics under formants, with the jitter and breath of a person or the even pitch of a machine.
+The voices show what the tables look like, not how good the method is.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from detector.audio import SAMPLE_RATE
 from detector.schema import BONAFIDE, SPOOF
 
 SEED = 2309_05384
-N_GROUPS = 6  # speakers, and synthesisers
-N_TRAINING = 20  # recordings of each
-N_TONIGHT = 4
+N_GROUPS = 6  # speakers, and as many synthesisers
+N_TRAINING = 20  # recordings of each group
+N_NEW = 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DemoArchive:
     """Folders of recordings to train on and to score, and the labels of both."""
 
     training: Path
-    tonight: Path
+    new: Path
     labels: Path
 
 
@@ -44,7 +44,7 @@ def write_archive(folder: Path) -> DemoArchive:
         table = csv.writer(file)
         table.writerow(["utterance_id", "label", "split", "system", "speaker"])
         table.writerows(_write_shards(archive.training, _voices(rng, N_TRAINING), "train"))
-        table.writerows(_write_shards(archive.tonight, [*_voices(rng, N_TONIGHT), *_oddities(rng)], "eval"))
+        table.writerows(_write_shards(archive.new, [*_voices(rng, N_NEW), *_oddities(rng)], "eval"))
     return archive
 
 
@@ -55,7 +55,7 @@ def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:
     for group in range(N_GROUPS):
         for label in (BONAFIDE, SPOOF):
             for number in range(count):
-                # how human: people breathe and waver more, with an overlap in which nobody can tell
+                # people waver more than machines; the two ranges overlap, so that some recordings are uncertain
                 wavering = rng.uniform(0.3, 1.0) if label == BONAFIDE else rng.uniform(0.0, 0.5)
                 samples = voice(rng, rng.uniform(1.5, 3.0), rng.uniform(80.0, 250.0), wavering)
                 name = f"{'speaker' if label == BONAFIDE else 'system'}-{group}"
@@ -63,7 +63,7 @@ def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:
 
 
 def _oddities(rng: np.random.Generator) -> Iterator[Recording]:
-    """What every archive has: a click, silence, a web page under an audio name, a cut file."""
+    """Yield a click, silence, a web page with the name of an audio file, and a truncated file."""
     yield "odd/click.wav", _file(rng.normal(0, 0.1, 300), "WAV"), None, ""
     yield "odd/silence.flac", _file(np.zeros(2 * SAMPLE_RATE)), None, ""
     yield "odd/error-page.mp3", b"<!doctype html><title>404 Not Found</title>", None, ""
@@ -71,7 +71,7 @@ def _oddities(rng: np.random.Generator) -> Iterator[Recording]:
 
 
 def voice(rng: np.random.Generator, seconds: float, pitch: float, wavering: float) -> npt.NDArray[np.float64]:
-    """A voice-like sound: harmonics of a pitch under three formants, in syllables, with breath.
+    """Make a voice-like sound: harmonics of a pitch under three formants, in syllables, with breath.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def voice(rng: np.random.Generator, seconds: float, pitch: float, wavering: floa
     pitch : float
         Mean fundamental, Hz.
     wavering : float
-        0 is a machine: even pitch and no breath; 1 is a person.
+        From 0, a machine with even pitch and no breath, to 1, a person.
 
     Returns
     -------

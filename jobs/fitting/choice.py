@@ -48,12 +48,12 @@ class Choice:
 
 def choose_table(settings: FitConfig) -> Choice:
     """Try every open setting on every table, and return the choice that does best on grouped folds."""
-    found = _tables(settings)
-    refuse_shared_audio(found[0], storage.normal(settings.labels), settings.split)
-    labels = Labels.read(storage.normal(settings.labels), settings.split)  # now: that other look holds as much again
-    best: Choice | None = None  # one table at a time: the others need not be held
+    outputs = _tables(settings)
+    refuse_shared_audio(outputs[0], storage.normal(settings.labels), settings.split)
+    labels = Labels.read(storage.normal(settings.labels), settings.split)  # not earlier: the check holds as much memory
+    best: Choice | None = None  # one table at a time, so that only one is in memory
     tried: list[dict[str, Any]] = []
-    for tables in found:
+    for tables in outputs:
         table = Labelled(tables, labels, settings)
         if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
             choice = _tried(table, settings)
@@ -63,7 +63,7 @@ def choose_table(settings: FitConfig) -> Choice:
     if best is None:
         raise ConfigError(
             f"{', '.join(settings.embeddings)}: recipe {settings.recipe} is for the mean over the last layer, and none "
-            f"of {len(found)} tables here is. Embed with --layer {LAST_LAYER} --pooling mean."
+            f"of the {len(outputs)} tables is. Embed with --layer {LAST_LAYER} --pooling mean."
         )
     return replace(best, tried=sorted(tried, key=lambda each: float(each["cllr"])))
 
@@ -72,13 +72,13 @@ def _tables(settings: FitConfig) -> list[list[Ledger]]:
     """Return the tables of each recipe that every output has."""
     uris = [storage.normal(each) for each in settings.embeddings]
     keys = [ledger.keys(uri, "embeddings") for uri in uris]
-    for uri, here in zip(uris, keys, strict=True):
-        if not any(settings.fingerprint in (None, key) for key in here):
+    for uri, present in zip(uris, keys, strict=True):
+        if not any(settings.fingerprint in (None, key) for key in present):
             raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
-    shared = [key for key in keys[0] if settings.fingerprint in (None, key) and all(key in here for here in keys)]
+    shared = [key for key in keys[0] if settings.fingerprint in (None, key) and all(key in present for present in keys)]
     if not shared:
-        told = "; ".join(f"{uri} has {', '.join(here)}" for uri, here in zip(uris, keys, strict=True))
-        raise ConfigError(f"no fingerprint of embeddings in all outputs: {told}. Embed with the same settings.")
+        each = "; ".join(f"{uri} has {', '.join(present)}" for uri, present in zip(uris, keys, strict=True))
+        raise ConfigError(f"no fingerprint of embeddings in all outputs: {each}. Embed with the same settings.")
     return [[Ledger(uri, "embeddings", key) for uri in uris] for key in shared]
 
 

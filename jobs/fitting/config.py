@@ -16,20 +16,23 @@ class FitConfig(TrainingConfig):
 
     embeddings: Annotated[
         tuple[str, ...],
-        "the --output of an `embed` or `nightly` run; of several tables there the best on folds is taken; repeatable: "
-        "rows of all are fitted on, each id once",
+        "the --output of an `embed` or `nightly` run; of several tables in it, the one that does best on the folds is "
+        "used; repeatable: the rows of all outputs are fitted on, each id once",
     ]
     labels: Annotated[str, LABELS_HELP]
-    output: Annotated[str, "head to write, …/head.json (or its folder); the report goes beside it"]
-    split: Annotated[str, "rows to fit on, where the labels have a split"] = "train"
-    fingerprint: Annotated[str | None, "which embeddings, where the output holds several [default: tries all]"] = None
+    output: Annotated[str, "head to write, …/head.json or its folder; the report is written next to it"]
+    split: Annotated[str, "split whose rows are fitted on, if the labels have splits"] = "train"
+    fingerprint: Annotated[
+        str | None, "fingerprint of the embeddings to use, if the output has several [default: all are tried]"
+    ] = None
     search_rows: Annotated[
-        int, "settings are chosen, and systems left out, on at most so many rows: by hash of the id, all groups alike"
+        int,
+        "rows at most for choosing settings and for leaving systems out: sampled by hash of the id, from all groups",
     ] = 20_000
-    sample_rows: Annotated[int | None, "fit on about so many rows, chosen in that way [default: all]"] = None
-    memory_mib: Annotated[int, "embeddings above this are not held in memory but read again for every pass; MiB"] = (
-        2_048
-    )
+    sample_rows: Annotated[int | None, "rows to fit on, about; sampled in the same way [default: all]"] = None
+    memory_mib: Annotated[
+        int, "embeddings larger than this are not held in memory but read again for every pass; MiB"
+    ] = 2_048
     sign_key: Annotated[str | None, "private key that signs the head, PEM; `keygen` makes one"] = None
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ KINDS = ("system", "source")
 def fit(settings: FitConfig) -> int:
     """Fit a head, write it and its report, print a summary, and return the exit code."""
     started = run_records.now()
-    # Arrow's default pool keeps memory that its threads freed: 45 MB after the labels of a million rows, which need 6
+    # Arrow's default pool keeps memory that its threads freed: 45 MB after reading a million labels, which take 6 MB
     pa.set_memory_pool(pa.system_memory_pool())
     key = None if settings.sign_key is None else storage.read_bytes(storage.normal(settings.sign_key))
     chosen = choose_table(settings)
@@ -86,7 +86,7 @@ def _used(chosen: Choice, settings: FitConfig) -> Bools:
 
 
 def _held(table: Labelled, used: Bools, memory_mib: int) -> tuple[Rows, str]:
-    """Return the rows, in memory if they fit, else as a stream from the table; and a word on which it is."""
+    """Return the rows, in memory if they fit, else as a stream from the table; and how they are read, in words."""
     n_used = int(np.count_nonzero(used))
     needed = n_used * table.dim * 4 / MIB
     if needed <= memory_mib:

@@ -39,23 +39,23 @@ def print_summary(head: Head, content: dict[str, Any]) -> None:
         _print_certificate(report["certificate"])
     elif not report["target_met"]:
         print(
-            f"a risk of {report['target_risk']:g} is not reached at any coverage: the head rejects everything. Wish "
-            f"for a --target-coverage or a higher --target-risk, or use a better encoder."
+            f"a risk of {report['target_risk']:g} is not reached at any coverage: the head rejects everything. Set "
+            f"--target-coverage or a higher --target-risk, or use a better encoder."
         )
 
 
 def _print_certificate(certificate: dict[str, Any]) -> None:
     shown = [(name, certificate[name]) for name in LABELS if certificate[name]["limit"] is not None]
-    for name, found in shown:
+    for name, bound in shown:
         what = "miss" if name == BONAFIDE else "false alarm"
         if certificate["certified"]:
             print(
-                f"certified, {certificate['confidence']:.0%} sure: {what} at most {found['bound']:.2%} of kept {name} "
-                f"rows ({found['wrong']} of {found['kept']} wrong, wished {found['limit']:g}), at a prior of "
+                f"certified, {certificate['confidence']:.0%} sure: {what} at most {bound['bound']:.2%} of kept {name} "
+                f"rows ({bound['wrong']} of {bound['kept']} wrong, limit {bound['limit']:g}), at a prior of "
                 f"{certificate['prior']:g} and for rows like these"
             )
         else:
             print(
-                f"{what} of {found['limit']:g} cannot be certified with n = {found['rows']} {name} rows "
-                f"({found['rows_needed']} kept ones without an error are the least): the head rejects everything"
+                f"{what} of {bound['limit']:g} cannot be certified with n = {bound['rows']} {name} rows "
+                f"(at least {bound['rows_needed']} kept rows without an error are needed): the head rejects everything"
             )

@@ -32,10 +32,12 @@ class RetrainConfig(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunC
         for kind in (InputConfig, TrainingConfig, RunConfig):  # each checks its own fields
             kind.__post_init__(self)
         if self.split == self.held_out:
-            raise ConfigError(f"split {self.split!r} is held out, too: a head is no judge of rows it was fitted on.")
+            raise ConfigError(
+                f"split {self.split!r} is held out, too; expected two splits, one to fit on and one to compare on."
+            )
         if not self.margin >= 0:
             raise ConfigError(f"margin {self.margin}; expected 0 bits or more.")
         if self.require_signature and not self.sign_key:
             raise ConfigError(
-                "--require-signature without --sign-key: the new head would be refused by all who ask it."
+                "--require-signature without --sign-key: runs that require the signature would refuse the new head."
             )

@@ -20,7 +20,7 @@ def no_worse(high: float | None, margin: float) -> bool:
     high : float or None
         Upper end of the paired 95 % interval of new less published Cllr, bits; None where it is not defined.
     margin : float
-        How much worse would not matter; bits.
+        Difference that does not matter; bits.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def no_worse(high: float | None, margin: float) -> bool:
 
 
 def publish(standing: Stored, published: Head, candidate_uri: str) -> None:
-    """Replace the published head by the new one; the old one is kept beside it.
+    """Replace the published head by the new one; keep the old one in a folder next to it.
 
     Raises
     ------
@@ -42,4 +42,4 @@ def publish(standing: Stored, published: Head, candidate_uri: str) -> None:
     kept = storage.join(folder, "previous", f"{published.head_id}.json")
     storage.put(kept, storage.read_bytes(standing.uri), ABSENT)
     if storage.put(standing.uri, storage.read_bytes(candidate_uri), standing.etag) is not None:
-        raise RunAgain(f"{standing.uri}: another head was published meanwhile. Run again, to compare with that one.")
+        raise RunAgain(f"{standing.uri}: another head was published meanwhile. Run again to compare with that one.")

@@ -47,7 +47,7 @@ def explain(settings: ExplainConfig) -> int:
         return 0
     print(_verdict(head, verdict))
     config = head.embed_config
-    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # as the verdict's
+    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # the one that the verdict is on
     segments = list(Recording(io.BytesIO(audio), config.segment_seconds, excerpt=excerpt).segments())
     embeddings, n_frames = embed_segments(backbone, segments)
     print("\n  from      to     score   p_spoof   entropy       ood")
@@ -103,22 +103,22 @@ def _recording(uri: str) -> bytes:
 
 def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> str:
     """List the training rows that are nearest in standardised embeddings, with their labels and groups."""
-    fitted = _fit_settings(settings.head)
-    uris, labels = settings.embeddings or fitted.get("embeddings"), settings.labels or fitted.get("labels")
+    stated = _fit_settings(settings.head)
+    uris, labels = settings.embeddings or stated.get("embeddings"), settings.labels or stated.get("labels")
     if embedding is None or not uris or not labels:
-        return "nearest training rows: not known; give --embeddings and --labels that the head was fitted on"
+        return "nearest training rows: unknown; give the --embeddings and --labels that the head was fitted on"
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
-    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one
+    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one URI, not a list
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
-    rows = Labelled(tables, Labels.read(storage.normal(labels), fitted.get("split")), config)
+    rows = Labelled(tables, Labels.read(storage.normal(labels), stated.get("split")), config)
     scale = np.array(head.scale)
-    found: list[tuple[float, int]] = []
+    nearest: list[tuple[float, int]] = []
     for index, block in rows.blocks():
         distances = np.sqrt(np.square((block - embedding) / scale).mean(axis=1))
-        found = sorted([*found, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
+        nearest = sorted([*nearest, *zip(distances.tolist(), index.tolist(), strict=True)])[: settings.nearest]
     lines = [f"nearest of {rows.n_rows} training rows (root mean square distance, in standard deviations):"]
-    texts = rows.labels.texts(place for _, place in found)
-    for (distance, _), row in zip(found, texts, strict=True):
+    texts = rows.labels.texts(row for _, row in nearest)
+    for (distance, _), row in zip(nearest, texts, strict=True):
         facts = ", ".join(f"{name} {row[name]}" for name in LABEL_COLUMNS[2:] if row[name] not in UNKNOWN)
         lines.append(f"{distance:8.3f}  {row['label']:8}  {row['utterance_id']}  ({facts})")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Heads as scoring takes them: read from wherever they are stored, and held to the embeddings they are for."""
+"""Heads: read from where they are stored, and refused for embeddings that they were not fitted on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def read_head(uri: str, public_key: str | None = None) -> Head:
-    """Read a head, or the starter's; with the URI of a public key, only a head that this key signed."""
+    """Read a head; with the URI of a public key, refuse a head that this key did not sign."""
     if uri == STARTER and public_key is None:
         log.warning("%s", starter.NOTICE)
         return Head.starter()
@@ -26,7 +26,7 @@ def read_head(uri: str, public_key: str | None = None) -> Head:
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
-    """Refuse a head of another encoder, before any row is written.
+    """Refuse a head of another encoder before any row is written.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
 
 
 def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledger:
-    """Return the table of embeddings under an output that the head is for: of ``channels``, if given.
+    """Return the table of an output that has the embeddings that the head is for: of ``channels``, if given.
 
     Raises
     ------
     ConfigError
-        If there is none, or only tables of another recipe.
+        If there is no such table, or only tables of another recipe.
     """
     uri = storage.normal(output)
     present = ledger.keys(uri, "embeddings")

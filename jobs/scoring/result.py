@@ -1,4 +1,4 @@
-"""The result of a scoring run: its plans, and what it says in records, summaries and warnings."""
+"""The result of a scoring run: its plans, its part of the run's record, its warnings and its summary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ScoringRun:
         return {"head_id": self.head.head_id, "prior": self.prior, "reject_band_nats": band}
 
     def warnings(self, records: list[dict[str, Any]]) -> list[str]:
-        """Return warnings for a person: drift, and a certificate that does not hold at this prior."""
+        """Return warnings: drift, and a certificate that does not hold at this prior."""
         texts = [
             text for record in records if "drift" in record for text in Drift(**record["drift"]).warnings(self.prior)
         ]
@@ -44,12 +44,12 @@ class ScoringRun:
         if certified and self.prior != self.head.prior:
             texts.append(
                 f"the head's certificate is for a prior of {self.head.prior:g}; at {self.prior:g} the band of rejected "
-                f"scores is another one, and nothing is certified."
+                f"scores is a different one, and nothing is certified."
             )
         return list(dict.fromkeys(texts))
 
     def summary(self, counts: Counter[str]) -> str:
-        """Return a summary for a person."""
+        """Return the summary that the run prints."""
         rejected = ", ".join(f"{counts[reason]} {reason}" for reason in REJECT_REASONS if counts[reason])
         low, high = self.head.reject_band(self.prior)
         return (

@@ -50,7 +50,7 @@ def score(settings: ScoreConfig) -> int:
 def embed_and_score(
     inputs: InputConfig, head: Head, settings: ScoringConfig, verb: str, then: AfterScoring | None = None
 ) -> int:
-    """Embed and score what is missing of an archive: `nightly`, and `score` of recordings.
+    """Embed and score what is missing of an archive: for `nightly`, and for `score` of recordings.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _finish(
 
 
 def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:
-    """Compare the archive's scores with the calibration rows' scores, if the head holds a histogram of these."""
+    """Compare the scores of the archive with those of the calibration rows, if the head has a histogram of these."""
     histograms = [marker.detail["histogram"] for marker in markers if "histogram" in marker.detail]
     if not histograms:
         return None

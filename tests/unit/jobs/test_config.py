@@ -1,4 +1,4 @@
-"""What cannot run is refused by name, before anything starts."""
+"""A setting that cannot work is refused by name before the run starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from jobs.config import LABELS_HELP, ModelConfig, OutputConfig, RunConfig, extra
         ("max_failures", math.nan),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: Any) -> None:
+def test_a_setting_that_cannot_work_is_refused_by_name(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=setting):
         RunConfig(**{setting: value})
 
@@ -55,16 +55,16 @@ def test_a_setting_that_cannot_be_is_refused_by_name(setting: str, value: Any) -
         ("device", "cuda"),
     ],
 )
-def test_a_setting_at_its_limit_is_taken(setting: str, value: Any) -> None:
+def test_a_setting_at_its_limit_is_accepted(setting: str, value: Any) -> None:
     assert getattr(RunConfig(**{setting: value}), setting) == value
 
 
 def test_a_run_is_dated_today_in_utc() -> None:
     before = datetime.datetime.now(datetime.UTC).date()
 
-    made = datetime.date.fromisoformat(RunConfig().run_date)
+    dated = datetime.date.fromisoformat(RunConfig().run_date)
 
-    assert before <= made <= datetime.datetime.now(datetime.UTC).date()
+    assert before <= dated <= datetime.datetime.now(datetime.UTC).date()
 
 
 def test_an_extracted_config_has_the_values_of_the_settings() -> None:

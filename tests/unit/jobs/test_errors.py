@@ -1,4 +1,4 @@
-"""A trouble keeps its class and its words on the way from a worker to the exit code."""
+"""An error keeps its class and its message on the way from a worker to the exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGES = ["s3://bucket/a: not found: look again", "two\nlines", ": ", ""]
 
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("kind", WORKER_ERRORS.values())
-def test_a_trouble_travels_as_text(kind: type[Exception], message: str) -> None:
+def test_an_error_is_sent_as_text(kind: type[Exception], message: str) -> None:
     error = from_text(to_text(kind(message)))
 
     assert type(error) is kind
@@ -22,17 +22,17 @@ def test_a_trouble_travels_as_text(kind: type[Exception], message: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WORKER_ERRORS.values())
-def test_a_trouble_survives_pickling(kind: type[Exception]) -> None:
+def test_an_error_survives_pickling(kind: type[Exception]) -> None:
     error = pickle.loads(pickle.dumps(kind("where: what: remedy")))
 
     assert type(error) is kind
     assert str(error) == "where: what: remedy"
 
 
-def test_every_trouble_of_a_worker_has_the_contract_s_exit_code() -> None:
+def test_every_error_of_a_worker_has_the_exit_code_of_the_contract() -> None:
     codes = {
-        name: next((code for kind, code in EXIT_CODES.items() if issubclass(trouble, kind)), 70)
-        for name, trouble in WORKER_ERRORS.items()
+        name: next((code for kind, code in EXIT_CODES.items() if issubclass(error, kind)), 70)
+        for name, error in WORKER_ERRORS.items()
     }
 
     assert codes == {
@@ -46,17 +46,17 @@ def test_every_trouble_of_a_worker_has_the_contract_s_exit_code() -> None:
     }
 
 
-def test_an_error_that_nobody_thought_of_travels_as_a_defect_with_its_traceback() -> None:
+def test_an_unexpected_error_is_sent_as_a_defect_with_its_traceback() -> None:
     try:
         {}["key"]
     except KeyError as error:
         found = from_text(to_text(error))
 
     assert type(found) is DefectError
-    assert "in test_an_error_that_nobody_thought_of" in str(found)
+    assert "in test_an_unexpected_error" in str(found)
     assert str(found).strip().splitlines()[-1] == "KeyError: 'key'"
 
 
-def test_trouble_of_the_store_is_an_oserror_and_a_stop_is_none() -> None:
+def test_a_store_error_is_an_oserror_and_a_stop_is_not() -> None:
     assert issubclass(StorageError, OSError)
     assert not issubclass(RunAgain, OSError)

@@ -1,4 +1,4 @@
-"""A line a record. In processes of their own: pytest's takes what is logged before we do."""
+"""One line for each record. The tests log in processes of their own, because pytest takes over logging in its own."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ except ValueError:
 """
 
 
-def ended(*command: object, form: str | None = None) -> tuple[int, list[str]]:
-    """Exit code and lines on stderr."""
-    environment = os.environ | ({"BONAFIDE_LOG_FORMAT": form} if form else {})
+def run(*command: object, log_format: str | None = None) -> tuple[int, list[str]]:
+    """Run Python; return its exit code and its lines on stderr."""
+    environment = os.environ | ({"BONAFIDE_LOG_FORMAT": log_format} if log_format else {})
     done = subprocess.run([sys.executable, *map(str, command)], env=environment, capture_output=True, text=True)
     return done.returncode, done.stderr.splitlines()
 
 
 def test_as_json_every_line_is_an_object_that_names_verb_run_and_shard() -> None:
-    _, lines = ended("-c", PROGRAM)
+    _, lines = run("-c", PROGRAM)
 
     first, second, third = map(json.loads, lines)
     assert datetime.fromisoformat(first.pop("time")).utcoffset() is not None
@@ -42,13 +42,13 @@ def test_as_json_every_line_is_an_object_that_names_verb_run_and_shard() -> None
     assert "ValueError: invalid literal" in third["traceback"]
 
 
-def test_a_verb_logs_as_the_environment_says(tmp_path: Path) -> None:
+def test_the_environment_sets_the_format_of_the_log(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no audio")
     (tmp_path / "a.wav").write_bytes(b"")
     manifest = ("-m", "jobs", "manifest", "--input", tmp_path, "--output", tmp_path / "m.parquet")
 
-    code, lines = ended(*manifest, form="json")
-    _, words = ended(*manifest)
+    code, lines = run(*manifest, log_format="json")
+    _, words = run(*manifest)
 
     assert code == 0
     assert [json.loads(line)["verb"] for line in lines] == ["manifest"] * len(lines)
@@ -56,8 +56,8 @@ def test_a_verb_logs_as_the_environment_says(tmp_path: Path) -> None:
     assert any(" INFO 1 objects passed over" in line for line in words)
 
 
-def test_a_format_that_is_not_known_is_refused() -> None:
-    code, lines = ended("-m", "jobs", "demo", form="xml")
+def test_an_unknown_format_is_refused() -> None:
+    code, lines = run("-m", "jobs", "demo", log_format="xml")
 
     assert code == 2
     assert lines[-1] == "bonafide: error: BONAFIDE_LOG_FORMAT 'xml'; expected one of text, json"

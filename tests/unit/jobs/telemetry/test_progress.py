@@ -1,4 +1,4 @@
-"""A line now and then in a log, a bar in a terminal."""
+"""Progress is a line now and then in a log, and a bar in a terminal."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ with progress("embed", 2) as shown:
 
 @pytest.fixture
 def lines(capsys: object, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What is logged, where stderr is no terminal."""
+    """The lines that are logged if stderr is not a terminal."""
     caplog.set_level(logging.INFO, "jobs.telemetry.progress")
     return caplog
 
 
-def test_a_short_work_is_one_line_at_its_end(lines: pytest.LogCaptureFixture) -> None:
+def test_short_work_logs_one_line_at_its_end(lines: pytest.LogCaptureFixture) -> None:
     with progress("embed", 2) as shown:
         shown.segments(7)
         shown.shard(3, 60.0)
@@ -55,18 +55,18 @@ def test_time_left_follows_from_bytes_before_any_shard_is_done(
         now[0] = 170.0
         shown.read(200)
 
-    # 200 bytes in 20 s, and 700 are left
+    # 200 bytes took 20 s, and 700 bytes are left
     assert lines.messages[-1].endswith("about 70 s left")
 
 
-def test_a_line_says_only_what_is_known(lines: pytest.LogCaptureFixture) -> None:
+def test_a_line_has_only_what_was_counted(lines: pytest.LogCaptureFixture) -> None:
     with progress("score", 1) as shown:
         shown.shard(4)
 
     assert lines.messages == ["score: 1 of 1 shards, 4 rows"]
 
 
-def test_no_work_says_nothing(lines: pytest.LogCaptureFixture) -> None:
+def test_no_work_logs_nothing(lines: pytest.LogCaptureFixture) -> None:
     with progress("embed", 0):
         pass
 
