@@ -332,6 +332,3 @@ OUTCOME = pa.struct(
 
 LABEL_COLUMNS = tuple(column.name for column in _LABELS)
 """What a labels file may state about an utterance; only `label` is required."""
-
-LABELS_HELP = f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]"
-"""Columns of a labels file, as `--help` spells them."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from detector.schema import LABELS_HELP
 from detector.training.config import TrainingConfig
+from jobs.inputs.config import LABELS_HELP
 
 
 @dataclass(frozen=True, kw_only=True)

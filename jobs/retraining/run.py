@@ -13,7 +13,8 @@ from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.run import embed
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
-from jobs.reports.evaluation.evaluation import EvaluationConfig, write_report
+from jobs.reports.evaluation.config import EvaluationConfig
+from jobs.reports.evaluation.evaluation import write_report
 from jobs.retraining.config import RetrainConfig
 from jobs.retraining.publication import METRIC, no_worse, publish
 from jobs.scoring.config import ScoreConfig

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from detector.audio import WHOLE
 from detector.errors import ConfigError, SchemaError, ShardError
-from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
+from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
 from jobs.inputs.archive import Pick, Shard
-from jobs.inputs.config import InputConfig
+from jobs.inputs.config import LABELS_HELP, InputConfig
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from detector.errors import ConfigError
 from detector.head import Head
-from detector.schema import LABELS_HELP
 from jobs import storage
 from jobs.inputs.lists import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
+from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, judged_by, same_rows
 from jobs.tables import run_records
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
-
-    scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
-    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
-    output: Annotated[str, "folder or prefix that gets report.json and report.html"]
-    split: Annotated[str, "rows to judge by, where the labels have a split"] = "eval"
-    head_id: Annotated[tuple[str, ...], "which heads' scores, the reference first; repeatable [default: all]"] = ()
-    head: Annotated[tuple[str, ...], "head.json of a judged head, to hold it to what it promises; repeatable"] = ()
-    embeddings: Annotated[
-        str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
-    ] = None
-    audio: Annotated[bool, "read the recordings once more, for the silence and bandwidth baselines"] = False
-    allow_missing: Annotated[bool, "judge by the rest where labelled ids have no score"] = False
-    draws: Annotated[int, "draws of speakers and systems, for the intervals"] = 1_000
-
-    def __post_init__(self) -> None:
-        if not self.scores:
-            raise ConfigError("no --scores; give the --output of a `score` or `nightly` run.")
-        if self.draws < 2:
-            raise ConfigError(f"draws {self.draws}; an interval needs 2 or more.")
 
 
 def write_report(config: EvaluationConfig) -> dict[str, Any]:

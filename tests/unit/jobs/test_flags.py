@@ -16,9 +16,11 @@ from typing import Annotated, get_args, get_type_hints
 
 import pytest
 
+from detector.schema import LABEL_COLUMNS
 from jobs.cli import VERBS, parse
 from jobs.examples import EXAMPLES
 from jobs.flags import GROUPS, Parser, add_settings, flag_of, heading_of
+from jobs.inputs.config import LABELS_HELP
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -138,12 +140,16 @@ def test_help_shows_two_examples_and_they_parse(command: str, settings: type, bo
         kind(**values)
 
 
+def test_help_names_the_columns_of_labels_that_the_schema_has() -> None:
+    assert f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]" == LABELS_HELP
+
+
 def test_examples_are_of_verbs_alone() -> None:
     assert list(EXAMPLES) == list(COMMANDS)
 
 
 LARGE = {"torch", "pandas", "ray", "pyarrow", "transformers"}
-STILL_LARGE = ("evaluate", "review", "erase", "manifest")  # settings and core share a module still
+STILL_LARGE = ("review", "manifest")  # settings and core share a module still
 LIGHT = [command for command in COMMANDS if not command.startswith(STILL_LARGE)]
 PROGRAM = f"""
 import contextlib, io, json, sys

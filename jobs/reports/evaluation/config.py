@@ -1,0 +1,35 @@
+"""Settings of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from detector.errors import ConfigError
+from jobs.inputs.config import LABELS_HELP
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
+
+    scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
+    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
+    output: Annotated[str, "folder or prefix that gets report.json and report.html"]
+    split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
+    head_id: Annotated[
+        tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"
+    ] = ()
+    head: Annotated[tuple[str, ...], "head.json of a compared head, to check what it promises; repeatable"] = ()
+    embeddings: Annotated[
+        str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
+    ] = None
+    audio: Annotated[bool, "read the recordings again, for the silence and bandwidth baselines"] = False
+    allow_missing: Annotated[bool, "leave out labelled ids that have no score, instead of refusing them"] = False
+    draws: Annotated[int, "draws of speakers and systems for the intervals"] = 1_000
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise ConfigError("no --scores; give the --output of a `score` or `nightly` run.")
+        if self.draws < 2:
+            raise ConfigError(f"draws {self.draws}; an interval needs 2 or more.")
