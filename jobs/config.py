@@ -12,6 +12,9 @@ from jobs.telemetry.webhook import Webhook
 
 Config = TypeVar("Config")
 
+LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
+"""Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
+
 
 def extract_config(settings: Any, kind: type[Config]) -> Config:
     """Copy the fields of ``kind`` out of larger settings that inherit them."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.inputs.config import LABELS_HELP
+from jobs.config import LABELS_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class FitConfig(TrainingConfig):
         "the --output of an `embed` or `nightly` run; of several tables in it, the one that does best on the folds is "
         "used; repeatable: the rows of all outputs are fitted on, each id once",
     ]
-    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
+    labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "head to write, …/head.json or its folder; the report is written next to it"]
     split: Annotated[str, "split whose rows are fitted on, if the labels have splits"] = "train"
     fingerprint: Annotated[

@@ -7,9 +7,6 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 
-LABELS_HELP = "utterance_id,label[,split,system,speaker,source,language,codec]"
-"""Columns of a table of labels, as help texts show them."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:

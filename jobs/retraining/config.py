@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.config import LABELS_HELP, ModelConfig, OutputConfig, RunConfig
 from jobs.inputs.config import InputConfig
 
 
@@ -16,7 +16,7 @@ class RetrainConfig(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunC
     """Embed labelled recordings, fit a head on them, and publish it if it is no worse than the published one."""
 
     head: Annotated[str, "published head.json: it names the encoder, and is replaced if the new head is no worse"]
-    labels: Annotated[str, "manifest, CSV, JSONL or Parquet: utterance_id,label,split[,system,speaker,source]"]
+    labels: Annotated[str, LABELS_HELP]
     split: Annotated[str, "split whose rows are fitted on"] = "train"
     held_out: Annotated[str, "split whose rows compare the two heads; no head may be fitted on it"] = "eval"
     margin: Annotated[

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.inputs.config import LABELS_HELP
+from jobs.config import LABELS_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class EvaluationConfig:
     """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
 
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
-    labels: Annotated[str, f"manifest, CSV, JSONL or Parquet: {LABELS_HELP}"]
+    labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
     split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
     head_id: Annotated[

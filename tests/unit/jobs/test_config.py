@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from detector.errors import ConfigError
-from jobs.config import ModelConfig, OutputConfig, RunConfig, extract_config
+from detector.schema import LABEL_COLUMNS
+from jobs.config import LABELS_HELP, ModelConfig, OutputConfig, RunConfig, extract_config
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,7 @@ def test_an_extracted_config_has_the_values_of_the_settings() -> None:
 
     assert extract_config(settings, ModelConfig) == ModelConfig(model="here")
     assert extract_config(settings, RunConfig) == RunConfig(batch_seconds=3.0, run_date="2026-11-23")
+
+
+def test_the_help_of_labels_names_the_columns_of_the_schema() -> None:
+    assert LABELS_HELP.endswith(f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]")

@@ -16,11 +16,9 @@ from typing import Annotated, get_args, get_type_hints
 
 import pytest
 
-from detector.schema import LABEL_COLUMNS
 from jobs.cli import VERBS, parse
 from jobs.examples import EXAMPLES
 from jobs.flags import GROUPS, Parser, add_settings, flag_of, heading_of
-from jobs.inputs.config import LABELS_HELP
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -138,10 +136,6 @@ def test_help_shows_two_examples_and_they_parse(command: str, settings: type, bo
         verb, kind, values = parse(arguments)
         assert (program, verb, kind) == ("bonafide", command.split()[0], settings)
         kind(**values)
-
-
-def test_help_names_the_columns_of_labels_that_the_schema_has() -> None:
-    assert f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]" == LABELS_HELP
 
 
 def test_examples_are_of_verbs_alone() -> None:

@@ -376,7 +376,7 @@ OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.
 
 
 def as_pretrained_on_the_hub(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names of XLS-R's weights on the hub: the encoder within its training model, with the weight norm of old PyTorch."""
+    """Names of XLS-R's weights on the hub: the encoder within its training model, with old PyTorch's weight norm."""
     renamed = {}
     for name, tensor in weights.items():
         for new, old in OLD_NAMES.items():
