@@ -28,7 +28,7 @@ import soundfile
 from bench.encoder import interval, machine
 from detector.audio import SAMPLE_RATE, Samples
 from detector.recording import Recording
-from jobs.decoding.supervisor import DecodeQueue
+from jobs.decoding.queue import DecodeQueue
 
 SECONDS = 10.0
 SEGMENT_SECONDS = 30.0

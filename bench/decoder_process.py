@@ -1,11 +1,10 @@
-"""Measure the cost of decoding in a separate process: the same recordings, decoded here and there in turn.
+"""What it costs to decode in a process of its own: the same recordings, decoded here and apart, in turn.
 
     python -m bench.decoder_process [--rounds 20] [--files 200] [--corpus FOLDER]
 
-Prints the time in the separate process relative to the time in this one, for short files that are held in memory and
-for an hour of WAV that is read in parts: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws.
-On a busy machine, look at the decoder's CPU time: for short files, it is the time that the decoder takes with a core of
-its own.
+Prints, for short files that are held and for an hour of WAV that is viewed, the time apart as a share of the time
+here: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws. For short files the
+decoder's CPU time is what the time comes to where it has a core for itself: on a busy machine, look at that.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ import soundfile
 
 from bench.dev_corpus import CORPUS
 from detector.recording import Recording
-from jobs.decoding import supervisor
+from jobs.decoding.idle import IDLE
+from jobs.decoding.queue import DecodeQueue
 
 SEGMENT_SECONDS = 30.0
 
@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(name: str, rounds: int, files: Callable[[], Sequence[BinaryIO]]) -> None:
-    """Decode the files in this and in the separate process, alternating which is first, and print the ratios."""
+    """Decode the files here and apart, whoever is first in turn, and print the ratios."""
     ways = {"here": here, "apart": apart}
-    apart(files())  # warm up: the process is started, and both have their memory
+    apart(files())  # the process has started, both have their memory
     here(files())
     taken: dict[str, list[tuple[float, float, float]]] = {"here": [], "apart": []}
     for number in range(rounds):
@@ -82,7 +82,7 @@ def here(files: Sequence[BinaryIO]) -> int:
 def apart(files: Sequence[BinaryIO]) -> int:
     """Decode as :mod:`jobs.inputs.shard_reader` does: one file ahead."""
     n_samples = 0
-    with supervisor.DecodeQueue(SEGMENT_SECONDS) as queue:
+    with DecodeQueue(SEGMENT_SECONDS) as queue:
         ahead = queue.put(files[0], "the first")
         for file in files[1:]:
             recording, ahead = ahead, queue.put(file, "the next")
@@ -91,12 +91,12 @@ def apart(files: Sequence[BinaryIO]) -> int:
 
 
 def decoder_seconds() -> float:
-    """Return the CPU time of the decoder's process, which is idle now."""
-    return sum(process.cpu_seconds() for process in supervisor._IDLE)
+    """CPU time of the decoder's process, which waits for work now."""
+    return sum(process.cpu_seconds() for process in IDLE)
 
 
 def spoken(ratios: npt.NDArray[np.float64]) -> str:
-    """Format median and interval."""
+    """Median and interval, as text."""
     draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"

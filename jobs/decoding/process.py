@@ -1,25 +1,12 @@
-"""The decoder's process: it runs apart, with limits and without secrets, on bytes that nobody trusts.
+"""The decoder process: it decodes untrusted files for one worker, with limits and without secrets.
 
-:mod:`jobs.decoding.supervisor` starts it, asks it and judges its end. Both speak in frames of four
-letters, a length and that many bytes, never in pickles:
+A :class:`jobs.decoding.process_handle.DecoderProcess` starts it; :mod:`jobs.decoding.wire` says how both talk. The
+kernel enforces the limits: address space, CPU time between two segments, open files, no byte written to a file, no core
+dump; and it kills the process with its parent. If the kernel has Landlock, it also denies the process all files but
+those of its libraries, executing anything, and TCP (:mod:`jobs.decoding.sandbox`). Otherwise that is left to the
+container around the process, and so are all other system calls.
 
-```
-parent                              decoder
-                          ◄──────── here    (started, and it has decoded a tone)
-held  what, the file      ────────►  (what: a segment's seconds, and the excerpt)
-  or
-view  what, size          ────────►
-                          ◄──────── read    offset, bytes    (of a view, as often as a decoder likes)
-data  bytes               ────────►
-                          ◄──────── wave    float32 samples  (one segment, as many as there are)
-                          ◄──────── done    facts    or
-                          ◄──────── fail    error, message   (both as JSON; then the next file)
-```
-
-The kernel holds it to its limits: address space, CPU time between two segments, open files, no byte into a file,
-no core dump; and ends it with its parent. Where it knows Landlock it also keeps it from all files but those of its
-libraries, from executing anything and from TCP (:mod:`jobs.decoding.sandbox`). Elsewhere that is for the
-container around us; and so are other system calls everywhere.
+It starts in 0.2 s and takes 50 MB: nothing that is not needed for decoding may be imported here.
 """
 
 from __future__ import annotations
@@ -31,7 +18,6 @@ import math
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 from typing import Any, BinaryIO, cast
@@ -43,30 +29,25 @@ from detector.audio import ADDRESS, SAMPLE_RATE, Excerpt
 from detector.errors import UtteranceError
 from detector.recording import Recording
 from jobs.decoding.sandbox import confine
+from jobs.decoding.wire import FRAME, READ, READ_BYTES, REQUEST, SIZE, drop_written, unpack_request
 
-FRAME = struct.Struct("<4sQ")  # what follows, and how many bytes of it
-WHAT = struct.Struct("<dddi")  # segment_seconds; start and end of the excerpt in seconds, and its channel or -1
-SIZE = struct.Struct("<Q")  # of a file that is viewed
-READ = struct.Struct("<QQ")  # offset, bytes
-READ_BYTES = 1 << 20  # in one answer, of a file that is too long to be held
-TEXT_BYTES = 64 << 10
 OPEN_FILES = 32
-LIFELINE = 0  # stdin: nothing comes through it, and its other end goes with our parent
+LIFELINE = 0  # stdin: no byte comes through it; its other end closes when our parent ends
 
 Frame = tuple[bytes, bytes | memoryview]
 
 
 class Decoder:
-    """Decode for one parent, file by file, until its pipe closes.
+    """Decodes file by file for one parent, until its pipe closes.
 
     Parameters
     ----------
     requests, replies : int
         File descriptors of the two pipes.
     memory_bytes : int
-        Address space beyond what the imports took.
+        Address space beyond that of the imports.
     cpu_seconds : float
-        CPU time from one segment to the next; a segment that lasts longer may take as long as it lasts.
+        Limit of CPU time from one segment to the next; a longer segment may take as long as it lasts.
     """
 
     def __init__(self, requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> None:
@@ -85,43 +66,43 @@ class Decoder:
             )
 
     def serve(self) -> None:
-        """Say that we are there, and answer what comes."""
+        """Send the greeting, and answer requests."""
         self._send((b"here", b""))
         while header := self._requests.read(FRAME.size):
             kind, n_bytes = FRAME.unpack(header)
-            segment_seconds, excerpt = unpacked(self._requests.read(WHAT.size))
+            segment_seconds, excerpt = unpack_request(self._requests.read(REQUEST.size))
             file: io.IOBase
             if kind == b"held":
-                file = io.BytesIO(self._requests.read(n_bytes - WHAT.size))
+                file = io.BytesIO(self._requests.read(n_bytes - REQUEST.size))
             else:
                 (size,) = SIZE.unpack(self._requests.read(SIZE.size))
                 file = io.BufferedReader(_View(self, size), READ_BYTES)
-            segment, end, found = self._decode(cast(BinaryIO, file), segment_seconds, excerpt)
+            last_segment, kind, reply = self._decode(cast(BinaryIO, file), segment_seconds, excerpt)
             file.close()
-            # a decoder that leaks must not run out of memory on somebody else's recording
-            found["stays"] = self._address_space() < self._base_bytes + self._memory_bytes // 4
-            self._send(*segment, (end, json.dumps(found).encode()))
+            # a process whose decoder leaks is replaced before it runs out of memory on another recording
+            reply["stays"] = self._address_space() < self._base_bytes + self._memory_bytes // 4
+            self._send(*last_segment, (kind, json.dumps(reply).encode()))
 
     def ask(self, offset: int, n_bytes: int) -> None:
-        """Ask our parent for bytes of the file that is viewed; only it can open it."""
+        """Ask our parent for bytes of the viewed file, which only the parent can open."""
         self._send((b"read", READ.pack(offset, n_bytes)))
 
     def answer(self) -> bytes:
-        """What was asked for, in the order of asking."""
+        """Receive the bytes of the oldest unanswered :meth:`ask`."""
         header = self._requests.read(FRAME.size)
         if not header:
-            os._exit(0)  # our parent is gone; a decoder in C would take an exception for the end of the file
+            os._exit(0)  # our parent has ended; a decoder in C would take an exception for the end of the file
         return self._requests.read(FRAME.unpack(header)[1])
 
     def _decode(
         self, file: BinaryIO, segment_seconds: float, excerpt: Excerpt
     ) -> tuple[list[Frame], bytes, dict[str, Any]]:
-        """Send all segments but the last; return it, and what goes out with it: waking somebody twice costs time."""
+        """Send all segments but the last; return that with the reply, since waking the parent twice costs time."""
         self._limit_memory(segment_seconds)
-        self._limit_cpu(segment_seconds + excerpt.start)  # what lies before it is decoded, too
+        self._limit_cpu(segment_seconds + excerpt.start)  # what lies before the excerpt is decoded, too
         segment: list[Frame] = []
         try:
-            # our parent hashes, and believes itself
+            # the digest is computed by our parent, which need not believe this process
             recording = Recording(file, segment_seconds, audio_sha256="", excerpt=excerpt)
             for samples in recording.segments():
                 self._send(*segment)
@@ -131,9 +112,9 @@ class Decoder:
             return [], b"fail", {"error": error.error, "message": error.message}
         except MemoryError as error:
             return [], b"fail", {"error": "too_large", "message": str(error) or "more memory than a decoder may take"}
-        except Exception as error:  # an unforeseen word of a decoder is about these bytes, and no end of the run
-            words = ADDRESS.sub("", f"{type(error).__name__}: {error}")
-            return [], b"fail", {"error": "decoder_crash", "message": words[:1_000]}
+        except Exception as error:  # an unforeseen error is about these bytes; it does not end the run
+            message = ADDRESS.sub("", f"{type(error).__name__}: {error}")  # without addresses it is equal in every run
+            return [], b"fail", {"error": "decoder_crash", "message": message[:1_000]}
         return segment, b"done", dict(vars(recording.facts))
 
     def _limit_memory(self, segment_seconds: float) -> None:
@@ -150,41 +131,19 @@ class Decoder:
         return int(os.pread(self._statm, 64, 0).split()[0]) * resource.getpagesize()
 
     def _send(self, *frames: Frame) -> None:
-        left = [memoryview(part) for kind, content in frames for part in (FRAME.pack(kind, len(content)), content)]
-        while left:
-            n_bytes = os.writev(self._replies, left)
-            while left and n_bytes >= len(left[0]):
-                n_bytes -= len(left.pop(0))
-            if n_bytes:
-                left[0] = left[0][n_bytes:]
-
-
-def packed(segment_seconds: float, excerpt: Excerpt) -> bytes:
-    """What is to be made of a file, for :func:`unpacked`."""
-    end = math.inf if excerpt.end is None else excerpt.end
-    return WHAT.pack(segment_seconds, excerpt.start, end, -1 if excerpt.channel is None else excerpt.channel)
-
-
-def unpacked(content: bytes) -> tuple[float, Excerpt]:
-    """A segment's seconds, and the excerpt.
-
-    Examples
-    --------
-    >>> unpacked(packed(30.0, Excerpt(1.5, None, 1)))
-    (30.0, Excerpt(start=1.5, end=None, channel=1))
-    """
-    segment_seconds, start, end, channel = WHAT.unpack(content)
-    return segment_seconds, Excerpt(start, None if math.isinf(end) else end, None if channel < 0 else channel)
+        unsent = [memoryview(part) for kind, content in frames for part in (FRAME.pack(kind, len(content)), content)]
+        while unsent:
+            drop_written(unsent, os.writev(self._replies, unsent))
 
 
 class _View(io.RawIOBase):
-    """A file that lies with our parent: read there piece by piece, the next one while we decode this one."""
+    """A file that our parent holds: read there block by block, the next one while this one is decoded."""
 
     def __init__(self, decoder: Decoder, size: int) -> None:
         self._decoder = decoder
         self._size = size
         self._offset = 0
-        self._asked = (0, 0)  # where, and how many bytes
+        self._asked = (0, 0)  # offset and bytes of the block that is under way
 
     def readable(self) -> bool:
         return True
@@ -200,10 +159,10 @@ class _View(io.RawIOBase):
         return self._offset
 
     def readinto(self, buffer: Any) -> int:
-        wanted = (self._offset, min(len(buffer), READ_BYTES, max(0, self._size - self._offset)))
-        if wanted != self._asked:
-            self._ask(*wanted)
-        data = self._decoder.answer() if wanted[1] else b""
+        block = (self._offset, min(len(buffer), READ_BYTES, max(0, self._size - self._offset)))
+        if block != self._asked:
+            self._ask(*block)
+        data = self._decoder.answer() if block[1] else b""
         self._asked = (0, 0)
         buffer[: len(data)] = data
         self._offset += len(data)
@@ -217,14 +176,14 @@ class _View(io.RawIOBase):
 
     def _ask(self, offset: int, n_bytes: int) -> None:
         if self._asked[1]:
-            self._decoder.answer()  # a decoder jumped: what was on its way is of no use
+            self._decoder.answer()  # the decoder has seeked: the block that was under way is dropped
         self._asked = (offset, n_bytes)
         if n_bytes:
             self._decoder.ask(offset, n_bytes)
 
 
 def main(requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> None:
-    """Take the limits on, show that this machine can decode, and serve."""
+    """Set the limits, decode a tone, and serve."""
     _end_with_parent()
     decoder = Decoder(requests, replies, memory_bytes, cpu_seconds)
     _decode_a_tone()
@@ -236,13 +195,14 @@ def main(requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> 
 
 
 def _limit(which: int, most: int) -> None:
-    """Set a limit, within the one that we were started with: to raise that is not for us."""
+    """Set a limit, at most the hard limit that this process was started with."""
     _, hard = resource.getrlimit(which)
     resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _end_with_parent() -> None:
-    """Let the kernel kill us when the lifeline's other end closes: it does even while a decoder spins in C."""
+    """Let the kernel kill us when the lifeline's other end closes, even while a decoder spins in C."""
+    # O_ASYNC on a pipe follows the parent's process; PR_SET_PDEATHSIG would follow the thread that started us
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, os.getpid())
@@ -251,7 +211,7 @@ def _end_with_parent() -> None:
 
 
 def _decode_a_tone() -> None:
-    """Where this fails the machine is broken, not the recordings that would come next."""
+    """Raise if this machine cannot decode, before its recordings are blamed for it."""
     file = io.BytesIO()
     soundfile.write(file, np.sin(np.arange(8_000) / 10), 8_000, format="FLAC")
     recording = Recording(file, segment_seconds=1.0)

@@ -1,8 +1,8 @@
-"""Confinement: a process gives up what it will not need, and cannot get it back: Landlock, of Linux 5.13 and later.
+"""The sandbox: a process gives up rights that it will not need, for good, by Landlock of Linux 5.13 and later.
 
-What a decoder in C is talked into by a file, it does with the rights of who started it. After this it can open no file
-but those of its libraries, none of them for writing, make and remove none, execute nothing, and where the kernel is
-6.7 or later neither connect to nor listen on any TCP port. It keeps the pipes that are open.
+A file that takes over a decoder written in C acts with the rights of its process. After :func:`confine` the process can
+open no file but those of its libraries, and those for reading only. It can create and remove no file, execute nothing,
+and, from Linux 6.7 on, neither connect to nor listen on a TCP port. Pipes that are open stay usable.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # system calls, the sam
 ASK_VERSION, PATH_BENEATH = 1, 1
 NO_NEW_PRIVILEGES = 38  # of prctl
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
-FILES_OF_VERSION = {1: 13, 2: 14, 3: 15, 5: 16}  # how many rights over files a version of Landlock knows
+FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}  # by version of Landlock: how many rights over files it knows
 TCP_BIND_CONNECT = 0b11  # from version 4 on
-SOCKETS_AND_SIGNALS = 0b11  # to others, from version 6 on
+SOCKETS_AND_SIGNALS = 0b11  # abstract sockets of other processes, and signals to them; from version 6 on
 LIBRARIES = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 
 
 def confine(readable: Iterable[str] = ()) -> bool:
-    """Give up writing, executing and connecting, for this thread and whatever it starts.
+    """Give up writing, executing and connecting, for this thread and all that it starts.
 
     Parameters
     ----------
     readable : iterable of str
-        Files and folders that stay readable, beside those of Python and the system's libraries.
+        Files and folders that stay readable, besides those of Python and of the system's libraries.
 
     Returns
     -------
     bool
-        Whether the kernel does it; where it does not, nothing has changed, and it is for the container around us.
+        True if the kernel enforces it. Otherwise nothing has changed, and it is left to the container around us.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION)
     if version < 1:
         return False
-    files = (1 << max(n for known, n in FILES_OF_VERSION.items() if known <= version)) - 1
+    files = (1 << max(n for known, n in FILE_RIGHTS.items() if known <= version)) - 1
     handled = struct.pack(
         "=QQQ", files, TCP_BIND_CONNECT if version >= 4 else 0, SOCKETS_AND_SIGNALS if version >= 6 else 0
     )
@@ -57,7 +57,7 @@ def confine(readable: Iterable[str] = ()) -> bool:
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str) -> None:
-    """Let a file, or all below a folder, be read; what is not there cannot be."""
+    """Let a file, or all files below a folder, be read; skip a path that does not exist."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

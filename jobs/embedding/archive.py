@@ -14,12 +14,15 @@ from detector.config import Recipe
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
-from jobs.execution.cluster import Cluster, Pool
-from jobs.execution.retries import embed_all
-from jobs.execution.watchdog import StopRequest, Watchdog
+from jobs.execution.pool import Pool
+from jobs.execution.retries import retry
+from jobs.execution.runner import Runner
+from jobs.execution.stop_request import StopRequest
+from jobs.execution.watchdog import Watchdog
 from jobs.inputs import archive
 from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.config import InputConfig
@@ -34,15 +37,15 @@ log = logging.getLogger(__name__)
 
 
 def embed_archive(
-    cluster: Cluster, inputs: InputConfig, recipe: Recipe, model: ModelConfig, output: OutputConfig, config: RunConfig
+    runner: Runner, inputs: InputConfig, recipe: Recipe, model: ModelConfig, output: OutputConfig, config: RunConfig
 ) -> EmbeddingRun:
     """Embed what is missing of an archive, or has changed since, for one layer: see :func:`embed_layers`."""
-    (run,) = embed_layers(cluster, inputs, (recipe,), model, output, config)
+    (run,) = embed_layers(runner, inputs, (recipe,), model, output, config)
     return run
 
 
 def embed_layers(
-    cluster: Cluster,
+    runner: Runner,
     inputs: InputConfig,
     recipes: tuple[Recipe, ...],
     model: ModelConfig,
@@ -65,17 +68,17 @@ def embed_layers(
     runs = [_plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config) for recipe in recipes]
     missing = MissingShards(runs)
     if missing.shards:
-        pool = cluster.pool()
+        pool = runner.pool()
         for run in runs:
             run.device = pool.device
         _log_begin(runs, missing, pool)
         try:
-            _embed_missing(cluster, missing, model, pool, config, inputs)
+            _embed_missing(runner, missing, model, pool, config, inputs)
         except SourceChangedError as error:
             for run in missing.runs:
                 run.set_aside = error
         for run in runs:
-            run.encoders = cluster.pace.record()
+            run.encoders = runner.encoder_stats.record()
     return runs
 
 
@@ -113,7 +116,7 @@ def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> 
 
 
 def _embed_missing(
-    cluster: Cluster,
+    runner: Runner,
     missing: MissingShards,
     model: ModelConfig,
     pool: Pool,
@@ -129,18 +132,18 @@ def _embed_missing(
 
         def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
             encoding = (missing.recipes, model, pool)
-            for pieces in cluster.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
+            for pieces in runner.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())
                 yield pieces
 
-        for rows in embed_all(stream, list(missing.shards.values())):
+        for rows in retry(EmbeddingAttempts(list(missing.shards.values()), stream)):
             if rows.outcomes:
                 _commit(rows, missing)
             else:
                 empty.append(rows)
-            watchdog.committed(open_shards.close(rows.shard_id))
+            watchdog.note_commit(open_shards.close(rows.shard_id))
             shown.shard(len(rows.outcomes), rows.seconds)
             _count(rows)
     if empty and len(empty) == max(len(run.slots) for run in missing.runs):

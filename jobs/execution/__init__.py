@@ -1,1 +1,1 @@
-"""Execution: runs work on Ray, and retries, assembles and watches it. The one room that knows Ray."""
+"""Execution: it runs work on Ray, retries what was lost, assembles the results, and ends a run that hangs."""

@@ -16,7 +16,8 @@ from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
 from detector.config import CHANNELS
 from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
-from jobs.decoding import supervisor
+from jobs.decoding.queue import DecodeQueue
+from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import archive, containers, pieces
 from jobs.inputs.archive import Pick, Portion, Shard
 from jobs.inputs.containers import CONTAINERS, Member
@@ -52,7 +53,7 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
     RunAgain, StorageError
         Trouble of the store; never a row.
     """
-    with supervisor.DecodeQueue(segment_seconds) as queue:
+    with DecodeQueue(segment_seconds) as queue:
         yield from _read_shard(portion.shard, _Reader(portion.shard.shard_id, queue, portion.only, channels))
 
 
@@ -80,9 +81,7 @@ class _Reader:
     Where each channel is an utterance, nobody knows how many there are before one is decoded: their numbers leave room.
     """
 
-    def __init__(
-        self, shard_id: str, queue: supervisor.DecodeQueue, only: tuple[int, ...] | None, channels: str
-    ) -> None:
+    def __init__(self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str) -> None:
         self.n_utterances = 0
         self._only = only
         self._shard_id = shard_id
@@ -136,7 +135,7 @@ class _Reader:
         failed_as: str,
         excerpt: Excerpt,
         place: _Place,
-        recording: supervisor.Recording,
+        recording: DecodedRecording,
     ) -> Generator[Piece, None, int]:
         """Segments and outcome; returns how many channels the recording has, as far as that is known."""
         try:

@@ -20,9 +20,10 @@ from detector.schema import FAILURES, SCORES, SPOOF
 from jobs import storage
 from jobs.config import RunConfig
 from jobs.errors import RunAgain, WorkersLostError
-from jobs.execution.cluster import Cluster
-from jobs.execution.retries import PASSES
-from jobs.execution.watchdog import StopRequest, Watchdog
+from jobs.execution.retries import retry
+from jobs.execution.runner import Runner
+from jobs.execution.stop_request import StopRequest
+from jobs.execution.watchdog import Watchdog
 from jobs.scoring.result import ScoringRun
 from jobs.tables import run_records
 from jobs.tables.ledger import Ledger
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def score_shards(
-    cluster: Cluster,
+    runner: Runner,
     source: Ledger,
     shards: list[PlannedShard],
     head: Head,
@@ -71,43 +72,79 @@ def score_shards(
         logs.bind(run_id=history.plans[-1].run_id)
     run = ScoringRun(head, prior, table, history, frozenset(shard.slot for shard in shards))
     done = table.done()
-    todo = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
-    if todo:
+    missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
+    if missing:
         task = ScoreShard(source, table, head, prior)
         watchdog = Watchdog(config.stall_seconds)
-        with progress("score", len(todo)) as shown, StopRequest() as stop:
-            for n_rows in run_all(partial(cluster.map_items, task, watchdog=watchdog, stop=stop), todo):
-                watchdog.moved()
+        with progress("score", len(missing)) as shown, StopRequest() as stop:
+            stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
+            for n_rows in retry(ScoringAttempts(missing, stream)):
+                watchdog.note_progress()
                 shown.shard(n_rows)
     return run
 
 
-def run_all(stream: Callable[[list[str]], Iterator[dict[str, Any]]], todo: list[PlannedShard]) -> Iterator[int]:
-    """Score every shard, again if its worker was lost; yield the rows of each."""
-    left = {shard.name: shard for shard in todo}
-    replaced: list[str] = []
-    notes = "its workers were lost"
-    for _ in range(PASSES):
-        try:
-            for result in stream([json.dumps(asdict(shard)) for shard in left.values()]):
-                if left.pop(result["name"], None) is not None:
-                    replaced += [] if result["committed"] else [result["name"]]
-                    for outcome, n_rows in result["outcomes"].items():
-                        metrics.count("bonafide_rows_total", n_rows, verb="score", outcome=outcome)
-                    yield result["rows"]
-        except WorkersLostError as error:
-            notes = str(error)
-        if not left and replaced:
-            raise RunAgain(f"{len(replaced)} shard(s) were replaced while they were scored, first {replaced[0]}.")
-        if not left:
-            return
-        metrics.count("bonafide_workers_lost_total", verb="score")
-        log.warning("%d shard(s) not scored, first %s: %s", len(left), min(left), notes)
-    raise RunAgain(f"gave up on {len(left)} shard(s) after {PASSES} passes, first {min(left)}: {notes}. Run again.")
+class ScoringAttempts:
+    """Shards to score, as :class:`jobs.execution.retries.Work` whose results are numbers of rows.
+
+    A shard is the smallest unit of this work: it is scored as a whole, or it is missing.
+
+    Parameters
+    ----------
+    shards : list of PlannedShard
+    stream : callable
+        Yields what :class:`ScoreShard` returns for the shards' JSON, in no order, without those that were lost.
+    """
+
+    verb = "score"
+
+    def __init__(self, shards: list[PlannedShard], stream: Callable[[list[str]], Iterator[dict[str, Any]]]) -> None:
+        self._missing = {shard.name: shard for shard in shards}
+        self._stream = stream
+        self._cause = "its workers were lost"
+        self._replaced: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        """True if every shard is scored."""
+        return not self._missing
+
+    def attempt(self, _number: int) -> Iterator[int]:
+        """Score the missing shards; yield the number of rows of each, once."""
+        for result in self._stream([json.dumps(asdict(shard)) for shard in self._missing.values()]):
+            if self._missing.pop(result["name"], None) is None:
+                continue  # a task that was retried returned it twice
+            if not result["committed"]:
+                self._replaced.append(result["name"])
+            for outcome, n_rows in result["outcomes"].items():
+                metrics.count("bonafide_rows_total", n_rows, verb=self.verb, outcome=outcome)
+            yield result["rows"]
+
+    def end_pass(self, lost: WorkersLostError | None) -> None:
+        """Keep the cause of a pass that ended early."""
+        self._cause = str(lost or self._cause)
+
+    def describe_missing(self) -> str:
+        """Return the number of shards that are not scored, the first of them, and the cause."""
+        return f"{len(self._missing)} shard(s) not scored, first {min(self._missing)}: {self._cause}"
+
+    def finish(self) -> Iterator[int]:
+        """Yield nothing: a shard that was lost in every pass stays missing.
+
+        Raises
+        ------
+        RunAgain
+            If a shard was planned in another state while it was scored; all other shards are done.
+        """
+        if self.is_done and self._replaced:
+            raise RunAgain(
+                f"{len(self._replaced)} shard(s) were replaced while they were scored, first {self._replaced[0]}."
+            )
+        return iter(())
 
 
 def _refuse_other_prior(history: PlanHistory, prior: float) -> None:
-    """A row stands once for one head: the same head at two priors would make two."""
+    """Refuse another prior: a recording would have two rows of the same head."""
     before = history.plans[0].detail["prior"] if history.plans else prior
     if before != prior:
         raise ConfigError(
@@ -117,7 +154,7 @@ def _refuse_other_prior(history: PlanHistory, prior: float) -> None:
 
 
 def _refuse_other_channels(history: PlanHistory, head: Head, fingerprint: str) -> None:
-    """Embeddings of other channels have the same slots: their scores would stand where others stand."""
+    """Refuse embeddings of other channels: their shards have the same slots, so their scores would replace others."""
     before = history.plans[0].detail.get("fingerprint", head.fingerprint) if history.plans else fingerprint
     if before != fingerprint:
         raise ConfigError(
@@ -161,12 +198,12 @@ class ScoreShard:
 
 
 def _outcomes(judged: pa.Table) -> dict[str, int]:
-    """Rows by reason where they are rejected, else by label."""
+    """Count rows by reject reason, and rows that are not rejected by label."""
     return dict(Counter(pc.coalesce(judged["reject_reason"], judged["label"]).to_pylist()))
 
 
 def _counts(judged: pa.Table) -> dict[str, int]:
-    """Rows, those accepted by label, those rejected, and these by reason."""
+    """Count all rows, accepted rows by label, and rejected rows in total and by reason."""
     accepted = judged.filter(pc.invert(judged["reject"]))["label"].to_pylist()
     reasons = judged["reject_reason"].drop_null().to_pylist()
     return {

@@ -12,8 +12,8 @@ import sys
 from tests.support.processes import processes
 from tests.support.ray_head import ON_LOOPBACK, RayHead
 
-ENCODER = r"^ray::MapWorker\(MapBatches\(_Encode\)\)"
-DECODE = r"^ray::MapBatches\(_Decode\)"
+ENCODER = r"^ray::MapWorker\(MapBatches\(EncoderActor\)\)"
+DECODE = r"^ray::MapBatches\(DecodeStage\)"
 
 CLUSTER = """
 import json, sys

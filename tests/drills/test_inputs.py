@@ -64,7 +64,7 @@ def test_a_recording_that_the_decoder_never_finishes_is_one_row(lab: Lab) -> Non
     message = "no segment in 15 s of CPU time, nor in as many as it lasts"
     broken = with_failure(right, 4, 2, stage="decode", error="decoder_timeout", message=message)
     lab.allow(broken)
-    faults = [Fault("jobs.decoding.supervisor:CPU_SECONDS", "set", 15.0), Fault(DECODE, "spin", utterance=(4, 2))]
+    faults = [Fault("jobs.decoding.process_handle:CPU_SECONDS", "set", 15.0), Fault(DECODE, "spin", utterance=(4, 2))]
 
     lab.embed("--segment-seconds", 15, "--stall-seconds", 20, inject=faults)
 

@@ -139,7 +139,7 @@ def test_memory_does_not_grow_with_the_work(lab: Lab) -> None:
     while run.working:
         n_done = float(len(markers_put(lab)) * n_each)
         for each in processes(run.pid):
-            if each.pid == run.pid or re.match(r"ray::(Map|IDLE|Board)", each.title):
+            if each.pid == run.pid or re.match(r"ray::(Map|IDLE|WorkerRegistry)", each.title):
                 try:
                     samples.setdefault(each.pid, []).append((n_done, private_mb(each.pid)))
                     titles[each.pid] = "driver" if each.pid == run.pid else each.title

@@ -31,7 +31,9 @@ from detector.embedding import embed_segments, join_segments
 from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
 from jobs import storage
-from jobs.decoding import supervisor
+from jobs.decoding import idle
+from jobs.decoding.process_handle import DecoderProcess
+from jobs.decoding.queue import DecodeQueue
 from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.containers import kind_of
 from jobs.inputs.shard_reader import read_shard
@@ -208,10 +210,10 @@ class Guard:
         # the process of all tests is large before it begins: what it takes on top
         self.reader_bytes = _peak_bytes("self") - self._before
 
-    def ends(self, process: supervisor._Process) -> None:
+    def ends(self, process: DecoderProcess) -> None:
         """A decoder's process is about to be ended."""
         if process.is_alive():
-            self._ended = max(self._ended, _peak_bytes(process._process.pid))
+            self._ended = max(self._ended, _peak_bytes(process.pid))
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit event."""
@@ -236,16 +238,16 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_hook)
-_end = supervisor._Process.end
+_end = DecoderProcess.end
 
 
-def _end_and_tell(process: supervisor._Process) -> None:
+def _end_and_tell(process: DecoderProcess) -> None:
     if Guard.on is not None:
         Guard.on.ends(process)
     _end(process)
 
 
-supervisor._Process.end = _end_and_tell  # type: ignore[method-assign]
+DecoderProcess.end = _end_and_tell  # type: ignore[method-assign]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -255,19 +257,19 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _ready_decoder() -> None:
     """One decoder's process that waits, so that its start is not counted."""
-    while len(supervisor._IDLE) > 1:
-        supervisor._IDLE.pop().end()
-    with supervisor.DecodeQueue(SEGMENT_SECONDS) as queue:
+    while len(idle.IDLE) > 1:
+        idle.IDLE.pop().end()
+    with DecodeQueue(SEGMENT_SECONDS) as queue:
         list(queue.put(io.BytesIO(BEFORE[1]), "a.flac").segments())
 
 
 def _decoders() -> list[int]:
-    return [process._process.pid for process in supervisor._IDLE]
+    return [process.pid for process in idle.IDLE]
 
 
 def _cpu_seconds() -> float:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    alive = sum(process.cpu_seconds() for process in supervisor._IDLE)
+    alive = sum(process.cpu_seconds() for process in idle.IDLE)
     return time.process_time() + ended.ru_utime + ended.ru_stime + alive
 
 

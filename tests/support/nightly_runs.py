@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,6 +25,7 @@ from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
+from tests.support.runner import InProcessRunner
 
 DIM = 8
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "00")
@@ -85,13 +85,6 @@ def recordings(vectors: np.ndarray, uri: str = "s3://archive/2026/radio/0001.tar
         Recording(uri, f"{number:04d}.flac", vector, length)
         for number, (vector, length) in enumerate(zip(vectors, seconds, strict=True))
     ]
-
-
-class Here:
-    """Does in this process what a cluster's workers do."""
-
-    def map_items(self, task: Callable[[str], dict[str, Any]], items: list[str], **_: Any) -> Iterator[dict[str, Any]]:
-        return map(task, items)
 
 
 def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, str], date: str) -> Ledger:
@@ -158,7 +151,7 @@ def night(
     done = source.done()
     slots = {slot_of(name) for name in shards}
     planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
-    scored = score_shards(Here(), source, planned, judge, given.prior, given.output, given)  # type: ignore[arg-type]
+    scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given)
     scoring_run._finish("nightly", STARTED, scored, given, {})
     if pages:
         page.write_pages(scored, source)

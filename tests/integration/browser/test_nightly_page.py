@@ -255,13 +255,13 @@ def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, m
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     night_of(whole)
 
-    class DiesAfterOne(nightly_runs.Here):
+    class DiesAfterOne(nightly_runs.InProcessRunner):
         def map_items(self, task: Callable[[str], Any], items: list[str], **_: Any) -> Iterator[Any]:
             yield task(items[0])
             raise RunAgain("the machine is taken away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(nightly_runs, "Here", DiesAfterOne)
+        patched.setattr(nightly_runs, "InProcessRunner", DiesAfterOne)
         with pytest.raises(RunAgain):
             night_of(cut)
     assert pages_of(cut) == []

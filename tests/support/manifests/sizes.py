@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from jobs.config import RunConfig, extract_config
-from jobs.execution.cluster import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
+from jobs.execution.pool import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
 from jobs.inputs.pieces import BATCH_BYTES
 from tests.support.manifests.commands import commands, settings_of
 from tests.support.manifests.documents import Document, Pod, cluster_of, every, name_of, pods

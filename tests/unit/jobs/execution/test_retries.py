@@ -1,200 +1,98 @@
-"""What was lost is asked for again, with a bound; what keeps failing is split, and named."""
+"""Work that workers lost is done again, in a bounded number of passes; a stall ends the run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
-from detector.config import EmbedConfig, Recipe
-from detector.errors import ConfigError
-from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, to_text
-from jobs.execution.retries import PASSES, embed_all
-from jobs.inputs import pieces
-from jobs.inputs.archive import Portion, Shard
-from jobs.storage import Stored
-from tests.support.facts import made_up_facts
-
-RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
-
-FACTS = made_up_facts()
-N_UTTERANCES = 4
+from jobs.errors import RunAgain, StalledError, StorageError, WorkersLostError
+from jobs.execution.retries import PASSES, PAUSE_SECONDS, retry
 
 
-def shard(name: str) -> Shard:
-    return Shard("tar", (Stored(f"s3://bucket/{name}", 10, "e"),))
+class Letters:
+    """Three letters to do. By pass and letter, ``fail`` returns an error to raise, or True to lose the letter."""
+
+    verb = "test"
+
+    def __init__(self, fail: Callable[[int, str], bool | Exception]) -> None:
+        self.missing = list("abc")
+        self.lost: list[str | None] = []
+        self._fail = fail
+
+    @property
+    def is_done(self) -> bool:
+        return not self.missing
+
+    def attempt(self, number: int) -> Iterator[str]:
+        for letter in list(self.missing):
+            failure = self._fail(number, letter)
+            if isinstance(failure, Exception):
+                raise failure
+            if not failure:
+                self.missing.remove(letter)
+                yield letter
+
+    def end_pass(self, lost: WorkersLostError | None) -> None:
+        self.lost.append(None if lost is None else str(lost))
+
+    def describe_missing(self) -> str:
+        return f"missing {''.join(self.missing)}"
+
+    def finish(self) -> Iterator[str]:
+        return iter(())
 
 
-class Machines:
-    """A stream that loses what ``lose`` says, by pass, shard and utterance; and notes what it was asked for."""
+def test_only_what_is_missing_is_attempted_again_after_a_pause_that_grows() -> None:
+    work = Letters(lambda number, letter: number < "abc".index(letter) + 1)
+    pauses: list[float] = []
 
-    def __init__(self, lose: Callable[[int, str, int], bool] = lambda *_: False) -> None:
-        self.asked: list[list[tuple[str, tuple[int, ...] | None, str]]] = []
-        self.troubles: dict[tuple[int, str], Exception] = {}
-        self._lose = lose
+    assert list(retry(work, pauses.append)) == ["a", "b", "c"]
 
-    def __call__(self, portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
-        assert singly == bool(self.asked), "one at a time from the second pass on"
-        self.asked.append([(_name(portion), portion.only, portion.part) for portion in portions])
-        number = len(self.asked)
-        for portion in portions:
-            if (trouble := self.troubles.get((number, _name(portion)))) is not None:
-                if isinstance(trouble, StalledError | WorkersLostError):
-                    raise trouble
-                yield _embedded([pieces.trouble(portion.shard.shard_id, to_text(trouble))])
-                continue
-            yield from self._read(number, portion)
-
-    def _read(self, number: int, portion: Portion) -> Iterator[pa.Table]:
-        shard_id = portion.shard.shard_id
-        ordinals = range(N_UTTERANCES) if portion.only is None else portion.only
-        for ordinal in ordinals:
-            if portion.part != "known" and not self._lose(number, _name(portion), ordinal):
-                yield _embedded([pieces.segment(shard_id, ordinal, 0, np.full(8, ordinal, np.float32))])
-        outcomes = [
-            pieces.outcome(shard_id, each, pieces.decoded(f"{_name(portion)}#{each}", "u", f"{each}", 1, FACTS))
-            for each in ordinals
-        ]
-        if portion.part != "segments" and not self._lose(number, _name(portion), -1):
-            yield _embedded([*outcomes, pieces.shard_end(shard_id, N_UTTERANCES)])
+    # 2 s and 4 s, less up to a half for jitter
+    first, second = pauses
+    assert PAUSE_SECONDS / 2 <= first <= PAUSE_SECONDS
+    assert PAUSE_SECONDS <= second <= 2 * PAUSE_SECONDS
 
 
-def _name(portion: Portion) -> str:
-    return portion.shard.uri.removeprefix("s3://bucket/")
+def test_work_that_is_missing_after_the_last_pass_ends_the_run() -> None:
+    work = Letters(lambda _, letter: letter == "b")
+    pauses: list[float] = []
+    results = retry(work, pauses.append)
+
+    assert [next(results), next(results)] == ["a", "c"]
+    with pytest.raises(RunAgain, match="gave up after 3 passes: missing b"):
+        next(results)
+    assert len(pauses) == PASSES - 1
 
 
-def _embedded(rows: list[pieces.Piece]) -> pa.Table:
-    """What an encoder makes of pieces: the first sample of each segment."""
-    table = pa.Table.from_pylist(rows, schema=pieces.DECODED)
-    places, samples = pieces.samples_of(table)
-    vectors = np.array([each[:1] for each in samples], np.float32).reshape(len(samples), 1)
-    return pieces.embedded(table, places, vectors, np.ones(len(samples), np.int64))
+def test_lost_workers_cost_a_pass_and_are_told_to_the_work() -> None:
+    work = Letters(lambda number, letter: number == 1 and letter == "b" and WorkersLostError("Ray gave up"))
+
+    assert list(retry(work, lambda _: None)) == ["a", "b", "c"]
+    assert work.lost == ["Ray gave up", None]
 
 
-def run(machines: Machines, *names: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of both tables, by shard, of a run that is given no time to rest."""
-    shards = [shard(name) for name in names]
-    names_of = {each.shard_id: name for each, name in zip(shards, names, strict=True)}
-    found = {}
-    for rows in embed_all(machines, shards, pause=lambda _: None):
-        embeddings, failures = rows.tables(RECIPE, "run")
-        found[names_of[rows.shard_id]] = [*embeddings.to_pylist(), *failures.to_pylist()]
-    return found
+def test_any_other_error_ends_the_run_in_its_first_pass() -> None:
+    work = Letters(lambda _, letter: letter == "b" and StorageError("the store gave up"))
+
+    with pytest.raises(StorageError, match="the store gave up"):
+        list(retry(work, lambda _: None))
+
+    assert work.lost == []
 
 
-def test_nothing_lost_is_one_pass() -> None:
-    machines = Machines()
+def test_a_stall_ends_the_run_and_names_what_is_missing() -> None:
+    work = Letters(lambda _, letter: letter == "b" and StalledError("no progress for 120 s."))
 
-    found = run(machines, "x", "y")
-
-    assert {name: len(rows) for name, rows in found.items()} == {"x": 4, "y": 4}
-    assert machines.asked == [[("x", None, "all"), ("y", None, "all")]]
+    with pytest.raises(StalledError, match=r"no progress for 120 s\. missing bc"):
+        list(retry(work, lambda _: None))
 
 
-def test_only_what_was_lost_is_asked_for_again() -> None:
-    machines = Machines(lambda number, name, ordinal: number == 1 and name == "x" and ordinal in (1, 2))
+def test_a_stall_after_all_work_is_done_is_no_error() -> None:
+    class NeverEnds(Letters):
+        def attempt(self, number: int) -> Iterator[str]:
+            yield from super().attempt(number)
+            raise StalledError("no progress for 120 s.")
 
-    found = run(machines, "x", "y")
-
-    assert machines.asked[1:] == [[("x", (1, 2), "segments")]]
-    assert [row["embedding"] for row in found["x"]] == [[0.0], [1.0], [2.0], [3.0]]
-
-
-def test_a_shard_whose_reader_was_lost_is_read_whole() -> None:
-    machines = Machines(lambda number, name, ordinal: number == 1 and name == "x" and ordinal == -1)
-
-    assert len(run(machines, "x")["x"]) == 4
-    assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
-
-
-def test_in_the_last_pass_each_utterance_stands_alone() -> None:
-    machines = Machines(lambda number, _, ordinal: number < PASSES and ordinal in (0, 3))
-
-    assert len(run(machines, "x")["x"]) == 4
-    assert machines.asked[-1] == [("x", (0,), "segments"), ("x", (3,), "segments")]
-
-
-def test_a_recording_that_kills_its_encoder_alone_is_a_row() -> None:
-    machines = Machines(lambda _number, name, ordinal: name == "x" and ordinal == 2)
-
-    found = run(machines, "x", "y")
-
-    (failure,) = [row for row in found["x"] if "error" in row]
-    assert (failure["utterance_id"], failure["error"], failure["attempts"]) == ("x#2", "encoder_crash", PASSES)
-    assert failure["stage"] == "embed"
-    assert len(found["x"]) == len(found["y"]) == 4
-
-
-@pytest.mark.parametrize(
-    "lose",
-    [
-        lambda *_: True,  # a broken machine
-        lambda _number, _name, ordinal: ordinal >= 0,  # all four: more than recordings could be to blame for
-    ],
-    ids=["everything", "every utterance"],
-)
-def test_trouble_that_is_not_one_recording_s_ends_the_run_and_names_the_shard(lose: Any) -> None:
-    machines = Machines(lose)
-
-    with pytest.raises(RunAgain, match=r"gave up after 3 passes: 1 shard\(s\) not whole, first s3://bucket/x"):
-        run(machines, "x")
-
-    assert len(machines.asked) == PASSES
-
-
-def test_rows_of_corrupt_bytes_are_thrown_away_and_done_again() -> None:
-    machines = Machines()
-    machines.troubles[1, "x"] = CorruptError("s3://bucket/x: not the bytes")
-
-    assert len(run(machines, "x", "y")["x"]) == 4
-    assert machines.asked[1:] == [[("x", None, "all")]]
-
-
-def test_bytes_that_are_corrupt_every_time_end_the_run() -> None:
-    machines = Machines()
-    machines.troubles = {(number, "x"): CorruptError("s3://bucket/x: not the bytes") for number in (1, 2, 3)}
-
-    with pytest.raises(CorruptError, match="s3://bucket/x: not the bytes"):
-        run(machines, "x", "y")
-
-
-def test_a_changed_source_is_set_aside_and_raised_after_all_others() -> None:
-    machines = Machines()
-    machines.troubles[1, "x"] = SourceChangedError("s3://bucket/x: gone")
-    given = []
-
-    with pytest.raises(SourceChangedError, match=r"1 shard\(s\) set aside.*s3://bucket/x: gone"):
-        given += list(embed_all(machines, [shard("x"), shard("y")]))
-
-    assert len(machines.asked) == 1
-
-
-def test_a_setting_that_does_not_fit_ends_the_run_at_once() -> None:
-    machines = Machines()
-    machines.troubles[1, "x"] = ConfigError("--layer 99")
-
-    with pytest.raises(ConfigError, match="--layer 99"):
-        run(machines, "x", "y")
-
-    assert len(machines.asked) == 1
-
-
-def test_a_cluster_that_goes_away_costs_a_pass() -> None:
-    machines = Machines()
-    machines.troubles[1, "y"] = WorkersLostError("Ray gave up")
-
-    found = run(machines, "x", "y")
-
-    assert set(found) == {"x", "y"}
-    assert machines.asked[1] == [("y", None, "known"), ("y", None, "segments")]
-
-
-def test_a_stall_ends_the_run_and_names_the_shard() -> None:
-    machines = Machines()
-    machines.troubles[1, "y"] = StalledError("no progress for 120 s.")
-
-    with pytest.raises(StalledError, match=r"no progress for 120 s. 1 shard\(s\) not whole, first s3://bucket/y"):
-        run(machines, "x", "y")
+    assert list(retry(NeverEnds(lambda *_: False))) == ["a", "b", "c"]

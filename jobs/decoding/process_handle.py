@@ -1,0 +1,220 @@
+"""The handle of a decoder process: it starts the process, speaks to it through pipes, and learns how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from detector.audio import Samples
+from jobs.decoding.faults import DecoderError, check, exit_error
+from jobs.decoding.wire import FRAME, drop_written
+from jobs.errors import RunAgain
+
+CPU_SECONDS = 60.0  # CPU time of the process from one segment to the next
+MEMORY_BYTES = 1 << 30  # address space that a decoder may take beyond that of its imports
+LOOK_SECONDS = 5.0  # between two looks at a process that is silent
+STALLED_LOOKS = 120  # 120 × 5 s without a byte or any CPU time: 10 minutes
+DEATH_SECONDS = 5.0  # from closed pipes to the end of the process
+PIPE_BYTES = 1 << 20
+MALLOC_KEPT_BYTES = 16 << 20
+KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without them some installations find no library
+
+
+_report: Callable[[], None] | None = None
+
+
+def report_while_working(report: Callable[[], None]) -> None:
+    """Have ``report`` called every few seconds while a decoder computes without a reply.
+
+    The kernel limits how long that may be, so such a worker has not stalled.
+    """
+    global _report
+    _report = report
+
+
+class DecoderProcess:
+    """A process that runs :mod:`jobs.decoding.process`.
+
+    Attributes
+    ----------
+    is_busy : bool
+        True while it decodes, and if it must not decode anything else.
+    """
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self._unsent: list[memoryview] = []
+        with contextlib.ExitStack() as opened:
+            try:
+                child_input, self._requests = _pipe(opened)
+                self._replies, child_output = _pipe(opened)
+                arguments = child_input.fileno(), child_output.fileno(), MEMORY_BYTES, CPU_SECONDS
+                self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+                    [sys.executable, "-P", "-m", "jobs.decoding.process", *map(str, arguments)],
+                    stdin=subprocess.PIPE,  # its lifeline: the kernel kills it when our end closes
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    pass_fds=arguments[:2],
+                    env=_environment(),
+                    cwd="/",
+                    start_new_session=True,  # ctrl-c in a terminal reaches us only
+                )
+            except OSError as error:
+                raise RunAgain(f"no decoder's process can be started: {error}. Run the same command again.") from error
+            child_input.close()
+            child_output.close()
+            opened.pop_all()
+        self.pid = self._process.pid
+        # A write that blocks could deadlock: the decoder may be blocked too, writing samples that we do not read yet.
+        os.set_blocking(self._requests.fileno(), False)
+        self._readable, self._readable_or_writable = select.poll(), select.poll()
+        self._readable.register(self._replies, select.POLLIN)
+        self._readable_or_writable.register(self._replies, select.POLLIN)
+        self._readable_or_writable.register(self._requests, select.POLLOUT)
+        self._await_greeting()
+
+    def _await_greeting(self) -> None:
+        stderr = cast(BinaryIO, self._process.stderr)
+        try:
+            check(self.header() == (b"here", 0), "no greeting")
+        except DecoderError as error:
+            self._process.kill()
+            output = stderr.read().decode(errors="replace").strip()[-1_000:]
+            self.end()
+            raise RunAgain(
+                f"the process for decoding does not start: {error}. {output or 'It said nothing.'} Check the "
+                f"installation and the machine, and run the same command again."
+            ) from error
+        except BaseException:
+            self.end()
+            raise
+        stderr.close()  # warnings of libraries about the recordings are dropped: a full pipe would block the decoder
+
+    def is_alive(self) -> bool:
+        """Return True if the process has not ended while it was idle."""
+        return self._process.poll() is None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the process has used since it started."""
+        with open(f"/proc/{self.pid}/stat", "rb") as file:
+            # the second field is the command in parentheses, which may hold spaces: count fields after it
+            fields = file.read().rpartition(b")")[2].split()
+        utime, stime = int(fields[11]), int(fields[12])
+        return (utime + stime) / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
+        """Kill the process, and leave no zombie and no open file."""
+        self._process.kill()
+        self._process.wait()
+        for file in (self._requests, self._replies, self._process.stdin, self._process.stderr):
+            cast(BinaryIO, file).close()
+
+    def send(self, kind: bytes, *parts: bytes) -> None:
+        """Send a frame, as far as the pipe takes it now; the rest is sent while we wait for replies."""
+        self._unsent += map(memoryview, (FRAME.pack(kind, sum(map(len, parts))), *parts))
+        self._write()
+
+    def header(self) -> tuple[bytes, int]:
+        """Receive the kind of the next frame, and its bytes of content.
+
+        Raises
+        ------
+        DecoderError
+            If the process has ended, or has not moved for too long; also from :meth:`content` and :meth:`samples`.
+        """
+        kind, n_bytes = FRAME.unpack(self.content(FRAME.size, FRAME.size))
+        return kind, n_bytes
+
+    def content(self, n_bytes: int, most: int) -> bytearray:
+        """Receive ``n_bytes``, which may be no more than ``most``."""
+        check(n_bytes <= most, f"{n_bytes:,} B where {most:,} B are the most")
+        content = bytearray(n_bytes)
+        self._read_into(memoryview(content))
+        return content
+
+    def samples(self, n_bytes: int, most: int) -> Samples:
+        """Receive ``n_bytes`` as samples, which may be no more than ``most``."""
+        check(n_bytes % 4 == 0 and 0 < n_bytes <= 4 * most, f"a segment of {n_bytes:,} B")
+        samples = np.empty(n_bytes // 4, np.float32)
+        self._read_into(samples.view(np.uint8).data)
+        return samples
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                drop_written(self._unsent, os.writev(self._requests.fileno(), self._unsent))
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._unsent.clear()  # the process has ended; the next read says how
+
+    def _read_into(self, view: memoryview) -> None:
+        while len(view):
+            self._wait()
+            n_bytes = os.readv(self._replies.fileno(), [view])
+            if not n_bytes:
+                raise self._ended()
+            view = view[n_bytes:]
+
+    def _wait(self) -> None:
+        """Wait for a reply, and write what is unsent meanwhile.
+
+        There is no timeout: a busy machine is slow, which says nothing of a recording, and the kernel limits the CPU
+        time. Only a process that uses none, and sends nothing, for many looks in a row has stalled. Looks are counted
+        rather than seconds, since the clock goes on while our own process is stopped.
+        """
+        n_idle_looks, cpu_seconds = 0, -1.0
+        while True:
+            poll = self._readable_or_writable if self._unsent else self._readable
+            ready = [file for file, _ in poll.poll(LOOK_SECONDS * 1_000)]
+            if self._replies.fileno() in ready:
+                return
+            if ready:
+                self._write()
+                continue
+            before, cpu_seconds = cpu_seconds, self.cpu_seconds()
+            n_idle_looks = n_idle_looks + 1 if cpu_seconds == before else 0
+            if not n_idle_looks and _report is not None:
+                _report()
+            if n_idle_looks >= STALLED_LOOKS:
+                seconds = n_idle_looks * LOOK_SECONDS
+                raise DecoderError(None, f"{seconds:g} s without a word or any CPU time of the decoder")
+
+    def _ended(self) -> DecoderError:
+        """Return the fault that ended the process, now that its pipe is closed."""
+        try:
+            return exit_error(self._process.wait(DEATH_SECONDS), CPU_SECONDS)
+        except subprocess.TimeoutExpired:
+            return DecoderError("decoder_crash", "the decoder's process closed its pipe")
+
+
+def _pipe(opened: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
+    reader, writer = os.pipe()
+    # the kernel limits a user's large pipes in number and in bytes; without one, decoding is only slower
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return opened.enter_context(io.FileIO(reader, "r")), opened.enter_context(io.FileIO(writer, "w"))
+
+
+def _environment() -> dict[str, str]:
+    """Return what the process needs to find our modules; no key, no token, no address."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OPENBLAS_NUM_THREADS": "1",  # the stacks of threads that it never uses would take address space
+        # malloc keeps one recording's memory for the next: asking the kernel anew takes 10 % of the time
+        "MALLOC_MMAP_THRESHOLD_": str(MALLOC_KEPT_BYTES // 2),
+        "MALLOC_TRIM_THRESHOLD_": str(MALLOC_KEPT_BYTES),
+        **kept,
+    }

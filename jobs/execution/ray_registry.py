@@ -1,0 +1,95 @@
+"""The worker registry as a Ray actor: the driver's view of it, and the reporter that each worker uses."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from jobs import storage
+from jobs.execution.encoder_stats import EncoderStats
+from jobs.execution.worker_registry import WorkerRegistry
+from jobs.telemetry import metrics
+
+ANSWER_SECONDS = 2.0
+
+
+class RayRegistry:
+    """The driver's view of the registry. An actor that does not answer is no reason to end a run."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @classmethod
+    def start(cls) -> RayRegistry:
+        """Start the registry's actor."""
+        import ray
+
+        # no CPU of its own, so that it takes none from decode; restarted without limit, since machines go away
+        return cls(ray.remote(num_cpus=0, max_restarts=-1)(WorkerRegistry).remote())
+
+    def reporter(self, role: str) -> RayReporter:
+        """Return a reporter for workers of a role; it can be sent to a worker."""
+        return RayReporter(self._actor, role)
+
+    def progress_steps(self, default: int) -> int:
+        """Return :meth:`WorkerRegistry.progress_steps`, or ``default`` without an answer."""
+        return int(self._ask("progress_steps", default))
+
+    def current_tasks(self) -> dict[str, tuple[str, float]]:
+        """Return :meth:`WorkerRegistry.current_tasks`, or nothing without an answer."""
+        tasks: dict[str, tuple[str, float]] = self._ask("current_tasks", {})
+        return tasks
+
+    def encoder_stats(self, default: Mapping[str, EncoderStats]) -> Mapping[str, EncoderStats]:
+        """Return :meth:`WorkerRegistry.encoder_stats`, or ``default`` without an answer."""
+        stats: Mapping[str, EncoderStats] = self._ask("encoder_stats", default)
+        return stats
+
+    def close(self) -> None:
+        """Ask the registry to let no new tasks begin; not waited for."""
+        self._actor.close.remote()
+
+    def _ask(self, method: str, default: Any) -> Any:
+        import ray
+
+        try:
+            return ray.get(getattr(self._actor, method).remote(), timeout=ANSWER_SECONDS)
+        except ray.exceptions.RayError:
+            return default
+
+
+class RayReporter:
+    """A worker's access to the registry. Reports are not waited for: a slow registry never slows down the work."""
+
+    def __init__(self, actor: Any, role: str) -> None:
+        self._actor = actor
+        self._role = role
+
+    @property
+    def _worker(self) -> str:
+        # asked at each report: this object is made in the driver, and used in the worker
+        return f"{self._role} {os.getpid()} on {socket.gethostname()}"
+
+    def may_begin(self, task: str) -> bool:
+        """Report a new task; return False if the run begins no new tasks. Without an answer, the task may begin."""
+        import ray
+
+        try:
+            return bool(ray.get(self._actor.begin.remote(self._worker, task, 0), timeout=ANSWER_SECONDS))
+        except ray.exceptions.RayError:
+            return True
+
+    def begin(self, task: str, step: int = 0) -> None:
+        """Report the step of a task that begins now."""
+        self._actor.begin.remote(self._worker, task, step)
+
+    def idle(self) -> None:
+        """Report that the worker has no task."""
+        metrics.count_up_to("bonafide_store_retries_total", storage.retries())
+        self._actor.idle.remote(self._worker)
+
+    def report_stats(self, stats: EncoderStats) -> None:
+        """Report what an encoder has done since it was loaded."""
+        self._actor.report_stats.remote(self._worker, stats)

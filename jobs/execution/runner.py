@@ -1,0 +1,79 @@
+"""A runner: what embedding and scoring need from the machines that do their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from detector.config import Recipe
+from jobs.config import ModelConfig
+from jobs.execution.encoder_stats import PoolStats
+from jobs.execution.pool import Pool
+from jobs.execution.stop_request import StopRequest
+from jobs.execution.watchdog import Watchdog
+from jobs.inputs.archive import Portion
+
+
+class Runner(Protocol):
+    """Runs the stages of :mod:`jobs.execution.stages` somewhere, and streams their results back."""
+
+    @property
+    def encoder_stats(self) -> PoolStats:
+        """Statistics of the encoders that have worked for this run."""
+
+    def pool(self) -> Pool:
+        """Return the sizes of the encoder pool.
+
+        Raises
+        ------
+        ConfigError
+            If a GPU is required and there is none, or if the encoders leave no CPU for a decode task.
+        """
+
+    def embed_portions(
+        self,
+        portions: list[Portion],
+        recipes: tuple[Recipe, ...],
+        model: ModelConfig,
+        pool: Pool,
+        watchdog: Watchdog,
+        stop: StopRequest,
+        *,
+        singly: bool = False,
+    ) -> Iterator[pa.Table]:
+        """Stream portions of shards through decode and the encoders.
+
+        Parameters
+        ----------
+        recipes : tuple of Recipe
+            They differ in nothing but the layer; all layers are computed in one pass.
+        singly : bool
+            If True, an encoder gets one table at a time. Used after workers were lost: a table that waits at an
+            encoder is lost with it when a recording ends the encoder's process.
+
+        Yields
+        ------
+        pyarrow.Table
+            Pieces of :data:`jobs.inputs.pieces.EMBEDDED`, in no order, with errors as rows. The pieces that a lost
+            worker held are missing.
+
+        Raises
+        ------
+        WorkersLostError
+            If the machines are gone as a whole.
+        RunAgain
+            If the run makes no progress, or SIGTERM came.
+        """
+
+    def map_items(
+        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+    ) -> Iterator[dict[str, Any]]:
+        """Call ``function`` on every item; yield the results in no order, without those of lost workers.
+
+        Raises
+        ------
+        ConfigError, SchemaError, StorageError, DefectError, RunAgain
+            The error that ``function`` raised, or as :meth:`embed_portions`.
+        """

@@ -1,0 +1,240 @@
+"""The stages of a run: what a decode task, an encoder and a task per item do with a table, without Ray."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from detector.audio import SAMPLE_RATE
+from detector.backbones import Backbone, load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig, Recipe
+from detector.embedding import embed_segments
+from detector.errors import ConfigError, DeviceError
+from jobs import storage
+from jobs.config import ModelConfig
+from jobs.decoding.process_handle import report_while_working
+from jobs.errors import from_text, to_text
+from jobs.execution.encoder_stats import EncoderStats
+from jobs.execution.worker_registry import WorkerReporter, steady_progress
+from jobs.inputs import pieces
+from jobs.inputs.archive import Portion
+from jobs.inputs.checkpoint import local_folder
+from jobs.inputs.shard_reader import read_shard
+
+LOAD_ATTEMPTS = 3
+ITEM = "item"
+"""The one column of the tables that :class:`DecodeStage` and :class:`ItemStage` take."""
+
+_RESULTS = pa.schema({"result": pa.string(), "trouble": pa.string()})
+
+log = logging.getLogger(__name__)
+
+
+class DecodeStage:
+    """Reads portions of shards, and decodes them into tables of :data:`jobs.inputs.pieces.DECODED`.
+
+    Parameters
+    ----------
+    reporter : WorkerReporter
+    store_patience : float
+        Seconds for which a request to the store is retried.
+    window_bytes : int
+        Decoded audio in one table.
+    """
+
+    # Ray Data asks a callable that is no function for its name
+    __name__ = "decode"
+
+    def __init__(
+        self,
+        config: EmbedConfig,
+        reporter: WorkerReporter,
+        store_patience: float,
+        window_bytes: int = pieces.BATCH_BYTES,
+    ) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._store_patience = store_patience
+        self._window_bytes = window_bytes
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Yield the decoded pieces of the portions in column :data:`ITEM`; an error becomes a row too."""
+        storage.set_retry_budget(self._store_patience, answered=True)
+        for text in batch[ITEM].to_pylist():
+            portion = Portion.from_json(text)
+            if self._reporter.may_begin(f"reading {portion.shard.uri}"):
+                yield from self._decoded(portion)
+            self._reporter.idle()
+
+    def _decoded(self, portion: Portion) -> Iterator[pa.Table]:
+        uri = portion.shard.uri
+        try:
+            # one recording may take the decoder minutes without a segment; the kernel limits its CPU time
+            waits = itertools.count()
+            report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
+            rows = read_shard(portion, self._config.segment_seconds, self._config.channels)
+            tables = pieces.batches(pieces.of(portion.part, rows), self._window_bytes)
+            for number, table in enumerate(tables, start=1):
+                self._reporter.begin(f"reading {uri}", number)
+                yield table
+        except Exception as error:
+            trouble = pieces.trouble(portion.shard.shard_id, to_text(error))
+            yield pa.Table.from_pylist([trouble], schema=pieces.DECODED)
+
+
+class EncodeStage:
+    """Holds an encoder, and replaces the samples in a table by embeddings.
+
+    An encoder that cannot be loaded answers every table with the reason.
+
+    Parameters
+    ----------
+    recipes : tuple of Recipe
+        They differ in nothing but the layer; all layers are computed in one pass.
+    reporter : WorkerReporter
+    store_patience : float
+        Seconds for which a request to the store is retried.
+    """
+
+    def __init__(
+        self,
+        recipes: tuple[Recipe, ...],
+        model: ModelConfig,
+        device: str,
+        batch_seconds: float,
+        reporter: WorkerReporter,
+        store_patience: float,
+    ) -> None:
+        storage.set_retry_budget(store_patience, answered=True)
+        self._reporter = reporter
+        # a CPU computes one segment at a time in any case; handed over singly, each is a step in the registry
+        self._segments_per_pass = 1 if device == "cpu" else None
+        self._backbone: Backbone | None = None
+        self._load_error = ""
+        for attempt in range(1, LOAD_ATTEMPTS + 1):
+            try:
+                with steady_progress(reporter, "loading the encoder"):
+                    self._backbone = _load(recipes, model, device, batch_seconds)
+                break
+            except Exception as error:
+                self._load_error = to_text(error)
+                if isinstance(error, ConfigError):
+                    break
+                cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+                log.warning("loading the encoder, attempt %d of %d: %s", attempt, LOAD_ATTEMPTS, cause)
+                time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
+        self._stats = EncoderStats("" if self._backbone is None else self._backbone.device)
+        self._idle_since = time.monotonic()
+        reporter.idle()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return a table of :data:`jobs.inputs.pieces.EMBEDDED`; an error becomes a row.
+
+        Raises
+        ------
+        DeviceError
+            If the device failed: this process must not compute anything else.
+        """
+        if self._backbone is None:
+            return pa.Table.from_pylist([pieces.trouble(None, self._load_error)], schema=pieces.EMBEDDED)
+        began = time.monotonic()
+        try:
+            return self._encoded(batch, self._backbone)
+        except DeviceError:
+            raise
+        except Exception as error:
+            return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
+        finally:
+            self._stats.waited_seconds += began - self._idle_since
+            self._idle_since = time.monotonic()
+            self._stats.busy_seconds += self._idle_since - began
+            self._reporter.report_stats(self._stats)
+            self._reporter.idle()
+
+    def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
+        rows, samples = pieces.samples_of(batch)
+        embeddings = np.zeros((len(rows), len(backbone.layers) * backbone.dim), dtype=np.float32)
+        n_frames = np.zeros(len(rows), dtype=np.int64)
+        n_at_once = self._segments_per_pass or max(len(rows), 1)
+        for start in range(0, len(rows), n_at_once):
+            first = int(rows[start])
+            self._reporter.begin(f"encoding shard {batch['shard_id'][first]}", _step(batch, first))
+            part = slice(start, start + n_at_once)
+            embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
+        self._stats.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
+        return pieces.embedded(batch, rows, embeddings, n_frames)
+
+
+class ItemStage:
+    """Calls a function on every item of a table, and returns the results as JSON.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an item, and returns what JSON can hold.
+    reporter : WorkerReporter
+    store_patience : float
+        Seconds for which a request to the store is retried.
+    """
+
+    def __init__(
+        self, function: Callable[[str], dict[str, Any]], reporter: WorkerReporter, store_patience: float
+    ) -> None:
+        self._function = function
+        self._reporter = reporter
+        self._store_patience = store_patience
+        self.__name__ = function.__name__
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return a row for each item in column :data:`ITEM`, or one row with the error."""
+        storage.set_retry_budget(self._store_patience, answered=True)
+        items = batch[ITEM].to_pylist()
+        try:
+            if not self._reporter.may_begin(f"{self.__name__} {items[0]}"):
+                return _RESULTS.empty_table()
+            rows = [{"result": json.dumps(self._function(item))} for item in items]
+        except Exception as error:
+            rows = [{"trouble": to_text(error)}]
+        finally:
+            self._reporter.idle()
+        return pa.Table.from_pylist(rows, schema=_RESULTS)
+
+
+def results_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the results in a table of :class:`ItemStage`.
+
+    Raises
+    ------
+    Exception
+        The error that a function raised, with the class that :func:`jobs.errors.to_text` keeps.
+    """
+    for text in table["trouble"].drop_null().to_pylist():
+        raise from_text(text)
+    yield from map(json.loads, table["result"].to_pylist())
+
+
+def _load(recipes: tuple[Recipe, ...], model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
+    """Load the encoder; refuse one that would compute something else than the driver planned."""
+    planned, folder = recipes[0], local_folder(model)
+    local = recipe_of(planned.config, folder)
+    if local.fingerprint != planned.fingerprint:
+        raise ConfigError(
+            f"this worker would compute {local.describe()}, the driver planned {planned.describe()}. "
+            f"Install the same versions, and give every machine the same checkpoint."
+        )
+    layers = tuple(each.config.layer for each in recipes)
+    return load_backbone(planned.config, folder, device=device, batch_seconds=batch_seconds, layers=layers)
+
+
+def _step(batch: pa.Table, row: int) -> int:
+    """Return a number that grows with utterance and segment."""
+    return int(batch["ordinal"][row].as_py()) * 10_000 + int(batch["segment"][row].as_py())

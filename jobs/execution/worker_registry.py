@@ -1,0 +1,94 @@
+"""The worker registry: the current task of every worker, the progress of the run, and its encoders' statistics."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from jobs.execution.encoder_stats import EncoderStats
+
+# How long one operation may take without progress of its own: a checkpoint of 9 GB is fetched and loaded in less.
+OPERATION_SECONDS, OPERATION_STEPS = 1800.0, 180
+
+
+class WorkerReporter(Protocol):
+    """One worker's access to the registry."""
+
+    def may_begin(self, task: str) -> bool:
+        """Report a new task; return False if the run begins no new tasks."""
+
+    def begin(self, task: str, step: int = 0) -> None:
+        """Report the step of a task that begins now."""
+
+    def idle(self) -> None:
+        """Report that the worker has no task."""
+
+    def report_stats(self, stats: EncoderStats) -> None:
+        """Report what an encoder has done since it was loaded."""
+
+
+class WorkerRegistry:
+    """State of all workers; a single actor in a cluster, a plain object in tests."""
+
+    def __init__(self) -> None:
+        self._current: dict[str, tuple[str, float]] = {}
+        self._highest_step: dict[str, int] = {}
+        self._encoder_stats: dict[str, EncoderStats] = {}
+        self._is_open = True
+
+    def begin(self, worker: str, task: str, step: int) -> bool:
+        """Record a step of a worker's task; return False if the run begins no new tasks.
+
+        ``step`` grows within ``task``: a step that is repeated after a crash is no progress.
+        """
+        self._current[worker] = (f"{task}, {step}", time.monotonic())
+        self._highest_step[task] = max(step, self._highest_step.get(task, -1))
+        return self._is_open
+
+    def idle(self, worker: str) -> None:
+        """Record that a worker has no task."""
+        self._current.pop(worker, None)
+
+    def progress_steps(self) -> int:
+        """Return a number that grows with every step that is begun for the first time."""
+        return sum(self._highest_step.values()) + len(self._highest_step)
+
+    def current_tasks(self) -> dict[str, tuple[str, float]]:
+        """Return each busy worker's task and step, and the seconds since it began."""
+        return {worker: (task, time.monotonic() - since) for worker, (task, since) in self._current.items()}
+
+    def report_stats(self, worker: str, stats: EncoderStats) -> None:
+        """Record what an encoder has done since it was loaded."""
+        self._encoder_stats[worker] = stats
+
+    def encoder_stats(self) -> dict[str, EncoderStats]:
+        """Return the latest statistics of each encoder, including those that have ended."""
+        return self._encoder_stats
+
+    def close(self) -> None:
+        """Begin no new tasks from now on."""
+        self._is_open = False
+
+
+@contextlib.contextmanager
+def steady_progress(reporter: WorkerReporter, task: str) -> Iterator[None]:
+    """Report progress while one long operation runs, for :data:`OPERATION_SECONDS` at most.
+
+    Loading an encoder takes minutes and has no steps; without reports the watchdog would take it for a stall.
+    """
+    is_over = threading.Event()
+
+    def report() -> None:
+        for step in range(OPERATION_STEPS):
+            reporter.begin(task, step)
+            if is_over.wait(OPERATION_SECONDS / OPERATION_STEPS):
+                return
+
+    threading.Thread(target=report, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()

@@ -1,0 +1,82 @@
+"""A runner without Ray: it runs the stages of a job in this process, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from detector.config import Recipe
+from jobs.config import ModelConfig, RunConfig
+from jobs.execution.encoder_stats import EncoderStats, PoolStats
+from jobs.execution.pool import Pool, fit_pool
+from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
+from jobs.execution.stop_request import StopRequest
+from jobs.execution.watchdog import Watchdog
+from jobs.execution.worker_registry import WorkerRegistry
+from jobs.inputs.archive import Portion
+
+PATIENCE_SECONDS = 1.0
+
+
+class LocalReporter:
+    """One worker's access to a registry in this process."""
+
+    def __init__(self, registry: WorkerRegistry, worker: str = "worker") -> None:
+        self._registry = registry
+        self._worker = worker
+
+    def may_begin(self, task: str) -> bool:
+        return self._registry.begin(self._worker, task, 0)
+
+    def begin(self, task: str, step: int = 0) -> None:
+        self._registry.begin(self._worker, task, step)
+
+    def idle(self) -> None:
+        self._registry.idle(self._worker)
+
+    def report_stats(self, stats: EncoderStats) -> None:
+        self._registry.report_stats(self._worker, stats)
+
+
+class InProcessRunner:
+    """Runs all stages in this process, on as many CPUs as it is told that there are."""
+
+    def __init__(self, config: RunConfig | None = None, cpus: float = 1.0) -> None:
+        self._config = config or RunConfig()
+        self._cpus = cpus
+        self.registry = WorkerRegistry()
+        self.encoder_stats = PoolStats()
+
+    def pool(self) -> Pool:
+        return fit_pool(self._config, self._cpus, 0.0)
+
+    def embed_portions(
+        self,
+        portions: list[Portion],
+        recipes: tuple[Recipe, ...],
+        model: ModelConfig,
+        pool: Pool,
+        watchdog: Watchdog,
+        stop: StopRequest,
+        *,
+        singly: bool = False,
+    ) -> Iterator[pa.Table]:
+        decode = DecodeStage(
+            recipes[0].config, LocalReporter(self.registry, "decode"), PATIENCE_SECONDS, pool.window_bytes
+        )
+        encode = EncodeStage(
+            recipes, model, pool.device, pool.batch_seconds, LocalReporter(self.registry, "encode"), PATIENCE_SECONDS
+        )
+        for portion in portions:
+            for table in decode(pa.table({ITEM: [portion.to_json()]})):
+                yield encode(table)
+        self.encoder_stats.update(self.registry.encoder_stats())
+
+    def map_items(
+        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+    ) -> Iterator[dict[str, Any]]:
+        stage = ItemStage(function, LocalReporter(self.registry, function.__name__), PATIENCE_SECONDS)
+        for item in items:
+            yield from results_of(stage(pa.table({ITEM: [item]})))

@@ -1,0 +1,67 @@
+"""An archive is embedded without Ray: its rows are those of each recording alone, and a second run finds all done."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from detector.backbones import load_backbone
+from detector.checkpoint import recipe_of
+from detector.config import EmbedConfig
+from detector.embedding import embed_segments, join_segments
+from detector.errors import ConfigError
+from detector.recording import Recording
+from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.embedding.archive import embed_archive
+from jobs.embedding.result import EmbeddingRun
+from jobs.inputs.archive import InputConfig
+from tests.support.archives import write_tar
+from tests.support.audio import encoded, tone
+from tests.support.runner import InProcessRunner
+
+CONFIG = EmbedConfig(backbone="melstats", segment_seconds=2.0)
+RECIPE = recipe_of(CONFIG, None)
+
+
+def embedded(archive: Path, output: Path, runner: InProcessRunner) -> EmbeddingRun:
+    inputs = InputConfig(input=(str(archive),))
+    return embed_archive(runner, inputs, RECIPE, ModelConfig(), OutputConfig(output=str(output)), RunConfig())
+
+
+def test_an_archive_is_embedded_and_committed_shard_by_shard(tmp_path: Path) -> None:
+    recordings = {f"{number}.flac": encoded(tone(3.0 + number, seed=number)) for number in range(3)}
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_tar(archive / "0.tar", {"0.flac": recordings["0.flac"], "page.mp3": b"<html>"})
+    write_tar(archive / "1.tar", {name: recordings[name] for name in ("1.flac", "2.flac")})
+    runner = InProcessRunner()
+
+    run = embedded(archive, tmp_path / "output", runner)
+
+    counts = {marker.uri.rpartition("/")[2]: marker.rows for marker in run.markers}
+    assert counts == {"0.tar": {"embeddings": 1, "failures": 1}, "1.tar": {"embeddings": 2, "failures": 0}}
+    backbone = load_backbone(CONFIG)
+    for marker in run.markers:
+        table = run.ledger.read(marker, "embeddings")
+        assert table is not None
+        for member, vector in zip(table["member"].to_pylist(), table["embedding"].to_pylist(), strict=True):
+            segments = list(Recording(io.BytesIO(recordings[member]), 2.0).segments())
+            alone = join_segments(*embed_segments(backbone, segments))
+            assert alone is not None
+            assert vector == alone.tolist()
+    # 3 + 4 + 5 s
+    assert runner.encoder_stats.record()["n_encoders"] == 1
+    assert sum(each.audio_seconds for each in runner.encoder_stats.encoders.values()) == pytest.approx(12.0)
+    again = embedded(archive, tmp_path / "output", InProcessRunner())
+    assert (again.markers, len(again.committed())) == ([], 2)
+
+
+def test_an_archive_without_audio_is_refused_and_nothing_is_committed(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_tar(archive / "0.tar", {"notes.txt": b"no audio"})
+
+    with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\)"):
+        embedded(archive, tmp_path / "output", InProcessRunner())

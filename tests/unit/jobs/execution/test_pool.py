@@ -1,0 +1,61 @@
+"""The encoder pool fills a cluster, and leaves room for decode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from detector.errors import ConfigError
+from jobs.config import RunConfig
+from jobs.execution.pool import Pool, fit_pool
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "expected"),
+    [
+        # an encoder a CPU, and half a CPU left for decode: (2 - 0.5) / 2, (8 - 0.5) / 8 rounded down
+        ({}, 2, 0, Pool(2, 0.75, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({}, 8, 0, Pool(8, 0.93, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({"encoders": 1}, 8, 0, Pool(1, 1.0, 0.0, 0.5, "cpu", 160.0, 8)),
+        ({"decode_cpus": 1.0, "encoder_cpus": 0.5}, 2, 0, Pool(2, 0.5, 0.0, 1.0, "cpu", 160.0, 8)),
+        # an encoder a GPU, or a share of one
+        ({"batch_seconds": 40.0}, 16, 2, Pool(2, 1.0, 1.0, 0.5, "cuda", 40.0, 32)),
+        ({"encoder_gpus": 0.25}, 16, 2, Pool(8, 1.0, 0.25, 0.5, "cuda", 160.0, 32)),
+        ({"encoders": 1}, 16, 2, Pool(1, 1.0, 1.0, 0.5, "cuda", 160.0, 32)),
+        ({"window_mib": 64}, 16, 1, Pool(1, 1.0, 1.0, 0.5, "cuda", 160.0, 64)),
+        ({"device": "cpu"}, 4, 2, Pool(4, 0.87, 0.0, 0.5, "cpu", 160.0, 8)),
+        # less than a CPU each where decode would starve, with a GPU too
+        ({}, 4, 4, Pool(4, 0.87, 1.0, 0.5, "cuda", 160.0, 32)),
+    ],
+    ids=str,
+)
+def test_the_pool_fills_the_cluster_and_leaves_room_for_decode(
+    settings: dict[str, Any], cpus: float, gpus: float, expected: Pool
+) -> None:
+    assert fit_pool(RunConfig(**settings), cpus, gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "cause"),
+    [
+        ({"device": "cuda"}, 8, 0, r"the cluster has 0 GPU\(s\), an encoder wants 1"),
+        ({"encoder_gpus": 2.0}, 8, 1, r"the cluster has 1 GPU\(s\), an encoder wants 2"),
+        ({"encoders": 3}, 8, 2, "do not fit"),
+        ({"encoders": 2, "encoder_cpus": 1.0}, 2, 0, "do not fit"),
+        ({"decode_cpus": 3.0}, 2, 0, "do not fit"),
+        ({}, 0, 0, "do not fit"),
+    ],
+    ids=str,
+)
+def test_a_pool_that_would_wait_for_ever_is_refused(
+    settings: dict[str, Any], cpus: float, gpus: float, cause: str
+) -> None:
+    with pytest.raises(ConfigError, match=cause):
+        fit_pool(RunConfig(**settings), cpus, gpus)
+
+
+def test_the_default_pool_fits_every_machine() -> None:
+    for quarters in range(2, 1_024):
+        pool = fit_pool(RunConfig(), quarters / 4, 0)
+        assert pool.encoders * pool.encoder_cpus + pool.decode_cpus <= quarters / 4

@@ -1,0 +1,25 @@
+"""The worker registry counts progress, shows tasks, and stops new ones."""
+
+from __future__ import annotations
+
+from jobs.execution.worker_registry import WorkerRegistry
+
+
+def test_the_registry_counts_steps_begun_for_the_first_time_and_shows_each_worker_s_task() -> None:
+    registry = WorkerRegistry()
+    assert registry.begin("decode 1", "reading a.tar", 0)
+    registry.begin("encode 2", "encoding shard s", 10_000)
+    begun = registry.progress_steps()
+
+    registry.begin("decode 3", "reading a.tar", 0)  # the same again, after a crash
+
+    assert registry.progress_steps() == begun
+    registry.begin("decode 3", "reading a.tar", 1)
+    assert registry.progress_steps() > begun
+    registry.idle("decode 1")
+    assert {worker: task for worker, (task, _) in registry.current_tasks().items()} == {
+        "encode 2": "encoding shard s, 10000",
+        "decode 3": "reading a.tar, 1",
+    }
+    registry.close()
+    assert not registry.begin("decode 4", "reading b.tar", 0)

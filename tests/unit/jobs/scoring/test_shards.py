@@ -1,0 +1,69 @@
+"""Shards whose workers were lost are scored again; a shard that was replaced meanwhile ends the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobs.errors import RunAgain, WorkersLostError
+from jobs.execution.retries import PASSES, retry
+from jobs.scoring.shards import ScoringAttempts
+from jobs.tables.protocol import Entry, PlannedShard
+
+SHARDS = [PlannedShard(Entry(slot, "state"), 1, "run", "2026-11-23", False) for slot in ("x", "y")]
+
+
+class Workers:
+    """Score three rows a shard, but lose the slots of `lost`, which has a string for each pass."""
+
+    def __init__(self, *lost: str, committed: bool = True) -> None:
+        self.asked: list[str] = []
+        self._lost = lost
+        self._committed = committed
+
+    def __call__(self, items: list[str]) -> Iterator[dict[str, Any]]:
+        slots = [json.loads(item)["entry"]["slot"] for item in items]
+        lost = self._lost[len(self.asked)] if len(self.asked) < len(self._lost) else ""
+        self.asked.append("".join(slots))
+        for slot in slots:
+            if slot not in lost:
+                outcomes = {"spoof": 1, "bonafide": 2}
+                result = {"name": f"{slot}-000001", "rows": 3, "committed": self._committed, "outcomes": outcomes}
+                yield from (result, result)  # Ray may deliver the result of a retried task twice
+        if lost == "xy":
+            raise WorkersLostError("Ray gave up: a node died")
+
+
+def scored(workers: Workers) -> list[int]:
+    return list(retry(ScoringAttempts(SHARDS, workers), pause=lambda _: None))
+
+
+def test_every_shard_is_counted_once() -> None:
+    workers = Workers()
+
+    assert scored(workers) == [3, 3]
+    assert workers.asked == ["xy"]
+
+
+def test_only_lost_shards_are_scored_again() -> None:
+    workers = Workers("xy", "y")
+
+    assert scored(workers) == [3, 3]
+    assert workers.asked == ["xy", "xy", "y"]
+
+
+def test_a_shard_that_is_lost_in_every_pass_ends_the_run_with_its_cause() -> None:
+    workers = Workers("xy", *"y" * (PASSES - 1))
+
+    with pytest.raises(RunAgain, match=r"after 3 passes: 1 shard\(s\) not scored, first y-000001: Ray gave up: a node"):
+        scored(workers)
+
+    assert len(workers.asked) == PASSES
+
+
+def test_a_shard_that_was_replaced_while_it_was_scored_ends_the_run_after_all_others() -> None:
+    with pytest.raises(RunAgain, match=r"2 shard\(s\) were replaced while they were scored, first x-000001"):
+        scored(Workers(committed=False))
