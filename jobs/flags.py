@@ -2,7 +2,7 @@
 
 A field `batch_size: Annotated[int, "segments in one forward pass"] = 16` becomes `--batch-size`, with the type, help
 text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it, unless the annotation names
-one: `Annotated[str, "list to write", WRITE]`. With `field(metadata={"positional": True})` it is an argument without a
+one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument without a
 flag; `"rest": True` lets that take all words left.
 """
 
@@ -17,12 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
-ARGUMENTS = "arguments"
-READ, WRITE, HEAD, OTHERS = "what to read", "what to write", "the head", "what to do"
+ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    READ: "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out fingerprint",
-    WRITE: "OutputConfig output to format sign_key catalog namespace",
-    HEAD: "HeadConfig TrainingConfig head head_id prior require_signature",
+    "what to read": "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out fingerprint",
+    "what to write": "OutputConfig output to format sign_key catalog namespace",
+    "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
     OTHERS: "max_failures webhook",
     "machines": "RunConfig memory_mib address requirements",

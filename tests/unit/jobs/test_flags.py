@@ -18,7 +18,7 @@ import pytest
 
 from jobs.cli import VERBS, parse
 from jobs.examples import EXAMPLES
-from jobs.flags import ARGUMENTS, GROUPS, OTHERS, WRITE, Parser, add_settings, settings_in
+from jobs.flags import ARGUMENTS, GROUPS, OTHERS, Parser, add_settings, settings_in
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -126,7 +126,7 @@ def test_a_heading_is_that_of_the_annotation_the_name_or_the_class() -> None:
     class RunConfig:
         device: Annotated[str, "of the class"] = ""
         output: Annotated[str, "of its name"] = ""
-        labels: Annotated[str, "of the annotation", WRITE] = ""
+        labels: Annotated[str, "of the annotation", "machines"] = ""
 
     @dataclass(frozen=True, kw_only=True)
     class Inheriting(RunConfig):
@@ -134,7 +134,7 @@ def test_a_heading_is_that_of_the_annotation_the_name_or_the_class() -> None:
 
     headings = {each.name: each.heading for each in settings_in(Inheriting)}
 
-    assert headings == {"device": "machines", "output": WRITE, "labels": WRITE, "other": OTHERS}
+    assert headings == {"device": "machines", "output": "what to write", "labels": "machines", "other": OTHERS}
 
 
 def test_every_name_under_a_heading_is_a_setting_or_a_class_of_settings() -> None:
