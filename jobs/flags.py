@@ -2,8 +2,8 @@
 
 A field `batch_size: Annotated[int, "segments in one forward pass"] = 16` becomes `--batch-size`, with the type, help
 text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it, unless the annotation names
-one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument without a
-flag; `"rest": True` lets that take all words left.
+one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument
+without a flag; `"rest": True` lets that take all words left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    "what to read": "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out fingerprint",
+    "what to read": "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out "
+    "fingerprint",
     "what to write": "OutputConfig output to format sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
