@@ -16,9 +16,8 @@ from jobs import storage
 from jobs.config import LABELS_HELP
 from jobs.inputs import archive
 from jobs.inputs.archive import Pick, Shard
-from jobs.inputs.config import InputConfig
+from jobs.inputs.config import CORPORA, InputConfig
 from jobs.inputs.containers import CONTAINERS
-from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus
 from jobs.inputs.lists import read_labels, refuse_repeated
 from jobs.storage import Stored
