@@ -332,6 +332,3 @@ OUTCOME = pa.struct(
 
 LABEL_COLUMNS = tuple(column.name for column in _LABELS)
 """Columns that a labels file may have besides `utterance_id`; only `label` is required."""
-
-LABELS_HELP = f"utterance_id,{LABEL_COLUMNS[0]}[,{','.join(LABEL_COLUMNS[1:])}]"
-"""Columns of a labels file, as `--help` spells them."""

@@ -1,23 +1,26 @@
 """Flags: the command line of a verb, made from the fields of its settings.
 
 A field `batch_size: Annotated[int, "segments in one forward pass"] = 16` becomes `--batch-size`, with the type, help
-text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it. With
-`field(metadata={"positional": True})` it is an argument without a flag; `"rest": True` lets that take all words left.
+text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it, unless the annotation names
+one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument
+without a flag; `"rest": True` lets that take all words left.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import inspect
+import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
-OTHERS = "what to do"
+ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    "what to read": "InputConfig input corpus subset embeddings labels older from_ scores split held_out fingerprint",
+    "what to read": "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out "
+    "fingerprint",
     "what to write": "OutputConfig output to format sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
@@ -36,11 +39,18 @@ HEADING_OF = {name: heading for heading, names in GROUPS.items() for name in nam
 METAVARS = {str: "TEXT", int: "N", float: "X"}
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps help texts between words only, so that a list of columns or a flag stays whole."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that guesses no abbreviations, and suggests the nearest flag or verb for one that it does not know."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
         self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
@@ -71,83 +81,110 @@ class Parser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.choices or () if action.nargs == argparse.PARSER]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A field of a settings class, as the command line shows it.
+
+    Attributes
+    ----------
+    kind : type
+        Without the None of an optional value; a tuple is repeatable.
+    default : object
+        None if the setting is required.
+    heading : str
+        The heading of `--help` that it stands under.
+    takes_rest : bool
+        True if it takes all words that are left.
+    """
+
+    name: str
+    kind: Any
+    about: str
+    default: Any
+    heading: str
+    is_required: bool
+    is_positional: bool
+    takes_rest: bool
+
+    @property
+    def flag(self) -> str:
+        """The flag: a field like `from_` ends in an underscore because `from` is a keyword of Python."""
+        return f"--{self.name.rstrip('_').replace('_', '-')}"
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True if the setting holds several values."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def usage(self) -> str:
+        """How a required setting stands in the usage line."""
+        if self.takes_rest:
+            return f"-- {self.name.upper()} …"
+        if self.is_positional:
+            return self.name.upper() + " …" * self.is_repeatable
+        return f"{self.flag} …"
+
+
+def settings_in(settings: type) -> list[Setting]:
+    """Return the settings that a class declares or inherits, required ones first."""
+    hints = get_type_hints(settings, include_extras=True)
+    found = [_setting(settings, field, *get_args(hints[field.name])) for field in fields(settings)]
+    return sorted(found, key=lambda each: not each.is_required)
+
+
+def _setting(settings: type, field: Field[Any], kind: Any, about: str, heading: str | None = None) -> Setting:
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(each for each in get_args(kind) if each is not type(None))
+    is_required = field.default is MISSING and field.default_factory is MISSING
+    default = None if field.default is MISSING else field.default
+    if field.default_factory is not MISSING:
+        default = field.default_factory()
+    is_positional = field.metadata.get("positional", False)
+    declaring = next(each for each in settings.__mro__ if field.name in inspect.get_annotations(each))
+    listed = HEADING_OF.get(field.name) or HEADING_OF.get(declaring.__name__, OTHERS)
+    heading = ARGUMENTS if is_positional else heading or listed
+    takes_rest = field.metadata.get("rest", False)
+    return Setting(field.name, kind, about, default, heading, is_required, is_positional, takes_rest)
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: type, examples: Sequence[str] = ()) -> None:
-    """Add an argument for every field of a settings class, in the groups of :data:`GROUPS`, required ones first.
+    """Add an argument for every setting of a class, in groups.
 
     Parameters
     ----------
     examples : sequence of str
         Arguments of commands that `--help` shows last.
     """
-    fields = sorted(dataclasses.fields(settings), key=lambda field: not _is_required(field))
-    hints = get_type_hints(settings, include_extras=True)
+    found = settings_in(settings)
+    required = [each.usage for each in found if each.is_required]
+    parser.usage = " ".join(["%(prog)s", *sorted([*required, "[settings]"], key=lambda word: word.startswith("-- "))])
     parser.description = inspect.cleandoc(settings.__doc__ or "")
-    parser.usage = " ".join(["%(prog)s", *(_usage(field) for field in fields if _is_required(field))])
-    parser.usage += "" if _takes_the_rest(fields) else " [settings]"
     parser.epilog = "\n".join(["examples:", *(f"  {parser.prog} {each}".rstrip() for each in examples)])
-    for heading in ("arguments", *GROUPS):
+    for heading in (ARGUMENTS, *GROUPS):
         group = parser.add_argument_group(heading)  # one without an argument is not shown
-        for field in fields:
-            if heading_of(settings, field) == heading:
-                _add_field(group, field, hints[field.name])
+        for each in found:
+            if each.heading == heading:
+                _add_setting(group, each)
 
 
-def heading_of(settings: type, field: dataclasses.Field[Any]) -> str:
-    """Return the heading under which `--help` shows a setting."""
-    if field.metadata.get("positional"):
-        return "arguments"
-    declaring = next(each for each in settings.__mro__ if field.name in inspect.get_annotations(each))
-    return HEADING_OF.get(field.name) or HEADING_OF.get(declaring.__name__, OTHERS)
-
-
-def flag_of(name: str) -> str:
-    """Return the flag of a field: `from_` ends in an underscore because `from` is a keyword of Python."""
-    return f"--{name.rstrip('_').replace('_', '-')}"
-
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _takes_the_rest(fields: Sequence[dataclasses.Field[Any]]) -> bool:
-    return any(field.metadata.get("rest") for field in fields)
-
-
-def _usage(field: dataclasses.Field[Any]) -> str:
-    if field.metadata.get("rest"):
-        return f"[settings] -- {field.name.upper()} …"
-    return field.name.upper() if field.metadata.get("positional") else f"{flag_of(field.name)} …"
-
-
-def _add_field(parser: argparse._ActionsContainer, field: dataclasses.Field[Any], hint: Any) -> None:
-    kind, about = get_args(hint)[:2]
-    options: dict[str, Any] = {"help": about.replace("%", "%%")}
-    if field.metadata.get("positional"):
-        several = argparse.REMAINDER if field.metadata.get("rest") else "+"
-        nargs = several if get_origin(kind) is tuple else None
-        parser.add_argument(field.name, metavar=field.name.upper(), nargs=nargs, **options)
+def _add_setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    about = setting.about.replace("%", "%%")
+    if setting.is_positional:
+        several = argparse.REMAINDER if setting.takes_rest else "+"
+        nargs = several if setting.is_repeatable else None
+        group.add_argument(setting.name, metavar=setting.name.upper(), nargs=nargs, help=about)
         return
-    if _is_required(field):
-        options["required"] = True
-        if get_origin(kind) is tuple:
-            options["default"] = ()  # the first value is added to it
+    if setting.default not in (None, ()) and "[default" not in about:
+        about += " [default: %(default)s]"
+    options: dict[str, Any] = {"dest": setting.name, "help": about, "required": setting.is_required}
+    if setting.is_repeatable:  # the first value is added to the default
+        options |= {"action": _Append, "metavar": METAVARS[str], "default": setting.default or ()}
+    elif setting.kind is bool:
+        options |= {"action": argparse.BooleanOptionalAction, "default": setting.default}
     else:
-        made = None if field.default_factory is dataclasses.MISSING else field.default_factory()
-        options["default"] = made if field.default is dataclasses.MISSING else field.default
-        if options["default"] not in (None, ()) and "[default" not in about:
-            options["help"] += " [default: %(default)s]"
-    parser.add_argument(flag_of(field.name), dest=field.name, **options, **_reading(kind))
-
-
-def _reading(kind: Any) -> dict[str, Any]:
-    """Return argparse's options for reading a value of ``kind``."""
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(each for each in get_args(kind) if each is not type(None))
-    if get_origin(kind) is tuple:
-        return {"action": _Append, "metavar": METAVARS[str]}
-    if kind is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    return {"type": kind, "metavar": METAVARS[kind]}
+        options |= {"type": setting.kind, "metavar": METAVARS[setting.kind], "default": setting.default}
+    group.add_argument(setting.flag, **options)
 
 
 class _Append(argparse.Action):

@@ -48,7 +48,7 @@ def write_archive(folder: Path) -> DemoArchive:
     return archive
 
 
-Recording = tuple[str, bytes, str | None, str]  # member, bytes, label (None where there is none), group
+Recording = tuple[str, bytes, str | None, str]  # member, bytes, label or None, group
 
 
 def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:

@@ -7,6 +7,13 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 
+CORPORA = (
+    *("asvspoof2019-la", "asvspoof2021-la", "asvspoof2021-df", "asvspoof5", "in-the-wild", "fake-or-real"),
+    *("timit-tts", "wavefake", "mlaad", "fakeavceleb", "odss", "dfadd", "ai4t", "spoofceleb", "codecfake-xie"),
+    *("codecfake-wu", "ctrsvdd", "folder", "csv"),
+)
+"""Names of :data:`jobs.inputs.corpora.CORPORA`, repeated because --help shows them and need not import the readers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:

@@ -77,7 +77,7 @@ def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> d
     found = comparison["metrics"][METRIC]
     is_no_worse = no_worse(found["high"], settings.margin)
     interval = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
-    difference = "cannot be told" if found["high"] is None else interval.format(**found)
+    difference = "undefined" if found["high"] is None else interval.format(**found)
     return {
         "published": published,
         "candidate": candidate,

@@ -125,7 +125,7 @@ def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Ex
 
 
 def _fit_settings(head: str) -> dict[str, Any]:
-    """Read the settings of `fit` from the report beside the head; empty if there is none."""
+    """Read the settings of `fit` from the report next to the head; empty if there is none."""
     try:
         report = json.loads(storage.read_bytes(storage.normal(head).removesuffix(".json") + ".report.json"))
         return dict(report["settings"])

@@ -1,4 +1,4 @@
-"""embed: audio in, the embedding table out."""
+"""embed: compute the embedding table of an archive."""
 
 from jobs.embedding.config import EmbeddingConfig as Settings
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.erasure.erasing import erase, print_mentions
-from jobs.erasure.request import ErasureRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +26,9 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Erase the recordings, or list what mentions them; return the exit code."""
+    from jobs.erasure.erasing import erase, print_mentions  # only now: --help needs none of it
+    from jobs.erasure.request import ErasureRequest
+
     output = storage.normal(settings.output).rstrip("/")
     request = ErasureRequest(settings.utterance_id)
     if settings.dry_run:

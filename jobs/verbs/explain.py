@@ -1,4 +1,4 @@
-"""explain: how a head comes to its verdict on one recording."""
+"""explain: show how a head comes to its verdict on one recording."""
 
 from jobs.scoring.config import ExplainConfig as Settings
 

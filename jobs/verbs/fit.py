@@ -1,4 +1,4 @@
-"""fit: labelled embeddings in, a head and its report out."""
+"""fit: fit a calibrated head on labelled embeddings."""
 
 from jobs.fitting.config import FitConfig as Settings
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from detector.audio import WHOLE
 from detector.errors import ConfigError, SchemaError, ShardError
-from detector.schema import LABEL_COLUMNS, LABELS_HELP, MANIFEST
+from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import storage
+from jobs.config import LABELS_HELP
 from jobs.inputs import archive
 from jobs.inputs.archive import Pick, Shard
-from jobs.inputs.config import InputConfig
+from jobs.inputs.config import CORPORA, InputConfig
 from jobs.inputs.containers import CONTAINERS
-from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.importing import import_corpus
 from jobs.inputs.lists import read_labels, refuse_repeated
 from jobs.storage import Stored
@@ -32,7 +32,7 @@ class Settings(InputConfig):
     """List an archive or a known corpus: one row a recording, with labels where a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
-    labels: Annotated[str | None, f"CSV, JSONL or Parquet: {LABELS_HELP}"] = None
+    labels: Annotated[str | None, LABELS_HELP] = None
     corpus: Annotated[
         str | None, f"--input is a corpus that brings its labels, unpacked (docs/corpora.md): {', '.join(CORPORA)}"
     ] = None

@@ -1,4 +1,4 @@
-"""score: embeddings (or recordings) and a head in, the score table out."""
+"""score: score embeddings or recordings with a head."""
 
 from jobs.scoring.config import ScoreConfig as Settings
 

@@ -16,15 +16,17 @@ class EvaluationConfig:
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
     labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
-    split: Annotated[str, "rows to judge by, where the labels have a split"] = "eval"
-    head_id: Annotated[tuple[str, ...], "which heads' scores, the reference first; repeatable [default: all]"] = ()
-    head: Annotated[tuple[str, ...], "head.json of a judged head, to hold it to what it promises; repeatable"] = ()
+    split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
+    head_id: Annotated[
+        tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"
+    ] = ()
+    head: Annotated[tuple[str, ...], "head.json of a compared head, to check what it promises; repeatable"] = ()
     embeddings: Annotated[
         str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
     ] = None
-    audio: Annotated[bool, "read the recordings once more, for the silence and bandwidth baselines"] = False
-    allow_missing: Annotated[bool, "judge by the rest where labelled ids have no score"] = False
-    draws: Annotated[int, "draws of speakers and systems, for the intervals"] = 1_000
+    audio: Annotated[bool, "read the recordings again, for the silence and bandwidth baselines"] = False
+    allow_missing: Annotated[bool, "leave out labelled ids that have no score, instead of refusing them"] = False
+    draws: Annotated[int, "draws of speakers and systems for the intervals"] = 1_000
 
     def __post_init__(self) -> None:
         if not self.scores:

@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated
 
 import pytest
 
 from jobs.cli import VERBS, parse
 from jobs.examples import EXAMPLES
-from jobs.flags import GROUPS, Parser, add_settings, flag_of, heading_of
+from jobs.flags import ARGUMENTS, GROUPS, OTHERS, Parser, add_settings, settings_in
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,22 +96,45 @@ def test_help_of_a_verb_lists_every_setting_with_its_default(
 
     assert code == 0
     helped = by_flag(out)
-    for each in dataclasses.fields(settings):
-        if each.metadata.get("positional"):
+    defaults = {each.name: each.default for each in dataclasses.fields(settings)}  # without those of a factory
+    for each in settings_in(settings):
+        if each.is_positional:
             assert f"\n  {each.name.upper()} " in out
             continue
-        about = helped.pop(flag_of(each.name))
-        if isinstance(each.default, int | float | str):
-            assert f"[default: {each.default}]" in about
+        about = helped.pop(each.flag)
+        if isinstance(defaults[each.name], int | float | str):
+            assert f"[default: {defaults[each.name]}]" in about
     assert helped == {}
 
 
 @every_command
 def test_every_setting_has_a_help_text_and_a_heading(command: str, settings: type) -> None:
-    hints = get_type_hints(settings, include_extras=True)
-    for each in dataclasses.fields(settings):
-        assert len(get_args(hints[each.name])[1]) > 3
-        assert heading_of(settings, each) in ("arguments", *GROUPS)
+    found = settings_in(settings)
+
+    assert {each.name for each in found} == {each.name for each in dataclasses.fields(settings)}
+    assert all(len(each.about) > 3 and each.heading in (ARGUMENTS, *GROUPS) for each in found)
+
+
+def test_required_settings_come_first_under_their_heading() -> None:
+    for settings in COMMANDS.values():
+        required = [each.is_required for each in settings_in(settings)]
+        assert required == sorted(required, reverse=True)
+
+
+def test_a_heading_is_that_of_the_annotation_the_name_or_the_class() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class RunConfig:
+        device: Annotated[str, "of the class"] = ""
+        output: Annotated[str, "of its name"] = ""
+        labels: Annotated[str, "of the annotation", "machines"] = ""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Inheriting(RunConfig):
+        other: Annotated[str, "of none"] = ""
+
+    headings = {each.name: each.heading for each in settings_in(Inheriting)}
+
+    assert headings == {"device": "machines", "output": "what to write", "labels": "machines", "other": OTHERS}
 
 
 def test_every_name_under_a_heading_is_a_setting_or_a_class_of_settings() -> None:
@@ -143,7 +166,7 @@ def test_examples_are_of_verbs_alone() -> None:
 
 
 LARGE = {"torch", "pandas", "ray", "pyarrow", "transformers"}
-STILL_LARGE = ("evaluate", "review", "erase", "manifest")  # settings and core share a module still
+STILL_LARGE = ("review", "manifest")  # settings and core share a module still
 LIGHT = [command for command in COMMANDS if not command.startswith(STILL_LARGE)]
 PROGRAM = f"""
 import contextlib, io, json, sys

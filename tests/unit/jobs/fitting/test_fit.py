@@ -25,14 +25,14 @@ def test_the_streamed_fit_is_the_one_in_memory(tmp_path: Path, labels: str, monk
     monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 32)
     write(tmp_path, LAST, vectors(1.0))
 
-    held, said = fitted(tmp_path, labels, "held")
-    streamed, said_too = fitted(tmp_path, labels, "streamed", memory_mib=0)
+    held, held_report = fitted(tmp_path, labels, "held")
+    streamed, streamed_report = fitted(tmp_path, labels, "streamed", memory_mib=0)
 
-    assert said["training"]["read"] == "held in memory"
-    assert said_too["training"]["read"] == "streamed, anew for every pass"
+    assert held_report["training"]["read"] == "held in memory"
+    assert streamed_report["training"]["read"] == "streamed, anew for every pass"
     for name in ("weights", "mean", "scale", "ood_quantiles", "calibration"):
         np.testing.assert_allclose(getattr(streamed, name), getattr(held, name), rtol=1e-6, atol=1e-9)
-    assert said["training"]["trained_on"] == said_too["training"]["trained_on"]
+    assert held_report["training"]["trained_on"] == streamed_report["training"]["trained_on"]
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_shards_and_order(tmp_path: Path, labels: str) -> None:
@@ -72,7 +72,7 @@ def test_two_outputs_that_do_not_fit_together_are_refused(tmp_path: Path, labels
         fitted(tmp_path / "a", labels, "head", tmp_path / "same")
 
 
-def test_a_head_keeps_what_later_archives_are_compared_with(tmp_path: Path, labels: str) -> None:
+def test_a_head_keeps_the_counts_that_later_archives_are_compared_with(tmp_path: Path, labels: str) -> None:
     write(tmp_path, LAST, vectors(1.0))
 
     head, _ = fitted(tmp_path, labels, "head")
@@ -113,7 +113,7 @@ def test_the_paper_s_recipe_takes_the_last_layer_or_nothing(tmp_path: Path, labe
         fitted(tmp_path / "ninth", labels, "head", recipe="pascu2024")
 
 
-def test_a_sample_is_of_every_group_and_said(tmp_path: Path, labels: str) -> None:
+def test_a_sample_has_every_group_and_is_reported(tmp_path: Path, labels: str) -> None:
     write(tmp_path, LAST, vectors(1.0))
 
     _, report = fitted(tmp_path, labels, "head", sample_rows=96, c=1.0, standardise=True)
@@ -122,7 +122,7 @@ def test_a_sample_is_of_every_group_and_said(tmp_path: Path, labels: str) -> Non
     assert len(report["training"]["trained_on"]["system"]) == 9  # eight, and none for the bona fide
 
 
-def test_a_report_says_what_it_was_fitted_on_and_what_became_of_it(tmp_path: Path, labels: str) -> None:
+def test_a_report_counts_the_rows_that_were_fitted_on_and_those_held_out(tmp_path: Path, labels: str) -> None:
     write(tmp_path, LAST, vectors(1.0))
 
     head, report = fitted(tmp_path, labels, "head")
@@ -137,9 +137,7 @@ def test_a_report_says_what_it_was_fitted_on_and_what_became_of_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("other", "words"), [(1, "both labels"), (2, "several splits")])
-def test_a_recording_that_comes_back_under_another_id_is_refused(
-    tmp_path: Path, labels: str, other: int, words: str
-) -> None:
+def test_a_recording_under_two_ids_is_refused(tmp_path: Path, labels: str, other: int, words: str) -> None:
     # row 0 is spoof and of `train`; row 1 has the other label, row 2 the other split
     digests = [f"{number:04d}" for number in range(N_ROWS)]
     digests[other] = digests[0]
@@ -159,7 +157,7 @@ def test_labels_of_other_ids_are_refused_with_examples(tmp_path: Path, labels: s
         fitted(tmp_path, labels, "head")
 
 
-def test_a_certificate_stands_in_head_and_report(
+def test_a_certificate_is_written_to_head_and_report(
     tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, LAST, vectors(4.0))
