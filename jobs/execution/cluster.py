@@ -50,9 +50,9 @@ from jobs.execution.encoder_stats import EncoderStats, PoolStats
 from jobs.execution.preflight import refuse_open_dashboard
 from jobs.execution.watchdog import Peer, StopRequest, Watchdog, with_ticks
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion
 from jobs.telemetry import metrics
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, from_text
 from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.telemetry import metrics
 
 PASSES = 3

@@ -25,8 +25,9 @@ from jobs.execution.cluster import Cluster, Pool
 from jobs.execution.retries import embed_all
 from jobs.execution.watchdog import StopRequest, Watchdog
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig, Portion, Shard
+from jobs.inputs.archive import InputConfig
 from jobs.inputs.checkpoint import local_folder
+from jobs.inputs.shards import Portion, Shard
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import Proposal, plan_id_of, propose

@@ -10,7 +10,8 @@ import random
 
 import pytest
 
-from jobs.inputs.archive import Archive, Shard
+from jobs.inputs.archive import Archive
+from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan, PlanHistory

@@ -25,9 +25,10 @@ from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
 from detector.schema import FAILURE_ERRORS
 from jobs import storage
-from jobs.inputs.containers import CONTAINERS, Member, short
-from jobs.inputs.containers.inflate import zstd
-from jobs.inputs.lists import read_entries, read_labels
+from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.containers.decompressed import zstd
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import read_entries
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import muxed
@@ -50,13 +51,13 @@ def walk(content: bytes) -> None:
     stored = storage.stat(str(path))
     assert stored is not None
     with contextlib.suppress(ShardError), storage.opened(stored) as file:
-        for member in CONTAINERS[kind].walk(file, stored):
+        for member in CONTAINERS[kind].members(file, stored):
             look_at(member)
 
 
 def look_at(member: Member) -> None:
     """A name that a table can hold, and content that is there, or a documented error."""
-    pa.array([short(member.name)], pa.string())
+    pa.array([shortened(member.name)], pa.string())
     content = member.content
     try:
         n_bytes = 0 if isinstance(content, UtteranceError) else len(content.read(LOOKED_AT))

@@ -32,9 +32,9 @@ from detector.recording import Recording
 from detector.schema import FAILURE_ERRORS, embeddings_schema
 from jobs import storage
 from jobs.decoding.supervisor import supervisor
-from jobs.inputs.archive import Portion, Shard
-from jobs.inputs.containers import kind_of
+from jobs.inputs.containers import container_kind
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from tests.drills.harness import some_head
 from tests.support.audio import encoded, tone
 
@@ -110,7 +110,7 @@ class Lab:
 
     def read_file(self, path: Path, only: tuple[int, ...] | None = None) -> Read:
         """Read a container that stands there; its pieces must be whole."""
-        stored, kind = storage.stat(str(path)), kind_of(str(path))
+        stored, kind = storage.stat(str(path)), container_kind(str(path))
         assert stored is not None
         assert kind is not None
         rows = list(read_shard(Portion(Shard(kind, (stored,)), only), SEGMENT_SECONDS))

@@ -22,7 +22,7 @@ from detector.errors import SchemaError
 from jobs.inputs import archive
 from jobs.inputs.archive import InputConfig
 from jobs.inputs.containers import tar
-from jobs.inputs.containers.inflate import zstd
+from jobs.inputs.containers.decompressed import zstd
 from jobs.telemetry import logs
 from tests.hostile.harness import AFTER, BEFORE, Lab, alone, header, hostile, packed
 from tests.support.audio import encoded, tone

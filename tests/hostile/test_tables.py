@@ -17,7 +17,8 @@ import pytest
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs import lists
-from jobs.inputs.lists import read_entries, read_labels
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import read_entries
 from jobs.reports.evaluation import page
 from jobs.reports.review import sheets
 from tests.hostile.harness import Lab, hostile
@@ -141,7 +142,7 @@ PARQUETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a footer that claims more than is there": (lambda: with_footer_length(len(GOOD)), "a footer of"),
     "a footer of 3 bytes": (lambda: with_footer_length(3), "cannot be read"),
     "a footer of noise": (lambda: GOOD[:-200] + bytes(range(192)) + GOOD[-8:], "cannot be read"),
-    "half a file": (lambda: GOOD[: len(GOOD) // 2], "no Parquet file"),
+    "half a file": (lambda: GOOD[: len(GOOD) // 2], "not a Parquet file"),
     "3,000 columns": (lambda: parquet(pa.table({f"c{n}": ["x"] for n in range(3_000)})), "3,000 columns"),
     "a dictionary bomb: 1 GB in a few kB": (lambda: of_one_value(1_000, 1 << 20), "a table of more than"),
     "20 million rows of one word": (lambda: of_one_value(20_000_000, 10), "a table of more than"),
@@ -150,7 +151,7 @@ PARQUETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "no column of labels": (lambda: parquet(pa.table({"utterance_id": ["a"]})), "no column `label`"),
     "a column twice": (
         lambda: parquet(pa.Table.from_arrays([pa.array(["a"])] * 3, ["utterance_id", "label", "label"])),
-        "stands twice",
+        "occurs twice",
     ),
 }
 
@@ -204,7 +205,7 @@ def test_a_list_without_end_is_not_read(lab: Lab) -> None:
     with path.open("wb") as file:
         file.truncate(lists.MAX_LIST_BYTES + 1)
 
-    with pytest.raises(SchemaError, match="a list has 2,147,483,648 at most"):
+    with pytest.raises(SchemaError, match="at most 2,147,483,648 are allowed"):
         read_labels(str(path))
     lab.saw("refused, 65")
 

@@ -1,4 +1,4 @@
-"""A window: a part of a file, as a file."""
+"""Window: part of a file, read as a file of its own."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from detector.errors import ShardError
 
 
 class Readable(Protocol):
-    """What a container is read from."""
+    """The file methods that readers of containers need."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """As any file's."""
+        """As for any file."""
         ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As any file's."""
+        """As for any file."""
         ...
 
     def tell(self) -> int:
-        """As any file's."""
+        """As for any file."""
         ...
 
 
 class Window:
-    """So many bytes of a file from a place on; where fewer are there, the file is broken.
+    """``size`` bytes of a file from ``start`` on; if the file ends before them, it is broken.
 
     Examples
     --------
@@ -42,21 +42,21 @@ class Window:
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
-        """As any file's, but never less than is asked for before the end."""
-        left = max(0, self._size - self._at)
-        wanted = left if size < 0 else min(size, left)
+        """As for any file, but return fewer bytes than asked for only at the end."""
+        n_remaining = max(0, self._size - self._at)
+        n_wanted = n_remaining if size < 0 else min(size, n_remaining)
         self._file.seek(self._start + self._at)
-        data = self._file.read(wanted) if wanted else b""
-        if len(data) != wanted:
-            raise ShardError(f"ends {wanted - len(data):,} bytes before the end of its last member")
-        self._at += wanted
+        data = self._file.read(n_wanted) if n_wanted else b""
+        if len(data) != n_wanted:
+            raise ShardError(f"ends {n_wanted - len(data):,} bytes before the end of its last member")
+        self._at += n_wanted
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As any file's."""
+        """As for any file."""
         self._at = max(0, {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset)
         return self._at
 
     def tell(self) -> int:
-        """As any file's."""
+        """As for any file."""
         return self._at

@@ -13,10 +13,10 @@ import pyarrow as pa
 from detector.errors import ConfigError
 from detector.schema import LABEL_COLUMNS, LABELS, MANIFEST
 from jobs import storage
-from jobs.inputs import archive
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.corpus import Corpus, Utterance
 from jobs.inputs.corpora.tree import Tree
+from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,9 @@ def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (),
         )
     if not there:
         raise ConfigError(f"{name}: none of {len(chosen)} listed recordings is there, first {missing[0].where}.")
-    return Imported(_manifest(there), tuple(_warnings(name, corpus, tree, utterances, there, missing)))
+    table = _manifest(there)
+    refuse_repeated(table["utterance_id"], name)
+    return Imported(table, tuple(_warnings(name, corpus, tree, utterances, there, missing)))
 
 
 def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Sequence[str]) -> list[Utterance]:
@@ -114,7 +116,7 @@ def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Seq
 def _manifest(utterances: list[Utterance]) -> pa.Table:
     rows = [
         {
-            "utterance_id": archive.utterance_id(each.stored.uri, None, each.excerpt),
+            "utterance_id": utterance_id(each.stored.uri, None, each.excerpt),
             "uri": each.stored.uri,
             "bytes": each.stored.size,
             **{name: getattr(each, name) for name in LABEL_COLUMNS},

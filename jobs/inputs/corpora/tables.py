@@ -12,7 +12,8 @@ from jobs import storage
 from jobs.inputs.corpora.corpus import Utterance
 from jobs.inputs.corpora.lines import fields, known, meaning, records
 from jobs.inputs.corpora.tree import Tree
-from jobs.inputs.lists import LISTS, read_entries, read_table
+from jobs.inputs.lists import LIST_SUFFIXES, read_entries
+from jobs.inputs.table_files import read_table
 
 SPLITS_SPOOFCELEB = {"train": "train", "development": "dev", "evaluation": "eval"}
 AUDIO_OF_FAKEAVCELEB = {
@@ -135,7 +136,7 @@ def ai4t(tree: Tree) -> Iterator[Utterance]:
 def table(tree: Tree) -> Iterator[Utterance]:
     """A list of one's own: CSV, JSONL or Parquet with `uri` and `label`, and what else of a manifest's columns."""
     for uri in tree.uris:
-        if not uri.lower().endswith(LISTS):
+        if not uri.lower().endswith(LIST_SUFFIXES):
             continue
         rows = read_table(uri)
         if "label" not in rows.column_names:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.archive import is_audio
+from jobs.inputs.containers import is_audio
 from jobs.storage import Stored
 
 Files = dict[str, Stored]

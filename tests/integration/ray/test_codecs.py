@@ -16,9 +16,9 @@ from detector.backbones import load_backbone
 from detector.config import EmbedConfig
 from detector.recording import Recording
 from jobs import storage
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.verbs.demo import voice
 from tests.drills.harness import some_head
 

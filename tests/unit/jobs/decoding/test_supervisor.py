@@ -26,8 +26,8 @@ from detector.recording import Facts, Recording
 from jobs import storage
 from jobs.decoding.supervisor import supervisor
 from jobs.errors import RunAgain, StorageError
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 

@@ -15,7 +15,7 @@ from detector.recording import Facts
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, to_text
 from jobs.execution.retries import PASSES, embed_all
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.storage import Stored
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")

@@ -25,7 +25,7 @@ from jobs.execution.assembly import ShardAssembler
 from jobs.execution.cluster import Pool, WorkerRegistry, _Apply, _Decode, _Encode, _wait_for, fit_pool
 from jobs.execution.watchdog import Peer
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 

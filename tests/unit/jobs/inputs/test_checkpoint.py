@@ -72,7 +72,7 @@ def test_a_prefix_that_changed_is_another_folder(s3_root: str, cache: Path) -> N
 
 
 def test_a_prefix_without_anything_is_refused_by_name(s3_root: str, cache: Path) -> None:
-    with pytest.raises(ConfigError, match=f"--model {s3_root}/none: nothing there"):
+    with pytest.raises(ConfigError, match=f"--model {s3_root}/none: no files there"):
         local_folder(ModelConfig(model=f"{s3_root}/none"))
 
 
@@ -112,4 +112,4 @@ def test_a_commit_of_the_hub_comes_from_its_cache_where_there_is_no_network(tmp_
     if held:
         assert done.stdout.strip() == str(snapshot)
     else:
-        assert "ConfigError: --model owner/name: the hub gave no such checkpoint" in done.stderr
+        assert "ConfigError: --model owner/name: cannot be fetched from the hub" in done.stderr

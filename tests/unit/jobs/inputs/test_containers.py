@@ -1,4 +1,4 @@
-"""Every kind gives the members that were put in, and what is broken or swells is a row, no more."""
+"""Containers: every kind yields the members that were packed; broken members and bombs become single rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
 from jobs.errors import CorruptError
-from jobs.inputs.archive import InputConfig, Portion, Shard, find
-from jobs.inputs.containers import kind_of, parquet
-from jobs.inputs.containers.inflate import Gzip, Inflated, Zstd, zstd
+from jobs.inputs.archive import InputConfig, find
+from jobs.inputs.containers import container_kind, parquet
+from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd, zstd
 from jobs.inputs.containers.member import FREE_BYTES
-from jobs.inputs.shard_reader import HELD_BYTES, read_shard
+from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.storage.files import RangeFile
 from tests.support.audio import encoded, tone
 
@@ -79,7 +80,7 @@ PACKED: dict[str, Callable[[Members], bytes]] = {
 
 
 def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Shard:
-    stored, kind = storage.stat(str(path)), kind_of(str(path))
+    stored, kind = storage.stat(str(path)), container_kind(str(path))
     assert stored is not None
     assert kind is not None
     return Shard(kind, (stored,), names)
@@ -121,7 +122,7 @@ def test_every_container_gives_the_same_recordings_to_the_bit(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_members_that_a_list_picks_are_read_and_a_missing_one_is_a_row(tmp_path: Path, name: str) -> None:
+def test_members_that_a_list_names_are_read_and_a_missing_one_is_a_row(tmp_path: Path, name: str) -> None:
     path = put(tmp_path / name, PACKED[name](MEMBERS))
 
     found, _ = read(shard_of(path, (("b.flac", "second"), ("gone.flac", "lost"))))
@@ -131,7 +132,7 @@ def test_members_that_a_list_picks_are_read_and_a_missing_one_is_a_row(tmp_path:
 
 @pytest.mark.parametrize("name", PACKED)
 def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path, name: str) -> None:
-    assert len(LONG) > HELD_BYTES
+    assert len(LONG) > MAX_BUFFERED_BYTES
     path = put(tmp_path / name, PACKED[name]({"a.flac": FLAC, "long.wav": LONG, "b.flac": OTHER}))
 
     found, samples = read(shard_of(path))
@@ -172,20 +173,20 @@ def test_flipped_bytes_never_do_more_than_give_rows(tmp_path: Path, name: str) -
         try:
             read(shard_of(put(tmp_path / name, bytes(flipped))))
         except SchemaError as error:
-            assert "stands twice" in str(error)  # noqa: PT017
+            assert "occurs twice" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("begin", [Gzip, Zstd])
-def test_an_inflated_file_is_the_file_wherever_it_is_read(begin: type[Gzip] | type[Zstd]) -> None:
+def test_a_decompressed_file_reads_the_same_at_every_offset(begin: type[Gzip] | type[Zstd]) -> None:
     draw = random.Random(1)
     content = np.random.default_rng(2).integers(0, 40, 5 << 20, dtype=np.uint8).tobytes()
     pack = gzip.compress if begin is Gzip else zstd.compress
-    file = Inflated(io.BytesIO(pack(content[:2_500_000]) + pack(content[2_500_000:])), begin)
+    file = DecompressedFile(io.BytesIO(pack(content[:2_500_000]) + pack(content[2_500_000:])), begin)
     marked = 0
     for step in range(60):
         if step % 20 == 10:
             marked = min(file.tell(), len(content) // 2)
-            file.mark(marked)
+            file.forget_before(marked)
         at, n_bytes = draw.randrange(marked, len(content)), draw.choice([0, 1, 512, 70_000, 2 << 20])
         file.seek(at)
         assert file.read(n_bytes) == content[at : at + n_bytes]
@@ -202,10 +203,10 @@ def test_a_step_back_in_gzip_begins_at_the_last_mark_not_at_the_front() -> None:
 
     content = np.random.default_rng(3).bytes(8 << 20)  # it does not compress
     stored = Counted(gzip.compress(content, 1))
-    file = Inflated(stored, Gzip)
+    file = DecompressedFile(stored, Gzip)
     file.seek(6 << 20)
     file.read(512)
-    file.mark(file.tell())
+    file.forget_before(file.tell())
     file.read()
     before = stored.n_read
 
@@ -322,7 +323,7 @@ def test_bytes_that_were_changed_on_their_way_are_no_row(
 ) -> None:
     uri = f"{s3_root}/{name}"
     storage.write_bytes(uri, PACKED[name](MEMBERS))
-    stored, kind = storage.stat(uri), kind_of(uri)
+    stored, kind = storage.stat(uri), container_kind(uri)
     assert stored is not None
     assert kind is not None
     assert [each.get("error") for each in read(Shard(kind, (stored,)))[0]] == [None, None]
@@ -418,7 +419,7 @@ def test_parquet_is_read_from_front_to_back_and_a_page_at_a_time(tmp_path: Path)
             return seek(offset, whence)
 
         file.seek = noted  # type: ignore[method-assign]
-        for member, content in zip(parquet.walk(file, stored), noise, strict=True):
+        for member, content in zip(parquet.members(file, stored), noise, strict=True):
             assert not isinstance(member.content, Exception)
             assert member.content.read() == content
             most = max(most, pa.total_allocated_bytes() - before)

@@ -13,7 +13,8 @@ from detector.audio import WHOLE, Excerpt
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS
 from jobs import storage
-from jobs.inputs.lists import LISTS, read_entries, read_labels
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import LIST_SUFFIXES, read_entries
 
 Row = dict[str, str | None]
 
@@ -35,7 +36,7 @@ def labels_of(path: Path, text: str) -> list[dict[str, str]]:
     return list(read_labels(str(path)).select(["utterance_id", "label"]).to_pylist())
 
 
-@pytest.mark.parametrize("suffix", [*LISTS, ".CSV"])
+@pytest.mark.parametrize("suffix", [*LIST_SUFFIXES, ".CSV"])
 def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"utterance_id": "a", "label": "spoof", "system": "A07", "speaker": None},
@@ -48,7 +49,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     assert labels.to_pylist() == [dict.fromkeys(LABEL_COLUMNS) | row for row in rows]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize("text", ["007", "1e5", "true", "null", "2026-11-23"])
 def test_an_id_is_the_text_that_stands_there(tmp_path: Path, suffix: str, text: str) -> None:
     labels = read_labels(write_list(tmp_path / f"labels{suffix}", [{"utterance_id": text, "label": "spoof"}]))
@@ -77,7 +78,7 @@ def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize("missing", ["utterance_id", "label"])
 def test_a_missing_column_is_named_beside_those_found(tmp_path: Path, suffix: str, missing: str) -> None:
     row: Row = {"utterance_id": "a", "label": "spoof"}
@@ -101,7 +102,7 @@ def test_a_number_is_no_label(tmp_path: Path) -> None:
 
 
 def test_an_id_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) stand more than once, first 'a'"):
+    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) occur more than once, first 'a'"):
         labels_of(tmp_path / "labels.csv", "utterance_id,label\na,spoof\nb,spoof\na,bonafide\n")
 
 
@@ -138,7 +139,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, conte
         read_labels(f"{tmp_path}/{name}")
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 def test_entries_are_places_with_a_member_and_an_id_where_given(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"uri": "a.flac", "member": None, "utterance_id": None},
@@ -149,7 +150,7 @@ def test_entries_are_places_with_a_member_and_an_id_where_given(tmp_path: Path, 
 
     entries = read_entries(write_list(tmp_path / f"list{suffix}", rows))
 
-    assert [(each.uri, each.member, each.utterance_id) for each in entries] == [
+    assert [(each.uri, each.member, each.given_id) for each in entries] == [
         (f"{tmp_path}/a.flac", None, None),
         (f"{tmp_path.parent}/up.flac", None, "mine"),
         ("/data/0.tar", "x/a.flac", None),
@@ -164,7 +165,7 @@ def test_a_list_beside_its_recordings_is_read_from_a_bucket_too(s3_root: str) ->
     assert [each.uri for each in read_entries(f"{s3_root}/list.csv")] == [f"{s3_root}/day/a.flac"]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [({"path": "a.flac"}, "no column `uri`; found .*path"), ({"uri": None, "member": "x"}, "row 1 has no uri")],
@@ -174,7 +175,7 @@ def test_a_list_without_places_is_refused(tmp_path: Path, suffix: str, row: Row,
         read_entries(write_list(tmp_path / f"list{suffix}", [row]))
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 def test_a_list_names_excerpts_in_every_format(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"uri": "/a.wav", "start": "1.5", "end": "20", "channel": None},

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.audio import WHOLE, Excerpt
+from detector.audio import Excerpt
 from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
-from jobs.inputs.archive import Portion, Shard
-from jobs.inputs.shard_reader import HELD_BYTES, read_shard
+from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
+from jobs.inputs.shards import Portion, Selection, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 
@@ -206,7 +206,7 @@ def test_a_manifest_s_members_are_read_and_a_missing_one_is_a_failure(tmp_path: 
 
 def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
     wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
-    assert len(wav) > HELD_BYTES
+    assert len(wav) > MAX_BUFFERED_BYTES
     path = write_tar(tmp_path / "0.tar", {"short.flac": FLAC, "long.wav": wav, "after.flac": FLAC})
 
     rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 1]
@@ -271,13 +271,13 @@ STEREO = np.stack([tone(6.0), tone(6.0, hertz=330.0, seed=1)]).T
 def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -> None:
     flac = encoded(STEREO)
     path = write_tar(tmp_path / "0.tar", {"a.flac": flac, "b.flac": FLAC})
-    picks = [
-        ("a.flac", ("first", Excerpt(0.0, 2.0))),
-        ("a.flac", ("side", Excerpt(1.0, None, 1))),
-        ("a.flac", ("beyond", Excerpt(5.0, 9.0))),
-        ("a.flac", ("all", WHOLE)),
+    selections = [
+        ("a.flac", Selection("first", Excerpt(0.0, 2.0))),
+        ("a.flac", Selection("side", Excerpt(1.0, None, 1))),
+        ("a.flac", Selection("beyond", Excerpt(5.0, 9.0))),
+        ("a.flac", Selection("all")),
     ]
-    shard = Shard.of("tar", shard_of(path).sources, picks)
+    shard = Shard.selecting("tar", shard_of(path).sources, selections)
 
     found = outcomes(shard)
 
@@ -302,7 +302,7 @@ def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -
 def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long: bool) -> None:
     samples = np.tile(STEREO, (50, 1)) if long else STEREO
     stereo = encoded(samples, kind="WAV", subtype="PCM_16")
-    assert (len(stereo) > HELD_BYTES) == long
+    assert (len(stereo) > MAX_BUFFERED_BYTES) == long
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "call.wav": stereo, "cut.flac": FLAC[:9_000], "z.flac": FLAC})
 
     rows = list(read_shard(Portion(shard_of(path)), SEGMENT_SECONDS, "each"))
@@ -327,9 +327,10 @@ def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long
 
 def test_the_first_channel_alone_is_read_where_that_is_asked_for_and_a_list_knows_better(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {"call.flac": encoded(STEREO)})
-    picks = [("call.flac", ("one", WHOLE)), ("call.flac", ("two", Excerpt(channel=1)))]
+    selections = [("call.flac", Selection("one")), ("call.flac", Selection("two", Excerpt(channel=1)))]
 
-    rows = list(read_shard(Portion(Shard.of("tar", shard_of(path).sources, picks)), SEGMENT_SECONDS, "first"))
+    shard = Shard.selecting("tar", shard_of(path).sources, selections)
+    rows = list(read_shard(Portion(shard), SEGMENT_SECONDS, "first"))
 
     for ordinal in (0, 1):
         alone = next(Recording(io.BytesIO(encoded(STEREO[:, ordinal])), SEGMENT_SECONDS).segments()).tobytes()

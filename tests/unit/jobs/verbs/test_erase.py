@@ -18,7 +18,8 @@ from markupsafe import escape
 from detector.audio import Excerpt
 from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
-from jobs.inputs.archive import InputConfig, Shard, find
+from jobs.inputs.archive import InputConfig, find
+from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger, parquet_bytes
 from jobs.tables.plan import propose

@@ -89,11 +89,11 @@ def test_labels_are_joined_by_id_and_those_of_others_are_counted(
 def test_a_manifest_is_an_input_of_the_same_recordings(recordings: Path, written: Run, tmp_path: Path) -> None:
     written("--input", recordings)
 
-    (tar,), files, picks = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
+    (tar,), files, selections = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
 
     assert tar.names == tuple((name, f"{recordings}/0.tar#{name}") for name in ("a.flac", "b.wav"))
     assert [each.uri for each in files] == [f"{recordings}/c.flac"]
-    assert picks == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
+    assert selections == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
 
 
 def test_a_manifest_of_a_manifest_is_the_same(recordings: Path, written: Run, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafi
         ("utterance_id,label\nnobody,spoof\n", "none of 1 labelled ids is in the archive, first ['nobody']"),
         ("utterance_id,label\nx,0\n", "Write the words"),
         ("id,label\nx,spoof\n", "no column `utterance_id`"),
-        ("utterance_id,label\nx,spoof\nx,spoof\n", "stand more than once, first 'x'"),
+        ("utterance_id,label\nx,spoof\nx,spoof\n", "occur more than once, first 'x'"),
         ("utterance_id,label\n", "none of 0 labelled ids"),
     ],
 )

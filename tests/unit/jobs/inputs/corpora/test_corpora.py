@@ -339,7 +339,7 @@ def test_a_recording_that_is_listed_twice_is_65(tmp_path: Path, bonafide: Run) -
     )
 
     assert code == 65
-    assert f"in-the-wild: 1 utterance id(s) stand more than once, first '{tmp_path}/0.wav'" in err
+    assert f"in-the-wild: 1 utterance id(s) occur more than once, first '{tmp_path}/0.wav'" in err
 
 
 @pytest.mark.parametrize(
@@ -347,9 +347,9 @@ def test_a_recording_that_is_listed_twice_is_65(tmp_path: Path, bonafide: Run) -
     [
         (("--corpus", "asvspoof", "--input", "x"), "corpus 'asvspoof'; expected one of asvspoof2019-la"),
         (("--corpus", "csv", "--manifest", "x"), "takes --input"),
-        (("--corpus", "csv", "--input", "x", "--labels", "y"), "takes --input, and brings its labels"),
-        (("--input", "x", "--subset", "eval"), "--subset and --allow-missing are about a --corpus"),
-        (("--input", "x", "--allow-missing"), "--subset and --allow-missing are about a --corpus"),
+        (("--corpus", "csv", "--input", "x", "--labels", "y"), "takes --input, and has labels of its own"),
+        (("--input", "x", "--subset", "eval"), "--subset and --allow-missing need a --corpus"),
+        (("--input", "x", "--allow-missing"), "--subset and --allow-missing need a --corpus"),
     ],
 )
 def test_settings_that_do_not_fit_are_65(arguments: tuple[str, ...], cause: str, tmp_path: Path, bonafide: Run) -> None:

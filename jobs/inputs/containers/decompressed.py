@@ -1,4 +1,4 @@
-"""Inflating: what a compressed stream holds, as a file that is read front to back in bounded memory."""
+"""Decompressed files: the content of a compressed stream, read front to back in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from typing import NamedTuple
 
 from detector.errors import ShardError
-from jobs.inputs.containers.member import MAX_RATIO, exceeds_ratio
+from jobs.inputs.containers.member import bomb, exceeds_ratio
 from jobs.inputs.containers.window import Readable
 
 if sys.version_info >= (3, 14):
@@ -16,12 +16,12 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["Gzip", "Inflated", "Zstd", "zstd"]
+__all__ = ["DecompressedFile", "Gzip", "Zstd", "zstd"]
 
 READ_BYTES = 64 << 10
 BLOCK_BYTES = 1 << 20
-KEPT_BYTES = 64 << 10  # of the block before: a reader that steps back does so by a header or two
-WINDOW_LOG = 27  # 128 MiB: what Zstandard's own tool takes without being asked
+KEPT_BYTES = 64 << 10  # of the previous block: tarfile steps back by a header or two
+WINDOW_LOG = 27  # 128 MiB: the default limit of the zstd command
 ERRORS = (zlib.error, zstd.ZstdError)
 
 
@@ -33,28 +33,28 @@ class Gzip:
 
     @property
     def eof(self) -> bool:
-        """Whether it came to its end."""
+        """True after the last byte of the stream."""
         return self._zlib.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What was given and lies behind its end."""
+        """Input bytes after the end of the stream."""
         return self._zlib.unused_data
 
     @property
     def needs_input(self) -> bool:
-        """Whether all that was given is inflated."""
+        """True if all input so far is decompressed."""
         return not self._zlib.unconsumed_tail
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """As much as there is, and no more than ``max_length``."""
+        """Return the next bytes of content, at most ``max_length``."""
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
     def copied(self) -> Gzip:
-        """The same, from here on."""
-        twin = Gzip()
-        twin._zlib = self._zlib.copy()
-        return twin
+        """Return an independent copy that continues at the same byte."""
+        copy = Gzip()
+        copy._zlib = self._zlib.copy()
+        return copy
 
 
 class Zstd:
@@ -65,32 +65,35 @@ class Zstd:
 
     @property
     def eof(self) -> bool:
-        """Whether it came to its end."""
+        """True after the last byte of the stream."""
         return self._zstd.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What was given and lies behind its end."""
+        """Input bytes after the end of the stream."""
         return self._zstd.unused_data
 
     @property
     def needs_input(self) -> bool:
-        """Whether all that was given is inflated."""
+        """True if all input so far is decompressed."""
         return self._zstd.needs_input
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """As much as there is, and no more than ``max_length``."""
+        """Return the next bytes of content, at most ``max_length``."""
         return self._zstd.decompress(data, max_length)
 
     def copied(self) -> None:
-        """None: libzstd cannot."""
+        """Return None: libzstd cannot copy a decompressor."""
 
 
 Stream = Gzip | Zstd
 
 
-class _Mark(NamedTuple):
-    """A place to begin at anew: of the content at hand and of the file; None for a stream's first byte."""
+class _RestartPoint(NamedTuple):
+    """A place where decompression can start again: content offset and block, file offset, and decompressor.
+
+    The decompressor is None at a stream's first byte, where a new one begins.
+    """
 
     start: int
     block: bytes
@@ -98,11 +101,11 @@ class _Mark(NamedTuple):
     stream: Stream | None
 
 
-class Inflated:
-    """The content of a compressed file; several streams behind one another are one.
+class DecompressedFile:
+    """The content of a compressed file; consecutive streams are read as one.
 
-    Reading on costs nothing but inflating. A step back begins anew: at the last mark, where the stream can be copied,
-    else at the stream's first byte. What comes to far more than recordings ever do from so few bytes is a bomb.
+    Reading forward costs nothing but decompression. A step back restarts at the last restart point if the decompressor
+    can be copied, else at the first byte of the stream. A file that expands far beyond what recordings do is refused.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ class Inflated:
     Examples
     --------
     >>> import gzip, io
-    >>> file = Inflated(io.BytesIO(gzip.compress(b"0123") + gzip.compress(b"4567")), Gzip)
+    >>> file = DecompressedFile(io.BytesIO(gzip.compress(b"0123") + gzip.compress(b"4567")), Gzip)
     >>> file.seek(3), file.read(2), file.seek(0), file.read(1)
     (3, b'34', 0, b'0')
     """
@@ -126,10 +129,10 @@ class Inflated:
         self._block = b""
         self._offset = 0
         self._stream: Stream = begin()
-        self._marks = [_Mark(0, b"", 0, None)]
+        self._restart_points = [_RestartPoint(0, b"", 0, None)]
 
     def read(self, size: int = -1) -> bytes:
-        """As any file's."""
+        """As for any file."""
         parts = []
         n_wanted = sys.maxsize if size < 0 else size
         while n_wanted:
@@ -140,75 +143,75 @@ class Inflated:
                 parts.append(self._block[first : first + n_wanted])
                 self._at += len(parts[-1])
                 n_wanted -= len(parts[-1])
-            elif not self._inflate():
+            elif not self._load_block():
                 break
         return b"".join(parts)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As any file's, but for its end: nobody knows it."""
+        """As for any file, but not from the end, which is unknown until it is read."""
         if whence == os.SEEK_END:
             raise OSError("the end of a compressed file is not known before it is read")
         self._at = max(0, offset + (self._at if whence == os.SEEK_CUR else 0))
         return self._at
 
     def tell(self) -> int:
-        """As any file's."""
+        """As for any file."""
         return self._at
 
-    def mark(self, at: int) -> None:
-        """Say that nothing before this place will be asked for again."""
-        twin = None if self._stream.eof else self._stream.copied()
-        if twin is not None and self._start <= at:
-            self._marks = [_Mark(self._start, self._block, self._offset, twin)]
+    def forget_before(self, offset: int) -> None:
+        """Promise not to seek before this offset, so that the restart points before it can be dropped."""
+        copy = None if self._stream.eof else self._stream.copied()
+        if copy is not None and self._start <= offset:
+            self._restart_points = [_RestartPoint(self._start, self._block, self._offset, copy)]
         else:
-            self._marks = [mark for mark in self._marks if mark.start <= at][-1:]
+            self._restart_points = [point for point in self._restart_points if point.start <= offset][-1:]
 
     @property
     def _end(self) -> int:
         return self._start + len(self._block)
 
     def _step_back(self) -> None:
-        self._marks = [mark for mark in self._marks if mark.start <= self._at]
-        mark = self._marks[-1]
-        twin = None if mark.stream is None else mark.stream.copied()
-        self._start, self._block, self._offset = mark.start, mark.block, mark.offset
-        self._stream = self._begin() if twin is None else twin
+        self._restart_points = [point for point in self._restart_points if point.start <= self._at]
+        point = self._restart_points[-1]
+        copy = None if point.stream is None else point.stream.copied()
+        self._start, self._block, self._offset = point.start, point.block, point.offset
+        self._stream = self._begin() if copy is None else copy
 
-    def _inflate(self) -> bool:
-        """Put the next block in the place of this one; False at the end."""
+    def _load_block(self) -> bool:
+        """Replace the current block by the next one; return False at the end."""
         try:
             while True:
                 data = b""
                 if self._stream.eof:
-                    data = self._behind()
+                    data = self._next_stream()
                     if not data:
                         return False
                     self._stream = self._begin()
-                    if self._end - self._marks[-1].start >= BLOCK_BYTES:
-                        self._marks.append(_Mark(self._end, b"", self._offset - len(data), None))
+                    if self._end - self._restart_points[-1].start >= BLOCK_BYTES:
+                        self._restart_points.append(_RestartPoint(self._end, b"", self._offset - len(data), None))
                 elif self._stream.needs_input:
-                    data = self._stored()
+                    data = self._read_stored()
                 content = self._stream.decompress(data, BLOCK_BYTES)
                 if content:
                     break
                 if not data and self._stream.needs_input and not self._stream.eof:
-                    raise ShardError(f"ends in the middle of its compression, after {self._end:,} bytes of content")
+                    raise ShardError(f"the stream breaks off after {self._end:,} bytes of content")
         except ERRORS as error:
-            raise ShardError(f"its compression is broken after {self._end:,} bytes of content: {error}") from error
+            raise ShardError(f"the stream is broken after {self._end:,} bytes of content: {error}") from error
         kept = self._block[-KEPT_BYTES:]
         self._start, self._block = self._end - len(kept), kept + content
         if exceeds_ratio(self._end, self._offset):
-            raise ShardError(f"{self._end:,} bytes from {self._offset:,}: more than {MAX_RATIO} from one is a bomb")
+            raise ShardError(bomb(self._end, self._offset))
         return True
 
-    def _behind(self) -> bytes:
-        """What follows a stream: the next one, where it is not the end; zeros between them are padding."""
+    def _next_stream(self) -> bytes:
+        """Return the first bytes of the next stream, or nothing at the end; zeros between streams are padding."""
         data = self._stream.unused_data.lstrip(b"\0")
-        while not data and (stored := self._stored()):
-            data = stored.lstrip(b"\0")
+        while not data and (more := self._read_stored()):
+            data = more.lstrip(b"\0")
         return data
 
-    def _stored(self) -> bytes:
+    def _read_stored(self) -> bytes:
         self._file.seek(self._offset)
         data = self._file.read(READ_BYTES)
         self._offset += len(data)
