@@ -116,5 +116,5 @@ def _opened(uri: str) -> Iterator[io.RawIOBase]:
     if stored.size > MAX_TABLE_BYTES:
         raise ValueError(f"{stored.size:,} bytes; at most {MAX_TABLE_BYTES:,} are allowed. Split it.")
     with storage.opened(stored, whole=True) as file:
-        yield storage.RawFile(file)
+        yield file
         file.verify()

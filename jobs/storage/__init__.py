@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Protocol
 
-from jobs.storage.files import READ_AHEAD_BYTES, RawFile, StoredFile
+from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.local import Local
 from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, join, key_of, name_of, named, normal, scheme_of
 from jobs.storage.other import Other
@@ -29,7 +29,7 @@ __all__ = [
     "READ_AHEAD_BYTES",
     "Found",
     "NotFoundError",
-    "RawFile",
+    "ReadOnlyFile",
     "Stored",
     "StoredFile",
     "abandon_uploads",

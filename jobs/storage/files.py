@@ -1,7 +1,8 @@
-"""Files that are read front to back: a file that remembers its troubles, and one made of ranges of an object."""
+"""Read-only files: their base class, a file that remembers its errors, and one that is read by range requests."""
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import io
 import os
@@ -15,128 +16,149 @@ from jobs.storage.names import Stored, named
 READ_AHEAD_BYTES = 8 << 20
 
 
-class StoredFile:
-    """A readable file whose troubles are remembered.
+class ReadOnlyFile(io.RawIOBase):
+    """A seekable file of bytes that cannot be written; a subclass provides :meth:`_read_at`.
 
-    Decoders written in C swallow an exception of the file that they read and take it for its end; so whoever
-    gave them this file asks afterwards, by :meth:`raise_trouble` or :meth:`verify`.
+    Python's wrappers, Arrow and tarfile ask for all of a raw file's methods, so every file of ours has them.
+    A subclass that knows its size provides :meth:`_size`, too; without it, seeking from the end raises OSError.
+
+    Examples
+    --------
+    >>> class Zeros(ReadOnlyFile):
+    ...     def _read_at(self, offset, size):
+    ...         return bytes(size)
+    >>> file = Zeros()
+    >>> file.seek(10), file.read(2), file.tell()
+    (10, b'\\x00\\x00', 12)
+    """
+
+    _position = 0
+
+    @abc.abstractmethod
+    def _read_at(self, offset: int, size: int) -> bytes:
+        """Return at most ``size`` bytes from ``offset`` on, none at the end; all the rest if ``size`` is negative."""
+
+    def _size(self) -> int:
+        """Return the number of bytes in the file."""
+        raise OSError("the size of this file is not known before it was read to its end")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the offset of the next byte to read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to an offset, also beyond the end; OSError before the first byte."""
+        base = {os.SEEK_SET: lambda: 0, os.SEEK_CUR: self.tell, os.SEEK_END: self._size}[whence]()
+        if base + offset < 0:
+            raise OSError(f"seek to {base + offset:,}, before the first byte")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most ``size`` bytes, or all that is left."""
+        content = self._read_at(self._position, -1 if size is None else size)
+        self._position += len(content)
+        return content
+
+    def readall(self) -> bytes:
+        """Return all that is left."""
+        return self.read(-1)
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer, or as much of it as one read brings; return the number of bytes."""
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+class StoredFile(ReadOnlyFile):
+    """A stored object that is being read; it remembers the first error of a read.
+
+    Decoders written in C swallow an exception of the file that they read and take it for the end of the file. So the
+    caller that hands this file to a decoder asks for the error afterwards, by :meth:`raise_trouble` or :meth:`verify`.
 
     Parameters
     ----------
     file : file
     uri : str
-        What its troubles are about.
+        Named in error messages.
     check : callable
-        Raises where the file is not, or no longer, what was planned.
+        Raises if the file is not the one that was planned, or no longer.
     """
 
     def __init__(self, file: Any, uri: str, check: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
         self._file = file
         self._uri = uri
         self._check = check
         self._trouble: Exception | None = None
 
     def raise_trouble(self) -> None:
-        """Raise what a read ran into, if any did."""
+        """Raise the error of the last read that failed, if any did."""
         if self._trouble is not None:
             raise self._trouble
 
     def verify(self) -> None:
-        """Raise unless all that was read is what was planned; to be asked once, after the last read.
+        """Raise unless all bytes that were read are those that were planned; call it once, after the last read.
 
         Raises
         ------
         CorruptError
-            Where the bytes that came are not those that the store took in.
+            If the bytes differ from those that the store received.
         SourceChangedError
-            Where a file was replaced while it was read.
+            If the object was replaced while it was read.
         """
         self.raise_trouble()
         self._check()
 
-    def read(self, size: int = -1) -> bytes:
-        """As any file's."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         try:
             with named(self._uri):
+                self._file.seek(offset)
                 return bytes(self._file.read(size))
         except Exception as error:
             self._trouble = error
             raise
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As any file's."""
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        """As any file's."""
-        return int(self._file.tell())
-
-    def seekable(self) -> bool:
-        """It is; tarfile asks."""
-        return True
-
-
-class RawFile(io.RawIOBase):
-    """A stored file as Python's own files are: Arrow, and readers of lines, ask for no less."""
-
-    def __init__(self, file: StoredFile) -> None:
-        super().__init__()
-        self._file = file
-
-    def readable(self) -> bool:
-        """As any file's."""
-        return True
-
-    def seekable(self) -> bool:
-        """As any file's."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As any file's."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As any file's."""
-        return self._file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        """As any file's."""
-        return self._file.read(size)
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """As any file's."""
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
+    def _size(self) -> int:
+        return int(self._file.seek(0, os.SEEK_END))
 
 
 class Ranges(Protocol):
-    """Where :class:`RangeFile` has its bytes from."""
+    """The source of the bytes of a :class:`RangeFile`."""
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """The bytes of a range, all of them."""
+        """Return all bytes of a range."""
         ...
 
     def digest(self) -> ContentDigest:
-        """What the content is held against; asked for after the first fetch."""
+        """Return the digest to compare the content with; called after the first fetch."""
         ...
 
     def conclusive(self) -> bool:
-        """Whether a digest that differs proves that the content does."""
+        """Return True if a digest that differs proves that the content does."""
         ...
 
 
 class ContentDigest:
-    """Whether bytes that go by, front to back, are those that an ETag was made of.
+    """Compares bytes, as they pass from front to back, with the ETag of their object.
 
-    The ETag of an object that came in one part is its MD5; that of one which came in parts is the MD5 of their
-    MD5s and, behind a dash, their number. Anything else says nothing about the content, and matches whatever goes by.
+    The ETag of an object that was uploaded in one part is its MD5. That of a multipart upload is the MD5 of the MD5s
+    of its parts, a dash, and their number. Any other ETag says nothing about the content and matches all of it.
 
     Parameters
     ----------
     etag : str
     part_bytes : int, optional
-        Of every part but the last, where there are parts.
+        Size of every part but the last, for a multipart upload.
 
     Examples
     --------
@@ -149,7 +171,7 @@ class ContentDigest:
         self.n_bytes = 0
         self._etag = etag
         self._part_bytes = part_bytes
-        self._speaks = bool(re.fullmatch(r"[0-9a-f]{32}" if part_bytes is None else r"[0-9a-f]{32}-\d+", etag))
+        self._comparable = bool(re.fullmatch(r"[0-9a-f]{32}" if part_bytes is None else r"[0-9a-f]{32}-\d+", etag))
         self._part = hashlib.md5(usedforsecurity=False)
         self._parts = hashlib.md5(usedforsecurity=False)
         self._n_parts = 0
@@ -157,13 +179,13 @@ class ContentDigest:
     def update(self, content: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
         view = memoryview(content)
-        while self._speaks and len(view):
+        while self._comparable and len(view):
             if self._part_bytes is not None and self.n_bytes == (self._n_parts + 1) * self._part_bytes:
                 self._close_part()
-            left = None if self._part_bytes is None else (self._n_parts + 1) * self._part_bytes - self.n_bytes
-            self._part.update(view[:left])
-            self.n_bytes += len(view[:left])
-            view = view[len(view[:left]) :]
+            room = None if self._part_bytes is None else (self._n_parts + 1) * self._part_bytes - self.n_bytes
+            self._part.update(view[:room])
+            self.n_bytes += len(view[:room])
+            view = view[len(view[:room]) :]
         self.n_bytes += len(view)
 
     def _close_part(self) -> None:
@@ -172,8 +194,8 @@ class ContentDigest:
         self._n_parts += 1
 
     def matches(self) -> bool:
-        """Whether what went by is what the ETag is of; ends the digest."""
-        if not self._speaks:
+        """Return True if the bytes are those of the ETag; call it once, after the last byte."""
+        if not self._comparable:
             return True
         if self._part_bytes is None:
             return self._part.hexdigest() == self._etag
@@ -181,54 +203,43 @@ class ContentDigest:
         return f"{self._parts.hexdigest()}-{self._n_parts}" == self._etag
 
 
-class RangeFile:
-    """An object read by range requests, a block at a time, each held against the planned ETag by the store.
+class RangeFile(ReadOnlyFile):
+    """An object that is read by range requests, a block at a time; the store compares each with the planned ETag.
 
     Parameters
     ----------
     stored : Stored
     ranges : Ranges
     whole : bool
-        Fetch what the reader skips, too, so that :meth:`verify` sees every byte once and front to back.
+        Fetch the bytes that the reader skips, too, so that :meth:`verify` sees every byte once, from front to back.
     """
 
     def __init__(self, stored: Stored, ranges: Ranges, *, whole: bool) -> None:
+        super().__init__()
         self._stored = stored
         self._ranges = ranges
         self._whole = whole
         self._digest: ContentDigest | None = None
-        self._at = 0
         self._start = 0
         self._block = b""
 
-    def read(self, size: int | None = -1) -> bytes:
-        """As any file's."""
+    def _size(self) -> int:
+        return self._stored.size
+
+    def _read_at(self, offset: int, size: int) -> bytes:
         end = self._stored.size
-        stop = end if size is None or size < 0 else min(self._at + size, end)
+        stop = end if size < 0 else min(offset + size, end)
         parts = []
-        while self._at < stop:
-            if not self._start <= self._at < self._start + len(self._block):
-                self._load(self._at)
-            part = self._block[self._at - self._start : stop - self._start]
-            parts.append(part)
-            self._at += len(part)
+        while offset < stop:
+            if not self._start <= offset < self._start + len(self._block):
+                self._load(offset)
+            parts.append(self._block[offset - self._start : stop - self._start])
+            offset += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As any file's."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._stored.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}, before the first byte")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        """As any file's."""
-        return self._at
-
-    def _load(self, at: int) -> None:
-        """Fetch the block that begins ``at``; where the whole is asked for, also what was skipped before it."""
-        start = min(at, self._n_digested) if self._whole else at
+    def _load(self, offset: int) -> None:
+        """Fetch the block that begins at ``offset``; if the whole is to be verified, also the bytes skipped before."""
+        start = min(offset, self._n_digested) if self._whole else offset
         while True:
             stop = min(start + READ_AHEAD_BYTES, self._stored.size)
             self._block = self._ranges.fetch(start, stop)
@@ -237,7 +248,7 @@ class RangeFile:
                 self._digest = self._ranges.digest()
             if start <= self._digest.n_bytes < stop:
                 self._digest.update(memoryview(self._block)[self._digest.n_bytes - start :])
-            if at < stop or start == stop:
+            if offset < stop or start == stop:
                 return
             start = stop
 
@@ -246,13 +257,13 @@ class RangeFile:
         return self._digest.n_bytes if self._digest else 0
 
     def verify(self) -> None:
-        """Raise where every byte has come, and together they are not what the ETag says.
+        """Raise CorruptError if all bytes were read and their digest differs from the ETag.
 
-        Where the whole was asked for, what is missing is fetched first. Else an object of which something was
-        skipped passes, as does one whose ETag says nothing about its content: there only lengths are known.
+        If the file was opened as a whole, the missing bytes are fetched first. Otherwise an object of which something
+        was skipped passes, as does one whose ETag is no digest: there only lengths are compared.
         """
         while self._whole and (self._digest is None or self._n_digested < self._stored.size):
-            self._load(self._n_digested)  # an empty object, too: that it stands there still
+            self._load(self._n_digested)  # also once for an empty object: it may have been replaced
         if self._digest is None or self._n_digested < self._stored.size:
             return
         if not self._digest.matches() and self._ranges.conclusive():

@@ -241,7 +241,7 @@ class CompactedCopy:
         if name in manifests and manifests[name].etag == stored.etag:
             return ProvenObject(manifests[name].fold, stored, manifests[name].sha256)
         with storage.opened(stored) as file:
-            fold = compacted_object_of(storage.RawFile(file))
+            fold = compacted_object_of(file)
             file.raise_trouble()
         if fold is None or fold.name != name:
             raise SchemaError(f"{stored.uri}: is damaged, or was not put there by `compact`. {REMEDY}")

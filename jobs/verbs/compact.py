@@ -268,7 +268,7 @@ class Work:
         fold, stored = rewrite.standing.fold, rewrite.standing.stored
         changed = self._contents(source, fold.table, [each for each in rewrite.now if isinstance(each, Marker)])
         with storage.opened(stored) as opened:
-            file = pq.ParquetFile(storage.RawFile(opened), page_checksum_verification=True)
+            file = pq.ParquetFile(opened, page_checksum_verification=True)
             draft, before = Draft(fold.table, file.schema_arrow), Rows(_intact(file, opened, stored.uri))
             for share, now in zip(fold.shares, rewrite.now, strict=True):
                 rows = before.next(share.rows)

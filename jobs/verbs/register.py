@@ -197,7 +197,7 @@ def _run_ids(objects: list[Stored]) -> list[str]:
     found: set[str] = set()
     for stored in objects:
         with storage.opened(stored) as file:
-            column = pq.read_table(storage.RawFile(file), columns=["run_id"])["run_id"]
+            column = pq.read_table(file, columns=["run_id"])["run_id"]
             file.raise_trouble()
         found.update(column.unique().to_pylist())
     return sorted(found)

@@ -125,7 +125,7 @@ def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
         raise ShardError(f"no column with recordings; found {', '.join(names.schema_arrow.names)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
-    contents = pq.ParquetFile(storage.RawFile(file), metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
+    contents = pq.ParquetFile(file, metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
     numbers = itertools.count()
     n_bytes = 0
     for group in range(names.metadata.num_row_groups):
@@ -168,4 +168,4 @@ def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:
-    return untrusted_parquet.open_file(storage.RawFile(file), size, **OPTIONS)
+    return untrusted_parquet.open_file(file, size, **OPTIONS)
