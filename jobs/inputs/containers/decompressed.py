@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from detector.errors import ShardError
 from jobs.inputs.containers.member import bomb, exceeds_ratio
 from jobs.inputs.containers.window import Readable
+from jobs.storage import ReadOnlyFile
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -101,7 +101,7 @@ class _RestartPoint(NamedTuple):
     stream: Stream | None
 
 
-class DecompressedFile:
+class DecompressedFile(ReadOnlyFile):
     """The content of a compressed file; consecutive streams are read as one.
 
     Reading forward costs nothing but decompression. A step back restarts at the last restart point if the decompressor
@@ -122,41 +122,27 @@ class DecompressedFile:
     """
 
     def __init__(self, file: Readable, begin: type[Gzip] | type[Zstd]) -> None:
+        super().__init__()
         self._file = file
         self._begin = begin
-        self._at = 0
         self._start = 0
         self._block = b""
         self._offset = 0
         self._stream: Stream = begin()
         self._restart_points = [_RestartPoint(0, b"", 0, None)]
 
-    def read(self, size: int = -1) -> bytes:
-        """As for any file."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         parts = []
-        n_wanted = sys.maxsize if size < 0 else size
-        while n_wanted:
-            if self._at < self._start:
-                self._step_back()
-            elif self._at < self._end:
-                first = self._at - self._start
-                parts.append(self._block[first : first + n_wanted])
-                self._at += len(parts[-1])
-                n_wanted -= len(parts[-1])
+        stop = sys.maxsize if size < 0 else offset + size
+        while offset < stop:
+            if offset < self._start:
+                self._step_back(offset)
+            elif offset < self._end:
+                parts.append(self._block[offset - self._start : stop - self._start])
+                offset += len(parts[-1])
             elif not self._load_block():
                 break
         return b"".join(parts)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As for any file, but not from the end, which is unknown until it is read."""
-        if whence == os.SEEK_END:
-            raise OSError("the end of a compressed file is not known before it is read")
-        self._at = max(0, offset + (self._at if whence == os.SEEK_CUR else 0))
-        return self._at
-
-    def tell(self) -> int:
-        """As for any file."""
-        return self._at
 
     def forget_before(self, offset: int) -> None:
         """Promise not to seek before this offset, so that the restart points before it can be dropped."""
@@ -170,8 +156,8 @@ class DecompressedFile:
     def _end(self) -> int:
         return self._start + len(self._block)
 
-    def _step_back(self) -> None:
-        self._restart_points = [point for point in self._restart_points if point.start <= self._at]
+    def _step_back(self, offset: int) -> None:
+        self._restart_points = [point for point in self._restart_points if point.start <= offset]
         point = self._restart_points[-1]
         copy = None if point.stream is None else point.stream.copied()
         self._start, self._block, self._offset = point.start, point.block, point.offset

@@ -12,7 +12,7 @@ from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
 from jobs.inputs.containers.member import MAX_MEMBERS, Member
 from jobs.inputs.containers.names import name_fault, shortened
 from jobs.inputs.containers.window import Readable, Window
-from jobs.storage import Stored, StoredFile
+from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 TAIL_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
@@ -89,13 +89,14 @@ def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceErr
     return cast(BinaryIO, Window(file, member.offset_data, member.size))
 
 
-class _BoundedHeaders:
+class _BoundedHeaders(ReadOnlyFile):
     """The file that tarfile reads headers from, with a limit on the bytes between two members.
 
     Without it, tarfile would allocate whatever size a header claims, and there are headers on which it never ends.
     """
 
     def __init__(self, file: Readable) -> None:
+        super().__init__()
         self._file = file
         self._n_bytes = 0
 
@@ -103,24 +104,12 @@ class _BoundedHeaders:
         """Start counting for the next member's headers."""
         self._n_bytes = 0
 
-    def read(self, size: int) -> bytes:
-        """Read ``size`` bytes of headers; raise :class:`ShardError` above the limit."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         self._n_bytes += size
         if self._n_bytes > MAX_HEADER_BYTES:
-            raise ShardError(f"byte {self._file.tell():,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+            raise ShardError(f"byte {offset:,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+        self._file.seek(offset)
         return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As for any file."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As for any file."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """Return True; tarfile asks."""
-        return True
 
 
 def _check_end(file: Readable, offset: int) -> None:

@@ -13,8 +13,7 @@ from detector.errors import ShardError, UtteranceError
 from jobs.errors import StorageError
 from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
 from jobs.inputs.containers.names import name_fault
-from jobs.inputs.containers.window import Readable
-from jobs.storage import Stored, StoredFile
+from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 MAX_DIRECTORY_BYTES = 32 << 20  # about 300,000 members
 LOCAL_BYTES = 30  # of the header before a member's content, without its name
@@ -76,71 +75,58 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | Utter
         return UtteranceError("bad_archive", f"its header is broken: {error}")
 
 
-class _Content:
-    """A member's content as a file: broken bytes fail this member alone, and a read never ends early."""
+class _Content(ReadOnlyFile):
+    """A member's content as a file: broken bytes fail this member alone, and a read never ends early.
+
+    A step back decompresses the member from its beginning.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
+        super().__init__()
         self._file = file
-        self._size = size
+        self._n_bytes = size
 
-    def read(self, size: int = -1) -> bytes:
-        """As for any file, but return fewer bytes than asked for only at the end."""
-        n_remaining = self._size - self._file.tell()
+    def _read_at(self, offset: int, size: int) -> bytes:
+        n_remaining = self._n_bytes - offset
         n_wanted = n_remaining if size < 0 else min(size, n_remaining)
         parts = []
         while n_wanted > 0:
-            parts.append(self._read_some(min(n_wanted, READ_BYTES)))
+            parts.append(self._read_some(offset, min(n_wanted, READ_BYTES)))
+            offset += len(parts[-1])
             n_wanted -= len(parts[-1])
         return b"".join(parts)
 
-    def _read_some(self, size: int) -> bytes:
+    def _read_some(self, offset: int, size: int) -> bytes:
         try:
+            if self._file.tell() != offset:
+                self._file.seek(offset)  # zipfile may stop checking the CRC after a seek
             part = self._file.read(size)
-            if self._file.tell() == self._size:
+            if offset + len(part) == self._n_bytes:
                 self._file.read(1)  # zipfile checks the CRC only in a read at the end
         except StorageError:
             raise
         except FAULTS as error:
             raise UtteranceError("bad_archive", f"its content is broken: {error}") from error
         if not part:
-            raise UtteranceError("bad_archive", f"its content ends at {self._file.tell():,} of {self._size:,} bytes")
+            raise UtteranceError("bad_archive", f"its content ends at {offset:,} of {self._n_bytes:,} bytes")
         return part
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As for any file; a step back decompresses the member from its beginning."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size}[whence]
-        try:
-            return self._file.seek(min(max(0, base + offset), self._size))
-        except StorageError:
-            raise
-        except FAULTS as error:
-            raise UtteranceError("bad_archive", f"its content is broken: {error}") from error
-
-    def tell(self) -> int:
-        """As for any file."""
-        return self._file.tell()
+    def _size(self) -> int:
+        return self._n_bytes
 
 
-class _BoundedDirectory:
+class _BoundedDirectory(ReadOnlyFile):
     """The file that zipfile reads from, with a limit on the directory, which zipfile would hold at any size."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__()
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
-        """Read ``size`` bytes; raise :class:`ShardError` above the limit."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         if size > MAX_DIRECTORY_BYTES:
             raise ShardError(f"a directory of {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are allowed")
+        self._file.seek(offset)
         return self._file.read(size)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As for any file."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As for any file."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """Return True; zipfile asks."""
-        return True
+    def _size(self) -> int:
+        return self._file.seek(0, os.SEEK_END)

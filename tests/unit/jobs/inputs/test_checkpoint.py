@@ -37,7 +37,7 @@ def test_no_model_is_no_folder() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_a_folder_is_used_where_it_lies(tmp_path: Path, cache: Path, scheme: str) -> None:
+def test_a_local_folder_is_used_in_place(tmp_path: Path, cache: Path, scheme: str) -> None:
     assert local_folder(ModelConfig(model=f"{scheme}{put(f'{tmp_path}/model')}")) == f"{tmp_path}/model"
     assert not cache.exists()
 
@@ -84,7 +84,7 @@ def test_credentials_in_a_checkpoint_s_uri_are_refused_and_not_repeated(s3_root:
 
 
 @pytest.mark.parametrize("model", ["./none", "none", "/none/at/all", "../owner/name", "file:///none"])
-def test_a_folder_that_is_not_there_is_no_name_on_the_hub(model: str) -> None:
+def test_a_missing_folder_is_not_taken_for_a_hub_name(model: str) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         local_folder(ModelConfig(model=model))
 

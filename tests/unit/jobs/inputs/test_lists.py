@@ -51,7 +51,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize("text", ["007", "1e5", "true", "null", "2026-11-23"])
-def test_an_id_is_the_text_that_stands_there(tmp_path: Path, suffix: str, text: str) -> None:
+def test_an_id_is_read_as_it_is_spelt(tmp_path: Path, suffix: str, text: str) -> None:
     labels = read_labels(write_list(tmp_path / f"labels{suffix}", [{"utterance_id": text, "label": "spoof"}]))
 
     assert labels["utterance_id"].to_pylist() == [text]
@@ -101,12 +101,12 @@ def test_a_number_is_no_label(tmp_path: Path) -> None:
         read_labels(f"{tmp_path}/labels.parquet")
 
 
-def test_an_id_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_repeated_id_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"1 utterance id\(s\) occur more than once, first 'a'"):
         labels_of(tmp_path / "labels.csv", "utterance_id,label\na,spoof\nb,spoof\na,bonafide\n")
 
 
-def test_a_split_is_taken_where_the_table_knows_splits(tmp_path: Path) -> None:
+def test_a_split_is_selected_if_the_table_has_splits(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"utterance_id": "a", "label": "spoof", "split": "train"},
         {"utterance_id": "b", "label": "spoof", "split": "eval"},
@@ -132,7 +132,7 @@ def test_a_split_is_taken_where_the_table_knows_splits(tmp_path: Path) -> None:
         ("text.parquet", b"utterance_id,label\n"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_an_unreadable_table_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
 
     with pytest.raises(SchemaError, match=name):
@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, conte
 
 
 @pytest.mark.parametrize("suffix", LIST_SUFFIXES)
-def test_entries_are_places_with_a_member_and_an_id_where_given(tmp_path: Path, suffix: str) -> None:
+def test_entries_have_a_uri_and_a_member_and_id_if_given(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"uri": "a.flac", "member": None, "utterance_id": None},
         {"uri": "../up.flac", "member": None, "utterance_id": "mine"},
@@ -170,7 +170,7 @@ def test_a_list_beside_its_recordings_is_read_from_a_bucket_too(s3_root: str) ->
     ("row", "complaint"),
     [({"path": "a.flac"}, "no column `uri`; found .*path"), ({"uri": None, "member": "x"}, "row 1 has no uri")],
 )
-def test_a_list_without_places_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
+def test_a_list_without_uris_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
     with pytest.raises(SchemaError, match=complaint):
         read_entries(write_list(tmp_path / f"list{suffix}", [row]))
 
@@ -200,7 +200,7 @@ def test_numbers_in_columns_of_parquet_are_excerpts_too(tmp_path: Path) -> None:
     "row",
     ["-1,2,", "3,3,", "4,3,", "nan,3,", "0,inf,", "inf,,", "x,3,", "0,0,", "0,1,-1", "0,1,16", "0,1,1.5", "0,1,left"],
 )
-def test_an_excerpt_that_cannot_be_is_refused_by_its_row(tmp_path: Path, row: str) -> None:
+def test_an_impossible_excerpt_is_refused_by_its_row(tmp_path: Path, row: str) -> None:
     (tmp_path / "list.csv").write_text(f"uri,start,end,channel\na.wav,0,1,\na.wav,{row}\n")
 
     with pytest.raises(SchemaError, match=r"list\.csv row 2: "):

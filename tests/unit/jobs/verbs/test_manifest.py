@@ -138,7 +138,9 @@ def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafi
         ("utterance_id,label\n", "none of 0 labelled ids"),
     ],
 )
-def test_labels_that_do_not_fit_are_65(recordings: Path, written: Run, tmp_path: Path, text: str, cause: str) -> None:
+def test_labels_of_other_recordings_or_malformed_ones_end_with_65(
+    recordings: Path, written: Run, tmp_path: Path, text: str, cause: str
+) -> None:
     code, _, last = written("--input", recordings, "--labels", labels(tmp_path, text))
 
     assert code == 65
@@ -158,7 +160,7 @@ def test_a_tar_that_cannot_be_listed_to_its_end_is_65(recordings: Path, written:
     assert not (tmp_path / "manifest.parquet").exists()
 
 
-def test_a_member_that_is_listed_and_not_there_is_65(recordings: Path, written: Run, tmp_path: Path) -> None:
+def test_a_missing_listed_member_ends_with_65(recordings: Path, written: Run, tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text("uri,member\nrecordings/0.tar,a.flac\nrecordings/0.tar,gone.flac\n")
 
@@ -168,7 +170,7 @@ def test_a_member_that_is_listed_and_not_there_is_65(recordings: Path, written: 
     assert "gone.flac" in last
 
 
-def test_a_member_that_stands_twice_is_65(written: Run, tmp_path: Path) -> None:
+def test_a_repeated_member_ends_with_65(written: Run, tmp_path: Path) -> None:
     code, _, last = written("--input", write_tar(tmp_path / "0.tar", [("a.flac", FLAC), ("a.flac", FLAC)]))
 
     assert code == 65
