@@ -35,9 +35,9 @@ import soundfile
 import soxr
 
 from bench.dev_corpus import CORPUS, ROOT, check, job
-from jobs.inputs.archive import utterance_id
 from jobs.inputs.containers import CONTAINERS
-from jobs.inputs.containers.inflate import zstd
+from jobs.inputs.containers.decompressed import zstd
+from jobs.inputs.utterance_ids import utterance_id
 
 PAGE = ROOT / "docs" / "inputs.md"
 BEGIN, END = "<!-- codecs: begin -->", "<!-- codecs: end -->"

@@ -24,8 +24,8 @@ from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import archive
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.config import InputConfig
+from jobs.inputs.shards import Portion, Shard
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import Proposal, plan_id_of, propose

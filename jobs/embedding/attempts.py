@@ -17,7 +17,7 @@ import pyarrow as pa
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, WorkersLostError, from_text
 from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
 from jobs.execution.retries import PASSES
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 
 MAX_CRASHES = 3  # in one shard: if more recordings end their encoder, the recordings are not the cause
 

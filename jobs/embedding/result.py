@@ -7,7 +7,7 @@ from typing import Any
 
 from detector.config import Recipe
 from jobs.errors import SourceChangedError
-from jobs.inputs.archive import Shard
+from jobs.inputs.shards import Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
 

@@ -15,7 +15,7 @@ from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
 from jobs.erasure.request import ErasureRequest
 from jobs.errors import StorageError
-from jobs.inputs.archive import Shard
+from jobs.inputs.shards import Shard
 from jobs.storage import NotFoundError
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan

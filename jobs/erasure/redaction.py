@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.erasure.request import ERASED, ErasureRequest
-from jobs.inputs.archive import Shard
+from jobs.inputs.shards import Shard
 from jobs.tables.protocol import Entry, Plan
 
 

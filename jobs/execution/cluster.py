@@ -39,7 +39,7 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion
+from jobs.inputs.shards import Portion
 
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
 # Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.

@@ -13,7 +13,7 @@ from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.inputs.archive import Portion
+from jobs.inputs.shards import Portion
 
 
 class Runner(Protocol):

@@ -26,9 +26,9 @@ from jobs.errors import from_text, to_text
 from jobs.execution.encoder_stats import EncoderStats
 from jobs.execution.worker_registry import WorkerReporter, steady_progress
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion
 
 LOAD_ATTEMPTS = 3
 ITEM = "item"

@@ -1,4 +1,4 @@
-"""Checkpoints: bring an encoder's files to this machine, from a folder, a prefix or the hub."""
+"""Checkpoint: an encoder's files on this machine, taken from a folder, a prefix or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def local_folder(config: ModelConfig) -> str | None:
-    """The checkpoint as a local folder; copied there first where it lies elsewhere.
+    """Return the checkpoint as a local folder; copy it to the cache first if it is stored elsewhere.
 
     Raises
     ------
     ConfigError
-        Where there is none, or a hub name comes without a pinned revision.
+        If there is no such checkpoint, or if a hub name has no pinned revision.
     """
     if config.model is None:
         return None
@@ -42,15 +42,15 @@ def local_folder(config: ModelConfig) -> str | None:
 def _from_storage(uri: str) -> str:
     files = storage.listing(uri)
     if not files:
-        raise ConfigError(f"--model {uri}: nothing there. Expected {', '.join(FILES)}.")
-    state = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-    target = _cache() / f"{storage.name_of(uri)}-{state}"
+        raise ConfigError(f"--model {uri}: no files there. Expected {', '.join(FILES)}.")
+    version = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    target = _cache() / f"{storage.name_of(uri)}-{version}"
     if not target.is_dir():
         log.info("fetching %s to %s", uri, target)
         draft = tempfile.mkdtemp(dir=_cache(), prefix=".fetch-")
         try:
             storage.download(uri, draft, FILES)
-            with contextlib.suppress(OSError):  # another worker of this machine was faster
+            with contextlib.suppress(OSError):  # another worker of this machine fetched it first
                 os.rename(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -61,7 +61,7 @@ def _from_hub(name: str, revision: str | None) -> str:
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ConfigError(
             f"--model {name}: a hub name needs --revision with a commit of 40 hexadecimal digits, not "
-            f"{revision!r}: a branch can change overnight. (No folder of that name is here.)"
+            f"{revision!r}: a branch can change overnight. (There is no local folder of that name.)"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -69,7 +69,7 @@ def _from_hub(name: str, revision: str | None) -> str:
     try:
         return str(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(f"--model {name}: the hub gave no such checkpoint: {error}") from error
+        raise ConfigError(f"--model {name}: cannot be fetched from the hub: {error}") from error
 
 
 def _cache() -> Path:

@@ -77,7 +77,7 @@ def failed(
 
 
 def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
-    """Of pieces, those of a :attr:`jobs.inputs.archive.Portion.part`.
+    """Of pieces, those of a :attr:`jobs.inputs.shards.Portion.part`.
 
     Examples
     --------

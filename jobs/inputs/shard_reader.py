@@ -1,8 +1,8 @@
-"""Reading: a shard's bytes, front to back, as pieces. Runs on CPU tasks; knows nothing of Ray.
+"""Shard reader: reads the recordings of a shard front to back and decodes them to pieces. Knows nothing of Ray.
 
-A container is walked member by member (:mod:`jobs.inputs.containers`); a member is decoded where it stands, and no name
-of the archive is ever opened. Members up to 16 MiB are held whole, and handed to the decoder while it is at work on the
-one before; a longer one is decoded through a window on the stored object.
+Containers are read member by member (:mod:`jobs.inputs.containers`) and decoded in place; no name from an archive is
+ever opened. A member of up to 16 MiB is held in memory and queued while the decoder works on the one before it; a
+longer one is decoded through a window on the stored object.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
-from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
+from detector.audio import MAX_CHANNELS, Excerpt
 from detector.config import CHANNELS
 from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
-from jobs.inputs import archive, containers, pieces
-from jobs.inputs.archive import Pick, Portion, Shard
-from jobs.inputs.containers import CONTAINERS, Member
+from jobs.inputs import pieces
+from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.pieces import Piece
+from jobs.inputs.shards import Portion, Selection, Shard
+from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
-HELD_BYTES = 16 << 20
+MAX_BUFFERED_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a recording lies, and how many bytes of it there are."""
+class _Location:
+    """Where a recording is stored, and its size there."""
 
     uri: str
     member: str | None
@@ -37,48 +38,50 @@ class _Place:
 
 
 def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNELS[0]) -> Iterator[Piece]:
-    """Read a shard, or some utterances of it: segments, an outcome for each, and at the end how many the shard has.
+    """Read a shard, or some of its utterances: segments, an outcome for each utterance, and the shard's end.
 
     Parameters
     ----------
     portion : Portion
     segment_seconds : float
     channels : str
-        One of :data:`detector.config.CHANNELS`, for recordings of which no list names a channel.
+        One of :data:`detector.config.CHANNELS`, for recordings for which no list names a channel.
 
     Raises
     ------
     SchemaError
-        Where two utterances of the shard have one id.
+        If two utterances of the shard have the same id.
     RunAgain, StorageError
-        Trouble of the store; never a row.
+        If the store fails. Failures of the store never become a row.
     """
     with DecodeQueue(segment_seconds) as queue:
-        yield from _read_shard(portion.shard, _Reader(portion.shard.shard_id, queue, portion.only, channels))
+        yield from _read_shard(portion.shard, _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels))
 
 
-def _read_shard(shard: Shard, reader: _Reader) -> Iterator[Piece]:
+def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     if shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
     else:
-        picks = shard.picks() or {}
+        selections = shard.selections() or {}
         for source in shard.sources:
             if source.etag == storage.ABSENT:
-                gone = UtteranceError("missing", "was in the archive once; gone when its shard was planned again")
-                yield from reader.fail(picks[source.uri], _Place(source.uri, None, 0), gone)
+                gone = UtteranceError("missing", "was in the archive before; gone when its shard was planned again")
+                yield from reader.fail(selections[source.uri], _Location(source.uri, None, 0), gone)
                 continue
             with storage.opened(source, whole=True) as file:
-                place = _Place(source.uri, None, source.size)
-                yield from reader.read(picks[source.uri], place, _held(file, source.size))
+                location = _Location(source.uri, None, source.size)
+                yield from reader.read(selections[source.uri], location, _buffered(file, source.size))
                 file.verify()
-    yield from reader.rest()
+    yield from reader.finish()
     yield pieces.shard_end(shard.shard_id, reader.n_utterances)
 
 
-class _Reader:
+class _UtteranceReader:
     """Numbers the utterances of one shard, and turns each into pieces.
 
-    Where each channel is an utterance, nobody knows how many there are before one is decoded: their numbers leave room.
+    Ordinals follow from the order of recordings alone, so that a retry can ask for an utterance by its ordinal. With
+    `--channels each`, the number of channels is unknown until a recording is decoded; each recording then reserves
+    :data:`MAX_CHANNELS` ordinals.
     """
 
     def __init__(self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str) -> None:
@@ -87,46 +90,50 @@ class _Reader:
         self._shard_id = shard_id
         self._queue = queue
         self._channels = channels
-        self._ahead: Iterator[Piece] = iter(())
-        self._seen: dict[str, int] = {}
+        self._pending: Iterator[Piece] = iter(())
+        self._ids: dict[str, int] = {}
         self._n_recordings = 0
 
-    def read(self, picks: Iterable[Pick], place: _Place, file: BinaryIO) -> Iterator[Piece]:
-        """Hand a recording to the decoder, as often as there are picks; what comes are the pieces of the one before."""
-        for name, excerpt in picks:
-            ordinal = self._number(name, place)
+    def read(self, selections: Iterable[Selection], location: _Location, file: BinaryIO) -> Iterator[Piece]:
+        """Queue a recording once for each selection; yield the pieces of the utterance queued before."""
+        for name, excerpt in selections:
+            ordinal = self._next_ordinal(name, location)
             if excerpt.channel is None and self._channels == "each":
-                yield from self._read_each(ordinal, name, excerpt, place, file)
-            elif self._wants(ordinal):
+                yield from self._read_channels(ordinal, name, excerpt, location, file)
+            elif self._is_requested(ordinal):
                 channel = 0 if excerpt.channel is None and self._channels == "first" else excerpt.channel
                 excerpt = replace(excerpt, channel=channel)
                 recording = self._queue.put(file, name, excerpt)
-                yield from self.rest()
-                self._ahead = self._pieces(ordinal, name, name, excerpt, place, recording)
+                yield from self.finish()
+                self._pending = self._pieces(ordinal, name, name, excerpt, location, recording)
                 if not recording.is_held:
-                    yield from self.rest()  # its bytes can be read only now
+                    yield from self.finish()  # its file is valid only until the next member is read
 
-    def _read_each(self, first: int, name: str, whole: Excerpt, place: _Place, file: BinaryIO) -> Iterator[Piece]:
-        """An utterance a channel; one for all where the first cannot be read."""
-        yield from self.rest()
+    def _read_channels(
+        self, first: int, name: str, whole: Excerpt, location: _Location, file: BinaryIO
+    ) -> Iterator[Piece]:
+        """Read each channel as an utterance; yield one failure for all of them if the first cannot be read."""
+        yield from self.finish()
         n_channels = 1 if self._only is None else MAX_CHANNELS
         channel = 0
         while channel < n_channels:
-            if self._wants(first + channel):
+            if self._is_requested(first + channel):
                 excerpt = replace(whole, channel=channel)
-                utterance_id = f"{name}/ch{channel}"
-                self._claim(utterance_id, place)
+                channel_id = f"{name}/ch{channel}"
+                self._refuse_repeated_id(channel_id, location)
                 self.n_utterances += channel > 0
-                recording = self._queue.put(file, utterance_id, excerpt)
-                failed_as = utterance_id if channel else name
-                found = yield from self._pieces(first + channel, utterance_id, failed_as, excerpt, place, recording)
-                n_channels = n_channels if self._only is not None or channel else found
+                recording = self._queue.put(file, channel_id, excerpt)
+                failed_as = channel_id if channel else name
+                n_decoded = yield from self._pieces(
+                    first + channel, channel_id, failed_as, excerpt, location, recording
+                )
+                n_channels = n_channels if self._only is not None or channel else n_decoded
             channel += 1
 
-    def rest(self) -> Iterator[Piece]:
-        """The pieces of the utterance that is still with the decoder."""
-        ahead, self._ahead = self._ahead, iter(())
-        yield from ahead
+    def finish(self) -> Iterator[Piece]:
+        """Yield the pieces of the utterance that is still being decoded."""
+        pending, self._pending = self._pending, iter(())
+        yield from pending
 
     def _pieces(
         self,
@@ -134,101 +141,106 @@ class _Reader:
         utterance_id: str,
         failed_as: str,
         excerpt: Excerpt,
-        place: _Place,
+        location: _Location,
         recording: DecodedRecording,
     ) -> Generator[Piece, None, int]:
-        """Segments and outcome; returns how many channels the recording has, as far as that is known."""
+        """Yield segments and an outcome; return the number of channels of the recording, or 1 if it failed."""
         try:
             for index, samples in enumerate(recording.segments()):
                 yield pieces.segment(self._shard_id, ordinal, index, samples)
         except UtteranceError as error:
-            is_read = error.error == "bad_archive" or (error.error == "empty" and place.n_bytes == 0)
-            yield self._failure(ordinal, failed_as, place, "read" if is_read else "decode", error)
+            is_read = error.error == "bad_archive" or (error.error == "empty" and location.n_bytes == 0)
+            yield self._failure(ordinal, failed_as, location, "read" if is_read else "decode", error)
             return 1
-        except ShardError as error:  # in the middle of a long one
-            yield self._failure(ordinal, failed_as, place, "read", UtteranceError("bad_archive", str(error)))
+        except ShardError as error:  # the shard broke off in the middle of a recording that is not buffered
+            yield self._failure(ordinal, failed_as, location, "read", UtteranceError("bad_archive", str(error)))
             raise
-        found = pieces.decoded(utterance_id, place.uri, place.member, place.n_bytes, recording.facts, excerpt)
-        yield pieces.outcome(self._shard_id, ordinal, found)
+        outcome = pieces.decoded(
+            utterance_id, location.uri, location.member, location.n_bytes, recording.facts, excerpt
+        )
+        yield pieces.outcome(self._shard_id, ordinal, outcome)
         return recording.facts.channels
 
-    def fail(self, picks: Iterable[Pick], place: _Place, error: UtteranceError) -> Iterator[Piece]:
-        """A row for each pick of what cannot be read."""
-        for name, _ in picks:
-            ordinal = self._number(name, place)
-            if self._wants(ordinal):
-                yield from self.rest()
-                yield self._failure(ordinal, name, place, "read", error)
+    def fail(self, selections: Iterable[Selection], location: _Location, error: UtteranceError) -> Iterator[Piece]:
+        """Yield a failure for each selection of a recording that cannot be read."""
+        for name, _ in selections:
+            ordinal = self._next_ordinal(name, location)
+            if self._is_requested(ordinal):
+                yield from self.finish()
+                yield self._failure(ordinal, name, location, "read", error)
 
-    def _failure(self, ordinal: int, name: str, place: _Place, stage: str, error: UtteranceError) -> Piece:
-        found = pieces.failed(name, place.uri, place.member, place.n_bytes, stage, error)
-        return pieces.outcome(self._shard_id, ordinal, found)
+    def _failure(self, ordinal: int, name: str, location: _Location, stage: str, error: UtteranceError) -> Piece:
+        outcome = pieces.failed(name, location.uri, location.member, location.n_bytes, stage, error)
+        return pieces.outcome(self._shard_id, ordinal, outcome)
 
-    def _wants(self, ordinal: int) -> bool:
+    def _is_requested(self, ordinal: int) -> bool:
         return self._only is None or ordinal in self._only
 
-    def _number(self, name: str, place: _Place) -> int:
-        self._claim(name, place)
+    def _next_ordinal(self, name: str, location: _Location) -> int:
+        self._refuse_repeated_id(name, location)
         self.n_utterances += 1
         self._n_recordings += 1
         return (self._n_recordings - 1) * (MAX_CHANNELS if self._channels == "each" else 1)
 
-    def _claim(self, name: str, place: _Place) -> None:
-        if name in self._seen:
+    def _refuse_repeated_id(self, name: str, location: _Location) -> None:
+        if name in self._ids:
             raise SchemaError(
-                f"{place.uri}: utterance id {name!r} stands twice, as utterance {self._seen[name]} and "
+                f"{location.uri}: utterance id {name!r} occurs twice, as utterance {self._ids[name]} and "
                 f"{self._n_recordings} of the shard. Ids are unique: rename one and write the shard again."
             )
-        self._seen[name] = self._n_recordings
+        self._ids[name] = self._n_recordings
 
 
-def _read_container(shard: Shard, reader: _Reader) -> Iterator[Piece]:
+def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     source = shard.sources[0]
     container = CONTAINERS[shard.kind]
-    wanted = shard.picks()
-    whole = container.in_order and wanted is None
+    listed = shard.selections()
+    whole = container.in_order and listed is None
     with storage.opened(source, whole=whole) as file:
         try:
-            for member in container.walk(file, source):
-                picks: tuple[Pick, ...] = ()
-                if wanted is not None:
-                    picks = wanted.pop(member.name, ())
-                elif container.all_audio or archive.is_audio(member.name):
-                    picks = ((archive.utterance_id(source.uri, member.name), WHOLE),)
-                if picks:
-                    yield from _read_member(picks, source, member, reader)
+            for member in container.members(file, source):
+                selections: tuple[Selection, ...] = ()
+                if listed is not None:
+                    selections = listed.pop(member.name, ())
+                elif container.is_recording(member.name):
+                    selections = (Selection(utterance_id(source.uri, member.name)),)
+                if selections:
+                    yield from _read_member(selections, source, member, reader)
                     file.raise_trouble()
             file.verify()
         except ShardError as error:
+            # bytes that changed on their way are the store's fault, and no verdict about the container
             file.verify() if whole else _verify(source)
             broken = UtteranceError("bad_archive", str(error))
-            picks = ((archive.utterance_id(source.uri, None), WHOLE),)
-            yield from reader.fail(picks, _Place(source.uri, None, source.size), broken)
-    for name, picks in (wanted or {}).items():
-        missing = UtteranceError("missing", "listed in the manifest, not found in the shard")
-        yield from reader.fail(picks, _Place(source.uri, name, 0), missing)
+            selections = (Selection(utterance_id(source.uri, None)),)
+            yield from reader.fail(selections, _Location(source.uri, None, source.size), broken)
+    for name, selections in (listed or {}).items():
+        missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
+        yield from reader.fail(selections, _Location(source.uri, name, 0), missing)
 
 
-def _read_member(picks: tuple[Pick, ...], source: Stored, member: Member, reader: _Reader) -> Iterator[Piece]:
-    place, content = _Place(source.uri, containers.short(member.name), member.size), member.content
+def _read_member(
+    selections: tuple[Selection, ...], source: Stored, member: Member, reader: _UtteranceReader
+) -> Iterator[Piece]:
+    location, content = _Location(source.uri, shortened(member.name), member.size), member.content
     if not isinstance(content, UtteranceError):
         try:
-            content = _held(content, member.size)
+            content = _buffered(content, member.size)
         except UtteranceError as error:
             _verify(source)
             content = error
     if isinstance(content, UtteranceError):
-        yield from reader.fail(picks, place, content)
+        yield from reader.fail(selections, location, content)
     else:
-        yield from reader.read(picks, place, content)
+        yield from reader.read(selections, location, content)
 
 
 def _verify(source: Stored) -> None:
-    """Raise where a source's bytes were changed on their way: that is no fault of what stands in them."""
+    """Read a source once more in full; raise if its bytes are not those that the store took in."""
     with storage.opened(source, whole=True) as file:
         file.verify()
 
 
-def _held(file: BinaryIO | StoredFile, size: int) -> BinaryIO:
-    """The file in memory where it is small: then a fault of the store shows here, not inside a decoder."""
-    return io.BytesIO(file.read()) if size <= HELD_BYTES else cast(BinaryIO, file)
+def _buffered(file: BinaryIO | StoredFile, size: int) -> BinaryIO:
+    """Read a small file into memory, so that a failure of the store is raised here and not inside a decoder."""
+    return io.BytesIO(file.read()) if size <= MAX_BUFFERED_BYTES else cast(BinaryIO, file)

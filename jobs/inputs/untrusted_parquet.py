@@ -1,7 +1,8 @@
-"""Foreign tables: Parquet that others wrote, read within limits, and without building types that its bytes describe.
+"""Untrusted Parquet: files that others wrote, read within limits, and without the extension types that they declare.
 
-A Parquet file may carry an Arrow schema whose extension types are made by Python code that some library registered:
-Ray's came from a pickle once. The schema stands in the file's end, and is looked at before Arrow opens it.
+A Parquet file may carry an Arrow schema with extension types, which Arrow builds by calling Python code that a library
+registered; Ray's extension types used to unpickle bytes of the schema. The schema is part of the file's footer, which
+is inspected here before Arrow opens the file.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import pyarrow.parquet as pq
 
 MAX_FOOTER_BYTES = 64 << 20
 MAX_COLUMNS = 1_000
-MAX_RATIO = 200  # bytes of a table for one of its file
-FREE_BYTES = 64 << 20  # of a table, whatever its file's size
+MAX_RATIO = 200  # bytes of the table for each byte of the file
+FREE_BYTES = 64 << 20  # of the table, allowed for a file of any size
 BATCH_ROWS = 65_536
 MAGIC = b"PAR1"
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{32,}")
@@ -34,12 +35,13 @@ def opened(content: bytes, columns: list[str] | None = None) -> pq.ParquetFile:
     content : bytes
         The whole file.
     columns : list of str, optional
-        Whose texts are kept as numbers in a dictionary.
+        Text columns to read as dictionaries, so that repeated texts are held once.
 
     Raises
     ------
     ValueError
-        Where it is none, or its end is beyond the limits, or describes extension types. Arrow's are among them.
+        If it is not a Parquet file, or if its footer is above the limits or declares extension types. Arrow's own
+        errors are subclasses.
 
     Examples
     --------
@@ -52,41 +54,41 @@ def opened(content: bytes, columns: list[str] | None = None) -> pq.ParquetFile:
 
 
 def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
-    """Open a Parquet file of ``size`` bytes, as :func:`opened`; options are Arrow's.
+    """Open a Parquet file of ``size`` bytes as :func:`opened` does; options are passed to Arrow.
 
     Raises
     ------
     ValueError
-        As :func:`opened`.
+        For the same reasons as :func:`opened`.
     """
-    ends = _at(file, 0, 4), _at(file, max(0, size - 8), 8)
-    if size < 12 or ends[0] != MAGIC or ends[1][4:] != MAGIC:
-        raise ValueError("no Parquet file")
-    n_bytes = int.from_bytes(ends[1][:4], "little")
+    first, last = _read_at(file, 0, 4), _read_at(file, max(0, size - 8), 8)
+    if size < 12 or first != MAGIC or last[4:] != MAGIC:
+        raise ValueError("not a Parquet file")
+    n_bytes = int.from_bytes(last[:4], "little")
     if n_bytes > min(MAX_FOOTER_BYTES, size - 12):
-        raise ValueError(f"a footer of {n_bytes:,} bytes; {min(MAX_FOOTER_BYTES, size - 12):,} are the most")
-    _refuse_extensions(_at(file, size - 8 - n_bytes, n_bytes))
+        raise ValueError(f"a footer of {n_bytes:,} bytes; at most {min(MAX_FOOTER_BYTES, size - 12):,} are allowed")
+    _refuse_extensions(_read_at(file, size - 8 - n_bytes, n_bytes))
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": 100 * MAX_COLUMNS}
     return pq.ParquetFile(file, arrow_extensions_enabled=False, **limits, **options)
 
 
-def _at(file: Any, offset: int, n_bytes: int) -> bytes:
+def _read_at(file: Any, offset: int, n_bytes: int) -> bytes:
     file.seek(offset)
     return bytes(file.read(n_bytes))
 
 
 def tables(content: bytes) -> Iterator[pa.Table]:
-    """All plain columns of a Parquet file, some rows at a time; nested ones are left out. The first has no rows.
+    """Yield the columns of a Parquet file that are not nested, some rows at a time; the first table has no rows.
 
     Raises
     ------
     ValueError
-        As :func:`opened`; and where the table is far larger than its file.
+        For the same reasons as :func:`opened`, and if the table is far larger than its file.
     """
     with opened(content) as file:
         schema = file.schema_arrow
         if len(schema) > MAX_COLUMNS:
-            raise ValueError(f"{len(schema):,} columns; {MAX_COLUMNS:,} are the most")
+            raise ValueError(f"{len(schema):,} columns; at most {MAX_COLUMNS:,} are allowed")
         fields = [field for field in schema if not pa.types.is_nested(field.type)]
     yield pa.schema(fields).empty_table()
     limit = FREE_BYTES + MAX_RATIO * len(content)
@@ -94,21 +96,21 @@ def tables(content: bytes) -> Iterator[pa.Table]:
     names = [field.name for field in fields]
     with opened(content, names) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
-            n_bytes += sum(map(_full_bytes, batch.columns))
+            n_bytes += sum(map(_decoded_bytes, batch.columns))
             if n_bytes > limit:
                 raise ValueError(f"a table of more than {limit:,} bytes in a file of {len(content):,}")
-            yield pa.Table.from_batches([_spelt_out(batch)])
+            yield pa.Table.from_batches([_without_dictionaries(batch)])
 
 
-def _full_bytes(column: pa.Array) -> int:
-    """Bytes of a column once its texts stand in every row."""
+def _decoded_bytes(column: pa.Array) -> int:
+    """Return the bytes of a column once dictionary texts are repeated in every row."""
     if not pa.types.is_dictionary(column.type):
         return int(column.nbytes)
     lengths = pc.binary_length(column.dictionary).cast(pa.int64())
     return (pc.sum(lengths.take(column.indices)).as_py() or 0) + int(column.indices.nbytes)
 
 
-def _spelt_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
         for column in batch.columns
@@ -117,13 +119,17 @@ def _spelt_out(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _refuse_extensions(footer: bytes) -> None:
-    """The Arrow schema is Base64 somewhere in the footer; a length that reads like a digit of it may stand before."""
+    """Raise if the footer holds an Arrow schema with extension types.
+
+    The schema is Base64 text somewhere in the footer. Up to three bytes before it may look like Base64 digits, too, so
+    that each of the four alignments is tried.
+    """
     for text in BASE64.findall(footer):
         for start in range(4):
             digits = text[start:]
             try:
-                described = base64.b64decode(digits[: len(digits) // 4 * 4])
+                schema = base64.b64decode(digits[: len(digits) // 4 * 4])
             except binascii.Error:
                 continue
-            if b"ARROW:extension:name" in described:
+            if b"ARROW:extension:name" in schema:
                 raise ValueError("columns of an Arrow extension type; write plain ones")

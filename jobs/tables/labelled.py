@@ -22,7 +22,8 @@ from detector.groups import Codes, Names, looked_up
 from detector.logistic import Bools
 from detector.schema import BONAFIDE, UNKNOWN
 from detector.training.config import TrainingConfig
-from jobs.inputs.lists import label_tables, refuse_repeated
+from jobs.inputs.labels import label_tables
+from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 

@@ -9,7 +9,8 @@ from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.archive import Archive, Pick, Shard, group
+from jobs.inputs.archive import Archive
+from jobs.inputs.shards import Selection, Shard, group_files
 from jobs.storage import Stored
 from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
 
@@ -62,16 +63,16 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
         if not here:
             continue
         slots.add(slot)
-        planned = shard.picks() or {}
+        planned = shard.selections() or {}
         for uri in here:
-            _refuse_lost_excerpts(uri, planned[uri], archive.picks_of(uri))
-        changed = any((loose[uri], archive.picks_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
+            _refuse_lost_excerpts(uri, planned[uri], archive.selections_of(uri))
+        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
         if changed or (len(here) < len(shard.sources) and history.current[slot].name not in done):
             now = _as_it_is_now(shard, archive, loose, look)
             new += [] if now == shard else [_entry(now, slot)]
         for uri in here:
             del loose[uri]
-    groups = [_entry(each) for each in group(sorted(loose.values()), archive.picks_of)]
+    groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
     return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
 
 
@@ -96,12 +97,12 @@ def _as_it_is_now(
     for source in shard.sources:
         found = loose.get(source.uri) or look(source.uri)
         now.append(found or Stored(source.uri, 0, storage.ABSENT))
-    planned = shard.picks() or {}
-    picks = {uri: archive.picks_of(uri) if uri in loose else planned[uri] for uri in planned}
-    return Shard.of(shard.kind, now, [(uri, pick) for uri, each in picks.items() for pick in each])
+    planned = shard.selections() or {}
+    selections = {uri: archive.selections_of(uri) if uri in loose else planned[uri] for uri in planned}
+    return Shard.selecting(shard.kind, now, [(uri, item) for uri, each in selections.items() for item in each])
 
 
-def _refuse_lost_excerpts(uri: str, before: tuple[Pick, ...], now: tuple[Pick, ...]) -> None:
+def _refuse_lost_excerpts(uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]) -> None:
     """A list may add excerpts to those that are planned; rows of one that it leaves out would be lost."""
     if any(excerpt != WHOLE for _, excerpt in (*before, *now)) and not set(before) <= set(now):
         (name, _), *_ = sorted(set(before) - set(now))
@@ -118,7 +119,7 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
         for uri, name in shard.ids():
             owners[name] = uri
     found = [pair for each in archive.containers for pair in each.ids()]
-    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.picks_of(stored.uri)]
+    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.selections_of(stored.uri)]
     for uri, name in (*found, *loose):
         if owners.get(name, uri) != uri:
             raise ConfigError(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from detector.errors import ConfigError, SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS, UNKNOWN
 from jobs import storage
-from jobs.inputs.lists import read_labels
+from jobs.inputs.labels import read_labels
 from jobs.reports.nightly.report import Record, read_record, roots_of, shards_of, source_of
 from jobs.reports.review.queue import COLUMNS, MAX_ROWS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.review.sheets import FORMATS, UNSURE, Annotation, escape_formula

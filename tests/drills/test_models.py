@@ -225,7 +225,7 @@ def test_a_fit_that_is_killed_leaves_a_whole_head(lab: Lab) -> None:
 
     inside = [
         Fault(target, "kill")
-        for target in ("jobs.inputs.lists:label_tables", "detector.training.fitting:fit_head", SCALER)
+        for target in ("jobs.inputs.labels:label_tables", "detector.training.fitting:fit_head", SCALER)
     ]
     places: list[tuple[str, Any]] = [(fault.target, [fault]) for fault in inside]
     places += [(f"{when} PUT {number}", (when, number)) for number in (1, 2) for when in ("before", "after")]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.inputs.archive import Archive, Shard
+from jobs.inputs.archive import Archive
+from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan, PlanHistory

@@ -2,8 +2,8 @@
 
     python -m tests.fuzz.run tar --seconds 60
 
-Ends with 0 where nothing was found, else with what atheris says, and the input in a file `crash-…` of the folder that
-`--artifacts` names. An input may take 10 s and 2 GB. The corpus begins with the target's seeds, and is kept where
+Ends with 0 if nothing was found. Otherwise it ends with the exit code of atheris, and the input is in a file `crash-…`
+in the folder `--artifacts`. An input may take 10 s and 2 GB. The corpus starts from the target's seeds, and is kept if
 `--corpus` names a folder.
 """
 
@@ -21,7 +21,7 @@ INPUT_SECONDS, MEMORY_MB, MAX_BYTES = 10, 2_048, 64 << 10
 
 
 def main() -> None:
-    """Fuzz, for so many seconds."""
+    """Fuzz for the requested number of seconds."""
     with atheris.instrument_imports(include=["detector", "jobs", "tarfile", "json"]):
         from tests.fuzz.targets import TARGETS
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Fuzz a target.")
@@ -42,7 +42,7 @@ def main() -> None:
         "rss_limit_mb": MEMORY_MB,
         "max_len": MAX_BYTES,
         "artifact_prefix": f"{asked.artifacts}{os.sep}",
-        "close_fd_mask": 2,  # what decoders in C print
+        "close_fd_mask": 2,  # hides what decoders in C print
         "verbosity": 0,
         "print_final_stats": 1,
     }

@@ -1,6 +1,6 @@
-"""What is fuzzed: every reader of bytes that strangers wrote, with the only errors that it may end in.
+"""Targets of fuzzing: the readers of untrusted bytes, each with the only errors that it may raise.
 
-A target takes bytes and returns; whatever it raises is a finding. Seeds are made here: no corpus is stored.
+A target takes bytes and returns; any exception is a finding. Seeds are generated here, so that no corpus is stored.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
 from detector.schema import FAILURE_ERRORS
 from jobs import storage
-from jobs.inputs.containers import CONTAINERS, Member, short
-from jobs.inputs.containers.inflate import zstd
-from jobs.inputs.lists import read_entries, read_labels
+from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.containers.decompressed import zstd
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import read_entries
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import muxed
@@ -36,40 +37,40 @@ from tests.unit.detector.test_head import PLAIN
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, and good bytes to begin with."""
+    """A reader, and good inputs to start from."""
 
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
 
 
-def walk(content: bytes) -> None:
-    """The walk over a container: the first byte says of which kind, the rest is the file. As :func:`look_at`."""
+def read_container(content: bytes) -> None:
+    """Read a container; the first byte selects the kind, the rest is the file."""
     kind = list(CONTAINERS)[content[0] % len(CONTAINERS)] if content else "tar"
     path = _folder() / f"fuzz{CONTAINERS[kind].suffixes[0]}"
     path.write_bytes(content[1:])
     stored = storage.stat(str(path))
     assert stored is not None
     with contextlib.suppress(ShardError), storage.opened(stored) as file:
-        for member in CONTAINERS[kind].walk(file, stored):
-            look_at(member)
+        for member in CONTAINERS[kind].members(file, stored):
+            check_member(member)
 
 
-def look_at(member: Member) -> None:
-    """A name that a table can hold, and content that is there, or a documented error."""
-    pa.array([short(member.name)], pa.string())
+def check_member(member: Member) -> None:
+    """Require a name that a table can store, and complete content or a documented error."""
+    pa.array([shortened(member.name)], pa.string())
     content = member.content
     try:
-        n_bytes = 0 if isinstance(content, UtteranceError) else len(content.read(LOOKED_AT))
+        n_bytes = 0 if isinstance(content, UtteranceError) else len(content.read(MAX_READ_BYTES))
     except UtteranceError as error:
         content = error
     if isinstance(content, UtteranceError):
         assert content.error in FAILURE_ERRORS
     else:
-        assert n_bytes == min(member.size, LOOKED_AT)
+        assert n_bytes == min(member.size, MAX_READ_BYTES)
 
 
 def decode(content: bytes) -> None:
-    """Sniffing and decoding: finite blocks of float32, an UtteranceError of the closed list, or MemoryError."""
+    """Decode a recording; require finite blocks of float32, a documented UtteranceError, or MemoryError."""
     ended = None
     try:
         stored, blocks = audio.decode(io.BytesIO(content))
@@ -79,17 +80,17 @@ def decode(content: bytes) -> None:
             assert block.dtype == np.float32
             assert np.isfinite(block).all()
             n_samples += len(block)
-            if n_samples > 600 * audio.SAMPLE_RATE:  # of a rate that was made low: the child's CPU limit is for that
+            if n_samples > 600 * audio.SAMPLE_RATE:  # at a very low rate; the decoder process has a CPU limit for that
                 break
     except UtteranceError as error:
         ended = error.error
     except MemoryError:
-        ended = "too_large"  # what the decoder's process makes of it
+        ended = "too_large"  # the decoder process reports it so
     assert ended is None or ended in FAILURE_ERRORS
 
 
 def read_head(content: bytes) -> None:
-    """A head: one that comes back as it is, or a ConfigError."""
+    """Read a head; require that it survives a round trip, or a ConfigError."""
     with contextlib.suppress(ConfigError):
         head = Head.from_json(content, "fuzz.json")
         assert Head.from_json(head.to_json(), "fuzz.json") == head
@@ -97,9 +98,9 @@ def read_head(content: bytes) -> None:
 
 
 def read_list(content: bytes) -> None:
-    """Manifests and labels: the first byte says which format, the rest is the file; sealed JSON beside them."""
-    kind = LISTS[content[0] % len(LISTS)] if content else ".csv"
-    if kind == ".sealed":
+    """Read a manifest, labels or checksummed JSON; the first byte selects the format, the rest is the file."""
+    kind = FORMATS[content[0] % len(FORMATS)] if content else ".csv"
+    if kind == ".checksummed":
         with contextlib.suppress(SchemaError):
             load_checksummed(content[1:], "fuzz")
         return
@@ -110,8 +111,8 @@ def read_list(content: bytes) -> None:
             read(str(path))
 
 
-LOOKED_AT = 64 << 20  # bytes of a member
-LISTS = (".csv", ".jsonl", ".parquet", ".sealed")
+MAX_READ_BYTES = 64 << 20  # bytes of a member
+FORMATS = (".csv", ".jsonl", ".parquet", ".checksummed")
 _FOLDERS: list[Path] = []
 
 
@@ -194,7 +195,7 @@ def _lists() -> Iterator[bytes]:
 
 
 TARGETS = {
-    "container": Target(walk, lambda: list(_containers())),
+    "container": Target(read_container, lambda: list(_containers())),
     "decode": Target(decode, lambda: list(_recordings())),
     "head": Target(read_head, lambda: list(_heads())),
     "list": Target(read_list, lambda: list(_lists())),
@@ -202,7 +203,7 @@ TARGETS = {
 
 
 def mutated(seed: bytes, rng: np.random.Generator) -> bytes:
-    """A seed with a few bytes changed, moved, doubled, cut, or numbers put in their place."""
+    """Return a seed with a few bytes changed, moved, doubled, removed, or replaced by numbers."""
     content = bytearray(seed)
     for _ in range(int(rng.integers(1, 6))):
         if not content:

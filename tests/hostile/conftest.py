@@ -1,4 +1,4 @@
-"""The place of a test of hostile input: guarded, measured, and written down where somebody asks for the table."""
+"""The fixture of tests of hostile inputs: each test is guarded and measured, and recorded if the table is requested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PASSED = pytest.StashKey[bool]()
 
 @pytest.fixture
 def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A folder with a canary; nothing outside it is written, nothing is run, and bounds hold."""
+    """Provide a folder, and fail if the test writes outside it, runs a program, or exceeds its limits."""
     canary = tmp_path / "outside"
     canary.mkdir()
     (canary / "canary.txt").write_text("untouched")

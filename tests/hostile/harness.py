@@ -1,10 +1,10 @@
-"""What tests of hostile inputs share: good neighbours, a guard that nothing is run or written, and a row for the table.
+"""Harness of the tests of hostile inputs: good neighbours, a guard against side effects, and a row for the table.
 
     @hostile("B18", given="a web page that is called .wav", expected="row `not_audio`")
     def test_a_web_page_is_no_recording(lab: Lab) -> None:
         lab.expect("decode", "not_audio", b"<html>")
 
-The path is the real one: a tar, read by :func:`jobs.inputs.shard_reader.read_shard`, decoded in a decoder's process.
+Inputs take the real path: a tar, read by :func:`jobs.inputs.shard_reader.read_shard` and decoded in a decoder process.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from jobs import storage
 from jobs.decoding import idle
 from jobs.decoding.process_handle import DecoderProcess
 from jobs.decoding.queue import DecodeQueue
-from jobs.inputs.archive import Portion, Shard
-from jobs.inputs.containers import kind_of
+from jobs.inputs.containers import container_kind
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.audio import encoded, tone
 from tests.support.heads import some_head
 
 SEGMENT_SECONDS = 30.0
-CPU_SECONDS = 10.0  # of reader and decoder together: a busy machine is slow, and that says nothing of an input
+CPU_SECONDS = 10.0  # of reader and decoder together; wall time would depend on the machine's load
 MEMORY_BYTES = 512 << 20
 BEFORE, AFTER = ("a.flac", encoded(tone(1.5, seed=1))), ("z.flac", encoded(tone(1.5, seed=2)))
 
@@ -50,12 +50,12 @@ Members = list[tuple[str | tarfile.TarInfo, bytes]]
 
 
 def hostile(number: str, *, given: str = "", expected: str) -> Callable[[Any], Any]:
-    """Mark a test as one of a bad input: its row in docs/hostile-inputs.md."""
+    """Mark a test with its row in docs/hostile-inputs.md."""
     return pytest.mark.hostile(number=number, given=given, expected=expected)
 
 
 def packed(members: Iterable[tuple[str | tarfile.TarInfo, bytes]], kind: int = tarfile.GNU_FORMAT) -> bytes:
-    """A tar, its members in the order given."""
+    """Return a tar with its members in the given order."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
         for name, content in members:
@@ -66,7 +66,7 @@ def packed(members: Iterable[tuple[str | tarfile.TarInfo, bytes]], kind: int = t
 
 
 def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, form: int = tarfile.GNU_FORMAT) -> bytes:
-    """A tar header that says what nothing behind it need be."""
+    """Return a tar header, which may claim a size or type that its content does not have."""
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
     return info.tobuf(form)
@@ -74,45 +74,45 @@ def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, form: int = 
 
 @cache
 def alone(content: bytes) -> tuple[bytes, str]:
-    """Samples and digest of a good recording, decoded here and by itself."""
+    """Return samples and digest of a good recording, decoded alone in this process."""
     recording = Recording(io.BytesIO(content), SEGMENT_SECONDS)
     return b"".join(segment.tobytes() for segment in recording.segments()), recording.facts.audio_sha256
 
 
 @dataclass
 class Read:
-    """What became of a shard: an outcome for each utterance, and the samples of those that have some."""
+    """The result of reading a shard: an outcome for each utterance, and the samples of those that were decoded."""
 
     outcomes: list[Outcome]
     samples: dict[int, bytes]
 
     def errors(self) -> list[tuple[str | None, str | None]]:
-        """Member and error of each."""
+        """Return the member and error of each utterance."""
         return [(each["member"], each.get("error")) for each in self.outcomes]
 
 
 @dataclass
 class Lab:
-    """The place of one test: where its archive lies, and what it saw."""
+    """One test's folder, and what it observed."""
 
     folder: Path
     seen: list[str] = field(default_factory=list)
     given: str = ""
 
     def saw(self, text: str) -> None:
-        """Note it for the table."""
+        """Note an observation for the table."""
         self.seen.append(text)
 
     def read(self, content: bytes, name: str = "0.tar", only: tuple[int, ...] | None = None) -> Read:
-        """Write a container of these bytes, of the kind that its name says, and read it as a worker does."""
+        """Write a container, of the kind that its name says, and read it as a worker does."""
         path = self.folder / "archive" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         return self.read_file(path, only)
 
     def read_file(self, path: Path, only: tuple[int, ...] | None = None) -> Read:
-        """Read a container that stands there; its pieces must be whole."""
-        stored, kind = storage.stat(str(path)), kind_of(str(path))
+        """Read an existing container; its pieces must be complete."""
+        stored, kind = storage.stat(str(path)), container_kind(str(path))
         assert stored is not None
         assert kind is not None
         rows = list(read_shard(Portion(Shard(kind, (stored,)), only), SEGMENT_SECONDS))
@@ -128,7 +128,7 @@ class Lab:
         return Read(outcomes, {ordinal: b"".join(each) for ordinal, each in samples.items()})
 
     def between(self, content: bytes, name: str | tarfile.TarInfo = "m.wav") -> tuple[Outcome, np.ndarray]:
-        """Read one input between two good ones, which it must not touch: its outcome and samples."""
+        """Read an input between two good ones, which must stay unaffected; return its outcome and samples."""
         read = self.read(packed([BEFORE, (name, content), AFTER]))
         first, outcome, last = read.outcomes
         for ordinal, found, (member, good) in ((0, first, BEFORE), (2, last, AFTER)):
@@ -137,14 +137,14 @@ class Lab:
         return outcome, np.frombuffer(read.samples.get(1, b""), np.float32)
 
     def expect(self, stage: str, error: str, content: bytes, name: str | tarfile.TarInfo = "m.wav") -> str:
-        """Read one input between two good ones: a row of failures, and no other; its message."""
+        """Read an input between two good ones; require a single row of failures and return its message."""
         outcome, _ = self.between(content, name)
         self.saw(f"{outcome.get('stage')}: `{outcome.get('error')}`")
         assert (outcome.get("stage"), outcome.get("error")) == (stage, error), outcome
         return str(outcome["message"])
 
     def expect_scored(self, content: bytes, name: str = "m.wav") -> tuple[dict[str, Any], np.ndarray]:
-        """Read one input between two good ones: a row of scores, and its samples."""
+        """Read an input between two good ones; require a row of scores, and return it with the samples."""
         outcome, samples = self.between(content, name)
         assert outcome.get("error") is None, outcome
         row = judged(outcome, samples)
@@ -158,7 +158,7 @@ def _melstats() -> Any:
 
 
 def judged(outcome: Outcome, samples: np.ndarray) -> dict[str, Any]:
-    """The row of `scores` that a run would write."""
+    """Return the row of `scores` that a run would write."""
     backbone, head = _melstats(), some_head()
     embedding = join_segments(*embed_segments(backbone, [samples]))
     row = {**outcome, "layer": -1, "embedding": embedding, "fingerprint": head.fingerprint, "run_id": "-"}
@@ -177,7 +177,7 @@ CHANGING = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.sym
 
 
 class Guard:
-    """Notes what a test's process runs, connects to, or writes outside its folder; and what it costs.
+    """Records what a test's process runs, connects to, or writes outside its folder, and its CPU time and memory.
 
     An audit hook cannot be taken out again: there is one, which looks where a guard is on.
     """
@@ -196,7 +196,7 @@ class Guard:
         self._begun = _cpu_seconds()
         self._ended = 0
         for pid in ("self", *_decoders()):
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # its peak begins anew
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets its peak memory
         self._before = _peak_bytes("self")
         Guard.on = self
         return self
@@ -204,19 +204,19 @@ class Guard:
     def __exit__(self, *error: object) -> None:
         Guard.on = None
         self.cpu_seconds = _cpu_seconds() - self._begun
-        # of one that crashed nothing is left to ask; the kernel held it to its limit
+        # a crashed process cannot be measured any more; the kernel enforced its limit
         self.decoder_bytes = max([_peak_bytes(pid) for pid in _decoders()], default=0)
         self.decoder_bytes = max(self.decoder_bytes, self._ended)
-        # the process of all tests is large before it begins: what it takes on top
+        # the tests' own process is large already, so only the increase counts
         self.reader_bytes = _peak_bytes("self") - self._before
 
     def ends(self, process: DecoderProcess) -> None:
-        """A decoder's process is about to be ended."""
+        """Measure a decoder process that is about to be ended."""
         if process.is_alive():
             self._ended = max(self._ended, _peak_bytes(process.pid))
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """An audit event."""
+        """Handle an audit event."""
         if event == "open":
             path, mode, flags = arguments
             writes = bool(flags & WRITING) if isinstance(flags, int) else any(each in (mode or "r") for each in "wax+")
@@ -251,12 +251,12 @@ DecoderProcess.end = _end_and_tell  # type: ignore[method-assign]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Names, sizes and times of all that lies below."""
+    """Return names, sizes and times of all files below a folder."""
     return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in sorted(folder.rglob("*"))}
 
 
 def _ready_decoder() -> None:
-    """One decoder's process that waits, so that its start is not counted."""
+    """Leave one idle decoder process, so that its start is not counted."""
     while len(idle.IDLE) > 1:
         idle.IDLE.pop().end()
     with DecodeQueue(SEGMENT_SECONDS) as queue:

@@ -1,7 +1,7 @@
-"""The table of bad inputs in docs/hostile-inputs.md, from what a run of their tests recorded; printed, too.
+"""Write and print the table of bad inputs in docs/hostile-inputs.md from the record of a test run.
 
-`make hostile` runs `python -m tests.hostile.table RECORD` afterwards. Tests of one number that are given the same are
-one row: the most CPU time and memory of any of them stands.
+`make hostile` runs `python -m tests.hostile.table RECORD` afterwards. Tests with the same number and the same input are
+one row, which shows the largest CPU time and memory of any of them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of the record as Markdown, sorted by number, with the machine above it."""
+    """Return the rows of a record as Markdown, sorted by number, after a line about the machine."""
     cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in {row["test"]: row for row in rows}.values():  # one that was run twice counts once
+    for row in {row["test"]: row for row in rows}.values():  # a test that was run twice counts once
         cases.setdefault((row["number"], row["given"]), []).append(row)
     n_passed = sum(row["passed"] for tests in cases.values() for row in tests)
     n_tests = sum(map(len, cases.values()))

@@ -1,4 +1,4 @@
-"""B01 to B07, B20, B24: archives that lie, climb, swell or go in circles, and names that are no names."""
+"""B01 to B07, B20, B23, B24: archives with false headers, path traversal, bombs or loops, and with odd names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import pytest
 
 from detector.errors import SchemaError
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig
+from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import tar
-from jobs.inputs.containers.inflate import zstd
+from jobs.inputs.containers.decompressed import zstd
 from jobs.telemetry import logs
 from tests.hostile.harness import AFTER, BEFORE, Lab, alone, header, hostile, packed
 from tests.support.audio import encoded, tone
@@ -40,7 +40,7 @@ def test_a_name_that_leads_out_of_the_archive_is_refused(lab: Lab, name: str) ->
     assert "leads out" in lab.expect("read", "bad_name", FLAC, name)
 
 
-@hostile("B01", given="a tar member whose name holds a zero byte", expected="row `bad_name`, no file")
+@hostile("B01", given="a tar member with a zero byte in its name", expected="row `bad_name`, no file")
 def test_a_name_with_a_zero_byte_is_refused(lab: Lab) -> None:
     info = tarfile.TarInfo("m.flac")
     info.pax_headers = {"path": "m\0.flac"}
@@ -53,8 +53,8 @@ def test_a_name_with_a_zero_byte_is_refused(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
-@hostile("B02", given="a symbolic or hard link, a pipe, a device", expected="row `not_a_file`, nothing followed")
-def test_what_is_no_file_is_not_followed(lab: Lab, kind: bytes) -> None:
+@hostile("B02", given="a symbolic or hard link, a pipe, a device", expected="row `not_a_file`; no link is followed")
+def test_a_member_that_is_no_regular_file_is_not_followed(lab: Lab, kind: bytes) -> None:
     info = tarfile.TarInfo("m.flac")
     info.type, info.linkname = kind, "/etc/hostname"
 
@@ -64,7 +64,7 @@ def test_what_is_no_file_is_not_followed(lab: Lab, kind: bytes) -> None:
 
 
 class Bomb:
-    """What writes a file as soon as it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -84,8 +84,8 @@ def bombs(path: Path) -> dict[str, bytes]:
     return {"m.pkl": pickled, "m.pt": torch_like.getvalue(), "m.npy": file.getvalue(), "m.json": deep}
 
 
-@hostile("B03", given="a .pkl, .pt, .npy of objects and a .json bomb in a tar", expected="not opened; no row")
-def test_what_is_no_audio_by_its_name_is_not_opened(lab: Lab) -> None:
+@hostile("B03", given="a tar with a .pkl, a .pt, a .npy of objects and a .json bomb", expected="not opened; no row")
+def test_a_member_without_an_audio_suffix_is_not_opened(lab: Lab) -> None:
     boom = lab.folder.parent / "outside" / "boom"
 
     read = lab.read(packed([BEFORE, *bombs(boom).items(), AFTER]))
@@ -95,8 +95,8 @@ def test_what_is_no_audio_by_its_name_is_not_opened(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["m.pkl", "m.pt", "m.npy", "m.json"])
-@hostile("B03", given="the same, called .wav", expected="row `not_audio`, nothing run")
-def test_a_bomb_that_is_called_audio_is_not_audio(lab: Lab, kind: str) -> None:
+@hostile("B03", given="the same, called .wav", expected="row `not_audio`; no code is run")
+def test_a_bomb_with_an_audio_suffix_is_not_audio(lab: Lab, kind: str) -> None:
     lab.expect("decode", "not_audio", bombs(lab.folder.parent / "outside" / "boom")[kind], "m.wav")
 
 
@@ -115,12 +115,12 @@ def test_a_header_that_lies_about_its_size_ends_the_shard(lab: Lab, size: int) -
 
 
 def pax(records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """An extended header of these bytes."""
+    """Return an extended header with these bytes."""
     return header("x", len(records), kind) + records + bytes(-len(records) % BLOCK)
 
 
 def sparse_1_0() -> bytes:
-    """GNU sparse 1.0: its map says that a thousand million numbers follow, and nothing does."""
+    """Return a GNU sparse 1.0 file whose map claims a thousand million numbers, followed by nothing."""
     records = b"".join(
         b"%d %s\n" % (len(record) + 4, record)
         for record in (b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.name=m.flac")
@@ -142,8 +142,8 @@ SWELLING = {
 
 
 @pytest.mark.parametrize("what", SWELLING)
-@hostile("B05", expected="row `bad_archive`, within bounds of headers")
-def test_a_tar_of_headers_without_end_is_left(lab: Lab, what: str) -> None:
+@hostile("B05", expected="row `bad_archive`; headers stay within their limit")
+def test_a_tar_of_endless_headers_is_abandoned(lab: Lab, what: str) -> None:
     lab.given = what
     path = lab.folder / "0.tar"
     path.write_bytes(UP_TO_FIRST + SWELLING[what])
@@ -159,8 +159,8 @@ def test_a_tar_of_headers_without_end_is_left(lab: Lab, what: str) -> None:
     lab.saw("read: `bad_archive`")
 
 
-@hostile("B05", given="an extended header of records that overlap", expected="read on, in bounded time")
-def test_records_that_overlap_do_not_take_the_square_of_their_length(lab: Lab) -> None:
+@hostile("B05", given="an extended header with overlapping records", expected="skipped, in bounded time")
+def test_overlapping_records_do_not_take_quadratic_time(lab: Lab) -> None:
     # each would be searched for its end through all that follow: CVE-2024-6232, in Pythons before 3.11.10
     overlapping = pax((b"5 aaa" * 13_000)[: 30 << 10] + b"=")
 
@@ -170,8 +170,10 @@ def test_records_that_overlap_do_not_take_the_square_of_their_length(lab: Lab) -
     lab.saw("both neighbours whole")
 
 
-@hostile("B05", given="10,000 empty members where 1,000 are the limit (it is 1,000,000)", expected="row `bad_archive`")
-def test_a_tar_of_empty_members_without_end_is_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@hostile(
+    "B05", given="10,000 empty members with the limit set to 1,000 (normally 1,000,000)", expected="row `bad_archive`"
+)
+def test_a_tar_of_too_many_empty_members_is_abandoned(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar, "MAX_MEMBERS", 1_000)
 
     read = lab.read(packed([BEFORE, *((f"{n}.txt", b"") for n in range(10_000))]))
@@ -180,15 +182,15 @@ def test_a_tar_of_empty_members_without_end_is_left(lab: Lab, monkeypatch: pytes
     lab.saw("read: `bad_archive`")
 
 
-@hostile("B06", given="two members of one name", expected="refused, 65, with both places")
-def test_a_name_that_stands_twice_is_refused(lab: Lab) -> None:
+@hostile("B06", given="two members with the same name", expected="refused, 65, naming both members")
+def test_a_repeated_name_is_refused(lab: Lab) -> None:
     with pytest.raises(SchemaError, match="as utterance 0 and 2"):
         lab.read(packed([BEFORE, AFTER, BEFORE]))
     lab.saw("refused: SchemaError")
 
 
-@hostile("B06", given="names that differ by case, or NFC and NFD", expected="each its own row")
-def test_names_that_look_alike_are_several(lab: Lab) -> None:
+@hostile("B06", given="names that differ by case, or NFC and NFD", expected="a row for each")
+def test_names_that_look_alike_stay_distinct(lab: Lab) -> None:
     names = ["é.flac", "e\u0301.flac", "E\u0301.flac", "A.flac", "a.flac"]
 
     read = lab.read(packed([(name, FLAC) for name in names]))
@@ -215,7 +217,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("what", FOREIGN)
 @hostile("B07", expected="row `bad_archive`, nothing unpacked")
-def test_what_is_no_tar_is_not_unpacked(lab: Lab, what: str) -> None:
+def test_a_file_that_is_no_tar_is_not_unpacked(lab: Lab, what: str) -> None:
     lab.given = f"{what} that is called .tar"
 
     read = lab.read(FOREIGN[what]())
@@ -225,7 +227,7 @@ def test_what_is_no_tar_is_not_unpacked(lab: Lab, what: str) -> None:
 
 
 def a_gigabyte_of_zeros(pack: Callable[[bytes], bytes]) -> bytes:
-    """A good member, and one of a thousand million zeros, in frames of a thousandth and less."""
+    """Return a good member and one of a thousand million zeros, compressed in many small frames."""
     begun = UP_TO_FIRST + header("m.wav", 1 << 30)
     return pack(begun) + pack(bytes(1 << 20)) * 1_024
 
@@ -266,8 +268,8 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("what", BOMBS)
-@hostile("B07", expected="row `bad_archive`; what stands before it, and in a zip behind it, is whole")
-def test_a_container_that_swells_is_left_in_bounded_memory(lab: Lab, what: str) -> None:
+@hostile("B07", expected="row `bad_archive`; members before it are kept, and in a zip those after it, too")
+def test_a_decompression_bomb_is_abandoned_in_bounded_memory(lab: Lab, what: str) -> None:
     name, content, members = BOMBS[what]
     lab.given = what
 
@@ -294,9 +296,11 @@ ODD = ["new\nline.flac", "\x1b[2J\x1b]0;red.flac", "\u202egnp.flac", "tab\t.flac
 
 @pytest.mark.parametrize("name", ODD)
 @hostile(
-    "B20", given="an id with newline, ANSI escape, U+202E", expected="stored as it is, escaped in one line of the log"
+    "B20",
+    given="an id with newline, ANSI escape, U+202E",
+    expected="stored unchanged; escaped on a single line of the log",
 )
-def test_an_odd_name_is_stored_as_it_is_and_logged_in_one_line(
+def test_an_odd_name_is_stored_unchanged_and_logged_on_one_line(
     lab: Lab, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcome, _ = lab.between(FLAC, name)
@@ -312,8 +316,8 @@ def test_an_odd_name_is_stored_as_it_is_and_logged_in_one_line(
     lab.saw("stored; one line of printable text")
 
 
-@hostile("B20", given="an id of 10 kB", expected="row `bad_name` under its beginning and a digest")
-def test_a_name_without_end_is_cut(lab: Lab) -> None:
+@hostile("B20", given="an id of 10 kB", expected="row `bad_name`; the id is the beginning of the name and a digest")
+def test_a_huge_name_is_shortened(lab: Lab) -> None:
     outcome, _ = lab.between(FLAC, LONG)
 
     assert (outcome["error"], len(outcome["member"])) == ("bad_name", 145)
@@ -321,8 +325,10 @@ def test_a_name_without_end_is_cut(lab: Lab) -> None:
     lab.saw("read: `bad_name`")
 
 
-@hostile("B20", given="an id with half a surrogate pair, or bytes that are no text", expected="stored with escapes")
-def test_a_name_that_is_no_text_is_stored_with_escapes(lab: Lab) -> None:
+@hostile(
+    "B20", given="an id with half a surrogate pair, or with bytes that are not UTF-8", expected="stored with escapes"
+)
+def test_a_name_that_is_not_text_is_stored_with_escapes(lab: Lab) -> None:
     outcome, _ = lab.between(FLAC, "caf\udce9.flac")
 
     assert outcome["member"] == r"caf\xe9.flac"
@@ -332,7 +338,11 @@ def test_a_name_that_is_no_text_is_stored_with_escapes(lab: Lab) -> None:
 PATTERNS = ["*.wav", "[ab].wav", "?.wav", "{a,b}.wav", "-rf.wav", "~.wav", "$(touch x).wav", "a;b.wav"]
 
 
-@hostile("B24", given="files called `*.wav`, `[ab].wav`, `-rf.wav`, `$(touch x).wav`", expected="each read as itself")
+@hostile(
+    "B24",
+    given="files called `*.wav`, `[ab].wav`, `-rf.wav`, `$(touch x).wav`",
+    expected="each read under its own name",
+)
 def test_a_name_that_looks_like_a_pattern_is_a_name(lab: Lab) -> None:
     folder = lab.folder / "archive"
     folder.mkdir()
@@ -349,7 +359,9 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(lab: Lab) -> None:
 
 
 @hostile(
-    "B23", given="an id `'; DROP TABLE`, a partition value with `/ = % ..`", expected="data, never SQL and never a path"
+    "B23",
+    given="an id `'; DROP TABLE`, a partition value with `/ = % ..`",
+    expected="treated as data, never as SQL or a path",
 )
 def test_an_id_is_data(lab: Lab) -> None:
     name = "'; DROP TABLE scores; --=%2F.flac"

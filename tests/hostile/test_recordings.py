@@ -1,4 +1,4 @@
-"""B08 to B19: recordings that lie about themselves, swell, are cut, or are none."""
+"""B08 to B19: recordings with false headers, bombs, truncated recordings, and files that are not audio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TINY = encoded(np.zeros(8), kind="WAV")  # 44 bytes of header, 16 of samples
 
 
 def with_total(flac: bytes, n_samples: int) -> bytes:
-    """A FLAC whose header gives another number of samples: 36 bits, up to the end of byte 25."""
+    """Return a FLAC whose header claims another number of samples: 36 bits, up to the end of byte 25."""
     packed = int.from_bytes(flac[18:26], "big")
     return flac[:18] + (packed >> 36 << 36 | n_samples).to_bytes(8, "big") + flac[26:]
 
@@ -33,24 +33,26 @@ def flipped(content: bytes, at: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
 
 
-@hostile("B08", given="a WAV of 60 bytes that claims 1 GiB", expected="row `truncated`, nothing allocated for it")
-def test_a_claim_of_a_gibibyte_is_not_believed(lab: Lab) -> None:
+@hostile(
+    "B08", given="a WAV of 60 bytes that claims 1 GiB", expected="row `truncated`; no memory is allocated for the claim"
+)
+def test_a_claim_of_a_gibibyte_is_not_trusted(lab: Lab) -> None:
     assert "0.00 s of the" in lab.expect("decode", "truncated", with_data_size(TINY, 1 << 30))
 
 
 @pytest.mark.parametrize("size", [0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
 @hostile(
     "B08",
-    given="a WAV of 60 bytes that claims 2 or 4 GiB, as sox and FFmpeg write into a pipe",
-    expected="`too_short`: read as far as it goes",
+    given="a WAV of 60 bytes that claims 2 or 4 GiB, as sox and FFmpeg write to a pipe",
+    expected="`too_short`: read to the end of the file",
 )
-def test_what_writers_to_a_pipe_cannot_know_is_no_claim(lab: Lab, size: int) -> None:
+def test_the_placeholder_size_of_writers_to_a_pipe_is_no_claim(lab: Lab, size: int) -> None:
     row, samples = lab.expect_scored(with_data_size(TINY, size))
 
     assert (row["reject_reason"], len(samples)) == ("too_short", 8)
 
 
-@hostile("B09", given="a FLAC that does not say its length", expected="scored, to the bit")
+@hostile("B09", given="a FLAC that does not say its length", expected="scored, bit-equal")
 def test_a_flac_without_length_is_scored(lab: Lab) -> None:
     _, samples = lab.expect_scored(without_length(FLAC))
 
@@ -58,12 +60,12 @@ def test_a_flac_without_length_is_scored(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("n_samples", [96_000, (1 << 36) - 1])
-@hostile("B09", given="a FLAC that claims 256 GiB of samples, or twice what is there", expected="row `truncated`")
+@hostile("B09", given="a FLAC that claims 256 GiB of samples, or twice as many as it has", expected="row `truncated`")
 def test_a_flac_that_claims_more_than_is_there_is_truncated(lab: Lab, n_samples: int) -> None:
     lab.expect("decode", "truncated", with_total(FLAC, n_samples))
 
 
-@hostile("B10", given="a FLAC of 13 h of silence", expected="row `too_long`, by a look behind the limit")
+@hostile("B10", given="a FLAC of 13 h of silence", expected="row `too_long`, detected just past the limit")
 def test_thirteen_hours_of_silence_are_not_decoded(lab: Lab) -> None:
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", 4_000, 1, "PCM_16", format="FLAC") as sound:
@@ -75,7 +77,7 @@ def test_thirteen_hours_of_silence_are_not_decoded(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 5, 6])
-@hostile("B11", given="a FLAC of 3, 5, 6 channels, 9 s at 384 kHz: more than 2^24 samples", expected="scored, right")
+@hostile("B11", given="a FLAC of 3, 5, 6 channels, 9 s at 384 kHz: more than 2^24 samples", expected="scored correctly")
 def test_many_samples_of_many_channels_are_not_mixed_up(lab: Lab, channels: int) -> None:
     # libsndfile takes 2^24 samples of a FLAC at once, which three or five channels do not divide
     n_frames = (1 << 24) // channels + 100_000
@@ -105,7 +107,7 @@ def test_a_container_that_is_not_on_the_list_is_not_opened(lab: Lab, kind: str) 
 
 
 def ima(n_bytes: int, n_samples: int) -> bytes:
-    """An IMA-ADPCM WAV whose blocks have so many bytes and claim so many samples."""
+    """Return an IMA-ADPCM WAV whose blocks have ``n_bytes`` and claim ``n_samples``."""
     content = bytearray(encoded(tone(1.0), kind="WAV", subtype="IMA_ADPCM"))
     at = content.index(b"fmt ") + 8
     struct.pack_into("<H", content, at + 12, n_bytes)
@@ -116,8 +118,8 @@ def ima(n_bytes: int, n_samples: int) -> bytes:
 @pytest.mark.parametrize(("n_bytes", "n_samples"), [(256, 0xFFFF), (4, 0xFFFF), (0, 505), (3, 1)])
 @hostile(
     "B12",
-    given="an IMA-ADPCM WAV whose blocks claim more samples than bytes can hold, or have none",
-    expected="libsndfile is not asked to open it; a row",
+    given="an IMA-ADPCM WAV whose blocks claim more samples than their bytes can hold, or none",
+    expected="libsndfile is not asked to open it; a row of its own",
 )
 def test_adpcm_of_impossible_blocks_is_not_opened_by_libsndfile(lab: Lab, n_bytes: int, n_samples: int) -> None:
     content = ima(n_bytes, n_samples)
@@ -136,7 +138,7 @@ def test_adpcm_in_w64_is_left_to_pyav(lab: Lab) -> None:
     lab.saw("read by PyAV")
 
 
-@hostile("B13", given="a FLAC packed with 500,000 headers of frames", expected="row `truncated`, the worker lives")
+@hostile("B13", given="a FLAC filled with 500,000 frame headers", expected="row `truncated`; the worker survives")
 def test_a_flac_of_false_frames_is_one_row(lab: Lab) -> None:
     frame = bytes.fromhex("fff8691800")  # sync, 4,096 samples, 16 kHz, mono, 16 bit, number 0
 
@@ -144,7 +146,7 @@ def test_a_flac_of_false_frames_is_one_row(lab: Lab) -> None:
 
 
 def wav(rate: int = 16_000, channels: int = 1, bits: int = 16, tag: int = 1, content: bytes = bytes(32_000)) -> bytes:
-    """A WAV of these numbers, whatever they are."""
+    """Return a WAV with these numbers in its header, possible or not."""
     frame = max(1, channels * bits // 8) & 0xFFFF
     form = struct.pack("<HHIIHH", tag, channels & 0xFFFF, rate, (rate * frame) & 0xFFFFFFFF, frame, bits)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(content)) + content
@@ -171,7 +173,7 @@ def test_channels_that_no_recording_has_are_refused(lab: Lab, channels: int) -> 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-@hostile("B14", given="NaN, infinity or 1e300 among samples of 64 bits", expected="row `nonfinite_audio`")
+@hostile("B14", given="NaN, infinity or 1e300 among 64-bit samples", expected="row `nonfinite_audio`")
 def test_samples_that_are_no_numbers_are_refused(lab: Lab, value: float) -> None:
     samples = tone(1.0)
     samples[8_000] = value
@@ -223,25 +225,27 @@ def test_signals_without_speech_have_no_score_or_a_finite_one(lab: Lab, what: st
 
 
 def id3(n_bytes: int) -> bytes:
-    """A tag with a picture of so many bytes."""
+    """Return a tag with a picture of ``n_bytes``."""
     sizes = bytes(n_bytes + 10 >> shift & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\3\0\0" + sizes + b"APIC" + n_bytes.to_bytes(4, "big") + b"\0\0" + bytes(n_bytes)
 
 
-@hostile("B17", given="an MP3 behind a cover of 100 MB", expected="scored, read by windows")
-def test_a_large_cover_is_passed_over(lab: Lab) -> None:
+@hostile("B17", given="an MP3 after 100 MB of cover art", expected="scored, read in windows")
+def test_large_cover_art_is_skipped(lab: Lab) -> None:
     _, samples = lab.expect_scored(id3(100 << 20) + MP3)
 
     assert len(samples) == len(alone(MP3)[0]) // 4
 
 
-@hostile("B17", given="an MP3 whose tag claims 256 MB, and nothing behind it", expected="row `not_audio`")
+@hostile("B17", given="an MP3 whose tag claims 256 MB, with nothing after it", expected="row `not_audio`")
 def test_a_tag_that_claims_more_than_is_there_is_no_recording(lab: Lab) -> None:
     lab.expect("decode", "not_audio", b"ID3\3\0\0\x7f\x7f\x7f\x7f" + bytes(5_000))
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-@hostile("B17", given="two Ogg files one behind another", expected="scored, both: libsndfile would read one")
+@hostile(
+    "B17", given="two concatenated Ogg files", expected="scored, both of them; libsndfile would read only the first"
+)
 def test_an_ogg_of_two_links_is_read_to_its_end(lab: Lab, subtype: str) -> None:
     link = encoded(tone(10.0), kind="OGG", subtype=subtype)
     assert len(soundfile.read(io.BytesIO(link + link))[0]) == 160_000
@@ -252,8 +256,8 @@ def test_an_ogg_of_two_links_is_read_to_its_end(lab: Lab, subtype: str) -> None:
 
 
 @pytest.mark.parametrize("content", [FLAC, WAV, MP3], ids=["flac", "wav", "mp3"])
-@hostile("B17", given="garbage behind the last frame", expected="scored, to the bit")
-def test_what_stands_behind_a_recording_is_passed_over(lab: Lab, content: bytes) -> None:
+@hostile("B17", given="garbage after the last frame", expected="scored, bit-equal")
+def test_bytes_after_a_recording_are_skipped(lab: Lab, content: bytes) -> None:
     _, samples = lab.expect_scored(content + bytes(3_000) + b"garbage" * 1_000)
 
     assert samples.tobytes() == alone(content)[0]
@@ -275,8 +279,8 @@ NOT_AUDIO = {
 
 
 @pytest.mark.parametrize("what", NOT_AUDIO)
-@hostile("B18", expected="row `not_audio`; nothing else opened")
-def test_what_is_called_wav_and_is_none_says_so(lab: Lab, what: str) -> None:
+@hostile("B18", expected="row `not_audio`; no other file is opened")
+def test_a_file_called_wav_that_is_no_audio_is_reported(lab: Lab, what: str) -> None:
     lab.given = f"{what}, called .wav"
 
     lab.expect("decode", "not_audio", NOT_AUDIO[what])
@@ -307,22 +311,26 @@ CUT: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("what", CUT)
-@hostile("B19", expected="a row that says so, never less speech in silence")
-def test_what_was_cut_or_changed_says_so(lab: Lab, what: str) -> None:
+@hostile("B19", expected="a row that reports the damage; speech is never silently lost")
+def test_a_truncated_or_changed_recording_is_reported(lab: Lab, what: str) -> None:
     lab.given = what
     make, error = CUT[what]
 
     lab.expect("decode", error, make())
 
 
-@hostile("B19", given="half an Ogg", expected="scored as far as it goes: nothing in it says how long it was")
-def test_half_an_ogg_is_what_is_there(lab: Lab) -> None:
+@hostile("B19", given="half an Ogg", expected="scored to the end of the file: an Ogg does not state its length")
+def test_half_an_ogg_is_scored_to_its_end(lab: Lab) -> None:
     row, _ = lab.expect_scored(half(encoded(tone(10.0), kind="OGG", subtype="VORBIS")))
 
     assert 2.0 < row["seconds"] < 8.0
 
 
-@hostile("B18", given="a playlist that names a recording beside it", expected="row `not_audio`; the other is not read")
+@hostile(
+    "B18",
+    given="a playlist that names a recording in its folder",
+    expected="row `not_audio`; the other recording is not read",
+)
 def test_a_playlist_opens_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     (lab.folder / "secret.wav").write_bytes(WAV)
     monkeypatch.chdir(lab.folder)

@@ -1,4 +1,4 @@
-"""The page of hostile inputs says what was recorded, and what failed."""
+"""The page of hostile inputs shows what was recorded, including failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.hostile.table import BEGIN, END, PAGE, table
 ROW = {"number": "B02", "given": "a link", "expected": "a row", "seen": "`not_a_file`", "wall_seconds": 1.0}
 
 
-def test_an_input_is_one_row_with_the_most_that_any_of_its_tests_took() -> None:
+def test_an_input_is_one_row_with_the_maximum_of_its_tests() -> None:
     rows = [
         ROW | {"test": "b", "passed": True, "cpu_seconds": 0.1, "decoder_mb": 90.0, "reader_mb": 0.0},
         ROW | {"test": "a", "passed": True, "cpu_seconds": 0.3, "decoder_mb": 80.0, "reader_mb": 3.0},
@@ -25,7 +25,7 @@ def test_an_input_is_one_row_with_the_most_that_any_of_its_tests_took() -> None:
     ]
 
 
-def test_every_number_of_the_list_stands_on_the_page() -> None:
+def test_every_number_from_b01_to_b36_is_on_the_page() -> None:
     found = re.search(f"{BEGIN}\n(.*){END}", PAGE.read_text(), re.S)
 
     assert found is not None

@@ -1,4 +1,4 @@
-"""B21 to B28: lists, labels and reports whose cells or bytes were made to do harm."""
+"""B21 to B27, B36: lists, labels and reports with harmful cells or bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
-from jobs.inputs import lists
-from jobs.inputs.lists import read_entries, read_labels
+from jobs.inputs import table_files
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import read_entries
 from jobs.reports.evaluation import page
 from jobs.reports.review import sheets
 from tests.hostile.harness import Lab, hostile
@@ -30,7 +31,7 @@ FORMULAS = ["=HYPERLINK(1)", "+cmd|x", "@SUM(1)", "\tx", "-2+3"]
 
 
 def refused(lab: Lab, name: str, content: bytes, match: str, read: Callable[[str], Any] = read_labels) -> None:
-    """A list is refused by its name."""
+    """Require that a list is refused with its name."""
     path = lab.folder / name
     path.write_bytes(content)
     with pytest.raises(SchemaError, match=match) as caught:
@@ -48,7 +49,9 @@ def parquet(table: pa.Table, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 @hostile(
-    "B21", given="ids that a spreadsheet would run", expected="stored as they are; in a CSV, text to a spreadsheet"
+    "B21",
+    given="ids that a spreadsheet would run as formulas",
+    expected="stored unchanged; a spreadsheet takes them for text in a CSV",
 )
 def test_formulas_are_text(lab: Lab, suffix: str) -> None:
     rows = [{"utterance_id": name, "label": "spoof"} for name in FORMULAS]
@@ -87,7 +90,7 @@ def test_a_name_is_escaped_on_the_page(lab: Lab, name: str) -> None:
 
 
 class Marked(pa.ExtensionType):  # type: ignore[misc]
-    """A type that leaves a trace where it is built from a file's bytes, as one from a pickle could."""
+    """An extension type that records when it is built from a file's bytes, as a pickled type could run code."""
 
     built: list[bytes] = []  # noqa: RUF012
 
@@ -105,7 +108,7 @@ class Marked(pa.ExtensionType):  # type: ignore[misc]
 
 @pytest.fixture
 def marked() -> Iterator[bytes]:
-    """A list with a column of that type, while it is registered as Ray registers its own."""
+    """Provide a list with a column of that type, which is registered as Ray registers its own types."""
     pa.register_extension_type(Marked())
     column = pa.ExtensionArray.from_storage(Marked(), pa.array(["x"]))
     content = parquet(pa.table({"utterance_id": ["a"], "label": ["spoof"], "extra": column}))
@@ -116,7 +119,9 @@ def marked() -> Iterator[bytes]:
     pa.unregister_extension_type("hostile.marked")
 
 
-@hostile("B25", given="a Parquet list with an Arrow extension type", expected="refused, 65; the type is not built")
+@hostile(
+    "B25", given="a Parquet list with an Arrow extension type", expected="refused, 65; the type is not instantiated"
+)
 def test_an_extension_type_is_refused_before_it_is_built(lab: Lab, marked: bytes) -> None:
     refused(lab, "labels.parquet", marked, "extension type")
 
@@ -131,7 +136,7 @@ def with_footer_length(n_bytes: int) -> bytes:
 
 
 def of_one_value(n_rows: int, n_bytes: int) -> bytes:
-    """A few kilobytes that are a column of one long text."""
+    """Return a few kilobytes of Parquet that expand to a column of long texts."""
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array(["x" * n_bytes]))
     return parquet(pa.table({"utterance_id": column, "label": column}), compression="zstd")
 
@@ -141,7 +146,7 @@ PARQUETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a footer that claims more than is there": (lambda: with_footer_length(len(GOOD)), "a footer of"),
     "a footer of 3 bytes": (lambda: with_footer_length(3), "cannot be read"),
     "a footer of noise": (lambda: GOOD[:-200] + bytes(range(192)) + GOOD[-8:], "cannot be read"),
-    "half a file": (lambda: GOOD[: len(GOOD) // 2], "no Parquet file"),
+    "half a file": (lambda: GOOD[: len(GOOD) // 2], "not a Parquet file"),
     "3,000 columns": (lambda: parquet(pa.table({f"c{n}": ["x"] for n in range(3_000)})), "3,000 columns"),
     "a dictionary bomb: 1 GB in a few kB": (lambda: of_one_value(1_000, 1 << 20), "a table of more than"),
     "20 million rows of one word": (lambda: of_one_value(20_000_000, 10), "a table of more than"),
@@ -150,14 +155,14 @@ PARQUETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "no column of labels": (lambda: parquet(pa.table({"utterance_id": ["a"]})), "no column `label`"),
     "a column twice": (
         lambda: parquet(pa.Table.from_arrays([pa.array(["a"])] * 3, ["utterance_id", "label", "label"])),
-        "stands twice",
+        "occurs twice",
     ),
 }
 
 
 @pytest.mark.parametrize("what", PARQUETS)
 @hostile("B26", expected="refused, 65, by name")
-def test_a_parquet_list_that_is_none_or_swells_is_refused(lab: Lab, what: str) -> None:
+def test_a_malformed_parquet_list_or_a_bomb_is_refused(lab: Lab, what: str) -> None:
     lab.given = what
     make, match = PARQUETS[what]
 
@@ -182,7 +187,7 @@ LABELS: dict[str, tuple[str, bytes, str]] = {
 
 @pytest.mark.parametrize("what", LABELS)
 @hostile("B27", expected="refused, 65, by name")
-def test_labels_that_cannot_be_are_refused(lab: Lab, what: str) -> None:
+def test_impossible_labels_are_refused(lab: Lab, what: str) -> None:
     lab.given = what
     name, content, match = LABELS[what]
 
@@ -199,12 +204,12 @@ def test_labels_of_a_spreadsheet_are_read(lab: Lab) -> None:
 
 
 @hostile("B27", given="a list of more than 2 GiB", expected="refused, 65, before it is read")
-def test_a_list_without_end_is_not_read(lab: Lab) -> None:
+def test_a_list_above_the_size_limit_is_not_read(lab: Lab) -> None:
     path = lab.folder / "l.csv"
     with path.open("wb") as file:
-        file.truncate(lists.MAX_LIST_BYTES + 1)
+        file.truncate(table_files.MAX_TABLE_BYTES + 1)
 
-    with pytest.raises(SchemaError, match="a list has 2,147,483,648 at most"):
+    with pytest.raises(SchemaError, match="at most 2,147,483,648 are allowed"):
         read_labels(str(path))
     lab.saw("refused, 65")
 
@@ -213,7 +218,11 @@ def test_a_list_without_end_is_not_read(lab: Lab) -> None:
     "uri",
     ["http://169.254.169.254/latest/meta-data/", "http://2852039166/", "https://[fe80::1]/x", "http://0xa9.254.43518"],
 )
-@hostile("B36", given="a list that names a machine's metadata address", expected="refused, 65; nothing is asked there")
+@hostile(
+    "B36",
+    given="a list with the address of a cloud's metadata service",
+    expected="refused, 65; no request is sent to it",
+)
 def test_a_list_may_not_send_us_to_the_metadata_address(lab: Lab, uri: str) -> None:
     path = lab.folder / "l.csv"
     path.write_text(f"uri\n{uri}\n")
@@ -224,7 +233,7 @@ def test_a_list_may_not_send_us_to_the_metadata_address(lab: Lab, uri: str) -> N
 
 
 @pytest.mark.parametrize("uri", ["s3://key:secret-of-mine@host/x.wav", "https://user:secret-of-mine@host/x.wav"])
-@hostile("B36", given="a URI or endpoint with user and password", expected="refused, 65, and not repeated")
+@hostile("B36", given="a URI or endpoint with user and password", expected="refused, 65; the password is not repeated")
 def test_credentials_in_a_uri_are_not_repeated(lab: Lab, uri: str) -> None:
     path = lab.folder / "l.csv"
     path.write_text(f"uri\n{uri}\n")
@@ -244,8 +253,8 @@ ENDPOINTS = {
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-@hostile("B36", given="an endpoint with a password, file://, or the metadata address", expected="refused, 65")
-def test_an_endpoint_that_cannot_be_is_refused(lab: Lab, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@hostile("B36", given="an endpoint with a password, with file://, or with the metadata address", expected="refused, 65")
+def test_an_impossible_endpoint_is_refused(lab: Lab, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.storage import forget_clients
 
     for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():

@@ -21,7 +21,7 @@ GOOD = {f"good/{n}.flac": encoded(tone(1.0 + n / 10, seed=n)) for n in range(8)}
 
 
 def score(folder: Path, archive: Path) -> tuple[int, dict[str, pa.Table]]:
-    """Run `bonafide score` as a process of its own; its exit code and tables."""
+    """Run `bonafide score` in a process of its own; return its exit code and tables."""
     head, output = folder / "head.json", folder / f"tables-of-{archive.name}"
     head.write_text(some_head().to_json())
     command = [sys.executable, "-m", "jobs", "score", "--input", str(archive), "--head", str(head)]

@@ -1,4 +1,4 @@
-"""Stand-ins of every corpus: a few files in its layout, and the rows that they must give, written out by hand."""
+"""Stand-ins for every corpus: a few files in its layout, and the rows that they must give, written by hand."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ TREES = {
     ),
     "asvspoof5": StandIn(
         {
-            # no header, and spaces in spite of .tsv
+            # no header, and spaces despite .tsv
             "ASVspoof5.train.tsv": "T_4850 T_0000000000 F - - - AC3 A05 spoof -\n",
             "ASVspoof5.dev.track_1.tsv": (
                 "D_0062 D_0000000001 F - - - AC1 A11 spoof -\nD_0461 D_0000000190 M - - - - bonafide bonafide -\n"

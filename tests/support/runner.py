@@ -15,7 +15,7 @@ from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, res
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.execution.worker_registry import WorkerRegistry
-from jobs.inputs.archive import Portion
+from jobs.inputs.shards import Portion
 
 PATIENCE_SECONDS = 1.0
 

@@ -1,12 +1,14 @@
-"""Containers: stored objects that hold many recordings. Each kind has a walker, which gives its members one by one.
+"""Containers: stored objects that hold many recordings. A reader for each kind yields the members one by one.
 
 ```
-CONTAINERS["tar"]      ─► walk(file, stored) ─► Member("a.flac", <its bytes, as a file>, 48_120)
-CONTAINERS["zip"]                               Member("b.wav", UtteranceError("encrypted", …), 12_004)
-CONTAINERS["parquet"]                           …
+CONTAINERS["tar"]      ─► members(file, stored) ─► Member("a.flac", <its bytes, as a file>, 48_120)
+CONTAINERS["zip"]                                  Member("b.wav", UtteranceError("encrypted", …), 12_004)
+CONTAINERS["parquet"]                              …
 ```
 
-Nothing is ever unpacked onto a disk, and no walker holds more than a member or a page at a time.
+Nothing is ever unpacked to disk, and a reader holds at most one member or page in memory. To add a container: a module
+with a `members` function, a line in :data:`CONTAINERS`, and its case in the tests' `packed`, which the contract tests
+walk.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jobs.inputs.containers import parquet, tar, zipped
-from jobs.inputs.containers.member import Member, name_fault, short
+from jobs.inputs.containers.member import Member
+from jobs.inputs.containers.names import is_audio, shortened
 from jobs.storage import Stored, StoredFile
 
-__all__ = ["CONTAINERS", "Container", "Member", "kind_of", "name_fault", "short"]
+__all__ = ["CONTAINERS", "Container", "Member", "container_kind", "is_audio", "shortened"]
 
 
 @dataclass(frozen=True)
@@ -28,37 +31,42 @@ class Container:
     Parameters
     ----------
     suffixes : tuple of str
-        Of names, in small letters.
-    walk : callable
-        Gives the members of a file that was opened for a stored object; raises
-        :class:`~detector.errors.ShardError` where it is no such container, or stops being one.
+        Endings of object names, in lower case.
+    members : callable
+        Yields the members of an opened object; raises :class:`~detector.errors.ShardError` if the object is not such a
+        container, or is broken from some byte on.
     in_order : bool
-        Whether it is read from front to back, so that the bytes can be held against the store's digest as they go by.
+        True if the object is read from front to back, so that its bytes can be checked against the store's digest
+        while they are read.
     all_audio : bool
-        Whether every member is a recording, whatever its name.
+        True if every member is a recording, whatever its name.
     """
 
     suffixes: tuple[str, ...]
-    walk: Callable[[StoredFile, Stored], Iterator[Member]]
+    members: Callable[[StoredFile, Stored], Iterator[Member]]
     in_order: bool = True
     all_audio: bool = False
 
+    def is_recording(self, member: str) -> bool:
+        """Return True if a member of this name is read when no list names the members."""
+        return self.all_audio or is_audio(member)
+
 
 CONTAINERS = {
-    "tar": Container((".tar",), tar.walk),
-    "tar.gz": Container((".tar.gz", ".tgz"), tar.walk_gzip),
-    "tar.zst": Container((".tar.zst", ".tzst"), tar.walk_zstd),
-    "zip": Container((".zip",), zipped.walk, in_order=False),
-    "parquet": Container((".parquet",), parquet.walk, all_audio=True),
+    "tar": Container((".tar",), tar.members),
+    "tar.gz": Container((".tar.gz", ".tgz"), tar.gzip_members),
+    "tar.zst": Container((".tar.zst", ".tzst"), tar.zstd_members),
+    "zip": Container((".zip",), zipped.members, in_order=False),
+    "parquet": Container((".parquet",), parquet.members, all_audio=True),
 }
 
 
-def kind_of(uri: str) -> str | None:
-    """The kind of container that a name is of; None where it is of none.
+def container_kind(uri: str) -> str | None:
+    """Return the kind of container that a name's suffix stands for, or None if it is not a container's.
 
     Examples
     --------
-    >>> kind_of("s3://archive/2026/0001.TAR.GZ"), kind_of("s3://archive/2026/call.flac")
+    >>> container_kind("s3://archive/2026/0001.TAR.GZ"), container_kind("s3://archive/2026/call.flac")
     ('tar.gz', None)
     """
     name = uri.lower()

@@ -1,11 +1,11 @@
-"""Parquet with recordings in it, as Hugging Face's `datasets` writes it: a column of `bytes` and `path`.
+"""Parquet files of recordings, as Hugging Face's `datasets` writes them: a column of `bytes` and `path`.
 
 ```
 audio: struct<bytes: binary, path: string>      or      audio: binary
 ```
 
-The recordings of a row group are read page by page. Their paths, which stand behind them, come through a second
-opening of the same object, so that the first is read from front to back and every byte held against its digest.
+The recordings of a row group are read page by page. Their paths are stored after them, and are read through a second
+handle on the same object. The first handle then reads from front to back, and can check every byte against the digest.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs import untrusted_parquet
-from jobs.inputs.containers.member import MAX_MEMBERS, MAX_RATIO, Member, exceeds_ratio, name_fault
+from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.names import name_fault
 from jobs.storage import Stored, StoredFile
 
 OPTIONS = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}  # page by page
-ROW_DIGITS = 8  # of a row's number, where it has no path
+ROW_DIGITS = 8  # of the row number that names a row without a path
 NAME = "audio"
 PATHLESS = "the row holds no bytes, only a path; write the bytes into the table"
 
 
 class Column(NamedTuple):
-    """Where the recordings stand: the leaf of their bytes, and that of their paths where there is one."""
+    """The leaf columns of the recordings' bytes, and of their paths if there are any."""
 
     content: str
     path: str | None
 
 
 def audio_column(schema: pa.Schema) -> Column | None:
-    """The column that holds recordings: the one called `audio`, or the only one that could.
+    """Return the column that holds recordings: the one called `audio`, or the only column of bytes.
 
     Raises
     ------
     SchemaError
-        Where several could.
+        If there are several columns of bytes, and none is called `audio`.
 
     Examples
     --------
@@ -53,10 +54,10 @@ def audio_column(schema: pa.Schema) -> Column | None:
     >>> audio_column(pa.schema({"uri": pa.string()})) is None
     True
     """
-    found = {field.name: column for field in schema if (column := _column(field)) is not None}
-    if len(found) > 1 and NAME not in found:
-        raise SchemaError(f"columns {', '.join(sorted(found))} hold bytes; call the one of recordings `{NAME}`.")
-    return found.get(NAME) or next(iter(found.values()), None)
+    columns = {field.name: column for field in schema if (column := _column(field)) is not None}
+    if len(columns) > 1 and NAME not in columns:
+        raise SchemaError(f"columns {', '.join(sorted(columns))} hold bytes; call the one with recordings `{NAME}`.")
+    return columns.get(NAME) or next(iter(columns.values()), None)
 
 
 def _column(field: pa.Field) -> Column | None:
@@ -76,13 +77,15 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def holds(stored: Stored) -> str | None:
-    """What a Parquet file is, by its footer: `audio`, or `list` where it has a column `uri`; None: neither.
+def content_kind(stored: Stored) -> str | None:
+    """Return `audio` if a Parquet file holds recordings, `list` if it has a column `uri`, or None.
+
+    Only the footer is read.
 
     Raises
     ------
     SchemaError
-        Where it is no Parquet file, or several of its columns could hold the recordings.
+        If it is not a Parquet file, or if several of its columns could hold the recordings.
     StorageError
     """
     try:
@@ -98,30 +101,30 @@ def holds(stored: Stored) -> str | None:
     return "audio" if is_audio else "list" if "uri" in schema.names else None
 
 
-def walk(file: StoredFile, stored: Stored) -> Iterator[Member]:
-    """Walk a Parquet file: a member a row, called by its path, or by its number where it has none.
+def members(file: StoredFile, stored: Stored) -> Iterator[Member]:
+    """Yield one member for each row, named by its path, or by its row number if it has none.
 
     Raises
     ------
     ShardError
-        Where the bytes are no Parquet file, stop being one, hold no recordings, or swell to what no recordings are.
+        If the bytes are not a Parquet file, are damaged, hold no recordings, or are a decompression bomb.
     """
-    with storage.opened(stored) as beside:
+    with storage.opened(stored) as second:
         try:
-            yield from _rows(file, beside, stored.size)
+            yield from _rows(file, second, stored.size)
         except StorageError:
             raise
         except (pa.ArrowException, SchemaError, ValueError, OSError) as error:
-            raise ShardError(f"no Parquet file, or not to its end: {error}") from error
+            raise ShardError(f"not a Parquet file, or a damaged one: {error}") from error
 
 
-def _rows(file: StoredFile, beside: StoredFile, size: int) -> Iterator[Member]:
-    names = _opened(beside, size)
+def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
+    names = _opened(second, size)
     column = audio_column(names.schema_arrow)
     if column is None:
-        raise ShardError(f"no column of recordings; found {', '.join(names.schema_arrow.names)}")
+        raise ShardError(f"no column with recordings; found {', '.join(names.schema_arrow.names)}")
     if names.metadata.num_rows > MAX_MEMBERS:
-        raise ShardError(f"{names.metadata.num_rows:,} rows; {MAX_MEMBERS:,} are the most")
+        raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
     contents = pq.ParquetFile(file, metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
     numbers = itertools.count()
     n_bytes = 0
@@ -134,13 +137,13 @@ def _rows(file: StoredFile, beside: StoredFile, size: int) -> Iterator[Member]:
             buffer = content.as_buffer() if content.is_valid else None
             n_bytes += 0 if buffer is None else len(buffer)
             if exceeds_ratio(n_bytes, size):
-                raise ShardError(f"{n_bytes:,} bytes from {size:,}: more than {MAX_RATIO} from one is a bomb")
+                raise ShardError(bomb(n_bytes, size))
             name = f"{number:0{ROW_DIGITS}d}" if path is None or path.as_py() is None else path.as_py()
             yield Member(name, _content(name, buffer), 0 if buffer is None else len(buffer))
 
 
 def _values(table: pq.ParquetFile, group: int, leaf: str | None) -> Iterator[Any]:
-    """One value after another, so that a page is the most that is held; None for each where there is no such leaf."""
+    """Yield values one by one, so that at most one page is in memory; without a leaf, yield None forever."""
     if leaf is None:
         yield from itertools.repeat(None)
         return
@@ -159,11 +162,9 @@ def _content(name: str, buffer: pa.Buffer | None) -> BinaryIO | UtteranceError:
 def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
     for index in range(group.num_columns):
         column = group.column(index)
-        if exceeds_ratio(column.total_uncompressed_size, column.total_compressed_size):
-            raise ShardError(
-                f"{column.path_in_schema}: {column.total_uncompressed_size:,} bytes from "
-                f"{column.total_compressed_size:,}: more than {MAX_RATIO} from one is a bomb"
-            )
+        n_bytes, n_stored = column.total_uncompressed_size, column.total_compressed_size
+        if exceeds_ratio(n_bytes, n_stored):
+            raise ShardError(f"{column.path_in_schema}: {bomb(n_bytes, n_stored)}")
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:

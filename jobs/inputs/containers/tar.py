@@ -1,4 +1,4 @@
-"""Tars: walked header by header, never unpacked, plain or inflated as they are read."""
+"""Tars: read header by header and never unpacked, plain or decompressed as they are read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
-from jobs.inputs.containers.inflate import Gzip, Inflated, Zstd
-from jobs.inputs.containers.member import MAX_MEMBERS, Member, name_fault, short
+from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
+from jobs.inputs.containers.member import MAX_MEMBERS, Member
+from jobs.inputs.containers.names import name_fault, shortened
 from jobs.inputs.containers.window import Readable, Window
-from jobs.storage import Stored, StoredFile
+from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 TAIL_BYTES = 1 << 20
-MAX_HEADER_BYTES = 32 << 10  # before a member: its own, its long name, its extended attributes
-MAX_RECORDS = 1_000  # of extended headers that hold for a whole tar
+MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
+MAX_RECORDS = 1_000  # of extended headers that apply to the whole tar
 KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
@@ -25,36 +26,36 @@ KINDS = {
 }
 
 
-def walk(file: StoredFile, stored: Stored) -> Iterator[Member]:
-    """Walk a plain tar."""
-    return members(file, stored.size)
+def members(file: StoredFile, stored: Stored) -> Iterator[Member]:
+    """Yield the members of a plain tar."""
+    return _members(file, stored.size)
 
 
-def walk_gzip(file: StoredFile, _: Stored) -> Iterator[Member]:
-    """Walk a tar under gzip."""
-    return members(Inflated(file, Gzip), None)
+def gzip_members(file: StoredFile, _: Stored) -> Iterator[Member]:
+    """Yield the members of a tar under gzip."""
+    return _members(DecompressedFile(file, Gzip), None)
 
 
-def walk_zstd(file: StoredFile, _: Stored) -> Iterator[Member]:
-    """Walk a tar under Zstandard."""
-    return members(Inflated(file, Zstd), None)
+def zstd_members(file: StoredFile, _: Stored) -> Iterator[Member]:
+    """Yield the members of a tar under Zstandard."""
+    return _members(DecompressedFile(file, Zstd), None)
 
 
-def members(file: Readable, size: int | None) -> Iterator[Member]:
-    """Walk a tar of ``size`` bytes (None: nobody knows): every member but folders, in order.
+def _members(file: Readable, size: int | None) -> Iterator[Member]:
+    """Yield every member except folders, in order, of a tar of ``size`` bytes, or of unknown size (None).
 
-    The content is read only where it is asked for, and valid until the next member is. In its place stands an
-    `UtteranceError` where there is none, `not_a_file`, or the name is none, `bad_name`.
+    A member's content is read only when the caller reads it. Members that are no regular files, or whose names are
+    refused, come with the error `not_a_file` or `bad_name` in place of content.
 
     Raises
     ------
     ShardError
-        Where the bytes are no tar, or stop being one before its end; and where there are more headers than any tar
-        of recordings has.
+        If the bytes are not a tar, break off or are damaged before its end, or hold more headers than any tar of
+        recordings does.
     """
-    headers = _Headers(file)
+    headers = _BoundedHeaders(file)
     try:
-        # names of any bytes become text that Parquet can hold
+        # backslashreplace turns names that are not UTF-8 into text that Parquet can store
         with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:", errors="backslashreplace") as tar:
             end = n_members = 0
             while (member := tar.next()) is not None:
@@ -63,18 +64,18 @@ def members(file: Readable, size: int | None) -> Iterator[Member]:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
                 end = member.offset_data + member.size
                 if size is not None and end > size:
-                    raise ShardError(f"ends in the middle of {short(member.name)!r}: {size:,} of {end:,} bytes")
+                    raise ShardError(f"ends in the middle of {shortened(member.name)!r}: {size:,} of {end:,} bytes")
                 if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
                     raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
-                tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them, for seeking back
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
                 if not member.isdir():
-                    if isinstance(file, Inflated):
-                        file.mark(member.offset_data)
+                    if isinstance(file, DecompressedFile):
+                        file.forget_before(member.offset_data)
                     yield Member(member.name, _content(file, member), member.size)
-                headers.begin()
+                headers.next_member()
             _check_end(file, tar.offset)
     except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
-        raise ShardError(f"no tar, or not to its end: {error}") from error
+        raise ShardError(f"not a tar, or damaged before its end: {error}") from error
 
 
 def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceError:
@@ -82,49 +83,41 @@ def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceErr
     if fault is not None:
         return UtteranceError("bad_name", fault)
     if member.issparse() or not member.isreg():
-        kind = KINDS.get(member.type, "a file with holes" if member.issparse() else "of a kind that nobody knows")
-        to = f", to {short(member.linkname)!r}" if member.islnk() or member.issym() else ""
+        kind = KINDS.get(member.type, "a sparse file" if member.issparse() else "an entry of unknown type")
+        to = f", to {shortened(member.linkname)!r}" if member.islnk() or member.issym() else ""
         return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
     return cast(BinaryIO, Window(file, member.offset_data, member.size))
 
 
-class _Headers:
-    """A tar's file as tarfile sees it: what it reads on its way from one member to the next is bounded.
+class _BoundedHeaders(ReadOnlyFile):
+    """The file that tarfile reads headers from, with a limit on the bytes between two members.
 
-    It would hold whatever size a header gives itself, and there are headers at which it reads for ever.
+    Without it, tarfile would allocate whatever size a header claims, and there are headers on which it never ends.
     """
 
     def __init__(self, file: Readable) -> None:
+        super().__init__()
         self._file = file
         self._n_bytes = 0
 
-    def begin(self) -> None:
-        """A member is behind us."""
+    def next_member(self) -> None:
+        """Start counting for the next member's headers."""
         self._n_bytes = 0
 
-    def read(self, size: int) -> bytes:
-        """As any file's."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         self._n_bytes += size
         if self._n_bytes > MAX_HEADER_BYTES:
-            raise ShardError(f"byte {self._file.tell():,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+            raise ShardError(f"byte {offset:,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+        self._file.seek(offset)
         return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As any file's."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As any file's."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """It is; tarfile asks."""
-        return True
 
 
 def _check_end(file: Readable, offset: int) -> None:
-    """After the last member come zeros or nothing; tarfile takes a broken header, and the first zeros, for the end."""
+    """Raise unless only zeros follow the last member.
+
+    tarfile takes a broken header, and the first block of zeros, for the end of the archive.
+    """
     file.seek(offset)
     while block := file.read(TAIL_BYTES):
         if block.strip(b"\0"):
-            raise ShardError(f"byte {offset:,}: a broken header, or members behind the closing zeros; they are lost")
+            raise ShardError(f"byte {offset:,}: a broken header, or members after the closing zeros; they are lost")

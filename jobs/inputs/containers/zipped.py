@@ -1,4 +1,4 @@
-"""Zips: read by their directory, which stands at the end, member by member in the order in which they are stored."""
+"""Zips: read by the directory at their end, member by member in the order in which they are stored."""
 
 from __future__ import annotations
 
@@ -11,136 +11,122 @@ from typing import IO, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
 from jobs.errors import StorageError
-from jobs.inputs.containers.member import MAX_MEMBERS, MAX_RATIO, Member, exceeds_ratio, name_fault
-from jobs.inputs.containers.window import Readable
-from jobs.storage import Stored, StoredFile
+from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.names import name_fault
+from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 MAX_DIRECTORY_BYTES = 32 << 20  # about 300,000 members
-LOCAL_BYTES = 30  # of the header before a member's content, less its name
-PIECE_BYTES = 1 << 20  # zipfile holds what a stream gives in one piece, whatever size the directory says
+LOCAL_BYTES = 30  # of the header before a member's content, without its name
+READ_BYTES = 1 << 20  # zipfile holds all that one read of a stream gives, whatever size the directory claims
 ENCRYPTED = 0x1
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
 
 
-def walk(file: StoredFile, _: Stored) -> Iterator[Member]:
-    """Walk a zip: every member but folders, in the order of their places.
+def members(file: StoredFile, _: Stored) -> Iterator[Member]:
+    """Yield every member except folders, in the order in which they are stored.
 
     Raises
     ------
     ShardError
-        Where there is no directory, or it is beyond the limits, or members lie one over another.
+        If the directory is missing or above the limits, or if members overlap.
     """
     try:
-        with zipfile.ZipFile(cast(BinaryIO, _Directory(file))) as opened:
-            members = sorted(opened.infolist(), key=lambda member: member.header_offset)
-            _refuse_overlaps(members, opened.start_dir)
-            for member in members:
-                if not member.filename.endswith("/"):  # zipfile's is_dir fails where there is no name
-                    yield Member(member.filename, _content(opened, member), member.file_size)
+        with zipfile.ZipFile(cast(BinaryIO, _BoundedDirectory(file))) as opened:
+            infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
+            _refuse_overlaps(infos, opened.start_dir)
+            for info in infos:
+                if not info.filename.endswith("/"):  # zipfile's is_dir fails on an empty name
+                    yield Member(info.filename, _content(opened, info), info.file_size)
     except StorageError:
         raise
     except FAULTS as error:
-        raise ShardError(f"no zip, or its directory is broken: {error}") from error
+        raise ShardError(f"not a zip, or its directory is broken: {error}") from error
 
 
-def _refuse_overlaps(members: list[zipfile.ZipInfo], end: int) -> None:
-    """One content under many names is how a small zip becomes a large one."""
-    if len(members) > MAX_MEMBERS:
-        raise ShardError(f"{len(members):,} members; {MAX_MEMBERS:,} are the most")
-    places = [member.header_offset for member in members[1:]] + [end]
-    for member, following in zip(members, places, strict=False):
-        if member.header_offset + LOCAL_BYTES + member.compress_size > following:
-            raise ShardError(f"byte {member.header_offset:,}: a member that reaches into what follows it")
+def _refuse_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
+    """Raise if members overlap: a small zip can claim huge contents by listing the same bytes many times."""
+    if len(infos) > MAX_MEMBERS:
+        raise ShardError(f"{len(infos):,} members; at most {MAX_MEMBERS:,} are allowed")
+    next_offsets = [info.header_offset for info in infos[1:]] + [end]
+    for info, next_offset in zip(infos, next_offsets, strict=False):
+        if info.header_offset + LOCAL_BYTES + info.compress_size > next_offset:
+            raise ShardError(f"byte {info.header_offset:,}: a member that overlaps what follows it")
 
 
-def _content(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO | UtteranceError:
-    fault = name_fault(member.filename)
+def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | UtteranceError:
+    fault = name_fault(info.filename)
     if fault is not None:
         return UtteranceError("bad_name", fault)
-    if stat.S_ISLNK(member.external_attr >> 16):
+    if stat.S_ISLNK(info.external_attr >> 16):
         return UtteranceError("not_a_file", "a symbolic link; links are not followed: store the recording itself")
-    if member.flag_bits & ENCRYPTED:
-        return UtteranceError("encrypted", "under a password; store it without one")
-    if member.compress_type not in METHODS:
-        name = zipfile.compressor_names.get(member.compress_type, member.compress_type)  # type: ignore[attr-defined]
-        return UtteranceError("bad_archive", f"packed by {name}; stored and deflated members are read")
-    if exceeds_ratio(member.file_size, member.compress_size):
-        found = f"{member.file_size:,} bytes from {member.compress_size:,}"
-        return UtteranceError("bad_archive", f"{found}: more than {MAX_RATIO} from one is a bomb")
+    if info.flag_bits & ENCRYPTED:
+        return UtteranceError("encrypted", "protected by a password; store it without one")
+    if info.compress_type not in METHODS:
+        name = zipfile.compressor_names.get(info.compress_type, info.compress_type)  # type: ignore[attr-defined]
+        return UtteranceError("bad_archive", f"compressed by {name}; only stored and deflated members are read")
+    if exceeds_ratio(info.file_size, info.compress_size):
+        return UtteranceError("bad_archive", bomb(info.file_size, info.compress_size))
     try:
-        return cast(BinaryIO, _Content(opened.open(member), member.file_size))
+        return cast(BinaryIO, _Content(opened.open(info), info.file_size))
     except StorageError:
         raise
     except FAULTS as error:
         return UtteranceError("bad_archive", f"its header is broken: {error}")
 
 
-class _Content:
-    """A member's content as a file: its faults are its own, and it never ends before it says."""
+class _Content(ReadOnlyFile):
+    """A member's content as a file: broken bytes fail this member alone, and a read never ends early.
+
+    A step back decompresses the member from its beginning.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
+        super().__init__()
         self._file = file
-        self._size = size
+        self._n_bytes = size
 
-    def read(self, size: int = -1) -> bytes:
-        """As any file's, but never less than is asked for before the end."""
-        left = self._size - self._file.tell()
-        n_wanted = left if size < 0 else min(size, left)
+    def _read_at(self, offset: int, size: int) -> bytes:
+        n_remaining = self._n_bytes - offset
+        n_wanted = n_remaining if size < 0 else min(size, n_remaining)
         parts = []
         while n_wanted > 0:
-            parts.append(self._piece(min(n_wanted, PIECE_BYTES)))
+            parts.append(self._read_some(offset, min(n_wanted, READ_BYTES)))
+            offset += len(parts[-1])
             n_wanted -= len(parts[-1])
         return b"".join(parts)
 
-    def _piece(self, size: int) -> bytes:
+    def _read_some(self, offset: int, size: int) -> bytes:
         try:
+            if self._file.tell() != offset:
+                self._file.seek(offset)  # zipfile may stop checking the CRC after a seek
             part = self._file.read(size)
-            if self._file.tell() == self._size:
-                self._file.read(1)  # only now its checksum is looked at
+            if offset + len(part) == self._n_bytes:
+                self._file.read(1)  # zipfile checks the CRC only in a read at the end
         except StorageError:
             raise
         except FAULTS as error:
             raise UtteranceError("bad_archive", f"its content is broken: {error}") from error
         if not part:
-            raise UtteranceError("bad_archive", f"its content ends at {self._file.tell():,} of {self._size:,} bytes")
+            raise UtteranceError("bad_archive", f"its content ends at {offset:,} of {self._n_bytes:,} bytes")
         return part
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As any file's; a step back inflates it from its front."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size}[whence]
-        try:
-            return self._file.seek(min(max(0, base + offset), self._size))
-        except StorageError:
-            raise
-        except FAULTS as error:
-            raise UtteranceError("bad_archive", f"its content is broken: {error}") from error
-
-    def tell(self) -> int:
-        """As any file's."""
-        return self._file.tell()
+    def _size(self) -> int:
+        return self._n_bytes
 
 
-class _Directory:
-    """A zip's file as zipfile sees it: it would hold a directory of any size."""
+class _BoundedDirectory(ReadOnlyFile):
+    """The file that zipfile reads from, with a limit on the directory, which zipfile would hold at any size."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__()
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
-        """As any file's."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         if size > MAX_DIRECTORY_BYTES:
-            raise ShardError(f"a directory of {size:,} bytes; {MAX_DIRECTORY_BYTES:,} are the most")
+            raise ShardError(f"a directory of {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are allowed")
+        self._file.seek(offset)
         return self._file.read(size)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As any file's."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As any file's."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """It is; zipfile asks."""
-        return True
+    def _size(self) -> int:
+        return self._file.seek(0, os.SEEK_END)

@@ -1,7 +1,7 @@
-"""Corpora: the public sets, plain folders and lists that `manifest --corpus` knows how to read.
+"""Corpora: the public sets, plain folders and lists that `manifest --corpus` can import.
 
-To add one: a function from the files that are there to :class:`~jobs.inputs.corpora.corpus.Utterance` rows, a line
-here, a section in docs/corpora.md, and a tree in its tests.
+To add one: a function from a corpus's files to :class:`~jobs.inputs.corpora.corpus.Utterance` rows, an entry in
+:data:`CORPORA`, a section in docs/corpora.md, and a stand-in tree in the tests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CORPORA = {
         read=asvspoof.asvspoof5,
     ),
     "in-the-wild": Corpus(
-        layout="release_in_the_wild/meta.csv and *.wav beside it",
+        layout="release_in_the_wild/meta.csv and *.wav in its folder",
         licence="CC BY-SA 4.0",
         link="https://huggingface.co/datasets/mueller91/In-The-Wild",
         read=tables.in_the_wild,
@@ -64,7 +64,7 @@ CORPORA = {
         partner="LJSpeech-1.1 (LJSpeech-1.1/wavs/*.wav) and JSUT (jsut_ver1.1/basic5000/wav/*.wav)",
     ),
     "mlaad": Corpus(
-        layout="fake/<language>/<model>/meta.csv and *.wav beside it",
+        layout="fake/<language>/<model>/meta.csv and *.wav in its folder",
         licence="CC BY-NC 4.0",
         link="https://huggingface.co/datasets/mueller91/MLAAD",
         read=tables.mlaad,
@@ -133,4 +133,4 @@ CORPORA = {
         read=tables.table,
     ),
 }
-"""What `--corpus` may be. Layouts, licences and links as published; none was run on the real set here."""
+"""The values of `--corpus`. Layouts, licences and links are as published; no importer has run on the real set."""

@@ -1,4 +1,4 @@
-"""ASVspoof's challenges, and sets that write their protocols alike: a line an utterance, fields between spaces."""
+"""The ASVspoof challenges, and sets with similar protocols: a line for each utterance, fields between spaces."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS_5 = (
 )
 COLUMNS_CTRSVDD = ("source", "singer", "utterance", "-", "attack", "label")
 COLUMNS_CODECFAKE = ("utterance", "label", "codec_number")
-SPEAKERS_CODECFAKE = re.compile(r"(?:^|_)(SSB\d{4}|[ps]\d{3}(?=_))")  # AISHELL-3 and VCTK say it in the name
+SPEAKERS_CODECFAKE = re.compile(r"(?:^|_)(SSB\d{4}|[ps]\d{3}(?=_))")  # AISHELL-3 and VCTK put it into names
 
 Line = tuple[Stored | None, str, dict[str, str]]
 
@@ -58,7 +58,7 @@ def asvspoof2019_la(tree: Tree) -> Iterator[Utterance]:
 
 
 def asvspoof2021_la(tree: Tree) -> Iterator[Utterance]:
-    """ASVspoof 2021, logical access: speech of 2019 through telephone codecs."""
+    """ASVspoof 2021, logical access: speech of the 2019 challenge through telephone codecs."""
     protocol = tree.table("LA/CM/trial_metadata.txt")
     for stored, where, line in _lines(tree, protocol, COLUMNS_2021_LA, "ASVspoof2021_LA_eval/flac"):
         label = meaning(line["label"], WORDS, where)
@@ -76,7 +76,7 @@ def asvspoof2021_la(tree: Tree) -> Iterator[Utterance]:
 
 
 def asvspoof2021_df(tree: Tree) -> Iterator[Utterance]:
-    """ASVspoof 2021, deepfake: speech of 2019 and of two Voice Conversion Challenges through media codecs."""
+    """ASVspoof 2021, deepfake: speech of 2019 and of two Voice Conversion Challenges, through media codecs."""
     protocol = tree.table("DF/CM/trial_metadata.txt")
     for stored, where, line in _lines(tree, protocol, COLUMNS_2021_DF, "ASVspoof2021_DF_eval/flac"):
         label = meaning(line["label"], WORDS, where)
@@ -112,7 +112,7 @@ def asvspoof5(tree: Tree) -> Iterator[Utterance]:
 
 
 def ctrsvdd(tree: Tree) -> Iterator[Utterance]:
-    """CtrSVDD: singing."""
+    """CtrSVDD: singing voices."""
     for split, name in {"train": "train", "dev": "dev", "eval": "test"}.items():
         protocol = tree.table(f"{name}.txt")
         for stored, where, line in _lines(tree, protocol, COLUMNS_CTRSVDD, f"{name}_set", name):
@@ -129,7 +129,7 @@ def ctrsvdd(tree: Tree) -> Iterator[Utterance]:
 
 
 def codecfake_xie(tree: Tree) -> Iterator[Utterance]:
-    """Codecfake of Xie et al.: speech that went through neural codecs (C1 to C7), and of language models (A1 to A3)."""
+    """Codecfake of Xie et al.: speech resynthesised by neural codecs (C1 to C7) or by language models (A1 to A3)."""
     for protocol in tree.tables(r"label/[^/]+\.txt"):
         name = posixpath.splitext(posixpath.basename(protocol.uri))[0]
         for stored, where, line in _lines(tree, protocol, COLUMNS_CODECFAKE, name, f"{name}_fake", suffix=""):
@@ -150,7 +150,7 @@ def codecfake_xie(tree: Tree) -> Iterator[Utterance]:
 def _lines(
     tree: Tree, protocol: Stored | None, columns: Sequence[str], *folders: str, suffix: str = ".flac"
 ) -> Iterator[Line]:
-    """Lines of a protocol, where there is one, each with its recording, where there is one in ``folders``."""
+    """Yield the lines of a protocol, each with its recording in ``folders``, or None if it is missing."""
     if protocol is None:
         return
     files = tree.inside(*folders)

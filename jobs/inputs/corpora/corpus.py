@@ -1,4 +1,4 @@
-"""A corpus: how its recordings lie, what it says of them, and how both are read."""
+"""Corpus: the layout of a set of labelled recordings, and the facts that it states about each of them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from jobs.storage import Stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """What a corpus says of one recording.
+    """The facts that a corpus states about one recording.
 
     Parameters
     ----------
     stored : Stored or None
-        The recording; None where the corpus lists it and it is not there.
+        The recording; None if the corpus lists it but the file is missing.
     where : str
-        What says so: a line of a protocol, or the file's own place.
+        The source of these facts: a line of a protocol, or the file itself.
     label : str
         `bonafide` or `spoof`.
     split, system, speaker, source, language, codec : str or None
-        As in the manifest; None where the corpus does not say. `source` is the set that the speech, or the text that
-        was spoken, comes from: corpora that share one are not independent.
+        As in the manifest; None if the corpus does not say. `source` is the set that the speech, or its text, comes
+        from; corpora that share a source are not independent.
     excerpt : Excerpt
-        What of the recording is meant; all of it, but in lists of one's own.
+        The part of the recording that is meant; only the user's own lists name excerpts.
     part : str or None
-        What `--subset` chooses by, where that is not the split.
+        The part of the corpus that `--subset` selects by, if it is not the split.
     """
 
     stored: Stored | None
@@ -46,7 +46,7 @@ class Utterance:
 
     @property
     def subset(self) -> str | None:
-        """The part of the corpus that it is of."""
+        """The part of the corpus that `--subset` selects it by."""
         return self.part or self.split
 
 
@@ -57,17 +57,17 @@ class Corpus:
     Parameters
     ----------
     layout : str
-        What lies below the folder that is given, in a line.
+        One line that describes the files below the folder.
     licence, link : str
-        As published; "not verified" where the publisher's page was not seen.
+        As published; "not verified" if the publisher's page could not be read.
     read : callable
-        From the files that are there to what the corpus says of them; nothing where it is another layout.
+        Yields the utterances of a tree of files; nothing if the layout is another one.
     partner : str or None
-        Where the corpus is all spoof: which bona fide speech belongs to it, to be given as a further `--input`.
+        If the corpus is all spoof: the bona fide speech that belongs to it, to be given as a further `--input`.
     versions : bool
-        Whether its parts are the same recordings, processed in several ways, so that one must be chosen.
+        True if its parts are the same recordings, processed in several ways, so that one must be chosen.
     ignored : re.Pattern or None
-        Audio that no line needs to name.
+        Audio files that need not be listed.
     """
 
     layout: str

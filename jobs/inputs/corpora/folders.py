@@ -1,4 +1,4 @@
-"""Corpora without a table: what a file is, its folder and name say."""
+"""Corpora without a table: folder and file names state what each recording is."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FOLDER = re.compile(r"(?:(?P<split>train|dev|eval)/)?(?P<label>bonafide|spoof)/(
 
 def fake_or_real(tree: Tree) -> Iterator[Utterance]:
     """FakeOrReal, any of its versions."""
-    for stored, found in tree.matching(FAKE_OR_REAL):
-        version = VERSIONS_OF_FAKE_OR_REAL.get(found["version"], found["version"])
+    for stored, match in tree.matching(FAKE_OR_REAL):
+        version = VERSIONS_OF_FAKE_OR_REAL.get(match["version"], match["version"])
         yield Utterance(
             stored=stored,
             where=stored.uri,
-            label=BONAFIDE if found["label"] == "real" else SPOOF,
-            split=SPLITS[found["split"]],
+            label=BONAFIDE if match["label"] == "real" else SPOOF,
+            split=SPLITS[match["split"]],
             source="fake-or-real",
             language="en",
             part=version,
@@ -47,7 +47,7 @@ def fake_or_real(tree: Tree) -> Iterator[Utterance]:
 
 
 def timit_tts(tree: Tree) -> Iterator[Utterance]:
-    """TIMIT-TTS, any of its versions, and VidTIMIT's speech where that is given too."""
+    """TIMIT-TTS, any of its versions, and the speech of VidTIMIT if that is given, too."""
     for stored in tree.audio():
         real, made = VIDTIMIT.search(stored.uri), TIMIT_TTS.search(stored.uri)
         if real is not None:
@@ -74,7 +74,7 @@ def timit_tts(tree: Tree) -> Iterator[Utterance]:
 
 
 def wavefake(tree: Tree) -> Iterator[Utterance]:
-    """WaveFake, and LJSpeech and JSUT where they are given too."""
+    """WaveFake, and LJSpeech and JSUT if they are given, too."""
     for stored in tree.audio():
         made = WAVEFAKE.search(stored.uri)
         if made is not None:
@@ -90,7 +90,7 @@ def wavefake(tree: Tree) -> Iterator[Utterance]:
             where=stored.uri,
             label=label,
             system=None if made is None else made["vocoder"] or made["prompted"],
-            speaker=source,  # either corpus has one
+            speaker=source,  # each corpus has a single speaker
             source=source,
             language="ja" if source == "jsut" else "en",
         )
@@ -98,62 +98,62 @@ def wavefake(tree: Tree) -> Iterator[Utterance]:
 
 def odss(tree: Tree) -> Iterator[Utterance]:
     """ODSS."""
-    for stored, found in tree.matching(ODSS):
-        is_bonafide = found["kind"] == "natural"
+    for stored, match in tree.matching(ODSS):
+        is_bonafide = match["kind"] == "natural"
         yield Utterance(
             stored=stored,
             where=stored.uri,
             label=BONAFIDE if is_bonafide else SPOOF,
-            system=None if is_bonafide else found["kind"],
-            speaker=found["speaker"],
-            source=found["source"],
-            language=LANGUAGES_OF_ODSS.get(found["source"]),
+            system=None if is_bonafide else match["kind"],
+            speaker=match["speaker"],
+            source=match["source"],
+            language=LANGUAGES_OF_ODSS.get(match["source"]),
         )
 
 
 def dfadd(tree: Tree) -> Iterator[Utterance]:
     """DFADD."""
-    for stored, found in tree.matching(DFADD):
-        is_bonafide = found["system"] == "VCTK_BONAFIDE"
+    for stored, match in tree.matching(DFADD):
+        is_bonafide = match["system"] == "VCTK_BONAFIDE"
         yield Utterance(
             stored=stored,
             where=stored.uri,
             label=BONAFIDE if is_bonafide else SPOOF,
-            split=SPLITS.get(found["split"], "train"),
-            system=None if is_bonafide else found["system"],
-            speaker=found["speaker"],
+            split=SPLITS.get(match["split"], "train"),
+            system=None if is_bonafide else match["system"],
+            speaker=match["speaker"],
             source="vctk",
             language="en",
         )
 
 
 def codecfake_wu(tree: Tree) -> Iterator[Utterance]:
-    """CodecFake of Wu et al.: VCTK through neural codecs, and VCTK where it is given too."""
+    """CodecFake of Wu et al.: VCTK through neural codecs, and VCTK itself if it is given, too."""
     for stored in tree.audio():
         real, made = VCTK.search(stored.uri), CODECFAKE_WU.search(stored.uri)
-        found = real or made
-        if found is not None:
+        match = real or made
+        if match is not None:
             yield Utterance(
                 stored=stored,
                 where=stored.uri,
                 label=BONAFIDE if real else SPOOF,
-                system=None if real else found["codec"],
-                speaker=found["speaker"],
+                system=None if real else match["codec"],
+                speaker=match["speaker"],
                 source="vctk",
                 language="en",
             )
 
 
 def folder(tree: Tree) -> Iterator[Utterance]:
-    """A plain folder; what stands between class and file is the speaker of bona fide, the system of spoof."""
+    """A plain folder; a folder between class and file is the speaker of bona fide speech, or the system of spoof."""
     for stored in tree.audio():
-        found = FOLDER.fullmatch(tree.relative(stored))
-        if found is not None:
+        match = FOLDER.fullmatch(tree.relative(stored))
+        if match is not None:
             yield Utterance(
                 stored=stored,
                 where=stored.uri,
-                label=found["label"],
-                split=found["split"],
-                system=found["group"] if found["label"] == SPOOF else None,
-                speaker=found["group"] if found["label"] == BONAFIDE else None,
+                label=match["label"],
+                split=match["split"],
+                system=match["group"] if match["label"] == SPOOF else None,
+                speaker=match["group"] if match["label"] == BONAFIDE else None,
             )

@@ -1,4 +1,4 @@
-"""Importing: what a corpus says of its recordings, checked, as rows of a manifest."""
+"""Importing: turn the facts that a corpus states about its recordings into the rows of a manifest, and check them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pyarrow as pa
 from detector.errors import ConfigError
 from detector.schema import LABEL_COLUMNS, LABELS, MANIFEST
 from jobs import storage
-from jobs.inputs import archive
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.corpus import Corpus, Utterance
 from jobs.inputs.corpora.tree import Tree
+from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
 
 log = logging.getLogger(__name__)
 
 SHOWN = 3
-LEARNT_FROM = ("train", "dev")
+TRAINING_SPLITS = ("train", "dev")
 NO_SPLIT = "no split"
 
 
@@ -34,14 +34,14 @@ class Imported:
     table : pyarrow.Table
         Columns of :data:`detector.schema.MANIFEST`, sorted by `utterance_id`.
     warnings : tuple of str
-        What a person should know before they use it.
+        Problems to know of before the corpus is used.
     """
 
     table: pa.Table
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """Recordings of each class, a line a split."""
+        """Return the number of recordings of each class, one line for each split."""
         counts = Counter(zip(self.table["split"].to_pylist(), self.table["label"].to_pylist(), strict=True))
         splits = sorted({split for split, _ in counts}, key=lambda split: (split is None, split))
         return "\n".join(
@@ -51,18 +51,18 @@ class Imported:
 
 
 def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (), *, partial: bool = False) -> Imported:
-    """Read a corpus's files and tables.
+    """Read the files and tables of a corpus.
 
     Parameters
     ----------
     name : str
         A key of :data:`jobs.inputs.corpora.CORPORA`.
     inputs : sequence of str
-        URIs of its folder or folders, and of its bona fide partner's.
+        URIs of its folder or folders, and of the folder of its bona fide partner.
     subsets : sequence of str
-        Its parts to take; all where empty. What is of no part, as a partner is, is always taken.
+        Its parts to take; all if empty. Recordings of no part, such as a partner's, are always taken.
     partial : bool
-        Whether recordings that the corpus lists may be missing.
+        Accept that recordings that the corpus lists are missing.
 
     Returns
     -------
@@ -71,9 +71,9 @@ def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (),
     Raises
     ------
     ConfigError
-        Where there is no such corpus or part, the files lie otherwise, or listed ones are missing.
+        If there is no such corpus or part, the layout is another one, or listed recordings are missing.
     SchemaError
-        Where a line of a table is not what it must be.
+        If a line of a table is malformed, or if two recordings have the same id.
     """
     if name not in CORPORA:
         raise ConfigError(f"corpus {name!r}; expected one of {', '.join(CORPORA)}.")
@@ -81,25 +81,27 @@ def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (),
     utterances = list(corpus.read(tree))
     if not utterances:
         raise ConfigError(
-            f"{', '.join(tree.uris)}: this is not how {name} lies, nothing was found. Expected {corpus.layout}, in the "
-            f"folder that is given or below it: docs/corpora.md."
+            f"{', '.join(tree.uris)}: not the layout of {name}: none of its files was found. Expected {corpus.layout}, "
+            f"in the given folder or below it: docs/corpora.md."
         )
     chosen = _chosen(name, corpus, utterances, subsets)
     there = [each for each in chosen if each.stored is not None]
     missing = [each for each in chosen if each.stored is None]
     if missing and not partial:
         raise ConfigError(
-            f"{name}: {len(missing)} of {len(chosen)} listed recordings are not there, "
-            f"{_some(each.where for each in missing)}. Complete the folder, choose what is whole by --subset, or leave "
-            f"them out by --allow-missing."
+            f"{name}: {len(missing)} of {len(chosen)} listed recordings are missing, "
+            f"{_some(each.where for each in missing)}. Complete the folder, select complete parts with --subset, or "
+            f"leave them out with --allow-missing."
         )
     if not there:
-        raise ConfigError(f"{name}: none of {len(chosen)} listed recordings is there, first {missing[0].where}.")
-    return Imported(_manifest(there), tuple(_warnings(name, corpus, tree, utterances, there, missing)))
+        raise ConfigError(f"{name}: none of {len(chosen)} listed recordings exists, first {missing[0].where}.")
+    table = _manifest(there)
+    refuse_repeated(table["utterance_id"], name)
+    return Imported(table, tuple(_warnings(name, corpus, tree, utterances, there, missing)))
 
 
 def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Sequence[str]) -> list[Utterance]:
-    """The utterances of the parts that are wished."""
+    """Return the utterances of the requested parts."""
     parts = sorted({each.subset for each in utterances if each.subset is not None})
     strange = [subset for subset in subsets if subset not in parts]
     if strange:
@@ -114,7 +116,7 @@ def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Seq
 def _manifest(utterances: list[Utterance]) -> pa.Table:
     rows = [
         {
-            "utterance_id": archive.utterance_id(each.stored.uri, None, each.excerpt),
+            "utterance_id": utterance_id(each.stored.uri, None, each.excerpt),
             "uri": each.stored.uri,
             "bytes": each.stored.size,
             **{name: getattr(each, name) for name in LABEL_COLUMNS},
@@ -129,46 +131,47 @@ def _manifest(utterances: list[Utterance]) -> pa.Table:
 def _warnings(
     name: str, corpus: Corpus, tree: Tree, listed: list[Utterance], taken: list[Utterance], missing: list[Utterance]
 ) -> list[str]:
-    """What is not as it should be, and yet no reason to stop."""
+    """Return the problems that do not stop an import."""
     found = []
     if missing:
         found.append(
-            f"{len(missing)} listed recordings are not there and left out, {_some(each.where for each in missing)}."
+            f"{len(missing)} listed recordings are missing and left out, {_some(each.where for each in missing)}."
         )
     claimed = {each.stored.uri for each in listed if each.stored is not None}
-    strange = [
+    unlisted = [
         each.uri
         for each in tree.audio()
         if each.uri not in claimed and not (corpus.ignored is not None and corpus.ignored.search(each.uri))
     ]
-    if strange:
-        found.append(f"{len(strange)} audio files are in no list and passed over, {_some(strange)}.")
+    if unlisted:
+        found.append(f"{len(unlisted)} audio files are not listed and were skipped, {_some(unlisted)}.")
     return [f"{name}: {text}" for text in (*found, *_of_classes(corpus, taken), *_of_speakers(taken))]
 
 
 def _of_classes(corpus: Corpus, utterances: list[Utterance]) -> list[str]:
-    """A sentence for each split, or for the whole, that has one class only."""
+    """Return a warning for each split, or for the whole corpus, that has only one class."""
     labels = defaultdict(set)
     for each in utterances:
         labels[each.split].add(each.label)
     alone = {split: found for split, found in labels.items() if len(found) == 1}
     if len({each.label for each in utterances}) == 1:
         remedy = f" Give {corpus.partner} as a further --input." if corpus.partner else ""
-        return [f"all recordings are {utterances[0].label}; an error rate, and a head, needs both classes.{remedy}"]
+        return [f"all recordings are {utterances[0].label}; an error rate and a head need both classes.{remedy}"]
     return [f"split {split or NO_SPLIT} has {' '.join(found)} recordings only." for split, found in alone.items()]
 
 
 def _of_speakers(utterances: list[Utterance]) -> list[str]:
-    """A sentence for each two splits that share speakers, where one of them is learnt from."""
+    """Return a warning for each pair of splits that share speakers, if one of them is used for training."""
     speakers: dict[str, set[str]] = defaultdict(set)
     for each in utterances:
         if each.split is not None and each.speaker is not None:
             speakers[each.split].add(each.speaker)
-    splits = (*LEARNT_FROM, *sorted(speakers.keys() - set(LEARNT_FROM)))
+    splits = (*TRAINING_SPLITS, *sorted(speakers.keys() - set(TRAINING_SPLITS)))
     return [
-        f"splits {first} and {second} share {len(shared)} speakers, {_some(sorted(shared))}: {second} flatters."
+        f"splits {first} and {second} share {len(shared)} speakers, {_some(sorted(shared))}: "
+        f"figures of {second} are too good."
         for first, second in combinations(splits, 2)
-        if first in LEARNT_FROM and (shared := speakers[first] & speakers[second])
+        if first in TRAINING_SPLITS and (shared := speakers[first] & speakers[second])
     ]
 
 

@@ -1,4 +1,4 @@
-"""Lines of the tables that corpora bring: each is what it must be, or it is refused with its place."""
+"""Lines of the tables that corpora provide: each line is well-formed, or is refused with its number."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from detector.schema import UNKNOWN
 from jobs import storage
 from jobs.storage import Stored
 
-REMEDY = "Take the file from the corpus's own archive again."
-SHOWN = 120  # letters of a broken line
+REMEDY = "Extract the file from the corpus's own archive again."
+SHOWN = 120  # characters of a broken line
 
 
 def fields(table: Stored, columns: Sequence[str], separator: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
-    """Lines of a table without a header, split at white space or a separator: where each stands, and its fields.
+    """Yield each line of a table without a header, split at white space or a separator, with its place.
 
-    Empty lines are passed over.
+    Empty lines are skipped.
 
     Raises
     ------
     SchemaError
-        Where a line has another number of fields than there are ``columns``.
+        If a line does not have one field for each of ``columns``.
     """
     for number, line in enumerate(_text(table).split("\n"), start=1):
         if not line.strip():
@@ -38,12 +38,14 @@ def fields(table: Stored, columns: Sequence[str], separator: str | None = None) 
 
 
 def records(table: Stored, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV table with a header: where each ends, and its values by column; at least ``columns`` are there.
+    """Yield the rows of a CSV table with a header, by column, each with the line where it ends.
+
+    The table must have at least ``columns``.
 
     Raises
     ------
     SchemaError
-        Where a column is missing, or a row has more or fewer values than the header, or a quote is never closed.
+        If a column is missing, a row has more or fewer values than the header, or a quote is never closed.
     """
     reader = csv.reader(io.StringIO(_text(table), newline=""), delimiter=delimiter)
     try:
@@ -69,12 +71,12 @@ def records(table: Stored, columns: Sequence[str], delimiter: str = ",") -> Iter
 
 
 def meaning(word: str, words: Mapping[str, str], where: str, what: str = "label") -> str:
-    """What a corpus means by one of its words.
+    """Translate one of a corpus's words.
 
     Raises
     ------
     SchemaError
-        Where it is none of ``words``.
+        If it is none of ``words``.
     """
     if word not in words:
         raise SchemaError(f"{where}: {what} {word!r}; expected {' or '.join(words)}. {REMEDY}")
@@ -82,7 +84,7 @@ def meaning(word: str, words: Mapping[str, str], where: str, what: str = "label"
 
 
 def known(word: str | None) -> str | None:
-    """A word, or None for what corpora write where they do not know.
+    """Return a word, or None if it is one of the placeholders that corpora write for an unknown value.
 
     Examples
     --------

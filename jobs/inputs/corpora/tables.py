@@ -1,4 +1,4 @@
-"""Corpora that say in a CSV table, or in one like it, what each of their files is."""
+"""Corpora with a CSV table, or a similar one, that states what each of their files is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from jobs import storage
 from jobs.inputs.corpora.corpus import Utterance
 from jobs.inputs.corpora.lines import fields, known, meaning, records
 from jobs.inputs.corpora.tree import Tree
-from jobs.inputs.lists import LISTS, read_entries, read_table
+from jobs.inputs.lists import LIST_SUFFIXES, read_entries
+from jobs.inputs.table_files import read_table
 
 SPLITS_SPOOFCELEB = {"train": "train", "development": "dev", "evaluation": "eval"}
 AUDIO_OF_FAKEAVCELEB = {
@@ -64,19 +65,19 @@ def spoofceleb(tree: Tree) -> Iterator[Utterance]:
 
 
 def fakeavceleb(tree: Tree) -> Iterator[Utterance]:
-    """FakeAVCeleb, by its sound: a video whose face alone is fake is bona fide speech."""
+    """FakeAVCeleb, labelled by its sound: a video in which only the face is fake is bona fide speech."""
     table = tree.table("meta_data.csv")
     if table is None:
         return
     for where, row in records(table, ("source", "method", "type", "path", "")):
-        # the column without a name is the folder, and `path` the file in it
+        # the unnamed column is the folder; `path` is the file in it
         path = posixpath.join(row[""].partition("/")[2], row["path"])
         label = meaning(row["type"], AUDIO_OF_FAKEAVCELEB, where, "type")
         yield Utterance(
             stored=tree.at(path),
             where=f"{where}: {path}",
             label=label,
-            system="rtvc" if label == SPOOF else None,  # `method` is of the picture; one tool made all the voices
+            system="rtvc" if label == SPOOF else None,  # `method` is about the picture; one tool made all the voices
             speaker=known(row["source"]),
             source="voxceleb2",
             language="en",
@@ -85,12 +86,12 @@ def fakeavceleb(tree: Tree) -> Iterator[Utterance]:
 
 
 def mlaad(tree: Tree) -> Iterator[Utterance]:
-    """MLAAD, and of M-AILABS, where it is given too, the recordings that MLAAD says it renders."""
+    """MLAAD, and those recordings of M-AILABS, if it is given, too, that MLAAD names as its originals."""
     originals: dict[str, str] = {}
     for table in tree.tables(r"fake/[^/]+/[^/]+/meta\.csv"):
         files, language = tree.beside(table), table.uri.split("/")[-3]
         for where, row in records(table, ("path", "original_file", "model_name"), "|"):
-            # by its name: some versions give the folder a language that it does not have
+            # by file name, because some versions name a folder of the wrong language
             name = posixpath.basename(row["path"])
             yield Utterance(
                 stored=files.get(name),
@@ -118,7 +119,7 @@ def mlaad(tree: Tree) -> Iterator[Utterance]:
 
 
 def ai4t(tree: Tree) -> Iterator[Utterance]:
-    """AI4T: 10 s chunks of videos; the video is the source."""
+    """AI4T: videos in pieces of 10 s; the video is the source."""
     table = tree.table(r"ai4trust_segm_systems\.csv")
     if table is None:
         return
@@ -133,9 +134,9 @@ def ai4t(tree: Tree) -> Iterator[Utterance]:
 
 
 def table(tree: Tree) -> Iterator[Utterance]:
-    """A list of one's own: CSV, JSONL or Parquet with `uri` and `label`, and what else of a manifest's columns."""
+    """The user's own list: CSV, JSONL or Parquet with `uri`, `label`, and any other columns of a manifest."""
     for uri in tree.uris:
-        if not uri.lower().endswith(LISTS):
+        if not uri.lower().endswith(LIST_SUFFIXES):
             continue
         rows = read_table(uri)
         if "label" not in rows.column_names:
@@ -144,14 +145,14 @@ def table(tree: Tree) -> Iterator[Utterance]:
         for entry, row in zip(read_entries(uri), facts, strict=True):
             if entry.member is not None:
                 raise SchemaError(
-                    f"{entry.where}: a member of a tar. Take `manifest --input {uri}`, and --labels for what is known."
+                    f"{entry.where}: a member of a container. Use `manifest --input {uri}` with --labels."
                 )
-            said = {name: None if value is None else known(str(value)) for name, value in row.items()}
-            label = meaning(said.pop("label") or "", {each: each for each in LABELS}, entry.where)
+            stated = {name: None if value is None else known(str(value)) for name, value in row.items()}
+            label = meaning(stated.pop("label") or "", {each: each for each in LABELS}, entry.where)
             yield Utterance(
                 stored=storage.stat(entry.uri),
                 where=f"{entry.where}: {entry.uri}",
                 label=label,
                 excerpt=entry.excerpt,
-                **said,
+                **stated,
             )

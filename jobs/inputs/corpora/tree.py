@@ -1,4 +1,4 @@
-"""Tree: the files of a corpus, found by the ends of their paths, however deep the folder that was given lies."""
+"""Tree: the files of a corpus, found by the ends of their paths, so that the given folder may be any parent."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Iterable, Iterator
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.archive import is_audio
+from jobs.inputs.containers import is_audio
 from jobs.storage import Stored
 
 Files = dict[str, Stored]
 
 
 class Tree:
-    """What lies below some folders or prefixes, listed once.
+    """All files below some folders or prefixes, listed once.
 
     Parameters
     ----------
     uris : iterable of str
-        Folders, prefixes, or single files, in the spelling of :func:`jobs.storage.normal`.
+        Folders, prefixes, or single files, as :func:`jobs.storage.normal` spells them.
 
     Raises
     ------
     ConfigError
-        Where one of them is not there.
+        If one of them does not exist.
     """
 
     def __init__(self, uris: Iterable[str]) -> None:
@@ -41,12 +41,12 @@ class Tree:
         self._inside: dict[tuple[str, ...], Files] = {}
 
     def inside(self, *ends: str) -> Files:
-        """Files by name, right in the folders whose paths end in one of ``ends``: `ASVspoof2019_LA_eval/flac`.
+        """Return files by name, directly in folders whose paths end in one of ``ends``: `ASVspoof2019_LA_eval/flac`.
 
         Raises
         ------
         ConfigError
-            Where two of those folders hold a file of the same name: which is meant?
+            If two of those folders hold a file of the same name, so that the recording is ambiguous.
         """
         if ends not in self._inside:
             found: Files = {}
@@ -56,41 +56,41 @@ class Tree:
                 for name, stored in self._folders[folder].items():
                     if found.setdefault(name, stored) != stored:
                         raise ConfigError(
-                            f"{found[name].uri} and {stored.uri} stand for the same recording. Give the folder of one "
+                            f"{found[name].uri} and {stored.uri} have the same name. Give the folder of one "
                             f"corpus, unpacked once."
                         )
             self._inside[ends] = found
         return self._inside[ends]
 
     def at(self, path: str) -> Stored | None:
-        """The file whose path ends in ``path``, a folder at least and a name; None where there is none."""
+        """Return the file whose path ends in ``path`` (at least a folder and a name), or None."""
         folder, _, name = path.rpartition("/")
         return self.inside(folder).get(name)
 
     def beside(self, stored: Stored) -> Files:
-        """Files by name in the folder of ``stored``."""
+        """Return files by name in the folder of ``stored``."""
         return self._folders[stored.uri.rpartition("/")[0]]
 
     def tables(self, pattern: str) -> list[Stored]:
-        """Files, of any kind, whose path ends in what a regular expression matches; sorted."""
+        """Return the files of any kind whose path ends in a match of a regular expression, sorted."""
         ending = re.compile(f"/(?:{pattern})$")
         return sorted(each for files in self._folders.values() for each in files.values() if ending.search(each.uri))
 
     def table(self, pattern: str) -> Stored | None:
-        """The one file whose path ends in what a regular expression matches; None where there is none.
+        """Return the one file whose path ends in a match of a regular expression, or None.
 
         Raises
         ------
         ConfigError
-            Where there are several.
+            If there are several.
         """
         found = self.tables(pattern)
         if len(found) > 1:
-            raise ConfigError(f"{found[0].uri} and {found[1].uri}: which is meant? Give the folder of one corpus.")
+            raise ConfigError(f"{found[0].uri} and {found[1].uri} both match. Give the folder of one corpus.")
         return found[0] if found else None
 
     def audio(self) -> Iterator[Stored]:
-        """Every file with an audio suffix, sorted."""
+        """Return every file with an audio suffix, sorted."""
         return (
             self._folders[folder][name]
             for folder in sorted(self._folders)
@@ -99,14 +99,14 @@ class Tree:
         )
 
     def matching(self, pattern: re.Pattern[str]) -> Iterator[tuple[Stored, re.Match[str]]]:
-        """Every audio file whose URI a regular expression finds something in, with what it found."""
+        """Yield every audio file whose URI contains a match of a regular expression, with the match."""
         for stored in self.audio():
             found = pattern.search(stored.uri)
             if found is not None:
                 yield stored, found
 
     def relative(self, stored: Stored) -> str:
-        """The path of a file below the folder that was given."""
+        """Return the path of a file relative to the given folder."""
         root = next(uri for uri in self.uris if f"{stored.uri}/".startswith(f"{uri.rstrip('/')}/"))
         return stored.uri.removeprefix(root.rstrip("/")).removeprefix("/")
 

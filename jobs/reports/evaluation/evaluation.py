@@ -9,7 +9,7 @@ from typing import Any
 from detector.errors import ConfigError
 from detector.head import Head
 from jobs import storage
-from jobs.inputs.lists import read_labels
+from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, judged_by, same_rows

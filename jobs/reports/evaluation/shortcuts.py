@@ -20,8 +20,8 @@ from detector.schema import LABELS, SPOOF
 from detector.shortcuts import SHORTCUTS, SPECTRUM_SAMPLES, Sound, cross_fitted, sound_of, transferred
 from jobs import storage
 from jobs.inputs import shard_reader
-from jobs.inputs.archive import Portion, Shard
-from jobs.inputs.containers import kind_of
+from jobs.inputs.containers import container_kind
+from jobs.inputs.shards import Portion, Selection, Shard
 from jobs.reports.evaluation.trials import HeadTrials, cluster_of, trials_of
 from jobs.tables import ledger
 
@@ -163,13 +163,13 @@ def _joined(judged: HeadTrials, facts: pa.Table) -> HeadTrials:
 
 def _shards(rows: pa.Table) -> list[Shard]:
     """The stored objects that hold these recordings, as far as they are still there."""
-    picks = defaultdict(list)
+    selections = defaultdict(list)
     for row in rows.to_pylist():
-        kind = "files" if row["member"] is None else kind_of(row["uri"]) or "tar"
+        kind = "files" if row["member"] is None else container_kind(row["uri"]) or "tar"
         excerpt = Excerpt(row.get("start") or 0.0, row.get("end"), row.get("channel"))
-        picks[kind, row["uri"]].append((row["member"] or row["uri"], (row["utterance_id"], excerpt)))
-    there = [(kind, storage.stat(uri), named) for (kind, uri), named in picks.items()]
-    return [Shard.of(kind, (source,), named) for kind, source, named in there if source is not None]
+        selections[kind, row["uri"]].append((row["member"] or row["uri"], Selection(row["utterance_id"], excerpt)))
+    there = [(kind, storage.stat(uri), named) for (kind, uri), named in selections.items()]
+    return [Shard.selecting(kind, (source,), named) for kind, source, named in there if source is not None]
 
 
 def _sounds(shard: Shard) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from detector.errors import ConfigError
 from detector.metrics import Trials
 from detector.schema import BONAFIDE, SCORES, SPOOF, UNKNOWN
 from jobs import storage
-from jobs.inputs.lists import refuse_repeated
+from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.tables import ledger
 from jobs.tables.protocol import Marker
 
@@ -66,7 +66,7 @@ def judged_by(
     head_ids : tuple of str
         Which heads; all where empty.
     labels : pyarrow.Table
-        As :func:`jobs.inputs.lists.read_labels` reads them, of all splits.
+        As :func:`jobs.inputs.labels.read_labels` reads them, of all splits.
     split : str
         The rows to judge by, where the labels know splits.
     allow_missing : bool

@@ -13,7 +13,7 @@ from typing import Any
 from detector.errors import ShardError, UtteranceError
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
-from jobs.inputs.containers import CONTAINERS, kind_of, short
+from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 
 MAX_BYTES = 2 << 20  # of a recording that a page holds
 MAX_PAGE_BYTES = 24 << 20  # of all of them; base64 makes a third more of it
@@ -115,12 +115,12 @@ def _contents(uri: str, members: set[str | None], most: int) -> dict[str | None,
         raise storage.NotFoundError(f"{uri}: not found; it was there when it was scored.")
     if members == {None}:
         return {None: storage.read_bytes(uri)} if stored.size <= most else {}
-    kind = kind_of(uri)
+    kind = container_kind(uri)
     found: dict[str | None, bytes] = {}
     if kind is not None and stored.size <= MAX_CONTAINER_BYTES:
         with storage.opened(stored) as file:
-            for member in CONTAINERS[kind].walk(file, stored):
-                name = short(member.name)
+            for member in CONTAINERS[kind].members(file, stored):
+                name = shortened(member.name)
                 if name in members and member.size <= most and not isinstance(member.content, UtteranceError):
                     with contextlib.suppress(UtteranceError):  # this one is broken since
                         found[name] = member.content.read(most)

@@ -17,9 +17,9 @@ from detector.config import EmbedConfig
 from detector.recording import Recording
 from jobs import storage
 from jobs.demo.archive import voice
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.heads import some_head
 
 RATE = 22_050

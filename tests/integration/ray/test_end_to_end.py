@@ -297,7 +297,7 @@ REFUSED = {
     "a missing bucket": (("--input", "s3://no-such-bucket/shards/"), "no such file, folder or prefix"),
     "an archive with no audio": (("--input", "{folder}/papers"), "no audio found"),
     "a tar with no audio": (("--input", "{folder}/papers.tar"), "no audio found"),
-    "two rows with one id": (("--input", "{folder}/repeated.tar"), "'{folder}/repeated.tar#same.flac' stands twice"),
+    "two rows with one id": (("--input", "{folder}/repeated.tar"), "'{folder}/repeated.tar#same.flac' occurs twice"),
     "a head of another encoder": (("--input", "{folder}/same.flac", "--model", "{folder}/hubert"), "no weights"),
 }
 

@@ -22,8 +22,8 @@ import pytest
 
 from jobs import storage
 from jobs.errors import CorruptError, SourceChangedError, StorageError
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.storage import ABSENT, READ_AHEAD_BYTES, Found, Stored, patience, s3
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone

@@ -21,8 +21,8 @@ from jobs.decoding import idle, process_handle
 from jobs.decoding.faults import CANNOT_BE
 from jobs.decoding.queue import DecodeQueue
 from jobs.errors import RunAgain
-from jobs.inputs.archive import Portion, Shard
 from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.decoders import (

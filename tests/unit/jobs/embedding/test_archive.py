@@ -16,7 +16,7 @@ from detector.recording import Recording
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
-from jobs.inputs.archive import InputConfig
+from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.runner import InProcessRunner

@@ -15,7 +15,7 @@ from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, to_text
 from jobs.execution.retries import PASSES, retry
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.storage import Stored
 from tests.support.facts import made_up_facts
 

@@ -12,7 +12,7 @@ import pytest
 
 from detector.schema import FAILURES
 from jobs import storage
-from jobs.inputs.archive import Shard
+from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan

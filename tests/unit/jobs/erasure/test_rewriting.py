@@ -13,7 +13,8 @@ from markupsafe import escape
 
 from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
-from jobs.inputs.archive import InputConfig, find
+from jobs.inputs.archive import find
+from jobs.inputs.config import InputConfig
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan

@@ -22,7 +22,7 @@ from jobs.execution.assembly import ShardAssembler
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.worker_registry import WorkerRegistry
 from jobs.inputs import pieces
-from jobs.inputs.archive import Portion, Shard
+from jobs.inputs.shards import Portion, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.runner import LocalReporter

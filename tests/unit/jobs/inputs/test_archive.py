@@ -1,8 +1,7 @@
-"""What `--input` names becomes tars and loose files, each once, and these become shards."""
+"""Finding: `--input` names containers and loose files, each listed once, which become shards."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ import pytest
 from detector.audio import WHOLE, Excerpt
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.archive import MAX_SHARD_FILES, Archive, InputConfig, Portion, Shard, find, group, utterance_id
-from jobs.storage import Stored
-
-MIB = 1 << 20
-TAR = Stored("s3://bucket/0.tar", 10_240, "tag")
+from jobs.inputs.archive import Archive, find
+from jobs.inputs.config import InputConfig
+from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.utterance_ids import utterance_id
 
 
 def put(folder: str | Path, *names: str) -> None:
@@ -30,7 +28,7 @@ def found(*inputs: str | Path) -> Archive:
 
 
 def names(archive: Archive, root: str | Path) -> list[str]:
-    """Everything in an archive, below ``root``."""
+    """Return the URIs of an archive, relative to ``root``."""
     uris = [shard.sources[0].uri for shard in archive.containers] + [stored.uri for stored in archive.files]
     return [uri.removeprefix(f"{root}/") for uri in uris]
 
@@ -40,7 +38,7 @@ def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
     return folder / name
 
 
-def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
+def test_a_folder_gives_its_tars_and_audio_files_and_counts_the_rest(
     root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.7z")
@@ -50,13 +48,13 @@ def test_a_folder_gives_its_tars_and_its_audio_and_the_rest_is_counted(
 
     assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
     assert all(shard.kind == "tar" and shard.names is None for shard in archive.containers)
-    assert "3 objects passed over" in caplog.text
+    assert "skipped 3 objects" in caplog.text
 
 
-def test_a_prefix_that_ends_with_a_slash_is_listed_and_never_asked_for(
+def test_a_prefix_that_ends_with_a_slash_is_listed_without_a_head_request(
     s3_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a role that may read below it only would be refused, which is not the answer that there is no such object
+    # a role that may only read below the prefix would get 403, not 404
     put(s3_root, "a.flac")
     monkeypatch.setattr(storage, "stat", lambda uri: pytest.fail(f"asked for {uri}"))
 
@@ -83,7 +81,7 @@ def test_folder_glob_file_and_list_name_the_same_object(root: str, given: str) -
     assert names(found(f"{root}{given}"), root) == ["a.flac"]
 
 
-def test_inputs_that_overlap_give_each_object_once(tmp_path: Path) -> None:
+def test_overlapping_inputs_give_each_object_once(tmp_path: Path) -> None:
     put(tmp_path, "0.tar", "a.flac", "b.flac")
     listing = listed(tmp_path, "uri\n0.tar\nb.flac\n")
 
@@ -92,20 +90,20 @@ def test_inputs_that_overlap_give_each_object_once(tmp_path: Path) -> None:
     assert names(archive, tmp_path) == ["0.tar", "a.flac", "b.flac"]
 
 
-def test_a_file_that_is_named_itself_is_taken_at_its_word(tmp_path: Path) -> None:
+def test_a_file_that_is_named_itself_may_have_any_suffix(tmp_path: Path) -> None:
     put(tmp_path, "call.raw")
 
     assert names(found(tmp_path / "call.raw"), tmp_path) == ["call.raw"]
 
 
-def test_a_name_with_the_letters_of_a_glob_is_that_name(tmp_path: Path) -> None:
+def test_an_existing_name_with_glob_characters_is_not_a_pattern(tmp_path: Path) -> None:
     put(tmp_path, "take[1].flac", "take1.flac", "day [2]/a.flac", "day 2/b.flac")
 
     assert names(found(tmp_path / "take[1].flac"), tmp_path) == ["take[1].flac"]
     assert names(found(tmp_path / "day [2]"), tmp_path) == ["day [2]/a.flac"]
 
 
-def test_a_folder_that_a_glob_matches_is_looked_into(tmp_path: Path) -> None:
+def test_a_folder_that_a_glob_matches_is_listed_too(tmp_path: Path) -> None:
     put(tmp_path, "2026-11-22/a.flac", "2026-11-23/b.flac", "2026.flac", "2025-01-01/c.flac")
 
     assert names(found(tmp_path / "2026*"), tmp_path) == ["2026-11-22/a.flac", "2026-11-23/b.flac", "2026.flac"]
@@ -123,7 +121,7 @@ def test_an_input_without_audio_is_refused_by_name(tmp_path: Path, given: str) -
 
 
 @pytest.mark.parametrize("given", ["none", "none.flac", "none.tar", "none.csv", "none*.flac"])
-def test_an_input_that_is_not_there_is_refused_also_beside_one_that_is(tmp_path: Path, given: str) -> None:
+def test_a_missing_input_is_refused_even_beside_an_existing_one(tmp_path: Path, given: str) -> None:
     put(tmp_path, "a.flac")
 
     with pytest.raises(ConfigError, match=str(tmp_path / "none")):
@@ -131,19 +129,19 @@ def test_an_input_that_is_not_there_is_refused_also_beside_one_that_is(tmp_path:
 
 
 @pytest.mark.parametrize("given", [{}, {"input": ("a",), "manifest": "b"}], ids=["neither", "both"])
-def test_either_inputs_or_a_manifest_are_given(given: dict[str, Any]) -> None:
+def test_either_inputs_or_a_manifest_must_be_given(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="either --input"):
         InputConfig(**given)
 
 
-def test_a_list_gives_ids_and_picks_members(tmp_path: Path) -> None:
+def test_a_list_gives_ids_and_selects_members(tmp_path: Path) -> None:
     put(tmp_path, "lists/a.flac", "b.flac", "0.tar", "1.tar")
     rows = f"uri,member,utterance_id\na.flac,,first\n{tmp_path}/b.flac,,\n../0.tar,y,\n../0.tar,x,second\n../1.tar,,\n"
     listing = listed(tmp_path / "lists", rows)
 
     archive = found(listing)
 
-    assert archive.picks == {
+    assert archive.selections == {
         f"{tmp_path}/lists/a.flac": (("first", WHOLE),),
         f"{tmp_path}/b.flac": ((f"{tmp_path}/b.flac", WHOLE),),
     }
@@ -156,7 +154,7 @@ def test_an_id_on_two_rows_is_refused_with_both(tmp_path: Path) -> None:
     one = listed(tmp_path, "uri,utterance_id\na.flac,same\n", "one.csv")
     two = listed(tmp_path, "uri,utterance_id\nb.flac,other\nb.flac,same\n", "two.csv")
 
-    with pytest.raises(ConfigError, match=f"'same' stands in {one} row 1 and in {two} row 2"):
+    with pytest.raises(ConfigError, match=f"'same' occurs in {one} row 1 and in {two} row 2"):
         found(one, two)
 
 
@@ -165,7 +163,7 @@ def test_an_id_on_two_rows_is_refused_with_both(tmp_path: Path) -> None:
     ["a.flac,,one\na.flac,,two\n", "0.tar,x,one\n0.tar,x,two\n", "0.tar,x,one\n0.tar,,\n"],
     ids=["file", "member", "tar and its member"],
 )
-def test_what_two_rows_call_differently_is_refused_with_both(tmp_path: Path, rows: str) -> None:
+def test_a_recording_with_two_ids_is_refused_with_both_rows(tmp_path: Path, rows: str) -> None:
     put(tmp_path, "a.flac", "0.tar")
     listing = listed(tmp_path, f"uri,member,utterance_id\n{rows}")
 
@@ -173,7 +171,7 @@ def test_what_two_rows_call_differently_is_refused_with_both(tmp_path: Path, row
         found(listing)
 
 
-def test_ids_of_a_list_are_not_dropped_where_its_tar_is_named_too(tmp_path: Path) -> None:
+def test_a_tar_named_whole_and_by_a_list_of_members_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "0.tar")
     listing = listed(tmp_path, "uri,member,utterance_id\n0.tar,x,mine\n")
 
@@ -210,77 +208,13 @@ def test_an_id_of_a_list_that_is_another_file_s_path_is_refused_with_both(tmp_pa
     assert f"{tmp_path}/b.flac" in str(refused.value)
 
 
-def test_ids_leave_scheme_and_bucket_out() -> None:
+def test_ids_leave_out_scheme_and_bucket() -> None:
     assert utterance_id("s3://bucket/day/0.tar", "x/a.flac") == "day/0.tar#x/a.flac"
     assert utterance_id("s3://bucket/day/a.flac", None) == "day/a.flac"
     assert utterance_id("/data/a.flac", None) == "/data/a.flac"
 
 
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([1] * (2 * MAX_SHARD_FILES + 1), [MAX_SHARD_FILES, MAX_SHARD_FILES, 1]),
-        ([128 * MIB, 128 * MIB], [2]),  # 256 MiB are allowed, not more
-        ([128 * MIB, 128 * MIB + 1, 1], [1, 2]),
-        ([1, 300 * MIB, 1], [1, 1, 1]),  # a file that is too large stands alone
-        ([], []),
-    ],
-)
-def test_loose_files_are_grouped_by_number_and_bytes_in_order(sizes: list[int], expected: list[int]) -> None:
-    files = [Stored(f"s3://b/{index:04d}.flac", size, "") for index, size in enumerate(sizes)]
-
-    shards = group(files, lambda uri: ((uri, WHOLE),))
-
-    assert [len(shard.sources) for shard in shards] == expected
-    assert [source for shard in shards for source in shard.sources] == files
-
-
-def test_a_group_knows_the_ids_of_its_files() -> None:
-    picks = {"s3://b/a.flac": (("a.flac", WHOLE),), "s3://b/b.flac": (("mine", WHOLE),)}
-
-    (shard,) = group([Stored(uri, size, "") for size, uri in enumerate(picks, start=1)], picks.__getitem__)
-
-    assert shard.names == (("s3://b/a.flac", "a.flac"), ("s3://b/b.flac", "mine"))
-    assert (shard.uri, shard.size) == ("s3://b/a.flac and 1 more", 3)
-
-
-@pytest.mark.parametrize("change", [{"uri": "s3://bucket/1.tar"}, {"size": 10_241}, {"etag": "gat"}])
-def test_a_shard_s_id_changes_with_its_source_and_not_otherwise(change: dict[str, Any]) -> None:
-    shard = Shard("tar", (TAR,))
-    changed = dataclasses.replace(TAR, **change)
-
-    assert Shard("tar", (Stored(TAR.uri, TAR.size, TAR.etag),)).shard_id == shard.shard_id
-    assert Shard("tar", (changed,)).shard_id != shard.shard_id
-    assert Shard("tar", (TAR,), (("x", "mine"),)).shard_id != shard.shard_id
-
-
-@pytest.mark.parametrize(
-    "shard",
-    [
-        Shard("tar", (TAR,)),
-        Shard("tar", (TAR,), (("日本.flac", "mine"), ("x", "0.tar#x"))),
-        *group([TAR, Stored("/data/a.flac", 0, "")], lambda uri: ((uri, WHOLE),)),
-    ],
-    ids=["tar", "members", "files"],
-)
-@pytest.mark.parametrize("only", [None, (0, 7)])
-def test_a_portion_comes_back_from_json_as_it_was(shard: Shard, only: tuple[int, ...] | None) -> None:
-    portion = Portion(shard, only, "segments" if only else "all")
-    again = Portion.from_json(portion.to_json())
-
-    assert again == portion
-    assert (again.shard.shard_id, again.shard.slot) == (shard.shard_id, shard.slot)
-
-
-def test_a_slot_follows_from_names_and_a_shard_id_from_states_too() -> None:
-    before, after = Shard("tar", (TAR,)), Shard("tar", (dataclasses.replace(TAR, etag="f"),))
-
-    assert before.slot == after.slot
-    assert before.shard_id != after.shard_id
-    assert Shard("tar", (dataclasses.replace(TAR, uri="s3://other/x.tar"),)).slot != before.slot
-
-
-def test_several_rows_cut_one_recording_each_under_an_id_of_its_own(tmp_path: Path) -> None:
+def test_several_rows_select_excerpts_of_one_recording_each_under_its_own_id(tmp_path: Path) -> None:
     put(tmp_path, "a.wav", "0.tar")
     rows = "uri,member,utterance_id,start,end,channel\n"
     rows += "a.wav,,,0,2.5,\na.wav,,,2.5,5,\na.wav,,mine,5,,\na.wav,,,,,1\n0.tar,x,,1,2,0\n0.tar,x,,,,\n"
@@ -289,7 +223,7 @@ def test_several_rows_cut_one_recording_each_under_an_id_of_its_own(tmp_path: Pa
     loose, packed = sorted(archive.shards(), key=lambda shard: shard.kind)
 
     a, x = f"{tmp_path}/a.wav", f"{tmp_path}/0.tar#x"
-    assert loose.picks() == {
+    assert loose.selections() == {
         a: (
             (f"{a}/ch1", Excerpt(channel=1)),
             (f"{a}@0-2.5", Excerpt(0.0, 2.5)),
@@ -297,7 +231,7 @@ def test_several_rows_cut_one_recording_each_under_an_id_of_its_own(tmp_path: Pa
             ("mine", Excerpt(5.0)),
         )
     }
-    assert packed.picks() == {"x": ((x, WHOLE), (f"{x}@1-2/ch0", Excerpt(1.0, 2.0, 0)))}
+    assert packed.selections() == {"x": ((x, WHOLE), (f"{x}@1-2/ch0", Excerpt(1.0, 2.0, 0)))}
     for shard in (loose, packed):
         assert Portion.from_json(Portion(shard).to_json()).shard == shard
     assert loose.slot == Shard("files", loose.sources).slot
@@ -315,9 +249,9 @@ def test_excerpts_that_cannot_be_told_apart_are_refused(tmp_path: Path, rows: st
         found(listed(tmp_path, f"uri,start,end\n{rows}"))
 
 
-def test_a_recording_that_is_named_whole_by_an_input_is_not_cut_by_a_list_too(tmp_path: Path) -> None:
+def test_a_recording_named_whole_by_an_input_and_in_part_by_a_list_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "day/a.wav")
     listing = listed(tmp_path, "uri,start,end\nday/a.wav,0,1\n")
 
-    with pytest.raises(ConfigError, match="once whole and once by part"):
+    with pytest.raises(ConfigError, match="once as a whole and once in part"):
         found(tmp_path / "day", listing)

@@ -37,7 +37,7 @@ def test_no_model_is_no_folder() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_a_folder_is_used_where_it_lies(tmp_path: Path, cache: Path, scheme: str) -> None:
+def test_a_local_folder_is_used_in_place(tmp_path: Path, cache: Path, scheme: str) -> None:
     assert local_folder(ModelConfig(model=f"{scheme}{put(f'{tmp_path}/model')}")) == f"{tmp_path}/model"
     assert not cache.exists()
 
@@ -72,7 +72,7 @@ def test_a_prefix_that_changed_is_another_folder(s3_root: str, cache: Path) -> N
 
 
 def test_a_prefix_without_anything_is_refused_by_name(s3_root: str, cache: Path) -> None:
-    with pytest.raises(ConfigError, match=f"--model {s3_root}/none: nothing there"):
+    with pytest.raises(ConfigError, match=f"--model {s3_root}/none: no files there"):
         local_folder(ModelConfig(model=f"{s3_root}/none"))
 
 
@@ -84,7 +84,7 @@ def test_credentials_in_a_checkpoint_s_uri_are_refused_and_not_repeated(s3_root:
 
 
 @pytest.mark.parametrize("model", ["./none", "none", "/none/at/all", "../owner/name", "file:///none"])
-def test_a_folder_that_is_not_there_is_no_name_on_the_hub(model: str) -> None:
+def test_a_missing_folder_is_not_taken_for_a_hub_name(model: str) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         local_folder(ModelConfig(model=model))
 
@@ -112,4 +112,4 @@ def test_a_commit_of_the_hub_comes_from_its_cache_where_there_is_no_network(tmp_
     if held:
         assert done.stdout.strip() == str(snapshot)
     else:
-        assert "ConfigError: --model owner/name: the hub gave no such checkpoint" in done.stderr
+        assert "ConfigError: --model owner/name: cannot be fetched from the hub" in done.stderr

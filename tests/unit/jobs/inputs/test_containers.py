@@ -1,4 +1,4 @@
-"""Every kind gives the members that were put in, and what is broken or swells is a row, no more."""
+"""Containers: every kind yields the members that were packed; broken members and bombs become single rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
 from jobs.errors import CorruptError
-from jobs.inputs.archive import InputConfig, Portion, Shard, find
-from jobs.inputs.containers import kind_of, parquet
-from jobs.inputs.containers.inflate import Gzip, Inflated, Zstd, zstd
+from jobs.inputs.archive import find
+from jobs.inputs.config import InputConfig
+from jobs.inputs.containers import container_kind, parquet
+from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd, zstd
 from jobs.inputs.containers.member import FREE_BYTES
-from jobs.inputs.shard_reader import HELD_BYTES, read_shard
+from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
+from jobs.inputs.shards import Portion, Shard
 from jobs.storage.files import RangeFile
 from tests.support.audio import encoded, tone
 
@@ -79,7 +81,7 @@ PACKED: dict[str, Callable[[Members], bytes]] = {
 
 
 def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Shard:
-    stored, kind = storage.stat(str(path)), kind_of(str(path))
+    stored, kind = storage.stat(str(path)), container_kind(str(path))
     assert stored is not None
     assert kind is not None
     return Shard(kind, (stored,), names)
@@ -121,7 +123,7 @@ def test_every_container_gives_the_same_recordings_to_the_bit(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_members_that_a_list_picks_are_read_and_a_missing_one_is_a_row(tmp_path: Path, name: str) -> None:
+def test_members_that_a_list_names_are_read_and_a_missing_one_is_a_row(tmp_path: Path, name: str) -> None:
     path = put(tmp_path / name, PACKED[name](MEMBERS))
 
     found, _ = read(shard_of(path, (("b.flac", "second"), ("gone.flac", "lost"))))
@@ -130,8 +132,8 @@ def test_members_that_a_list_picks_are_read_and_a_missing_one_is_a_row(tmp_path:
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path, name: str) -> None:
-    assert len(LONG) > HELD_BYTES
+def test_a_long_member_is_decoded_in_place(tmp_path: Path, name: str) -> None:
+    assert len(LONG) > MAX_BUFFERED_BYTES
     path = put(tmp_path / name, PACKED[name]({"a.flac": FLAC, "long.wav": LONG, "b.flac": OTHER}))
 
     found, samples = read(shard_of(path))
@@ -141,7 +143,7 @@ def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_a_container_that_is_cut_keeps_what_comes_before_and_says_so(tmp_path: Path, name: str) -> None:
+def test_a_truncated_container_keeps_the_members_before_the_cut_and_reports_it(tmp_path: Path, name: str) -> None:
     content = PACKED[name]({f"{n}.flac": encoded(tone(6.0, seed=n)) for n in range(6)})
     path = put(tmp_path / name, content[: len(content) // 2])
 
@@ -155,14 +157,14 @@ def test_a_container_that_is_cut_keeps_what_comes_before_and_says_so(tmp_path: P
 
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("content", [b"", b"no container" * 100, FLAC], ids=["nothing", "text", "audio"])
-def test_what_is_no_container_is_one_row(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_no_container_is_one_row(tmp_path: Path, name: str, content: bytes) -> None:
     path = put(tmp_path / name, content)
 
     assert errors(path) == [(None, "bad_archive")]
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_flipped_bytes_never_do_more_than_give_rows(tmp_path: Path, name: str) -> None:
+def test_flipped_bytes_only_ever_cause_rows(tmp_path: Path, name: str) -> None:
     content = PACKED[name](MEMBERS)
     draw = random.Random(0)
     for _ in range(20):
@@ -172,26 +174,26 @@ def test_flipped_bytes_never_do_more_than_give_rows(tmp_path: Path, name: str) -
         try:
             read(shard_of(put(tmp_path / name, bytes(flipped))))
         except SchemaError as error:
-            assert "stands twice" in str(error)  # noqa: PT017
+            assert "occurs twice" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("begin", [Gzip, Zstd])
-def test_an_inflated_file_is_the_file_wherever_it_is_read(begin: type[Gzip] | type[Zstd]) -> None:
+def test_a_decompressed_file_reads_the_same_at_every_offset(begin: type[Gzip] | type[Zstd]) -> None:
     draw = random.Random(1)
     content = np.random.default_rng(2).integers(0, 40, 5 << 20, dtype=np.uint8).tobytes()
     pack = gzip.compress if begin is Gzip else zstd.compress
-    file = Inflated(io.BytesIO(pack(content[:2_500_000]) + pack(content[2_500_000:])), begin)
+    file = DecompressedFile(io.BytesIO(pack(content[:2_500_000]) + pack(content[2_500_000:])), begin)
     marked = 0
     for step in range(60):
         if step % 20 == 10:
             marked = min(file.tell(), len(content) // 2)
-            file.mark(marked)
+            file.forget_before(marked)
         at, n_bytes = draw.randrange(marked, len(content)), draw.choice([0, 1, 512, 70_000, 2 << 20])
         file.seek(at)
         assert file.read(n_bytes) == content[at : at + n_bytes]
 
 
-def test_a_step_back_in_gzip_begins_at_the_last_mark_not_at_the_front() -> None:
+def test_a_step_back_in_gzip_restarts_at_the_last_restart_point() -> None:
     class Counted(io.BytesIO):
         n_read = 0
 
@@ -202,10 +204,10 @@ def test_a_step_back_in_gzip_begins_at_the_last_mark_not_at_the_front() -> None:
 
     content = np.random.default_rng(3).bytes(8 << 20)  # it does not compress
     stored = Counted(gzip.compress(content, 1))
-    file = Inflated(stored, Gzip)
+    file = DecompressedFile(stored, Gzip)
     file.seek(6 << 20)
     file.read(512)
-    file.mark(file.tell())
+    file.forget_before(file.tell())
     file.read()
     before = stored.n_read
 
@@ -216,7 +218,7 @@ def test_a_step_back_in_gzip_begins_at_the_last_mark_not_at_the_front() -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
-def test_a_bomb_is_one_row_behind_what_came_before_it(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_a_bomb_is_one_row_after_the_members_before_it(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     zeros = pack(bytes(16 << 20))  # a thousandth, or less
     stored = tarred({"a.flac": FLAC}).rstrip(b"\0") + bytes(512)
     liar = tarfile.TarInfo("b.wav")
@@ -231,7 +233,7 @@ def test_a_bomb_is_one_row_behind_what_came_before_it(tmp_path: Path, pack: Call
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100 << 10  # KiB
 
 
-def test_a_zip_s_bomb_is_its_own_row_and_costs_no_neighbour(tmp_path: Path) -> None:
+def test_a_bomb_in_a_zip_is_its_own_row_and_leaves_its_neighbours_intact(tmp_path: Path) -> None:
     n_bytes = 2 * FREE_BYTES
     path = put(tmp_path / "0.zip", zipped({"a.flac": FLAC, "bomb.wav": bytes(n_bytes), "b.flac": OTHER}))
 
@@ -268,7 +270,7 @@ def test_members_of_a_zip_that_share_their_bytes_are_refused(tmp_path: Path) -> 
     assert errors(put(tmp_path / "0.zip", bytes(content))) == [(None, "bad_archive")]
 
 
-def test_what_a_zip_cannot_give_is_a_row_of_its_own(tmp_path: Path) -> None:
+def test_unreadable_members_of_a_zip_are_rows_of_their_own(tmp_path: Path) -> None:
     content = bytearray(zipped({"a.flac": FLAC, "secret.flac": FLAC, "z.flac": OTHER}))
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         at = content.index(mark, content.index(mark) + 4) + offset
@@ -317,12 +319,12 @@ class Mangled:
 
 
 @pytest.mark.parametrize("name", ["0.zip", "0.tar.gz", "0.parquet"])
-def test_bytes_that_were_changed_on_their_way_are_no_row(
+def test_bytes_corrupted_in_transit_never_become_a_row(
     s3_root: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"{s3_root}/{name}"
     storage.write_bytes(uri, PACKED[name](MEMBERS))
-    stored, kind = storage.stat(uri), kind_of(uri)
+    stored, kind = storage.stat(uri), container_kind(uri)
     assert stored is not None
     assert kind is not None
     assert [each.get("error") for each in read(Shard(kind, (stored,)))[0]] == [None, None]
@@ -335,7 +337,7 @@ def test_bytes_that_were_changed_on_their_way_are_no_row(
         read(Shard(kind, (stored,)))
 
 
-def test_rows_without_a_path_are_called_by_their_number_and_those_without_bytes_are_rows(tmp_path: Path) -> None:
+def test_rows_without_a_path_are_named_by_number_and_rows_without_bytes_are_failures(tmp_path: Path) -> None:
     rows = [
         {"bytes": FLAC, "path": None},
         None,
@@ -354,14 +356,14 @@ def test_rows_without_a_path_are_called_by_their_number_and_those_without_bytes_
     ]
 
 
-def test_a_plain_column_of_bytes_is_recordings_called_by_their_numbers(tmp_path: Path) -> None:
+def test_a_plain_column_of_bytes_holds_recordings_named_by_number(tmp_path: Path) -> None:
     path = tmp_path / "0.parquet"
     pq.write_table(pa.table({"sound": [FLAC, OTHER], "text": ["a", "b"]}), path)
 
     assert errors(path) == [("00000000", None), ("00000001", None)]
 
 
-def test_of_several_columns_of_bytes_the_one_called_audio_is_taken_and_else_none(tmp_path: Path) -> None:
+def test_of_several_columns_of_bytes_only_one_called_audio_is_accepted(tmp_path: Path) -> None:
     two = {"image": pa.array([b"?"]), "audio": pa.array([FLAC])}
     pq.write_table(pa.table(two), tmp_path / "0.parquet")
     pq.write_table(pa.table({"left": [FLAC], "right": [FLAC]}), tmp_path / "1.parquet")
@@ -371,7 +373,7 @@ def test_of_several_columns_of_bytes_the_one_called_audio_is_taken_and_else_none
         find(InputConfig(input=(str(tmp_path / "1.parquet"),)))
 
 
-def test_a_parquet_file_is_told_by_its_columns_and_neither_is_refused(tmp_path: Path) -> None:
+def test_columns_decide_if_a_parquet_file_is_recordings_or_a_list_and_others_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "audio.parquet", in_parquet(MEMBERS))
     put(tmp_path / "a.flac", FLAC)
     pq.write_table(pa.table({"uri": ["a.flac"]}), tmp_path / "list.parquet")
@@ -385,7 +387,7 @@ def test_a_parquet_file_is_told_by_its_columns_and_neither_is_refused(tmp_path: 
         find(InputConfig(input=(str(tmp_path / "words.parquet"),)))
 
 
-def test_in_a_folder_parquet_with_recordings_is_a_shard_and_other_tables_are_passed_over(root: str) -> None:
+def test_in_a_folder_parquet_with_recordings_is_a_shard_and_other_tables_are_skipped(root: str) -> None:
     tables = {"list": pa.table({"uri": ["x"]}), "words": pa.table({"text": ["x"]})}
     for name, table in tables.items():
         file = io.BytesIO()
@@ -418,7 +420,7 @@ def test_parquet_is_read_from_front_to_back_and_a_page_at_a_time(tmp_path: Path)
             return seek(offset, whence)
 
         file.seek = noted  # type: ignore[method-assign]
-        for member, content in zip(parquet.walk(file, stored), noise, strict=True):
+        for member, content in zip(parquet.members(file, stored), noise, strict=True):
             assert not isinstance(member.content, Exception)
             assert member.content.read() == content
             most = max(most, pa.total_allocated_bytes() - before)

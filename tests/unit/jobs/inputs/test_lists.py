@@ -13,7 +13,8 @@ from detector.audio import WHOLE, Excerpt
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS
 from jobs import storage
-from jobs.inputs.lists import LISTS, read_entries, read_labels
+from jobs.inputs.labels import read_labels
+from jobs.inputs.lists import LIST_SUFFIXES, read_entries
 
 Row = dict[str, str | None]
 
@@ -35,7 +36,7 @@ def labels_of(path: Path, text: str) -> list[dict[str, str]]:
     return list(read_labels(str(path)).select(["utterance_id", "label"]).to_pylist())
 
 
-@pytest.mark.parametrize("suffix", [*LISTS, ".CSV"])
+@pytest.mark.parametrize("suffix", [*LIST_SUFFIXES, ".CSV"])
 def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"utterance_id": "a", "label": "spoof", "system": "A07", "speaker": None},
@@ -48,9 +49,9 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     assert labels.to_pylist() == [dict.fromkeys(LABEL_COLUMNS) | row for row in rows]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize("text", ["007", "1e5", "true", "null", "2026-11-23"])
-def test_an_id_is_the_text_that_stands_there(tmp_path: Path, suffix: str, text: str) -> None:
+def test_an_id_is_read_as_it_is_spelt(tmp_path: Path, suffix: str, text: str) -> None:
     labels = read_labels(write_list(tmp_path / f"labels{suffix}", [{"utterance_id": text, "label": "spoof"}]))
 
     assert labels["utterance_id"].to_pylist() == [text]
@@ -77,7 +78,7 @@ def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize("missing", ["utterance_id", "label"])
 def test_a_missing_column_is_named_beside_those_found(tmp_path: Path, suffix: str, missing: str) -> None:
     row: Row = {"utterance_id": "a", "label": "spoof"}
@@ -100,12 +101,12 @@ def test_a_number_is_no_label(tmp_path: Path) -> None:
         read_labels(f"{tmp_path}/labels.parquet")
 
 
-def test_an_id_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) stand more than once, first 'a'"):
+def test_a_repeated_id_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) occur more than once, first 'a'"):
         labels_of(tmp_path / "labels.csv", "utterance_id,label\na,spoof\nb,spoof\na,bonafide\n")
 
 
-def test_a_split_is_taken_where_the_table_knows_splits(tmp_path: Path) -> None:
+def test_a_split_is_selected_if_the_table_has_splits(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"utterance_id": "a", "label": "spoof", "split": "train"},
         {"utterance_id": "b", "label": "spoof", "split": "eval"},
@@ -131,15 +132,15 @@ def test_a_split_is_taken_where_the_table_knows_splits(tmp_path: Path) -> None:
         ("text.parquet", b"utterance_id,label\n"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_an_unreadable_table_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
 
     with pytest.raises(SchemaError, match=name):
         read_labels(f"{tmp_path}/{name}")
 
 
-@pytest.mark.parametrize("suffix", LISTS)
-def test_entries_are_places_with_a_member_and_an_id_where_given(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
+def test_entries_have_a_uri_and_a_member_and_id_if_given(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"uri": "a.flac", "member": None, "utterance_id": None},
         {"uri": "../up.flac", "member": None, "utterance_id": "mine"},
@@ -149,7 +150,7 @@ def test_entries_are_places_with_a_member_and_an_id_where_given(tmp_path: Path, 
 
     entries = read_entries(write_list(tmp_path / f"list{suffix}", rows))
 
-    assert [(each.uri, each.member, each.utterance_id) for each in entries] == [
+    assert [(each.uri, each.member, each.given_id) for each in entries] == [
         (f"{tmp_path}/a.flac", None, None),
         (f"{tmp_path.parent}/up.flac", None, "mine"),
         ("/data/0.tar", "x/a.flac", None),
@@ -164,17 +165,17 @@ def test_a_list_beside_its_recordings_is_read_from_a_bucket_too(s3_root: str) ->
     assert [each.uri for each in read_entries(f"{s3_root}/list.csv")] == [f"{s3_root}/day/a.flac"]
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [({"path": "a.flac"}, "no column `uri`; found .*path"), ({"uri": None, "member": "x"}, "row 1 has no uri")],
 )
-def test_a_list_without_places_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
+def test_a_list_without_uris_is_refused(tmp_path: Path, suffix: str, row: Row, complaint: str) -> None:
     with pytest.raises(SchemaError, match=complaint):
         read_entries(write_list(tmp_path / f"list{suffix}", [row]))
 
 
-@pytest.mark.parametrize("suffix", LISTS)
+@pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 def test_a_list_names_excerpts_in_every_format(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
         {"uri": "/a.wav", "start": "1.5", "end": "20", "channel": None},
@@ -199,7 +200,7 @@ def test_numbers_in_columns_of_parquet_are_excerpts_too(tmp_path: Path) -> None:
     "row",
     ["-1,2,", "3,3,", "4,3,", "nan,3,", "0,inf,", "inf,,", "x,3,", "0,0,", "0,1,-1", "0,1,16", "0,1,1.5", "0,1,left"],
 )
-def test_an_excerpt_that_cannot_be_is_refused_by_its_row(tmp_path: Path, row: str) -> None:
+def test_an_impossible_excerpt_is_refused_by_its_row(tmp_path: Path, row: str) -> None:
     (tmp_path / "list.csv").write_text(f"uri,start,end,channel\na.wav,0,1,\na.wav,{row}\n")
 
     with pytest.raises(SchemaError, match=r"list\.csv row 2: "):

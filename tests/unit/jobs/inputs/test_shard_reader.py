@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.audio import WHOLE, Excerpt
+from detector.audio import Excerpt
 from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
-from jobs.inputs.archive import Portion, Shard
-from jobs.inputs.shard_reader import HELD_BYTES, read_shard
+from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
+from jobs.inputs.shards import Portion, Selection, Shard
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 
@@ -100,7 +100,7 @@ def test_a_broken_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no tar" * 100], ids=["nothing", "text"])
-def test_what_is_no_tar_is_one_failure(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_tar_is_one_failure(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(content)
 
@@ -117,7 +117,7 @@ def test_a_tar_without_its_closing_zeros_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_zeros", [1, 2, 40])
-def test_members_behind_closing_zeros_are_not_lost_in_silence(tmp_path: Path, n_zeros: int) -> None:
+def test_members_after_closing_zeros_are_not_lost_silently(tmp_path: Path, n_zeros: int) -> None:
     # as `cat first.tar second.tar` makes them, or a hole in a file
     first = write_tar(tmp_path / "first.tar", {"a.flac": FLAC}).read_bytes()[:MEMBER_BYTES]
     second = write_tar(tmp_path / "second.tar", {"b.flac": FLAC}).read_bytes()
@@ -137,7 +137,7 @@ def test_a_header_that_lies_about_its_size_is_one_failure(tmp_path: Path, size: 
     assert errors(shard_of(path)) == [("a.flac", None), (str(path), "bad_archive")]
 
 
-def test_nothing_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> None:
+def test_no_member_of_an_archive_is_run_followed_or_written(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "boom",))
@@ -189,7 +189,7 @@ def test_a_name_of_any_bytes_becomes_an_id_of_text(tmp_path: Path, kind: int) ->
     assert [each["utterance_id"].encode().decode() for each in found] == [f"{path}#{each['member']}" for each in found]
 
 
-def test_an_id_that_stands_twice_is_refused_with_both_places(tmp_path: Path) -> None:
+def test_a_repeated_id_is_refused_with_both_places(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", [("a.flac", FLAC), ("b.flac", FLAC), ("a.flac", FLAC)])
 
     with pytest.raises(SchemaError, match="as utterance 0 and 2"):
@@ -204,9 +204,9 @@ def test_a_manifest_s_members_are_read_and_a_missing_one_is_a_failure(tmp_path: 
     assert [(each["utterance_id"], each.get("error")) for each in found] == [("second", None), ("lost", "missing")]
 
 
-def test_a_long_member_is_decoded_where_it_stands(tmp_path: Path) -> None:
+def test_a_long_member_is_decoded_in_place(tmp_path: Path) -> None:
     wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
-    assert len(wav) > HELD_BYTES
+    assert len(wav) > MAX_BUFFERED_BYTES
     path = write_tar(tmp_path / "0.tar", {"short.flac": FLAC, "long.wav": wav, "after.flac": FLAC})
 
     rows = [row for row in read_shard(Portion(shard_of(path)), SEGMENT_SECONDS) if row.get("ordinal") == 1]
@@ -268,16 +268,16 @@ def test_loose_files_keep_their_order_and_ids(tmp_path: Path) -> None:
 STEREO = np.stack([tone(6.0), tone(6.0, hertz=330.0, seed=1)]).T
 
 
-def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -> None:
+def test_excerpts_of_one_recording_are_rows_with_their_times_and_channel(tmp_path: Path) -> None:
     flac = encoded(STEREO)
     path = write_tar(tmp_path / "0.tar", {"a.flac": flac, "b.flac": FLAC})
-    picks = [
-        ("a.flac", ("first", Excerpt(0.0, 2.0))),
-        ("a.flac", ("side", Excerpt(1.0, None, 1))),
-        ("a.flac", ("beyond", Excerpt(5.0, 9.0))),
-        ("a.flac", ("all", WHOLE)),
+    selections = [
+        ("a.flac", Selection("first", Excerpt(0.0, 2.0))),
+        ("a.flac", Selection("side", Excerpt(1.0, None, 1))),
+        ("a.flac", Selection("beyond", Excerpt(5.0, 9.0))),
+        ("a.flac", Selection("all")),
     ]
-    shard = Shard.of("tar", shard_of(path).sources, picks)
+    shard = Shard.selecting("tar", shard_of(path).sources, selections)
 
     found = outcomes(shard)
 
@@ -302,7 +302,7 @@ def test_excerpts_of_one_source_are_rows_that_know_their_place(tmp_path: Path) -
 def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long: bool) -> None:
     samples = np.tile(STEREO, (50, 1)) if long else STEREO
     stereo = encoded(samples, kind="WAV", subtype="PCM_16")
-    assert (len(stereo) > HELD_BYTES) == long
+    assert (len(stereo) > MAX_BUFFERED_BYTES) == long
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC, "call.wav": stereo, "cut.flac": FLAC[:9_000], "z.flac": FLAC})
 
     rows = list(read_shard(Portion(shard_of(path)), SEGMENT_SECONDS, "each"))
@@ -325,11 +325,12 @@ def test_each_channel_is_a_row_to_the_bit_the_channel_alone(tmp_path: Path, long
         assert [row["samples"] for row in again if "samples" in row] == expected
 
 
-def test_the_first_channel_alone_is_read_where_that_is_asked_for_and_a_list_knows_better(tmp_path: Path) -> None:
+def test_the_first_channel_is_read_unless_a_list_names_another(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", {"call.flac": encoded(STEREO)})
-    picks = [("call.flac", ("one", WHOLE)), ("call.flac", ("two", Excerpt(channel=1)))]
+    selections = [("call.flac", Selection("one")), ("call.flac", Selection("two", Excerpt(channel=1)))]
 
-    rows = list(read_shard(Portion(Shard.of("tar", shard_of(path).sources, picks)), SEGMENT_SECONDS, "first"))
+    shard = Shard.selecting("tar", shard_of(path).sources, selections)
+    rows = list(read_shard(Portion(shard), SEGMENT_SECONDS, "first"))
 
     for ordinal in (0, 1):
         alone = next(Recording(io.BytesIO(encoded(STEREO[:, ordinal])), SEGMENT_SECONDS).segments()).tobytes()

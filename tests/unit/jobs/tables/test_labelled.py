@@ -78,7 +78,7 @@ def test_a_split_is_taken_where_the_list_knows_splits(tmp_path: Path) -> None:
 def test_ids_that_stand_twice_are_refused_by_name_also_far_apart(tmp_path: Path) -> None:
     ids = [f"u{number}" for number in range(50_000)]
 
-    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) stand more than once, first 'u7'"):
+    with pytest.raises(SchemaError, match=r"1 utterance id\(s\) occur more than once, first 'u7'"):
         Labels.read(listed(tmp_path / "a.parquet", [*ids, "u7"]))
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from detector.audio import WHOLE, Excerpt
+from detector.audio import Excerpt
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.archive import Archive, Shard
+from jobs.inputs.archive import Archive
+from jobs.inputs.shards import Selection, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import Proposal, plan_id_of, propose, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory
@@ -160,7 +161,7 @@ def test_shards_whose_sources_are_all_elsewhere_are_no_part_of_the_run() -> None
 
 def test_files_under_other_ids_are_planned_again_under_those_of_now() -> None:
     _, history = night(files("a"), PlanHistory())
-    named = dataclasses.replace(files("a"), picks={"s3://bucket/a": (("mine", WHOLE),)})
+    named = dataclasses.replace(files("a"), selections={"s3://bucket/a": (Selection("mine"),)})
 
     (entry,) = night(named, history)[0].new
 
@@ -208,8 +209,8 @@ def test_embeddings_are_scored_once_a_state_and_never_back() -> None:
 
 
 def cuts(*ends: float) -> Archive:
-    picks = tuple((f"a@0-{end:g}", Excerpt(0.0, end)) for end in ends)
-    return dataclasses.replace(files("a"), picks={"s3://bucket/a": picks})
+    selections = tuple(Selection(f"a@0-{end:g}", Excerpt(0.0, end)) for end in ends)
+    return dataclasses.replace(files("a"), selections={"s3://bucket/a": selections})
 
 
 def test_excerpts_that_a_list_adds_are_planned_in_the_slot_of_those_that_stand() -> None:

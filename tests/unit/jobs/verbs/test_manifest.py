@@ -13,7 +13,7 @@ from detector.audio import WHOLE
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
-from jobs.inputs.archive import InputConfig
+from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 
@@ -89,11 +89,11 @@ def test_labels_are_joined_by_id_and_those_of_others_are_counted(
 def test_a_manifest_is_an_input_of_the_same_recordings(recordings: Path, written: Run, tmp_path: Path) -> None:
     written("--input", recordings)
 
-    (tar,), files, picks = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
+    (tar,), files, selections = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
 
     assert tar.names == tuple((name, f"{recordings}/0.tar#{name}") for name in ("a.flac", "b.wav"))
     assert [each.uri for each in files] == [f"{recordings}/c.flac"]
-    assert picks == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
+    assert selections == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
 
 
 def test_a_manifest_of_a_manifest_is_the_same(recordings: Path, written: Run, tmp_path: Path) -> None:
@@ -134,11 +134,13 @@ def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafi
         ("utterance_id,label\nnobody,spoof\n", "none of 1 labelled ids is in the archive, first ['nobody']"),
         ("utterance_id,label\nx,0\n", "Write the words"),
         ("id,label\nx,spoof\n", "no column `utterance_id`"),
-        ("utterance_id,label\nx,spoof\nx,spoof\n", "stand more than once, first 'x'"),
+        ("utterance_id,label\nx,spoof\nx,spoof\n", "occur more than once, first 'x'"),
         ("utterance_id,label\n", "none of 0 labelled ids"),
     ],
 )
-def test_labels_that_do_not_fit_are_65(recordings: Path, written: Run, tmp_path: Path, text: str, cause: str) -> None:
+def test_labels_of_other_recordings_or_malformed_ones_end_with_65(
+    recordings: Path, written: Run, tmp_path: Path, text: str, cause: str
+) -> None:
     code, _, last = written("--input", recordings, "--labels", labels(tmp_path, text))
 
     assert code == 65
@@ -158,7 +160,7 @@ def test_a_tar_that_cannot_be_listed_to_its_end_is_65(recordings: Path, written:
     assert not (tmp_path / "manifest.parquet").exists()
 
 
-def test_a_member_that_is_listed_and_not_there_is_65(recordings: Path, written: Run, tmp_path: Path) -> None:
+def test_a_missing_listed_member_ends_with_65(recordings: Path, written: Run, tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text("uri,member\nrecordings/0.tar,a.flac\nrecordings/0.tar,gone.flac\n")
 
@@ -168,7 +170,7 @@ def test_a_member_that_is_listed_and_not_there_is_65(recordings: Path, written: 
     assert "gone.flac" in last
 
 
-def test_a_member_that_stands_twice_is_65(written: Run, tmp_path: Path) -> None:
+def test_a_repeated_member_ends_with_65(written: Run, tmp_path: Path) -> None:
     code, _, last = written("--input", write_tar(tmp_path / "0.tar", [("a.flac", FLAC), ("a.flac", FLAC)]))
 
     assert code == 65

@@ -117,7 +117,7 @@ def test_the_headline_is_the_hand_count(tables: Path) -> None:
         ("utterance_id,label\nb1,bonafide\nb9,spoof\nb8,spoof\n", "'b8', 'b9'. Score them"),
         ("utterance_id,label\nnobody,spoof\n", "none of 1 labelled ids"),
         ("utterance_id,label\nb1,1\n", "Write the words"),
-        ("utterance_id,label\nb1,spoof\nb1,bonafide\n", "stand more than once"),
+        ("utterance_id,label\nb1,spoof\nb1,bonafide\n", "occur more than once"),
         ("utterance_id\nb1\n", "no column `label`"),
     ],
 )

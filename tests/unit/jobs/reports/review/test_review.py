@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.inputs.lists import read_labels
+from jobs.inputs.labels import read_labels
 from jobs.reports.review.sheets import FORMATS, LABELLING, escape_formula, unescape_formula
 from tests.support import nightly_runs
 

@@ -1,0 +1,50 @@
+"""Names of recordings: which ones are audio, which are refused, and how long ones are shortened."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from detector.audio import AUDIO_SUFFIXES
+from detector.config import digest_of
+
+MAX_NAME_BYTES = 1_024  # S3's limit for a key
+
+
+def is_audio(name: str) -> bool:
+    """Return True if a name has an audio suffix and is not a macOS resource fork (`._a.wav`)."""
+    return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
+
+
+def name_fault(member: str) -> str | None:
+    """Return why a member's name is refused, or None if it is accepted.
+
+    A program that unpacks an archive by the names in our tables must not write outside its folder.
+
+    Examples
+    --------
+    >>> name_fault("./call/2026..11/a.flac"), name_fault("../a.flac")
+    (None, 'its name leads out of the archive')
+    """
+    if _exceeds_limit(member):
+        return f"its name is longer than {MAX_NAME_BYTES:,} bytes"
+    if "\0" in member:
+        return "its name holds a zero byte"
+    if member.startswith(("/", "\\")) or re.match("[A-Za-z]:", member) or ".." in re.split(r"[/\\]", member):
+        return "its name leads out of the archive"
+    return None
+
+
+def shortened(member: str) -> str:
+    """Return a member's name as tables store it: whole, or its beginning and a digest if it exceeds the limit.
+
+    Examples
+    --------
+    >>> shortened("a.flac"), len(shortened("a" * 10_000))
+    ('a.flac', 145)
+    """
+    return f"{member[:128]}…{digest_of(member)}" if _exceeds_limit(member) else member
+
+
+def _exceeds_limit(member: str) -> bool:
+    return len(member.encode(errors="backslashreplace")) > MAX_NAME_BYTES

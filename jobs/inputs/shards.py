@@ -1,0 +1,159 @@
+"""Shards: the units of work, commit and retry, each one container or a group of loose files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Literal, NamedTuple
+
+from detector.audio import WHOLE, Excerpt
+from detector.config import digest_of
+from jobs import storage
+from jobs.storage import Stored
+
+MAX_SHARD_FILES = 512
+MAX_SHARD_BYTES = 256 << 20
+
+
+class Selection(NamedTuple):
+    """An utterance to read from a recording: its id, and the excerpt that it covers."""
+
+    utterance_id: str
+    excerpt: Excerpt = WHOLE
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit of work, commit and retry: one container, or a group of loose files.
+
+    Parameters
+    ----------
+    kind : str
+        A key of :data:`jobs.inputs.containers.CONTAINERS`, or `files`.
+    sources : tuple of Stored
+        The stored objects: exactly one for a container.
+    names : tuple of (str, str) or None
+        The members (of a container) or URIs (of files) to read, each with its utterance id. None selects all audio
+        members of a container, or all sources, with ids by the contract's rule. A member or URI occurs once for each
+        of its excerpts.
+    excerpts : tuple of (str, Excerpt)
+        Excerpts by utterance id, for utterances that are not a whole recording.
+    """
+
+    kind: str
+    sources: tuple[Stored, ...]
+    names: tuple[tuple[str, str], ...] | None = None
+    excerpts: tuple[tuple[str, Excerpt], ...] = ()
+
+    @property
+    def slot(self) -> str:
+        """Sixteen hexadecimal digits that depend on the sources' names alone, and name the shard's place in tables."""
+        return digest_of([self.kind, [source.uri for source in self.sources]])
+
+    @property
+    def shard_id(self) -> str:
+        """Sixteen hexadecimal digits that change with the name, size or ETag of any source."""
+        return digest_of(self.to_content())
+
+    @property
+    def uri(self) -> str:
+        """The shard's name in messages: the container, or the first of its files."""
+        first = self.sources[0].uri
+        return first if len(self.sources) == 1 else f"{first} and {len(self.sources) - 1} more"
+
+    @property
+    def size(self) -> int:
+        """Total bytes of all sources."""
+        return sum(source.size for source in self.sources)
+
+    def source(self, uri: str) -> Stored:
+        """Return the source at a URI."""
+        return next(source for source in self.sources if source.uri == uri)
+
+    def selections(self) -> dict[str, tuple[Selection, ...]] | None:
+        """Return what to read, by member or URI; None selects all audio members."""
+        if self.names is None:
+            return None
+        excerpts = dict(self.excerpts)
+        by_place: dict[str, tuple[Selection, ...]] = {}
+        for place, name in self.names:
+            by_place[place] = (*by_place.get(place, ()), Selection(name, excerpts.get(name, WHOLE)))
+        return by_place
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """Yield (URI, utterance id) as far as ids are known before the shard is read.
+
+        For a container whose members are not listed, the container's key stands for the ids of all its members.
+        """
+        if self.kind == "files":
+            yield from self.names or ()
+        else:
+            uri = self.sources[0].uri
+            yield from ((uri, name) for _, name in self.names or ((uri, storage.key_of(uri)),))
+
+    def to_content(self) -> dict[str, Any]:
+        """Return the shard as JSON values, for a plan or a worker."""
+        return {
+            "kind": self.kind,
+            "sources": [[source.uri, source.size, source.etag] for source in self.sources],
+            "names": None if self.names is None else [list(name) for name in self.names],
+        } | ({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {})
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Shard:
+        """Return the shard that :meth:`to_content` described."""
+        names = content["names"]
+        return cls(
+            content["kind"],
+            tuple(Stored(*source) for source in content["sources"]),
+            None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
+            tuple((name, Excerpt(*excerpt)) for name, *excerpt in content.get("excerpts", ())),
+        )
+
+    @classmethod
+    def selecting(cls, kind: str, sources: Sequence[Stored], selections: Sequence[tuple[str, Selection]]) -> Shard:
+        """Return a shard that reads these selections only, each given with its member or URI."""
+        names = tuple((place, selection.utterance_id) for place, selection in selections)
+        excerpts = tuple(selection for _, selection in selections if selection.excerpt != WHOLE)
+        return cls(kind, tuple(sources), names, excerpts)
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The input of one decode task: a shard, or some of its utterances by their ordinal.
+
+    When a shard is retried, `part` divides it: its segments are read in one portion, and its outcomes (`known`) in
+    another. An encoder that crashes on a segment then cannot take the outcomes with it.
+    """
+
+    shard: Shard
+    only: tuple[int, ...] | None = None
+    part: Literal["all", "segments", "known"] = "all"
+
+    def to_json(self) -> str:
+        """Return the portion as text, for a worker."""
+        return json.dumps({"shard": self.shard.to_content(), "only": self.only, "part": self.part})
+
+    @classmethod
+    def from_json(cls, text: str) -> Portion:
+        """Return the portion that :meth:`to_json` wrote."""
+        content = json.loads(text)
+        only = content["only"]
+        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["part"])
+
+
+def group_files(files: Sequence[Stored], selections_of: Callable[[str], tuple[Selection, ...]]) -> list[Shard]:
+    """Group loose files, in their order, into shards of bounded size."""
+    groups: list[list[Stored]] = []
+    n_bytes = 0
+    for stored in files:
+        if not groups or len(groups[-1]) == MAX_SHARD_FILES or n_bytes + stored.size > MAX_SHARD_BYTES:
+            groups.append([])
+            n_bytes = 0
+        groups[-1].append(stored)
+        n_bytes += stored.size
+    return [
+        Shard.selecting("files", each, [(file.uri, item) for file in each for item in selections_of(file.uri)])
+        for each in groups
+    ]
