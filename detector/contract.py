@@ -73,7 +73,7 @@ def _spelt(column: Column) -> str:
 
 
 def _ddl(found: re.Match[str], dialect: str, table: str) -> str:
-    """A statement with our columns; Trino lists the partition column behind them, Athena elsewhere."""
+    """Replace the columns of a statement; Trino lists the partition column last, Athena in a clause of its own."""
     quote, types = DIALECTS[dialect]
     own = {column.name for column in TABLES[table]}
     others = [name for name in re.findall(rf"{quote}(\w+){quote} ", found[2]) if name in ("run_date", "backbone")]

@@ -289,7 +289,7 @@ class Head:
             raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
             raise ConfigError(f"{where}: not a head of version {VERSION}. Fit it again with this bonafide.")
-        said, signed = content.pop("head_id", None), content.pop("signature", None)
+        stated_id, signed = content.pop("head_id", None), content.pop("signature", None)
         classes = content.pop("classes", None)
         if classes != CLASSES:
             raise ConfigError(f"{where}: classes {str(classes)[:40]}; expected {CLASSES}: the score rises to bonafide.")
@@ -300,13 +300,13 @@ class Head:
             raise ConfigError(f"{where}: unknown or missing key(s): {odd}.")
         try:
             head = cls(**{name: _as_type(name, content[name], types[name]) for name in types})
-            found = head.head_id
+            found_id = head.head_id
             _ = head.embed_config  # refuses a recipe with invalid settings
         except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}: {error}") from error
-        if found != said:
+        if found_id != stated_id:
             raise ConfigError(
-                f"{where}: its content gives head_id {found}, but it states {said}: it was changed. Fit it again."
+                f"{where}: its content gives head_id {found_id}, not {stated_id} as it states: it was changed."
             )
         if signed is not None or public_key is not None:
             plain = head.to_json()
@@ -395,4 +395,4 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not allowed as a number of a head")
+    raise ValueError(f"{word} is not a number that a head can have")

@@ -21,7 +21,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Facts(Levels):
-    """What is known of a recording after it was read to its end: the columns that a decoder fills.
+    """Facts of a recording that was read to its end: the columns that a decoder fills.
 
     `seconds` counts decoded samples, never what a header claims. :data:`detector.schema.DECODED` has the meaning and
     unit of every column; the levels are inherited.

@@ -17,7 +17,7 @@ import pyarrow as pa
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
 LABELS = (BONAFIDE, SPOOF)
-UNKNOWN = (None, "", "-")  # what corpora write where they do not know
+UNKNOWN = (None, "", "-")  # values that corpora write for what is not known
 
 REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
 """Reasons why a row of `scores` abstains. The last two have no score at all."""
@@ -45,12 +45,12 @@ FAILURE_ERRORS = {
     "too_long": "longer than the limit",
     "truncated": "shorter than the header claims: the file was cut, or its header is wrong",
 }
-"""The closed list of `failures.error`: content that gives no score. Trouble of the store, the network or a
-worker is never among them."""
+"""The closed list of `failures.error`, each with its meaning: content that gives no score. A failure of the store, the
+network or a worker is never among them."""
 
 
 class FilledBy(StrEnum):
-    """Who computes the value of a column."""
+    """The part of the system that computes the value of a column."""
 
     INPUT = "input"
     """The archive or list that names the recording."""
@@ -176,7 +176,7 @@ LEVELS: Columns = (
         bounds=(0.0, 1.0),
     ),
 )
-"""What :class:`detector.level.Levels` measures of every recording: columns of `embeddings` and of `scores`."""
+"""Columns of `embeddings` and of `scores` that :class:`detector.level.Levels` measures."""
 
 
 def _embeddings(dim: int) -> Columns:
@@ -316,7 +316,7 @@ FAILURES = _schema(_FAILURES)
 MANIFEST = _schema(_MANIFEST)
 
 DECODED: Columns = tuple(column for column in TABLES["embeddings"] if column.filled_by == FilledBy.DECODER)
-"""What a decoder states of a recording; :class:`detector.recording.Facts` holds these."""
+"""Columns that a decoder fills; :class:`detector.recording.Facts` holds their values."""
 
 OUTCOME = pa.struct(
     [
@@ -328,7 +328,7 @@ OUTCOME = pa.struct(
         }.items()
     ]
 )
-"""What is known of an utterance after decoding: its place and either the decoder's facts or the failure."""
+"""Type of the outcome of decoding an utterance: its place, and either the decoder's facts or the failure."""
 
 LABEL_COLUMNS = tuple(column.name for column in _LABELS)
-"""What a labels file may state about an utterance; only `label` is required."""
+"""Columns that a labels file may have besides `utterance_id`; only `label` is required."""

@@ -37,7 +37,7 @@ EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What the first bytes of a file reveal.
+    """Properties of a file that its first bytes reveal.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def sniff(file: BinaryIO) -> Sniffed:
     (False, True)
     """
     size = file.seek(0, os.SEEK_END)
-    start, head = _behind_tags(file, size)
+    start, head = _after_tags(file, size)
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _wave(file, start, size, is_64=head[:4] == b"RF64")
     if head[:4] == b"OggS":
@@ -86,7 +86,7 @@ def sniff(file: BinaryIO) -> Sniffed:
     return Sniffed(known, "" if known else "a container that is not on the allow-list")
 
 
-def _behind_tags(file: BinaryIO, size: int) -> tuple[int, bytes]:
+def _after_tags(file: BinaryIO, size: int) -> tuple[int, bytes]:
     """Offset of the first byte after ID3v2 tags, and the bytes there; libsndfile skips the tags, too."""
     start = 0
     for _ in range(ID3_TAGS):
@@ -168,15 +168,15 @@ def _is_sound_format(chunk: bytes) -> bool:
 
 def _is_chained(file: BinaryIO, start: int) -> bool:
     """Return True if another stream follows the first; libsndfile would silently stop before it."""
-    behind_start = False
+    past_headers = False
     file.seek(start)
     tail = b""
     while block := file.read(SCAN_BYTES):
         block = tail + block
         at = 0
-        if not behind_start and (page := NEXT_PAGE.search(block)):
-            behind_start, at = True, page.end()
-        if behind_start and NEXT_LINK.search(block, at):
+        if not past_headers and (page := NEXT_PAGE.search(block)):
+            past_headers, at = True, page.end()
+        if past_headers and NEXT_LINK.search(block, at):
             return True
         tail = block[-5:]
     return False

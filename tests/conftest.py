@@ -1,4 +1,4 @@
-"""What all tests share: one store, a Ray, a browser, the command in this process; and how the suite is run."""
+"""Fixtures of all tests (the store, a Ray, a browser, the command in this process), and the hooks of the suite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.seaweedfs import s3_server
 from tests.support.storage import forget_clients
 from tests.support.tools import installed_browser, require
 
-# the same examples every time, and no database in the tree; a slow machine is no failure
+# the same examples in every run, no database in the tree, and no failure because of a slow machine
 hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("suite")
 
@@ -103,7 +103,7 @@ def job_environment(s3_environment: dict[str, str], tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def on_ray(job_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Ray for all tests that need one, whichever: the environment of a job that joins it."""
+    """The environment of a job that joins a Ray, which all tests share that need no Ray of their own."""
     ray = RayHead(job_environment, tmp_path_factory.mktemp("shared-ray") / "head")
     yield job_environment | ON_LOOPBACK | {"RAY_ADDRESS": ray.address}
     ray.end()
@@ -118,7 +118,7 @@ def bonafide(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
         capfd.readouterr()
         try:
             code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse's way out
+        except SystemExit as stop:  # raised by argparse
             code = int(stop.code or 0)
         out, err = capfd.readouterr()
         return code, out, err
@@ -135,7 +135,7 @@ def bucket(store: fsspec.AbstractFileSystem) -> str:
 
 @pytest.fixture
 def s3_root(s3_environment: dict[str, str], bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A prefix of its own in a bucket that this process can reach."""
+    """A fresh prefix in a bucket, with the environment of this process set up to reach it."""
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     forget_clients()
@@ -145,7 +145,7 @@ def s3_root(s3_environment: dict[str, str], bucket: str, monkeypatch: pytest.Mon
 
 @pytest.fixture(params=["folder", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A place of its own: a folder, and then a prefix in a bucket."""
+    """A fresh output: once a folder, once a prefix in a bucket."""
     return str(tmp_path) if request.param == "folder" else str(request.getfixturevalue("s3_root"))
 
 

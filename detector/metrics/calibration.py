@@ -43,8 +43,8 @@ def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
     """
     gaps = np.zeros(n_bins)
     for start in range(0, max(len(p_spoof), 1), BLOCK_ROWS):  # blocks, because trials may be millions
-        said, true = p_spoof[start : start + BLOCK_ROWS], is_spoof[start : start + BLOCK_ROWS]
-        gaps += np.bincount(equal_width(said, n_bins), weights=true - said, minlength=n_bins)
+        predicted, true = p_spoof[start : start + BLOCK_ROWS], is_spoof[start : start + BLOCK_ROWS]
+        gaps += np.bincount(equal_width(predicted, n_bins), weights=true - predicted, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(p_spoof))
 
 
@@ -128,7 +128,7 @@ def reliability_diagram(
 
     Returns
     -------
-    said, seen : arrays of shape (n_filled,)
+    predicted, observed : arrays of shape (n_filled,)
         Mean predicted probability and observed share of spoof in each bin that is not empty, in [0, 1].
     counts : int array of shape (n_filled,)
         Trials in each bin.
@@ -139,15 +139,15 @@ def reliability_diagram(
 
     Examples
     --------
-    >>> said, seen, counts = reliability_diagram(np.array([0.01, 0.03, 0.9]), np.array([False, True, True]))
-    >>> said.tolist(), seen.tolist(), counts.tolist()
+    >>> predicted, observed, counts = reliability_diagram(np.array([0.01, 0.03, 0.9]), np.array([False, True, True]))
+    >>> predicted.tolist(), observed.tolist(), counts.tolist()
     ([0.02, 0.9], [0.5, 1.0], [2, 1])
     """
     bins = equal_width(p_spoof, n_bins)
     counts = np.bincount(bins, minlength=n_bins)
     filled = counts > 0
-    said, seen = (np.bincount(bins, weights=each, minlength=n_bins)[filled] for each in (p_spoof, is_spoof))
-    return said / counts[filled], seen / counts[filled], counts[filled]
+    predicted, observed = (np.bincount(bins, weights=each, minlength=n_bins)[filled] for each in (p_spoof, is_spoof))
+    return predicted / counts[filled], observed / counts[filled], counts[filled]
 
 
 def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:

@@ -167,7 +167,7 @@ def crossing(p_miss: Floats, p_fa: Floats) -> Floats:
     Parameters
     ----------
     p_miss, p_fa : arrays of shape (..., n_thresholds)
-        From 0 to 1 and from 1 to 0, as of :func:`error_rates`.
+        From 0 to 1 and from 1 to 0, as :func:`error_rates` returns them.
 
     Returns
     -------

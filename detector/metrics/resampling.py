@@ -54,28 +54,28 @@ class Counts:
 
     @cached_property
     def p_miss(self) -> Floats:
-        """Miss rates as of :func:`detection.error_rates`, one row per draw."""
+        """Miss rates, as in :func:`detection.error_rates`, one row per draw."""
         return np.asarray(np.cumsum(self.bonafide, axis=1) / self.bonafide.sum(axis=1, keepdims=True))
 
     @cached_property
     def p_fa(self) -> Floats:
-        """False-alarm rates as of :func:`detection.error_rates`, one row per draw."""
+        """False-alarm rates, as in :func:`detection.error_rates`, one row per draw."""
         n_spoof = self.spoof.sum(axis=1, keepdims=True)
         return np.asarray((n_spoof - np.cumsum(self.spoof, axis=1)) / n_spoof)
 
     @cached_property
     def coverage(self) -> Floats:
-        """Coverage as of :func:`selective.risk_coverage`, one row per draw."""
+        """Coverage, as in :func:`selective.risk_coverage`, one row per draw."""
         return np.asarray(np.cumsum(self.rows, axis=1) / self.rows.sum(axis=1, keepdims=True))
 
     @cached_property
     def risk(self) -> Floats:
-        """Risk as of :func:`selective.risk_coverage`, one row per draw; 0 before the first trial."""
+        """Risk, as in :func:`selective.risk_coverage`, one row per draw; 0 before the first trial."""
         n_kept = np.cumsum(self.rows, axis=1)
         return np.asarray(np.cumsum(self.wrong, axis=1) / np.maximum(n_kept, 1.0))
 
     def risk_at(self, coverage: float) -> Floats:
-        """Risk as of :func:`selective.risk_at_coverage`: array of shape (n_draws,)."""
+        """Risk, as in :func:`selective.risk_at_coverage`: array of shape (n_draws,)."""
         at = selective.first_at(self.coverage, coverage)
         return np.asarray(np.take_along_axis(self.risk, at[:, None], axis=1)[:, 0])
 
@@ -156,7 +156,7 @@ def draws(trials: Trials, n_draws: int, seed: int) -> Iterator[Counts]:
 
 
 def _times_drawn(strata: npt.NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> Floats:
-    """How often each cluster is drawn: float64 array of shape (n_draws, n_clusters).
+    """Draw clusters, and return how often each is drawn: float64 array of shape (n_draws, n_clusters).
 
     From each stratum as many clusters are drawn as it has.
     """

@@ -26,7 +26,7 @@ MAX_FOLDS = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a head is fitted. All settings are written into the head."""
+    """Settings of a fit, all of which are written into the head."""
 
     recipe: Annotated[
         str | None, f"settings of a publication: {', '.join(RECIPES)} (last layer, mean, not standardised, C = 1e6)"

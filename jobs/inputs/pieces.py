@@ -1,4 +1,4 @@
-"""Pieces: what flows from decode to encode to commit. Rows carry shard and ordinal; nothing goes by position.
+"""Pieces: the rows that flow from decode to encode to commit. Each carries its shard and ordinal, never a position.
 
 ```
 shard_id  ordinal  segment  samples     outcome                      n_utterances
@@ -6,11 +6,11 @@ shard_id  ordinal  segment  samples     outcome                      n_utterance
 3f…       0        1        <12 s>
 3f…       0                             id, uri, 42 s, 2 segments
 3f…       1                             id, uri, error: not_audio
-3f…                                                                  2             the shard's end
+3f…                                                                  2             end of the shard
 ```
 
-An encoder replaces `samples` by `embedding` and `n_frames`, and passes the rest on. A worker's error travels as
-a row too, in `trouble`: an exception would reach the driver without its class.
+An encoder replaces `samples` by `embedding` and `n_frames`, and passes all other columns on. The error of a worker is a
+row too, in the column `trouble`: an exception would lose its class on the way to the driver.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
 
-BATCH_BYTES = 8 << 20  # about 130 s of audio: what one task hands over at a time
+BATCH_BYTES = 8 << 20  # about 130 s of audio, which a task hands over at a time
 
 Piece = dict[str, Any]
 
@@ -41,29 +41,29 @@ EMBEDDED = pa.schema({**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames":
 
 
 def segment(shard_id: str, ordinal: int, index: int, samples: Samples) -> Piece:
-    """One segment of one utterance: float32 samples at 16 kHz."""
+    """Make a piece of one segment of one utterance: float32 samples at 16 kHz."""
     return {"shard_id": shard_id, "ordinal": ordinal, "segment": index, "samples": samples.tobytes()}
 
 
 def outcome(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
-    """What became of one utterance, after its segments."""
+    """Make the piece that follows the segments of an utterance: its facts, or its failure."""
     return {"shard_id": shard_id, "ordinal": ordinal, "outcome": found}
 
 
 def shard_end(shard_id: str, n_utterances: int) -> Piece:
-    """The end of a shard: with as many outcomes, and their segments, it is whole."""
+    """Make the last piece of a shard, which is complete with this many outcomes and all of their segments."""
     return {"shard_id": shard_id, "n_utterances": n_utterances}
 
 
 def trouble(shard_id: str | None, text: str) -> Piece:
-    """What a worker ran into, as :func:`jobs.errors.to_text` says it; of a shard, where it is of one."""
+    """Make the piece of a worker's error, as :func:`jobs.errors.to_text` writes it; it may concern one shard."""
     return {"shard_id": shard_id, "trouble": text}
 
 
 def decoded(
     utterance_id: str, uri: str, member: str | None, n_bytes: int, facts: Facts, excerpt: Excerpt = WHOLE
 ) -> dict[str, Any]:
-    """The outcome of an utterance that was decoded to its end."""
+    """Return the outcome of an utterance that was decoded to its end."""
     where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
     return {**where, **asdict(facts), **excerpt.cells()}
 
@@ -71,7 +71,7 @@ def decoded(
 def failed(
     utterance_id: str, uri: str, member: str | None, n_bytes: int, stage: str, error: UtteranceError
 ) -> dict[str, Any]:
-    """The outcome of an utterance that gives no score; its segments, if any came, are dropped."""
+    """Return the outcome of an utterance that gives no score; its segments, if there are any, are dropped."""
     where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
     return {**where, "stage": stage, "error": error.error, "message": error.message}
 
@@ -88,7 +88,7 @@ def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[pa.Table]:
-    """Collect pieces into tables of about ``table_bytes``: what an encoder may sort by length."""
+    """Collect pieces into tables of about ``table_bytes``, within which an encoder may sort by length."""
     held: list[Piece] = []
     n_bytes = 0
     for row in rows:
@@ -102,7 +102,7 @@ def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[p
 
 
 def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:
-    """Rows of ``table`` that are segments, and their samples as float32 arrays."""
+    """Find the rows of ``table`` that are segments, and return their indices and their float32 samples."""
     column = table["samples"]
     rows = np.flatnonzero(column.is_valid().to_numpy())
     return rows, [np.frombuffer(column[int(row)].as_buffer(), dtype=np.float32) for row in rows]
@@ -114,7 +114,7 @@ def embedded(
     embeddings: npt.NDArray[np.float32],
     n_frames: npt.NDArray[np.int64],
 ) -> pa.Table:
-    """``table`` with the samples of ``rows`` replaced by their embeddings."""
+    """Replace the samples of ``rows`` by their embeddings."""
     lengths = np.zeros(len(table) + 1, dtype=np.int32)
     lengths[rows + 1] = embeddings.shape[1]
     is_segment = np.zeros(len(table), dtype=bool)

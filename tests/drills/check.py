@@ -1,6 +1,6 @@
 """The drills can fail: every bug that is planted is caught by the test that its patch names.
 
-Each `planted/*.patch` begins with a line that says what it breaks, and one that says who catches it:
+Each `planted/*.patch` begins with a line that says what it breaks, and one that names the tests that catch it:
 
     The marker is written before the rows.
     caught-by: tests/drills/test_simulation.py::test_every_single_fault_at_every_request_is_survived
@@ -28,14 +28,14 @@ from tests.support import ROOT
 
 PLANTED = Path(__file__).parent / "planted"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*_cache", "planted")
-PASSED, FAILED = 0, 1  # pytest's exit codes; any other says that nothing was tested
-TEST_SECONDS = 60  # for one that is no drill: a bug may be that it never ends
+PASSED, FAILED = 0, 1  # pytest's exit codes; with any other nothing was tested
+TEST_SECONDS = 60  # for tests that are no drills, because a bug may be an endless loop
 LIMIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug, and who catches it."""
+    """A bug, and the tests that catch it."""
 
     patch: Path
     breaks: str
@@ -43,7 +43,7 @@ class Planted:
 
     @classmethod
     def read(cls, patch: Path) -> Planted:
-        """From the patch's head."""
+        """Parse the head of a patch."""
         breaks, caught_by, *_ = patch.read_text().splitlines()
         assert caught_by.startswith("caught-by: "), f"{patch.name}: its second line names no test"
         return cls(patch, breaks, tuple(shlex.split(caught_by.removeprefix("caught-by: "))))
@@ -51,7 +51,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a test said."""
+    """The result of a run of tests."""
 
     code: int
     seconds: float
@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def why(self) -> str:
-        """The first line that says what failed."""
+        """The first line that explains the failure."""
         return next((line[1:].strip() for line in self.said.splitlines() if line.startswith("E  ")), "")
 
 
@@ -91,7 +91,7 @@ def run_tests(tree: Path, tests: tuple[str, ...], *flags: str) -> Outcome:
 
 
 def plant(planted: Planted, folder: Path) -> Outcome:
-    """Run a bug's tests on a copy of the tree that has it."""
+    """Run a bug's tests on a copy of the tree with the bug."""
     tree = folder / planted.patch.stem
     shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
     applied = subprocess.run(
@@ -107,11 +107,11 @@ def plant(planted: Planted, folder: Path) -> Outcome:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check every planted bug, or those whose numbers are given; 1 where one goes unseen."""
+    """Check every planted bug, or those with the given numbers; return 1 if one is not caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.drills.check", description="Is every planted bug caught?")
     parser.add_argument("number", nargs="*", help="of the patches to check [default: all]")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--verbose", action="store_true", help="say also by what each was caught")
+    parser.add_argument("--verbose", action="store_true", help="also print the failure that caught each")
     asked = parser.parse_args(arguments)
     bugs = [Planted.read(patch) for patch in sorted(PLANTED.glob("*.patch"))]
     bugs = [bug for bug in bugs if not asked.number or bug.patch.name.partition("-")[0] in asked.number]

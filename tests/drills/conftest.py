@@ -1,4 +1,4 @@
-"""What drills share: a store behind the proxy, the archive in it, and a lab for each."""
+"""Fixtures of the drills: a store behind the proxy, the archive in it, and a lab for each drill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def drill_store(s3_environment: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def drill_proxy(drill_store: dict[str, str]) -> Iterator[FaultProxy]:
-    """The proxy before it."""
+    """The proxy in front of the store."""
     with FaultProxy(drill_store["AWS_ENDPOINT_URL"]) as proxy:
         yield proxy
 
@@ -44,7 +44,7 @@ def drill_proxy(drill_store: dict[str, str]) -> Iterator[FaultProxy]:
 def drill_environment(
     drill_store: dict[str, str], drill_proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """What the processes of a drill get: the store through the proxy, and a home of their own."""
+    """The environment of a drill's processes: the store through the proxy, and a home of their own."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "DRILL_"))}
     home = str(tmp_path_factory.mktemp("drill-home"))
     return mine | drill_store | {"AWS_ENDPOINT_URL": drill_proxy.url, "HOME": home}
@@ -60,7 +60,7 @@ def drill_archive(drill_store: dict[str, str]) -> Archive:
 def rays(
     drill_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], RayHead]]:
-    """A Ray that stays for the whole session, from when somebody first asks for it."""
+    """A Ray that is started by the first drill that needs it and kept for the session."""
     started: list[RayHead] = []
 
     def ray() -> RayHead:
@@ -84,7 +84,7 @@ def quiet(
     rays: Callable[[], RayHead],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Quiet:
-    """An undisturbed run over the archive, on the Ray that stays: its time, its requests, its objects."""
+    """An undisturbed run over the archive, on the long-lived Ray: its time, its requests, its objects."""
     folder = tmp_path_factory.mktemp("quiet")
     lab = Lab(file_system(drill_store), drill_proxy, drill_environment, folder, drill_archive, "", rays)
     lab.new_output()
@@ -107,7 +107,7 @@ def lab(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[Lab]:
-    """The place of one drill: whatever it started is ended, whatever a reader saw is judged, and its row is written."""
+    """The lab of one drill; afterwards its runs are ended, its reader is judged, and its row is written."""
     drill_proxy.clear()
     drill_proxy.log.clear()
     lab = Lab(file_system(drill_store), drill_proxy, drill_environment, tmp_path, drill_archive, "", rays)
@@ -142,7 +142,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _record(item: Any, measured: dict[str, Any], passed: bool, wall: float) -> None:
-    """Append the drill's row to the file that BONAFIDE_DRILLS_RECORD names; tests/drills/table.py reads it."""
+    """Append the drill's row to the file that BONAFIDE_DRILLS_RECORD names, for tests/drills/table.py."""
     place, mark = os.environ.get("BONAFIDE_DRILLS_RECORD"), item.get_closest_marker("drill")
     if place and mark:
         row = {**mark.kwargs, **measured, "test": item.name, "passed": passed, "wall_seconds": round(wall, 1)}

@@ -1,4 +1,4 @@
-"""An archive in the store, and the rows that are right for it, computed by a plain loop."""
+"""An archive in the store, and its expected rows, computed by a plain loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.drills.store import key_of
 
 @dataclass(repr=False)
 class Archive:
-    """Tars, or loose files, below a prefix of the store, and the rows that are right for them."""
+    """Tars, or loose files, below a prefix of the store, and their expected rows."""
 
     uri: str
     tars: dict[str, bytes]
@@ -36,19 +36,19 @@ class Archive:
         return len(self.tars)
 
     def at(self, name: str) -> str:
-        """The URI of a tar."""
+        """Return the URI of a tar."""
         return f"{self.uri}{name}"
 
 
 @dataclass(repr=False)
 class Golden:
-    """The right rows, by a plain Python loop over detector.*: no Ray, no store, no processes. `run_id` is left out."""
+    """Expected rows without `run_id`, from a plain loop over detector.*: no Ray, no store, no processes."""
 
     embeddings: pa.Table
     failures: pa.Table
 
     def scores(self, head: Head) -> pa.Table:
-        """The right rows of `scores`."""
+        """Return the expected rows of `scores`."""
         return head.judge(self.embeddings, None, "").drop_columns(["run_id"])
 
 
@@ -70,7 +70,7 @@ def golden(uri: str, tars: dict[str, bytes], **what: Any) -> Golden:
 
 
 def _recordings(uri: str, objects: dict[str, bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Every recording of an archive, with the columns that say where it is."""
+    """Yield every recording of an archive, with the columns that locate it."""
     for name, content in sorted(objects.items()):
         where = f"{uri}{name}"
         key = where.partition("://")[2].partition("/")[2]
@@ -95,7 +95,7 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def with_failure(archive: Archive, shard: int, number: int, n_bytes: int | None = None, **found: Any) -> Archive:
-    """The archive where one recording is a failure: ``found`` are columns of its row. Told to ``lab.allow``, too."""
+    """Return the archive with one recording as a failure, ``found`` in its row; pass it to ``lab.allow``, too."""
     mine = re.compile(rf"/{shard:04d}\.tar#{number:02d}\.")
     right = archive.golden
     (row,) = (row for row in right.embeddings.to_pylist() if mine.search(row["utterance_id"]))
@@ -107,6 +107,6 @@ def with_failure(archive: Archive, shard: int, number: int, n_bytes: int | None 
 
 
 def put_archive(store: Any, uri: str, tars: dict[str, bytes]) -> Archive:
-    """Put tars, or loose files, under a prefix."""
+    """Store tars, or loose files, under a prefix."""
     store.pipe({key_of(f"{uri}{name}"): content for name, content in tars.items()})
     return Archive(uri, tars, golden(uri, tars))

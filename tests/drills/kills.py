@@ -40,7 +40,7 @@ SAMPLE_RATE = 16_000
 
 
 class Store:
-    """A store that can be killed and comes back with what it held, on other ports, behind the same proxy."""
+    """A store that can be killed, and starts again with its data on other ports, behind the same proxy."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,8 +48,8 @@ class Store:
         self.environment = self._server.enter_context(s3_server(folder))
 
     def kill(self, proxy: FaultProxy) -> None:
-        """SIGKILL, and start again."""
-        self._server.close()  # it is killed, never ended in peace
+        """Kill the store, and start it again."""
+        self._server.close()  # this kills it
         self._server = contextlib.ExitStack()
         self.environment = self._server.enter_context(s3_server(self._folder))
         proxy.turn_to(self.environment["AWS_ENDPOINT_URL"])
@@ -59,7 +59,7 @@ class Store:
 
 
 def main() -> int:
-    """Run, kill, compare; the exit code says whether nothing was lost, twice or changed."""
+    """Run, kill and compare; return 0 if nothing was lost, stored twice or changed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
     parser.add_argument("--kills", type=int, default=50)
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def pack(corpus: Path, store: Any, n_each: int) -> int:
-    """Put the corpus as tars of ``n_each`` recordings into the bucket; return how many recordings there are."""
+    """Store the corpus as tars of ``n_each`` recordings; return the number of recordings."""
     with (corpus / "metadata.csv").open(newline="") as file:
         names = [row["file"] for row in csv.DictReader(file)]
     tars = {}
@@ -121,7 +121,7 @@ def command(name: str) -> list[str]:
 
 
 def noting(environment: dict[str, str], folder: Path, name: str, seconds: float) -> dict[str, str]:
-    """The environment of a run whose encoders note what they are given, and take their time."""
+    """Return the environment of a run whose encoders are slow and note their recordings."""
     faults = [Fault(EMBED, "note"), *([Fault(EMBED, "sleep", seconds)] if seconds else [])]
     rules = folder / f"{name}.json"
     rules.write_text(json.dumps([vars(fault) for fault in faults]))
@@ -131,14 +131,14 @@ def noting(environment: dict[str, str], folder: Path, name: str, seconds: float)
 def shoot(
     store: Store, proxy: FaultProxy, environment: dict[str, str], folder: Path, n_kills: int, rng: random.Random
 ) -> tuple[Counter[str], list[int | None]]:
-    """Kill until it is enough, and let the run end; return who was killed, and how each start of it ended."""
+    """Kill as often as asked, and let the run end; return the kills, and the end of each start of the run."""
     kills: Counter[str] = Counter()
     codes: list[int | None] = []
     noted = folder / "shot.json.0.noted"
     run = _started(environment, folder, codes)
     for target in _targets(rng, n_kills):
         before = _size(noted)
-        while _size(noted) == before:  # each kill strikes a run that got on since the last
+        while _size(noted) == before:  # each kill strikes a run that progressed since the last one
             if not run.working:
                 codes.append(run.wait().code)
                 if codes[-1] == 0:
@@ -150,7 +150,7 @@ def shoot(
         if target == "store":
             store.kill(proxy)
         else:
-            with contextlib.suppress(IndexError, ProcessLookupError):  # the run is ending of the kill before
+            with contextlib.suppress(IndexError, ProcessLookupError):  # the run is still ending from the previous kill
                 run.kill(TARGETS[target])
         kills[target] += 1
         print(f"kill {kills.total()}: {target}, {_size(noted)} B noted", flush=True)
@@ -163,7 +163,7 @@ def shoot(
 
 
 def _targets(rng: random.Random, count: int) -> Iterator[str]:
-    """Every kind as often as another, in random order."""
+    """Return every kind equally often, in random order."""
     names = [list(TARGETS)[number % len(TARGETS)] for number in range(count)]
     rng.shuffle(names)
     yield from names
@@ -178,7 +178,7 @@ def _size(path: Path) -> int:
 
 
 def compare(store: Any) -> dict[str, Any]:
-    """Rows of the run that was shot at beside those of the quiet one."""
+    """Compare the rows of the killed run with those of the undisturbed one."""
     sql = duckdb.connect()
     sql.register_filesystem(store)
     for name in ("quiet", "shot"):
@@ -200,12 +200,12 @@ def _digest(store: Any, name: str) -> str:
 
 
 def work(noted: Path) -> float:
-    """Seconds of audio that encoders were given."""
+    """Return the seconds of audio that were passed to encoders."""
     return sum(int(line.split()[2]) for line in noted.read_text().splitlines()) / SAMPLE_RATE
 
 
 def finish(run: Run) -> None:
-    """Stop where a run that nobody disturbed did not end well."""
+    """Exit if an undisturbed run failed."""
     if run.code != 0:
         raise SystemExit(str(run))
 

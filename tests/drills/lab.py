@@ -1,4 +1,4 @@
-"""The harness of the drills: real commands in processes of their own, a real store behind the fault proxy, oracles.
+"""The lab of a drill: real commands in processes of their own, a real store behind the fault proxy, and oracles.
 
 How to write a drill:
 
@@ -9,7 +9,7 @@ def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
 
     lab.embed()                                   # run to its end; exit code 0 unless `code=` says otherwise
 
-    lab.assert_same_as_undisturbed()              # O1, O2, O3, O8; O4 is watched all the while, in the background
+    lab.assert_same_as_undisturbed()              # O1, O2, O3, O8; O4 is checked in the background
     assert lab.proxy.count("PUT", "/_commits/") == lab.archive.n_shards
 ```
 
@@ -62,7 +62,7 @@ Found = TypeVar("Found")
 
 @dataclass(repr=False)
 class Lab:
-    """The place of one drill."""
+    """All that one drill works with."""
 
     store: Any
     proxy: FaultProxy
@@ -85,7 +85,7 @@ class Lab:
         on: RayHead | None = None,
         environment: dict[str, str] | None = None,
     ) -> Run:
-        """Start `bonafide VERB …`; ``on`` a Ray that stays, or with one of its own."""
+        """Start `bonafide VERB …`, ``on`` a long-lived Ray or with one of its own."""
         number = f"{len(self.runs):03d}"
         mine = self.environment | (environment or {})
         if on is not None:
@@ -98,7 +98,7 @@ class Lab:
         return self.runs[-1]
 
     def injecting(self, faults: Iterable[Fault]) -> dict[str, str]:
-        """The environment of processes in which functions misbehave: of a run, or of a Ray that a drill starts."""
+        """Return the environment that injects faults into the processes of a run, or of a Ray that a drill starts."""
         place = self.folder / f"{len(self.runs):03d}-faults.json"
         place.write_text(json.dumps([asdict(fault) for fault in faults]))
         return {"PYTHONPATH": str(HERE / "inject"), "DRILL_INJECT": str(place)}
@@ -110,7 +110,7 @@ class Lab:
         return run
 
     def embedding(self, *flags: object, archive: Archive | None = None, output: str | None = None) -> list[object]:
-        """The command line that embeds the archive; flags given here come last, and count."""
+        """Return the command line that embeds the archive; the given flags come last, so they override the others."""
         where = (archive or self.archive).uri
         command = ["embed", "--backbone", "melstats", "--input", where, "--output", output or self.output]
         return [*command, "--run-date", RUN_DATE, "--max-failures", 1, *flags]
@@ -125,7 +125,7 @@ class Lab:
 
     @cached_property
     def head(self) -> Path:
-        """The file of :func:`some_head`."""
+        """The path of a file with :func:`some_head`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "head.json"
         path.write_text(some_head().to_json())
@@ -138,11 +138,11 @@ class Lab:
         return self.run(*command, "--run-date", RUN_DATE, "--max-failures", 1, *flags, **how)
 
     def ray(self) -> RayHead:
-        """The Ray that stays."""
+        """Return the long-lived Ray."""
         return self.rays()
 
     def wait_for(self, what: Callable[[], Found], seconds: float = 60.0, *, run: Run | None = None) -> Found:
-        """Ask until the answer is true, and return it; fail after so long, or where ``run`` ended meanwhile."""
+        """Call ``what`` until its result is true, and return that; fail at the time limit, or if ``run`` ends."""
         deadline = time.monotonic() + seconds * SLACK
         while not (found := what()):
             if run is not None and not run.working:
@@ -151,22 +151,22 @@ class Lab:
             time.sleep(0.05)
         return found
 
-    # what is stored
+    # stored objects
 
     def new_output(self) -> str:
-        """Go on with another fresh output."""
+        """Use a fresh output from now on."""
         self.output = f"s3://{BUCKET}/tables/{uuid.uuid4().hex}"
         self.outputs.append(self.output)
         return self.output
 
     def new_archive(self, tars: dict[str, bytes]) -> Archive:
-        """Put up another archive and go on with it."""
+        """Store another archive, and use it from now on."""
         self.archive = put_archive(self.store, f"s3://{BUCKET}/archives/{uuid.uuid4().hex[:8]}/", tars)
         self.allow(self.archive)
         return self.archive
 
     def replace(self, name: str, content: bytes, archive: Archive | None = None) -> Archive:
-        """Write another tar under the name of one that is there; returns the archive as it is from then on."""
+        """Replace a tar of an archive; return the archive as it is afterwards."""
         before = archive or self.archive
         assert before.uri.partition("/archives/")[2], "the session's archive is shared; ask for new_archive"
         tars = before.tars | {name: content}
@@ -176,7 +176,7 @@ class Lab:
         return now
 
     def allow(self, archive: Archive) -> None:
-        """Let readers see the rows of this state of an archive."""
+        """Allow readers to see the rows of this state of an archive."""
         every = [exact(row) for row in archive.golden.embeddings.to_pylist()]
         for uri in {row["uri"] for row in every}:
             rows = [row for row in every if row["uri"] == uri]
@@ -184,12 +184,12 @@ class Lab:
                 self._right[uri].append(rows)
 
     def names(self, below: str = "") -> list[str]:
-        """Names of all objects under the output, without its prefix."""
+        """Return the names of all objects under the output, without its prefix."""
         root = key_of(self.output)
         return sorted(path.removeprefix(f"{root}/") for path in self.store.find(f"{root}/{below}".rstrip("/")))
 
     def read(self, table: str) -> pa.Table:
-        """A table as a user's glob reads it: all of its objects, whoever wrote them."""
+        """Read a table with a glob over all of its objects, as users do."""
         sql = duckdb.connect()
         sql.register_filesystem(self.store)
         glob = f"s3://{key_of(self.output)}/{table}/**/*.parquet"
@@ -199,7 +199,7 @@ class Lab:
         return found.to_arrow_table()
 
     def markers(self) -> dict[str, dict[str, Any]]:
-        """Markers by name, of all ledgers."""
+        """Return the markers of all ledgers, by name."""
         root = key_of(self.output)
         return {name: json.loads(self.store.cat_file(f"{root}/{name}")) for name in self.names("_commits")}
 
@@ -208,7 +208,7 @@ class Lab:
     def assert_same_as_undisturbed(
         self, archive: Archive | None = None, *, but: Iterable[str] = (), scored: bool = False
     ) -> None:
-        """O1, O2, O3 and O8: the same ids, each once, the same bits; and no failure that is not the recording's own.
+        """O1, O2, O3 and O8: check for the same ids, each once, the same bits, and no other failures.
 
         ``but`` names tars whose rows are not there (yet); ``scored`` looks at the scores of :attr:`head`, too.
         """
@@ -222,7 +222,7 @@ class Lab:
             assert_same_rows(table, rows_of(self.read(table)), sorted(expected, key=lambda row: row["utterance_id"]))
 
     def assert_clean(self) -> None:
-        """O6: after two collections without grace, only what markers name is left, and no upload is open."""
+        """O6: run gc twice without grace; check that only objects named by markers are left, and no upload is open."""
         for _ in range(2):
             self.run("gc", self.output, "--grace-hours", 0)
         named = {place for marker in self.markers().values() for place in marker["objects"].values()}
@@ -231,7 +231,7 @@ class Lab:
         assert not self.open_uploads()
 
     def open_uploads(self) -> list[str]:
-        """Keys of multipart uploads under the output that nobody completed."""
+        """Return the keys of incomplete multipart uploads under the output."""
         bucket, _, prefix = key_of(self.output).partition("/")
         found = self.store.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
         return [each["Key"] for each in found.get("Uploads", [])]
@@ -248,11 +248,11 @@ class Lab:
         self.row["measured"] = "; ".join(filter(None, (self.row.get("measured"), what)))
 
     def recovered(self, seconds: float) -> None:
-        """Say how long it took from the fault until work went on."""
+        """Set the time from the fault until work went on."""
         self.row["recover_seconds"] = round(max(seconds, self.row.get("recover_seconds", 0.0)), 2)
 
     def note_recovery(self) -> None:
-        """From the last fault of the proxy to the end of the next marker's PUT, unless the drill said otherwise."""
+        """Set the time from the proxy's last fault to the next marker's PUT, unless the drill has set one."""
         struck = [request.started for request in self.proxy.log if request.fault]
         if "recover_seconds" not in self.row and struck:
             markers = [each.started for each in self.proxy.requests("PUT", "/_commits/") if each.applied == 200]
@@ -263,7 +263,7 @@ class Lab:
 
 @dataclass
 class Quiet:
-    """What an undisturbed run took."""
+    """An undisturbed run, its requests and its objects."""
 
     run: Run
     requests: list[Request]

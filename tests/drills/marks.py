@@ -1,4 +1,4 @@
-"""The mark that makes a test a drill."""
+"""The decorator that marks a test as a drill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Ray of several nodes on this machine, to lose one of, or to see who works where."""
+"""A Ray of several nodes on this machine, for tests that lose a node or check where work is scheduled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for line in sys.stdin:
 
 
 class Nodes(RayHead):
-    """A Ray of several nodes on this machine. `ray start` would want addresses beyond loopback for that."""
+    """A Ray of several nodes on this machine; `ray start` would need addresses beyond loopback."""
 
     def __init__(self, environment: dict[str, str], *sizes: dict[str, int]) -> None:
         mine = environment | ON_LOOPBACK | {"RAY_TMPDIR": "/tmp"}
@@ -49,7 +49,7 @@ class Nodes(RayHead):
             self.add(size)
 
     def add(self, size: dict[str, int]) -> None:
-        """Let a node join; its raylet is the last of :attr:`raylets`."""
+        """Add a node; its raylet is the last of :attr:`raylets`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(size) + "\n")
@@ -59,15 +59,15 @@ class Nodes(RayHead):
         self.raylets += [pid for pid in here if pid not in self.raylets]
 
     def lose(self, number: int) -> None:
-        """Kill a node whole, as a machine is lost: its raylet, and before it the workers, who would end their work."""
+        """Kill a node as if its machine were lost: first the workers, before they finish, then the raylet."""
         raylet = self.raylets[number]
-        os.kill(raylet, signal.SIGSTOP)  # it would start others
+        os.kill(raylet, signal.SIGSTOP)  # so that it starts no new workers
         for each in processes(self.pid):
             if each.parent == raylet:
                 os.kill(each.pid, signal.SIGKILL)
         os.kill(raylet, signal.SIGKILL)
 
     def at_work(self, title: str) -> set[int]:
-        """Numbers of the nodes that have a worker whose title matches."""
+        """Return the numbers of the nodes that have a worker whose title matches."""
         parents = {each.pid: each.parent for each in processes(self.pid) if re.search(title, each.title)}
         return {self.raylets.index(parent) for parent in parents.values() if parent in self.raylets}

@@ -15,7 +15,7 @@ POLL_SECONDS = 0.2
 
 
 class Reader:
-    """O4: somebody who looks at the glob all the time, past the proxy, and must see whole shards only, each once.
+    """O4: a reader that lists the tables all the time, past the proxy, and must see only complete shards, each once.
 
     ``right`` is by URI: the lists of rows that a shard may have, one for each state of its source. A shard's rows
     must be one of them, bit for bit.
@@ -37,7 +37,7 @@ class Reader:
         self.end()
 
     def end(self) -> None:
-        """Look no more: for drills that go on to spoil what is stored."""
+        """Stop reading, for drills that damage stored objects afterwards."""
         self._ended.set()
         self._thread.join(30)
 
@@ -50,7 +50,7 @@ class Reader:
                 return
 
     def look(self) -> None:
-        """Look once."""
+        """Read the tables once."""
         self.looks += 1
         for output in list(self._outputs):
             self._look_at(f"{key_of(output)}/embeddings/**/*.parquet")
@@ -63,7 +63,7 @@ class Reader:
                 try:
                     content = self._store.cat_file(path)
                 except FileNotFoundError:
-                    continue  # collected since
+                    continue  # gc removed it meanwhile
                 self._seen[tag] = rows_of(pq.read_table(io.BytesIO(content), partitioning=None))
                 self._check(path, self._seen[tag])
             for uri in {row["uri"] for row in self._seen[tag]}:
@@ -79,12 +79,12 @@ class Reader:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows without what differs from run to run; floats as they are, bit for bit."""
+    """Return rows without `run_id`, and with exact floats."""
     return [exact(row) for row in table.drop_columns(["run_id"] if "run_id" in table.column_names else []).to_pylist()]
 
 
 def exact(row: dict[str, Any]) -> dict[str, Any]:
-    """Floats as text with all of their bits, so that equal is equal and NaN is NaN."""
+    """Write floats as text with all of their bits, so that equal bits compare equal, NaN included."""
     return {
         name: [each.hex() for each in value]
         if name == "embedding" and value is not None
@@ -96,7 +96,7 @@ def exact(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_same_rows(table: str, found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """The same ids, each once, and the same bits, told so that one sees what is wrong."""
+    """Check that two lists have the same ids, each once, and the same bits; the message names the difference."""
     ids, right = ([row["utterance_id"] for row in rows] for rows in (found, expected))
     twice = sorted({each for each in ids if ids.count(each) > 1})
     assert not twice, f"{table}: stand twice: {twice}"

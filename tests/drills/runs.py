@@ -19,12 +19,12 @@ from tests.support.processes import processes
 from tests.support.ray_head import RayHead
 
 RUN_SECONDS = 120.0
-SLACK = float(os.environ.get("BONAFIDE_DRILLS_SLACK", "1"))  # limits × this, on a machine that has other work
+SLACK = float(os.environ.get("BONAFIDE_DRILLS_SLACK", "1"))  # factor on all limits, for a machine with other work
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A function that misbehaves inside a run's processes: see tests/drills/inject/sitecustomize.py."""
+    """A fault of a function inside a run's processes: see tests/drills/inject/sitecustomize.py."""
 
     target: str
     do: str
@@ -34,7 +34,7 @@ class Fault:
 
 
 class Run:
-    """A command that works or has worked, in a session of its own, and its output."""
+    """A command that runs or has run, in a session of its own, and its output."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path, ray: RayHead | None) -> None:
         folder.mkdir(parents=True)
@@ -70,7 +70,7 @@ class Run:
         return self._process.poll() is None
 
     def wait(self, seconds: float = RUN_SECONDS) -> Run:
-        """Wait for its end, and note its code and time; fail where it does not end."""
+        """Wait for its end, and keep its exit code and time; fail if it does not end."""
         try:
             self.code = self._process.wait(seconds * SLACK)
         except subprocess.TimeoutExpired:
@@ -80,27 +80,27 @@ class Run:
         return self
 
     def processes(self, title: str = "") -> list[int]:
-        """Pids below the driver, or of the Ray that it runs on, whose title or command matches; `ray::` are workers."""
+        """Return the ids of processes below the driver, or of its Ray, whose title matches; workers are `ray::…`."""
         ours = processes(self.pid) + (processes(self._ray.pid) if self._ray else [])
         return [each.pid for each in ours if re.search(title, each.title) and each.pid != self.pid]
 
     def resident_mb(self) -> dict[str, float]:
-        """Resident memory of the driver and of each process below it now, in MB, by pid and title."""
+        """Return the resident memory of the driver and its descendants in MB, by process id and title."""
         found = {}
         for each in processes(self.pid) + (processes(self._ray.pid) if self._ray else []):
-            with contextlib.suppress(OSError, IndexError):  # it ended between two looks
+            with contextlib.suppress(OSError, IndexError):  # it ended between two reads
                 pages = int(Path(f"/proc/{each.pid}/statm").read_text().split()[1])
                 found[f"{each.pid} {each.title}"] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
         return found
 
     def kill(self, title: str | None = None, number: int = signal.SIGKILL, which: int = 0) -> int:
-        """Send a signal to the driver, or to one of those whose title matches; returns its pid."""
+        """Send a signal to the driver, or to a process whose title matches; return its id."""
         pid = self.pid if title is None else self.processes(title)[which]
         os.kill(pid, number)
         return pid
 
     def end(self) -> None:
-        """Leave nothing of it behind: only processes of its own session are ended."""
+        """Kill all processes of its own session, and no others."""
         for _ in range(50):
             left = processes(self.pid)
             for each in left:
@@ -114,7 +114,7 @@ class Run:
             self.seconds = time.monotonic() - self.started
 
     def assert_ended(self, code: int, *words: str) -> None:
-        """O5: its exit code, and what the last line on stderr must say."""
+        """O5: check the exit code, and the words in the last line on stderr."""
         assert self.code == code, f"expected exit code {code}\n{self}"
         missing = [word for word in words if not re.search(word, self.cause)]
         assert not missing, f"the last line on stderr does not say {missing}\n{self}"

@@ -35,13 +35,13 @@ PUTS = (
     r"/scores/.*\.parquet",
     "/runs/",
 )
-ALLOWED = (0, 69, 75, -signal.SIGKILL)  # whatever a single run may end with while it is being shot at
+ALLOWED = (0, 69, 75, -signal.SIGKILL)  # the exit codes that a run may have under faults
 TRIES = 8
 PATIENCE = 20  # seconds, --store-patience
 
 
 def main() -> int:
-    """Soak; the exit code says whether every round held."""
+    """Play rounds; return 0 if every round passed."""
     parser = argparse.ArgumentParser(description="Random faults from a seed, until the time is over.")
     parser.add_argument("--seconds", type=float, default=1800.0, help="how long [default: %(default)s]")
     parser.add_argument("--seed", type=int, help="[default: drawn]")
@@ -92,12 +92,12 @@ def main() -> int:
 
 
 def soak_round(lab: Lab, rng: random.Random, faults: list[str]) -> str:
-    """One round; notes its faults, and returns how it went."""
+    """Play one round, note its faults, and return its result."""
     lab.new_archive(seeded_tars(rng.randint(2, 8), rng.randint(2, 10)))
     lab.new_output()
     lab.proxy.clear()
     lab.proxy.log.clear()
-    own_ray = rng.random() < 0.3  # the others share one, and its processes are shot at, too
+    own_ray = rng.random() < 0.3  # the others share one, whose processes are killed, too
     faults += [rng.choice(FAULTS)(lab, rng) for _ in range(rng.randint(1, 4))]
     begun = time.monotonic()
     with lab.reader as reader:
@@ -122,7 +122,7 @@ def _until_done(lab: Lab, own_ray: bool) -> list[int]:
     codes: list[int] = []
     while len(codes) < TRIES:
         if len(codes) == TRIES - 3:
-            lab.proxy.clear()  # a fault that stays would never let it through
+            lab.proxy.clear()  # with a permanent fault it could never complete
         run = lab.nightly(
             "--store-patience", PATIENCE, "--stall-seconds", 60, code=None, on=None if own_ray else lab.ray()
         )
@@ -182,7 +182,7 @@ def _kill(title: str | None) -> Callable[[Lab, random.Random], str]:
         )
 
         def shoot(_: Request) -> None:
-            with contextlib.suppress(IndexError, ProcessLookupError):  # there is none just now
+            with contextlib.suppress(IndexError, ProcessLookupError):  # no such process exists right now
                 lab.runs[-1].kill(title)
 
         rule = lab.proxy.when(*kind).nth(number)

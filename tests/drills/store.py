@@ -10,7 +10,7 @@ BUCKET = "drills"
 
 
 def file_system(environment: dict[str, str], *, retries: bool = True) -> Any:
-    """The store of an environment as a file system that remembers nothing; one that asks once where told."""
+    """Return the store of an environment as a file system without caches and, if asked, retries."""
     fs = fsspec.filesystem(
         "s3",
         key=environment["AWS_ACCESS_KEY_ID"],
@@ -26,5 +26,5 @@ def file_system(environment: dict[str, str], *, retries: bool = True) -> Any:
 
 
 def key_of(uri: str) -> str:
-    """A URI as the file system names it."""
+    """Return a URI without its scheme, as the file system names it."""
     return uri.removeprefix("s3://")

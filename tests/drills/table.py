@@ -1,7 +1,7 @@
-"""The table of drills in docs/reliability.md, from what a run of them recorded.
+"""The table of drills in docs/reliability.md, from the record of a run.
 
 `make drills` and `make simulate` run `python -m tests.drills.table RECORD …` afterwards. A drill is one row; where
-several tests share a number, the row counts them together, and the slowest recovery stands.
+several tests share a number, the row sums them up, with the slowest recovery.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of the record as Markdown, sorted by number, with the machine above it."""
-    latest = {row["test"]: row for row in rows}  # one that was run twice counts once
+    """Format the rows of a record as Markdown, sorted by number, below a line about the machine."""
+    latest = {row["test"]: row for row in rows}  # a test that ran twice counts once
     numbers = sorted({row["number"] for row in latest.values()})
     drills = [[row for row in latest.values() if row["number"] == number] for number in numbers]
     passed = sum(all(row["passed"] for row in each) for each in drills)
@@ -43,7 +43,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Describe this machine."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     kilobytes = re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text())
     name = model[1].strip() if model else platform.machine()
@@ -67,7 +67,7 @@ def _cells(tests: list[dict[str, Any]]) -> list[str]:
 
 
 def line(cells: Any) -> str:
-    """A row of a table in Markdown."""
+    """Format a row of a table in Markdown."""
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 

@@ -1,4 +1,4 @@
-"""How much a run worked: read off the notes that a fault takes, and off the requests at the proxy."""
+"""Measures of a run's work, from notes that an injected fault writes and from the requests at the proxy."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ NOTED = Fault(EMBED, "note")
 
 
 def slow(seconds: float) -> Fault:
-    """Let every recording take so long in the encoder."""
+    """Delay the encoder by this many seconds for every recording."""
     return Fault(EMBED, "sleep", seconds)
 
 
 def noted(lab: Lab) -> list[tuple[float, str]]:
-    """When a recording was given to an encoder, and which; in all runs of the drill that note it."""
+    """Return when each recording was passed to an encoder, with its digest, over all runs that note it."""
     lines = [line.split() for place in lab.folder.glob("*.noted") for line in place.read_text().splitlines()]
     return sorted((float(when), digest) for when, _, _, digest in lines)
 
 
 def amplification(lab: Lab) -> float:
-    """Recordings given to an encoder, over recordings that there are."""
+    """Return the recordings passed to an encoder divided by the distinct ones among them."""
     counts = Counter(digest for _, digest in noted(lab))
     return counts.total() / len(counts)
 
 
 def struck_at(lab: Lab, number: int) -> list[float]:
-    """When the rule of this number struck last, in each run where it did."""
+    """Return when the fault of this number struck last, for each run in which it did."""
     return [place.stat().st_mtime for place in lab.folder.glob(f"*.{number}.struck")]
 
 
 def markers_put(lab: Lab) -> list[Request]:
-    """Markers that the store took."""
+    """Return the PUTs of markers that the store accepted."""
     return [each for each in lab.proxy.requests("PUT", MARKER) if each.applied == 200]
 
 
 def fetched(requests: list[Request]) -> set[str]:
-    """Names of the tars that were read."""
+    """Return the names of the tars that were read."""
     return {each.path.rpartition("/")[2] for each in requests if re.search(AUDIO, each.path)}
 
 
 def committed(lab: Lab) -> set[str]:
-    """Names of the tars that have a marker."""
+    """Return the names of the tars that have a marker."""
     return {marker["uri"].rpartition("/")[2] for marker in lab.markers().values()}

@@ -1,4 +1,4 @@
-"""Archives made for tests: the one tar writer."""
+"""The tar writer of the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
-    """Write a tar shard; members in the order given, a name twice where the list has it twice."""
+    """Write a tar shard with its members in the given order; a list may repeat a name."""
     with tarfile.open(path, "w") as tar:
         for name, content in members.items() if isinstance(members, dict) else members:
             info = tarfile.TarInfo(name)

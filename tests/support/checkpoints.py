@@ -1,4 +1,4 @@
-"""Small checkpoints with random weights: the real code path of every family, in milliseconds."""
+"""Small checkpoints with random weights, to run the real code of every family in milliseconds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_checkpoint(folder: Path, family: str, *, norm: str = "", seed: int = 0
     model = model_class(config)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.mul_(3.0)  # trained weights are not as small as random ones: let neighbours show
+            weights.mul_(3.0)  # random weights are smaller than trained ones, and would hide the effect of neighbours
     model.save_pretrained(folder)
     preprocessing = {"sampling_rate": 16_000, "padding_value": 0.0, **PREPROCESSING.get(family, WAVEFORM)}
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))

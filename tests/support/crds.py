@@ -1,4 +1,4 @@
-"""KubeRay's kinds as JSON schemas, as far as our manifests use them; the pods in them are Kubernetes' own affair.
+"""KubeRay's kinds as JSON schemas, as far as our manifests use them; Kubernetes' schemas check their pods.
 
 Written by hand after the CRDs of KubeRay 1.7.0, and strict: a field that is not here is refused, so that a slip of the
 pen cannot be pruned away in silence. Where the environment names a folder of real CRDs (`BONAFIDE_KUBERAY_CRDS`), the
@@ -14,7 +14,7 @@ import yaml
 
 Schema = dict[str, Any]
 
-POD: Schema = {"type": "object", "required": ["spec"]}  # what is in it, kubernetes-validate says
+POD: Schema = {"type": "object", "required": ["spec"]}  # its content is checked by kubernetes-validate
 TEXT: Schema = {"type": "string", "minLength": 1}
 TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 SECONDS: Schema = {"type": "integer", "minimum": 1}
@@ -68,8 +68,8 @@ JOB = _object(
     submitterPodTemplate=POD,
     ttlSecondsAfterFinished=COUNT,
 ) | {
-    # a cluster of its own, or one that stands: there KubeRay starts nothing again, and takes nothing down (rules of its
-    # operator, which no CRD has)
+    # either a cluster of its own, or an existing one, for which KubeRay neither repeats the job nor deletes the cluster
+    # (these are rules of its operator, not of the CRD)
     "oneOf": [
         {"required": ["rayClusterSpec", "shutdownAfterJobFinishes"]},
         {
@@ -104,7 +104,7 @@ KINDS = {
 
 
 def real(folder: Path) -> dict[str, Schema]:
-    """The schemas of the CRDs in a folder, strict where the API server would prune."""
+    """Return the schemas of the CRDs in a folder, with unknown fields forbidden, which the API server would prune."""
     found = {}
     for path in sorted(folder.glob("ray.io_*.yaml")):
         definition = yaml.load(path.read_text(), yaml.CSafeLoader)
@@ -122,7 +122,7 @@ def _strict(schema: Any) -> Any:
     if strict.pop("x-kubernetes-int-or-string", False):
         return {"type": ["integer", "string"]}
     if isinstance(schema.get("properties"), dict) and "type" in schema:
-        # what a name holds is a schema, whatever the name is
+        # each value is a schema, even if its name is a keyword of JSON schema
         strict["properties"] = {name: _strict(each) for name, each in schema["properties"].items()}
         if "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
             strict["additionalProperties"] = False

@@ -1,4 +1,4 @@
-"""Amazon's rules of access, as far as the policies of `cluster/iam` use them: what a request asks for, what is allowed.
+"""A model of AWS' access rules, as far as the policies of `cluster/iam` use them.
 
     requests at the proxy ──asked──► questions: an action, a resource, a context ──allowed──► yes or no
 
@@ -25,7 +25,7 @@ KNOWN = {"Sid", "Effect", "Action", "Resource", "Condition"}
 
 @dataclass(frozen=True)
 class Question:
-    """May somebody do this?"""
+    """An action on a resource, with the conditions of the request."""
 
     action: str
     resource: str
@@ -33,7 +33,7 @@ class Question:
 
 
 def asked(request: Request) -> list[Question]:
-    """What a request to S3 asks for: its action, and what else the service wants to be allowed for it.
+    """Return the permissions that a request to S3 needs: its action, and what else the service requires.
 
     The store of the tests is on loopback, without TLS; the context says what it is where the policies count.
     """
@@ -49,9 +49,9 @@ def asked(request: Request) -> list[Question]:
     context = {TLS: "true"} | (said if action == "s3:PutObject" else {})
     questions = [Question(action, arn, context)]
     if action == "s3:PutObject" and "if-match" in request.headers:
-        questions.append(Question("s3:GetObject", arn, {TLS: "true"}))  # to compare is to read
+        questions.append(Question("s3:GetObject", arn, {TLS: "true"}))  # a conditional PUT requires the right to read
     if action == "s3:GetObject" and request.applied == 404:
-        # without the right to list, S3 answers 403 for what is not there
+        # without the right to list, S3 answers 403 for a missing object
         questions.append(Question("s3:ListBucket", f"arn:aws:s3:::{bucket}", {TLS: "true"}))
     return questions
 
@@ -65,20 +65,20 @@ def _action(method: str, key: str, query: Mapping[str, Any]) -> str:
         case "GET" | "HEAD", True:
             return "s3:ListMultipartUploadParts" if "uploadId" in query else "s3:GetObject"
         case "PUT" | "POST", True:
-            return "s3:PutObject"  # whole or in parts: to begin, to send and to end count the same
+            return "s3:PutObject"  # also for the start, the parts and the end of a multipart upload
         case "DELETE", True:
             return "s3:AbortMultipartUpload" if "uploadId" in query else "s3:DeleteObject"
     raise ValueError(f"{method} with{'' if key else 'out'} key, {dict(query)}: not known here")
 
 
 def allowed(policies: Sequence[Mapping[str, Any]], question: Question) -> bool:
-    """Whether policies that are attached together let somebody do it."""
+    """Return True if policies that are attached together allow it."""
     says = {each["Effect"] for policy in policies for each in policy["Statement"] if applies(each, question)}
     return says == {"Allow"}
 
 
 def applies(statement: Statement, question: Question) -> bool:
-    """Whether a statement is about this."""
+    """Return True if a statement applies to a question."""
     if set(statement) - KNOWN or not {"Effect", "Action", "Resource"} <= set(statement):
         raise ValueError(f"{sorted(statement)}: expected {sorted(KNOWN)}")
     return (
@@ -109,12 +109,12 @@ def _matches(pattern: str, text: str) -> bool:
 
 
 def several(value: str | Sequence[str]) -> Sequence[str]:
-    """One or a list, as a list."""
+    """Return a value or a list of values as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def narrower(policy: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every policy that allows one thing less: an action on a resource, or a value of a condition.
+    """Yield every policy that allows one thing less: an action on a resource, or a value of a condition.
 
     Yields
     ------

@@ -1,7 +1,7 @@
-"""Kubernetes' network policies: who may reach whom, as far as our manifests use them.
+"""A model of Kubernetes' network policies, as far as our manifests use them.
 
-A connection needs a yes on both sides: of what the sender may send, and of what the receiver may receive. A pod that no
-policy of a direction selects is open in it. What is not known here is refused.
+A connection must be allowed on both sides: by the egress rules of the sender and the ingress rules of the receiver. A
+pod that no policy selects for a direction is open in it. Fields that the model does not know are an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Policy = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod of a namespace, by its labels; or an address outside, where it has one."""
+    """A pod of a namespace, by its labels; or an address outside the cluster."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "bonafide"
@@ -24,12 +24,12 @@ class Peer:
 
 
 def sends(policies: Sequence[Policy], sender: Peer, receiver: Peer, port: int, protocol: str = "TCP") -> bool:
-    """Whether a pod may send there; an address outside may all that it likes."""
+    """Return True if the sender may connect; addresses outside have no rules."""
     return bool(sender.address) or _open(policies, "Egress", sender, receiver, port, protocol)
 
 
 def receives(policies: Sequence[Policy], sender: Peer, receiver: Peer, port: int, protocol: str = "TCP") -> bool:
-    """Whether a pod may be sent to from there."""
+    """Return True if the receiver accepts connections from the sender."""
     return bool(receiver.address) or _open(policies, "Ingress", receiver, sender, port, protocol)
 
 
@@ -74,7 +74,7 @@ def _is(peer: Mapping[str, Any], mine: Peer, other: Peer) -> bool:
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector takes something with such labels; an empty one takes all."""
+    """Return True if a label selector matches labels; an empty selector matches all."""
     if set(selector) - {"matchLabels", "matchExpressions"}:
         raise ValueError(f"{sorted(selector)}: not known here")
     for each in selector.get("matchExpressions", []):

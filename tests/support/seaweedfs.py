@@ -15,9 +15,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 ACCESS_KEY = "test-access"
-SECRET_KEY = (
-    "the-tests-secret/Zq8+Vw7K"  # looked for in all that a run leaves behind; with signs that URLs spell otherwise
-)
+# tests search for it in everything that a run leaves behind; it contains characters that URLs escape
+SECRET_KEY = "the-tests-secret/Zq8+Vw7K"
 START_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
 STARTS = 3
@@ -43,12 +42,12 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
     finally:
-        server.kill()  # nothing of it is kept, and a graceful end takes it ten seconds
+        server.kill()  # nothing of it is kept, and an orderly shutdown takes 10 s
         server.wait()
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the server; on other ports again where somebody took one between our look and its bind."""
+    """Start the server; try other ports if another process bound one after we found it free."""
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
     names = ("master", "volume", "filer", "s3")
     for _ in range(STARTS):
@@ -56,8 +55,11 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         command = [weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
         command += [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
         command += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[len(names) :], strict=True)]
-        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # they would want fixed ports, and end a second server
-        # a bucket takes seven volumes, empty or not; where there are no more, the store answers 500
+        command += [
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]  # their ports are fixed: a second server could not start
+        # each bucket takes seven volumes, even if empty; without a free volume the store answers 500
         command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=1000"]
         command += ["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
         with (folder / "log").open("wb") as log:
@@ -79,7 +81,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _answers(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
-    """Wait until the S3 port answers anything at all, and it is still our server that lives."""
+    """Wait until the S3 port answers; return False if our server has ended."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -90,5 +92,5 @@ def _answers(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
             time.sleep(0.2)
         else:
             break
-    time.sleep(SETTLE_SECONDS)  # one that found a port taken ends within this time
+    time.sleep(SETTLE_SECONDS)  # a server that finds a port in use ends within this time
     return server.poll() is None

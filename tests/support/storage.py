@@ -1,4 +1,4 @@
-"""The product's storage clients, as tests need to reset them, and an object removed."""
+"""Helpers for the product's storage: reset its clients, remove an object."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs import storage
 
 
 def forget_clients() -> None:
-    """Let the next request to S3 read the environment anew."""
+    """Drop cached clients, so that the next request to S3 reads the environment again."""
     storage._store.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 

@@ -1,4 +1,4 @@
-"""Small tables under an output, committed as runs do; what tests of `verify` and `gc` start from."""
+"""Small tables under an output, committed as runs commit them, for tests of `verify` and `gc`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def table(output: str) -> Ledger:
 
 
 def plan(output: str, **states: str) -> PlanHistory:
-    """Plan shards by name, each in a state."""
+    """Plan shards, given by name with their states."""
     entries = tuple(Entry(SLOTS[name], state) for name, state in states.items())
 
     def propose(history: PlanHistory) -> Plan | None:
@@ -29,7 +29,7 @@ def plan(output: str, **states: str) -> PlanHistory:
 
 
 def commit(output: str, shard: PlannedShard, n_rows: int, n_failures: int = 0) -> Marker | None:
-    """Commit a shard with so many rows, named after it."""
+    """Commit a shard with ``n_rows`` rows, whose ids contain its name."""
     name = next(name for name, slot in SLOTS.items() if slot == shard.slot)
     return table(output).commit(
         shard,
@@ -42,7 +42,7 @@ def commit(output: str, shard: PlannedShard, n_rows: int, n_failures: int = 0) -
 
 
 def place(output: str, name: str, kind: str = "embeddings/backbone=b") -> str:
-    """URI of a shard's object."""
+    """Return the URI of a shard's object."""
     return f"{output}/{kind}/{KEY}-{SLOTS[name]}.parquet"
 
 

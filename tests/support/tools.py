@@ -64,10 +64,10 @@ TOOLS = {
     "a Chromium": Tool(_has_browser, "apt-get install chromium, or python -m playwright install chromium"),
     "KubeRay's CRDs": Tool(
         lambda: CRDS in os.environ,
-        f"{CRDS}=FOLDER, which holds the ray.io_*.yaml of KubeRay's source; no package registry has them",
+        f"set {CRDS} to a folder with the ray.io_*.yaml of KubeRay's source; no package registry has them",
         in_ci=False,
     ),
-    "a kernel with Landlock": Tool(_has_landlock, "Linux 6.7 or later, with Landlock on", in_ci=False),
+    "a kernel with Landlock": Tool(_has_landlock, "use Linux 6.7 or later with Landlock enabled", in_ci=False),
     "root with mounts of its own": Tool(_may_mount, "run as root, outside a container", in_ci=False),
 }
 
@@ -79,7 +79,7 @@ def require(name: str) -> None:
         return
     if tool.in_ci and os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{name} is missing, which is a failure with CI=true: {tool.remedy}", pytrace=False)
-    pytest.skip(f"{name} is missing: {tool.remedy}")
+    pytest.skip(f"needs {name} ({tool.remedy})")
 
 
 @cache

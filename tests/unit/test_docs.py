@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,15 @@ def test_the_rooms_of_the_architecture_page_are_those_of_the_tree() -> None:
     for name in ("detector", "jobs"):
         inside = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / name).iterdir()}
         assert packages[name] == {entry for entry in inside if not entry.startswith("__")}
+
+
+def test_the_drawn_order_of_imports_is_that_of_the_contract() -> None:
+    drawn = FENCE.findall((ROOT / "docs" / "architecture.md").read_text())[1].partition("───")[0]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["jobs"])
+
+    # the first thirty columns name rooms; remarks follow
+    assert [line[:30].split() for line in drawn.splitlines()[1:]] == [layer.split(" | ") for layer in layers]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_starter_s_page() -> None:

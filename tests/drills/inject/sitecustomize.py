@@ -1,4 +1,4 @@
-"""Faults inside workers, without any hook in the product: Python imports this by itself where it stands on PYTHONPATH.
+"""Faults inside workers, without any hook in the product: Python imports this module at start, from PYTHONPATH.
 
 `DRILL_INJECT` names a JSON file, a list of rules; :class:`tests.drills.runs.Fault` writes them:
 
@@ -77,20 +77,20 @@ def _raise(rule, *_):
 
 
 EFFECTS = {
-    "kill": _kill,  # SIGKILL, as from outside
-    "stop": _stop,  # SIGSTOP: alive, and silent until somebody sends SIGCONT
-    "abort": _abort,  # SIGABRT, as a crash in C
+    "kill": _kill,  # SIGKILL
+    "stop": _stop,  # SIGSTOP: silent until a SIGCONT
+    "abort": _abort,  # SIGABRT, as after a crash in C
     "exit": _exit,  # sys.exit(0)
-    "hang": _hang,  # never returns, no CPU time
-    "spin": _spin,  # never returns, all the CPU time there is
-    "sleep": _sleep,  # "value" seconds, and then goes on
-    "allocate": _allocate,  # "value" bytes at once, and then goes on
-    "swell": _swell,  # takes "value" bytes of memory, and goes on where it gets them
+    "hang": _hang,  # never returns, and takes no CPU time
+    "spin": _spin,  # never returns, and takes all CPU time
+    "sleep": _sleep,  # waits for "value" seconds, and goes on
+    "allocate": _allocate,  # allocates "value" bytes at once, and goes on
+    "swell": _swell,  # uses "value" bytes of memory, and goes on if it gets them
     "raise": _raise,  # "value": "module:Class message"
-    "nan": None,  # the first of what it returns is NaN at the utterance's place
+    "nan": None,  # the utterance's first number in the result is NaN
     "return": None,  # "value" is returned instead
-    "note": None,  # goes on, and leaves a line for each array that it is given: see _note
-    "set": None,  # the target is "value" from the start
+    "note": None,  # goes on, and writes a line for each array among its arguments: see _note
+    "set": None,  # the target is replaced by "value"
 }
 
 
@@ -121,16 +121,16 @@ def _wrapped(function, rule, state):
 
 
 def _note(state, arguments):
-    """Append time, process, samples and a digest of each array: what was computed, and how often."""
+    """Append time, process, samples and a digest of each array, to count what was computed."""
     arrays = [each for argument in arguments if isinstance(argument, list | tuple) for each in argument]
     lines = [f"{time.time()} {os.getpid()} {len(each)} {hashlib.sha256(each.tobytes()).hexdigest()}" for each in arrays]
-    with open(f"{state}.noted", "a") as file:  # one short write to a file that is appended to is whole
+    with open(f"{state}.noted", "a") as file:  # a single short write in append mode is atomic
         file.write("".join(f"{line}\n" for line in lines))
 
 
 def _strikes(rule, state):
-    """Count this call, in all processes; whether it is one to strike."""
-    if "jobs.decoding.process" in sys.orig_argv:  # it may not write a file; a rule of it strikes every time
+    """Count this call over all processes; return True if it is to be struck."""
+    if "jobs.decoding.process" in sys.orig_argv:  # the decoder may not write files, so its rules strike every time
         return True
     with open(f"{state}.calls", "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -145,7 +145,7 @@ def _strikes(rule, state):
 
 
 def _place_of(utterance, arguments):
-    """Where the utterance stands among the arguments: its index in a list of arrays, 0 elsewhere; None if nowhere."""
+    """Return the utterance's index in a list of arrays among the arguments, 0 elsewhere, None if it is not there."""
     if utterance is None:
         return 0
     magic = [MAGIC, *utterance, MAGIC]
@@ -169,7 +169,7 @@ def _begins_with(each, magic):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself; has the functions of a module wrapped as soon as the module is there."""
+    """A finder that finds no modules itself, but wraps the functions of a module after its import."""
 
     def __init__(self, rules):
         self._rules = rules  # by module: rules with their state
@@ -178,7 +178,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if name not in self._rules:
             return None
         rules = self._rules.pop(name)
-        spec = importlib.util.find_spec(name)  # we are no longer asked about it
+        spec = importlib.util.find_spec(name)  # this finder has removed itself for the name
         execute = spec.loader.exec_module
 
         def exec_module(module):
@@ -203,7 +203,7 @@ def _install(place):
 
 
 def _place():
-    """Where the rules are. A decoder's process is given no environment, and its parent is known to have them."""
+    """Return the path of the rules; a decoder's process has an empty environment, so its parent's is read."""
     if "jobs.decoding.process" not in sys.orig_argv:
         return os.environ.get("DRILL_INJECT")
     with open(f"/proc/{os.getppid()}/environ", "rb") as file:

@@ -1,4 +1,4 @@
-"""Requests and replies as the proxy holds them, and how they are read from a connection."""
+"""Requests and replies as the proxy holds them, and the functions that read them from a connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>{code}</Code><Message>{code}, says the fault proxy</Message><RequestId>drill</RequestId></Error>"""
-THINGS = {  # of a key, the first that matches
+THINGS = {  # by a pattern of the key; the first that matches counts
     "marker": r"/_commits/",
     "plan": r"/_plans/",
     "garbage": r"/_garbage/",
@@ -23,11 +23,11 @@ THINGS = {  # of a key, the first that matches
 
 @dataclass
 class Request:
-    """A request on its way through, and afterwards what became of it.
+    """A request, and afterwards its outcome.
 
-    `target` is the path with its query, percent-decoded; `kind` is what it is about, as in `audio GET`, `marker PUT`,
-    `table PUT`, `plan PUT`, `record PUT`, `listing`; `status` is what the client got, None where it got nothing, and
-    `applied` what the store answered, None where it was never asked.
+    `target` is the path with its query, percent-decoded; `kind` is its subject and method, such as `audio GET`,
+    `marker PUT`, `table PUT`, `plan PUT`, `record PUT`, `listing`; `status` is the status that the client received, if
+    any; `applied` is the status that the store answered, None if the request never reached it.
     """
 
     method: str
@@ -55,20 +55,20 @@ class Request:
 
 @dataclass
 class Reply:
-    """An answer, and how it is sent: `cut` ends it after so many bytes of the body, `rate` is in bytes a second."""
+    """A reply, and how it is sent: `cut` ends it after this many bytes of the body, `rate` is in bytes a second."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-    length: int | None = None  # the Content-Length that it claims; that of the body where None
+    length: int | None = None  # the Content-Length header; None for that of the body
     cut: int | None = None
     rate: float | None = None
     chunk: int = 1 << 16
-    silent_after: int | None = None  # bytes of the body, and then nothing for ever
+    silent_after: int | None = None  # bytes of the body to send before the connection falls silent
 
 
 class Reset(ConnectionError):  # noqa: N818 - it is what the client sees
-    """End the connection now."""
+    """Raised to end the connection at once."""
 
 
 def error_reply(request: Request, status: int, code: str) -> Reply:
@@ -91,12 +91,12 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as end:
         if not end.partial:
-            return None  # an orderly end between two requests
+            return None  # the client closed the connection between two requests
         raise
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ", 2)
     headers = {name.lower(): value for name, value in map(_header, lines)}
-    if "expect" in headers:  # answered here and not passed on; it is not signed
+    if "expect" in headers:  # answered here and not forwarded; the header is not signed
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await writer.drain()
         lines = [line for line in lines if not line.lower().startswith("expect:")]
@@ -105,14 +105,14 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 async def _read_raw_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-    """A request's body as it is sent on: chunks stay chunks."""
+    """Read a request's body as it is forwarded, with its chunks."""
     if "chunked" not in headers.get("transfer-encoding", "").lower():
         return await reader.readexactly(int(headers.get("content-length", "0")))
     return b"".join([raw async for raw, _ in _chunks(reader)])
 
 
 async def read_body(reader: asyncio.StreamReader, headers: list[tuple[str, str]]) -> bytes:
-    """A reply's body, out of its chunks."""
+    """Read a reply's body without its chunks."""
     found = {name.lower(): value for name, value in headers}
     if "chunked" in found.get("transfer-encoding", "").lower():
         return b"".join([content async for _, content in _chunks(reader)])
@@ -122,7 +122,7 @@ async def read_body(reader: asyncio.StreamReader, headers: list[tuple[str, str]]
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Each chunk as it came, and its content; the last with the trailer."""
+    """Yield each chunk, raw and as content; the last one with the trailer."""
     while True:
         line = await reader.readuntil(b"\r\n")
         size = int(line.split(b";")[0], 16)

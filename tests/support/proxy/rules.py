@@ -15,7 +15,7 @@ Fault = Callable[[Request, Forward], Awaitable[Reply]]
 
 
 class Rule:
-    """Requests of one method and pattern: which of them are struck, and by what."""
+    """Which requests of a method and pattern are struck, and the fault that strikes them."""
 
     def __init__(self, method: str, pattern: str, holding: asyncio.Event) -> None:
         self._method, self._pattern, self._holding = method, re.compile(pattern), holding
@@ -25,46 +25,46 @@ class Rule:
         self.matched = 0
         self.struck: list[Request] = []
 
-    # which
+    # the choice of requests
 
     def nth(self, number: int) -> Rule:
-        """Only the n-th that matches method and pattern, from 1."""
+        """Strike only the n-th that matches method and pattern, counted from 1."""
         return self._pick(lambda _: self.matched == number)
 
     def first(self, count: int) -> Rule:
-        """Only the first ``count`` that match."""
+        """Strike only the first ``count`` that match."""
         return self._pick(lambda _: self.matched <= count)
 
     def after(self, count: int) -> Rule:
-        """Only those after the first ``count``."""
+        """Strike only those after the first ``count``."""
         return self._pick(lambda _: self.matched > count)
 
     def every(self, step: int) -> Rule:
-        """Only the ``step``-th, twice ``step``-th …"""
+        """Strike only every ``step``-th."""
         return self._pick(lambda _: self.matched % step == 0)
 
     def times(self, count: int) -> Rule:
-        """At most so many strikes."""
+        """Strike at most ``count`` times."""
         return self._pick(lambda _: len(self.struck) < count)
 
     def chance(self, share: float, *, seed: int) -> Rule:
-        """A share of them, drawn with a seed of its own."""
+        """Strike a random share, drawn with its own seed."""
         rng = random.Random(seed)
         return self._pick(lambda _: rng.random() < share)
 
     def seconds(self, limit: float) -> Rule:
-        """Only for so long, from now."""
+        """Strike only for ``limit`` seconds from now."""
         end = time.monotonic() + limit
         return self._pick(lambda _: time.monotonic() < end)
 
     def where(self, predicate: Callable[[Request], bool]) -> Rule:
-        """Only those of which ``predicate`` holds."""
+        """Strike only requests for which ``predicate`` returns True."""
         return self._pick(predicate)
 
-    # by what
+    # the fault
 
     def reply(self, status: int, code: str = "InternalError") -> Rule:
-        """Answer so, with the error in S3's XML; the store never hears of it."""
+        """Answer with an error in S3's XML, without forwarding the request."""
 
         async def fault(request: Request, _: Forward) -> Reply:
             return error_reply(request, status, code)
@@ -72,7 +72,7 @@ class Rule:
         return self._strike(f"{status} {code}", fault)
 
     def redirect(self, url: str, status: int = 307) -> Rule:
-        """Send the client to another host."""
+        """Redirect the client to another host."""
 
         async def fault(request: Request, _: Forward) -> Reply:
             return Reply(status, [("Location", url)], b"")
@@ -80,7 +80,7 @@ class Rule:
         return self._strike(f"{status} to {url}", fault)
 
     def reset(self) -> Rule:
-        """End the connection; the store never hears of it."""
+        """End the connection without forwarding the request."""
 
         async def fault(request: Request, _: Forward) -> Reply:
             raise Reset
@@ -88,7 +88,7 @@ class Rule:
         return self._strike("reset", fault)
 
     def drop_reply(self, status: int | None = None, code: str = "InternalError") -> Rule:
-        """Let the store do it, and then end the connection; or answer ``status`` all the same."""
+        """Forward the request, and then end the connection, or answer ``status`` instead of the store's reply."""
 
         async def fault(request: Request, forward: Forward) -> Reply:
             await forward()
@@ -99,7 +99,7 @@ class Rule:
         return self._strike("reply dropped", fault)
 
     def reset_after(self, n_bytes: int | Callable[[int], int]) -> Rule:
-        """End the connection after so many bytes of the reply's body; of its length, where that is a function."""
+        """End the connection after this many bytes of the reply's body; a function computes them from its length."""
 
         def cut(reply: Reply) -> None:
             reply.cut = n_bytes if isinstance(n_bytes, int) else n_bytes(len(reply.body))
@@ -107,7 +107,7 @@ class Rule:
         return self._change("reset inside the body", cut)
 
     def short_body(self, n_bytes: int = 1, *, claimed: bool = False) -> Rule:
-        """Leave the last bytes out; the Content-Length stays as it was, or is that of the short body (``claimed``)."""
+        """Omit the last bytes; keep the Content-Length, or adapt it to the short body (``claimed``)."""
 
         def cut(reply: Reply) -> None:
             reply.length = None if claimed else len(reply.body)
@@ -116,7 +116,7 @@ class Rule:
         return self._change("body too short", cut)
 
     def long_body(self, n_bytes: int = 1, *, claimed: bool = False) -> Rule:
-        """Send more than there is; the Content-Length stays as it was, or counts the rest in (``claimed``)."""
+        """Append bytes; keep the Content-Length, or adapt it to the long body (``claimed``)."""
 
         def grow(reply: Reply) -> None:
             reply.length = None if claimed else len(reply.body)
@@ -125,7 +125,7 @@ class Rule:
         return self._change("body too long", grow)
 
     def flip_byte(self, at: float = 0.5) -> Rule:
-        """Change one byte of the reply's body, at this share of its length."""
+        """Flip a bit of the reply's body, at this share of its length."""
 
         def flip(reply: Reply) -> None:
             if reply.body:
@@ -135,7 +135,7 @@ class Rule:
         return self._change("byte flipped", flip)
 
     def truncate(self) -> Rule:
-        """Half of the body, with a Content-Length that fits: XML that ends in the middle."""
+        """Send half of the body with a matching Content-Length: XML that ends in the middle."""
 
         def halve(reply: Reply) -> None:
             reply.body = reply.body[: len(reply.body) // 2]
@@ -143,7 +143,7 @@ class Rule:
         return self._change("truncated", halve)
 
     def rewrite(self, change: Callable[[bytes], bytes]) -> Rule:
-        """Another body, with a Content-Length that fits."""
+        """Replace the body, with a matching Content-Length."""
 
         def rewritten(reply: Reply) -> None:
             reply.body = change(reply.body)
@@ -159,7 +159,7 @@ class Rule:
         return self._change(f"{bytes_per_second:g} B/s", slow)
 
     def silence(self, after: int | None = 0) -> Rule:
-        """Send headers and so many bytes of the body, and then nothing; nothing at all where ``after`` is None."""
+        """Send headers and ``after`` bytes of the body, then nothing; not even headers if ``after`` is None."""
 
         async def fault(request: Request, forward: Forward) -> Reply:
             if after is None:
@@ -172,7 +172,7 @@ class Rule:
         return self._strike("silence", fault)
 
     def delay(self, seconds: float) -> Rule:
-        """Wait before it is passed on."""
+        """Wait before the request is forwarded."""
 
         async def fault(request: Request, forward: Forward) -> Reply:
             await asyncio.sleep(seconds)
@@ -181,7 +181,7 @@ class Rule:
         return self._strike(f"{seconds:g} s late", fault)
 
     def before(self, callback: Callable[[Request], object]) -> Rule:
-        """Call it, then pass the request on. In a thread: it may wait."""
+        """Call ``callback``, then forward the request; it runs in a thread, so it may block."""
 
         async def fault(request: Request, forward: Forward) -> Reply:
             await asyncio.to_thread(callback, request)
@@ -190,7 +190,7 @@ class Rule:
         return self._strike("callback before", fault)
 
     def then(self, callback: Callable[[Request], object]) -> Rule:
-        """Let the store do it, call ``callback``, and then answer."""
+        """Forward the request, call ``callback``, then answer."""
 
         async def fault(request: Request, forward: Forward) -> Reply:
             reply = await forward()
@@ -199,10 +199,10 @@ class Rule:
 
         return self._strike("callback after", fault)
 
-    # inside
+    # for the server
 
     def strikes(self, request: Request) -> bool:
-        """Whether this request is one to strike; counts it."""
+        """Count a request; return True if it is to be struck."""
         if self._fault is None or self._method not in (request.method, "*") or not self._pattern.search(request.target):
             return False
         self.matched += 1
@@ -212,7 +212,7 @@ class Rule:
         return True
 
     def around(self, request: Request, forward: Forward) -> Forward:
-        """The fault with what lies behind it."""
+        """Wrap the forwarding of a request in the fault."""
         fault = self._fault
         assert fault is not None
         request.fault = ", ".join(filter(None, (request.fault, self.name)))

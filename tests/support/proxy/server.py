@@ -18,7 +18,7 @@ START_SECONDS = 10.0
 
 
 class FaultProxy:
-    """The proxy before ``upstream`` (`http://host:port`), in a thread of its own while the block lasts."""
+    """The proxy in front of ``upstream`` (`http://host:port`), in a thread of its own during the block."""
 
     def __init__(self, upstream: str) -> None:
         place = urlsplit(upstream)
@@ -43,43 +43,43 @@ class FaultProxy:
         self._thread.join(START_SECONDS)
 
     def turn_to(self, upstream: str) -> None:
-        """Go on with another server, or the same one on another port."""
+        """Forward to another server from now on, or to the same one on another port."""
         place = urlsplit(upstream)
         self._upstream = (place.hostname, place.port)
 
     def when(self, method: str, pattern: str = "") -> Rule:
-        """A rule for requests of ``method`` (`*` is any) whose decoded path and query match the pattern somewhere."""
+        """Add a rule for requests of ``method`` (`*` is any) whose decoded path and query contain the pattern."""
         rule = Rule(method, pattern, self._release)
         self._rules.append(rule)
         return rule
 
     def clear(self) -> None:
-        """Forget all rules; whoever is held in silence is let go."""
+        """Remove all rules, and release the connections that are held in silence."""
         self._rules.clear()
 
         def release() -> None:
             self._release.set()
-            self._release.clear()  # who waited has been woken all the same
+            self._release.clear()  # tasks that waited are woken nevertheless
 
         self._loop.call_soon_threadsafe(release)
 
     def requests(self, method: str = "*", pattern: str = "") -> list[Request]:
-        """What came, in order, of ``method`` and pattern."""
+        """Return the requests of a method and pattern, in order."""
         found = re.compile(pattern)
         return [each for each in list(self.log) if method in (each.method, "*") and found.search(each.target)]
 
     def count(self, method: str = "*", pattern: str = "") -> int:
-        """How many came."""
+        """Return the number of requests of a method and pattern."""
         return len(self.requests(method, pattern))
 
     def kinds(self) -> dict[str, int]:
-        """How many came of each kind."""
+        """Return the number of requests by kind."""
         found: dict[str, int] = {}
         for request in list(self.log):
             found[request.kind] = found.get(request.kind, 0) + 1
         return found
 
-    # inside
+    # in the thread
 
     def _serve(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -102,7 +102,7 @@ class FaultProxy:
                 if not await self._send(request, reply, writer):
                     break
         except (OSError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # a reset, not an orderly end
+            writer.transport.abort()  # a reset instead of an orderly close
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:
@@ -130,7 +130,7 @@ class FaultProxy:
         return Reply(status, kept, body)
 
     async def _send(self, request: Request, reply: Reply, writer: asyncio.StreamWriter) -> bool:
-        """Send the reply; returns whether the connection can go on."""
+        """Send the reply; return True if the connection stays open."""
         request.status = reply.status
         headers = list(reply.headers)
         length = len(reply.body) if reply.length is None else reply.length
@@ -139,7 +139,7 @@ class FaultProxy:
         lines = [f"HTTP/1.1 {reply.status} Status", *(f"{name}: {value}" for name, value in headers), "", ""]
         writer.write("\r\n".join(lines).encode("latin-1"))
         for part in _parts(reply):
-            request.sent += len(part)  # before: who has read it may look at once
+            request.sent += len(part)  # counted before it is sent, because a client that has read it may check at once
             writer.write(part)
             await writer.drain()
             if reply.rate:
@@ -161,7 +161,7 @@ def _parts(reply: Reply) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def refused() -> Iterator[str]:
-    """An endpoint on loopback where nobody listens: its port is bound, so that nobody else takes it meanwhile."""
+    """Yield an endpoint on loopback that refuses connections; its port stays bound, so no other process takes it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"

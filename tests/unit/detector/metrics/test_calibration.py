@@ -115,5 +115,5 @@ def test_brier_score_is_the_hand_count() -> None:
 @pytest.mark.parametrize("odd", [-0.1, 1.1, np.nan])
 def test_values_that_are_not_probabilities_are_refused(odd: float) -> None:
     for metric in (expected_calibration_error, equal_mass_calibration_error, debiased_calibration_error):
-        with pytest.raises(ValueError, match="not in"):
+        with pytest.raises(ValueError, match=r"NaN or outside \[0, 1\]"):
             metric(np.array([odd, 0.5]), np.array([True, False]))

@@ -1,4 +1,4 @@
-"""Samples and outcomes travel in bounded tables, and come out as they went in."""
+"""Samples and outcomes are passed in tables of bounded size, and are not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.facts import made_up_facts
 SEGMENT_SAMPLES = 480_000  # 30 s, 1.92 MB
 
 
-def test_samples_travel_to_the_bit_in_tables_of_bounded_size() -> None:
+def test_samples_are_passed_to_the_bit_in_tables_of_bounded_size() -> None:
     rng = np.random.default_rng(0)
     sent = [rng.normal(size=SEGMENT_SAMPLES).astype(np.float32) for _ in range(12)]
 
@@ -36,7 +36,7 @@ def test_odd_numbers_keep_their_bits() -> None:
     assert pieces.samples_of(table)[1][0].tobytes() == sent.tobytes()
 
 
-def test_a_table_goes_out_before_the_next_piece_is_asked_for() -> None:
+def test_a_table_is_yielded_before_the_next_piece_is_requested() -> None:
     asked = []
 
     def rows() -> Iterator[Piece]:
@@ -49,11 +49,11 @@ def test_a_table_goes_out_before_the_next_piece_is_asked_for() -> None:
     assert asked == [0, 1, 2, 3, 4]
 
 
-def test_no_pieces_are_no_table() -> None:
+def test_no_pieces_give_no_table() -> None:
     assert list(pieces.batches([])) == []
 
 
-def test_segments_are_found_between_what_is_known_of_a_shard() -> None:
+def test_segments_are_found_between_outcomes() -> None:
     failure = pieces.failed("a", "u", None, 9, "read", UtteranceError("empty", "0 bytes"))
     rows = [
         pieces.outcome("s", 0, failure),
@@ -122,7 +122,7 @@ def test_embeddings_take_the_place_of_samples_and_leave_the_rest(dim: int) -> No
         assert embedded[name] == table[name]
 
 
-def test_a_table_without_segments_is_embedded_to_none() -> None:
+def test_a_table_without_segments_has_no_embeddings() -> None:
     (table,) = pieces.batches([pieces.shard_end("s", 0)])
 
     embedded = pieces.embedded(table, pieces.samples_of(table)[0], np.zeros((0, 3), np.float32), np.zeros(0, np.int64))

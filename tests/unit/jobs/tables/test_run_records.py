@@ -1,0 +1,32 @@
+"""A run's record is written when its plan is done, once, and not before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.tables import run_records
+from jobs.tables.protocol import PlanHistory
+from tests.support.tables import commit, plan, table
+
+
+def write(output: str, history: PlanHistory) -> list[dict[str, Any]]:
+    slots = list(history.current)
+    return run_records.write_records(table(output), history, slots, "embed", run_records.now(), {}, lambda _: {})
+
+
+def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    history = plan(output, a="1", b="2")
+    first, second = history.current.values()
+    commit(output, first, n_rows=2)
+
+    assert write(output, history) == []  # half done: a record would count what is not there
+    assert not (tmp_path / "runs").exists()
+
+    commit(output, second, n_rows=3)
+    (record,) = write(output, history)
+
+    assert record["shards"] == {"planned": 2, "committed": 2}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run-1.json"]
+    assert write(output, history) == []
