@@ -1,12 +1,12 @@
-"""Compare decoding to 16 kHz mono with soundfile plus librosa, PyAV and torchcodec, by codec, on one core.
+"""Compare our decode to 16 kHz mono with soundfile and librosa, PyAV alone and torchcodec, by codec, on one core.
 
-python -m bench.decode                    (pip install -e '.[bench]' installs the others)
+python -m bench.decode                    (pip install -e '.[bench]' brings the other libraries)
 
-The input is files of 10 s of a voice-like buzz in noise, in memory. One process decodes them in the order A B C … C B
-A, --rounds times, and prints seconds of audio decoded per second, as medians with the lowest and highest round:
+The files are 10 s of a voice-like buzz in noise, in memory. One process measures all, in the order A B C … C B A, in
+--rounds rounds. The table gives seconds of audio decoded in a second: the median, the lowest and the highest round.
 
-- ours: :class:`detector.recording.Recording`, as for an encoder: digest, decode, mean of channels, soxr HQ, segments.
-- apart: the same in the separate decoder process, as in a job; two processes work.
+- ours: :class:`detector.recording.Recording`, as an encoder gets it: digest, decode, mean of channels, soxr HQ, cut.
+- apart: the same in the decoder process, as a job does it; two processes are at work.
 - soundfile+librosa: `soundfile.read`, mean, `librosa.resample` (soxr HQ).
 - pyav: FFmpeg alone, with its own resampler.
 - torchcodec: `AudioDecoder(…, sample_rate=16000, num_channels=1)`, if it can be loaded.
@@ -41,53 +41,53 @@ CODECS: dict[str, tuple[int, int, str]] = {
     "Ogg Opus 48 kHz": (48_000, 1, "OGG/OPUS"),
     "M4A AAC 44.1 kHz": (44_100, 1, "aac"),
 }
-"""By name: rate, channels, and the name of the format in soundfile (`container/encoding`) or FFmpeg."""
+"""By name: rate, channels, and the name in soundfile (`container/encoding`) or FFmpeg."""
 
 Way = Callable[[list[bytes]], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
+    """Measure all ways, and print a table."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.decode", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
-    known = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with DecodeQueue(SEGMENT_SECONDS) as queue:
         ways = ways_to_decode(queue)
-        print(f"{known.files} files of {SECONDS:g} s, {known.rounds} rounds; {machine('cpu')}\n")
+        print(f"{options.files} files of {SECONDS:g} s, {options.rounds} rounds; {machine('cpu')}\n")
         print(f"| | {' | '.join(ways)} |\n| --- |{' --- |' * len(ways)}")
         for codec, how in CODECS.items():
-            files = [encoded(number, *how) for number in range(known.files)]
-            paces = measure(ways, files, known.rounds)
-            print(f"| {codec} | {' | '.join(paces.values())} |", flush=True)
+            files = [encoded(number, *how) for number in range(options.files)]
+            speeds = measure(ways, files, options.rounds)
+            print(f"| {codec} | {' | '.join(speeds.values())} |", flush=True)
     return 0
 
 
 def measure(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[str, str]:
-    """Measure the speed of each decoder; return it as text, or the reason why there is none."""
+    """Return the speed of each way, or the error that it raised."""
     times: dict[str, list[float]] = {}
-    found: dict[str, str] = {}
+    cells: dict[str, str] = {}
     for name, way in ways.items():
         try:
             way(files[:1])
             times[name] = []
-        except Exception as error:  # that a decoder cannot read a format is a result
-            found[name] = f"– ({type(error).__name__})"
+        except Exception as error:  # that a library does not read a format is a result, too
+            cells[name] = f"– ({type(error).__name__})"
     for _ in range(rounds):
         for name in (*times, *reversed(times)):
             start = time.perf_counter()
             ways[name](files)
             times[name].append(time.perf_counter() - start)
     for name, seconds in times.items():
-        paces = len(files) * SECONDS / np.array(seconds).reshape(-1, 2).mean(axis=1)
-        found[name] = interval(paces, digits=0)
-    return {name: found[name] for name in ways}
+        speeds = len(files) * SECONDS / np.array(seconds).reshape(-1, 2).mean(axis=1)
+        cells[name] = interval(speeds, digits=0)
+    return {name: cells[name] for name in ways}
 
 
 def ways_to_decode(queue: DecodeQueue) -> dict[str, Way]:
-    """Return the decoders that are measured and can be loaded on this machine."""
+    """Return the ways whose libraries can be loaded."""
     ways: dict[str, Way] = {"ours": each(ours), "apart": lambda files: apart(queue, files), "pyav": each(pyav)}
     try:
         import librosa
@@ -107,7 +107,7 @@ def ways_to_decode(queue: DecodeQueue) -> dict[str, Way]:
             return AudioDecoder(data, sample_rate=SAMPLE_RATE, num_channels=1).get_all_samples()
 
         ways["torchcodec"] = each(by_torchcodec)
-    except (ImportError, OSError, RuntimeError) as error:  # its wheel needs the libraries of CUDA or FFmpeg
+    except (ImportError, OSError, RuntimeError) as error:  # its wheel needs CUDA's libraries, or FFmpeg's
         print(f"torchcodec is not measured: {error}\n")
     return ways
 
@@ -118,7 +118,7 @@ def ours(data: bytes) -> list[Samples]:
 
 
 def apart(queue: DecodeQueue, files: list[bytes]) -> None:
-    """Decode in the separate process, one file ahead, as when a shard is read."""
+    """Decode in the decoder process, one file ahead, as a shard is read."""
     ahead = None
     for data in files:
         recording = queue.put(io.BytesIO(data), "a file")
@@ -130,7 +130,7 @@ def apart(queue: DecodeQueue, files: list[bytes]) -> None:
 
 
 def each(decode: Callable[[bytes], object]) -> Way:
-    """Apply ``decode`` to one file after the other."""
+    """Decode one file after the other."""
     return lambda files: [decode(data) for data in files]
 
 
@@ -146,7 +146,7 @@ def pyav(data: bytes) -> Samples:
 
 
 def encoded(number: int, rate: int, channels: int, kind: str) -> bytes:
-    """Encode 10 s of a voice-like buzz."""
+    """Return a file of 10 s."""
     time_ = np.arange(round(SECONDS * rate)) / rate
     rng = np.random.default_rng(number)
     phase = 2 * np.pi * (rng.uniform(80, 250) * time_ + 30.0 * np.sin(2 * np.pi * time_))

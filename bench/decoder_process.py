@@ -1,10 +1,11 @@
-"""What it costs to decode in a process of its own: the same recordings, decoded here and apart, in turn.
+"""Measure the cost of the decoder process: the same recordings, decoded in this process and in it, in turn.
 
     python -m bench.decoder_process [--rounds 20] [--files 200] [--corpus FOLDER]
 
-Prints, for short files that are held and for an hour of WAV that is viewed, the time apart as a share of the time
-here: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws. For short files the
-decoder's CPU time is what the time comes to where it has a core for itself: on a busy machine, look at that.
+For short files that are held in memory, and for an hour of WAV that is viewed, it prints the time in the decoder
+process as a share of the time in this one: the median of the rounds, and its 95 % interval from 10,000 bootstrap draws.
+For short files, the decoder's CPU time is the time that it takes with a core of its own: on a busy machine, look at
+that.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with FLAC files [default: %(default)s]")
     parser.add_argument("--files", type=int, default=200, help="short files in a round [default: %(default)s]")
     parser.add_argument("--rounds", type=int, default=20, help="[default: %(default)s]")
-    known = parser.parse_args(arguments)
-    paths = sorted(known.corpus.rglob("*.flac"))
-    contents = [path.read_bytes() for path in paths[:: max(1, len(paths) // known.files)][: known.files]]
-    compare(f"{len(contents)} files", known.rounds, lambda: [io.BytesIO(content) for content in contents])
+    options = parser.parse_args(arguments)
+    paths = sorted(options.corpus.rglob("*.flac"))
+    contents = [path.read_bytes() for path in paths[:: max(1, len(paths) // options.files)][: options.files]]
+    compare(f"{len(contents)} files", options.rounds, lambda: [io.BytesIO(content) for content in contents])
     with tempfile.NamedTemporaryFile(suffix=".wav") as hour:
         with soundfile.SoundFile(hour, "w", 16_000, 1, "PCM_16", format="WAV") as sound:
             for seed in range(60):
                 sound.write(np.random.default_rng(seed).normal(0.0, 0.1, 60 * 16_000))
-        compare("1 h of WAV", known.rounds, lambda: [open(hour.name, "rb")])  # noqa: SIM115 - closed below
+        compare("1 h of WAV", options.rounds, lambda: [open(hour.name, "rb")])  # noqa: SIM115 - closed below
     return 0
 
 
 def compare(name: str, rounds: int, files: Callable[[], Sequence[BinaryIO]]) -> None:
-    """Decode the files here and apart, whoever is first in turn, and print the ratios."""
+    """Decode the files here and apart, each first in every second round, and print the ratios."""
     ways = {"here": here, "apart": apart}
-    apart(files())  # the process has started, both have their memory
+    apart(files())  # starts the decoder process; both processes take their memory
     here(files())
     taken: dict[str, list[tuple[float, float, float]]] = {"here": [], "apart": []}
     for number in range(rounds):
@@ -70,7 +71,7 @@ def compare(name: str, rounds: int, files: Callable[[], Sequence[BinaryIO]]) -> 
         "CPU time of the decoder": apart_decoder / here_own,
         "CPU time of both": (apart_own + apart_decoder) / here_own,
     }.items():
-        print(f"{name}: {what:24} × {spoken(ratios)}")
+        print(f"{name}: {what:24} × {formatted(ratios)}")
     print(f"{name}: here, {n_samples / 16_000 / np.median(here_seconds):,.0f} s of audio a second")
 
 
@@ -91,12 +92,12 @@ def apart(files: Sequence[BinaryIO]) -> int:
 
 
 def decoder_seconds() -> float:
-    """CPU time of the decoder's process, which waits for work now."""
+    """Return the CPU time of the idle decoder process."""
     return sum(process.cpu_seconds() for process in IDLE)
 
 
-def spoken(ratios: npt.NDArray[np.float64]) -> str:
-    """Median and interval, as text."""
+def formatted(ratios: npt.NDArray[np.float64]) -> str:
+    """Return the median and its interval as text."""
     draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"

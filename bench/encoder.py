@@ -1,16 +1,16 @@
-"""Compare the speed of our encoder path with the usual recipe, the bare model, and the uncut encoder.
+"""Compare our encoder path with the published recipe, with the bare forward pass, and one layer with all layers.
 
-python -m bench.encoder --model wav2vec2-base                       ours, recipe and bare, on the CPU
+python -m bench.encoder --model wav2vec2-base                       ours, the recipe, the bare forward; on the CPU
 python -m bench.encoder --model xls-r-300m --layer 12 --against full
 python -m bench.encoder --model xls-r-300m --device cuda --dtype bfloat16 --minutes 240
 
-Measures in one process, in the order A B C C B A, --rounds times, on noise of log-normal lengths (median 5 s):
+One process measures all, in the order A B C C B A, in --rounds rounds, on noise of log-normal lengths (median 5 s):
 
-- ours: `detector.backbones`, as in a job. On a CPU, one encoder per core, each on one thread.
-- recipe: the published extractor and padded batches of --batch in order of arrival, with transformers' defaults, on all
-  cores; the mean over the resulting frames.
-- bare: the same model on our batches, prepared beforehand, on as many threads: no features, no pooling.
-- full: ours with all layers, to compare with --layer.
+- ours: `detector.backbones`, as a job's encoders run it. On a CPU there is one for each core, each on one thread.
+- recipe: the published extractor and padded batches of --batch in the order of arrival, transformers' defaults, with
+  all cores; the mean over the frames that come out.
+- bare: the same model on the batches of ours, prepared in advance, on as many threads: no features, no pooling.
+- full: ours, all layers; for --layer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Variant = Callable[[], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a row for each variant."""
+    """Measure, and print a row a variant."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,32 +61,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--window-mib", type=int, default=32, help="audio that ours sorts by length, on a GPU")
     parser.add_argument("--encoders", type=int, default=os.cpu_count(), help="of ours, on a CPU")
     parser.add_argument("--seed", type=int, default=0)
-    known = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
-        folder = checkpoint(known.model, Path(scratch))
-        bench = Bench(known, folder)
+        folder = checkpoint(options.model, Path(scratch))
+        bench = Bench(options, folder)
         times = bench.measure()
     bench.report(times)
     return 0
 
 
 class Bench:
-    """The models and batches that are measured, loaded before the clock starts."""
+    """All variants, loaded before the clock runs."""
 
-    def __init__(self, known: argparse.Namespace, folder: Path) -> None:
-        self._known = known
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
         self._folder = folder
-        self.segments = noise(known.minutes * 60, known.seed)
+        self.segments = noise(options.minutes * 60, options.seed)
         self.seconds = sum(map(len, self.segments)) / SAMPLE_RATE
-        self._n = known.encoders if known.device == "cpu" else 1
-        self._ours = self._encoders(known.layer)
-        names = known.against.split(",")
+        self._n = options.encoders if options.device == "cpu" else 1
+        self._ours = self._encoders(options.layer)
+        names = options.against.split(",")
         self.variants: dict[str, Variant] = {"ours": lambda: self._embed(self._ours)}
         self.padding = {"ours": waste([len(each) for each in self.segments], self._batches())}
         if "recipe" in names:
             self.variants["recipe"] = self._recipe()
             arrival = [
-                range(len(self.segments))[at : at + known.batch] for at in range(0, len(self.segments), known.batch)
+                range(len(self.segments))[at : at + options.batch] for at in range(0, len(self.segments), options.batch)
             ]
             self.padding["recipe"] = waste([len(each) for each in self.segments], arrival)
         if "bare" in names:
@@ -98,40 +98,40 @@ class Bench:
             self.padding["full"] = self.padding["ours"]
 
     def measure(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Measure seconds and CPU seconds of each variant, means of a round's two passes: shape (rounds, 2)."""
+        """Return seconds and CPU seconds, means of the two runs of a round, by variant: arrays of shape (rounds, 2)."""
         for variant in self.variants.values():
-            variant()  # warm up
+            variant()  # warm
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in self.variants}
-        for _ in range(self._known.rounds):
+        for _ in range(self._options.rounds):
             for name in (*self.variants, *reversed(self.variants)):
                 self._wait()
                 start, used = time.perf_counter(), time.process_time()
                 self.variants[name]()
                 self._wait()
                 times[name].append((time.perf_counter() - start, time.process_time() - used))
-        # pair the first with the last of a round, the second with the last but one
+        # the first and the last of a round, the second and the last but one
         return {name: np.array(found).reshape(-1, 2, 2).mean(axis=1) for name, found in times.items()}
 
     def report(self, times: dict[str, npt.NDArray[np.float64]]) -> None:
         """Print the figures: medians over rounds, and the lowest and highest round."""
-        known = self._known
+        options = self._options
         flops, peak = self.flops(), self.peak()
         print(
-            f"{known.model}, layer {known.layer}, {known.device} {known.dtype}, {len(self.segments)} segments, "
-            f"{self.seconds:.0f} s of audio, {known.rounds} rounds of A B … B A; {machine(known.device)}; "
+            f"{options.model}, layer {options.layer}, {options.device} {options.dtype}, {len(self.segments)} segments, "
+            f"{self.seconds:.0f} s of audio, {options.rounds} rounds of A B … B A; {machine(options.device)}; "
             f"torch {torch.__version__}, transformers {transformers.__version__}; "
             f"measured matrix-product peak {peak / 1e12:.2f} TFLOP/s\n"
         )
         print("| | audio-seconds a second | time, × ours | CPU time, × ours | padded / real | of the measured peak |")
         print("| --- | --- | --- | --- | --- | --- |")
         for name, found in times.items():
-            pace = self.seconds / found[:, 0]
+            speed = self.seconds / found[:, 0]
             ratio, cpu = (interval(values) for values in (found / times["ours"]).T)
-            share = f"{flops * np.median(pace) / self.seconds / peak:.0%}" if name in ("ours", "bare") else "–"
-            print(f"| {name} | {interval(pace)} | {ratio} | {cpu} | {self.padding[name]:.2f} | {share} |")
+            share = f"{flops * np.median(speed) / self.seconds / peak:.0%}" if name in ("ours", "bare") else "–"
+            print(f"| {name} | {interval(speed)} | {ratio} | {cpu} | {self.padding[name]:.2f} | {share} |")
 
     def flops(self) -> float:
-        """Count floating-point operations of one pass of ours, except those of attention, which the counter misses."""
+        """Multiplications and additions of one pass of ours, without those of attention that the counter misses."""
         encoder, counted = self._ours[0]._encoder, 0
         for batch in self._batches():
             with FlopCounterMode(display=False) as counter:
@@ -140,11 +140,11 @@ class Bench:
         return float(counted)
 
     def peak(self) -> float:
-        """Measure FLOP per second of a large matrix product in our dtype, best of several, on all cores or the GPU."""
-        known = self._known
+        """FLOP a second of a large matrix product in the dtype of ours, best of several, on all cores or the GPU."""
+        options = self._options
         torch.set_num_threads(os.cpu_count() or 1)
-        size = 2048 if known.device == "cpu" else 8192
-        one = torch.randn(size, size, device=known.device).to(getattr(torch, known.dtype))
+        size = 2048 if options.device == "cpu" else 8192
+        one = torch.randn(size, size, device=options.device).to(getattr(torch, options.dtype))
         best = float("inf")
         for _ in range(10):
             self._wait()
@@ -155,13 +155,13 @@ class Bench:
         return 2 * size**3 / best
 
     def _encoders(self, layer: int) -> list[HuggingFace]:
-        known = self._known
-        config = EmbedConfig(backbone="huggingface", layer=layer, dtype=known.dtype)
-        budget = 0.0 if known.device == "cpu" else known.batch_seconds
-        return [HuggingFace(config, str(self._folder), known.device, budget) for _ in range(self._n)]
+        options = self._options
+        config = EmbedConfig(backbone="huggingface", layer=layer, dtype=options.dtype)
+        budget = 0.0 if options.device == "cpu" else options.batch_seconds
+        return [HuggingFace(config, str(self._folder), options.device, budget) for _ in range(self._n)]
 
     def _embed(self, encoders: list[HuggingFace]) -> None:
-        """Embed the windows in order; of several encoders, the next free one takes the next window."""
+        """Embed the windows in their order of arrival; of several encoders, the next free one takes a window."""
         windows = iter(self._windows())
 
         def work(encoder: HuggingFace) -> None:
@@ -171,20 +171,20 @@ class Bench:
         self._share(work, encoders)
 
     def _recipe(self) -> Variant:
-        known = self._known
+        options = self._options
         extractor = transformers.AutoFeatureExtractor.from_pretrained(self._folder)
-        model = transformers.AutoModel.from_pretrained(self._folder, dtype=getattr(torch, known.recipe_dtype))
-        model.to(known.device).eval()
+        model = transformers.AutoModel.from_pretrained(self._folder, dtype=getattr(torch, options.recipe_dtype))
+        model.to(options.device).eval()
 
         def run() -> None:
             torch.set_num_threads(os.cpu_count() or 1)
-            for start in range(0, len(self.segments), known.batch):
+            for start in range(0, len(self.segments), options.batch):
                 inputs = extractor(
-                    self.segments[start : start + known.batch],
+                    self.segments[start : start + options.batch],
                     sampling_rate=SAMPLE_RATE,
                     padding=True,
                     return_tensors="pt",
-                ).to(known.device)
+                ).to(options.device)
                 inputs["input_values"] = inputs["input_values"].to(model.dtype)
                 with torch.no_grad():
                     model(**inputs).last_hidden_state.mean(dim=1).float().cpu().numpy()
@@ -202,7 +202,7 @@ class Bench:
                 with (
                     torch.inference_mode(),
                     torch.autocast(
-                        self._known.device.partition(":")[0], encoder.dtype, enabled=encoder.dtype != torch.float32
+                        self._options.device.partition(":")[0], encoder.dtype, enabled=encoder.dtype != torch.float32
                     ),
                 ):
                     for inputs in left:
@@ -220,10 +220,10 @@ class Bench:
         return inputs
 
     def _batches(self) -> list[list[int]]:
-        """Return the indices of segments that our path computes together."""
-        if self._known.device == "cpu":
+        """Return the indices of segments that ours computes in one pass."""
+        if self._options.device == "cpu":
             return self._windows()
-        budget = self._known.batch_seconds * SAMPLE_RATE
+        budget = self._options.batch_seconds * SAMPLE_RATE
         return [
             [window[index] for index in batch]
             for window in self._windows()
@@ -231,18 +231,18 @@ class Bench:
         ]
 
     def _windows(self) -> list[list[int]]:
-        """Return the indices of each window; on a CPU, each segment is one, so that no encoder is idle at the end."""
-        if self._known.device == "cpu":
+        """Return the indices of segments that ours gets at once: one on a CPU, so that no core is idle at the end."""
+        if self._options.device == "cpu":
             return [[index] for index in range(len(self.segments))]
-        size = self._known.window_mib << 18  # four bytes per sample
+        size = self._options.window_mib << 18  # of samples: four bytes each
         ends = np.cumsum([len(segment) for segment in self.segments]) // size
         return [np.flatnonzero(ends == window).tolist() for window in np.unique(ends)]
 
     def _share(self, work: Callable[[Any], None], encoders: Sequence[Any]) -> None:
-        """Run all encoders until the work is done; on a CPU, each on one thread, as in a process of its own."""
+        """Run all encoders until the work is done: on a CPU each on one thread, as in a process of its own."""
 
         def alone(encoder: Any) -> None:
-            if self._known.device == "cpu":
+            if self._options.device == "cpu":
                 torch.set_num_threads(1)
             work(encoder)
 
@@ -250,12 +250,12 @@ class Bench:
             list(pool.map(alone, encoders))
 
     def _wait(self) -> None:
-        if self._known.device != "cpu":
+        if self._options.device != "cpu":
             torch.cuda.synchronize()
 
 
 def noise(seconds: float, seed: int) -> list[Samples]:
-    """Make segments of noise with log-normal lengths and a given total length.
+    """Return segments of noise of log-normal lengths, ``seconds`` long in total.
 
     Examples
     --------
@@ -275,12 +275,12 @@ def noise(seconds: float, seed: int) -> list[Samples]:
 
 
 def interval(values: npt.NDArray[np.float64], digits: int = 2) -> str:
-    """Format median, lowest and highest; with five rounds, these are a 94 % interval of the median."""
+    """Return the median, the lowest and the highest: of five rounds, a 94 % interval of the median."""
     return f"{np.median(values):,.{digits}f} [{values.min():,.{digits}f}, {values.max():,.{digits}f}]"
 
 
 def machine(device: str) -> str:
-    """Describe the machine."""
+    """Return the name of the GPU, or the number and name of the CPUs."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

@@ -1,12 +1,11 @@
-"""Compare the whole job, with Ray, with a plain loop in one process that does the same work.
+"""Measure the whole job, with Ray, against a plain loop in one process that does the same work.
 
 python -m bench.pipeline --minutes 20 --model small
 
-An archive of tar shards of FLAC (noise of log-normal lengths, median 5 s) is embedded by `bonafide embed` and by a
-loop, which reads, decodes, normalises and encodes one recording after the other on all cores, takes the mean over
-frames, and writes one Parquet object per shard. The order is job, loop, loop, job, --rounds times. Start-up (Ray, the
-driver, loading the encoder) is measured separately, by the same command on one recording of a second. The loop's
-start-up does not count.
+`bonafide embed` embeds an archive of tar shards of FLAC (noise of log-normal lengths, median 5 s). So does a loop: it
+reads, decodes, normalises and encodes one recording after the other on all cores, takes the mean over frames, and
+writes one Parquet object a shard. The order is job, loop, loop, job, in --rounds rounds. Start-up (Ray, the driver,
+loading the encoder) is measured apart, as the same command on one recording of a second; the loop's is not counted.
 """
 
 from __future__ import annotations
@@ -50,34 +49,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the loop")
-    known, how = parser.parse_known_args(arguments)
+    options, flags = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
         folder = Path(scratch)
         model = folder / "model"
         model.mkdir()
-        model = checkpoint(known.model, model)
-        seconds = write_archive(folder / "archive", known.minutes * 60, known.shards)
+        model = checkpoint(options.model, model)
+        seconds = write_archive(folder / "archive", options.minutes * 60, options.shards)
         write_archive(folder / "one", 1.0, 1)
         starts: list[float] = []
         jobs: list[float] = []
         loops: list[float] = []
         backbone = HuggingFace(EmbedConfig(backbone="huggingface"), str(model), "cpu", 0.0)
-        for round_ in range(known.rounds):
-            starts.append(job(folder, "one", model, how, f"start-{round_}"))
+        for round_ in range(options.rounds):
+            starts.append(job(folder, "one", model, flags, f"start-{round_}"))
             for is_job in (True, False, False, True):
                 if is_job:
-                    jobs.append(job(folder, "archive", model, how, f"job-{len(jobs)}"))
+                    jobs.append(job(folder, "archive", model, flags, f"job-{len(jobs)}"))
                 else:
                     output = folder / f"loop-{len(loops)}"
-                    loops.append(loop(folder / "archive", backbone._encoder, output, known.threads))
+                    loops.append(loop(folder / "archive", backbone._encoder, output, options.threads))
     work = np.array(jobs) - np.median(starts)
     print(
-        f"{known.model}, {seconds / 60:.1f} min of audio in {known.shards} tar shards; {machine('cpu')}; "
-        f"torch {torch.__version__}; {' '.join(how)}\n"
+        f"{options.model}, {seconds / 60:.1f} min of audio in {options.shards} tar shards; {machine('cpu')}; "
+        f"torch {torch.__version__}; {' '.join(flags)}\n"
         f"start-up of the job: {interval(np.array(starts), digits=1)} s (the same command on 1 s of audio)\n"
         f"job:  {interval(seconds / work)} audio-seconds a second without start-up, "
         f"{interval(seconds / np.array(jobs))} with it\n"
-        f"loop: {interval(seconds / np.array(loops))} audio-seconds a second on {known.threads} threads\n"
+        f"loop: {interval(seconds / np.array(loops))} audio-seconds a second on {options.threads} threads\n"
         f"job / loop: {np.median(loops) / np.median(work):.2f}"
     )
     return 0
@@ -98,15 +97,15 @@ def write_archive(folder: Path, seconds: float, n_shards: int) -> float:
     return sum(map(len, segments)) / SAMPLE_RATE
 
 
-def job(folder: Path, archive: str, model: Path, how: list[str], output: str) -> float:
-    """Run the command; return its seconds."""
+def job(folder: Path, archive: str, model: Path, flags: list[str], output: str) -> float:
+    """Return the seconds that the command takes."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
-    command += ["--model", str(model), "--output", str(folder / output), *how]
+    command += ["--model", str(model), "--output", str(folder / output), *flags]
     return run(command, dict(os.environ)).seconds
 
 
 def loop(archive: Path, encoder: Encoder, output: Path, threads: int) -> float:
-    """Run the plain loop; return its seconds."""
+    """Return the seconds that the plain loop takes."""
     torch.set_num_threads(threads)
     output.mkdir()
     start = time.perf_counter()
@@ -127,7 +126,7 @@ def loop(archive: Path, encoder: Encoder, output: Path, threads: int) -> float:
 
 
 def embedding(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
-    """Embed one segment by the mean over its frames, on all threads."""
+    """Return the mean over the frames of one segment, computed on all threads."""
     with torch.inference_mode():
         lengths = torch.tensor([len(samples)])
         inputs = encoder.features.inputs(torch.from_numpy(samples)[None], lengths, False)

@@ -1,6 +1,6 @@
 """Faults of a decoder process, and the verdict on the recording that it was decoding.
 
-One death proves nothing: somebody may have killed the process, or an earlier recording may have broken it. The same
+One death proves nothing: an operator may have killed the process, or an earlier recording may have broken it. The same
 recording is tried once more, in a new process. A fault that happens there too is the recording's own and becomes its
 row in `failures`; a kill from outside that happens twice says something about the machine, and the run ends with
 :class:`jobs.errors.RunAgain`.

@@ -165,15 +165,15 @@ class _OpenShards:
         """Note that pieces of these shards arrived."""
         for shard_id in shard_ids:
             self._begun.setdefault(shard_id, time.monotonic())
-        self._tell()
+        self._report()
 
     def close(self, shard_id: str) -> float:
         """Note that a shard is whole; return the seconds since its first piece."""
         self._closed.add(shard_id)
-        self._tell()
+        self._report()
         return time.monotonic() - self._begun[shard_id]
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         metrics.set_gauge("bonafide_shards_open", len(self._begun) - len(self._closed))
 
 

@@ -113,9 +113,9 @@ class EmbeddingAttempts:
             elif rows.n_utterances is None:
                 portions += [Portion(shard, None, "known"), Portion(shard, None, "segments")]
             elif number == PASSES:
-                portions += [Portion(shard, (ordinal,), "segments") for ordinal in rows.lacking]
+                portions += [Portion(shard, (ordinal,), "segments") for ordinal in rows.missing]
             else:
-                portions.append(Portion(shard, tuple(rows.lacking), "segments"))
+                portions.append(Portion(shard, tuple(rows.missing), "segments"))
         return portions
 
     def _note(self, shard_id: str, trouble: Exception) -> None:
@@ -138,10 +138,10 @@ class EmbeddingAttempts:
         They are the cause if they are few, and something else has passed through the same encoders.
         """
         rows = self._assembler.rows(shard_id)
-        n_passed = self._n_done + len(rows.outcomes) - len(rows.lacking)
-        if rows.n_utterances is None or len(rows.lacking) > MAX_CRASHES or not n_passed:
+        n_passed = self._n_done + len(rows.outcomes) - len(rows.missing)
+        if rows.n_utterances is None or len(rows.missing) > MAX_CRASHES or not n_passed:
             return None
-        for ordinal in rows.lacking:
+        for ordinal in rows.missing:
             log.error("%s: the encoder's process dies on it", rows.outcomes[ordinal]["utterance_id"])
             message = "the encoder's process dies on this recording, alone and every time"
             rows.outcomes[ordinal] = failed_to_embed(rows.outcomes[ordinal], "encoder_crash", message, PASSES)

@@ -1,4 +1,4 @@
-"""Gathering: embedded pieces, in whatever order they come, back into whole shards."""
+"""Assembly: embedded pieces, which arrive in any order, become whole shards again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from detector.schema import FAILURES, embeddings_schema
 
 @dataclass
 class ShardRows:
-    """Everything that has arrived of one shard."""
+    """All pieces of one shard that have arrived.
+
+    Attributes
+    ----------
+    n_utterances : int or None
+        Utterances of the shard, once its end has arrived.
+    outcomes : dict of int
+        By ordinal: an utterance's facts, or why it failed.
+    segments : dict of int
+        By ordinal and segment: a vector with its number of frames.
+    """
 
     shard_id: str
     n_utterances: int | None = None
@@ -26,32 +36,32 @@ class ShardRows:
 
     @property
     def whole(self) -> bool:
-        """Whether every utterance and every segment is there."""
-        return len(self.outcomes) == self.n_utterances and not self.lacking
+        """True if every utterance and every segment has arrived."""
+        return len(self.outcomes) == self.n_utterances and not self.missing
 
     @property
-    def lacking(self) -> list[int]:
-        """Utterances whose outcome is known, but of which segments are missing."""
+    def missing(self) -> list[int]:
+        """Ordinals of utterances whose outcome has arrived, but not all of their segments."""
         return [
             ordinal
-            for ordinal, found in sorted(self.outcomes.items())
-            if found["error"] is None and len(self.segments.get(ordinal, ())) != found["n_segments"]
+            for ordinal, outcome in sorted(self.outcomes.items())
+            if outcome["error"] is None and len(self.segments.get(ordinal, ())) != outcome["n_segments"]
         ]
 
     @property
     def seconds(self) -> float:
-        """Decoded audio of its utterances."""
-        return float(sum(found["seconds"] or 0.0 for found in self.outcomes.values()))
+        """Decoded audio of all utterances, in seconds."""
+        return float(sum(outcome["seconds"] or 0.0 for outcome in self.outcomes.values()))
 
     def tables(self, recipe: Recipe, run_id: str, layers: tuple[int, ...] | None = None) -> tuple[pa.Table, pa.Table]:
-        """Rows of `embeddings` and of `failures` of one layer, in the order of the shard.
+        """Return the rows of `embeddings` and of `failures` for one layer, in the order of the shard.
 
         Parameters
         ----------
         recipe : Recipe
         run_id : str
         layers : tuple of int, optional
-            Whose vectors lie side by side in the segments; the recipe's alone where it is left out.
+            Layers whose vectors are concatenated in the segments [default: the recipe's layer alone].
         """
         embeddings, failures = [], []
         layer, fingerprint = recipe.config.layer, recipe.fingerprint
@@ -59,15 +69,15 @@ class ShardRows:
         width = next((len(vector) for parts in self.segments.values() for vector, _ in parts.values()), len(layers))
         dim = width // len(layers)
         own = slice(layers.index(layer) * dim, (layers.index(layer) + 1) * dim)
-        for ordinal, found in sorted(self.outcomes.items()):
-            if found["error"] is None:
+        for ordinal, outcome in sorted(self.outcomes.items()):
+            if outcome["error"] is None:
                 embedding = self._joined(ordinal, own, recipe.config.pooling)
                 if embedding is None or np.isfinite(embedding).all():
-                    same = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
-                    embeddings.append({**found, "embedding": embedding, **same})
+                    origin = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
+                    embeddings.append({**outcome, "embedding": embedding, **origin})
                     continue
-                found = failed_to_embed(found, "nonfinite", "NaN or infinity from the encoder")
-            failures.append({"attempts": 1, **found, "run_id": run_id})
+                outcome = failed_to_embed(outcome, "nonfinite", "NaN or infinity from the encoder")
+            failures.append({"attempts": 1, **outcome, "run_id": run_id})
         return (
             pa.Table.from_pylist(embeddings, schema=embeddings_schema(dim)),
             pa.Table.from_pylist(failures, schema=FAILURES),
@@ -80,19 +90,19 @@ class ShardRows:
 
 
 class ShardAssembler:
-    """Collects pieces; gives a shard out once, when it is whole."""
+    """Collects pieces, and yields each shard once, when it is whole."""
 
     def __init__(self) -> None:
         self._open: dict[str, ShardRows] = {}
-        self._given: set[str] = set()
+        self._done: set[str] = set()
 
     def add(self, table: pa.Table) -> Iterator[ShardRows]:
-        """Take a table of :data:`jobs.inputs.pieces.EMBEDDED`; yield the shards that it completes."""
+        """Add a table of :data:`jobs.inputs.pieces.EMBEDDED`; yield the shards that it completes."""
         touched = set()
         for row in _rows(table):
             shard_id = row["shard_id"]
-            if shard_id in self._given:
-                continue  # a piece that a retried task delivered again
+            if shard_id in self._done:
+                continue  # a task that was retried delivers its pieces again
             touched.add(shard_id)
             rows = self._open.setdefault(shard_id, ShardRows(shard_id))
             if row["n_utterances"] is not None:
@@ -106,28 +116,28 @@ class ShardAssembler:
                 yield whole
 
     def rows(self, shard_id: str) -> ShardRows:
-        """What has come of an unfinished shard so far."""
+        """Return the pieces of an unfinished shard that have arrived."""
         return self._open.setdefault(shard_id, ShardRows(shard_id))
 
     def forget(self, shard_id: str) -> None:
-        """Drop what has come of a shard: it was made of bytes that were not the source's."""
+        """Drop the pieces of a shard, which were made of corrupt bytes."""
         self._open.pop(shard_id, None)
 
     def close(self, shard_id: str) -> ShardRows | None:
-        """Give a shard out that became whole without a piece; None where it is not."""
+        """Return a shard if it is whole, which it may become without a new piece; else None."""
         if not self._open[shard_id].whole:
             return None
-        self._given.add(shard_id)
+        self._done.add(shard_id)
         return self._open.pop(shard_id)
 
 
-def failed_to_embed(found: dict[str, Any], error: str, message: str, attempts: int = 1) -> dict[str, Any]:
-    """An utterance's outcome, where its recording was decoded and has no embedding all the same."""
-    return {**found, "stage": "embed", "error": error, "message": message, "attempts": attempts}
+def failed_to_embed(outcome: dict[str, Any], error: str, message: str, attempts: int = 1) -> dict[str, Any]:
+    """Return the outcome of an utterance that was decoded, but could not be embedded."""
+    return {**outcome, "stage": "embed", "error": error, "message": message, "attempts": attempts}
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows as dictionaries, embeddings as arrays rather than lists of Python numbers."""
+    """Yield rows as dictionaries, with embeddings as arrays rather than lists of Python numbers."""
     vectors = table["embedding"]
     for index, row in enumerate(table.drop_columns(["embedding"]).to_pylist()):
         if row["segment"] is not None:

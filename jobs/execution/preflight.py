@@ -1,4 +1,4 @@
-"""Admission: what a run refuses before it begins, because somebody else could use it."""
+"""Preflight checks: a run refuses packages with known holes, and clusters that anybody could run commands on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from detector.errors import ConfigError
 
-# Below these a package has holes that a recording, a checkpoint or a stranger on the network could use.
+# Older versions have holes that a recording, a checkpoint or a stranger on the network could use.
 FLOORS = {
     "ray": "2.56.0",  # CVE-2026-57516, CVE-2026-41486, CVE-2026-27482, CVE-2025-62593
     "torch": "2.10.0",  # CVE-2026-24747, CVE-2025-32434
@@ -24,40 +24,41 @@ log = logging.getLogger(__name__)
 
 
 def refuse_old_packages(floors: dict[str, str] = FLOORS) -> None:
-    """Raise where a package here is older than its floor.
+    """Raise if an installed package is older than its floor.
 
     Parameters
     ----------
     floors : dict of str
-        The oldest version of each package that is let in.
+        The oldest accepted version of each package.
 
     Raises
     ------
     ConfigError
-        Naming package, version, floor and remedy.
+        With package, version, floor and remedy.
     """
     for name, floor in floors.items():
-        found = importlib.metadata.version(name)
-        if Version(found) < Version(floor):
+        version = importlib.metadata.version(name)
+        if Version(version) < Version(floor):
             raise ConfigError(
-                f"{name} {found} has known security holes; expected {floor} or later: pip install '{name}>={floor}'."
+                f"{name} {version} has known security holes; expected {floor} or later: pip install '{name}>={floor}'."
             )
 
 
 def refuse_open_dashboard(address: str | None) -> None:
-    """Raise where anybody who reaches a cluster's dashboard could run what they like on its machines.
+    """Raise if anybody who reaches a cluster's dashboard could run commands on its machines.
 
-    That is one that listens beyond this machine and asks for no token. One that does not answer is warned of.
+    That is a dashboard that listens beyond this machine and asks for no token. If a dashboard does not say whether it
+    asks for one, a warning is logged.
 
     Parameters
     ----------
     address : str or None
-        `host:port`, as Ray tells it; None or empty where the cluster has no dashboard.
+        `host:port`, from Ray; None or empty if the cluster has no dashboard.
 
     Raises
     ------
     ConfigError
-        Naming address and remedy.
+        With address and remedy.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _authentication_mode(address: str) -> str | None:
-    """What a dashboard says of itself to everybody; None where it says nothing."""
+    """Return the mode that a dashboard reports without a token; None if it reports none."""
     connection = HTTPConnection(address, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/api/authentication_mode")

@@ -23,7 +23,7 @@ def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Iterator[Item
     is_closed = threading.Event()
 
     def offer(item: Item | None, error: BaseException | None) -> bool:
-        """Hand over an item, or the end; return False once nobody takes it any more."""
+        """Hand over an item, or the end; return False once the iteration is closed."""
         while not is_closed.is_set():
             with contextlib.suppress(queue.Full):
                 ready.put((item, error), timeout=TICK_SECONDS)

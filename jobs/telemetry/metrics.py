@@ -1,7 +1,7 @@
-"""Meters: what a run tells Prometheus while it is at work, through Ray's own metrics.
+"""Metrics: numbers that a run exports to Prometheus while it works, through Ray's own metrics.
 
-They cost an addition a commit, or a look at the board, and are lost with the process: what stands after a run is its
-record. Ray exports each with `ray_` before its name, on the metrics port of the node where it was told.
+Reporting one costs an addition. They are lost with the process; the lasting result of a run is its record. Ray exports
+each under its name with `ray_` in front, on the metrics port of the node where it was reported.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that is told: one that only grows (`counter`), or one that stands (`gauge`).
+    """A metric's declaration: a `counter` only grows, a `gauge` has a current value.
 
-    Labels have few values each: never an utterance, a shard or a run.
+    A label has few values: never an utterance, a shard or a run.
     """
 
     kind: Literal["counter", "gauge"]
@@ -26,50 +26,50 @@ class Metric:
 
 METRICS = {
     "bonafide_audio_seconds_total": Metric("counter", "audio whose embeddings are committed, s"),
-    "bonafide_rows_total": Metric("counter", "rows committed, by what became of the recording", ("verb", "outcome")),
+    "bonafide_rows_total": Metric("counter", "rows committed, by the recording's outcome", ("verb", "outcome")),
     "bonafide_shards_committed_total": Metric("counter", "shards committed", ("verb",)),
-    "bonafide_shards_left": Metric("gauge", "shards that are planned and not done", ("verb",)),
-    "bonafide_shards_open": Metric("gauge", "shards of which some has come back from the encoders, and some has not"),
-    "bonafide_encoders": Metric("gauge", "encoders that have told of themselves"),
+    "bonafide_shards_left": Metric("gauge", "shards that are planned and not committed", ("verb",)),
+    "bonafide_shards_open": Metric("gauge", "shards of which the encoders have returned a part"),
+    "bonafide_encoders": Metric("gauge", "encoders that have reported"),
     "bonafide_encoders_waiting_share": Metric("gauge", "share of the encoders' time without work, 0 to 1"),
     "bonafide_store_retries_total": Metric("counter", "requests to the store that were tried again"),
-    "bonafide_workers_lost_total": Metric("counter", "passes that ended with work to do again", ("verb",)),
-    "bonafide_alarms_total": Metric("counter", "shards that were computed twice, with results that differ"),
+    "bonafide_workers_lost_total": Metric("counter", "passes after which some work was missing", ("verb",)),
+    "bonafide_alarms_total": Metric("counter", "shards that were computed twice with different results"),
 }
-"""All there are, by the names that `cluster/prometheus` and `cluster/grafana` know them by, less Ray's `ray_`."""
+"""All metrics, by the names that `cluster/prometheus` and `cluster/grafana` use, without Ray's `ray_`."""
 
 
 def count(name: str, value: float = 1.0, **labels: str) -> None:
-    """Add to a counter; without Ray, nothing happens."""
-    if value and (meter := _meter(name)) is not None:
-        meter.inc(value, labels)
+    """Add to a counter; without Ray, do nothing."""
+    if value and (metric := _metric(name)) is not None:
+        metric.inc(value, labels)
 
 
 def set_gauge(name: str, value: float, **labels: str) -> None:
-    """Set a gauge; without Ray, nothing happens."""
-    if (meter := _meter(name)) is not None:
-        meter.set(value, labels)
+    """Set a gauge; without Ray, do nothing."""
+    if (metric := _metric(name)) is not None:
+        metric.set(value, labels)
 
 
 def count_up_to(name: str, total: float) -> None:
-    """Bring a counter to a total that this process keeps; without Ray, nothing happens."""
-    if _meter(name) is not None:
-        count(name, total - _REACHED.get(name, 0.0))
-        _REACHED[name] = total
+    """Raise a counter to a total that this process keeps; without Ray, do nothing."""
+    if _metric(name) is not None:
+        count(name, total - _LAST_TOTALS.get(name, 0.0))
+        _LAST_TOTALS[name] = total
 
 
-_REACHED: dict[str, float] = {}
+_LAST_TOTALS: dict[str, float] = {}
 
 
-def _meter(name: str) -> Any:
-    ray = sys.modules.get("ray")  # who has not imported it has not joined a cluster
-    return _made(name) if ray is not None and ray.is_initialized() else None
+def _metric(name: str) -> Any:
+    ray = sys.modules.get("ray")  # not imported: this process has joined no cluster
+    return _created(name) if ray is not None and ray.is_initialized() else None
 
 
 @cache
-def _made(name: str) -> Any:
+def _created(name: str) -> Any:
     import ray.util.metrics
 
-    meter = METRICS[name]
-    kind = {"counter": ray.util.metrics.Counter, "gauge": ray.util.metrics.Gauge}[meter.kind]
-    return kind(name, description=meter.about, tag_keys=meter.labels)
+    declared = METRICS[name]
+    kind = {"counter": ray.util.metrics.Counter, "gauge": ray.util.metrics.Gauge}[declared.kind]
+    return kind(name, description=declared.about, tag_keys=declared.labels)

@@ -30,7 +30,7 @@ if "jobs.decoding.process" in sys.orig_argv:
     def crash(): ctypes.string_at(0)
     def abort(): os.abort()
     def leave(): os._exit(3)
-    def vanish(): os._exit(0)  # as it looks where somebody else took its exit code
+    def vanish(): os._exit(0)  # as if another part of the worker had reaped it
     def spin():
         while True: pass
     def spin_in_c(): re.match("(a+)+$", "a" * 64 + "b")  # never gives up the interpreter's lock

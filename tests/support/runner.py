@@ -41,7 +41,7 @@ class LocalReporter:
 
 
 class InProcessRunner:
-    """Runs all stages in this process, on as many CPUs as it is told that there are."""
+    """Runs all stages in this process, with a pool for so many CPUs."""
 
     def __init__(self, config: RunConfig | None = None, cpus: float = 1.0) -> None:
         self._config = config or RunConfig()

@@ -69,7 +69,7 @@ def test_a_long_file_is_read_once_for_its_digest_and_its_samples() -> None:
 
     assert (n_segments, recording.facts.audio_sha256) == (600, hashlib.sha256(content).hexdigest())
     # the first piece of 1 MiB is sniffed before libsndfile opens the file, with the next one on its way; and looking
-    # for what stands behind the samples, it jumps to the end: a piece is asked for in vain
+    # for what stands behind the samples, it seeks to the end, so one block is read for nothing
     assert len(content) <= file.n_bytes <= len(content) + (4 << 20)
 
 

@@ -1,4 +1,4 @@
-"""What was lost is asked for again, with a bound; what keeps failing is split, and named."""
+"""Lost pieces are embedded again in a bounded number of passes; what keeps failing is split, and named."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shard(name: str) -> Shard:
 
 
 class Machines:
-    """A stream that loses what ``lose`` says, by pass, shard and utterance; and notes what it was asked for."""
+    """A stream that loses pieces by pass, shard and utterance, as ``lose`` decides, and records its requests."""
 
     def __init__(self, lose: Callable[[int, str, int], bool] = lambda *_: False) -> None:
         self.asked: list[list[tuple[str, tuple[int, ...] | None, str]]] = []
@@ -76,7 +76,7 @@ def _embedded(rows: list[pieces.Piece]) -> pa.Table:
 
 
 def run(machines: Machines, *names: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of both tables, by shard, of a run that is given no time to rest."""
+    """Rows of both tables, by shard, of a run that does not pause between passes."""
     shards = [shard(name) for name in names]
     names_of = {each.shard_id: name for each, name in zip(shards, names, strict=True)}
     found = {}

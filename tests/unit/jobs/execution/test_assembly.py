@@ -58,9 +58,9 @@ def shard(name: str) -> list[Piece]:
 RECIPE = Recipe(EmbedConfig(backbone="huggingface", layer=9), "m", "00")
 
 
-def gathered(*tables: pa.Table) -> tuple[ShardAssembler, list[ShardRows]]:
-    gatherer = ShardAssembler()
-    return gatherer, [rows for table in tables for rows in gatherer.add(table)]
+def assembled(*tables: pa.Table) -> tuple[ShardAssembler, list[ShardRows]]:
+    assembler = ShardAssembler()
+    return assembler, [rows for table in tables for rows in assembler.add(table)]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -68,7 +68,7 @@ def test_any_order_gives_each_shard_once_with_the_same_rows(seed: int) -> None:
     table = encode([*shard("s"), *shard("t")])
     order = np.random.default_rng(seed).permutation(len(table))
 
-    _, shards = gathered(*(table.take(part) for part in np.array_split(order, 5)))
+    _, shards = assembled(*(table.take(part) for part in np.array_split(order, 5)))
 
     assert sorted(rows.shard_id for rows in shards) == ["s", "t"]
     first = next(rows for rows in shards if rows.shard_id == "s")
@@ -97,30 +97,30 @@ def test_any_order_gives_each_shard_once_with_the_same_rows(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pieces_that_come_again_change_nothing_also_after_their_shard_went_out(seed: int) -> None:
+def test_pieces_that_come_again_change_nothing_even_after_their_shard_is_done(seed: int) -> None:
     table = encode(shard("s"))
     again = table.take(np.random.default_rng(seed).permutation(len(table)))
 
-    _, (only,) = gathered(table.slice(0, 4), again, table, again.slice(3))
+    _, (only,) = assembled(table.slice(0, 4), again, table, again.slice(3))
 
-    _, (alone,) = gathered(table)
+    _, (alone,) = assembled(table)
     assert only.tables(RECIPE, "run") == alone.tables(RECIPE, "run")
 
 
 @pytest.mark.parametrize("missing", range(10))
 def test_a_shard_is_not_whole_while_a_piece_that_counts_is_missing(missing: int) -> None:
-    _, shards = gathered(encode([piece for index, piece in enumerate(shard("s")) if index != missing]))
+    _, shards = assembled(encode([piece for index, piece in enumerate(shard("s")) if index != missing]))
 
     dropped_with_its_utterance = 3  # the failed utterance's segment counts for nothing
     assert bool(shards) == (missing == dropped_with_its_utterance)
 
 
-def test_segments_are_joined_in_their_own_order_not_in_that_of_their_coming() -> None:
+def test_segments_are_joined_in_their_own_order_not_in_that_of_their_arrival() -> None:
     # (1e20 - 1e20 + 1) / 3 is a third; summed from the other end, the 1 would be lost
     rows = [segment("s", 0, index, value, 10) for index, value in enumerate((1e20, -1e20, 1.0))]
     ends = [whole("s", 0, "a", 3), pieces.shard_end("s", 1)]
 
-    _, (found,) = gathered(encode([*ends, *reversed(rows)]))
+    _, (found,) = assembled(encode([*ends, *reversed(rows)]))
 
     assert found.tables(RECIPE, "run")[0]["embedding"].to_pylist() == [[float(np.float32(1 / 3))] * DIM]
 
@@ -128,7 +128,7 @@ def test_segments_are_joined_in_their_own_order_not_in_that_of_their_coming() ->
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_each_layer_takes_its_own_part_of_the_vectors(pooling: str) -> None:
     rows = [segment("s", 0, 0, 1.0, 30), segment("s", 0, 1, 5.0, 10), whole("s", 0, "a", 2), pieces.shard_end("s", 1)]
-    _, (found,) = gathered(encode(rows))
+    _, (found,) = assembled(encode(rows))
     found.segments[0] = {0: (np.array([1, 101], np.float32), 30), 1: (np.array([5, 205], np.float32), 10)}
 
     values = {}
@@ -144,7 +144,7 @@ def test_each_layer_takes_its_own_part_of_the_vectors(pooling: str) -> None:
 
 
 def test_an_embedding_that_is_finite_in_one_layer_only_fails_in_the_other() -> None:
-    _, (found,) = gathered(encode([segment("s", 0, 0, 1.0, 9), whole("s", 0, "a", 1), pieces.shard_end("s", 1)]))
+    _, (found,) = assembled(encode([segment("s", 0, 0, 1.0, 9), whole("s", 0, "a", 1), pieces.shard_end("s", 1)]))
     found.segments[0] = {0: (np.array([np.nan, 1], np.float32), 9)}
 
     lower, upper = (
@@ -159,7 +159,7 @@ def test_an_embedding_that_is_finite_in_one_layer_only_fails_in_the_other() -> N
 def test_an_embedding_that_is_not_finite_is_a_failure_of_the_encoder(value: float) -> None:
     rows = [segment("s", 0, 0, 1.0, 10), segment("s", 0, 1, value, 10), whole("s", 0, "a", 2), pieces.shard_end("s", 1)]
 
-    _, (found,) = gathered(encode(rows))
+    _, (found,) = assembled(encode(rows))
     embeddings, failures = found.tables(RECIPE, "run")
 
     assert len(embeddings) == 0
@@ -169,30 +169,30 @@ def test_an_embedding_that_is_not_finite_is_a_failure_of_the_encoder(value: floa
 
 
 def test_a_shard_without_a_recording_is_whole_and_has_no_rows() -> None:
-    _, (found,) = gathered(encode([segment("t", 0, 0, 1.0, 10), pieces.shard_end("s", 0)]))
+    _, (found,) = assembled(encode([segment("t", 0, 0, 1.0, 10), pieces.shard_end("s", 0)]))
 
     assert [len(table) for table in found.tables(RECIPE, "run")] == [0, 0]
     assert found.outcomes == {}
 
 
-def test_what_is_lacking_is_told_by_utterance_and_what_is_forgotten_is_as_never_come() -> None:
-    gatherer, shards = gathered(encode([piece for index, piece in enumerate(shard("s")) if index not in (1, 7)]))
+def test_missing_segments_are_listed_by_utterance_and_forgotten_pieces_never_came() -> None:
+    assembler, shards = assembled(encode([piece for index, piece in enumerate(shard("s")) if index not in (1, 7)]))
 
     assert not shards
-    assert gatherer.rows("s").lacking == [0, 3]
-    gatherer.forget("s")
-    assert gatherer.rows("s").n_utterances is None
-    assert [rows.shard_id for rows in gatherer.add(encode(shard("s")))] == ["s"]
+    assert assembler.rows("s").missing == [0, 3]
+    assembler.forget("s")
+    assert assembler.rows("s").n_utterances is None
+    assert [rows.shard_id for rows in assembler.add(encode(shard("s")))] == ["s"]
 
 
-def test_a_shard_that_became_whole_without_a_piece_is_given_out_once() -> None:
-    gatherer, _ = gathered(encode([piece for index, piece in enumerate(shard("s")) if index != 1]))
-    assert gatherer.close("s") is None
-    rows = gatherer.rows("s")
+def test_a_shard_that_becomes_whole_without_a_new_piece_is_returned_once() -> None:
+    assembler, _ = assembled(encode([piece for index, piece in enumerate(shard("s")) if index != 1]))
+    assert assembler.close("s") is None
+    rows = assembler.rows("s")
 
     rows.outcomes[0] = failed_to_embed(rows.outcomes[0], "encoder_crash", "dies of it", 3)
 
-    assert gatherer.close("s") is rows
+    assert assembler.close("s") is rows
     _, failures = rows.tables(RECIPE, "run")
     assert failures.select(["utterance_id", "stage", "error", "attempts"]).to_pylist() == [
         {"utterance_id": "s/a", "stage": "embed", "error": "encoder_crash", "attempts": 3},
