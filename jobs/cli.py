@@ -18,6 +18,7 @@ import detector
 from detector.errors import ConfigError, SchemaError
 from jobs.errors import DefectError, RunAgain, StorageError, UsageError
 from jobs.examples import EXAMPLES
+from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
 from jobs.telemetry.webhook import Webhook
@@ -109,8 +110,6 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[str,
 
 def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tuple[int, str]:
     """Run a verb; return its exit code and, if an error ended it, the cause in one line."""
-    from jobs.execution.preflight import refuse_old_packages  # only now: --help does without `packaging`
-
     try:
         refuse_old_packages()
         return int(module.run(kind(**values))), ""
