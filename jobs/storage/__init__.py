@@ -1,11 +1,10 @@
-"""Storage: the one package that knows fsspec. To the rest, a URI is a label.
+"""Storage: objects on S3, on local disks, and on all else that fsspec supports. No other package imports fsspec.
 
-A local URI is an absolute path without scheme; every other keeps its scheme (`s3://bucket/key`). Credentials
-and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, a profile, a role), never from
-a URI.
+A local URI is an absolute path without scheme; every other keeps its scheme (`s3://bucket/key`). Credentials and
+endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, a profile, a role), never from a URI.
 
-Every request is tried again until :func:`be_patient`'s budget is spent; what is raised then is a
-:class:`~jobs.errors.StorageError` that names the URI, and a trouble of the store is never anything else.
+A request that fails is retried until the budget of :func:`set_retry_budget` is spent. Then it raises a
+:class:`~jobs.errors.StorageError` that names the URI; every error of a store is one of these.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.local import Local
-from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, join, key_of, name_of, named, normal, scheme_of
+from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, storage_errors
 from jobs.storage.other import Other
-from jobs.storage.patience import retries, set_retry_budget
+from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.s3 import S3
+from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
 
 __all__ = [
     "ABSENT",
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class Store(Protocol):
-    """A kind of storage; what its methods promise is said at the functions below."""
+    """A kind of storage; the functions below document its methods."""
 
     def stat(self, uri: str) -> Stored | None: ...
     def listing(self, folder: str) -> list[Stored] | None: ...
@@ -68,8 +68,8 @@ class Store(Protocol):
 
 
 @cache
-def _store(scheme: str, pid: int) -> Store:  # noqa: ARG001 - a client's thread does not live on in a forked child
-    """One client of a kind for all threads of a process."""
+def _store(scheme: str, pid: int) -> Store:  # noqa: ARG001 - a client's thread does not exist in a forked child
+    """Return the client of a scheme, one for all threads of a process."""
     if scheme == "file":
         return Local()
     return S3() if scheme in ("s3", "s3a") else Other(scheme)
@@ -81,93 +81,93 @@ def _located(uri: str) -> tuple[Store, str]:
 
 
 def stat(uri: str) -> Stored | None:
-    """The object at ``uri``; None where there is none (or a folder)."""
+    """Return the object at ``uri``; None if there is none, or a folder."""
     store, uri = _located(uri)
     return store.stat(uri)
 
 
 def listing(folder: str) -> list[Stored] | None:
-    """Every object below a folder or prefix, once each, sorted by URI; None where there is no such folder."""
+    """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder."""
     store, folder = _located(folder)
     return store.listing(folder)
 
 
 def matching(pattern: str) -> list[Stored]:
-    """Every object that a glob matches, or that lies below a folder that it matches, sorted by URI."""
+    """Return every object that a glob matches, or that lies below a folder that it matches, sorted by URI."""
     store, pattern = _located(pattern)
     return store.matching(pattern)
 
 
 def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[StoredFile]:
-    """Open an object that was planned, for reading from front to back; seeking is possible.
+    """Open a planned object for reading, best from front to back; seeking is possible.
 
     Parameters
     ----------
     stored : Stored
     whole : bool
-        Whether :meth:`StoredFile.verify` is to have seen every byte: what the reader skips is then read, too.
+        True if :meth:`StoredFile.verify` must see every byte: then the bytes that the reader skips are read, too.
 
     Raises
     ------
     SourceChangedError
-        Where it is gone, or is no longer the one that was planned; on S3 at the first read, elsewhere at once.
+        If it is gone, or no longer the one that was planned; on S3 at the first read, elsewhere at once.
     StorageError
-        Where the store gave up, also during the caller's reads.
+        If the store gave up, also during the caller's reads.
     """
     store, _ = _located(stored.uri)
     return store.opened(stored, whole=whole)
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content of a small object, held against its ETag where that is a digest."""
+    """Read the whole content of a small object; it is compared with the ETag if that is a digest."""
     store, uri = _located(uri)
     return store.read(uri)
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Put an object whole, whatever stands there: readers see all of it or nothing."""
+    """Write an object, replacing any other; readers see all of it or nothing."""
     store, uri = _located(uri)
     store.write(uri, content)
 
 
 def put(uri: str, content: bytes, expected: str) -> Found | None:
-    """Put an object whole, only where the one with the etag ``expected`` stands; ABSENT: only where none does.
+    """Write an object only if the one there has the tag ``expected``; ABSENT: only if there is none.
 
     Returns
     -------
     Found or None
-        None where it is done, by this try or by one whose reply was lost: whatever stands there and is the same
-        to the byte counts as ours. Else what stands there instead.
+        None if it is written, by this request or by an earlier one whose reply was lost: an object with the same
+        bytes counts as ours. Otherwise the object that stands there instead.
     """
     store, uri = _located(uri)
     return store.put(uri, content, expected)
 
 
 def modified(folder: str) -> dict[str, float]:
-    """When each object below a folder was written, by URI: seconds since 1970 by the store's clock, not ours."""
+    """Return when each object below a folder was written, by URI: seconds since 1970 by the store's clock, not ours."""
     store, folder = _located(folder)
     return store.modified(folder)
 
 
 def remove(uri: str) -> None:
-    """Delete an object; where there is none, that is fine."""
+    """Delete an object; do nothing if there is none."""
     store, uri = _located(uri)
     store.remove(uri)
 
 
 def abandon_uploads(folder: str, older_than: float) -> list[str]:
-    """Give up what somebody began to write below a folder and did not finish: uploads in parts, drafts of files.
+    """Remove unfinished writes below a folder: multipart uploads, and drafts of files.
 
     Parameters
     ----------
     folder : str
     older_than : float
-        Begun before this, in seconds since 1970 by the store's clock.
+        Remove those that were begun before this time, in seconds since 1970 by the store's clock.
 
     Returns
     -------
     list of str
-        Their keys. Nobody ever saw an object there.
+        Their keys. No reader ever saw an object there.
     """
     store, folder = _located(folder)
     return store.abandon_uploads(folder, older_than)
@@ -180,6 +180,6 @@ def download(folder: str, target: str, names: tuple[str, ...]) -> None:
         inside = stored.uri == join(normal(folder), name)
         if inside and any(fnmatch.fnmatchcase(name, each) for each in names):
             copied = os.path.join(target, name)
-            with named(copied), opened(stored, whole=True) as file, open(copied, "wb") as copy:
+            with storage_errors(copied), opened(stored, whole=True) as file, open(copied, "wb") as copy:
                 shutil.copyfileobj(file, copy, READ_AHEAD_BYTES)
                 file.verify()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from jobs.errors import CorruptError
-from jobs.storage.names import Stored, named
+from jobs.storage.objects import Stored, storage_errors
 
 READ_AHEAD_BYTES = 8 << 20
 
@@ -121,7 +121,7 @@ class StoredFile(ReadOnlyFile):
 
     def _read_at(self, offset: int, size: int) -> bytes:
         try:
-            with named(self._uri):
+            with storage_errors(self._uri):
                 self._file.seek(offset)
                 return bytes(self._file.read(size))
         except Exception as error:

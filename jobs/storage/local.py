@@ -1,4 +1,4 @@
-"""Files of this machine, or of a file system that it mounts: what is written appears whole or not at all."""
+"""Files of this machine, or of a file system that it mounts; a file that is written appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from collections.abc import Iterable, Iterator
 import fsspec
 
 from jobs.storage.files import StoredFile
-from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed, named
+from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, source_changed, storage_errors
 
 log = logging.getLogger("jobs.storage")
 
-DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # what is being written, or was when somebody was killed
+DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # a file that is being written, or was when its writer was killed
 TICK_NANOSECONDS = 1_000
 
 
 class Local:
-    """A file's tag is its time of change, to the nanosecond.
+    """The store of local paths; a file's tag is its time of change, to the nanosecond.
 
-    A file that we write over another gets a later time than that, however fast the writes follow one another and
-    whatever the clock does: so a tag does not come back.
+    A file that replaces another one gets a later time, however fast the writes follow each other and whatever the clock
+    does. So no tag is used twice.
     """
 
     def __init__(self) -> None:
         self._fs = fsspec.filesystem("file", use_listings_cache=False)
 
     def stat(self, uri: str) -> Stored | None:
-        """The file; None where there is none, or a folder."""
+        """The file; None if there is none, or a folder."""
         try:
-            with named(uri):
+            with storage_errors(uri):
                 found = os.stat(uri)
         except NotFoundError:
             return None
         return Stored(uri, found.st_size, _etag(found)) if os.path.isfile(uri) else None
 
     def listing(self, folder: str) -> list[Stored] | None:
-        """Every file below, sorted; None where there is no such folder."""
+        """List every file below, sorted; None if there is no such folder."""
         if not os.path.isdir(folder):
             return None
         return self._files(posixpath.join(at, name) for at, _, names in _walk(folder) for name in names)
 
     def matching(self, pattern: str) -> list[Stored]:
-        """What a glob of fsspec's matches, and what lies below folders that it matches."""
+        """List what fsspec's glob matches, and the files below folders that it matches."""
         found: set[str] = set()
-        with named(pattern):
+        with storage_errors(pattern):
             for path, info in self._fs.glob(pattern, detail=True).items():
                 found |= set(self._fs.find(path)) if info["type"] == "directory" else {path}
         return self._files(found)
 
     def _files(self, paths: Iterable[str]) -> list[Stored]:
-        """Those that are files, drafts apart; links count as what they point to."""
+        """Return those that are files, without drafts; a link counts as the file that it points to."""
         files = []
         for path in paths:
             if DRAFT.search(path):
@@ -67,11 +67,11 @@ class Local:
         return sorted(files)
 
     @contextlib.contextmanager
-    def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - a time is no digest
-        """An open file stays what it was when another is renamed to its place, but not when it is written over."""
+    def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - the tag is no digest
+        """Open and check before and after: a file may be overwritten in place; one that is replaced stays as it was."""
         self._check(stored)
-        with named(stored.uri):
-            file = open(stored.uri, "rb")  # noqa: SIM115 - a trouble inside the caller's block is not the disk's
+        with storage_errors(stored.uri):
+            file = open(stored.uri, "rb")  # noqa: SIM115 - an error in the caller's block is not the disk's
         with file:
             yield StoredFile(file, stored.uri, lambda: self._check(stored))
         self._check(stored)
@@ -79,21 +79,21 @@ class Local:
     def _check(self, stored: Stored) -> None:
         now = self.stat(stored.uri)
         if now != stored:
-            raise changed(stored, now)
+            raise source_changed(stored, now)
 
     def read(self, uri: str) -> bytes:
-        """All of it."""
-        with named(uri), open(uri, "rb") as file:
+        """Read all of it."""
+        with storage_errors(uri), open(uri, "rb") as file:
             return file.read()
 
     def write(self, uri: str, content: bytes) -> None:
-        """Rename a draft."""
-        with named(uri), _draft(uri, content) as draft:
+        """Write a draft and rename it."""
+        with storage_errors(uri), _draft(uri, content) as draft:
             _take_place(draft, uri)
 
     def put(self, uri: str, content: bytes, expected: str) -> Found | None:
-        """A link is made only where nothing stands; who takes another file's place compares and renames alone."""
-        with named(uri), _draft(uri, content) as draft:
+        """Link the draft, which fails if a file exists; to replace one, compare and rename under a lock."""
+        with storage_errors(uri), _draft(uri, content) as draft:
             if expected == ABSENT:
                 with contextlib.suppress(FileExistsError):
                     os.link(draft, uri)
@@ -109,7 +109,7 @@ class Local:
             return None if found.content == content else found
 
     def modified(self, folder: str) -> dict[str, float]:
-        """Times of change."""
+        """Return times of change."""
         times = {}
         for stored in self.listing(folder) or []:
             with contextlib.suppress(FileNotFoundError):
@@ -117,15 +117,15 @@ class Local:
         return times
 
     def remove(self, uri: str) -> None:
-        """Delete it, if it is there."""
-        with named(uri), contextlib.suppress(FileNotFoundError):
+        """Delete it, if it exists."""
+        with storage_errors(uri), contextlib.suppress(FileNotFoundError):
             os.remove(uri)
 
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]:
-        """Delete drafts that nobody finished."""
+        """Delete drafts of writers that were killed."""
         dropped = []
         for path in sorted(posixpath.join(at, name) for at, _, names in _walk(folder) for name in names):
-            with named(path), contextlib.suppress(FileNotFoundError):
+            with storage_errors(path), contextlib.suppress(FileNotFoundError):
                 if DRAFT.search(path) and os.stat(path).st_mtime < older_than:
                     os.remove(path)
                     dropped.append(path)
@@ -137,18 +137,18 @@ def _etag(found: os.stat_result) -> str:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As os.walk, which takes a folder that it may not read for an empty one."""
+    """Walk as os.walk does, which would silently pass over a folder that it may not read."""
 
     def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # it went meanwhile
+        if not isinstance(error, FileNotFoundError):  # it was removed meanwhile
             raise error
 
-    with named(folder):
+    with storage_errors(folder):
         yield from os.walk(folder, onerror=fail)
 
 
 def _standing(path: str) -> Found:
-    """Content and tag of one and the same file, whoever renames what to its place meanwhile."""
+    """Return content and tag of one and the same file, even if it is replaced meanwhile."""
     try:
         with open(path, "rb") as file:
             return Found(file.read(), _etag(os.fstat(file.fileno())))
@@ -158,16 +158,16 @@ def _standing(path: str) -> Found:
 
 @contextlib.contextmanager
 def _draft(path: str, content: bytes) -> Iterator[str]:
-    """The content on the disk, under a name of its own that no reader of tables looks at; gone afterwards."""
+    """Write the content to the disk, under a name that no reader of tables looks at; remove it afterwards."""
     folder, name = posixpath.split(path)
     os.makedirs(folder, exist_ok=True)
-    # with a dot before it: engines that read a whole folder pass over such names, whatever they end in
+    # it begins with a dot: engines that read a whole folder skip such names, whatever their suffix
     draft = posixpath.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(draft, "xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # a name must never outlive a power failure that its content did not
+            os.fsync(file.fileno())  # else a power failure could leave the name without its content
         yield draft
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -184,14 +184,14 @@ def _take_place(draft: str, path: str) -> None:
 
 
 def _settle(path: str) -> None:
-    """A name is on the disk when its folder is: a marker must not survive the rows that it is about."""
+    """Sync the folder, which holds the name: a marker must not survive a power failure that its rows did not."""
     with _folder(posixpath.dirname(path)) as folder:
         os.fsync(folder)
 
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Be the only one of this machine who compares and renames in a folder; a killed holder lets go."""
+    """Hold the lock of a folder, for all processes of this machine; the kernel releases it if the holder is killed."""
     with _folder(folder) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

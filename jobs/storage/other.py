@@ -1,6 +1,6 @@
-"""Every other kind of storage that fsspec knows: `gs://`, `abfs://`, `memory://` …, as far as fsspec goes.
+"""Every other kind of storage that fsspec supports: `gs://`, `abfs://`, `memory://` …
 
-Requests are tried again by the client of the kind, by its own rules.
+Requests are retried by fsspec's client of that kind, by its own rules.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import fsspec
 
 from detector.errors import ConfigError
 from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
-from jobs.storage.names import ABSENT, Found, NotFoundError, Stored, changed, named
+from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, source_changed, storage_errors
 
 
 class Other:
-    """Nothing here is conditional: two runs at once on one output need S3 or a folder."""
+    """The store of any other scheme. Without conditional writes, two runs at once on one output are not safe."""
 
     def __init__(self, scheme: str) -> None:
         self._scheme = scheme
@@ -29,18 +29,18 @@ class Other:
             ) from error
 
     def stat(self, uri: str) -> Stored | None:
-        """The object; None where there is none."""
+        """The object; None if there is none."""
         try:
-            with named(uri):
+            with storage_errors(uri):
                 info = self._fs.info(uri)
         except NotFoundError:
             return None
         return self._stored(info) if info["type"] == "file" else None
 
     def listing(self, folder: str) -> list[Stored] | None:
-        """By fsspec's `find`."""
+        """List by fsspec's `find`."""
         try:
-            with named(folder):
+            with storage_errors(folder):
                 found = self._fs.find(folder)
                 if not found and not self._fs.isdir(folder):
                     return None
@@ -49,8 +49,8 @@ class Other:
         return self._files(found)
 
     def matching(self, pattern: str) -> list[Stored]:
-        """By fsspec's `glob`."""
-        with named(pattern):
+        """List by fsspec's `glob`."""
+        with storage_errors(pattern):
             found = self._fs.glob(pattern, detail=True)
             below = [path for each in found if found[each]["type"] == "directory" for path in self._fs.find(each)]
         return self._files([*found, *below])
@@ -65,9 +65,9 @@ class Other:
 
     @contextlib.contextmanager
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - there is no digest
-        """Held against the plan before and after."""
+        """Open, and compare with the plan before and after."""
         self._check(stored)
-        with named(stored.uri):
+        with storage_errors(stored.uri):
             file = self._fs.open(stored.uri, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
         with file:
             yield StoredFile(file, stored.uri, lambda: self._check(stored))
@@ -76,20 +76,20 @@ class Other:
     def _check(self, stored: Stored) -> None:
         now = self.stat(stored.uri)
         if now != stored:
-            raise changed(stored, now)
+            raise source_changed(stored, now)
 
     def read(self, uri: str) -> bytes:
-        """All of it."""
-        with named(uri):
+        """Read all of it."""
+        with storage_errors(uri):
             return bytes(self._fs.cat_file(uri))
 
     def write(self, uri: str, content: bytes) -> None:
-        """Put it whole."""
-        with named(uri):
+        """Write it in one call."""
+        with storage_errors(uri):
             self._fs.pipe_file(uri, content)
 
     def put(self, uri: str, content: bytes, expected: str) -> Found | None:
-        """Look, then write: whoever writes between the two is overwritten."""
+        """Look, then write: a write between the two is lost."""
         stands = self.stat(uri)
         if (stands.etag if stands else ABSENT) == expected:
             self.write(uri, content)
@@ -98,15 +98,15 @@ class Other:
         return None if found.content == content else found
 
     def modified(self, folder: str) -> dict[str, float]:
-        """By fsspec's `modified`."""
-        with named(folder):
+        """Return times by fsspec's `modified`."""
+        with storage_errors(folder):
             return {each.uri: self._fs.modified(each.uri).timestamp() for each in self.listing(folder) or []}
 
     def remove(self, uri: str) -> None:
-        """Delete it, if it is there."""
-        with named(uri), contextlib.suppress(FileNotFoundError):
+        """Delete it, if it exists."""
+        with storage_errors(uri), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(uri)
 
-    def abandon_uploads(self, folder: str, older_than: float) -> list[str]:  # noqa: ARG002 - as the others
-        """None are known."""
+    def abandon_uploads(self, folder: str, older_than: float) -> list[str]:  # noqa: ARG002 - one signature for all stores
+        """Return none: fsspec does not list them."""
         return []

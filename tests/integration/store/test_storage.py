@@ -24,7 +24,7 @@ import pytest
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain, SourceChangedError, StorageError
-from jobs.storage import ABSENT, Found, StoredFile, patience
+from jobs.storage import ABSENT, Found, StoredFile, retry_budget
 from jobs.tables.parquet import parquet_bytes
 from tests.support.storage import forget_clients, remove
 
@@ -463,7 +463,7 @@ def test_a_bucket_name_that_cannot_be_is_a_setting_that_does_not_fit(s3_root: st
 
 
 def test_a_store_that_does_not_answer_is_a_trouble_with_its_uri(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.5)
+    monkeypatch.setattr(retry_budget, "UNKNOWN_ENDPOINT_SECONDS", 0.5)
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")

@@ -24,7 +24,8 @@ from jobs import storage
 from jobs.errors import CorruptError, SourceChangedError, StorageError
 from jobs.inputs.shard_reader import read_shard
 from jobs.inputs.shards import Portion, Shard
-from jobs.storage import ABSENT, READ_AHEAD_BYTES, Found, Stored, patience, s3
+from jobs.storage import ABSENT, READ_AHEAD_BYTES, Found, Stored, retry_budget
+from jobs.storage.s3 import body
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.proxy import FaultProxy, Request, Rule, refused
@@ -68,14 +69,14 @@ def proxied(s3_environment: dict[str, str], bucket: str) -> Iterator[FaultProxy]
 @pytest.fixture
 def proxy(proxied: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """What goes wrong there goes wrong faster."""
-    monkeypatch.setattr(s3, "SLOW_SECONDS", 0.4)
-    monkeypatch.setattr(s3, "SLOW_BYTES", 64_000 * 0.4)
-    monkeypatch.setattr(s3, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(body, "SLOW_SECONDS", 0.4)
+    monkeypatch.setattr(body, "SLOW_BYTES", 64_000 * 0.4)
+    monkeypatch.setattr(body, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(retry_budget, "FIRST_PAUSE_SECONDS", 0.05)
     storage.set_retry_budget(BUDGET_SECONDS)
     yield proxied
     proxied.clear()
-    storage.set_retry_budget(patience.BUDGET_SECONDS)
+    storage.set_retry_budget(retry_budget.BUDGET_SECONDS)
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_one_refusal_in_ten_costs_a_tenth_of_the_requests_more(s3_root: str, pro
 def test_a_person_is_told_why_it_takes_so_long_but_not_all_the_time(
     s3_root: str, proxy: FaultProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience._Process, "warned", float("-inf"))
+    monkeypatch.setattr(retry_budget._Process, "warned", float("-inf"))
     proxy.when("GET").first(4).reply(503, "SlowDown")
 
     with caplog.at_level(logging.WARNING, logger="jobs.storage"):
@@ -208,7 +209,7 @@ def test_a_person_is_told_why_it_takes_so_long_but_not_all_the_time(
 def test_an_address_that_never_answered_is_given_up_sooner(
     s3_root: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.5)
+    monkeypatch.setattr(retry_budget, "UNKNOWN_ENDPOINT_SECONDS", 0.5)
     storage.set_retry_budget(60.0)
     with refused() as nobody:
         for endpoint in (nobody, "http://no-such-host.invalid:8333"):
@@ -225,11 +226,11 @@ def test_an_address_that_never_answered_is_given_up_sooner(
 def test_a_store_that_goes_away_for_a_while_is_waited_for(
     s3_root: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None], known: str
 ) -> None:
-    monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.0)
+    monkeypatch.setattr(retry_budget, "UNKNOWN_ENDPOINT_SECONDS", 0.0)
     with refused() as endpoint:
         elsewhere(endpoint)
         if known == "it answered this process":
-            monkeypatch.setattr(patience._Process, "endpoints", {endpoint})
+            monkeypatch.setattr(retry_budget._Process, "endpoints", {endpoint})
         storage.set_retry_budget(0.7, answered=known != "it answered this process")
         began = time.monotonic()
 

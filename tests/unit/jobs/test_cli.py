@@ -14,7 +14,7 @@ import pytest
 
 import detector
 from jobs.cli import SHELLS, VERBS
-from jobs.storage import patience
+from jobs.storage import retry_budget
 from tests.support.archives import write_tar
 from tests.support.storage import forget_clients
 
@@ -123,7 +123,7 @@ def test_a_store_that_gives_up_is_69_and_the_last_line_names_it(
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # bound, but not listening
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
-        monkeypatch.setattr(patience, "UNHEARD_SECONDS", 0.5)  # 15, which is long for a test
+        monkeypatch.setattr(retry_budget, "UNHEARD_SECONDS", 0.5)  # 15, which is long for a test
         forget_clients()
 
         code, _, err = bonafide("manifest", "--input", f"{s3_root}/a.flac", "--output", tmp_path / "m.parquet")

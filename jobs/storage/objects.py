@@ -1,0 +1,60 @@
+"""Stored objects, what may stand in their place, and the errors about them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from detector.errors import ConfigError
+from jobs.errors import SourceChangedError, StorageError
+
+ABSENT = ""  # the tag of a place where no object stands
+
+
+@dataclass(frozen=True, order=True)
+class Stored:
+    """One stored object: its URI, its size in bytes, and a tag that changes with its content."""
+
+    uri: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The object that stands at a place instead of the expected one; content None: there is no object."""
+
+    content: bytes | None
+    etag: str
+
+
+class NotFoundError(ConfigError):
+    """There is no such object, folder or bucket."""
+
+
+@contextlib.contextmanager
+def storage_errors(uri: str) -> Iterator[None]:
+    """Raise errors of the operating system as the class of ours that says what to do, with the URI they are about."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{uri}: not found ({error}). Check the spelling.") from error
+    except PermissionError as error:
+        raise StorageError(f"{uri}: permission denied ({error}). Check who may read and write there.") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "no space left. Make room there" if full else "the store gave up. Check the disk"
+        raise StorageError(f"{uri}: {remedy}, then run the same command again ({error}).") from error
+
+
+def source_changed(planned: Stored, now: Stored | None) -> SourceChangedError:
+    """Return the error to raise if the object at a place, ``now``, is not the one that was planned."""
+    found = "it is gone" if now is None else f"it has {now.size} bytes and tag {now.etag}"
+    return SourceChangedError(
+        f"{planned.uri}: changed since the plan was made: {planned.size} bytes and tag {planned.etag} were planned, "
+        f"now {found}. Run the same command again to plan anew."
+    )
