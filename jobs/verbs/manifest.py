@@ -10,9 +10,6 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.config import LABELS_HELP
 from jobs.inputs.config import CORPORA, InputConfig
-from jobs.inputs.corpora.importing import import_corpus
-from jobs.inputs.manifest import add_labels, list_recordings
-from jobs.tables.parquet import parquet_bytes
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +36,10 @@ class Settings(InputConfig):
 
 def run(settings: Settings) -> int:
     """Write the manifest and print a summary of it; return the exit code."""
+    from jobs.inputs.corpora.importing import import_corpus  # only now: --help needs none of it
+    from jobs.inputs.manifest import add_labels, list_recordings
+    from jobs.tables.parquet import parquet_bytes
+
     uri = storage.normal(settings.output)
     if settings.corpus is not None:
         imported = import_corpus(settings.corpus, settings.input, settings.subset, partial=settings.allow_missing)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.reports.review.exporting import ExportConfig, export_queue
-from jobs.reports.review.importing import ImportConfig, import_labels
+from jobs.reports.review.config import ExportConfig, ImportConfig
 
 ACTIONS = {"export": ExportConfig, "import": ImportConfig}
 """The verb's actions, with the settings of each."""
@@ -11,6 +10,9 @@ ACTIONS = {"export": ExportConfig, "import": ImportConfig}
 
 def run(settings: ExportConfig | ImportConfig) -> int:
     """Do one of :data:`ACTIONS`, and return the exit code."""
+    from jobs.reports.review.exporting import export_queue  # only now: --help needs none of it
+    from jobs.reports.review.importing import import_labels
+
     if isinstance(settings, ExportConfig):
         export_queue(settings)
     else:

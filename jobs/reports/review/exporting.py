@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.reports.review.annotations import Row
-from jobs.reports.review.formats import ReviewConfig
-from jobs.reports.review.queue import COLUMNS, MAX_ROWS, ReviewQueue, ReviewQueueBuilder
+from jobs.reports.review.config import ExportConfig
+from jobs.reports.review.formats import format_of
+from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.runs import Record, find_run, scored_shards
 from jobs.reports.sources import archive_roots, source_of
 from jobs.scoring.heads import read_head
 from jobs.tables.ledger import Ledger
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig(ReviewConfig):
-    """Write a run's review queue as a table or as tasks, for people to label."""
-
-    to: Annotated[str, "file to write"]
-    run: Annotated[str | None, "run_id of the run [default: the latest complete one]"] = None
-    head: Annotated[str | None, "head.json that scored the run [default: the one that the run's record names]"] = None
-    rows: Annotated[int, "recordings to write at most, the most uncertain first"] = MAX_ROWS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rows < 1:
-            raise ConfigError(f"rows {self.rows}; expected 1 or more.")
 
 
 def export_queue(config: ExportConfig) -> None:
@@ -57,7 +41,7 @@ def export_queue(config: ExportConfig) -> None:
             builder.add(batch, number)
     queue = builder.queue(source, [embedded for _, embedded in shards])
     uri = storage.normal(config.to)
-    storage.write_bytes(uri, config.format_of(uri).write(_rows(queue, record)))
+    storage.write_bytes(uri, format_of(uri, config.format).write(_rows(queue, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)
     print(
         f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected and "

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detector.errors import ConfigError, SchemaError
+from detector.errors import SchemaError
 from detector.schema import LABELS
 from jobs import storage
 from jobs.inputs.labels import read_labels
 from jobs.reports.review.annotations import UNSURE, Annotation
-from jobs.reports.review.formats import ReviewConfig
-from jobs.reports.review.label_list import COLUMNS, WRITERS, write_labels
+from jobs.reports.review.config import ImportConfig
+from jobs.reports.review.formats import format_of
+from jobs.reports.review.label_list import COLUMNS, write_labels
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
 
 MAX_NAMED = 5  # in an error message
 
 LabelRow = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportConfig(ReviewConfig):
-    """Read labels that people gave, check them, and write a list that `fit --labels` reads."""
-
-    from_: Annotated[tuple[str, ...], "file that was filled in; repeatable, such as one file for each reviewer"]
-    labels: Annotated[str, "list to write: .parquet, .jsonl or .csv"]
-    older: Annotated[tuple[str, ...], "list whose labels are kept, because `fit` reads one list; repeatable"] = ()
-    split: Annotated[str, "split of the new rows, if the older ones have splits"] = "train"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.labels.lower().endswith(tuple(WRITERS)):
-            raise ConfigError(f"labels {self.labels!r}; expected a name that ends in {', '.join(WRITERS)}.")
 
 
 def import_labels(config: ImportConfig) -> None:
@@ -50,7 +35,7 @@ def import_labels(config: ImportConfig) -> None:
     annotations: list[Annotation] = []
     for each in config.from_:
         uri = storage.normal(each)
-        annotations += config.format_of(uri).read(storage.read_bytes(uri), uri)
+        annotations += format_of(uri, config.format).read(storage.read_bytes(uri), uri)
     _refuse_unknown_ids(annotations, storage.normal(config.output))
     labelled = [each for each in annotations if each.label is not None]
     decided = [each for each in labelled if each.label != UNSURE]

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
+from jobs.reports.review.config import MAX_ROWS
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 
-MAX_ROWS = 200
 CANDIDATES_PER_ROW = 2  # rows that are held for each row of the queue, because similar ones are folded
 SIMILAR_COSINE = 0.98
 """Cosine of standardised embeddings at which two recordings count as similar; measured in docs/nightly-report.md."""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.inputs.labels import read_labels
+from jobs.reports.review import config, label_list
 from jobs.reports.review.csv_sheet import escape_formula, unescape_formula
 from jobs.reports.review.formats import FORMATS
 from jobs.reports.review.label_studio import LABELLING_INTERFACE
@@ -324,3 +325,8 @@ def test_the_table_is_one_that_spreadsheets_take_for_utf_8() -> None:
 
     assert content.startswith(b"\xef\xbb\xbf")
     assert next(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))["utterance_id"] == "日本.flac"
+
+
+def test_the_settings_name_every_format() -> None:
+    assert tuple(FORMATS) == config.FORMATS
+    assert tuple(label_list.WRITERS) == config.LABEL_SUFFIXES
