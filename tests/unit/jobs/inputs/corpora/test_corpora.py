@@ -207,7 +207,7 @@ def test_a_missing_listed_recording_is_refused_or_left_out(name: str, tmp_path: 
 def test_a_corpus_without_any_of_its_listed_recordings_is_refused(tmp_path: Path) -> None:
     lay(tmp_path, {"meta.csv": "file,speaker,label\n0.wav,x,spoof\n"})
 
-    with pytest.raises(ConfigError, match=r"none of 1 listed recordings is there, first .*meta.csv line 2: 0.wav"):
+    with pytest.raises(ConfigError, match=r"none of 1 listed recordings exists, first .*meta.csv line 2: 0.wav"):
         import_corpus("in-the-wild", [str(tmp_path)], partial=True)
 
 
@@ -295,7 +295,7 @@ def test_two_copies_of_a_corpus_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"a/.*meta.csv and .*b/.*meta.csv both match"):
         import_corpus("in-the-wild", [str(tmp_path)])
-    with pytest.raises(ConfigError, match=r"a/flac_T/T_1.flac and .*b/flac_T/T_1.flac stand for the same recording"):
+    with pytest.raises(ConfigError, match=r"a/flac_T/T_1.flac and .*b/flac_T/T_1.flac have the same name"):
         import_corpus("asvspoof5", [str(tmp_path)])
 
 
