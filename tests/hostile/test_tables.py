@@ -20,7 +20,7 @@ from jobs.inputs import table_files
 from jobs.inputs.labels import read_labels
 from jobs.inputs.lists import read_entries
 from jobs.reports.evaluation import page
-from jobs.reports.review import sheets
+from jobs.reports.review import csv_sheet
 from tests.hostile.harness import Lab, hostile
 from tests.integration.browser.test_evaluation_page import content_of
 from tests.support import ROOT
@@ -63,12 +63,12 @@ def test_formulas_are_text(lab: Lab, suffix: str) -> None:
     )
 
     assert read_labels(str(path))["utterance_id"].to_pylist() == FORMULAS
-    sources = (ROOT / "jobs").rglob("*.py")
-    assert {path.name for path in sources if "csv.writer" in path.read_text()} == {
-        "sheets.py",
-        "archive.py",
-    }  # the demo's ids are ours
-    sheet = sheets.write_csv([{"utterance_id": name} for name in FORMULAS]).decode("utf-8-sig")
+    sources = [path for path in (ROOT / "jobs").rglob("*.py") if "csv.writer" in path.read_text()]
+    assert {path.relative_to(ROOT / "jobs").as_posix() for path in sources} == {
+        "reports/review/csv_sheet.py",
+        "demo/archive.py",  # its ids are ours
+    }
+    sheet = csv_sheet.write_csv([{"utterance_id": name} for name in FORMULAS]).decode("utf-8-sig")
     cells = [row["utterance_id"] for row in csv.DictReader(io.StringIO(sheet, newline=""))]
     assert cells == [f"'{name}" for name in FORMULAS]
     lab.saw("text")

@@ -1,4 +1,4 @@
-"""Players: how a person hears a recording from a page: not at all, by a link, or from bytes that the page holds."""
+"""Players: how a page lets a person hear a recording: not at all, by a link, or from bytes that the page holds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 
-MAX_BYTES = 2 << 20  # of a recording that a page holds
-MAX_PAGE_BYTES = 24 << 20  # of all of them; base64 makes a third more of it
-MAX_CONTAINER_BYTES = 256 << 20  # one that is read again for a few of its members
-LINKED = ("file", "s3", "https", "http")  # nothing that runs, and nothing that reads a page's own content
+MAX_RECORDING_BYTES = 2 << 20  # embedded in a page
+MAX_PAGE_BYTES = 24 << 20  # of all embedded recordings; base64 adds a third
+MAX_CONTAINER_BYTES = 256 << 20  # that is read again for a few of its members
+LINK_SCHEMES = ("file", "s3", "https", "http")  # none that runs a script or reads the page's own content
 MEDIA_TYPES = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
@@ -31,7 +31,7 @@ MEDIA_TYPES = {
     ".aac": "audio/aac",
     ".webm": "audio/webm",
 }
-"""What browsers play, by a name's suffix."""
+"""Types that browsers play, by the suffix of a name."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 def link_of(uri: str) -> str | None:
-    """A stored object's address for a link; None where it is of a kind that no link may have.
+    """Return the address of a stored object for a link, or None if links of its scheme are not allowed.
 
     Examples
     --------
@@ -51,17 +51,17 @@ def link_of(uri: str) -> str | None:
     scheme, separator, place = uri.partition("://")
     if not separator:
         scheme, place = "file", uri
-    if scheme not in LINKED or (not separator and not uri.startswith("/")):
+    if scheme not in LINK_SCHEMES or (not separator and not uri.startswith("/")):
         return None
     return f"{scheme}://{urllib.parse.quote(place, safe='/:@[]%' if scheme.startswith('http') else '/')}"
 
 
 def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
-    """A player for each row that can have one, by id: `link`, and `data` where the page is to hold the bytes.
+    """Return the players of rows by id: `link`, and `data` if the page holds the bytes.
 
-    Rows come in the order of their rank: the first are served first, up to :data:`MAX_PAGE_BYTES`. A recording that is
-    larger than :data:`MAX_BYTES`, lies in a container larger than :data:`MAX_CONTAINER_BYTES`, is of no kind that
-    browsers play, or cannot be read now, is linked.
+    Recordings are embedded in the order of the rows, up to :data:`MAX_PAGE_BYTES`. A recording has only a link if it is
+    larger than :data:`MAX_RECORDING_BYTES`, lies in a container larger than :data:`MAX_CONTAINER_BYTES`, is of no type
+    that browsers play, or cannot be read any more.
 
     Parameters
     ----------
@@ -74,56 +74,56 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     if kind == "none":
         return {}
     links = {row["utterance_id"]: link for row in rows if (link := link_of(row["uri"]))}
-    found = {name: {"link": link} for name, link in links.items()}
+    by_id = {name: {"link": link} for name, link in links.items()}
     if kind == "embed":
-        for name, data in _held(rows).items():
-            found.setdefault(name, {})["data"] = data
-    return found
+        for name, data in _data_urls(rows).items():
+            by_id.setdefault(name, {})["data"] = data
+    return by_id
 
 
-def _held(rows: list[Row]) -> dict[str, str]:
-    """Recordings as `data:` addresses, by id; each stored object is read once."""
+def _data_urls(rows: list[Row]) -> dict[str, str]:
+    """Return recordings as `data:` URLs, by id; each stored object is read once."""
     by_object: dict[str, list[Row]] = {}
     for row in rows:
         if _media_type(row) is not None:
             by_object.setdefault(row["uri"], []).append(row)
-    found, left = {}, MAX_PAGE_BYTES
-    for uri, wanted in by_object.items():
-        if left <= 0:
+    urls, bytes_left = {}, MAX_PAGE_BYTES
+    for uri, object_rows in by_object.items():
+        if bytes_left <= 0:
             break
         try:
-            contents = _contents(uri, {row["member"] for row in wanted}, min(left, MAX_BYTES))
+            contents = _contents(uri, {row["member"] for row in object_rows}, min(bytes_left, MAX_RECORDING_BYTES))
         except (StorageError, RunAgain, ShardError, storage.NotFoundError) as error:
-            log.warning("%s: no player for %d recording(s): %s", uri, len(wanted), error)
+            log.warning("%s: no player for %d recording(s): %s", uri, len(object_rows), error)
             continue
-        for row in wanted:
+        for row in object_rows:
             content = contents.get(row["member"])
-            if content is not None and len(content) <= left:
-                left -= len(content)
-                found[row["utterance_id"]] = f"data:{_media_type(row)};base64,{base64.b64encode(content).decode()}"
-    return found
+            if content is not None and len(content) <= bytes_left:
+                bytes_left -= len(content)
+                urls[row["utterance_id"]] = f"data:{_media_type(row)};base64,{base64.b64encode(content).decode()}"
+    return urls
 
 
 def _media_type(row: Row) -> str | None:
     return MEDIA_TYPES.get(posixpath.splitext(row["member"] or row["uri"])[1].lower())
 
 
-def _contents(uri: str, members: set[str | None], most: int) -> dict[str | None, bytes]:
-    """Bytes of an object, or of members of a container, as far as they are small enough."""
+def _contents(uri: str, members: set[str | None], max_bytes: int) -> dict[str | None, bytes]:
+    """Read an object, or members of a container, except those of more than ``max_bytes``."""
     stored = storage.stat(uri)
     if stored is None:
-        raise storage.NotFoundError(f"{uri}: not found; it was there when it was scored.")
+        raise storage.NotFoundError(f"{uri}: not found; it existed when it was scored.")
     if members == {None}:
-        return {None: storage.read_bytes(uri)} if stored.size <= most else {}
+        return {None: storage.read_bytes(uri)} if stored.size <= max_bytes else {}
     kind = container_kind(uri)
-    found: dict[str | None, bytes] = {}
+    contents: dict[str | None, bytes] = {}
     if kind is not None and stored.size <= MAX_CONTAINER_BYTES:
         with storage.opened(stored) as file:
             for member in CONTAINERS[kind].members(file, stored):
                 name = shortened(member.name)
-                if name in members and member.size <= most and not isinstance(member.content, UtteranceError):
-                    with contextlib.suppress(UtteranceError):  # this one is broken since
-                        found[name] = member.content.read(most)
-                if len(found) == len(members):
+                if name in members and member.size <= max_bytes and not isinstance(member.content, UtteranceError):
+                    with contextlib.suppress(UtteranceError):  # damaged since it was scored: no player
+                        contents[name] = member.content.read(max_bytes)
+                if len(contents) == len(members):
                     break
-    return found
+    return contents

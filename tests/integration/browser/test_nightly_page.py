@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page
 
 from jobs.errors import RunAgain
 from jobs.reports.nightly import page
-from jobs.reports.nightly.report import read_record
 from jobs.reports.review.players import link_of
+from jobs.reports.runs import read_record
 from jobs.scoring.result import ScoringRun
 from jobs.tables.checksummed_json import dump_checksummed
 from tests.integration.browser.test_evaluation_page import HOSTILE, WIDTHS, pixels
@@ -302,14 +302,14 @@ def test_a_head_of_an_earlier_version_has_a_page_that_says_so(tmp_path: Path) ->
     night_of(tmp_path, judge=replace(nightly_runs.head(), training=training))
 
     (path,) = pages_of(tmp_path)
-    assert "This head says nothing of its calibration rows" in path.read_text()
+    assert "This head holds no counts of its calibration rows" in path.read_text()
 
 
 def test_a_head_whose_labels_named_no_source_says_so(tmp_path: Path) -> None:
     night_of(tmp_path, judge=nightly_runs.head(with_sources=False))
 
     (path,) = pages_of(tmp_path)
-    assert "the labels that the head was fitted on named no source" in path.read_text()
+    assert "the labels that the head was fitted on have no sources" in path.read_text()
 
 
 def test_the_page_needs_no_network(hostile_page: Path) -> None:

@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from jobs.reports.nightly import page
-from jobs.reports.nightly import report as nights_module
-from jobs.reports.nightly.report import read_record, source_of
-from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, folded
+from jobs.reports.nightly import history, page, source_counts
+from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, fold_similar
+from jobs.reports.runs import read_record, scored_shards
+from jobs.reports.sources import source_of
 from jobs.tables import parquet
 from tests.support import nightly_runs
 
@@ -24,7 +24,7 @@ def content(output: Path, *shards: Any, **how: Any) -> dict[str, Any]:
     scored, source = nightly_runs.night(str(output), *shards, pages=False, **how)
     record = read_record(str(output), scored.history.plans[-1].run_id)
     assert record is not None
-    return page.content_of(scored, source, record)
+    return page.page_content(scored, source, record)
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,12 @@ def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatc
     )
 
     def ids(n_rows: int) -> list[str]:
-        doubtful = ReviewQueueBuilder(scored.head, n_rows)
-        shards = nights_module.shards_of(scored.ledger, source, scored.history, 1)
+        builder = ReviewQueueBuilder(scored.head, n_rows)
+        shards = scored_shards(scored.ledger, source, scored.history, 1)
         for number, (scores, _) in enumerate(shards):
             for batch in scored.ledger.batches(scores, "scores", list(COLUMNS)):
-                doubtful.add(batch, number)
-        return [row["utterance_id"] for row in doubtful.queue(source, [each for _, each in shards]).rows]
+                builder.add(batch, number)
+        return [row["utterance_id"] for row in builder.queue(source, [each for _, each in shards]).rows]
 
     assert len(ids(400)) > 200
     assert ids(7) == ids(400)[:7]
@@ -132,7 +132,7 @@ def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatc
 def test_a_row_without_an_embedding_is_alike_to_none() -> None:
     rows = [{"utterance_id": name} for name in "ab"]
 
-    assert [row["alike"] for row in folded(rows, {})] == [[], []]
+    assert [row["alike"] for row in fold_similar(rows, {})] == [[], []]
 
 
 def test_a_night_is_held_against_the_nights_before_it(tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_a_night_is_held_against_the_nights_before_it(tmp_path: Path) -> None:
         )
 
     assert [run["recordings"] for run in found["runs"]] == [50, 52, 52]
-    assert found["usual"]["recordings"] == {"median": 51, "least": 50, "most": 52}
-    assert found["usual"]["failed empty"] == {"median": pytest.approx(0.5 / 52), "least": 0.0, "most": 1 / 52}
+    assert found["previous"]["recordings"] == {"median": 51, "least": 50, "most": 52}
+    assert found["previous"]["failed empty"] == {"median": pytest.approx(0.5 / 52), "least": 0.0, "most": 1 / 52}
 
 
 def test_only_so_many_runs_before_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nights_module, "N_BEFORE", 2)
+    monkeypatch.setattr(history, "MAX_PREVIOUS_RUNS", 2)
     for number in range(4):
         uri = f"s3://archive/2026/radio/{number}.tar"
         found = content(tmp_path, {uri: nightly_runs.recordings(nightly_runs.drawn(20, seed=number)[0], uri)})
@@ -179,8 +179,8 @@ def test_a_source_is_the_first_folder_below_the_archive_then_inside_the_containe
 def test_an_archive_of_more_folders_than_are_told_apart_is_counted_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nights_module, "MAX_SOURCES", 3)
-    monkeypatch.setattr(nights_module, "SHOWN_SOURCES", 2)
+    monkeypatch.setattr(source_counts, "MAX_SOURCES", 3)
+    monkeypatch.setattr(source_counts, "SHOWN_SOURCES", 2)
     rows = nightly_runs.recordings(nightly_runs.drawn(60)[0], "s3://archive/2026/x.tar")
     for number, row in enumerate(rows):
         row.member = f"folder-{number % 6}/{row.member}"

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.inputs.labels import read_labels
-from jobs.reports.review.sheets import FORMATS, LABELLING, escape_formula, unescape_formula
+from jobs.reports.review.csv_sheet import escape_formula, unescape_formula
+from jobs.reports.review.formats import FORMATS
+from jobs.reports.review.label_studio import LABELLING_INTERFACE
 from tests.support import nightly_runs
 
 Run = Callable[..., tuple[int, str, str]]
@@ -158,8 +160,8 @@ def test_label_studio_tasks_go_out_with_the_guess_and_come_back_with_the_choice(
     assert result["value"]["choices"] == ["spoof" if first["data"]["p_spoof"] > 0.5 else "bonafide"]
     assert prediction["score"] == pytest.approx(max(first["data"]["p_spoof"], 1 - first["data"]["p_spoof"]))
     # what a result points at are the names of the tags in the interface that is documented
-    assert f'<Choices name="{result["from_name"]}" toName="{result["to_name"]}"' in LABELLING
-    assert f'<Audio name="{result["to_name"]}" value="$audio"/>' in LABELLING
+    assert f'<Choices name="{result["from_name"]}" toName="{result["to_name"]}"' in LABELLING_INTERFACE
+    assert f'<Audio name="{result["to_name"]}" value="$audio"/>' in LABELLING_INTERFACE
     assert all("audio" in task["data"] for task in tasks)
     assert next(t for t in tasks if t["data"]["uri"] == URI)["data"]["audio"] == URI
     assert "1 unsure, left out; 2 not labelled yet" in out
@@ -201,8 +203,8 @@ def test_two_reviewers_who_disagree_are_both_named(night: Path, bonafide: Run) -
         ("id,label\nx,spoof\n", "no column `utterance_id`; found id, label"),
         ("", "no column `utterance_id`; found none"),
         ("label,utterance_id\nspoof\n", "1 id(s) have no score in"),
-        ('utterance_id,label\n"x"y,spoof\n', "no table of text in UTF-8"),
-        (b"\xff\xfe", "no table of text in UTF-8"),
+        ('utterance_id,label\n"x"y,spoof\n', "not a CSV table in UTF-8"),
+        (b"\xff\xfe", "not a CSV table in UTF-8"),
     ],
     ids=range(9),
 )
@@ -226,7 +228,7 @@ def test_a_table_that_cannot_be_right_is_refused(night: Path, bonafide: Run, tab
         ("[1]", "expected data.utterance_id and annotations"),
         ('[{"id": 1, "utterance_id": "a", "label": "spoof"}]', "not as JSON-MIN"),
         ('[{"data": {"utterance_id": 3}, "annotations": []}]', "expected text"),
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not JSON"),
         (json.dumps([annotated({"data": {"utterance_id": "a"}}, ("fake", 1))]), "label 'fake'"),
         ('[{"data": {"utterance_id": "a"}, "annotations": [{"result": [{"from_name": "label", '
          '"value": {"choices": ["spoof", "bonafide"]}}]}]}]', "expected one choice"),

@@ -1,0 +1,93 @@
+"""The CSV sheet: the review queue as a table for a spreadsheet program, and the table that it saves."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from detector.errors import SchemaError
+from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
+
+REQUIRED_COLUMNS = ("utterance_id", "label")
+COLUMNS = (*REQUIRED_COLUMNS, "reviewer", *REVIEWER_FIELDS, *QUEUE_FIELDS)
+
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
+
+
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula, or that begins with an apostrophe.
+
+    Examples
+    --------
+    >>> [escape_formula(text) for text in ("calls/a.flac", "=1+1", "'quoted")]
+    ['calls/a.flac', "'=1+1", "''quoted"]
+
+    References
+    ----------
+    OWASP, CSV Injection.
+    """
+    return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Undo :func:`escape_formula`.
+
+    Examples
+    --------
+    >>> unescape_formula(escape_formula("=1+1")), unescape_formula("plain")
+    ('=1+1', 'plain')
+    """
+    return text.removeprefix("'")
+
+
+def write_csv(rows: Iterable[Row]) -> bytes:
+    """Write the queue with an empty column `label`, in UTF-8 with a byte order mark, which spreadsheets look for."""
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(COLUMNS)
+    for row in rows:
+        table.writerow([_cell(row.get(name)) for name in COLUMNS])
+    return file.getvalue().encode("utf-8-sig")
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    return escape_formula(value) if isinstance(value, str) else value
+
+
+def read_csv(content: bytes, where: str) -> list[Annotation]:
+    """Read a sheet that was filled in; commas, semicolons or tabs separate its columns.
+
+    Raises
+    ------
+    SchemaError
+        If it is no CSV in UTF-8, lacks a required column, or has an unknown label.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        rows = list(table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SchemaError(f"{where}: not a CSV table in UTF-8: {error}. Save it as CSV, UTF-8.") from error
+    for name in REQUIRED_COLUMNS:
+        if name not in (table.fieldnames or ()):
+            raise SchemaError(f"{where}: no column `{name}`; found {', '.join(table.fieldnames or ()) or 'none'}.")
+    annotations = []
+    for number, row in enumerate(rows, start=2):
+        # a short or long row has None among its values or keys
+        cells = {
+            name: unescape_formula(cell)
+            for name, cell in row.items()
+            if isinstance(name, str) and isinstance(cell, str)
+        }
+        if not any(cells.values()):
+            continue  # spreadsheets save empty lines
+        place = f"{where} row {number}"
+        label = parse_label(cells.get("label", ""), place)
+        facts = {name: cells[name] for name in REVIEWER_FIELDS if cells.get(name)}
+        reviewer = cells.get("reviewer", "").strip()
+        annotations.append(Annotation(cells.get("utterance_id", ""), label, reviewer, place, facts))
+    return annotations

@@ -1,0 +1,79 @@
+"""Exporting: writes the review queue of a run to a file that people fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.reports.review.annotations import Row
+from jobs.reports.review.formats import ReviewConfig
+from jobs.reports.review.queue import COLUMNS, MAX_ROWS, ReviewQueue, ReviewQueueBuilder
+from jobs.reports.runs import Record, find_run, scored_shards
+from jobs.reports.sources import archive_roots, source_of
+from jobs.scoring.heads import read_head
+from jobs.tables.ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(ReviewConfig):
+    """Write a run's review queue as a table or as tasks, for people to label."""
+
+    to: Annotated[str, "file to write"]
+    run: Annotated[str | None, "run_id of the run [default: the latest complete one]"] = None
+    head: Annotated[str | None, "head.json that scored the run [default: the one that the run's record names]"] = None
+    rows: Annotated[int, "recordings to write at most, the most uncertain first"] = MAX_ROWS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rows < 1:
+            raise ConfigError(f"rows {self.rows}; expected 1 or more.")
+
+
+def export_queue(config: ExportConfig) -> None:
+    """Write the queue, and print how many recordings it holds.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, or the head is not the one that scored it.
+    """
+    output = storage.normal(config.output)
+    table, history, record = find_run(output, config.run)
+    head_uri = config.head or record["settings"]["head"]
+    head = read_head(head_uri)
+    if head.head_id != record["head_id"]:
+        raise ConfigError(
+            f"{head_uri}: head {head.head_id}, but run {record['run_id']} was scored with head {record['head_id']}. "
+            f"Give that head's file as --head."
+        )
+    builder = ReviewQueueBuilder(head, config.rows)
+    source = Ledger(output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
+    shards = scored_shards(table, source, history, record["plan"])
+    for number, (scores, _) in enumerate(shards):
+        for batch in table.batches(scores, "scores", list(COLUMNS)):
+            builder.add(batch, number)
+    queue = builder.queue(source, [embedded for _, embedded in shards])
+    uri = storage.normal(config.to)
+    storage.write_bytes(uri, config.format_of(uri).write(_rows(queue, record)))
+    n_folded = sum(len(row["alike"]) for row in queue.rows)
+    print(
+        f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected and "
+        f"{queue.n_borderline} borderline ones; {n_folded} more are nearly the same as these\n"
+        f"queue: {uri}"
+    )
+
+
+def _rows(queue: ReviewQueue, record: Record) -> Iterator[Row]:
+    """Yield the queue's rows as reviewers see them, with an empty `label`."""
+    roots = archive_roots(record["settings"].get("input", ()))
+    for row in queue.rows:
+        yield row | {
+            "predicted_label": row["label"],
+            "label": None,
+            "why": row["reject_reason"] or "borderline",
+            "alike": len(row["alike"]),
+            "source": source_of(row["uri"], row["member"], roots),
+        }

@@ -1,0 +1,98 @@
+"""Label Studio: the review queue as tasks to import, and the annotations that it exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from detector.errors import SchemaError
+from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
+from jobs.reports.review.players import link_of
+
+CHOICE, AUDIO = "label", "audio"  # names of the tags in the labelling interface
+LABELLING_INTERFACE = f"""\
+<View>
+  <Audio name="{AUDIO}" value="${AUDIO}"/>
+  <Text name="why" value="$why"/>
+  <Choices name="{CHOICE}" toName="{AUDIO}" choice="single" showInline="true">
+    <Choice value="bonafide"/> <Choice value="spoof"/> <Choice value="unsure"/>
+  </Choices>
+</View>
+"""
+"""The labelling interface that the tasks are for."""
+
+
+def write_tasks(rows: Iterable[Row]) -> bytes:
+    """Write the queue as tasks: `data`, and the head's verdict as a prediction.
+
+    References
+    ----------
+    Label Studio's documentation, Import pre-annotated data: https://labelstud.io/guide/predictions
+    """
+    tasks = []
+    for row in rows:
+        data = {name: row.get(name) for name in ("utterance_id", *REVIEWER_FIELDS, *QUEUE_FIELDS)}
+        tasks.append({"data": data | {AUDIO: link_of(row["uri"]) or row["uri"]}, "predictions": [_prediction(row)]})
+    return (json.dumps(tasks, indent=1) + "\n").encode()
+
+
+def _prediction(row: Row) -> dict[str, Any]:
+    return {
+        "model_version": row["head_id"],
+        "score": max(row["p_spoof"], 1.0 - row["p_spoof"]),
+        "result": [
+            {"from_name": CHOICE, "to_name": AUDIO, "type": "choices", "value": {"choices": [row["predicted_label"]]}}
+        ],
+    }
+
+
+def read_tasks(content: bytes, where: str) -> list[Annotation]:
+    """Read a JSON export: every annotation that was not cancelled, and a task without one as not labelled.
+
+    Raises
+    ------
+    SchemaError
+        If it is no such export, or has an unknown label.
+
+    References
+    ----------
+    Label Studio's documentation, Task format: https://labelstud.io/guide/task_format
+    """
+    try:
+        tasks = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"{where}: not JSON: {error}. Expected Label Studio's export as JSON.") from error
+    if not isinstance(tasks, list):
+        raise SchemaError(f"{where}: {type(tasks).__name__}; expected a list of tasks, Label Studio's export as JSON.")
+    annotations = []
+    for number, task in enumerate(tasks, start=1):
+        place = f"{where} task {number}"
+        try:
+            name, data = task["data"]["utterance_id"], task["data"]
+            completed = [each for each in task["annotations"] if not each.get("was_cancelled", False)]
+            facts = {each: data[each] for each in REVIEWER_FIELDS if isinstance(data.get(each), str) and data[each]}
+            labels = [(_label(each["result"], place), _reviewer(each.get("completed_by"))) for each in completed]
+        except (TypeError, KeyError, AttributeError, IndexError) as error:
+            raise SchemaError(
+                f"{place}: {type(error).__name__} {error}; expected data.utterance_id and annotations. "
+                f"Export as JSON, not as JSON-MIN."
+            ) from error
+        if not isinstance(name, str):
+            raise SchemaError(f"{place}: its utterance_id is {type(name).__name__}; expected text.")
+        annotations += [Annotation(name, label, reviewer, place, facts) for label, reviewer in labels or [(None, "")]]
+    return annotations
+
+
+def _label(result: list[dict[str, Any]], where: str) -> str | None:
+    chosen = [each["value"]["choices"] for each in result if each["from_name"] == CHOICE]
+    if len(chosen) > 1 or any(len(choices) != 1 for choices in chosen):
+        raise SchemaError(f"{where}: {chosen}; expected one choice.")
+    return parse_label(str(chosen[0][0]), where) if chosen else None
+
+
+def _reviewer(completed_by: Any) -> str:
+    """Return the user's number, or the address if the export holds whole users."""
+    if isinstance(completed_by, dict):
+        return str(completed_by.get("email") or completed_by.get("id") or "")
+    return "" if completed_by is None else str(completed_by)

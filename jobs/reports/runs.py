@@ -1,0 +1,62 @@
+"""Completed runs: their records, and the shards that they scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.tables import ledger
+from jobs.tables.checksummed_json import load_checksummed
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Marker, PlanHistory
+
+Record = dict[str, Any]
+
+
+def read_record(output: str, run_id: str) -> Record | None:
+    """Return the record of a run, or None if the run is not complete."""
+    uri = storage.join(output, "runs", f"{run_id}.json")
+    try:
+        return dict(load_checksummed(storage.read_bytes(uri), uri))
+    except storage.NotFoundError:
+        return None
+
+
+def find_run(output: str, run_id: str | None) -> tuple[Ledger, PlanHistory, Record]:
+    """Return a run's table of scores, the plans of that table, and the run's record.
+
+    Parameters
+    ----------
+    output : str
+    run_id : str or None
+        If None, the latest complete run is returned; the output must then hold the scores of one head only.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run.
+    """
+    heads = ledger.keys(output, "scores")
+    if run_id is None and len(heads) != 1:
+        raise ConfigError(
+            f"{output}: scores of {len(heads)} heads ({', '.join(heads) or 'none'}); name a run by --run."
+        )
+    for head_id in heads:
+        table = Ledger(output, "scores", head_id)
+        history = table.history()
+        for plan in reversed(history.plans):
+            record = read_record(output, plan.run_id) if run_id in (None, plan.run_id) else None
+            if record is not None:
+                return table, history, record
+    name = f" {run_id}" if run_id else ""
+    raise ConfigError(f"{output}: no complete run{name}; each complete run has a record in the folder `runs`.")
+
+
+def scored_shards(table: Ledger, source: Ledger, history: PlanHistory, number: int) -> list[tuple[Marker, Marker]]:
+    """Return, for each current shard of a plan, the markers of its scores and of the embeddings they were made from."""
+    planned = sorted(history.of_plan(number), key=lambda shard: shard.name)
+    states = [shard.entry.state for shard in planned]
+    embedded = {marker.name: marker for marker in source.markers(states)}
+    scores = table.markers(shard.name for shard in planned)
+    return [(marker, embedded[state]) for marker, state in zip(scores, states, strict=True)]
