@@ -12,7 +12,7 @@ from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
 from jobs.inputs.containers.member import MAX_MEMBERS, Member
 from jobs.inputs.containers.names import name_fault, shortened
 from jobs.inputs.containers.window import Readable, Window
-from jobs.storage import ReadOnlyFile, Stored, StoredFile
+from jobs.storage import Stored, StoredFile
 
 TAIL_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
@@ -89,27 +89,32 @@ def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceErr
     return cast(BinaryIO, Window(file, member.offset_data, member.size))
 
 
-class _BoundedHeaders(ReadOnlyFile):
+class _BoundedHeaders:
     """The file that tarfile reads headers from, with a limit on the bytes between two members.
 
     Without it, tarfile would allocate whatever size a header claims, and there are headers on which it never ends.
+    It is not a ReadOnlyFile: that costs another call for each header, of which a shard may have a million.
     """
 
     def __init__(self, file: Readable) -> None:
-        super().__init__()
         self._file = file
         self._n_bytes = 0
+        self.seek, self.tell = file.seek, file.tell
 
     def next_member(self) -> None:
         """Start counting for the next member's headers."""
         self._n_bytes = 0
 
-    def _read_at(self, offset: int, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
+        """Read ``size`` bytes of headers; raise :class:`ShardError` above the limit."""
         self._n_bytes += size
         if self._n_bytes > MAX_HEADER_BYTES:
-            raise ShardError(f"byte {offset:,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
-        self._file.seek(offset)
+            raise ShardError(f"byte {self.tell():,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
         return self._file.read(size)
+
+    def seekable(self) -> bool:
+        """Return True; tarfile asks."""
+        return True
 
 
 def _check_end(file: Readable, offset: int) -> None:

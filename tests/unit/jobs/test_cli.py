@@ -123,7 +123,7 @@ def test_a_store_that_gives_up_is_69_and_the_last_line_names_it(
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # bound, but not listening
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}")
-        monkeypatch.setattr(retry_budget, "UNHEARD_SECONDS", 0.5)  # 15, which is long for a test
+        monkeypatch.setattr(retry_budget, "UNKNOWN_ENDPOINT_SECONDS", 0.5)  # 15, which is long for a test
         forget_clients()
 
         code, _, err = bonafide("manifest", "--input", f"{s3_root}/a.flac", "--output", tmp_path / "m.parquet")

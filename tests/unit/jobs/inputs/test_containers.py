@@ -24,7 +24,7 @@ from jobs import storage
 from jobs.errors import CorruptError
 from jobs.inputs.archive import find
 from jobs.inputs.config import InputConfig
-from jobs.inputs.containers import container_kind, parquet
+from jobs.inputs.containers import CONTAINERS, container_kind, parquet
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd, zstd
 from jobs.inputs.containers.member import FREE_BYTES
 from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
@@ -110,6 +110,12 @@ def errors(path: Path) -> list[tuple[str | None, str | None]]:
 def alone(content: bytes) -> tuple[bytes, str]:
     recording = Recording(io.BytesIO(content), SEGMENT_SECONDS)
     return b"".join(segment.tobytes() for segment in recording.segments()), recording.facts.audio_sha256
+
+
+def test_every_suffix_of_every_container_is_packed_here() -> None:
+    names = [name.lower() for name in PACKED]
+
+    assert {suffix for each in CONTAINERS.values() for suffix in each.suffixes} == {name[1:] for name in names}
 
 
 @pytest.mark.parametrize("name", PACKED)
