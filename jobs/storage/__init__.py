@@ -12,6 +12,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Protocol
@@ -27,6 +28,7 @@ from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
 __all__ = [
     "ABSENT",
     "READ_AHEAD_BYTES",
+    "STORES",
     "Found",
     "NotFoundError",
     "ReadOnlyFile",
@@ -67,12 +69,14 @@ class Store(Protocol):
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]: ...
 
 
+STORES: dict[str, Callable[[], Store]] = {"file": Local, "s3": S3, "s3a": S3}
+"""Kinds of storage, by the scheme of their URIs. Every other scheme is left to fsspec: :class:`Other`."""
+
+
 @cache
 def _store(scheme: str, pid: int) -> Store:  # noqa: ARG001 - a client's thread does not exist in a forked child
     """Return the client of a scheme, one for all threads of a process."""
-    if scheme == "file":
-        return Local()
-    return S3() if scheme in ("s3", "s3a") else Other(scheme)
+    return STORES[scheme]() if scheme in STORES else Other(scheme)
 
 
 def _located(uri: str) -> tuple[Store, str]:

@@ -56,11 +56,12 @@ class ReadOnlyFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move to an offset, also beyond the end; OSError before the first byte."""
-        base = {os.SEEK_SET: lambda: 0, os.SEEK_CUR: self.tell, os.SEEK_END: self._size}[whence]()
-        if base + offset < 0:
-            raise OSError(f"seek to {base + offset:,}, before the first byte")
-        self._position = base + offset
-        return self._position
+        if whence != os.SEEK_SET:  # tested first: tar's headers are walked by it
+            offset += self._position if whence == os.SEEK_CUR else self._size()
+        if offset < 0:
+            raise OSError(f"seek to {offset:,}, before the first byte")
+        self._position = offset
+        return offset
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most ``size`` bytes, or all that is left."""

@@ -1,0 +1,21 @@
+"""Every kind of storage has the methods that the rest of the code calls."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from jobs.storage import STORES, Store
+from jobs.storage.other import Other
+
+METHODS = [name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("store", [*STORES.values(), Other], ids=[*STORES, "other"])
+def test_a_store_has_every_method_of_the_protocol_with_its_parameters(store: type[Store]) -> None:
+    assert len(METHODS) == 10
+
+    for name in METHODS:
+        expected = list(inspect.signature(getattr(Store, name)).parameters)
+        assert list(inspect.signature(getattr(store, name)).parameters) == expected
