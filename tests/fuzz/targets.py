@@ -31,8 +31,8 @@ from jobs.inputs.labels import read_labels
 from jobs.inputs.lists import read_entries
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support.audio import encoded, tone
+from tests.support.made_heads import PLAIN
 from tests.unit.detector.test_audio import muxed
-from tests.unit.detector.test_head import PLAIN
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ from tests.hostile.test_archives import Bomb
 from tests.support.checkpoints import write_checkpoint
 from tests.support.embeddings import LAST, N_ROWS, fitted, vectors
 from tests.support.embeddings import write as write_table
-from tests.unit.detector.test_head import PLAIN, UNFIT, rows
+from tests.support.made_heads import PLAIN
+from tests.unit.detector.test_head import UNFIT
+from tests.unit.detector.test_judging import rows
 from tests.unit.detector.training.drawn import Drawn, draw, fit
 
 TEXT = PLAIN.to_json()

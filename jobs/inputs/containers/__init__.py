@@ -9,7 +9,7 @@ CONTAINERS["parquet"]                              …
 Nothing is ever unpacked to disk, and a reader holds at most one member or page in memory.
 
 To add a container: a module with a `members` function, a line in :data:`CONTAINERS`, and a case in `PACKED` of
-tests/unit/jobs/inputs/test_containers.py.
+tests/support/containers.py.
 """
 
 from __future__ import annotations

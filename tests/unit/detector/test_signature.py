@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.signature import check, key_pair, sign
-from tests.unit.detector.test_head import PLAIN, random_head
+from tests.support.made_heads import PLAIN, random_head
 
 PRIVATE, PUBLIC = key_pair()
 

@@ -1,10 +1,7 @@
-"""Embeddings do not depend on neighbours, padding or the cut, and invalid checkpoints are refused."""
+"""Embeddings do not depend on neighbours, padding or the cut."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 
 from detector.backbones import huggingface, load_backbone
 from detector.backbones.families import fuse_attention
@@ -20,48 +16,18 @@ from detector.backbones.huggingface import HuggingFace, canaries
 from detector.config import LAST_LAYER, EmbedConfig
 from detector.errors import ConfigError
 from detector.pooling import POOLINGS
+from tests.support.encoders import copy_of, load
 from tests.unit.detector.conftest import CHECKPOINTS, ONE_DESIGN
 
 LAYERS = [0, 1, 2, 3, LAST_LAYER]  # of the three that the checkpoints have
+
+
 EVERY = [*CHECKPOINTS, *ONE_DESIGN]
-
-
-def load(
-    folder: Path,
-    *,
-    layer: int = LAST_LAYER,
-    batch_seconds: float = 0.0,
-    device: str = "cpu",
-    layers: tuple[int, ...] | None = None,
-    **config: Any,
-) -> HuggingFace:
-    settings = EmbedConfig(**{"backbone": "huggingface", "layer": layer, "segment_seconds": 29.0} | config)
-    return HuggingFace(settings, str(folder), device, batch_seconds, layers)
 
 
 def in_one_pass(backbone: HuggingFace, utterances: list[np.ndarray]) -> np.ndarray:
     """Embed all segments in one batch, padded to the longest."""
     return backbone._encoder(utterances)[0].numpy()
-
-
-@pytest.fixture(scope="module")
-def utterances() -> list[np.ndarray]:
-    """Noise of 0.2 to 0.4 s, some of equal length and one ten times as long, each at its own level and offset."""
-    rng = np.random.default_rng(0)
-    lengths = [*rng.integers(3_200, 6_400, size=25), *[4_800] * 8, 48_000]
-    return [
-        (rng.uniform(0.01, 0.3) * rng.normal(size=length) + rng.uniform(-0.1, 0.1)).astype(np.float32)
-        for length in lengths
-    ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Restrict torch to one thread, as the backbone does: two threads sum in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def published(folder: Path, utterances: list[np.ndarray], **how: Any) -> Any:
@@ -79,26 +45,6 @@ def published(folder: Path, utterances: list[np.ndarray], **how: Any) -> Any:
         return model(**inputs, **how)
 
 
-def copy_of(checkpoint: Path, folder: Path, **preprocessing: Any) -> Path:
-    """A writable copy of a checkpoint, with other preprocessing."""
-    shutil.copytree(checkpoint, folder)
-    rewrite_json(folder / "preprocessor_config.json", **preprocessing)
-    return folder
-
-
-def rewrite_json(path: Path, *, without: str = "", **changes: Any) -> None:
-    content = json.loads(path.read_text()) | changes
-    content.pop(without, None)
-    path.write_text(json.dumps(content))
-
-
-def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    path = folder / "model.safetensors"
-    weights = change(load_file(path))
-    path.unlink()  # the tensors just read are mapped from it
-    save_file(weights, path, metadata={"format": "pt"})
-
-
 @pytest.fixture(scope="module")
 def unnormalised(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The checkpoints, with preprocessing that does not normalise waveforms."""
@@ -109,16 +55,6 @@ def unnormalised(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPath
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest |found - expected| / |expected| over the rows."""
     return float((np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
-
-
-@pytest.fixture(scope="module")
-def alone(checkpoints: dict[str, Path], utterances: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Embeddings of single utterances, by checkpoint."""
-    loaded = {name: load(folder) for name, folder in checkpoints.items()}
-    return {
-        name: np.concatenate([backbone.embed([utterance])[0] for utterance in utterances])
-        for name, backbone in loaded.items()
-    }
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -370,135 +306,3 @@ def test_a_frame_sees_four_hundred_samples_and_starts_every_three_hundred_and_tw
 
     assert (backbone.min_samples, backbone.dim) == (400, 32)
     assert backbone.embed([np.zeros(n_samples, np.float32)])[1].tolist() == [n_frames]
-
-
-OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-
-
-def as_pretrained_on_the_hub(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names of XLS-R's weights on the hub: the encoder within its training model, with old PyTorch's weight norm."""
-    renamed = {}
-    for name, tensor in weights.items():
-        for new, old in OLD_NAMES.items():
-            name = name.replace(new, old)
-        renamed[f"wav2vec2.{name}"] = tensor
-    return renamed | {"quantizer.codevectors": torch.zeros(1, 4, 2)}
-
-
-def test_a_checkpoint_of_the_training_model_gives_the_encoder_s_bits(
-    checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    folder = copy_of(checkpoints["wav2vec2-layer"], tmp_path / "copy")
-    rewrite_weights(folder, as_pretrained_on_the_hub)
-
-    assert load(folder).embed(utterances)[0].tobytes() == alone["wav2vec2-layer"].tobytes()
-
-
-def test_a_checkpoint_in_several_files_gives_the_same_bits(
-    checkpoints: dict[str, Path], utterances: list[np.ndarray], alone: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    folder = copy_of(checkpoints["hubert-layer"], tmp_path / "copy")
-    (folder / "model.safetensors").unlink()
-    transformers.AutoModel.from_pretrained(checkpoints["hubert-layer"]).save_pretrained(folder, max_shard_size="100KB")
-
-    assert len(list(folder.glob("*.safetensors"))) > 1
-    assert load(folder).embed(utterances)[0].tobytes() == alone["hubert-layer"].tobytes()
-
-
-def without(name: str) -> Callable[[Path], None]:
-    return lambda folder: rewrite_weights(
-        folder, lambda weights: {each: tensor for each, tensor in weights.items() if each != name}
-    )
-
-
-def halved(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
-    "another family": (lambda folder: rewrite_json(folder / "config.json", model_type="bert"), "model_type 'bert'"),
-    "remote code": (lambda folder: rewrite_json(folder / "config.json", auto_map={"AutoModel": "a.B"}), "remote code"),
-    "an adapter": (lambda folder: rewrite_json(folder / "config.json", add_adapter=True), "adapter"),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-    "a config that is not JSON": (lambda folder: (folder / "config.json").write_text("<html>"), "is not JSON"),
-    "heads that do not divide the width": (
-        lambda folder: rewrite_json(folder / "config.json", num_attention_heads=5),
-        "cannot be loaded",
-    ),
-    "pickled weights only": (
-        lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
-        "no \\*.safetensors",
-    ),
-    "no preprocessing": (
-        lambda folder: (folder / "preprocessor_config.json").unlink(),
-        "preprocessor_config.json is missing",
-    ),
-    "preprocessing that does not say whether to standardise": (
-        lambda folder: rewrite_json(folder / "preprocessor_config.json", without="do_normalize"),
-        "do_normalize",
-    ),
-    "a telephone's rate": (
-        lambda folder: rewrite_json(folder / "preprocessor_config.json", sampling_rate=8_000),
-        "8000 Hz",
-    ),
-    "a missing layer": (without("encoder.layers.1.attention.k_proj.weight"), "weights are missing"),
-    "a missing front end": (without("feature_extractor.conv_layers.0.conv.weight"), "weights are missing"),
-    "another front end's preprocessing": (
-        lambda folder: rewrite_json(
-            folder / "config.json", model_type="wav2vec2-bert", feature_projection_input_dim=99
-        ),
-        "it may belong to another checkpoint",
-    ),
-    "weights of another shape": (
-        lambda folder: rewrite_json(folder / "config.json", hidden_size=64),
-        "cannot be loaded",
-    ),
-    "half a file of weights": (lambda folder: halved(folder / "model.safetensors"), "cannot be loaded"),
-}
-
-
-@pytest.mark.parametrize("what", UNFIT)
-def test_an_unfit_checkpoint_is_refused(what: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    damage, cause = UNFIT[what]
-    folder = copy_of(checkpoints["wav2vec2-layer"], tmp_path / "copy")
-    damage(folder)
-
-    with pytest.raises(ConfigError, match=cause) as refused:
-        load(folder)
-
-    assert str(folder) in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ["encoder.layers.2.attention.k_proj.weight", "masked_spec_embed"])
-def test_weights_beyond_the_cut_and_weights_for_training_may_be_missing(
-    name: str, checkpoints: dict[str, Path], utterances: list[np.ndarray], tmp_path: Path
-) -> None:
-    folder = copy_of(checkpoints["wav2vec2-layer"], tmp_path / "copy")
-    expected, _ = load(folder, layer=2).embed(utterances[:1])
-    without(name)(folder)
-
-    assert load(folder, layer=2).embed(utterances[:1])[0].tobytes() == expected.tobytes()
-
-
-def test_a_layer_that_the_model_does_not_have_is_refused(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="layer 4 was requested, but the model has 3"):
-        load(checkpoints["wavlm-group"], layer=4)
-    with pytest.raises(ConfigError, match="layer 4 was requested, but the model has 3"):
-        load(checkpoints["whisper"], layers=(1, 4))
-
-
-def test_no_folder_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs a checkpoint"):
-        load_backbone(EmbedConfig(backbone="huggingface"))
-
-
-def test_a_missing_gpu_is_refused(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # wherever the tests run
-
-    with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
-        load(checkpoints["wav2vec2-group"], device="cuda")
-
-
-def test_an_unknown_device_is_refused(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="gpu"):
-        load(checkpoints["wav2vec2-group"], device="gpu")

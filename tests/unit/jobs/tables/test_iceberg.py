@@ -19,8 +19,8 @@ from jobs import storage
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables import iceberg
+from tests.support.compaction import each_once, held, in_a_folder, nights, objects
 from tests.support.tables import SLOTS, commit, plan
-from tests.unit.jobs.verbs.test_compact import each_once, held, in_a_folder, nights, objects
 
 Run = Callable[..., tuple[int, str, str]]
 
