@@ -1,6 +1,6 @@
-"""Sealed JSON: our own small objects, plans, markers and records, end in the SHA-256 of all that stands before it.
+"""Sealed JSON: our own small objects (plans, markers, records) end with the SHA-256 of everything before it.
 
-Tables are checked against their markers; this checks the markers, and whatever else a run would believe unseen.
+Tables are checked against their markers; this checks the markers, and all else that a run would otherwise just trust.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SEAL = re.compile(rb',\n "sha256_of_the_above": "([0-9a-f]{64})"\n}\n\Z')
 
 
 def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> bytes:
-    """JSON of ``content`` with its seal: keys sorted, the seal's last.
+    """Return ``content`` as JSON with its seal: keys sorted, the seal's key last.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def load_checksummed(text: bytes | None, name: str) -> dict[str, Any]:
     Raises
     ------
     SchemaError
-        Where it is gone, or a byte of it is another.
+        If it is gone, or any byte of it differs.
     """
     if text is None:
         raise SchemaError(f"{name}: is gone. Restore it from a copy of the output.")

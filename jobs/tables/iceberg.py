@@ -203,7 +203,7 @@ def _run_ids(objects: list[Stored]) -> list[str]:
 
 @contextlib.contextmanager
 def _errors_of_ours(place: str) -> Iterator[None]:
-    """Raise pyiceberg's and SQLAlchemy's errors as the class of ours that says what to do."""
+    """Re-raise errors of pyiceberg and SQLAlchemy as our own classes, which say what to do."""
     from pyiceberg.exceptions import CommitFailedException
     from sqlalchemy import exc
 

@@ -62,7 +62,7 @@ class Ledger:
         self.output = output
         self.name = f"{kind}-{key}"
         self.key = key
-        self._protocol = Protocol(self.name, part_of)
+        self._protocol = Protocol(self.name, part_of, self.output)
 
     def history(self) -> PlanHistory:
         """Read all plans."""

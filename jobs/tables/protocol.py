@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 
 from jobs.storage import ABSENT, Found
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
 
@@ -93,14 +94,14 @@ class Plan:
     def to_json(self) -> bytes:
         """Return the plan as it is stored."""
         shards = [[each.slot, each.state, each.work] for each in self.entries]
-        return dump_checksummed(
-            {"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards}
-        )
+        content = {"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards}
+        return dump_checksummed({"format": FORMAT, **content})
 
     @classmethod
     def from_json(cls, text: bytes | None, name: str) -> Plan:
-        """Return the plan that :meth:`to_json` stored; SchemaError if it is damaged."""
+        """Return the plan that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
         content = load_checksummed(text, name)
+        check_format(content, name, NEW_OUTPUT)
         entries = tuple(Entry(*each) for each in content["shards"])
         return cls(content["run_id"], content["run_date"], entries, content["detail"])
 
@@ -195,7 +196,7 @@ class TablePart:
 class Marker:
     """A committed shard: its objects, their digests, and details that the run stored for later ones.
 
-    `alarms` names tables whose rows stood already and differed from ours: the same work gave two results.
+    `alarms` names tables whose rows existed already and differed from ours: the same work gave two results.
     """
 
     name: str
@@ -209,12 +210,14 @@ class Marker:
 
     def to_json(self) -> bytes:
         """Return the marker as it is stored."""
-        return dump_checksummed(vars(self))
+        return dump_checksummed({"format": FORMAT, **vars(self)})
 
     @classmethod
     def from_json(cls, text: bytes, name: str) -> Marker:
-        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged."""
+        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
         content = load_checksummed(text, name)
+        check_format(content, name, NEW_OUTPUT)
+        del content["format"]
         return cls(**{**content, "alarms": tuple(content["alarms"])})
 
 
@@ -227,9 +230,12 @@ class Protocol:
         `embeddings-<fingerprint>` or `scores-<head_id>`.
     identify : callable
         Returns the :class:`TablePart` of an object, given its name and bytes; None if we did not write it.
+    output : str
+        URI of the output, for the names in error messages.
     """
 
-    def __init__(self, ledger: str, identify: Callable[[str, bytes], TablePart | None]) -> None:
+    def __init__(self, ledger: str, identify: Callable[[str, bytes], TablePart | None], output: str = "") -> None:
+        self._output = output
         self.plans_folder = f"_plans/{ledger}"
         self.commits_folder = f"_commits/{ledger}"
         self._identify = identify
@@ -242,7 +248,7 @@ class Protocol:
         plans = list(have)
         for number in range(len(have) + 1, n_plans + 1):
             name = self._plan_name(number)
-            plans.append(Plan.from_json((yield Get(name)), name))
+            plans.append(Plan.from_json((yield Get(name)), f"{self._output}/{name}"))
         return PlanHistory(tuple(plans))
 
     def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> Steps[PlanHistory]:
@@ -294,10 +300,14 @@ class Protocol:
         # the marker goes last: if it exists, the shard is complete
         name = self.marker_name(shard.name)
         found: Found | None = yield Put(name, marker.to_json(), ABSENT)
-        return marker if found is None or found.content is None else Marker.from_json(found.content, name)
+        return (
+            marker
+            if found is None or found.content is None
+            else Marker.from_json(found.content, f"{self._output}/{name}")
+        )
 
     def _place(self, shard: PlannedShard, part: TablePart) -> Steps[TablePart | None]:
-        """Write one object; return what then stands there: ours, or the one that another run made of the same shard."""
+        """Write one object; return what is then there: ours, or the one that another run made of the same shard."""
         expected = ABSENT
         while (found := (yield Put(part.name, part.content, expected))) is not None:
             expected = found.etag
@@ -327,7 +337,7 @@ class Protocol:
         for name in sorted(set(markers) - set(replaced)):
             text: bytes | None = yield Get(name)
             if text is not None:
-                marker = Marker.from_json(text, name)
+                marker = Marker.from_json(text, f"{self._output}/{name}")
                 committed[marker.name] = set(marker.objects.values())
         lost = []
         for name in objects:

@@ -1,34 +1,52 @@
-"""Digests of rows: equal where two tables hold the same rows, in whatever order and files."""
+"""Digests of rows: equal if two tables hold the same rows, in any order and any number of files.
+
+The digest of a row is the SHA-256 of its bytes. Every value begins with a letter for its kind, and values of varying
+length have their length before them, so that no two rows have the same bytes:
+
+```
+n                             null
+s  length  UTF-8              text
+f  float64                    a number
+v  length  float64 …          a vector
+l  length  value …            a vector in which a value is null
+r  length  UTF-8              any other value, as Python's repr writes it
+```
+
+Lengths are 64-bit and numbers are float64, both little-endian. So float32 and float64 columns with the same numbers
+have the same digest. Every NaN counts as the same one, whatever its bits; 0.0 and -0.0 differ.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 MODULUS = 1 << 256
-BLOCK_VALUES = 1 << 18  # numbers that are spelt at once
+BLOCK_ROWS = 256  # that are converted at once: 2 MB of vectors of 1,024 numbers
 
 COLUMNS = {
     "embeddings": ("utterance_id", "audio_sha256", "embedding"),
     "scores": ("utterance_id", "score", "p_spoof", "ood", "reject_reason", "head_id"),
     "failures": ("utterance_id", "error"),
 }
-"""What a row's digest is made of: what was found, not when, by whom or in which file."""
-
-
-DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
-POWERS = np.array([list(f"{power - 1023:+d}".encode().ljust(5, b"\0")) for power in range(2048)], np.uint8)
-"""Spellings of a power of two by the biased exponent of a double; unused places are 0."""
+"""Columns that a row's digest is made of: what was found, but not when, by which run or in which file."""
 
 
 def rows_digest(name: str, rows: pa.Table) -> str:
-    """Sum modulo 2^256 of the SHA-256 of every row, as 64 hexadecimal digits.
+    """Return the sum modulo 2^256 of the SHA-256 of every row, as 64 hexadecimal digits.
 
-    Numbers count with all of their bits. Sums of parts can be added by :func:`add`.
+    Every bit of a number counts. Digests of parts of a table can be added by :func:`add`.
+
+    Parameters
+    ----------
+    name : str
+        Of the table; it is a part of every row's bytes.
+    rows : pa.Table
 
     Examples
     --------
@@ -37,14 +55,14 @@ def rows_digest(name: str, rows: pa.Table) -> str:
     True
     """
     total = 0
-    for row in zip(*(_texts(rows[column]) for column in COLUMNS[name]), strict=True):
-        canonical = "\0".join((_exact(name), *row))
-        total += int.from_bytes(hashlib.sha256(canonical.encode()).digest(), "big")
+    start = _value_bytes(name)
+    for row in zip(*(_column_bytes(rows[column]) for column in COLUMNS[name]), strict=True):
+        total += int.from_bytes(hashlib.sha256(b"".join((start, *row))).digest(), "big")
     return f"{total % MODULUS:064x}"
 
 
 def add(digests: Iterable[str]) -> str:
-    """Digest of all rows from the digests of parts.
+    """Return the digest of all rows, given the digests of parts.
 
     Examples
     --------
@@ -54,65 +72,65 @@ def add(digests: Iterable[str]) -> str:
     return f"{sum(int(digest, 16) for digest in digests) % MODULUS:064x}"
 
 
-def _texts(column: pa.ChunkedArray) -> Iterator[str]:
-    """Each value of a column, exactly; embeddings many at a time, since one by one they take longer than all else."""
-    if not pa.types.is_fixed_size_list(column.type) or not pa.types.is_floating(column.type.value_type):
-        yield from map(_exact, column.to_pylist())
-        return
-    dim = column.type.list_size
+def _column_bytes(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield the bytes of each value; in blocks, as converting numbers one by one takes longer than all else."""
+    kind = column.type
+    is_vector = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)
+    convert: Callable[[pa.Array], Iterator[bytes]] = _values_bytes
+    if pa.types.is_floating(kind):
+        convert = _numbers_bytes
+    elif is_vector and pa.types.is_floating(kind.value_type):
+        convert = _vectors_bytes
     for chunk in column.chunks:
-        whole = chunk.drop_null()
-        if whole.flatten().null_count or not dim:
-            yield from map(_exact, chunk.to_pylist())
-            continue
-        vectors = whole.flatten().to_numpy().reshape(-1, dim)
-        spelt = spelt_rows(vectors)
-        for valid in chunk.is_valid().to_pylist():
-            yield next(spelt) if valid else _exact(None)
+        for start in range(0, len(chunk), BLOCK_ROWS):
+            yield from convert(chunk.slice(start, BLOCK_ROWS))
 
 
-def spelt_rows(vectors: npt.NDArray[np.floating]) -> Iterator[str]:
-    """Numbers of each row as `float.hex` writes them, between commas.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, dim)
-        float32 or float64.
-
-    Examples
-    --------
-    >>> list(spelt_rows(np.array([[1.0, -0.75], [0.0, 1e-3]], np.float32)))
-    ['0x1.0000000000000p+0,-0x1.8000000000000p-1', '0x0.0p+0,0x1.0624de0000000p-10']
-    """
-    n_rows = max(1, BLOCK_VALUES // vectors.shape[1])
-    for start in range(0, len(vectors), n_rows):
-        with np.errstate(invalid="ignore"):  # a NaN of a kind is a NaN
-            block = np.ascontiguousarray(vectors[start : start + n_rows], dtype=np.float64)
-        bits = block.view(np.uint64)
-        exponent = (bits >> np.uint64(52)).astype(np.int64) & 0x7FF
-        # sign, 0x1., 13 digits, p, sign of the exponent, its 1 to 4 digits, comma
-        text = np.empty((*block.shape, 25), np.uint8)
-        text[..., :5] = np.frombuffer(b"-0x1.", np.uint8)
-        for digit in range(13):
-            text[..., 5 + digit] = DIGITS[(bits >> np.uint64(48 - 4 * digit)).astype(np.int64) & 0xF]
-        text[..., 18] = ord("p")
-        text[..., 19:24] = POWERS[exponent]
-        text[..., 24] = ord(",")
-        keep = text != 0
-        keep[..., 0] = np.signbit(block)
-        keep[:, -1, 24] = False
-        flat = text[keep].tobytes().decode("ascii")
-        ends = np.cumsum(keep.sum(axis=(1, 2)))
-        plain = np.all((exponent > 0) & (exponent < 0x7FF), axis=1)  # zero, subnormal, infinite: spelt otherwise
-        at = 0
-        for row, end, is_plain in zip(block, ends.tolist(), plain.tolist(), strict=True):
-            yield flat[at:end] if is_plain else _exact(row.tolist())
-            at = end
+def _values_bytes(values: pa.Array) -> Iterator[bytes]:
+    yield from map(_value_bytes, values.to_pylist())
 
 
-def _exact(value: object) -> str:
+def _numbers_bytes(numbers: pa.Array) -> Iterator[bytes]:
+    content = _float_bytes(numbers.to_numpy(zero_copy_only=False))  # a null is NaN there
+    for place, is_valid in enumerate(numbers.is_valid().to_pylist()):
+        yield b"f" + content[8 * place : 8 * place + 8] if is_valid else b"n"
+
+
+def _vectors_bytes(vectors: pa.Array) -> Iterator[bytes]:
+    numbers = vectors.drop_null().flatten()
+    if numbers.null_count:
+        yield from map(_value_bytes, vectors.to_pylist())
+        return
+    content = _float_bytes(numbers.to_numpy(zero_copy_only=False))
+    start = 0
+    for length in pc.list_value_length(vectors).to_pylist():
+        if length is None:
+            yield b"n"
+        else:
+            yield b"v" + _length_bytes(length) + content[start : start + 8 * length]
+            start += 8 * length
+
+
+def _float_bytes(numbers: npt.NDArray[np.floating]) -> bytes:
+    """Return numbers as float64, with one and the same bits for every NaN."""
+    with np.errstate(invalid="ignore"):  # the conversion of a signalling NaN
+        doubles = numbers.astype("<f8")  # a copy
+    doubles[np.isnan(doubles)] = np.nan
+    return doubles.tobytes()
+
+
+def _value_bytes(value: object) -> bytes:
+    if value is None:
+        return b"n"
     if isinstance(value, float):
-        return value.hex()
+        return b"f" + _float_bytes(np.array([value]))
     if isinstance(value, list):
-        return ",".join(map(_exact, value))
-    return repr(value)
+        if all(isinstance(each, float) for each in value):
+            return b"v" + _length_bytes(len(value)) + _float_bytes(np.array(value, dtype=np.float64))
+        return b"l" + _length_bytes(len(value)) + b"".join(map(_value_bytes, value))
+    kind, text = (b"s", value.encode()) if isinstance(value, str) else (b"r", repr(value).encode())
+    return kind + _length_bytes(len(text)) + text
+
+
+def _length_bytes(length: int) -> bytes:
+    return length.to_bytes(8, "little")

@@ -81,7 +81,7 @@ def _uncommitted_objects(table: Ledger, markers: list[Marker]) -> list[str]:
     listed = {storage.join(table.output, place) for marker in markers for place in marker.objects.values()}
     committed = {slot_of_shard(marker.name) for marker in markers}
     return [
-        f"{stored.uri}: stands, but was not committed with its shard; `gc` removes it"
+        f"{stored.uri}: exists, but was not committed with its shard; `gc` removes it"
         for stored in table_objects(table.output)
         if storage.name_of(stored.uri).startswith(f"{table.key}-")
         and slot_of(stored.uri) in committed

@@ -4,7 +4,7 @@ A store cannot rename objects, and a reader may list them at any time. So no obj
 object of the copy is overwritten to make room for more rows: a query that had opened it would read a mixture of both.
 The rows of new shards go into new objects.
 
-Two commands at once are safe: a new object is created only if none stands under its name, and a rewritten one replaces
+Two commands at once are safe: a new object is created only if none has its name yet, and a rewritten one replaces
 only the object that was looked at before the markers were read. Rows that go from the output while they are copied are
 found at the end, by the ETags of their markers.
 """

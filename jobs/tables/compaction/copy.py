@@ -60,7 +60,7 @@ class CompactedCopy:
         return sorted(each.stored for each in standing.values()) == sorted(table_objects(self.place))
 
     def remove_stale_manifests(self, standing: dict[str, CopiedObject]) -> None:
-        """Remove manifests without an object. Call it only after all rows are proven to stand elsewhere."""
+        """Remove manifests without an object. Call it only after all rows are proven to be elsewhere."""
         stale = {
             storage.join(self.place, manifest_name(name)): tag
             for name, tag in self._tags.items()
@@ -109,7 +109,7 @@ class CompactedCopy:
         if name in manifests and manifests[name].etag == stored.etag:
             return CopiedObject(manifests[name].compacted, stored, manifests[name].sha256)
         with storage.opened(stored) as file:
-            compacted = read_footer(file)
+            compacted = read_footer(file, stored.uri)
             file.raise_trouble()
         if compacted is None or compacted.name != name:
             raise SchemaError(f"{stored.uri}: is damaged, or was not put there by `compact`. {REMEDY}")
@@ -137,7 +137,7 @@ def verify_copy(place: str) -> tuple[list[Manifest], list[str]]:
             shown.shard(manifest.compacted.rows)
     known = {storage.join(place, manifest.compacted.name) for manifest in manifests}
     unknown = [each.uri for each in table_objects(place) if each.uri not in known]
-    wrong += [f"{uri}: stands, and no manifest knows it; {AGAIN}" for uri in unknown]
+    wrong += [f"{uri}: exists, but no manifest lists it; {AGAIN}" for uri in unknown]
     return manifests, wrong + repeated_rows([manifest.compacted for manifest in manifests])
 
 

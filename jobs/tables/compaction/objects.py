@@ -1,4 +1,4 @@
-"""Compacted objects: Parquet objects that hold the rows of many shards, and say in their footer of which.
+"""Compacted objects: Parquet objects that hold the rows of many shards, and list these shards in their footer.
 
 ```
 embeddings/backbone=<slug>/<fingerprint>-000001.parquet            rows of many shards, in the order of their plans
@@ -22,6 +22,7 @@ from detector.errors import SchemaError
 from jobs import storage
 from jobs.storage import ABSENT, Stored
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from jobs.tables.format import FORMAT, NEW_COPY, check_format
 from jobs.tables.protocol import slot_of_shard
 from jobs.tables.row_digest import add, rows_digest
 
@@ -94,11 +95,13 @@ class CompactedObject:
     def to_content(self) -> dict[str, Any]:
         """Return what footer and manifest store."""
         shares = [[each.shard, each.sha256, each.rows, each.digest] for each in self.ranges]
-        return {"name": self.name, "output": self.output, "ledger": self.ledger, "table": self.table, "shares": shares}
+        names = {"name": self.name, "output": self.output, "ledger": self.ledger, "table": self.table}
+        return {"format": FORMAT, **names, "shares": shares}
 
     @classmethod
-    def from_content(cls, content: dict[str, Any]) -> CompactedObject:
-        """Return the object that :meth:`to_content` stored."""
+    def from_content(cls, content: dict[str, Any], where: str) -> CompactedObject:
+        """Return the object that :meth:`to_content` stored; SchemaError if it is of another format."""
+        check_format(content, where, NEW_COPY)
         fields = {name: content[name] for name in ("name", "output", "ledger", "table")}
         return cls(**fields, ranges=tuple(RowRange(*each) for each in content["shares"]))
 
@@ -133,13 +136,13 @@ class Manifest:
     def read(cls, stored: Stored) -> Manifest:
         """Read the manifest that :meth:`to_json` stored; SchemaError if it is damaged."""
         content = load_checksummed(storage.read_bytes(stored.uri), stored.uri)
-        compacted = CompactedObject.from_content(content)
+        compacted = CompactedObject.from_content(content, stored.uri)
         return cls(compacted, content["etag"], content["bytes"], content["sha256"], stored.etag)
 
 
 @dataclass(frozen=True)
 class CopiedObject:
-    """An object as it stands in a copy, with the SHA-256 from its manifest if it was read back since it was written."""
+    """An object as it is in a copy, with the SHA-256 from its manifest if it was read back since it was written."""
 
     compacted: CompactedObject
     stored: Stored
@@ -162,21 +165,27 @@ def manifest_name(name: str) -> str:
     return f"{FOLDER}/{name.removesuffix('.parquet')}.json"
 
 
-def read_footer(file: Any) -> CompactedObject | None:
+def read_footer(file: Any, name: str) -> CompactedObject | None:
     """Return what an object says of itself in its footer; None if `compact` did not write it, or it is damaged.
 
     Arrow raises OSError both for a damaged footer and for an error of the file. So a caller that passes a
     :class:`jobs.storage.StoredFile` must call its `raise_trouble` afterwards.
+
+    Raises
+    ------
+    SchemaError
+        If the object is of another format version; it is not damaged.
     """
     try:
-        return CompactedObject.from_content(load_checksummed(pq.read_metadata(file).metadata[FOOTER_KEY], "footer"))
+        content = load_checksummed(pq.read_metadata(file).metadata[FOOTER_KEY], name)
     except (*DAMAGED, SchemaError, TypeError):
         return None
+    return CompactedObject.from_content(content, name)
 
 
 def difference(expected: CompactedObject, content: bytes) -> str | None:
     """Return how the bytes of an object differ from what was expected; None if they don't."""
-    found = read_footer(io.BytesIO(content))
+    found = read_footer(io.BytesIO(content), expected.name)
     if found is None:
         return "is damaged: its footer cannot be read"
     if found != expected:
@@ -193,11 +202,11 @@ def difference(expected: CompactedObject, content: bytes) -> str | None:
 
 
 def repeated_rows(objects: list[CompactedObject]) -> list[str]:
-    """Return a message for each shard whose rows stand in more than one object of a table."""
+    """Return a message for each shard whose rows are in more than one object of a table."""
     places: dict[tuple[str, str], list[str]] = {}
     for each in objects:
         for row_range in each.ranges:
             places.setdefault((each.table, row_range.slot), []).append(each.name)
     return [
-        f"{names[0]}: rows of shard {slot} stand in {names[1]}, too" for (_, slot), names in places.items() if names[1:]
+        f"{names[0]}: rows of shard {slot} are in {names[1]}, too" for (_, slot), names in places.items() if names[1:]
     ]

@@ -109,7 +109,7 @@ class Source:
         return Backlog(rewrites, new, unproven)
 
     def _replacements(self, standing: CopiedObject) -> list[RowRange | Marker | None]:
-        """Return what is to stand in the place of each row range of an object, according to the markers."""
+        """Return what should replace each row range of an object, according to the markers."""
         table = standing.compacted.table
         replacements: list[RowRange | Marker | None] = []
         for row_range in standing.compacted.ranges:
