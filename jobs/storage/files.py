@@ -55,11 +55,11 @@ class ReadOnlyFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to an offset, also beyond the end; OSError before the first byte."""
+        """Move to an offset, also beyond the end; ValueError before the first byte, as for any file of Python's."""
         if whence != os.SEEK_SET:  # tested first: tar's headers are walked by it
             offset += self._position if whence == os.SEEK_CUR else self._size()
         if offset < 0:
-            raise OSError(f"seek to {offset:,}, before the first byte")
+            raise ValueError(f"seek to {offset:,}, before the first byte")
         self._position = offset
         return offset
 

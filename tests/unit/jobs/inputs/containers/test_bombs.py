@@ -150,3 +150,24 @@ def test_bytes_corrupted_in_transit_never_become_a_row(
 
     with pytest.raises(CorruptError):
         read(Shard(kind, (stored,)))
+
+
+def sparse_header_of_negative_size() -> bytes:
+    """Return a GNU sparse header (type S) whose stored size is -5,120 in base 256, and whose real size is 10 bytes."""
+    header = bytearray(tarfile.TarInfo("sparse.flac").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (-5_120).to_bytes(12, "big", signed=True)
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[483:495] = b"00000000012\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("name", ["0.tar", "0.tar.gz", "0.tar.zst"])
+def test_a_sparse_header_that_leads_before_the_first_byte_is_a_row_and_not_a_defect(tmp_path: Path, name: str) -> None:
+    # tarfile adds the stored size to its offset, and seeks to less than 0
+    pack = {"0.tar": bytes, "0.tar.gz": gzip.compress, "0.tar.zst": zstd.compress}[name]
+    path = put(tmp_path / name, pack(sparse_header_of_negative_size() + tarred({"a.flac": FLAC})))
+
+    assert errors(path)[-1] == (None, "bad_archive")
+    assert {error for _, error in errors(path)} <= {"not_a_file", "bad_archive"}
