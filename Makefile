@@ -5,7 +5,7 @@
 # make drills  all fault drills and other long tests, and the table of docs/reliability.md
 # make drills-check   every planted bug is caught
 # make simulate       a million simulated schedules of the protocol, and every two faults in order
-# make hostile bad inputs, each with what it must come to, and the table of docs/hostile-inputs.md
+# make hostile bad inputs, each with its expected result, and the table of docs/hostile-inputs.md
 # make engines the tables and queries of docs/sql.md on Spark, too (fetches it; Java 17 or 21 must be there)
 # make fuzz    each fuzz target for SECONDS (60)
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
@@ -78,7 +78,7 @@ hostile: $(MADE)
 	BONAFIDE_HOSTILE_RECORD=$(HOSTILE) $(BIN)/python -m pytest tests/hostile -m "" --ignore tests/hostile/test_table.py; status=$$?; \
 	$(BIN)/python -m tests.hostile.table $(HOSTILE) && exit $$status
 
-# the environment: made anew when what it is made from changes
+# the environment: rebuilt when one of these two files changes
 $(MADE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

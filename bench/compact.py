@@ -1,10 +1,10 @@
-"""What a compacted copy costs, and what it saves: small objects folded, then both scanned by the same query.
+"""Measure what a compacted copy costs and saves: compact small objects, then run the same query on both.
 
 python -m bench.compact
 
 An output of many small shards is committed as runs do, on a local disk and on a real S3 server on loopback. The command
-that users call compacts it, in a process of its own whose peak memory is looked at. Then one query over `scores`, and
-one over `embeddings`, by engines of others, in turn over the small objects and over the copy.
+that users call compacts it, in a process of its own whose peak memory is measured. Then other engines run one query
+over `scores` and one over `embeddings`, in turn on the small objects and on the copy.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ Scan = Callable[[str, str], object]
 
 
 def engines(place: str) -> dict[str, Scan]:
-    """Those that read such a place here: DuckDB's extension for S3 comes from its own site only."""
+    """Return the engines that can read a place here: DuckDB's extension for S3 comes only from its own site."""
     if not place.startswith("s3://"):
         connection = duckdb.connect()
 
@@ -120,7 +120,7 @@ def engines(place: str) -> dict[str, Scan]:
 
 
 def by_polars(folder: str, name: str, options: dict[str, str]) -> object:
-    """The same as the query says, or as near as makes no difference to what is read."""
+    """Run the same query in Polars, or one that reads the same data."""
     one, other = map(polars.col, SCANS[name][1])
     scan = polars.scan_parquet(f"{folder}/{name}/**/*.parquet", storage_options=options)
     return scan.select(polars.len(), a=one.mean(), b=other.max() if name == "scores" else other.n_unique()).collect()
@@ -166,7 +166,7 @@ def write(output: str, settings: argparse.Namespace) -> None:
 
 
 def same(number: int, rows: int) -> list[dict[str, object]]:
-    """What rows of both tables say of a recording."""
+    """The columns that rows of both tables share, for each recording of a shard."""
     uri = f"s3://archive/2026/{number:06d}.tar"
     rng = np.random.default_rng(number)
     return [

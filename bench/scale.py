@@ -1,11 +1,11 @@
-"""How a run grows with its workers: measured at 1, 2 and 4, predicted from measured pieces there and beyond.
+"""Measure how a run scales with its workers: 1, 2 and 4 are measured; these and more are predicted from its parts.
 
 python -m bench.scale
 
 An encoder that sleeps stands in for one that computes, so that four of them fit on a laptop's cores: all but the
-encoder is the real job, on a real S3 server on loopback. Measured first, each apart: start-up, decoding, what the
-driver takes for a shard, one request to the store. Then the same audio for each of 1, 2 and 4 encoders (weak
-scaling), with the prediction beside it. Then the same arithmetic for a cluster that cannot be had here: its encoders'
+encoder is the real job, on a real S3 server on loopback. First, each part is measured alone: start-up, decoding, the
+driver's time per shard, one request to the store. Then 1, 2 and 4 encoders run, with the same audio for each (weak
+scaling), next to the prediction. Then the same arithmetic is done for a cluster that is not available: its encoders'
 pace and its prices are given, not measured.
 """
 
@@ -68,7 +68,7 @@ class Sleeper:
 
 
 def sleeper(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbone:
-    """What `--backbone bench.scale:sleeper` loads."""
+    """The loader that `--backbone bench.scale:sleeper` names."""
     return Sleeper(PACE)
 
 
@@ -79,7 +79,7 @@ def instant(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbo
 
 @dataclass(frozen=True)
 class Pieces:
-    """What was measured: seconds of start-up, of the driver for a shard, and audio that a core decodes in a second."""
+    """The measured parts: seconds of start-up, driver seconds per shard, and audio that a core decodes per second."""
 
     start: float
     shard: float
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pace", type=float, default=6_000.0, help="of a GPU's encoder beyond: audio-seconds a second")
     parser.add_argument("--gpu-price", type=float, default=2.5, help="$ an hour of a GPU")
     parser.add_argument("--core-price", type=float, default=0.04, help="$ an hour of a core that decodes")
-    parser.add_argument("--cores", type=int, default=16, help="that decode, beside each GPU")
+    parser.add_argument("--cores", type=int, default=16, help="cores that decode, for each GPU")
     settings = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
         folder = Path(scratch)
@@ -177,7 +177,7 @@ def timed(function: object, *arguments: object) -> float:
 
 
 def weak(lab: Lab, pieces: Pieces, rounds: int) -> None:
-    """As much audio for each worker, with more of them."""
+    """Measure weak scaling: more workers, with the same audio for each."""
     cores = os.cpu_count() or 1
     print("\n| encoders | audio, min | predicted, s | bound by | measured, s | measured / predicted | efficiency |")
     print("| ---: | ---: | ---: | --- | ---: | ---: | ---: |")

@@ -55,7 +55,7 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
         return Recipe(config, MELSTATS, "")
     if config.backbone == STARTER:
         if folder is not None:
-            raise ConfigError("backbone starter has its weights with it; omit --model, or use --backbone huggingface.")
+            raise ConfigError("backbone starter includes its weights; omit --model, or use --backbone huggingface.")
         return Recipe(config, STARTER, weights_digest(starter.ENCODER))
     if config.backbone != HUGGINGFACE:
         weights = code_digest(config.backbone) + ("" if folder is None else weights_digest(folder))

@@ -1,1 +1,1 @@
-"""The work: one module a verb, wired to storage and Ray."""
+"""The work: one module per verb, wired to storage and Ray."""

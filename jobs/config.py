@@ -58,7 +58,7 @@ class RunConfig:
     ] = 120.0
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3, 0 to 1"] = 0.05
     webhook: Annotated[
-        str | None, "file of two lines: the URL that is told how the run ended, and the secret that signs the message"
+        str | None, "file of two lines: the URL to notify when the run ends, and the secret that signs the message"
     ] = None
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class DefectError(RuntimeError):
 
 KINDS = (ConfigError, SchemaError, CorruptError, StorageError, SourceChangedError, RunAgain, DefectError)
 WORKER_ERRORS = {kind.__name__: kind for kind in KINDS}
-"""Errors that a worker sends to the driver as text, by name; subclasses stand before their parents."""
+"""Errors that a worker sends to the driver as text, by name; subclasses come before their parents."""
 
 
 def to_text(error: Exception) -> str:

@@ -30,7 +30,7 @@ GROUPS = {
     "store_patience stall_seconds new_table class_weights calibrator folds confidence max_ood min_seconds silence_dbfs "
     "search_rows sample_rows allow_missing submission_id",
 }
-"""Headings of `--help`, in order, and what stands under each: settings, or all settings that a class declares.
+"""Headings of `--help`, in order, and what is listed under each: settings, or all settings that a class declares.
 
 A setting's own name decides first, then the name of the class that declares it; what is not listed is :data:`OTHERS`.
 """
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse, and refuse what is left: here, where the verb's flags are known, and not in the parser above."""
+        """Parse, and refuse leftover arguments here, where the verb's flags are known, not in the parser above."""
         self._given = list(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -118,7 +118,7 @@ class Setting:
 
     @property
     def usage(self) -> str:
-        """How a required setting stands in the usage line."""
+        """The form of a required setting in the usage line."""
         if self.takes_rest:
             return f"-- {self.name.upper()} …"
         if self.is_positional:

@@ -1,7 +1,7 @@
 """Resynthesis: analyse a recording and synthesise it again, with the artefacts of synthesisers but without one.
 
 Synthesisers have in common not a voice but a bottleneck: they generate a spectrum at some hop, and invent the phase,
-the fine structure or the upper half of the band. Each kind here invents one of these. So an encoder can learn to hear
+the fine structure or the upper half of the band. Each kind here invents one of these. So an encoder can learn to detect
 resynthesis without labels, and without a synthesiser that is evaluated later.
 """
 

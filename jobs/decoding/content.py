@@ -48,7 +48,7 @@ class HashedContent:
         self.file.seek(offset)
         data = self.file.read(n_bytes)
         if len(data) != n_bytes:
-            raise CorruptError(f"{self._name}: {len(data):,} B came from byte {offset:,} on, {n_bytes:,} B stand there")
+            raise CorruptError(f"{self._name}: {len(data):,} B came from byte {offset:,} on, expected {n_bytes:,} B")
         if offset <= self._n_hashed < offset + n_bytes:
             self._digest.update(memoryview(data)[self._n_hashed - offset :])
             self._n_hashed = offset + n_bytes

@@ -60,7 +60,7 @@ class DecodedRecording:
         UtteranceError
             As :func:`detector.audio.decode`; and `decoder_crash`, `decoder_timeout`, `too_large`.
         RunAgain
-            If the decoder process was killed from outside or stood still, twice, or does not start.
+            If the decoder process was killed from outside or stalled, twice, or does not start.
         """
         process = self._queue.process_for(self)
         try:

@@ -1,4 +1,4 @@
-"""Replies of a decoder process: parsed, and believed only as far as they can be true."""
+"""Replies of a decoder process: parsed, and accepted only if they can be true."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def failure_of(kind: bytes, reply: dict[str, Any]) -> UtteranceError:
     Raises
     ------
     DecoderError
-        If it is none that a decoder may report.
+        If it is not an error that a decoder may report.
     """
     error, message = reply.get("error"), reply.get("message")
     if kind == b"fail" and error in FAILURE_ERRORS and isinstance(message, str):

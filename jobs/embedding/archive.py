@@ -194,8 +194,8 @@ def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
         differences = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in sorted(differ.items()))
         raise ConfigError(
             f"{output}: its embeddings have fingerprint {', '.join(others)}, this run's have {recipe.fingerprint}: "
-            f"{differences or 'the recipe has other fields'}. Run as before, use another --output, or ask for a table "
-            f"beside it by --new-table."
+            f"{differences or 'the recipe has other fields'}. Run as before, use another --output, or write a second "
+            f"table with --new-table."
         )
 
 

@@ -5,12 +5,10 @@ Each object is replaced by a conditional PUT, so that no write of another comman
 
 from __future__ import annotations
 
-import io
 import logging
 from dataclasses import replace
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs import storage
 from jobs.erasure.inventory import Inventory, identify_rows, read_object
@@ -20,6 +18,7 @@ from jobs.erasure.runs import objects_below, pages, records
 from jobs.errors import RunAgain
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 from jobs.telemetry.progress import progress
 
@@ -54,7 +53,7 @@ def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequ
     table.recounted(marker, name, content)  # refuses an object that was changed since the inventory
     if stored is None or not pc.any(identify_rows(content, request)[1]).as_py():
         return content
-    rows = pq.read_table(io.BytesIO(content), partitioning=None, page_checksum_verification=True)
+    rows = read_rows(content)
     is_requested = pc.match_substring_regex(rows["utterance_id"], request.row_regex)
     content = table.without(marker, name, rows.filter(pc.invert(is_requested)))
     if storage.put(uri, content, stored.etag) is not None:

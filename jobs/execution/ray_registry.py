@@ -48,7 +48,7 @@ class RayRegistry:
         return stats
 
     def close(self) -> None:
-        """Ask the registry to let no new tasks begin; not waited for."""
+        """Ask the registry to let no new tasks begin, without waiting for an answer."""
         self._actor.close.remote()
 
     def _ask(self, method: str, default: Any) -> Any:

@@ -55,7 +55,7 @@ def retry(work: Work[Done], pause: Callable[[float], None] = time.sleep) -> Iter
     ----------
     work : Work
     pause : callable
-        Waits so many seconds.
+        Waits for a number of seconds.
 
     Yields
     ------

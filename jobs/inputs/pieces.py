@@ -77,7 +77,7 @@ def failed(
 
 
 def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
-    """Of pieces, those of a :attr:`jobs.inputs.shards.Portion.part`.
+    """Return the pieces that belong to a :attr:`jobs.inputs.shards.Portion.part`.
 
     Examples
     --------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -31,8 +30,6 @@ from jobs.tables.plan import plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
-
-log = logging.getLogger(__name__)
 
 
 def score_shards(
@@ -148,8 +145,8 @@ def _refuse_other_prior(history: PlanHistory, prior: float) -> None:
     before = history.plans[0].detail["prior"] if history.plans else prior
     if before != prior:
         raise ConfigError(
-            f"prior {prior:g}: this output holds scores of the head at a prior of {before:g}, and a row stands "
-            f"once for a head. Use another --output; `score` itself does not depend on the prior."
+            f"prior {prior:g}: this output holds scores of the head at a prior of {before:g}, and has one "
+            f"row per recording and head. Use another --output; `score` itself does not depend on the prior."
         )
 
 

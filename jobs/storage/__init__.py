@@ -141,7 +141,7 @@ def put(uri: str, content: bytes, expected: str) -> Found | None:
     -------
     Found or None
         None if it is written, by this request or by an earlier one whose reply was lost: an object with the same
-        bytes counts as ours. Otherwise the object that stands there instead.
+        bytes counts as ours. Otherwise the object that is there instead.
     """
     store, uri = _located(uri)
     return store.put(uri, content, expected)

@@ -1,4 +1,4 @@
-"""Stored objects, what may stand in their place, and the errors about them."""
+"""Stored objects, what may be found in their place, and the errors about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from detector.errors import ConfigError
 from jobs.errors import SourceChangedError, StorageError
 
-ABSENT = ""  # the tag of a place where no object stands
+ABSENT = ""  # the tag of a place without an object
 
 
 @dataclass(frozen=True, order=True)
@@ -24,7 +24,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Found:
-    """The object that stands at a place instead of the expected one; content None: there is no object."""
+    """The object that is at a place instead of the expected one; content None: there is no object."""
 
     content: bytes | None
     etag: str
@@ -36,7 +36,7 @@ class NotFoundError(ConfigError):
 
 @contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
-    """Raise errors of the operating system as the class of ours that says what to do, with the URI they are about."""
+    """Re-raise errors of the operating system as our own classes, with the URI and what to do."""
     try:
         yield
     except StorageError:

@@ -1,1 +1,1 @@
-"""The verbs: one module a command, with its settings and the wiring of the rooms below."""
+"""The verbs: one module per command, with its settings and the wiring of the rooms below."""

@@ -13,7 +13,7 @@ MOST_MIB = 4_096  # S3 takes 5 GiB in one PUT
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Keep a copy of the tables in few large objects, in a place of its own; run again, it takes what is new."""
+    """Keep a copy of the tables in few large objects, in a place of its own; rerun to add what is new."""
 
     output: Annotated[str, "folder or prefix that holds the tables"] = field(metadata={"positional": True})
     to: Annotated[str, "folder or prefix that holds, or gets, the copy; apart from the output"]

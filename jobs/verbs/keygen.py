@@ -13,7 +13,7 @@ from detector.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Make a key pair: NAME.pem signs heads (a secret), NAME.pub tells who signed."""
+    """Make a key pair: NAME.pem signs heads (a secret), NAME.pub verifies them."""
 
     output: Annotated[str, "NAME, a local path without ending; nothing that is there is overwritten"]
 

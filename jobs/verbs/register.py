@@ -12,7 +12,7 @@ from jobs import storage
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Register a compacted copy as Iceberg tables `embeddings`, `scores` and `failures`; again, it adds what is new."""
+    """Register a compacted copy as Iceberg tables `embeddings`, `scores` and `failures`; rerun to add what is new."""
 
     copy: Annotated[str, "folder or prefix that `compact` keeps"] = field(metadata={"positional": True})
     catalog: Annotated[str, "SQL database of the catalog: sqlite:////path/catalog.db or postgresql://user@host/name"]

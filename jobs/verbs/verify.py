@@ -35,6 +35,6 @@ def run(settings: Settings) -> int:
     for message in wrong:
         print(message)
     if wrong:
-        what = "stands in the copy" if copied else "was committed"
+        what = "is in the copy" if copied else "was committed"
         raise SchemaError(f"{len(wrong)} of what {what} differs; first: {wrong[0]}")
     return 0

@@ -2,8 +2,8 @@
 
 The corpus is packed into small tars in a store behind the proxy. An encoder, the driver, the raylet or the store is
 killed at random moments, each time after some more recordings were encoded; the same command is started again
-whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are held against those
-of an undisturbed run, and what the encoders were given is counted: each recording's samples are noted where they go in.
+whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with those
+of an undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on entry.
 """
 
 from __future__ import annotations

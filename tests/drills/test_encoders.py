@@ -66,7 +66,7 @@ def test_encoders_may_be_killed_again_and_again(lab: Lab) -> None:
 
 
 def _kill_one(run: Run, title: str, rng: random.Random) -> bool:
-    """Kill one of those that are there, whoever that is; whether there was one."""
+    """Kill one of the processes with this title, at random; return True if there was one."""
     found = run.processes(title)
     if found:
         run.kill(title, which=rng.randrange(len(found)))

@@ -1,4 +1,4 @@
-"""Drills of recordings and archives that do harm to who reads them."""
+"""Drills of recordings and archives that harm whatever reads them."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_a_store_that_refuses_us_is_not_asked_for_ever(lab: Lab) -> None:
 
 
 def _most_tries(lab: Lab) -> int:
-    """Of one request that was refused."""
+    """Return the most tries that any one refused request had."""
     return max(Counter((each.method, each.target) for each in lab.proxy.log if each.fault).values())
 
 

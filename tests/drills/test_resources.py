@@ -36,7 +36,7 @@ cp -r "$place" "$copy"
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A folder with a short name, as sockets want it, that a command of ours can have a small disk at."""
+    """A folder where a command can mount a small disk; its name is short, because paths of sockets must be."""
     if subprocess.run([*IN_NAMESPACE, "mount", "-t", "tmpfs", "drill", "/mnt"], capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespaces")
     folder = Path(tempfile.mkdtemp(prefix="full"))

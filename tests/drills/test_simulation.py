@@ -67,7 +67,7 @@ class Bucket:
         self.done: set[str] = set()
 
     def happen(self) -> None:
-        """One thing."""
+        """Add, replace or remove one object."""
         name = f"s3://bucket/{self._rng.choice('abcdef')}{self._rng.choice(['.tar', '.wav', '.flac'])}"
         if self._rng.random() < 0.25:
             self.stored.pop(name, None)
@@ -75,7 +75,7 @@ class Bucket:
             self.stored[name] = Stored(name, self._rng.randrange(1, 9), f"tag{next(self._tags)}")
 
     def archive(self, share: float = 1.0) -> Archive:
-        """All of it, or what an input names that leaves some out."""
+        """The whole archive, or a random share of it, as if an input left some out."""
         named = [stored for _, stored in sorted(self.stored.items()) if self._rng.random() < share]
         tars = tuple(Shard("tar", (each,)) for each in named if each.uri.endswith(".tar"))
         return Archive(tars, tuple(each for each in named if not each.uri.endswith(".tar")), {})

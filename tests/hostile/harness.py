@@ -179,7 +179,7 @@ CHANGING = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.sym
 class Guard:
     """Records what a test's process runs, connects to, or writes outside its folder, and its CPU time and memory.
 
-    An audit hook cannot be taken out again: there is one, which looks where a guard is on.
+    An audit hook cannot be removed, so there is only one, which acts while a guard is on.
     """
 
     on: Guard | None = None

@@ -56,7 +56,7 @@ def held(output: str) -> dict[str, pa.Table]:
 
 
 def assert_same(output: str, copy: str) -> None:
-    """Row for row and column for column, by another engine than ours."""
+    """Check with another engine that an output and its copy hold the same rows."""
     ours, theirs = held(output), held(copy)
     assert ours.keys() == theirs.keys()
     for name in ours:

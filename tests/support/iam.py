@@ -2,7 +2,7 @@
 
     requests at the proxy ──asked──► questions: an action, a resource, a context ──allowed──► yes or no
 
-Whatever a policy says that is not known here is refused, so that no word of it counts for nothing. The rules are those
+Anything in a policy that this model does not know is refused, so that no part of it is ignored. The rules are those
 of the service's user guide: a deny wins, then an allow, else no; `*` goes over `/`; a condition on what a request does
 not say fails, but for `Null` and `…IfExists`.
 """

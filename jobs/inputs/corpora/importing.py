@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.corpus import Corpus, Utterance
 from jobs.inputs.corpora.tree import Tree
 from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
-
-log = logging.getLogger(__name__)
 
 SHOWN = 3
 TRAINING_SPLITS = ("train", "dev")

@@ -14,7 +14,7 @@ PLAYERS = ("none", "link", "embed")
 
 @dataclass(frozen=True, kw_only=True)
 class NightlyConfig(InputConfig, ScoringConfig):
-    """Embed and score what is new in an archive; run again, it does nothing."""
+    """Embed and score what is new in an archive; running it again does nothing."""
 
     players: Annotated[
         str, "how the nightly page plays recordings: none, link, or embed, which copies small recordings into the page"

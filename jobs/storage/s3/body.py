@@ -89,7 +89,7 @@ class RangeBody:
                     speed = SLOW_BYTES / SLOW_SECONDS / 1000
                     raise SlowError(f"a body of {n_bytes} bytes came at under {speed:.0f} kB/s")
             if len(self.content) > end or await _has_more(stream):
-                raise self.discard("more bytes came than were said to come")
+                raise self.discard("more bytes came than were announced")
         except boto.FlexibleChecksumError as error:
             raise self.discard(f"bytes came that are not those the store says it sent: {error}") from error
 

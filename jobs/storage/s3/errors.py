@@ -48,7 +48,7 @@ ANSWERED_ERRORS = (
     CorruptReplyError,
     SlowError,
 )
-"""Those of the connection errors that show that there is a server at the address."""
+"""The connection errors that show that there is a server at the address."""
 
 PASSING_STATUS = {409, 429, 500, 502, 503, 504}
 PASSING_CODES = {

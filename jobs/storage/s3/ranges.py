@@ -37,7 +37,7 @@ class ObjectRanges:
             return bytes(body.content)
         now = self._find()
         if now == self._stored:
-            raise StorageError(f"{self._stored.uri}: the store says that it changed, and that it did not. Run again.")
+            raise StorageError(f"{self._stored.uri}: the store contradicts itself about whether it changed. Run again.")
         raise source_changed(self._stored, now)
 
     def _find(self) -> Stored | None:

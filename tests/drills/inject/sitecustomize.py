@@ -8,7 +8,7 @@
      "do": "kill",                                              see EFFECTS; "value" is what some of them want
      "value": null}
 
-A rule counts its calls, and says which of them it struck, in files beside the rules: they hold across processes.
+A rule notes its calls, and which of them it struck, in files next to the rules: counts hold across processes.
 Where a target is a constant, "set" gives it another value.
 """
 

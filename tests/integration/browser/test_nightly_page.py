@@ -1,4 +1,4 @@
-"""The morning page: looked at in a real browser, in light and dark, with hostile names; and written exactly once."""
+"""The nightly page, opened in a real browser: in light and dark, with hostile names; and written exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster as it should be: one that asks for a token."""
+"""Fixtures: a cluster that requires a token, its store, and jobs submitted to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UTTERANCES = {
 
 @pytest.fixture(scope="package")
 def proxy(s3_environment: dict[str, str]) -> Iterator[FaultProxy]:
-    """Between the store and all that asks it here, with what was asked on record; it changes nothing."""
+    """A proxy between the store and its clients here: it records every request, and changes none."""
     with FaultProxy(s3_environment["AWS_ENDPOINT_URL"]) as proxy:
         yield proxy
 

@@ -16,7 +16,7 @@ MOST_BYTES = 64 << 20
 
 
 def routes(parameter: str = "1") -> list[tuple[str, str]]:
-    """Method and path of every route of this Ray's dashboard, with something in the place of parameters."""
+    """Method and path of every route of this Ray's dashboard, with a value in place of each parameter."""
     get_all_modules(DashboardHeadModule)
     get_all_modules(SubprocessModule)
     known = [*DashboardHeadRouteTable.routes(), *SubprocessRouteTable.routes()]

@@ -1,4 +1,4 @@
-"""The whole chain where it may do no more than in a pod: nobody's, without capabilities, on a read-only root."""
+"""The whole chain, confined as in a pod: an unprivileged user, no capabilities, a read-only root file system."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support import ROOT
 from tests.support.manifests.documents import documents, of_kind, pods
 from tests.support.manifests.image import DOCKERFILE, stages
 
-# In mounts of our own: nothing of it is seen outside, and it ends with the process. Python may lie where only root can
-# go; so its folder is put anew in an empty one that hides the way.
+# In a mount namespace of its own: nothing is visible outside, and all ends with the process. Python may be where only
+# root can go, so its folder is mounted again inside an empty one that hides the path.
 SCRIPT = """
 set -e
 mount --make-rprivate /

@@ -87,7 +87,7 @@ Record = Callable[..., list[Question]]
 def record(
     bucket: fsspec.AbstractFileSystem, head: str, cluster: str, environment: dict[str, str], proxy: FaultProxy
 ) -> Record:
-    """Run commands one after another, on an archive with a page that is no audio: what they asked of the store."""
+    """Run commands one after another on an archive that also holds a web page; return their requests to the store."""
     for name in (ARCHIVE, TABLES):
         bucket.makedirs(name, exist_ok=True)
     bucket.pipe(f"{ARCHIVE}/recordings/0.tar", bucket.cat("night/archive/0.tar"))
@@ -160,7 +160,7 @@ def test_a_night_with_a_source_that_was_replaced_asks_no_more(
 
 
 def less() -> Iterator[Any]:
-    """Every role with one thing less than its policies allow."""
+    """Yield every role with one permission fewer than its policies grant."""
     for role, names in ROLES.items():
         for at, name in enumerate(names):
             for what, rest in narrower(policy(name)):

@@ -1,4 +1,4 @@
-"""Ray itself, with machines as the manifests tell it of them: a run with their settings finds its seats."""
+"""On a real Ray whose machines are declared as in the manifests, a run with their settings gets its CPUs and GPUs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.integration.cluster.dashboard import asked, routes
 
 
 def spellings(secret: str) -> list[bytes]:
-    """How a secret may stand in a text: as it is, in a URL, in hexadecimal digits, and in base64 at any place."""
+    """How a secret may appear in a text: as it is, in a URL, in hexadecimal digits, and in base64 at any place."""
     data = secret.encode()
     inside = [base64.b64encode(b"\0" * shift + data)[4 if shift else 0 :][: len(data) - 4] for shift in range(3)]
     return [data, quote(secret, safe="").encode(), data.hex().encode(), *inside]

@@ -83,7 +83,7 @@ def ended(job: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def scores(bucket: fsspec.AbstractFileSystem, output: str) -> dict[str, float]:
-    """Score by utterance; each stands once."""
+    """Return the score of each utterance, which must occur once."""
     found = [pq.read_table(BytesIO(bucket.cat(path))) for path in bucket.glob(f"{output}/scores/**/*.parquet")]
     rows = [(row["utterance_id"], row["score"]) for table in found for row in table.to_pylist()]
     assert len(dict(rows)) == len(rows)

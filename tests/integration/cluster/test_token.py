@@ -9,7 +9,7 @@ import pytest
 from jobs.execution.preflight import refuse_open_dashboard
 from tests.integration.cluster.dashboard import asked, routes
 
-# What answers strangers, and why that is harmless: none of it says or does anything of the cluster.
+# The routes that answer without a token, and why that is harmless: none reveals or changes anything about the cluster.
 OPEN = {
     ("GET", "/"): "the page without data, which asks for the token",
     ("GET", "/favicon.ico"): "its icon",

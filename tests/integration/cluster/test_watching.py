@@ -1,4 +1,4 @@
-"""What a run tells Prometheus; the dashboard and the alerts that are made of it."""
+"""The metrics that a run exports to Prometheus, and the dashboard and alerts built on them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Rows = list[dict[str, Any]]
 
 
 class Engine:
-    """What the page says of an engine, run; then asked."""
+    """An engine, set up by the page's own Python for it, that answers queries."""
 
     def __init__(self, said: dict[str, Any], ask: Callable[[Any], Rows]) -> None:
         self._said, self._ask = said, ask

@@ -106,7 +106,7 @@ def put_all() -> None:
 
 
 def put_copy() -> None:
-    """The same as two shards of a run each, compacted: what was several objects is one."""
+    """Write the same rows as two shards of a run, and compact them, so that several objects become one."""
     dim = embeddings_schema(2)
     embedded, judged = "embeddings/backbone=b", "scores/run_date=2026-11-22"
     commit("embeddings", {embedded: (EMBEDDED, dim), "failures/run_date=2026-11-22": (FAILED, FAILURES)})

@@ -1,4 +1,4 @@
-"""What keeps every sample keeps the score, in each codec and container; what does not is still read."""
+"""Codecs and containers that keep every sample keep the score; the others can still be read."""
 
 from __future__ import annotations
 

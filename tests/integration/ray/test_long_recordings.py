@@ -1,4 +1,4 @@
-"""A recording of hours among short ones: it costs its time, no memory, and nobody else's row."""
+"""A recording of hours among short ones takes time, but no more memory, and changes no other row."""
 
 from __future__ import annotations
 

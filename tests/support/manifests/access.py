@@ -22,7 +22,7 @@ def dashboard(documents: list[Document]) -> Iterator[str]:
 
 
 def network(documents: list[Document]) -> Iterator[str]:
-    """Who may reach whom: all that is needed, and nothing else."""
+    """Every connection that is needed is allowed, and no other."""
     policies = of_kind(documents, "NetworkPolicy")
     if {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} not in [each["spec"] for each in policies]:
         yield "nothing is forbidden to all"
@@ -49,7 +49,7 @@ def network(documents: list[Document]) -> Iterator[str]:
     for a, b, port in ((a, b, port) for a in found for b in found for port in ports):
         # each side by itself: neither relies on the other
         if a in inside and sends(policies, found[a], found[b], port) != ((a, b, port) in wanted):
-            yield f"{a} to {b} on {port}: is sent, or is not, against what is wanted"
+            yield f"{a} to {b} on {port}: egress is allowed or denied, contrary to what is wanted"
         if b in inside and receives(policies, found[a], found[b], port) != ((a, b, port) in wanted):
             yield f"{a} to {b} on {port}: is let in, or is not, against what is wanted"
     for a in inside:

@@ -57,7 +57,7 @@ def parsed(documents: list[Document]) -> Iterator[str]:
 
 
 def places(documents: list[Document]) -> Iterator[str]:
-    """What a command names is what the policies of its role allow."""
+    """The policies of a role allow access to every place that its commands name."""
     policies = {
         name: json.loads((ROOT / "cluster" / "iam" / f"{name}.json").read_text())
         for name in ("reader", "writer", "collector")
@@ -82,7 +82,7 @@ def places(documents: list[Document]) -> Iterator[str]:
 
 
 def address(documents: list[Document]) -> Iterator[str]:
-    """Who submits finds a cluster of ours, and its token."""
+    """Every submitting command finds one of our clusters, and its token."""
     names = {each["metadata"].get("name") for each in of_kind(documents, "RayCluster")}
     for document in documents:
         selected = job_of(document).get("clusterSelector") if document["kind"] == "RayJob" else None

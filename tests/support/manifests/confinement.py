@@ -11,7 +11,7 @@ API = "/var/run/secrets/kubernetes.io/serviceaccount"  # where a client looks fo
 
 
 def confined(documents: list[Document]) -> Iterator[str]:
-    """No pod is root's, writes beside its own folders, has a capability, or a system call that it need not have."""
+    """No pod runs as root, writes outside its own folders, or has a capability or system call that it does not need."""
     for pod in every(documents):
         context = pod.spec.get("securityContext", {})
         if not (context.get("runAsNonRoot") is True and context.get("runAsUser", 0) >= 1000):

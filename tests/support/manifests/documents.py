@@ -55,7 +55,7 @@ class Pod:
 
 
 def name_of(document: Document) -> str:
-    """How people call a document."""
+    """The name of a document in messages."""
     metadata = document["metadata"]
     return f"{document['kind']} {metadata.get('name', metadata.get('generateName'))}"
 

@@ -40,7 +40,7 @@ def linted(text: str) -> Iterator[str]:
 
 
 def image(text: str) -> Iterator[str]:
-    """Both images are nobody's, of one Python that the package takes, with the versions that were run together."""
+    """Both images run unprivileged, on one Python that the package supports, with versions that were run together."""
     found = stages(text)
     base = dict(rest.split("=", 1) for word, rest in found[""] if word == "ARG")
     version = re.fullmatch(r"python:(\d+\.\d+\.\d+)-slim-\w+", base["PYTHON"])

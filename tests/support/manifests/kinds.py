@@ -18,7 +18,7 @@ KUBERNETES = "1.34"
 
 
 def schema(documents: list[Document]) -> Iterator[str]:
-    """Each is what its kind's schema says; pods are what Kubernetes' says."""
+    """Each document satisfies the schema of its kind, and each pod that of Kubernetes."""
     for document in documents:
         templates = [{"apiVersion": "v1", "kind": "PodTemplate", "template": pod.template} for pod in pods(document)]
         found = filter(None, (_refused(json.dumps(each)) for each in (document, *templates)))

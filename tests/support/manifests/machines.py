@@ -56,7 +56,7 @@ def seats(config: dict[str, Any]) -> Iterator[str]:
 
 
 def closed(config: dict[str, Any]) -> Iterator[str]:
-    """A token is asked for, the dashboard listens on loopback, nobody comes in from everywhere, keys stay at home."""
+    """A token is required, the dashboard listens on loopback, only ssh is open, and no keys are copied."""
     for name in STARTS:
         start = config[name][-1]
         if not start.startswith("RAY_AUTH_MODE=token ray start"):
@@ -81,7 +81,7 @@ def closed(config: dict[str, Any]) -> Iterator[str]:
         if machine.get("IamInstanceProfile") != wanted:
             yield f"{name}: role {machine.get('IamInstanceProfile')}"
         if ("InstanceMarketOptions" in machine) != (name != "head"):
-            yield f"{name}: a head that goes away, or a worker that costs thrice as much"
+            yield f"{name}: the head is a spot machine, or a worker is not"
     options = set(config["docker"]["run_options"])
     if not {"--cap-drop=ALL", "--security-opt=no-new-privileges"} <= options:
         yield f"the container has {options}"

@@ -21,7 +21,7 @@ def quantity(text: str) -> float:
 
 
 def sizes(documents: list[Document]) -> Iterator[str]:
-    """What Ray is told of a machine is there; a run finds its seats: encoders on GPUs, decode nowhere else."""
+    """Machines have what Ray is told they have; a run fits: encoders on GPUs, and decode on machines without."""
     runs = [
         settings
         for each in documents

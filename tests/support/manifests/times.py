@@ -10,7 +10,7 @@ DAY = 86_400
 
 
 def times(documents: list[Document]) -> Iterator[str]:
-    """One night at a time, each with an end, and again where it asks for that."""
+    """Nights run one at a time, each with a deadline, and are retried."""
     for document in documents:
         spec = document.get("spec", {})
         if document["kind"] == "CronJob":

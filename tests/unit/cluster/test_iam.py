@@ -1,4 +1,4 @@
-"""The rules of access, as Amazon's user guide tells them."""
+"""The access rules, as described in Amazon's user guide."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_the_python_api_uses_the_starter_if_no_head_is_named() -> None:
 
 
 def test_a_model_beside_the_starter_is_refused() -> None:
-    with pytest.raises(ConfigError, match="starter has its weights with it; omit --model"):
+    with pytest.raises(ConfigError, match="starter includes its weights; omit --model"):
         recipe_of(EmbedConfig(backbone="starter"), "somewhere")
 
 

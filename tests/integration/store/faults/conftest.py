@@ -28,7 +28,7 @@ def proxied(s3_environment: dict[str, str], bucket: str) -> Iterator[FaultProxy]
 
 @pytest.fixture
 def proxy(proxied: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """What goes wrong there goes wrong faster."""
+    """The proxy, with short time limits and pauses, so that faults show quickly."""
     monkeypatch.setattr(body, "SLOW_SECONDS", 0.4)
     monkeypatch.setattr(body, "SLOW_BYTES", 64_000 * 0.4)
     monkeypatch.setattr(body, "ANSWER_SECONDS", 1.0)

@@ -31,7 +31,7 @@ class Dashboard(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def open_dashboard() -> Iterator[str]:
-    """On loopback, but named as one that listens on every address: that, too, is how it is reached from here."""
+    """A dashboard on loopback, under the address 0.0.0.0, by which it can be reached from here, too."""
     with HTTPServer(("127.0.0.1", 0), Dashboard) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"0.0.0.0:{server.server_port}"

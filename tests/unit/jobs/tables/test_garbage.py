@@ -1,4 +1,4 @@
-"""gc: what dead attempts left goes, after its grace; what a run may still need never does."""
+"""gc removes what dead attempts left, after the grace time, and never what a run may still need."""
 
 from __future__ import annotations
 

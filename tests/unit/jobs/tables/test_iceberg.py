@@ -64,7 +64,7 @@ def ordered(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def all_bounds(table: Table) -> list[bytes]:
-    """Of every column in every object of every snapshot."""
+    """Return the bounds of every column in every object of every snapshot."""
     return [
         bound
         for snapshot in table.snapshots()

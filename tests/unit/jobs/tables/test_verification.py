@@ -1,4 +1,4 @@
-"""verify: what was committed is what stands, or the object that is not is named."""
+"""verify passes tables that are as they were committed, and names any object that is not."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_rows_that_stand_beside_what_was_committed_are_named(output: str, bonafi
     code, out, _ = bonafide("verify", output)
 
     assert code == 65
-    assert f"{stray}: stands, but was not committed" in out
+    assert f"{stray}: exists, but was not committed" in out
 
 
 def test_a_record_whose_sum_is_another_is_named(output: str, bonafide: Run) -> None:

@@ -1,4 +1,4 @@
-"""What is listed, with labels, and back as an input."""
+"""A manifest lists an archive, takes its labels, and is read back as an input."""
 
 from __future__ import annotations
 

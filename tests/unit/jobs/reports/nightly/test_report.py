@@ -1,4 +1,4 @@
-"""What a page says is what the tables hold, counted by hand or by DuckDB."""
+"""The figures of a page are those of the tables, counted by hand or by DuckDB."""
 
 from __future__ import annotations
 

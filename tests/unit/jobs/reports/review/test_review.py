@@ -28,7 +28,7 @@ HOSTILE = [*FORMULAS, 'a"b;c,d', "två\nrader"]
 
 @pytest.fixture
 def night(tmp_path: Path) -> Path:
-    """An output with a night of 120 recordings, some of them called by formulas, and their true labels beside it."""
+    """An output with a night of 120 recordings, some of them with formulas as names, and a file of true labels."""
     vectors, is_bonafide = nightly_runs.drawn(120, seed=11)
     vectors[: len(HOSTILE), 0] = 0.0  # at the threshold: these are in every queue
     rows = nightly_runs.recordings(vectors, URI)

@@ -86,7 +86,7 @@ def test_a_damaged_object_that_is_to_be_written_anew_is_named(root: str, copy: s
 
 
 class Broken(io.BytesIO):
-    """As a disk that cannot read what it holds."""
+    """A file on a disk with a read error."""
 
     def read(self, size: int | None = -1) -> bytes:
         raise OSError(f"{size} bytes: input/output error")
