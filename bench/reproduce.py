@@ -35,7 +35,7 @@ from detector.config import LAST_LAYER, MELSTATS
 from detector.schema import BONAFIDE, LABEL_COLUMNS, LABELS
 from jobs import cli
 from jobs.inputs.corpora import CORPORA
-from jobs.reports.evaluation.trials import judged_by, trials_of
+from jobs.reports.evaluation.trials import join_scores_with_labels, to_trials
 from jobs.tables.ledger import Ledger, keys
 
 TRAINED_ON = "asvspoof2019-la"
@@ -269,8 +269,8 @@ def judge(
         print(f"{test.title}: {len(listed)} recordings, not of both classes; left out")
         return None
     labels = _with_split(listed.select(["utterance_id", *LABEL_COLUMNS]), "eval")
-    (judged,) = judged_by((output,), (head["head_id"],), labels, "eval", allow_missing=False)
-    trials = trials_of(judged.rows)
+    (judged,) = join_scores_with_labels((output,), (head["head_id"],), labels, "eval", allow_missing=False)
+    trials = to_trials(judged.rows)
     found = metrics.intervals(trials, draws)["equal_error_rate"]
     figure = encoder.figure(test, layer)
     truth = judged.rows.filter(judged.rows["score"].is_valid())["truth"].to_pylist()

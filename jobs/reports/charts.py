@@ -1,4 +1,4 @@
-"""Charts: numbers as shapes of inline SVG, which the page's template draws."""
+"""Charts: numbers converted to shapes of inline SVG, which the templates draw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, BOTTOM, TOP, RIGHT = 52, 44, 12, 24
 
 @dataclass(frozen=True)
 class Axis:
-    """Values on an axis, and where they lie on the page.
+    """An axis: the range of its values, and their positions on the page.
 
     Examples
     --------
@@ -27,17 +27,17 @@ class Axis:
     high: float
     start: float
     end: float
-    whole: bool = False  # counts have no halves
+    whole: bool = False  # counts have whole ticks only
     percent: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value lies, in pixels; at an end where it is beyond."""
+        """Return the position of a value in pixels; a value outside the axis is at its end."""
         span = self.high - self.low or 1.0
         share = min(max((value - self.low) / span, 0.0), 1.0)
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Four to ten round values: where, and what is written there."""
+        """Return four to ten round values, as (position, text)."""
         span = self.high - self.low or 1.0
         step = 10.0 ** math.floor(math.log10(span / 4))
         step = max(step, 1.0) if self.whole else step
@@ -52,7 +52,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ProbitAxis(Axis):
-    """Error rates where two normals give a straight line: the axes of a DET plot.
+    """An axis of a DET plot: error rates, on a scale on which two normal distributions give a straight line.
 
     Examples
     --------
@@ -62,20 +62,20 @@ class ProbitAxis(Axis):
     """
 
     def at(self, value: float) -> float:
-        """Where a rate lies, in pixels; at an end where it is beyond."""
+        """Return the position of a rate in pixels; a rate outside the axis is at its end."""
         low, high, place = (float(ndtri(min(max(each, 1e-9), 1 - 1e-9))) for each in (self.low, self.high, value))
         share = min(max((place - low) / (high - low), 0.0), 1.0)
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """The rates that DET plots are read by."""
+        """Return the rates that are usual on DET plots, as (position, text)."""
         rates = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
         return [(self.at(rate), f"{100 * rate:g} %") for rate in rates if self.low <= rate <= self.high]
 
 
 @dataclass(frozen=True)
 class NamedAxis(Axis):
-    """Places that are called by names: bins, say, each as wide as the next, named at some of their edges.
+    """An axis with names in place of values: for example bins of equal width, named at some of their edges.
 
     Examples
     --------
@@ -86,13 +86,13 @@ class NamedAxis(Axis):
     names: tuple[tuple[float, str], ...] = ()
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Where the names stand."""
+        """Return the names, as (position, text)."""
         return [(self.at(value), text) for value, text in self.names]
 
 
 @dataclass
 class Chart:
-    """One picture: two axes, and lines, bars and dots, each with the name of its colour.
+    """A picture: two axes, and lines, bars and dots, each with the name of its colour.
 
     Parameters
     ----------
@@ -114,34 +114,34 @@ class Chart:
     height: int = HEIGHT
 
     def line(self, points: Iterable[tuple[float | None, float | None]], colour: str, *, faint: bool = False) -> None:
-        """Add a line; a point that is not defined is left out."""
+        """Add a line, without the points that are not defined."""
         places = [(self.across.at(x), self.up.at(y)) for x, y in points if x is not None and y is not None]
         kept = [place for before, place in zip([None, *places], places, strict=False) if place != before]
         self.lines.append({"points": " ".join(f"{x},{y}" for x, y in kept), "colour": colour, "faint": faint})
 
     def bar(self, low: float, high: float, value: float, colour: str, says: str) -> None:
-        """Add a bar from zero, between two values on the axis across."""
+        """Add a bar from zero, between two values of the horizontal axis."""
         left, right, top = self.across.at(low), self.across.at(high), self.up.at(value)
         width = max(round((right - left) * 0.9, 1), 0.5)
         height = round(self.up.at(0.0) - top, 1)
         self.bars.append({"x": left, "y": top, "width": width, "height": height, "colour": colour, "says": says})
 
     def dot(self, x: float, y: float, colour: str, says: str, *, radius: float = 5.0, text: str = "") -> None:
-        """Add a dot, with what it says when pointed at, and a text above it."""
+        """Add a dot, with a tooltip and a text above it."""
         place = {"x": self.across.at(x), "y": self.up.at(y), "radius": round(radius, 1)}
         self.dots.append({**place, "colour": colour, "says": says, "text": text})
 
 
 def across(low: float, high: float, **how: bool) -> Axis:
-    """An axis along the bottom."""
+    """Make a horizontal axis."""
     return Axis(low, high, LEFT, WIDTH - RIGHT, **how)
 
 
 def up(low: float, high: float, height: int = HEIGHT, **how: bool) -> Axis:
-    """An axis along the left."""
+    """Make a vertical axis."""
     return Axis(low, high, height - BOTTOM, TOP, **how)
 
 
 def round_top(values: Sequence[float | None], least: float = 0.01) -> float:
-    """The end of an axis that all values fit under."""
+    """Round up to a value that suits the end of an axis."""
     return max([least, *(value for value in values if value is not None)]) * 1.05

@@ -11,7 +11,7 @@ from jobs.config import LABELS_HELP
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Compare scores with labels: how good, how honest, what is left after rejecting, and which head is better."""
+    """Compare scores with labels: accuracy, calibration, what is left after rejecting, and which head is better."""
 
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
     labels: Annotated[str, LABELS_HELP]

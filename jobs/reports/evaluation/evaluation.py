@@ -1,4 +1,4 @@
-"""evaluate: scores and labels in, numbers and a page out."""
+"""An evaluation: scores and labels in, figures and a page out."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jobs import storage
 from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
-from jobs.reports.evaluation.trials import HeadTrials, judged_by, same_rows
+from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
 from jobs.tables import run_records
 
 
 def write_report(config: EvaluationConfig) -> dict[str, Any]:
-    """Write the reports, and say the headline; return what they say."""
+    """Write report.json and report.html, print the headline figures, and return the content of the report."""
     content = evaluate(config)
     output = storage.normal(config.output)
     json_uri, html_uri = storage.join(output, "report.json"), storage.join(output, "report.html")
     storage.write_bytes(json_uri, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
     storage.write_bytes(html_uri, page.render(content).encode())
     for head in content["heads"]:
-        _say(head)
+        _print_headline(head)
     for warning in content["warnings"]:
         print(f"warning: {warning}")
     print(f"report: {html_uri}")
@@ -32,23 +32,27 @@ def write_report(config: EvaluationConfig) -> dict[str, Any]:
 
 
 def evaluate(config: EvaluationConfig) -> dict[str, Any]:
-    """What the report says; JSON has null where a number is not defined.
+    """Compute the content of the report; a number that is not defined is None.
 
     Returns
     -------
     dict
-        `heads`, each as :func:`~jobs.reports.evaluation.findings.of_head`, the reference first; `comparisons` of every
-        other head with it;
-        `shortcuts` beside the reference; `warnings`; `settings` and `versions`.
+        `heads`, each as :func:`~jobs.reports.evaluation.findings.head_findings` returns it, the reference first;
+        `comparisons` of every other head with the reference; `shortcuts` compared with it; `warnings`; `settings` and
+        `versions`.
     """
     labels = read_labels(storage.normal(config.labels))
-    judged = judged_by(config.scores, config.head_id, labels, config.split, allow_missing=config.allow_missing)
-    judged = shortcuts.with_facts(same_rows(judged, allow_missing=config.allow_missing), config.embeddings)
+    judged = join_scores_with_labels(
+        config.scores, config.head_id, labels, config.split, allow_missing=config.allow_missing
+    )
+    judged = shortcuts.join_metadata(
+        restrict_to_shared_ids(judged, allow_missing=config.allow_missing), config.embeddings
+    )
     if config.audio:
-        judged[0] = shortcuts.with_sound(judged[0])
-    promised = _promises(config.head, [each.head_id for each in judged])
+        judged[0] = shortcuts.measure_audio(judged[0])
+    promised = _certificates(config.head, [each.head_id for each in judged])
     heads = [
-        findings.of_head(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
+        findings.head_findings(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
         for each in judged
     ]
     baselines = shortcuts.baselines(judged[0], config.draws)
@@ -60,18 +64,18 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
             {
                 "head_id": other.rows["head_id"][0].as_py(),
                 "reference": heads[0]["head_id"],
-                "metrics": findings.of_two(judged[0].rows, other.rows, config.draws),
+                "metrics": findings.compare_heads(judged[0].rows, other.rows, config.draws),
             }
             for other in judged[1:]
         ],
         "shortcuts": baselines,
         "warnings": [*_warnings(heads), *shortcuts.warnings_of(baselines)],
     }
-    return _without_nan(content)  # type: ignore[no-any-return]
+    return nan_to_none(content)  # type: ignore[no-any-return]
 
 
-def _promises(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
-    """Certificates of error rates among the kept rows, by head, where a head has one."""
+def _certificates(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the certificate of each head that has one, by head id."""
     found = {}
     for uri in map(storage.normal, uris):
         head = Head.from_json(storage.read_bytes(uri), uri)
@@ -83,9 +87,9 @@ def _promises(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, A
 
 
 def _warnings(heads: list[dict[str, Any]]) -> list[str]:
-    """What is true of every head once, and what is not with the head's name."""
+    """Collect the warnings: one that holds for every head once, any other with the head's id before it."""
     texts = dict.fromkeys(text for head in heads for text in head["warnings"])
-    found = [f"head {head['head_id']}: {broken}" for head in heads for broken in findings.broken_promises(head)]
+    found = [f"head {head['head_id']}: {broken}" for head in heads for broken in findings.exceeded_limits(head)]
     for text in texts:
         of = [head["head_id"] for head in heads if text in head["warnings"]]
         found.append(text if len(of) == len(heads) else f"head {', '.join(of)}: {text}")
@@ -104,7 +108,7 @@ def _joins(judged: HeadTrials) -> dict[str, Any]:
     }
 
 
-def _say(head: dict[str, Any]) -> None:
+def _print_headline(head: dict[str, Any]) -> None:
     counts, headline = head["counts"], head["headline"]
 
     def shown(name: str, form: str = ".1%") -> str:
@@ -121,9 +125,10 @@ def _say(head: dict[str, Any]) -> None:
     )
 
 
-def _without_nan(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
+    """Replace NaN and infinities in a nested value by None, since JSON has neither."""
     if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
+        return {name: nan_to_none(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_without_nan(each) for each in value]
+        return [nan_to_none(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Findings: what a report says of one head, and of two: numbers, curves, groups and checks."""
+"""Findings about one head, and about two: figures, curves, groups and checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detector.errors import ConfigError
 from detector.metrics import Floats, Trials
 from detector.metrics.selective import RELIABILITY_GRID
 from detector.schema import BONAFIDE, SPOOF, UNKNOWN
-from jobs.reports.evaluation.trials import trials_of
+from jobs.reports.evaluation.trials import to_trials
 
 CURVE_POINTS = 400
 HISTOGRAM_BINS = 40
@@ -24,14 +24,14 @@ ENTROPY_BINS = 10
 SEED = 42
 FEW_CLUSTERS = 20
 BROKEN_BELOW = 0.05
-CHECK_LEVEL = 0.999  # of a thousand sound reports, one fails a check by chance
+CHECK_LEVEL = 0.999  # one of a thousand sound reports fails a check by chance
 
 DURATIONS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, math.inf)  # s
 DIMENSIONS = ("system", "source", "speaker", "language", "transmission", "duration", "native_rate", "codec")
-"""What the trials are broken down by, where the tables have it."""
+"""Columns that the trials are grouped by, if the tables have them."""
 
 
-def of_head(rows: pa.Table, n_draws: int) -> dict[str, Any]:
+def head_findings(rows: pa.Table, n_draws: int) -> dict[str, Any]:
     """Measure the trials of one head.
 
     Parameters
@@ -52,7 +52,7 @@ def of_head(rows: pa.Table, n_draws: int) -> dict[str, Any]:
     ConfigError
         Where the scored trials are all of one class.
     """
-    trials = trials_of(rows)
+    trials = to_trials(rows)
     truth = trials.is_spoof[trials.scored]
     if truth.all() or not truth.any():
         raise ConfigError(
@@ -79,14 +79,14 @@ def of_head(rows: pa.Table, n_draws: int) -> dict[str, Any]:
     }
 
 
-def of_two(first: pa.Table, second: pa.Table, n_draws: int) -> dict[str, Any]:
-    """Metrics of the second head less those of the first, on the same draws of the same trials."""
-    compared = metrics.compare(trials_of(second), trials_of(first), n_draws)
+def compare_heads(first: pa.Table, second: pa.Table, n_draws: int) -> dict[str, Any]:
+    """Return the metrics of the second head minus those of the first, on the same draws of the same trials."""
+    compared = metrics.compare(to_trials(second), to_trials(first), n_draws)
     return {name: asdict(each) for name, each in compared.items()}
 
 
-def broken_promises(head: dict[str, Any]) -> list[str]:
-    """A sentence for each class whose error rate among the kept rows is above what the head's certificate says.
+def exceeded_limits(head: dict[str, Any]) -> list[str]:
+    """Return a warning for each class whose error rate among the kept rows exceeds the head's certificate.
 
     So many errors or more would be seen in fewer than one of twenty such samples, were the promise kept.
     """
@@ -128,7 +128,7 @@ def _curves(trials: Trials) -> dict[str, Any]:
     coverage, risk = metrics.risk_coverage(entropy, wrong)
     kept, accuracy = metrics.accuracy_over_kept(entropy, wrong)
     said, seen, n_said = metrics.reliability_diagram(trials.p_spoof[scored], truth)
-    bounded = np.clip(score, *np.quantile(score, [0.001, 0.999]))  # one wild score would flatten the picture
+    bounded = np.clip(score, *np.quantile(score, [0.001, 0.999]))  # one extreme score would flatten the picture
     edges = np.histogram_bin_edges(bounded, HISTOGRAM_BINS)
     bins = np.minimum((entropy * ENTROPY_BINS).astype(int), ENTROPY_BINS - 1)
     return {
@@ -154,23 +154,23 @@ def _curves(trials: Trials) -> dict[str, Any]:
 
 
 def _thinned(curve: dict[str, Floats], scale: Any) -> dict[str, list[float]]:
-    """A curve without the points that no eye tells apart: one each step of 1/400 of what an axis shows."""
+    """Thin a curve to one point for each step of 1/400 of an axis, which no eye tells apart."""
     with np.errstate(invalid="ignore"):
         places = [np.clip(scale(each), -4.0, 4.0) for each in curve.values()]
     spans = [max(float(np.ptp(place)), 1e-9) for place in places]
     steps = np.stack([np.round(place / span * CURVE_POINTS) for place, span in zip(places, spans, strict=True)])
     moved = (np.diff(steps, axis=1) != 0).any(axis=0)
-    keep = np.append(True, moved) | np.append(moved, True)  # either end of each step
+    keep = np.append(True, moved) | np.append(moved, True)  # both ends of each step
     return {name: each[keep].tolist() for name, each in curve.items()}
 
 
 def _groups(rows: pa.Table, trials: Trials, dimension: str) -> list[dict[str, Any]]:
-    """What became of the trials of each system, source, … with counts; the largest group first."""
+    """Return counts and error rates for each system, source, …, the largest group first."""
     names = _names(rows, dimension)
     if names is None:
         return []
     words, number = np.unique(names, return_inverse=True)
-    # one sort brings the trials of a group together, and each class is sorted once for all groups held against it
+    # one sort brings the trials of a group together; each class is sorted once for all groups compared with it
     ends = np.cumsum(np.bincount(number))[:-1]
     of_group = np.split(np.argsort(number, kind="stable"), ends)
     of_class = [np.sort(trials.score[trials.scored & (trials.is_spoof == truth)]) for truth in (False, True)]
@@ -182,7 +182,7 @@ def _group(trials: Trials, here: npt.NDArray[np.intp], of_class: list[Floats]) -
     is_spoof, scored = trials.is_spoof[here], trials.scored[here]
     kept, wrong = trials.kept[here], trials.wrong[here]
     own = [np.sort(trials.score[here][scored & (is_spoof == truth)]) for truth in (False, True)]
-    # a group of one class is held against all of the other class, as attacks are in ASVspoof
+    # a group of one class is compared with the whole other class, as attacks are in ASVspoof
     bonafide, spoof = (mine if len(mine) else others for mine, others in zip(own, of_class, strict=True))
     n_wrong, n_scored = int((scored & wrong).sum()), int(scored.sum())
     n_kept, n_kept_wrong = int(kept.sum()), int((kept & wrong).sum())
@@ -202,7 +202,7 @@ def _group(trials: Trials, here: npt.NDArray[np.intp], of_class: list[Floats]) -
 
 
 def _names(rows: pa.Table, dimension: str) -> npt.NDArray[np.str_] | None:
-    """The group of each row; None where the tables do not say."""
+    """Return the group of each row; None if the tables do not state it."""
     if dimension == "duration":
         seconds = rows["seconds"].to_numpy()
         return np.array([_between(DURATIONS, value) for value in seconds], dtype=np.str_)
@@ -225,7 +225,7 @@ def _between(edges: tuple[float, ...], value: float) -> str:
 
 
 def _random_scores_land_at_half(score: Floats, is_spoof: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Deal the scores out again by lot: whatever is measured then is chance."""
+    """Check that scores dealt out again by lot have an EER of one half: any other is a fault of the report."""
     dealt = np.random.default_rng(SEED).permutation(score)
     rate = metrics.equal_error_rate(dealt[~is_spoof], dealt[is_spoof])
     low, high = metrics.chance_interval(int((~is_spoof).sum()), int(is_spoof.sum()), CHECK_LEVEL)
@@ -244,7 +244,7 @@ def _random_scores_land_at_half(score: Floats, is_spoof: npt.NDArray[np.bool_]) 
 
 
 def _direction(eer: dict[str, float], counts: dict[str, Any]) -> dict[str, Any]:
-    """Whether higher is more bona fide, as everywhere here."""
+    """Check that a higher score is more bona fide."""
     value, low, high = eer["value"], eer["low"], eer["high"]
     if low > 0.5:
         verdict = "reversed"

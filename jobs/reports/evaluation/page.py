@@ -1,4 +1,4 @@
-"""The page: what `evaluate` measured, as one HTML file that needs no network."""
+"""The page of an evaluation: one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Chart, ProbitAxis, across, round_top, up
 
-SQUARE = 380  # height of a picture whose two axes are alike
+SQUARE = 380  # height of a picture with two axes of the same kind
 DET_RATES = (0.001, 0.999)
 SHOWN_GROUPS = 40
 N_COLOURS = 6
@@ -62,7 +62,7 @@ DIMENSIONS = {
 
 
 def render(content: dict[str, Any]) -> str:
-    """The report as HTML: self-contained, everything in it escaped.
+    """Render the report as one self-contained HTML page, with all of its texts escaped.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _letter(number: int) -> str:
 
 
 def _difference(name: str, found: dict[str, Any], heads: list[dict[str, Any]], pair: dict[str, Any]) -> dict[str, Any]:
-    """One line of a comparison: by how much the other head's metric is above the reference's, and who is better."""
+    """Return a row of a comparison: the other head's metric minus the reference's, and which head is better."""
     metric = HEADLINE[name]
     letters = {head["head_id"]: head["letter"] for head in heads}
     verdict = "not told apart"
@@ -128,7 +128,7 @@ def _difference(name: str, found: dict[str, Any], heads: list[dict[str, Any]], p
 
 
 def _rows_of_groups(heads: list[dict[str, Any]], dimension: str) -> list[dict[str, Any]]:
-    """Groups of the first head, each with what every head made of it."""
+    """Return the groups of the first head, each with the figures of every head."""
     by_head = [{group["name"]: group for group in head["groups"].get(dimension, [])} for head in heads]
     return [{**group, "heads": [groups[name] for groups in by_head]} for name, group in by_head[0].items()]
 

@@ -1,4 +1,4 @@
-"""Shortcuts: what duration, silence, bandwidth, level or rate alone would score, beside the head."""
+"""Shortcuts: how well duration, silence, bandwidth, level or rate alone would score, compared with the head."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from jobs import storage
 from jobs.inputs import shard_reader
 from jobs.inputs.containers import container_kind
 from jobs.inputs.shards import Portion, Selection, Shard
-from jobs.reports.evaluation.trials import HeadTrials, cluster_of, trials_of
+from jobs.reports.evaluation.trials import HeadTrials, bootstrap_clusters, to_trials
 from jobs.tables import ledger
 
 log = logging.getLogger(__name__)
 
 FACTS = ("native_rate", "codec", "channels", "rms_dbfs")
 WAYS = ("learnt_on_others", "in_folds")
-KNOWS = 0.45  # an EER above this is no shortcut, however poor the head
+KNOWS = 0.45  # an EER above this is not a shortcut, even if the head is no better
 SOUND = tuple(Sound.__dataclass_fields__)
-MAX_SECONDS = 120  # of a recording that are held to measure its silence and spectrum
+MAX_SECONDS = 120  # of a recording are held, to measure its silence and spectrum
 
 
-def with_facts(judged: list[HeadTrials], embeddings: str | None) -> list[HeadTrials]:
-    """Add what the embedding table knows of each recording: rate, codec, channels, level; the same to every head.
+def join_metadata(judged: list[HeadTrials], embeddings: str | None) -> list[HeadTrials]:
+    """Add columns of the embedding table to every head's trials: rate, codec, channels, level.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ def with_facts(judged: list[HeadTrials], embeddings: str | None) -> list[HeadTri
     uri, fingerprint = there[0]
     history = ledger.Ledger(uri, "embeddings", fingerprint)
     tables = [
-        table.select(["utterance_id", *FACTS])  # at once, so that one shard's embeddings are held, not all
+        table.select(["utterance_id", *FACTS])  # at once, so that the embeddings of one shard are held, not of all
         for marker in history.committed()
         if (table := history.read(marker, "embeddings")) is not None
     ]
     return [_joined(each, pa.concat_tables(tables)) for each in judged] if tables else judged
 
 
-def with_sound(judged: HeadTrials) -> HeadTrials:
-    """Read the recordings once more, and add what :func:`detector.shortcuts.sound_of` measures.
+def measure_audio(judged: HeadTrials) -> HeadTrials:
+    """Read the recordings again, and add the measures of :func:`detector.shortcuts.sound_of`.
 
     Recordings that cannot be read any more, or are too short, get nulls.
     """
@@ -82,7 +82,7 @@ def with_sound(judged: HeadTrials) -> HeadTrials:
 
 
 def baselines(judged: HeadTrials, n_draws: int) -> list[dict[str, Any]]:
-    """Each shortcut's EER beside the head's, learnt on other splits and in folds of these very trials.
+    """Return the EER of each shortcut and of the head: learnt on other splits, and in folds of the same trials.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def baselines(judged: HeadTrials, n_draws: int) -> list[dict[str, Any]]:
 
 
 def warnings_of(found: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each shortcut that comes near the head."""
+    """Return a warning for each shortcut that is nearly as good as the head."""
     sentences = []
     for each in found:
         near = [each[way]["value"] for way in WAYS if each[way] is not None and each[way]["near"]]
@@ -118,7 +118,7 @@ def _baseline(name: str, facts: tuple[str, ...], judged: HeadTrials, n_draws: in
         )
         return found | {"absent": f"the score table does not carry {', '.join(missing)}; {how}"}
     here, there = _measured(judged.rows, facts), _measured(judged.seen, facts)
-    head = _narrowed(trials_of(judged.rows), here & judged.rows["score"].is_valid().to_numpy())
+    head = _narrowed(to_trials(judged.rows), here & judged.rows["score"].is_valid().to_numpy())
     rows = judged.rows.filter(pa.array(here & judged.rows["score"].is_valid().to_numpy()))
     values, others = _values(rows, facts), judged.seen.filter(pa.array(there))
     found["rows"] = len(rows)
@@ -128,7 +128,7 @@ def _baseline(name: str, facts: tuple[str, ...], judged: HeadTrials, n_draws: in
         truth = pc.equal(others["truth"], SPOOF).to_numpy(zero_copy_only=False)
         scores = transferred(_values(others, facts), truth, values)
         found["learnt_on_others"] = _beside(head, scores, n_draws)
-    crossed = cross_fitted(values, head.is_spoof, cluster_of(rows))
+    crossed = cross_fitted(values, head.is_spoof, bootstrap_clusters(rows))
     if crossed is not None:
         found["in_folds"] = _beside(head, crossed, n_draws)
     return found
@@ -162,7 +162,7 @@ def _joined(judged: HeadTrials, facts: pa.Table) -> HeadTrials:
 
 
 def _shards(rows: pa.Table) -> list[Shard]:
-    """The stored objects that hold these recordings, as far as they are still there."""
+    """Return the stored objects that hold these recordings, without those that are gone."""
     selections = defaultdict(list)
     for row in rows.to_pylist():
         kind = "files" if row["member"] is None else container_kind(row["uri"]) or "tar"

@@ -18,14 +18,17 @@ from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.tables import ledger
 from jobs.tables.protocol import Marker
 
-RENAMED = {"label": "truth", "codec": "transmission"}  # scores have a label, and embeddings a codec: that of the file
+RENAMED = {
+    "label": "truth",
+    "codec": "transmission",
+}  # scores have a label, embeddings a codec of their own
 CLUSTERS = {BONAFIDE: ("speaker", "source"), SPOOF: ("system", "speaker", "source")}
 SHOWN_IDS = 5
 
 
 @dataclass(frozen=True)
 class HeadTrials:
-    """What one head said of the labelled utterances.
+    """The scores of one head, joined with the labels.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ class HeadTrials:
     missing: tuple[str, ...]
 
 
-def judged_by(
+def join_scores_with_labels(
     uris: Iterable[str], head_ids: tuple[str, ...], labels: pa.Table, split: str, *, allow_missing: bool
 ) -> list[HeadTrials]:
     """Join the scores of every head under ``uris`` with the labels.
@@ -101,8 +104,8 @@ def judged_by(
     return judged
 
 
-def same_rows(judged: list[HeadTrials], *, allow_missing: bool) -> list[HeadTrials]:
-    """Refuse heads that were scored on other utterances, or keep what they share.
+def restrict_to_shared_ids(judged: list[HeadTrials], *, allow_missing: bool) -> list[HeadTrials]:
+    """Refuse heads that scored different utterances, or keep the utterances that all scored.
 
     Raises
     ------
@@ -127,8 +130,8 @@ def same_rows(judged: list[HeadTrials], *, allow_missing: bool) -> list[HeadTria
     ]
 
 
-def trials_of(rows: pa.Table) -> Trials:
-    """Trials, as the metrics take them, in clusters as :func:`cluster_of` names them.
+def to_trials(rows: pa.Table) -> Trials:
+    """Return the rows as trials for the metrics, with the clusters of :func:`bootstrap_clusters`.
 
     Parameters
     ----------
@@ -146,12 +149,14 @@ def trials_of(rows: pa.Table) -> Trials:
         uncertainty=numbers["entropy_bits"],
         wrong=scored & (called_spoof != is_spoof),
         kept=~rows["reject"].to_numpy(zero_copy_only=False),
-        cluster=cluster_of(rows),
+        cluster=bootstrap_clusters(rows),
     )
 
 
-def cluster_of(rows: pa.Table) -> npt.NDArray[np.str_]:
-    """Whom a row is of, for the bootstrap: bona fide speech by speaker, else source; spoof by system, else those.
+def bootstrap_clusters(rows: pa.Table) -> npt.NDArray[np.str_]:
+    """Return the cluster of each row for the bootstrap: the speaker of bona fide speech, the system of spoof.
+
+    Without these, the source, or the other of the two.
 
     Parameters
     ----------

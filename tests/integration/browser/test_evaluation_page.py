@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page
 
 from jobs.reports.evaluation import findings, page, shortcuts
-from jobs.reports.evaluation.evaluation import _without_nan
+from jobs.reports.evaluation.evaluation import nan_to_none
 from jobs.reports.evaluation.trials import HeadTrials
 from tests.support.labelled_scores import judged_rows
 
@@ -36,9 +36,9 @@ def content_of(*heads: pa.Table, n_draws: int = 20) -> dict[str, Any]:
         "bonafide": {"limit": 0.01},
         "spoof": {"limit": None},
     }
-    found = [findings.of_head(rows, n_draws) | ids | {"certificate": certificate} for rows in heads]
+    found = [findings.head_findings(rows, n_draws) | ids | {"certificate": certificate} for rows in heads]
     baselines = shortcuts.baselines(first, n_draws)
-    content: dict[str, Any] = _without_nan(
+    content: dict[str, Any] = nan_to_none(
         {
             "settings": {"split": "eval", "draws": n_draws, "labels": HOSTILE},
             "versions": {"bonafide": "0"},
@@ -47,7 +47,7 @@ def content_of(*heads: pa.Table, n_draws: int = 20) -> dict[str, Any]:
                 {
                     "head_id": each["head_id"],
                     "reference": found[0]["head_id"],
-                    "metrics": findings.of_two(heads[0], rows, n_draws),
+                    "metrics": findings.compare_heads(heads[0], rows, n_draws),
                 }
                 for each, rows in zip(found[1:], heads[1:], strict=True)
             ],

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 from detector.metrics import equal_error_rate, share_interval
-from jobs.reports.evaluation.findings import _thinned, broken_promises, of_head, of_two
+from jobs.reports.evaluation.findings import _thinned, compare_heads, exceeded_limits, head_findings
 from tests.support.labelled_scores import judged_rows
 
 
@@ -25,7 +25,7 @@ def replaced(rows: pa.Table, **columns: object) -> pa.Table:
 
 def test_the_headline_of_a_known_model_holds_its_error_rates() -> None:
     # Unit normals 2 apart: EER = Phi(-1), and as many decisions are wrong.
-    headline = of_head(judged_rows(4_000), 100)["headline"]
+    headline = head_findings(judged_rows(4_000), 100)["headline"]
 
     for name in ("equal_error_rate", "risk_at_full_coverage"):
         assert headline[name]["low"] < norm.cdf(-1) < headline[name]["high"]
@@ -34,7 +34,7 @@ def test_the_headline_of_a_known_model_holds_its_error_rates() -> None:
 
 
 def test_sound_scores_pass_the_checks_and_earn_no_warning() -> None:
-    found = of_head(judged_rows(), 50)
+    found = head_findings(judged_rows(), 50)
 
     assert [check["passed"] for check in found["checks"]] == [True, True]
     assert found["checks"][1]["verdict"] == "forward"
@@ -44,7 +44,7 @@ def test_sound_scores_pass_the_checks_and_earn_no_warning() -> None:
 def test_reversed_scores_are_named_as_reversed() -> None:
     rows = judged_rows()
 
-    found = of_head(replaced(rows, score=(-rows["score"].to_numpy()).tolist()), 50)
+    found = head_findings(replaced(rows, score=(-rows["score"].to_numpy()).tolist()), 50)
 
     assert found["checks"][1]["verdict"] == "reversed"
     assert any("reversed" in text and "labels swapped" in text for text in found["warnings"])
@@ -54,7 +54,7 @@ def test_scores_that_know_nothing_land_at_a_half_and_are_named_so() -> None:
     rows = judged_rows()
     rng = np.random.default_rng(3)
 
-    found = of_head(replaced(rows, score=rng.normal(size=len(rows)).tolist()), 200)
+    found = head_findings(replaced(rows, score=rng.normal(size=len(rows)).tolist()), 200)
 
     assert found["headline"]["equal_error_rate"]["value"] == pytest.approx(0.5, abs=1.96 * np.sqrt(2 / 200) / 4)
     assert found["checks"][1]["verdict"] == "chance"
@@ -63,7 +63,7 @@ def test_scores_that_know_nothing_land_at_a_half_and_are_named_so() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_any_scores_dealt_out_by_lot_land_in_the_interval_of_chance(seed: int) -> None:
-    (check, _) = of_head(judged_rows(300, distance=4.0, seed=seed), 10)["checks"]
+    (check, _) = head_findings(judged_rows(300, distance=4.0, seed=seed), 10)["checks"]
 
     assert check["low"] < 0.5 < check["high"]
     assert check["low"] - 0.01 <= check["equal_error_rate"] <= check["high"] + 0.01
@@ -74,12 +74,14 @@ def test_few_speakers_or_systems_are_warned_of() -> None:
     rows = judged_rows()
     few = replaced(rows, system=["tts" if name != "-" else "-" for name in rows["system"].to_pylist()])
 
-    assert any("50 speakers or sources" in text and "1 synthesisers" in text for text in of_head(few, 10)["warnings"])
+    assert any(
+        "50 speakers or sources" in text and "1 synthesisers" in text for text in head_findings(few, 10)["warnings"]
+    )
 
 
 def test_groups_are_counted_by_what_they_are_and_what_became_of_them() -> None:
     rows = judged_rows()
-    groups = of_head(rows, 10)["groups"]
+    groups = head_findings(rows, 10)["groups"]
 
     english = next(group for group in groups["language"] if group["name"] == "en")
     here = rows.filter(pc.equal(rows["language"], "en")).to_pylist()
@@ -96,7 +98,7 @@ def test_groups_are_counted_by_what_they_are_and_what_became_of_them() -> None:
 
 def test_groups_have_the_figures_of_their_rows_alone_with_an_interval() -> None:
     rows = judged_rows()
-    groups = of_head(rows, 10)["groups"]
+    groups = head_findings(rows, 10)["groups"]
 
     # of both classes: the EER of its own rows
     english = next(group for group in groups["language"] if group["name"] == "en")
@@ -116,7 +118,7 @@ def test_a_group_of_one_class_is_held_against_all_of_the_other() -> None:
     score, names = rows["score"].to_numpy(), np.array(rows["system"].to_pylist())
     low = replaced(rows, score=np.where(names == "tts-1", -100.0, score).tolist())
 
-    (group,) = (group for group in of_head(low, 10)["groups"]["system"] if group["name"] == "tts-1")
+    (group,) = (group for group in head_findings(low, 10)["groups"]["system"] if group["name"] == "tts-1")
 
     assert (group["bonafide"], group["equal_error_rate"]) == (0, 0.0)  # below all bona fide speech
 
@@ -130,7 +132,7 @@ def test_rows_without_a_score_are_rejected_and_never_wrong() -> None:
         rows, score=gone, p_spoof=nothing, entropy_bits=nothing, label=labels, reject=[g is None for g in gone]
     )
 
-    found = of_head(rows, 10)
+    found = head_findings(rows, 10)
 
     assert found["counts"]["unscored"] == 10
     assert found["headline"]["coverage"]["value"] == pytest.approx(0.9)
@@ -140,7 +142,7 @@ def test_rows_without_a_score_are_rejected_and_never_wrong() -> None:
 def test_two_heads_are_compared_on_the_same_rows() -> None:
     better, worse = judged_rows(), judged_rows(noise=3.0)
 
-    found = of_two(better, worse, 200)["cllr"]
+    found = compare_heads(better, worse, 200)["cllr"]
 
     assert found["low"] > 0.0  # the second head's less the first's
     assert found["share_below"] < 0.01
@@ -157,17 +159,17 @@ def test_curves_are_thinned_to_what_an_eye_tells_apart() -> None:
 
 
 def test_findings_are_json() -> None:
-    assert json.dumps(of_head(judged_rows(60), 10))
+    assert json.dumps(head_findings(judged_rows(60), 10))
 
 
 @pytest.mark.parametrize(
     ("limit", "certified", "sentences"), [(0.01, True, 1), (0.01, False, 0), (0.5, True, 0), (None, True, 0)]
 )
 def test_a_promise_that_these_rows_break_is_named(limit: float | None, certified: bool, sentences: int) -> None:
-    head = of_head(judged_rows(), 10)
+    head = head_findings(judged_rows(), 10)
     certificate = {"certified": certified, "bonafide": {"limit": limit}, "spoof": {"limit": None}}
 
-    found = broken_promises(head | {"certificate": certificate})
+    found = exceeded_limits(head | {"certificate": certificate})
 
     counts = head["counts"]["of_class"]["bonafide"]
     assert 0.01 < counts["kept_wrong"] / counts["kept"] < 0.5
@@ -176,4 +178,4 @@ def test_a_promise_that_these_rows_break_is_named(limit: float | None, certified
 
 
 def test_a_head_without_a_certificate_breaks_none() -> None:
-    assert broken_promises(of_head(judged_rows(), 10) | {"certificate": None}) == []
+    assert exceeded_limits(head_findings(judged_rows(), 10) | {"certificate": None}) == []

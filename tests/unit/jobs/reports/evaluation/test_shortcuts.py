@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from detector.schema import embeddings_schema
-from jobs.reports.evaluation.shortcuts import baselines, warnings_of, with_facts, with_sound
+from jobs.reports.evaluation.shortcuts import baselines, join_metadata, measure_audio, warnings_of
 from jobs.reports.evaluation.trials import HeadTrials
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
@@ -101,10 +101,10 @@ def test_rate_codec_and_level_come_from_the_embeddings_beside_the_scores(tmp_pat
 
     # the second head's scores stand alone; its recordings are the same
     heads = [judged(rows, uri=str(tmp_path / "elsewhere")), judged(rows, uri=str(tmp_path))]
-    for found in with_facts(heads, None):
+    for found in join_metadata(heads, None):
         assert found.rows["native_rate"].to_pylist() == [number * 100 for number in range(40)]
         assert found.rows["utterance_id"].to_pylist() == names
-    (alone,) = with_facts(heads[:1], None)
+    (alone,) = join_metadata(heads[:1], None)
     assert alone.rows.column_names == rows.column_names
 
 
@@ -124,7 +124,7 @@ def test_silence_and_bandwidth_are_read_from_the_recordings(tmp_path: Path) -> N
     }
     gone = loose | {"utterance_id": "gone", "uri": str(tmp_path / "gone.flac")}
 
-    found = with_sound(judged(rows, pa.Table.from_pylist([loose, gone], schema=rows.schema)))
+    found = measure_audio(judged(rows, pa.Table.from_pylist([loose, gone], schema=rows.schema)))
 
     leading = dict(
         zip(found.rows["utterance_id"].to_pylist(), found.rows["leading_silence_seconds"].to_pylist(), strict=True)

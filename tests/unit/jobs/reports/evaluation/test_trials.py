@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.reports.evaluation.trials import cluster_of, trials_of
+from jobs.reports.evaluation.trials import bootstrap_clusters, to_trials
 from tests.support.labelled_scores import judged_rows
 
 
@@ -24,7 +24,7 @@ from tests.support.labelled_scores import judged_rows
 def test_a_row_is_of_its_speaker_or_of_its_system(row: dict[str, str], cluster: str) -> None:
     nothing = {"utterance_id": "u", "system": None, "speaker": None, "source": None}
 
-    assert cluster_of(pa.Table.from_pylist([nothing | row])).tolist() == [cluster]
+    assert bootstrap_clusters(pa.Table.from_pylist([nothing | row])).tolist() == [cluster]
 
 
 def test_a_row_without_a_score_is_neither_wrong_nor_kept() -> None:
@@ -35,7 +35,7 @@ def test_a_row_without_a_score_is_neither_wrong_nor_kept() -> None:
         rows = rows.set_column(rows.column_names.index(name), name, pa.array(values, kind))
     rows = rows.set_column(rows.column_names.index("reject"), "reject", pa.array([False, True, False, False]))
 
-    trials = trials_of(rows)
+    trials = to_trials(rows)
 
     assert trials.scored.tolist() == [True, False, True, True]
     assert not trials.wrong[1]
