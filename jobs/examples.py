@@ -4,24 +4,24 @@ from __future__ import annotations
 
 EXAMPLES = {
     "manifest": (
-        "--input s3://archive/2026/ --output s3://work/manifest.parquet",
+        "--input s3://archive/2026/ --output s3://results/manifest.parquet",
         "--corpus asvspoof2019-la --input /data/LA --output la.parquet",
     ),
     "embed": (
-        "--backbone starter --input s3://archive/2026/ --output s3://work/tables",
+        "--backbone starter --input s3://archive/2026/ --output s3://results/tables",
         "--backbone huggingface --model s3://models/wavlm/ --layers 6,9,12 --input /data/audio --output tables",
     ),
     "fit": (
-        "--embeddings s3://work/tables --labels labels.csv --output head.json",
+        "--embeddings s3://results/tables --labels labels.csv --output head.json",
         "--embeddings tables --embeddings more-tables --labels labels.parquet --certify-miss 0.01 --output heads/",
     ),
     "score": (
         "--input recordings/ --output tables",
-        "--embeddings s3://work/tables --head s3://heads/head.json --prior 0.01 --output s3://work/tables",
+        "--embeddings s3://results/tables --head s3://heads/head.json --prior 0.01 --output s3://results/tables",
     ),
     "evaluate": (
         "--scores tables --labels labels.csv --output report",
-        "--scores tables --scores others --labels labels.csv --split test --output s3://work/report",
+        "--scores tables --scores others --labels labels.csv --split test --output s3://results/report",
     ),
     "nightly": (
         "--input s3://archive/ --head s3://heads/head.json --output s3://archive-tables",
@@ -64,7 +64,7 @@ EXAMPLES = {
         "a.flac b.flac --output tables",
     ),
     "retrain": (
-        "--input s3://labelled/ --labels labels.csv --head s3://heads/head.json --output s3://work/retraining",
+        "--input s3://labelled/ --labels labels.csv --head s3://heads/head.json --output s3://results/retraining",
         "--manifest labelled.parquet --labels labelled.parquet --head heads/head.json --margin 0.01 --output tables",
     ),
     "submit": (

@@ -254,12 +254,15 @@ def _direction(eer: dict[str, float], counts: dict[str, Any]) -> dict[str, Any]:
         )
     elif high >= 0.5:
         verdict = "chance"
-        text = f"Not told from chance: the EER is {value:.1%}, and its interval ({low:.1%} to {high:.1%}) holds 50 %."
+        text = (
+            f"Not distinguished from chance: the EER is {value:.1%}, and its interval ({low:.1%} to {high:.1%}) "
+            f"includes 50 %."
+        )
     else:
         verdict = "forward"
         text = f"Higher scores are more bona fide: the interval of the EER ends at {high:.1%}, below 50 %."
     if verdict == "forward" and min(counts["bonafide"], counts["spoof"]) < 2:
-        verdict, text = "chance", "One trial of a class: nothing is told from chance."
+        verdict, text = "chance", "One trial of a class: nothing can be distinguished from chance."
     return {"name": "direction", "passed": verdict == "forward", "verdict": verdict, "text": text}
 
 
@@ -269,6 +272,6 @@ def _warnings(counts: dict[str, Any]) -> list[str]:
         return []
     return [
         f"{counts['bonafide_clusters']} speakers or sources of bona fide speech and {counts['spoof_clusters']} "
-        f"synthesisers: with fewer than {FEW_CLUSTERS} of a class, intervals are too narrow. Read them as the least "
-        f"doubt."
+        f"synthesisers: with fewer than {FEW_CLUSTERS} of a class, intervals are too narrow. Take them as a lower "
+        f"bound of the uncertainty."
     ]

@@ -28,24 +28,32 @@ class Metric:
 
 
 HEADLINE = {
-    "equal_error_rate": Metric("EER", "misses and false alarms equally frequent; 50 % knows nothing"),
-    "area_under_roc": Metric("AUC", "a bona fide score is above a spoof score; 50 % knows nothing", better="higher"),
-    "min_dcf": Metric("minDCF", "cost at the best threshold, 5 % spoof (ASVspoof 5); 1 is accepting all", "number"),
-    "act_dcf": Metric("actDCF", "the same at the threshold of a log-likelihood ratio", "number"),
-    "cllr": Metric("Cllr", "bits lost a trial; 0 is perfect, 1 knows nothing, more misleads", "number"),
-    "min_cllr": Metric("min-Cllr", "of that, what no calibration could save", "number"),
-    "expected_calibration_error": Metric("ECE", "probability said against share seen, 15 equal-width bins"),
-    "equal_mass_calibration_error": Metric("ECE, equal mass", "the same, bins with equally many trials"),
-    "debiased_calibration_error": Metric("ECE, debiased", "root mean square, less what chance adds"),
-    "brier_score": Metric("Brier", "mean square of what the probability missed; 0.25 is always saying 50 %", "number"),
+    "equal_error_rate": Metric("EER", "misses and false alarms are equally frequent; 50 % is chance"),
+    "area_under_roc": Metric(
+        "AUC", "probability that a bona fide score is above a spoof score; 50 % is chance", better="higher"
+    ),
+    "min_dcf": Metric(
+        "minDCF", "cost at the best threshold, with 5 % spoof (ASVspoof 5); accepting everything costs 1", "number"
+    ),
+    "act_dcf": Metric("actDCF", "the same at the threshold that a log-likelihood ratio implies", "number"),
+    "cllr": Metric("Cllr", "bits lost per trial; 0 is perfect, 1 is no information, more misleads", "number"),
+    "min_cllr": Metric("min-Cllr", "the part of Cllr that no calibration could remove", "number"),
+    "expected_calibration_error": Metric(
+        "ECE", "gap between stated probability and observed share, in 15 bins of equal width"
+    ),
+    "equal_mass_calibration_error": Metric("ECE, equal mass", "the same, in bins with equal numbers of trials"),
+    "debiased_calibration_error": Metric("ECE, debiased", "root mean square gap, without the part that chance adds"),
+    "brier_score": Metric("Brier", "mean squared error of the probability; always saying 50 % has 0.25", "number"),
     "coverage": Metric("kept", "share of the recordings that the head does not reject", better=""),
     "risk": Metric("wrong among kept", "share of wrong decisions among these"),
-    "risk_at_full_coverage": Metric("wrong without rejecting", "share of wrong decisions, none rejected"),
-    "risk_at_95_coverage": Metric("wrong at 95 % kept", "the most certain 95 %; accuracy is one minus it"),
+    "risk_at_full_coverage": Metric("wrong without rejecting", "share of wrong decisions if none are rejected"),
+    "risk_at_95_coverage": Metric("wrong at 95 % kept", "the most certain 95 %; accuracy is one minus this"),
     "risk_at_90_coverage": Metric("wrong at 90 % kept", "the most certain 90 %"),
     "risk_at_80_coverage": Metric("wrong at 80 % kept", "the most certain 80 %"),
     "area_under_risk_coverage": Metric("AURC", "mean risk over all coverages", "number"),
-    "excess_area_under_risk_coverage": Metric("excess AURC", "above an order that rejects all errors first", "number"),
+    "excess_area_under_risk_coverage": Metric(
+        "excess AURC", "excess over an order that rejects all errors first", "number"
+    ),
 }
 """Every metric of the headline, in the order of the page."""
 
@@ -54,7 +62,7 @@ DIMENSIONS = {
     "source": "By source",
     "speaker": "By speaker",
     "language": "By language",
-    "transmission": "By codec that it went through",
+    "transmission": "By codec in transmission",
     "duration": "By duration",
     "native_rate": "By native rate",
     "codec": "By codec as stored",
@@ -136,7 +144,7 @@ def _rows_of_groups(heads: list[dict[str, Any]], dimension: str) -> list[dict[st
 def _det(heads: list[dict[str, Any]]) -> Chart:
     chart = Chart(
         "DET",
-        "Misses over false alarms; two normals are a straight line. Nearer the lower left is better.",
+        "Misses over false alarms; two normal distributions give a straight line. Nearer the lower left is better.",
         ProbitAxis(*DET_RATES, LEFT, WIDTH - RIGHT),
         ProbitAxis(*DET_RATES, SQUARE - BOTTOM, TOP),
         "false alarms: spoof accepted",
@@ -155,7 +163,7 @@ def _det(heads: list[dict[str, Any]]) -> Chart:
 def _roc(heads: list[dict[str, Any]]) -> Chart:
     chart = Chart(
         "ROC",
-        "Bona fide accepted over spoof accepted. The diagonal knows nothing, below it scores are reversed.",
+        "Bona fide accepted over spoof accepted. The diagonal is chance; below it, scores are reversed.",
         across(0.0, 1.0, percent=True),
         up(0.0, 1.0, SQUARE, percent=True),
         "spoof accepted",

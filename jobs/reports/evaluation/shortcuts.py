@@ -103,7 +103,7 @@ def warnings_of(found: list[dict[str, Any]]) -> list[str]:
         if near:
             sentences.append(
                 f"Shortcut: {each['name']} alone has an EER of {min(near):.1%}, and the head is not shown to be better:"
-                f" what the head has may be this shortcut."
+                f" the head may rely on this shortcut."
             )
     return sentences
 

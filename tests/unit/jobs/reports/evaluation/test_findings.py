@@ -58,7 +58,7 @@ def test_scores_that_know_nothing_land_at_a_half_and_are_named_so() -> None:
 
     assert found["headline"]["equal_error_rate"]["value"] == pytest.approx(0.5, abs=1.96 * np.sqrt(2 / 200) / 4)
     assert found["checks"][1]["verdict"] == "chance"
-    assert any(text.startswith("Not told from chance") for text in found["warnings"])
+    assert any(text.startswith("Not distinguished from chance") for text in found["warnings"])
 
 
 @pytest.mark.parametrize("seed", range(5))
