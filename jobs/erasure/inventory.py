@@ -29,7 +29,7 @@ REWRITTEN_FOLDERS = ("_plans", "_commits", "runs")  # besides the tables
 
 @dataclass
 class Inventory:
-    """What an output holds of the recordings, before anything is changed.
+    """The recordings as an output holds them, before anything is changed.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from tests.support.ports import free_ports
 from tests.support.processes import kill_session, processes
 
 START_SECONDS = 90.0
@@ -41,7 +41,7 @@ class RayHead:
         self, environment: dict[str, str], folder: Path, *, cpus: int = 2, gpus: int = 0, dashboard: bool = False
     ) -> None:
         folder.mkdir(parents=True)
-        gcs_port, dashboard_port = _free_ports(2)
+        gcs_port, dashboard_port = free_ports(2)
         self.address = f"127.0.0.1:{gcs_port}"
         self.dashboard = f"http://127.0.0.1:{dashboard_port}" if dashboard else ""
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
@@ -97,11 +97,3 @@ def ray_head(environment: dict[str, str], folder: Path, gpus: int = 0) -> Iterat
         yield ray.dashboard
     finally:
         ray.end()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

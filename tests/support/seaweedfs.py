@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
+
+from tests.support.ports import free_ports
 
 ACCESS_KEY = "test-access"
 # tests search for it in everything that a run leaves behind; it contains characters that URLs escape
@@ -51,7 +52,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
     names = ("master", "volume", "filer", "s3")
     for _ in range(STARTS):
-        ports = _free_ports(2 * len(names))
+        ports = free_ports(2 * len(names))
         command = [weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]
         command += [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
         command += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[len(names) :], strict=True)]
@@ -70,14 +71,6 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         server.kill()
         server.wait()
     raise RuntimeError(f"the S3 server did not start: {(folder / 'log').read_text()[-2000:]}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _answers(endpoint: str, server: subprocess.Popen[bytes]) -> bool:

@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOMS = ("tests/integration/ray/", "tests/drills/", "tests/integration/cluster/", "tests/integration/browser/")
 """Each runs in one worker, as a whole."""
-LONG = ("tests/integration/", "tests/unit/jobs/decoding/", "tests/unit/jobs/verbs/", "tests/hostile/", "tests/unit/")
+LONG = ("tests/integration/", "tests/unit/jobs/decoding/", "tests/unit/jobs/tables/", "tests/hostile/", "tests/unit/")
 """Modules that begin before others."""
 
 

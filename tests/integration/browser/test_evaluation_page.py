@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Error, Page
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.evaluation import nan_to_none
 from jobs.reports.evaluation.trials import HeadTrials
+from tests.integration.browser.layout import texts_outside_pictures
 from tests.support.labelled_scores import judged_rows
 
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror=alert(1)>'
@@ -106,14 +107,7 @@ def test_nothing_is_wider_than_the_screen_or_cut_off(shown: tuple[Page, list[str
 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     # tables that are wider scroll by themselves; every text of a picture lies inside of it
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll("svg text")].filter(text => {
-            const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
-            return inner.left < outer.left - 1 || inner.right > outer.right + 1
-                || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
-        }).map(text => text.textContent)"""
-    )
-    assert outside == []
+    assert texts_outside_pictures(page) == []
 
 
 def test_texts_of_pictures_can_be_read_and_do_not_overlap_along_an_axis(shown: tuple[Page, list[str]]) -> None:

@@ -19,6 +19,7 @@ from jobs.reports.review.players import link_of
 from jobs.reports.runs import read_record
 from jobs.scoring.result import ScoringRun
 from jobs.tables.checksummed_json import dump_checksummed
+from tests.integration.browser.layout import texts_outside_pictures
 from tests.integration.browser.test_evaluation_page import HOSTILE, WIDTHS, pixels
 from tests.support import nightly_runs
 from tests.support.archives import write_tar
@@ -93,14 +94,7 @@ def test_nothing_is_wider_than_the_screen_or_cut_off(shown: tuple[Page, list[str
     page, _ = shown
 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll("svg text")].filter(text => {
-            const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
-            return inner.left < outer.left - 1 || inner.right > outer.right + 1
-                || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
-        }).map(text => text.textContent)"""
-    )
-    assert outside == []
+    assert texts_outside_pictures(page) == []
 
 
 def test_texts_of_pictures_and_tables_do_not_overlap(shown: tuple[Page, list[str]]) -> None:

@@ -23,7 +23,7 @@ def utterances() -> list[np.ndarray]:
     ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """Restrict torch to one thread, as the backbone does: two threads sum in another order."""
     before = torch.get_num_threads()

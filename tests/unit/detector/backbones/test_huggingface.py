@@ -19,6 +19,8 @@ from detector.pooling import POOLINGS
 from tests.support.encoders import copy_of, load
 from tests.unit.detector.conftest import CHECKPOINTS, ONE_DESIGN
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LAYERS = [0, 1, 2, 3, LAST_LAYER]  # of the three that the checkpoints have
 
 

@@ -15,6 +15,8 @@ from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from tests.support.encoders import copy_of, load, rewrite_json, rewrite_weights, without
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
