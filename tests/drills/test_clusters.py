@@ -31,7 +31,7 @@ from tests.support.ray_head import ON_LOOPBACK, RayHead, ray_head
     holds="its work is done again on another node; no lost object is reported",
     limit=120,
 )
-def test_a_node_that_goes_away_takes_no_rows_along(lab: Lab) -> None:
+def test_a_lost_node_loses_no_rows(lab: Lab) -> None:
     nodes = Nodes(lab.environment | lab.injecting([NOTED, slow(0.2)]), {"num_cpus": 2}, {"num_cpus": 2})
     try:
         run = lab.start_embed("--encoders", 2, "--encoder-cpus", 1.5, on=nodes)

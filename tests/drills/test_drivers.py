@@ -58,7 +58,7 @@ def test_a_driver_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) -> Non
     holds="no byte of a committed shard is read again; the first new commit within 30 s",
     limit=120,
 )
-def test_a_driver_that_was_killed_goes_on_where_it_was(lab: Lab) -> None:
+def test_a_killed_driver_resumes_where_it_stopped(lab: Lab) -> None:
     for share in (0.3, 0.8):
         lab.proxy.clear()
         n_left = round(share * lab.archive.n_shards) - len(lab.markers())

@@ -74,7 +74,7 @@ print(decode(io.BytesIO(open({str(tmp_path / "a.wav")!r}, "rb").read())))
     assert done.stdout.splitlines() == ["[False, True]", "struck"], done.stderr
 
 
-def test_utterances_say_who_they_are_also_as_flac() -> None:
+def test_flac_utterances_carry_their_ids_too() -> None:
     import io
 
     import soundfile

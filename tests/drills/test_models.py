@@ -155,7 +155,7 @@ def test_an_embedding_does_not_depend_on_its_company(lab: Lab, norm: str) -> Non
     holds="one digest",
     limit=120,
 )
-def test_the_digest_does_not_depend_on_who_does_what_when(lab: Lab) -> None:
+def test_the_digest_does_not_depend_on_workers_or_order(lab: Lab) -> None:
     digests, orders = set(), []
     rng = random.Random(43)
     for encoders in (1, 2, 4):

@@ -206,7 +206,7 @@ def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
     holds="409 is retried; 412 is resolved by reading the marker that exists",
     limit=30,
 )
-def test_a_conflict_over_a_marker_is_settled_by_what_stands_there(lab: Lab) -> None:
+def test_a_conflict_over_a_marker_is_settled_by_the_stored_one(lab: Lab) -> None:
     def written_by_another(request: Request) -> None:
         lab.store.pipe_file(request.path.lstrip("/"), request.body)
 

@@ -89,7 +89,7 @@ def _put_into_the_store(lab: Lab, folder: Path) -> None:
     holds="ends with 0, 69 or 75 and the cause; with space, the same command again completes",
     limit=180,
 )
-def test_no_space_for_ray_is_no_hang(lab: Lab, small_disk: Path) -> None:
+def test_a_full_disk_of_ray_ends_the_run_instead_of_hanging_it(lab: Lab, small_disk: Path) -> None:
     (full, cause), (after, _) = run_on(lab, small_disk, "2m", lab.embedding(), RAY_TMPDIR=str(small_disk))
 
     assert full in (0, 69, 75), cause

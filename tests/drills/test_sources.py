@@ -55,7 +55,7 @@ def test_a_source_that_changes_is_noticed_and_never_mixed(lab: Lab) -> None:
     holds="exit 75 that names it; all other shards are committed; the next run ignores it",
     limit=60,
 )
-def test_a_source_that_is_gone_holds_up_nobody_else(lab: Lab) -> None:
+def test_a_missing_source_does_not_hold_up_the_others(lab: Lab) -> None:
     archive = lab.new_archive(seeded_tars(4, 4))
     gone = lab.proxy.when("*", r"/0002\.tar").nth(1)
     gone.before(lambda _: lab.store.rm_file(key_of(archive.at("0002.tar"))))

@@ -74,7 +74,7 @@ def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
     holds="exit 65 with both places; no rows of it",
     limit=60,
 )
-def test_an_id_that_stands_twice_is_refused_with_both_places(lab: Lab) -> None:
+def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
     lab.new_archive({})
     twice = tar([("a.wav", wav(0, 0)), ("b.wav", wav(0, 1)), ("a.wav", wav(0, 2))])
     lab.store.pipe_file(key_of(lab.archive.at("twice.tar")), twice)

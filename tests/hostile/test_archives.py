@@ -107,7 +107,7 @@ SIZES = [1 << 60, -1, -4 * BLOCK, (1 << 63) + 5, 1 << 33]
 @hostile(
     "B04", given="a tar header that claims 2^60 bytes, a negative size, one in base 256", expected="row `bad_archive`"
 )
-def test_a_header_that_lies_about_its_size_ends_the_shard(lab: Lab, size: int) -> None:
+def test_a_header_with_a_false_size_ends_the_shard(lab: Lab, size: int) -> None:
     read = lab.read(UP_TO_FIRST + header("m.flac", size) + bytes(20 * BLOCK) + packed([AFTER]))
 
     assert [error for _, error in read.errors()] == [None, "bad_archive"]

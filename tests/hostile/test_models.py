@@ -306,7 +306,7 @@ def test_a_recording_in_train_and_eval_is_refused(lab: Lab) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 @hostile("B28", given="1, 5, 20 % of the training labels swapped", expected="a usable head; the loss is measured")
-def test_swapped_labels_cost_what_is_measured(lab: Lab, share: float) -> None:
+def test_swapped_labels_cost_as_much_as_documented(lab: Lab, share: float) -> None:
     clean, judged = draw(400, 400), draw(2_000, 2_000, seed=9)
     swapped = clean.is_bonafide ^ (np.random.default_rng(3).random(800) < share)
 

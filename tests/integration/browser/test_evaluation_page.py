@@ -162,7 +162,7 @@ def test_the_page_needs_no_network_and_escapes_all_names(hostile_page: Path) -> 
     assert len(text) < 1_000_000
 
 
-def test_a_comparison_says_who_is_better() -> None:
+def test_a_comparison_says_which_head_is_better() -> None:
     text = page.render(content_of(judged_rows(), judged_rows(noise=4.0, head_id="b-head"), n_draws=100))
 
     assert "Head B against head A" in text

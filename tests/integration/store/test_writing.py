@@ -62,7 +62,7 @@ def test_a_path_below_a_file_is_a_trouble_with_its_name(tmp_path: Path) -> None:
         storage.write_bytes(f"{tmp_path}/file/rows.parquet", b"rows")
 
 
-def test_a_place_is_taken_only_by_who_knows_what_stands_there(root: str) -> None:
+def test_an_object_is_replaced_only_if_the_writer_knows_its_current_version(root: str) -> None:
     uri = f"{root}/_plans/marker.json"
 
     assert storage.put(uri, b"two", "0" * 32) == Found(None, ABSENT)
@@ -80,7 +80,7 @@ def test_a_place_is_taken_only_by_who_knows_what_stands_there(root: str) -> None
 
 
 @pytest.mark.parametrize("expected", ["absent", "the first"])
-def test_of_many_who_want_one_place_one_gets_it(root: str, expected: str) -> None:
+def test_of_many_concurrent_creators_exactly_one_succeeds(root: str, expected: str) -> None:
     for number in range(2 if "://" in root else 50):  # SeaweedFS lets the others wait for a second
         uri = f"{root}/{number}"
         etag = ABSENT
@@ -135,7 +135,7 @@ def test_a_disk_that_takes_no_more_is_a_trouble_by_name_and_leaves_no_draft(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_draft_of_somebody_who_was_killed_is_not_listed_and_can_be_dropped(tmp_path: Path) -> None:
+def test_a_draft_of_a_killed_writer_is_not_listed_and_can_be_dropped(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/_plans/1.json", b"1")
     writer = multiprocessing.get_context("fork").Process(target=write_and_die, args=(f"{tmp_path}/_plans/2.json",))
     writer.start()
@@ -183,7 +183,7 @@ def test_a_file_that_is_written_over_while_it_is_read_is_noticed(tmp_path: Path)
         read()
 
 
-def test_times_are_the_store_s_and_uploads_that_nobody_finished_are_dropped(
+def test_times_are_the_store_s_and_unfinished_uploads_are_dropped(
     s3_root: str, store: fsspec.AbstractFileSystem
 ) -> None:
     storage.write_bytes(f"{s3_root}/a", b"1")

@@ -61,7 +61,7 @@ def cell(**values: object) -> Cell:
     return Cell(**(counts | {"bonafide": 19_963, "spoof": 11_816, "failed": 0} | figures | values))  # type: ignore[arg-type]
 
 
-def test_ours_stands_beside_the_published_figure_and_its_source() -> None:
+def test_our_figure_is_shown_beside_the_published_one_and_its_source() -> None:
     text = tables([cell(), cell(test="DFADD test", published=None, source=None), cell(layer=-1), cell(encoder=SMALL)])
 
     assert "| In-the-Wild | 19,963 | 11,816 | 0 | 3.50 (3.00 to 4.25) | 3.41 | a paper |" in text
@@ -87,7 +87,7 @@ def test_it_says_what_it_cannot_do_without(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_ladder_runs_on_stand_ins_and_goes_on_with_a_corpus_more(
+def test_the_ladder_runs_on_small_corpora_and_resumes_with_one_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     large = write_checkpoint(tmp_path / "large", "wav2vec2", norm="layer")

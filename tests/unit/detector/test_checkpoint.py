@@ -22,7 +22,7 @@ def folder(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     return shutil.copytree(checkpoints["wav2vec2-group"], tmp_path / "copy")
 
 
-def test_the_digest_is_the_same_wherever_the_folder_lies(checkpoints: dict[str, Path], folder: Path) -> None:
+def test_the_digest_does_not_depend_on_the_folder_s_path(checkpoints: dict[str, Path], folder: Path) -> None:
     assert weights_digest(folder) == weights_digest(str(checkpoints["wav2vec2-group"]))
 
 

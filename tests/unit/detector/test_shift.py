@@ -73,7 +73,7 @@ def test_another_share_of_spoof_is_no_shift(spoof: float) -> None:
     assert {name: shift.word for name, shift in shifts.items() if shift} == dict.fromkeys(QUANTITIES, "alike")
 
 
-def test_scores_that_moved_are_told_from_the_quantities_that_did_not() -> None:
+def test_moved_scores_are_distinguished_from_unmoved_quantities() -> None:
     values, _ = drawn(5_000, seed=2, moved=5.0)
 
     shifts = REFERENCE.shifts(REFERENCE.counted(values))

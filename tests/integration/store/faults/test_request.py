@@ -102,7 +102,7 @@ def test_a_redirect_is_refused_and_not_followed(
         assert (proxy.count(), other.count()) == (1, 0)
 
 
-def test_what_cannot_be_is_not_asked_again(s3_root: str, proxy: FaultProxy) -> None:
+def test_a_permanent_error_is_not_retried(s3_root: str, proxy: FaultProxy) -> None:
     proxy.when("*").reply(400, "InvalidArgument")
 
     with pytest.raises(StorageError, match="refuses: 400 InvalidArgument"):
@@ -124,7 +124,7 @@ def test_one_refusal_in_ten_costs_a_tenth_of_the_requests_more(s3_root: str, pro
     assert 2 * len(names) < proxy.count() <= 1.3 * 2 * len(names)
 
 
-def test_a_person_is_told_why_it_takes_so_long_but_not_all_the_time(
+def test_slow_requests_are_explained_at_most_once_per_interval(
     s3_root: str, proxy: FaultProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry_budget._Process, "warned", float("-inf"))
@@ -154,7 +154,7 @@ def test_an_address_that_never_answered_is_given_up_sooner(
 
 
 @pytest.mark.parametrize("known", ["it answered this process", "it answered whoever started us"])
-def test_a_store_that_goes_away_for_a_while_is_waited_for(
+def test_a_temporarily_unreachable_store_is_waited_for(
     s3_root: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None], known: str
 ) -> None:
     monkeypatch.setattr(retry_budget, "UNKNOWN_ENDPOINT_SECONDS", 0.0)

@@ -27,14 +27,14 @@ def test_a_write_whose_reply_is_lost_is_looked_up_and_counts_as_ours(s3_root: st
     assert storage.read_bytes(uri) == b"two"
 
 
-def test_a_refusal_because_of_what_is_gone_again_says_that_nothing_is_there(s3_root: str, proxy: FaultProxy) -> None:
+def test_a_failed_condition_on_a_deleted_object_reports_that_it_is_missing(s3_root: str, proxy: FaultProxy) -> None:
     proxy.when("PUT").first(1).reply(412, "PreconditionFailed")
 
     assert storage.put(f"{s3_root}/marker", b"ours", ABSENT) == Found(None, ABSENT)
     assert storage.put(f"{s3_root}/marker", b"ours", "0" * 32) == Found(None, ABSENT)
 
 
-def test_a_conflict_is_asked_again_and_a_lost_race_is_told(s3_root: str, proxy: FaultProxy) -> None:
+def test_a_conflict_is_retried_and_a_lost_race_is_reported(s3_root: str, proxy: FaultProxy) -> None:
     uri = f"{s3_root}/marker"
     storage.write_bytes(uri, b"theirs")
     proxy.log.clear()

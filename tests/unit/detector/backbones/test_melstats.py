@@ -23,7 +23,7 @@ def centres() -> np.ndarray:
     return np.array([700 * (10 ** (top * (band + 1) / 41 / 2595) - 1) for band in range(N_MELS)])
 
 
-def test_silence_lies_at_the_floor_and_does_not_change() -> None:
+def test_silence_is_at_the_floor_and_does_not_change() -> None:
     levels, change = embedded(np.zeros(SAMPLE_RATE))
 
     assert levels == pytest.approx(np.log(1e-10))  # -23.03 nats

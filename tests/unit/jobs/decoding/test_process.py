@@ -46,7 +46,7 @@ def test_a_machine_with_too_little_memory_for_a_decoder_blames_no_recording() ->
     assert "a limit on address space of 1,024,000,000 B (ulimit -v) is below" in result.stderr
 
 
-def test_a_decoder_knows_no_secret_and_has_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_has_no_credentials_and_has_resource_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     idle.end_all()
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "SOME_PASSWORD"):
         monkeypatch.setenv(name, "secret-of-the-archive")

@@ -111,7 +111,7 @@ def test_a_shard_whose_reader_was_lost_is_read_whole() -> None:
     assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
 
 
-def test_in_the_last_pass_each_utterance_stands_alone() -> None:
+def test_in_the_last_pass_each_utterance_is_attempted_alone() -> None:
     machines = Machines(lambda number, _, ordinal: number < PASSES and ordinal in (0, 3))
 
     assert len(run(machines, "x")["x"]) == 4
@@ -183,7 +183,7 @@ def test_a_setting_that_does_not_fit_ends_the_run_at_once() -> None:
     assert len(machines.asked) == 1
 
 
-def test_a_cluster_that_goes_away_costs_a_pass() -> None:
+def test_a_lost_cluster_costs_one_pass() -> None:
     machines = Machines()
     machines.troubles[1, "y"] = WorkersLostError("Ray gave up")
 

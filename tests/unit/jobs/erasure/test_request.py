@@ -57,7 +57,7 @@ def test_a_mention_is_found_however_it_is_escaped(written: str) -> None:
     ("text", "mentions"),
     [("1", True), ('{"id": "1"}', True), ("<td> 1 </td>", True), ("s3://b/1", True), ("channel 1 of 2", False)],
 )
-def test_a_word_is_a_mention_only_where_it_stands_alone(text: str, mentions: bool) -> None:
+def test_an_id_is_mentioned_only_as_a_whole_word(text: str, mentions: bool) -> None:
     assert bool(ErasureRequest(("1",)).ids_in_text(text)) is mentions
 
 

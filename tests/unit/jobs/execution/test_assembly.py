@@ -175,7 +175,7 @@ def test_a_shard_without_a_recording_is_whole_and_has_no_rows() -> None:
     assert found.outcomes == {}
 
 
-def test_missing_segments_are_listed_by_utterance_and_forgotten_pieces_never_came() -> None:
+def test_missing_segments_are_listed_by_utterance_and_dropped_pieces_are_gone() -> None:
     assembler, shards = assembled(encode([piece for index, piece in enumerate(shard("s")) if index not in (1, 7)]))
 
     assert not shards

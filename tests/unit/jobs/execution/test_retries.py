@@ -66,7 +66,7 @@ def test_work_that_is_missing_after_the_last_pass_ends_the_run() -> None:
     assert len(pauses) == PASSES - 1
 
 
-def test_lost_workers_cost_a_pass_and_are_told_to_the_work() -> None:
+def test_lost_workers_cost_a_pass_and_are_reported_to_the_task() -> None:
     work = Letters(lambda number, letter: number == 1 and letter == "b" and WorkersLostError("Ray gave up"))
 
     assert list(retry(work, lambda _: None)) == ["a", "b", "c"]

@@ -242,7 +242,7 @@ def test_several_rows_select_excerpts_of_one_recording_each_under_its_own_id(tmp
     ["a.wav,0,1\na.wav,0,1\n", "0.tar,0,1\n"],
     ids=["the same excerpt twice", "of a container"],
 )
-def test_excerpts_that_cannot_be_told_apart_are_refused(tmp_path: Path, rows: str) -> None:
+def test_excerpts_with_equal_ids_are_refused(tmp_path: Path, rows: str) -> None:
     put(tmp_path, "a.wav", "0.tar")
 
     with pytest.raises(ConfigError, match="row 1"):

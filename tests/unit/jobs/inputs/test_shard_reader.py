@@ -128,7 +128,7 @@ def test_members_after_closing_zeros_are_not_lost_silently(tmp_path: Path, n_zer
 
 
 @pytest.mark.parametrize("size", [-1, -4 * BLOCK, 1 << 40])
-def test_a_header_that_lies_about_its_size_is_one_failure(tmp_path: Path, size: int) -> None:
+def test_a_header_with_a_false_size_is_one_failure(tmp_path: Path, size: int) -> None:
     path = write_tar(tmp_path / "0.tar", {"a.flac": FLAC})
     liar = tarfile.TarInfo("b.flac")
     liar.size = size

@@ -34,7 +34,7 @@ def test_a_share_is_written_in_percent() -> None:
     ]
 
 
-def test_a_value_beyond_the_axis_lies_at_its_end() -> None:
+def test_a_value_beyond_the_axis_is_drawn_at_its_end() -> None:
     assert Axis(0.0, 1.0, 50.0, 150.0).at(7.0) == 150.0
     assert Axis(0.0, 1.0, 250.0, 10.0).at(-7.0) == 250.0
     assert ProbitAxis(0.01, 0.99, 0.0, 100.0).at(0.0) == 0.0
@@ -47,7 +47,7 @@ def test_probit_places_are_quantiles_of_a_normal() -> None:
     assert axis.at(0.5) == 200.0
 
 
-def test_a_line_leaves_out_what_is_not_defined_and_what_does_not_move() -> None:
+def test_a_line_skips_undefined_and_repeated_points() -> None:
     chart = Chart("t", "a", across(0.0, 1.0), up(0.0, 1.0), "x", "y")
 
     chart.line([(0.0, 0.0), (0.0, None), (0.0, 0.0), (1.0, 1.0)], "head-0")

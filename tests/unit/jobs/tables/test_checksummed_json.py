@@ -33,11 +33,11 @@ def test_one_flipped_bit_anywhere_is_found(indent: int | None) -> None:
         dump_checksummed(CONTENT)[100:],
     ],
 )
-def test_what_is_cut_or_was_never_sealed_is_damaged(text: bytes) -> None:
+def test_truncated_or_unchecksummed_json_is_reported_as_damaged(text: bytes) -> None:
     with pytest.raises(SchemaError, match=r"a\.json: is damaged"):
         load_checksummed(text, "a.json")
 
 
-def test_what_is_gone_is_said_to_be_gone() -> None:
+def test_missing_checksummed_json_is_reported_as_missing() -> None:
     with pytest.raises(SchemaError, match=r"a\.json: is gone"):
         load_checksummed(None, "a.json")

@@ -62,7 +62,7 @@ def test_rows_that_a_marker_leaves_out_go(output: str, bonafide: Run) -> None:
     assert bonafide("verify", output)[0] == 0
 
 
-def test_garbage_stays_for_its_grace_and_goes_only_unchanged(output: str, bonafide: Run) -> None:
+def test_garbage_is_kept_for_the_grace_period_and_removed_only_if_unchanged(output: str, bonafide: Run) -> None:
     uri = alien(output)
 
     for _ in range(2):

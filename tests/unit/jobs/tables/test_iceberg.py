@@ -344,7 +344,7 @@ def test_a_catalog_that_is_no_database_is_named(registered: Registered, bonafide
 
 
 @pytest.mark.parametrize("root", ["s3"], indirect=True)
-def test_no_key_of_the_store_stands_in_catalog_or_metadata(
+def test_no_store_credential_is_written_to_catalog_or_metadata(
     registered: Registered, request: pytest.FixtureRequest
 ) -> None:
     nights(registered.output, "2026-11-22")

@@ -45,7 +45,7 @@ def test_rows_stand_in_the_order_of_the_digests_of_their_ids_whatever_the_list_s
         assert each.is_bonafide[at].tolist() == [number % 2 == 1 for number in range(100)]
 
 
-def test_an_id_that_is_not_listed_stands_nowhere(tmp_path: Path) -> None:
+def test_an_unlisted_id_is_not_found(tmp_path: Path) -> None:
     found = Labels.read(listed(tmp_path / "a.parquet", ["a", "b"]))
 
     assert (found.find(pa.array(["c", "a", "\N{GREEK SMALL LETTER ALPHA}"])) >= 0).tolist() == [False, True, False]
@@ -62,7 +62,7 @@ def test_the_texts_of_some_rows_are_read_again(tmp_path: Path) -> None:
     ]
 
 
-def test_a_split_is_taken_where_the_list_knows_splits(tmp_path: Path) -> None:
+def test_the_split_is_used_if_the_list_has_splits(tmp_path: Path) -> None:
     ids = ["a", "b", "c", "d"]
     with_splits = listed(tmp_path / "with.parquet", ids, split=["train", "eval", "train", None])
     without = listed(tmp_path / "without.parquet", ids)

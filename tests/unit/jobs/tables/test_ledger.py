@@ -98,7 +98,7 @@ def test_a_commit_is_one_object_a_table_and_a_marker_that_reads_back(root: str) 
         assert read.equals(expected)
 
 
-def test_a_marker_tells_the_objects_and_their_rows_from_others(tmp_path: Path) -> None:
+def test_a_marker_identifies_its_objects_and_their_rows(tmp_path: Path) -> None:
     rows, failed = embeddings(0.25), failures("x")
 
     marker = commit(tmp_path, rows, failed)

@@ -133,7 +133,7 @@ def test_files_of_a_changed_group_that_the_input_leaves_out_are_looked_up() -> N
     assert contents(proposal) == ["abC"]  # c is gone, and keeps its place for a row that says so
 
 
-def test_a_deleted_file_does_not_bring_its_committed_neighbours_back() -> None:
+def test_a_deleted_file_does_not_resurrect_rows_of_its_neighbours() -> None:
     _, history = night(files("a", "b"), PlanHistory())
 
     proposal, _ = night(files("a", "c"), history)

@@ -35,7 +35,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def test_tables_as_they_were_committed_pass_and_what_is_unfinished_is_said(output: str, bonafide: Run) -> None:
+def test_committed_tables_pass_and_unfinished_work_is_reported(output: str, bonafide: Run) -> None:
     code, out, _ = bonafide("verify", output)
 
     assert code == 0
@@ -57,7 +57,7 @@ def test_one_flipped_byte_is_found_and_its_object_named(output: str, bonafide: R
     assert place(output, "a") not in err
 
 
-def test_other_rows_in_a_whole_file_are_told_from_other_bytes_with_the_same_rows(output: str, bonafide: Run) -> None:
+def test_changed_rows_are_distinguished_from_changed_bytes_of_the_same_rows(output: str, bonafide: Run) -> None:
     uri = place(output, "b")
     rows = pq.read_table(io.BytesIO(storage.read_bytes(uri)), partitioning=None)
 

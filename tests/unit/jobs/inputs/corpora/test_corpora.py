@@ -73,7 +73,7 @@ def test_another_layout_is_refused_with_the_one_expected(name: str, tmp_path: Pa
     assert str(tmp_path) in str(caught.value)
 
 
-def test_rows_of_a_list_of_one_s_own_may_be_parts_of_recordings(tmp_path: Path) -> None:
+def test_rows_of_a_list_may_be_excerpts(tmp_path: Path) -> None:
     lay(tmp_path, audio("call.wav"))
     (tmp_path / "calls.csv").write_text("uri,label,start,end,channel\ncall.wav,bonafide,0,2.5,\ncall.wav,spoof,,,1\n")
 
@@ -311,7 +311,7 @@ def test_a_list_s_tar_members_are_sent_to_where_they_can_be_read(tmp_path: Path)
         import_corpus("csv", [str(tmp_path / "mine.csv")])
 
 
-def test_the_command_writes_a_manifest_and_says_what_is_in_it(
+def test_the_command_writes_a_manifest_and_summarises_it(
     tmp_path: Path, bonafide: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     lay(tmp_path / "corpus", TREES["asvspoof2019-la"].files | audio("LA/ASVspoof2019_LA_eval/flac/LA_E_1.flac"))

@@ -148,7 +148,7 @@ def test_two_heads_are_compared_on_the_same_rows() -> None:
     assert found["share_below"] < 0.01
 
 
-def test_curves_are_thinned_to_what_an_eye_tells_apart() -> None:
+def test_curves_are_thinned_to_visible_points() -> None:
     rates = np.linspace(0.0, 1.0, 100_000)
 
     thin = _thinned({"p_fa": rates[::-1], "p_miss": rates}, np.asarray)

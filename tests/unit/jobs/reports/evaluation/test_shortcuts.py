@@ -27,7 +27,7 @@ def with_seconds(rows: pa.Table, seconds: np.ndarray) -> pa.Table:
     return rows.set_column(rows.column_names.index("seconds"), "seconds", pa.array(seconds))
 
 
-def test_a_duration_that_tells_the_classes_apart_is_warned_of() -> None:
+def test_a_duration_that_separates_the_classes_is_warned_of() -> None:
     rows = judged_rows()
     spoof = np.array(rows["truth"].to_pylist()) == "spoof"
     given_away = with_seconds(rows, np.where(spoof, 2.0, 3.0) + np.random.default_rng(0).normal(0, 0.1, len(rows)))

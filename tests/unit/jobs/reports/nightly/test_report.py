@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_tables(two_sources: tuple[Path, dict[str, Any]]
     assert sum(each["flagged"] for each in found["sources"]) == spoof
 
 
-def test_drift_is_told_by_source(two_sources: tuple[Path, dict[str, Any]]) -> None:
+def test_drift_is_reported_by_source(two_sources: tuple[Path, dict[str, Any]]) -> None:
     _, found = two_sources
 
     rows = {row["name"]: row for row in found["drift"]["rows"]}
@@ -176,7 +176,7 @@ def test_a_source_is_the_first_folder_below_the_archive_then_inside_the_containe
     assert source_of("x.flac", None, ()) == "/"
 
 
-def test_an_archive_of_more_folders_than_are_told_apart_is_counted_whole(
+def test_an_archive_with_too_many_folders_is_counted_as_one_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source_counts, "MAX_SOURCES", 3)

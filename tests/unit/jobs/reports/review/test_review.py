@@ -209,7 +209,7 @@ def test_two_reviewers_who_disagree_are_both_named(night: Path, bonafide: Run) -
     ],
     ids=range(9),
 )
-def test_a_table_that_cannot_be_right_is_refused(night: Path, bonafide: Run, table: str | bytes, cause: str) -> None:
+def test_an_invalid_filled_table_is_refused(night: Path, bonafide: Run, table: str | bytes, cause: str) -> None:
     path = night / "filled.csv"
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
 
@@ -236,7 +236,7 @@ def test_a_table_that_cannot_be_right_is_refused(night: Path, bonafide: Run, tab
     ],
     ids=range(7),
 )  # fmt: skip
-def test_an_export_that_cannot_be_right_is_refused(night: Path, bonafide: Run, content: str, cause: str) -> None:
+def test_an_invalid_export_is_refused(night: Path, bonafide: Run, content: str, cause: str) -> None:
     (night / "export.json").write_text(content)
 
     code, _, err = bonafide(
@@ -269,7 +269,7 @@ def test_a_label_that_an_older_list_contradicts_is_refused(night: Path, bonafide
     assert "'2026/radio/0001.tar#0050.flac': spoof now" in err
 
 
-def test_a_list_that_fit_reads_as_it_stands_holds_no_formula(night: Path, bonafide: Run) -> None:
+def test_a_list_that_fit_reads_unchanged_holds_no_formula(night: Path, bonafide: Run) -> None:
     bonafide("review", "export", "--output", night / "tables", "--to", night / "queue.csv")
     where = ("--output", night / "tables", "--labels", night / "labels.csv")
 

@@ -115,7 +115,7 @@ def test_a_store_that_gives_up_at_a_footer_is_no_damage(
 
 @in_a_folder
 @pytest.mark.parametrize("which", ["the first", "the last", "all"])
-def test_what_the_message_says_to_do_ends_right_also_among_several_objects(
+def test_following_the_error_message_repairs_one_of_several_objects(
     root: str, copy: str, bonafide: Run, which: str
 ) -> None:
     output = f"{root}/tables"
@@ -134,7 +134,7 @@ def test_what_the_message_says_to_do_ends_right_also_among_several_objects(
 
 
 @in_a_folder
-def test_other_rows_under_a_right_footer_are_found(output: str, copy: str, bonafide: Run) -> None:
+def test_changed_rows_under_a_valid_footer_are_found(output: str, copy: str, bonafide: Run) -> None:
     bonafide("compact", output, "--to", copy)
     uri = next(uri for uri in objects(copy) if "/scores/" in uri)
     content = io.BytesIO(storage.read_bytes(uri))

@@ -59,7 +59,7 @@ def test_of_several_earlier_states_the_last_that_was_committed_counts(root: str,
 
 
 @in_a_folder
-def test_rows_that_no_marker_speaks_for_are_never_called_proven(root: str, copy: str, bonafide: Run) -> None:
+def test_rows_without_a_marker_are_never_reported_as_proven(root: str, copy: str, bonafide: Run) -> None:
     output = f"{root}/tables"
     shards(output, a="1", b="1")
     bonafide("compact", output, "--to", copy)
@@ -127,7 +127,7 @@ def test_what_is_erased_from_the_output_goes_from_the_copy_with_the_next_compact
 
 
 @in_a_folder
-def test_a_draft_of_who_was_killed_goes_with_the_next_compaction(output: str, copy: str, bonafide: Run) -> None:
+def test_the_next_compaction_removes_the_draft_of_a_killed_one(output: str, copy: str, bonafide: Run) -> None:
     bonafide("compact", output, "--to", copy)
     whole = Path(next(uri for uri in objects(copy) if "/embeddings/" in uri))
     draft = whole.with_name(f".{whole.name}.123-0011aabb.part")

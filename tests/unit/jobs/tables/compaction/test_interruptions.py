@@ -156,7 +156,7 @@ def test_an_object_that_another_command_wrote_anew_before_it_was_proven_is_not_c
     assert bonafide("verify", copy)[0] == 0
 
 
-def test_who_read_before_an_erasure_cannot_bring_back_what_it_took(
+def test_a_writer_that_read_before_an_erasure_cannot_restore_erased_rows(
     root: str, copy: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = f"{root}/tables"
@@ -260,9 +260,7 @@ def readers(copy: str) -> Iterator[Callable[[], tuple[int, int]]]:
     yield by_polars
 
 
-def test_a_reader_who_globs_all_the_while_sees_whole_objects_and_no_row_twice(
-    output: str, copy: str, bonafide: Run
-) -> None:
+def test_a_concurrent_reader_sees_whole_objects_and_no_row_twice(output: str, copy: str, bonafide: Run) -> None:
     limit = ("--object-mib", TINY)
     bonafide("compact", output, "--to", copy, *limit)
     watching = [Reader(count) for count in readers(copy)]

@@ -1,10 +1,10 @@
-"""Stand-ins for the corpora from ASVspoof 2019 to WaveFake, in the order of `CORPORA`."""
+"""Stand-ins for the ASVspoof challenges, in the order of `CORPORA`."""
 
 from __future__ import annotations
 
 from tests.support.corpora.stand_in import StandIn, audio
 
-FIRST_TREES = {
+ASVSPOOF = {
     "asvspoof2019-la": StandIn(
         {
             "LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.train.trn.txt": (
@@ -114,91 +114,5 @@ FIRST_TREES = {
             "ASVspoof5_dev/flac_D/D_0000000190.flac": ("bonafide", "dev", None, "D_0461", "mls", "en", None),
             "ASVspoof5_eval/flac_E_eval/E_0009538969.flac": ("spoof", "eval", "A26", "E_1607", "mls", "en", "C05"),
         },
-    ),
-    "in-the-wild": StandIn(
-        {
-            "release_in_the_wild/meta.csv": (
-                'file,speaker,label\n0.wav,Alec Guinness,spoof\n1.wav,"Guinness, Alec",bona-fide\n'
-            ),
-            **audio("release_in_the_wild/0.wav", "release_in_the_wild/1.wav"),
-        },
-        {
-            "release_in_the_wild/0.wav": ("spoof", None, None, "Alec Guinness", "in-the-wild", "en", None),
-            "release_in_the_wild/1.wav": ("bonafide", None, None, "Guinness, Alec", "in-the-wild", "en", None),
-        },
-    ),
-    "fake-or-real": StandIn(
-        audio(
-            "for-norm/for-norm/training/real/file1.wav_16k.wav_norm.wav_mono.wav_silence.wav",
-            "for-norm/for-norm/validation/fake/file2.wav",
-            "for-2sec/for-2seconds/testing/fake/file3.wav_16k.wav_norm.wav_mono.wav_silence.wav_2sec.wav",
-            "for-rerec/for-rerecorded/testing/real/recording7.wav_norm_output.wav",
-            "for-original/for-original/testing/fake/file16643.mp3",
-        ),
-        {
-            "for-norm/for-norm/training/real/file1.wav_16k.wav_norm.wav_mono.wav_silence.wav": (
-                *("bonafide", "train", None, None),
-                *("fake-or-real", "en", None),
-            ),
-            "for-norm/for-norm/validation/fake/file2.wav": ("spoof", "dev", None, None, "fake-or-real", "en", None),
-            "for-2sec/for-2seconds/testing/fake/file3.wav_16k.wav_norm.wav_mono.wav_silence.wav_2sec.wav": (
-                *("spoof", "eval", None, None),
-                *("fake-or-real", "en", None),
-            ),
-            "for-rerec/for-rerecorded/testing/real/recording7.wav_norm_output.wav": (
-                *("bonafide", "eval", None, None),
-                *("fake-or-real", "en", None),
-            ),
-            "for-original/for-original/testing/fake/file16643.mp3": (
-                *("spoof", "eval", None, None),
-                *("fake-or-real", "en", None),
-            ),
-        },
-        subsets=("for-norm", "for-2sec", "for-rerec", "for-original"),
-    ),
-    "timit-tts": StandIn(
-        audio(
-            "TIMIT-TTS/CLEAN/single_speaker/fastpitch/fadg0_si1279.wav",
-            "TIMIT-TTS/CLEAN/multi_speaker/vits/speaker_7/mccs0_sx29.wav",
-            "VidTIMIT/fadg0/audio/sa1.wav",
-        ),
-        {
-            "TIMIT-TTS/CLEAN/single_speaker/fastpitch/fadg0_si1279.wav": (
-                *("spoof", None, "fastpitch"),
-                *("ljspeech", "vidtimit", "en", None),
-            ),
-            "TIMIT-TTS/CLEAN/multi_speaker/vits/speaker_7/mccs0_sx29.wav": (
-                *("spoof", None, "vits"),
-                *("vits/speaker_7", "vidtimit", "en", None),
-            ),
-            "VidTIMIT/fadg0/audio/sa1.wav": ("bonafide", None, None, "fadg0", "vidtimit", "en", None),
-        },
-        inputs=("TIMIT-TTS", "VidTIMIT"),
-    ),
-    "wavefake": StandIn(
-        audio(
-            "WaveFake/generated_audio/ljspeech_melgan_large/LJ001-0001_gen.wav",
-            "WaveFake/generated_audio/jsut_multi_band_melgan/BASIC5000_0658_gen.wav",
-            "WaveFake/generated_audio/common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech/gen_0.wav",
-            "LJSpeech-1.1/wavs/LJ001-0001.wav",
-            "jsut_ver1.1/basic5000/wav/BASIC5000_0658.wav",
-        ),
-        {
-            "WaveFake/generated_audio/ljspeech_melgan_large/LJ001-0001_gen.wav": (
-                *("spoof", None, "melgan_large"),
-                *("ljspeech", "ljspeech", "en", None),
-            ),
-            "WaveFake/generated_audio/jsut_multi_band_melgan/BASIC5000_0658_gen.wav": (
-                *("spoof", None, "multi_band_melgan"),
-                *("jsut", "jsut", "ja", None),
-            ),
-            "WaveFake/generated_audio/common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech/gen_0.wav": (
-                *("spoof", None, "common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech"),
-                *("ljspeech", "ljspeech", "en", None),
-            ),
-            "LJSpeech-1.1/wavs/LJ001-0001.wav": ("bonafide", None, None, "ljspeech", "ljspeech", "en", None),
-            "jsut_ver1.1/basic5000/wav/BASIC5000_0658.wav": ("bonafide", None, None, "jsut", "jsut", "ja", None),
-        },
-        inputs=("WaveFake", "LJSpeech-1.1", "jsut_ver1.1"),
     ),
 }
