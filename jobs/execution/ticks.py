@@ -57,4 +57,5 @@ def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Iterator[Item
             yield item  # type: ignore[misc]
     finally:
         is_closed.set()
-        thread.join(TICK_SECONDS)  # an iterator that is not blocked is closed by its thread
+        if thread is not threading.current_thread():  # the garbage collector may run this on any thread
+            thread.join(TICK_SECONDS)  # an iterator that is not blocked is closed by its thread

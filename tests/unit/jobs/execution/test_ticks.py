@@ -61,3 +61,27 @@ def test_the_thread_ends_when_the_iterator_is_closed() -> None:
 
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_the_iterator_may_be_closed_by_its_own_thread() -> None:
+    # as the garbage collector does, if it happens to run there
+    may_close, outcome = threading.Event(), []
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert may_close.wait(30)
+        try:
+            ticking.close()
+        except RuntimeError as error:
+            outcome.append(str(error))
+        else:
+            outcome.append("closed")
+
+    ticking = with_ticks(items(), lambda: None)
+    assert next(ticking) == 1
+    (thread,) = [each for each in threading.enumerate() if each.name == "pump" and each.is_alive()][-1:]
+
+    may_close.set()
+
+    thread.join(10)
+    assert outcome == ["closed"]
