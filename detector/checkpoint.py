@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from detector import starter
-from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig, Recipe
+from detector.config import HUGGINGFACE, MELSTATS, OWN, STARTER, WHISPER, EmbedConfig, Recipe
 from detector.errors import ConfigError
 
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -34,7 +35,7 @@ def weights_digest(folder: str | Path) -> str:
 
 
 def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None = None) -> Recipe:
-    """Combine a configuration with the digest of its weights.
+    """Combine a configuration with the digest of its weights; a Whisper checkpoint gets a context.
 
     Parameters
     ----------
@@ -47,8 +48,13 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
     Raises
     ------
     ConfigError
-        If the encoder needs a folder and there is none, or the reverse.
+        If the encoder needs a folder and there is none, or the reverse, or if it has no context and one is named.
     """
+    checkpoint = starter.ENCODER if config.backbone == STARTER else folder
+    if _model_type(checkpoint) == WHISPER:
+        config = replace(config, context=config.context or OWN)
+    elif config.context is not None:
+        raise ConfigError(f"context {config.context}: only Whisper's encoders have one; omit --context.")
     if config.backbone == MELSTATS:
         if folder is not None:
             raise ConfigError("backbone melstats has no weights; omit --model, or use --backbone huggingface.")
@@ -63,6 +69,15 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
     if folder is None:
         raise ConfigError("backbone huggingface needs a checkpoint: --model FOLDER, S3 prefix or hub name.")
     return Recipe(config, model or str(folder), weights_digest(folder))
+
+
+def _model_type(folder: str | Path | None) -> str | None:
+    """`model_type` of a checkpoint; None without a readable one, which the loader then refuses by name."""
+    try:
+        found = json.loads((Path(folder or "") / "config.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found.get("model_type") if isinstance(found, dict) else None
 
 
 def code_digest(loader: str) -> str:

@@ -15,9 +15,14 @@ from detector.recording import MIN_SEGMENT_SAMPLES
 
 CODE = 1  # raised whenever our own code changes a value: cutting, joining, standardising, melstats
 LAST_LAYER = -1
+SEGMENT_SECONDS = 30.0
+STARTER_SECONDS = 4.0  # its head was fitted on recordings of up to 4 s, and shorter segments are faster
 MELSTATS = "melstats"
 HUGGINGFACE = "huggingface"
 STARTER = "starter"
+WHISPER = "whisper"  # `model_type` of the only family with a context
+OWN, PADDED = "own", "padded"
+CONTEXTS = (OWN, PADDED)
 BUILT_IN = (MELSTATS, STARTER, HUGGINGFACE)
 CHANNELS = ("mix", "first", "each")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -38,10 +43,19 @@ class EmbedConfig:
         "hidden state to pool: 1 is the first transformer layer, 0 its input, -1 the model's last_hidden_state",
     ] = LAST_LAYER
     pooling: Annotated[str, f"reduction of frames to one vector: {', '.join(POOLINGS)}"] = "mean"
-    segment_seconds: Annotated[float, "longer recordings are cut, and pooled over the frames of all segments; s"] = 30.0
+    segment_seconds: Annotated[
+        float,
+        f"longer recordings are cut, and pooled over the frames of all segments; s [default: {SEGMENT_SECONDS:g}; "
+        f"starter: {STARTER_SECONDS:g}]",
+    ] = None  # type: ignore[assignment]  # the backbone's default, which __post_init__ fills in
     channels: Annotated[
         str, "mix: the mean of all channels; first: only the first; each: a row per channel, <utterance_id>/ch0, /ch1 …"
     ] = CHANNELS[0]
+    context: Annotated[
+        str | None,
+        "what Whisper hears of a segment. own: the segment alone; padded: 30 s, with silence after the segment, as "
+        "published, which takes up to ten times longer [default: own]",
+    ] = None
     dtype: Annotated[str, f"type in which the encoder multiplies: {', '.join(DTYPES)}"] = DTYPES[0]
 
     def __post_init__(self) -> None:
@@ -53,6 +67,8 @@ class EmbedConfig:
             raise ConfigError(f"dtype {self.dtype!r} is not known; expected one of {', '.join(DTYPES)}.")
         if self.channels not in CHANNELS:
             raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
+        if self.context not in (None, *CONTEXTS):
+            raise ConfigError(f"context {self.context!r} is not known; expected one of {', '.join(CONTEXTS)}.")
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
         if self.layer < LAST_LAYER:
@@ -62,9 +78,10 @@ class EmbedConfig:
                 f"layer {self.layer}, dtype {self.dtype}: {MELSTATS} has no layers and one dtype; omit --layer, "
                 f"--layers and --dtype."
             )
-        object.__setattr__(
-            self, "segment_seconds", float(self.segment_seconds)
-        )  # 30 and 30.0 must give the same fingerprint
+        seconds: float | None = self.segment_seconds
+        if seconds is None:
+            seconds = STARTER_SECONDS if self.backbone == STARTER else SEGMENT_SECONDS
+        object.__setattr__(self, "segment_seconds", float(seconds))  # 30 and 30.0 must give the same fingerprint
         if not MIN_SEGMENT_SAMPLES <= self.segment_seconds * audio.SAMPLE_RATE <= audio.MAX_SECONDS * audio.SAMPLE_RATE:
             raise ConfigError(
                 f"segment_seconds {self.segment_seconds} is out of range; expected 1 to {audio.MAX_SECONDS:g} s."
@@ -105,6 +122,8 @@ class Recipe:
             name += "-" + self.config.pooling.replace("+", "-")
         if self.config.channels != CHANNELS[0]:
             name += f"-{self.config.channels}"
+        if self.config.context == PADDED:
+            name += f"-{PADDED}"
         return name if self.config.dtype == DTYPES[0] else f"{name}-{self.config.dtype}"
 
     def describe(self) -> dict[str, Any]:
@@ -118,6 +137,7 @@ class Recipe:
             "dtype": self.config.dtype,
             "code": CODE,
             **audio.versions(),
+            **({} if self.config.context is None else {"context": self.config.context}),
         } | channels_of(self.config.channels)
 
     @property

@@ -5,7 +5,8 @@
 | wav2vec 2.0 and relatives | samples | a group norm over time, if there is one | in pre-norm models |
 | data2vec-audio | samples | the second to fifth positional convolution | no |
 | w2v-BERT 2.0 | log-mel energies | none | no |
-| Whisper's encoder | log-mel spectrogram | none: its input is always 30 s | yes |
+| Whisper's encoder, own length | log-mel spectrogram | shielded by :class:`~detector.backbones.whisper.OwnLength` | yes |
+| Whisper's encoder, padded | log-mel spectrogram of 30 s | none: its input is always 30 s | yes |
 
 Relatives of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which have its `model_type`; HuBERT, WavLM and UniSpeech-SAT.
 """
@@ -13,7 +14,7 @@ Relatives of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which have its `model_type`; H
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +23,11 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
-from detector.backbones.features import Fbank, Features, LogMel, Waveform, valid_of
+from detector.backbones.features import Fbank, Features, LogMel, PaddedLogMel, Waveform, valid_of
 from detector.backbones.threads import one_thread
+from detector.backbones.whisper import OwnLength
+from detector.config import PADDED, WHISPER
+from detector.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,34 @@ FAMILIES = {
     "unispeech-sat": Family(Waveform, norm_after=_stable),
     "data2vec-audio": Family(Waveform),
     "wav2vec2-bert": Family(Fbank),
-    "whisper": Family(
+    WHISPER: Family(
         LogMel,
         n_layers="encoder_layers",
-        encoder=lambda model: model.get_encoder(),
-        layers=lambda encoder: encoder.layers,
-        norm_after=lambda encoder: encoder,
+        encoder=lambda model: OwnLength(model.get_encoder()),
+        layers=lambda own: own.layers,
+        norm_after=lambda own: own.encoder,
         last_is_normed=True,
     ),
 }
+WHISPER_PADDED = replace(
+    FAMILIES[WHISPER],
+    features=PaddedLogMel,
+    encoder=lambda model: model.get_encoder(),
+    norm_after=lambda encoder: encoder,
+)
+
+
+def family_of(model_type: str, context: str | None) -> Family:
+    """Return the family of a `model_type`, for a context as :attr:`detector.config.EmbedConfig.context`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such family.
+    """
+    if model_type not in FAMILIES:
+        raise ConfigError(f"model_type {model_type!r}; expected one of {', '.join(FAMILIES)}.")
+    return WHISPER_PADDED if (model_type, context) == (WHISPER, PADDED) else FAMILIES[model_type]
 
 
 @dataclass

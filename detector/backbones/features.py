@@ -1,7 +1,7 @@
 """Features: the input of an encoder, computed from samples on its device.
 
 There are three kinds: the waveform itself, Kaldi's log-mel energies (w2v-BERT 2.0), and Whisper's log-mel spectrogram
-of 30 s. Each uses the checkpoint's own settings (`preprocessor_config.json`), and tests compare each with the extractor
+(at a segment's own length, or of 30 s). Each uses the checkpoint's own settings (`preprocessor_config.json`), and tests compare each with the extractor
 of transformers.
 """
 
@@ -25,6 +25,7 @@ class Features(Protocol):
 
     min_samples: int
     max_samples: int | None
+    padded_samples: int | None  # every segment is padded to this length; None: to the longest of its batch
 
     def n_frames(self, lengths: Tensor) -> Tensor:
         """Compute the number of encoder frames for numbers of samples: int64 tensor of the same shape."""
@@ -55,6 +56,7 @@ class Waveform:
     """
 
     max_samples: int | None = None
+    padded_samples: int | None = None
 
     def __init__(self, settings: dict[str, Any], config: Any) -> None:
         if not isinstance(settings.get("do_normalize"), bool):
@@ -91,6 +93,7 @@ class Fbank:
     """
 
     max_samples: int | None = None
+    padded_samples: int | None = None
     window_samples, hop_samples, n_fft = 25 * SAMPLE_RATE // 1000, 10 * SAMPLE_RATE // 1000, 512
     pre_emphasis, floor = 0.97, 1.192092955078125e-07
 
@@ -147,13 +150,18 @@ class Fbank:
 
 
 class LogMel:
-    """Whisper's log-mel spectrogram: always 30 s, a shorter segment is followed by silence.
+    """Whisper's log-mel spectrogram of a segment at its own length.
+
+    The last windows see silence after the segment's end, as they do in the published extractor; so a window depends
+    neither on the length of the batch nor on a reflection of the end.
 
     References
     ----------
     Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022; transformers'
     WhisperFeatureExtractor.
     """
+
+    padded_samples: int | None = None
 
     def __init__(self, settings: dict[str, Any], config: Any) -> None:
         self._n_fft, self._hop = settings.get("n_fft", 400), settings.get("hop_length", 160)
@@ -187,14 +195,41 @@ class LogMel:
         return n_frames
 
     def inputs(self, samples: Tensor, lengths: Tensor, is_padded: bool) -> dict[str, Tensor]:
-        """As :meth:`Features.inputs`."""
-        padded = functional.pad(samples, (0, self._n_samples - samples.shape[1]))
+        """As :meth:`Features.inputs`; two windows for each frame, 0 in those after the end of a segment."""
+        n_frames = self.n_frames(lengths)
+        longest = samples.shape[1] // (2 * self._hop)
+        levels = self._levels(functional.pad(samples, (0, self._n_fft)))[..., : 2 * longest]
+        valid = valid_of(2 * n_frames, 2 * longest)[:, None]
+        loudest = levels.masked_fill(~valid, -torch.inf).amax((1, 2), keepdim=True)
+        inputs = {"input_features": _compressed(levels, loudest) * valid}
+        if is_padded:
+            inputs["attention_mask"] = valid_of(n_frames, longest)
+        return inputs
+
+    def _levels(self, samples: Tensor) -> Tensor:
+        """Log-mel energies of shape (n_segments, n_bands, n_samples // hop), powers of ten."""
         window = torch.hann_window(self._n_fft, device=samples.device)
-        spectrum = torch.stft(padded, self._n_fft, self._hop, window=window, return_complex=True)
+        spectrum = torch.stft(samples, self._n_fft, self._hop, window=window, return_complex=True)
         power = (spectrum[..., :-1].abs() ** 2).contiguous()
-        levels = (self._filters.to(samples.device).T @ power).clamp(min=1e-10).log10()
-        levels = torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0)
-        return {"input_features": (levels + 4.0) / 4.0}
+        return (self._filters.to(samples.device).T @ power).clamp(min=1e-10).log10()
+
+
+class PaddedLogMel(LogMel):
+    """Whisper's log-mel spectrogram as published: always 30 s, a shorter segment is followed by silence."""
+
+    def __init__(self, settings: dict[str, Any], config: Any) -> None:
+        super().__init__(settings, config)
+        self.padded_samples = self._n_samples
+
+    def inputs(self, samples: Tensor, lengths: Tensor, is_padded: bool) -> dict[str, Tensor]:
+        """As :meth:`Features.inputs`."""
+        levels = self._levels(functional.pad(samples, (0, self._n_samples - samples.shape[1])))
+        return {"input_features": _compressed(levels, levels.amax((1, 2), keepdim=True))}
+
+
+def _compressed(levels: Tensor, loudest: Tensor) -> Tensor:
+    """Limit levels to 80 dB below the loudest, and scale them as Whisper was trained."""
+    return (torch.maximum(levels, loudest - 8.0) + 4.0) / 4.0
 
 
 def standardised(samples: Tensor, lengths: Tensor) -> Tensor:

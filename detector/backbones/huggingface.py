@@ -69,7 +69,7 @@ class HuggingFace:
         self.layers = layers or (config.layer,)
         self._device = _device(device)
         pooling = POOLINGS[config.pooling]
-        loaded = load(Path(folder), self.layers)
+        loaded = load(Path(folder), self.layers, config.context)
         _refuse_long_segments(config, loaded.features.max_samples, folder)
         self.dim = pooling.width * loaded.dim
         self.min_samples = loaded.features.min_samples
@@ -110,7 +110,7 @@ class HuggingFace:
         """Embed all batches; results are fetched last, so that a GPU computes while the host prepares more."""
         embeddings = np.empty((len(segments), len(self.layers) * self.dim), dtype=np.float32)
         n_frames = np.empty(len(segments), dtype=np.int64)
-        costs = [self._features.max_samples or len(segment) for segment in segments]
+        costs = [self._features.padded_samples or len(segment) for segment in segments]
         results = [
             (batch, *self._fitted(encoder, [segments[index] for index in batch]))
             for batch in batches(costs, self._budget)

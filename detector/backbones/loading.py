@@ -12,12 +12,12 @@ import torch
 import transformers
 
 from detector.audio import SAMPLE_RATE
-from detector.backbones.families import FAMILIES, Family, settle
+from detector.backbones.families import FAMILIES, Family, family_of, settle
 from detector.backbones.features import Features
 from detector.config import LAST_LAYER
 from detector.errors import ConfigError
 
-TRAINING_ONLY = "masked_spec_embed"
+UNUSED = ("masked_spec_embed", "decoder.")  # weights for training, and those of Whisper's decoder, begin like this
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Loaded:
     dim: int
 
 
-def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
+def load(folder: Path, layers: tuple[int, ...], context: str | None = None) -> Loaded:
     """Load a checkpoint.
 
     Parameters
@@ -43,6 +43,8 @@ def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
         Holds `config.json`, `preprocessor_config.json` and safetensors weights.
     layers : tuple of int
         As :attr:`detector.config.EmbedConfig.layer`.
+    context : str, optional
+        As :attr:`detector.config.EmbedConfig.context`.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
         safetensors, the model lacks a layer, or its sample rate is not 16 kHz.
     """
     settings = _preprocessing(folder)
-    family = _family(folder)
+    family = _family(folder, context)
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     n_layers = getattr(config, family.n_layers)
     if max(layers) > n_layers:
@@ -78,7 +80,7 @@ def load(folder: Path, layers: tuple[int, ...]) -> Loaded:
     return Loaded(model, family, features, deepest, int(config.hidden_size))
 
 
-def _family(folder: Path) -> Family:
+def _family(folder: Path, context: str | None) -> Family:
     described = _json(folder / "config.json")
     name = described.get("model_type")
     if name not in FAMILIES or "auto_map" in described:
@@ -91,7 +93,7 @@ def _family(folder: Path) -> Family:
         raise ConfigError(f"{folder}: no *.safetensors. Convert the checkpoint offline; pickled weights run code.")
     if described.get("add_adapter"):
         raise ConfigError(f"{folder}: a model with an adapter on top is not supported; use its base encoder.")
-    return FAMILIES[name]
+    return family_of(name, context)
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _weights(folder: Path, config: Any) -> Any:
         raise ConfigError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
-    missing = sorted(name for name in report["missing_keys"] if name != TRAINING_ONLY)
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(UNUSED))
     if missing:
         raise ConfigError(f"{folder}: weights are missing, for example {missing[0]}; they would be random.")
     return model
