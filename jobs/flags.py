@@ -27,7 +27,8 @@ GROUPS = {
     OTHERS: "max_failures webhook",
     "machines": "RunConfig memory_mib address requirements",
     "rarely needed": "batch_seconds window_mib object_store_mib decode_cpus encoder_cpus encoder_gpus run_date "
-    "store_patience stall_seconds new_table class_weights calibrator folds confidence max_ood min_seconds silence_dbfs "
+    "store_patience stall_seconds new_table class_weights nuisance_directions "
+    "calibrator folds confidence max_ood min_seconds silence_dbfs "
     "search_rows sample_rows allow_missing submission_id",
 }
 """Headings of `--help`, in order, and what is listed under each: settings, or all settings that a class declares.

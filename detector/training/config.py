@@ -39,6 +39,11 @@ class TrainingConfig:
     class_weights: Annotated[
         str | None, "balanced: both classes have the same total weight; none: every row has [default: balanced]"
     ] = None
+    nuisance_directions: Annotated[
+        int,
+        "take this many directions out of the embeddings before the fit: those in which the sources of bona fide rows "
+        "differ most, such as microphone and codec; needs the labels' column source",
+    ] = 0
     calibrator: Annotated[str, f"map from logit to log-likelihood ratio: {', '.join(CALIBRATORS)}"] = "affine"
     folds: Annotated[
         int | None,
@@ -73,6 +78,8 @@ class TrainingConfig:
             raise ConfigError(f"calibrator {self.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
         if self.c is not None and not 0.0 < self.c < math.inf:
             raise ConfigError(f"c {self.c}; expected a number above 0.")
+        if self.nuisance_directions < 0:
+            raise ConfigError(f"nuisance_directions {self.nuisance_directions}; expected 0 or more.")
         least = 2 if self.promise is None else 3
         if self.folds is not None and not least <= self.folds <= MAX_FOLDS:
             raise ConfigError(f"folds {self.folds}; expected {least} to {MAX_FOLDS:,}.")

@@ -13,13 +13,14 @@ from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, score
 from detector.groups import Groups, Names
 from detector.guarantee import Promise, certify
 from detector.head import Head
-from detector.logistic import Bools, Models, Rows, subset
+from detector.logistic import Bools, Rows, subset
 from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import called_spoof, entropy_bits, threshold_for_coverage, threshold_for_risk
 from detector.shift import Reference
 from detector.training.config import TrainingConfig
 from detector.training.crossfit import cross_fit
+from detector.training.nuisance import clean
 from detector.training.report import HeldOut, folds_used, measured
 from detector.training.search import choose, search
 
@@ -58,7 +59,8 @@ def fit_head(
     seconds : float array of shape (n_rows,), optional
         Length of each recording, which later archives are compared with.
     sources : Names, optional
-        Source of each row, which later archives are compared with.
+        Source of each row, which later archives are compared with, and whose differences `nuisance_directions` takes
+        out.
     about : dict, optional
         Further entries for the report.
 
@@ -79,12 +81,15 @@ def fit_head(
         certifying = certification_rows(is_bonafide, groups, config)
     used = ~certifying
     training_rows, truth, training_groups = subset(rows, used), is_bonafide[used], groups[used]
+    cleaned = clean(training_rows, truth, None if sources is None else sources[used], config.nuisance_directions)
     if config.c is None or config.standardise is None:
-        best = choose(search(training_rows, truth, training_groups, config))
+        best = choose(search(cleaned or training_rows, truth, training_groups, config))
         config = replace(config, c=best.c, standardise=best.standardise)
     fold = training_groups.folds(truth, config.folds)
-    facts, models, logits = cross_fit(training_rows, truth, fold, config)
-    mean, scale = facts.mean[-1], facts.scale[-1]
+    facts, models, logits = cross_fit(cleaned or training_rows, truth, fold, config)
+    mean, scale, weights = facts.mean[-1], facts.scale[-1], models.weights[-1]
+    if cleaned is not None:
+        scale, weights = cleaned.scale, cleaned.weights(weights, scale)
     calibration, bounds = calibrate(config.calibrator, logits, truth), score_bounds(truth)
     distances, ood = novelty.learn(training_rows, fold, mean, scale)
     near = ood <= config.max_ood
@@ -94,7 +99,7 @@ def fit_head(
     values |= {} if seconds is None else {"seconds": seconds[used].astype(np.float64)}
     reference = Reference.of(values, truth, None if sources is None else sources[used])
     del ood, values
-    head = _head(mean, scale, models, calibration, bounds, distances, config, recipe, model)
+    head = _head(mean, scale, weights, float(models.bias[-1]), calibration, bounds, distances, config, recipe, model)
     if config.promise:
         aim = _certified_threshold(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
     else:
@@ -133,7 +138,8 @@ def certification_rows(is_bonafide: Bools, groups: Groups, config: TrainingConfi
 def _head(
     mean: Floats,
     scale: Floats,
-    models: Models,
+    weights: Floats,
+    bias: float,
     calibration: Numbers,
     bounds: tuple[float, float],
     distances: Novelty,
@@ -145,8 +151,8 @@ def _head(
     return Head(
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
-        weights=tuple(models.weights[-1].tolist()),
-        bias=float(models.bias[-1]),
+        weights=tuple(weights.tolist()),
+        bias=bias,
         calibrator=config.calibrator,
         calibration=calibration,
         score_bounds=bounds,

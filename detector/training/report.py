@@ -54,7 +54,7 @@ def measured(score: Floats, is_bonafide: Bools, groups: Groups, config: Training
     """
     calibration_error = metrics.expected_calibration_error(p_spoof(score, config.prior), ~is_bonafide)
     bonafide, spoof = score[is_bonafide], score[~is_bonafide]
-    names = ("recipe", "c", "standardise", "class_weights", "calibrator", "max_ood")
+    names = ("recipe", "c", "standardise", "class_weights", "nuisance_directions", "calibrator", "max_ood")
     return {
         **{name: value for name, value in asdict(config).items() if name in names},
         "class_weights": config.class_weights or CLASS_WEIGHTS[0],

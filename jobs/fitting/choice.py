@@ -9,9 +9,10 @@ from typing import Any
 from detector.config import LAST_LAYER
 from detector.errors import ConfigError
 from detector.groups import Groups, groups_of, sample
-from detector.logistic import Bools, Matrix, gather
+from detector.logistic import Bools, Rows, gather
 from detector.training.config import TrainingConfig
 from detector.training.fitting import certification_rows
+from detector.training.nuisance import clean
 from detector.training.search import choose, edge_of_search, search
 from jobs import storage
 from jobs.fitting.config import FitConfig
@@ -41,7 +42,7 @@ class Choice:
     config: TrainingConfig
     certifying: Bools
     sampled: Bools
-    sample: Matrix
+    sample: Rows
     tried: list[dict[str, Any]]
     edge: str | None
 
@@ -87,7 +88,9 @@ def _tried(table: Labelled, settings: FitConfig) -> Choice:
     groups = groups_of(table.is_bonafide, table.names)
     certifying = certification_rows(table.is_bonafide, groups, settings)
     sampled = sample(table.is_bonafide, groups, settings.search_rows) & ~certifying
-    rows = gather(table, sampled)
+    rows: Rows = gather(table, sampled)
+    sources = table.names["source"][sampled]
+    rows = clean(rows, table.is_bonafide[sampled], sources, settings.nuisance_directions) or rows
     candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings)
     best = choose(candidates)
     config = replace(settings, c=best.c, standardise=best.standardise)
