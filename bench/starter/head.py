@@ -1,162 +1,157 @@
-"""Fit the starter's head on `train` of the development corpus, and compare it with two other encoders on `eval`.
+"""Fit the starter's head, and compare it with other encoders on speech that none of them was fitted on.
 
-    python -m bench.starter.head [--encoder build/starter/checkpoint-250] [--work build/starter-head]
+    python -m bench.starter.head [--corpora ../shared/corpus] [--aasist FOLDER] [--work build/starter]
 
-Embeds the corpus with melstats, with an encoder of the starter's shape and random weights, and with the starter: all
-layers, with mean, and mean and deviation. For each, `fit` chooses table, layer, C and standardising on grouped folds of
-`train`, and sets the reject rule there, strictly: recordings unlike the training rows are rejected. The figures of
-`eval` are written into docs/starter.md and the model card, and the head into detector/starter.
+Embeds `dev`, `more` and `pages` with the starter, with an encoder of its shape and random weights, with the starter of
+an earlier release, with LFCC statistics and with melstats; fits a head for each on the rows of bench/starter/rows.py,
+and scores `eval` and `pages`. The starter's head is written to detector/starter, and the figures to docs/starter.md.
+With `--aasist`, a folder with a copy of clovaai/aasist, its published weights score the same recordings. What is
+embedded and scored in the work folder is not computed again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
-from transformers import Wav2Vec2BertModel
+from transformers import WhisperModel
 
 from bench.dev_corpus import CORPUS, ROOT
 from bench.reproduce import bonafide
-from bench.starter.pretrain import SHAPE, save
-from bench.two_heads import cell, shortcuts
+from bench.starter import aasist, figures, rows
+from bench.starter.convert import PREPROCESSING, config_of
+from bench.starter.figures import Judged
 from detector import starter
-from jobs.reports.evaluation.page import HEADLINE
+from detector.metrics.trials import Trials
+from jobs.inputs.labels import read_labels
+from jobs.reports.evaluation.trials import join_scores_with_labels, to_trials
 
 PAGE = ROOT / "docs" / "starter.md"
-CARD = starter.ENCODER.parent / "README.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-SHOWN = ("equal_error_rate", "area_under_roc", "expected_calibration_error", "cllr", "min_cllr", "coverage", "risk")
-COVERAGES = (1.0, 0.9, 0.7, 0.5)
-COLUMNS = ("label", "split", "system", "speaker", "source", "language")
-POOLINGS = ("mean", "mean+std")
-RIVALS = ("melstats", "random", "starter")
-STRICT = ("--target-risk", "0.05", "--max-ood", "0.95")  # one in twenty that is like the training rows is rejected, too
+OLD = "a36240d"  # the last commit with the encoder that was pretrained on 46 minutes
+FIT = ("--nuisance-directions", "15", "--c", "0.01", "--standardise", "--target-risk", "0.15")  # docs/starter.md: why
+FEWER = ("--search-rows", "2000")  # leaving systems out one by one takes minutes, and nobody reads it of the rivals
+STARTER, OLD_STARTER, RANDOM, LFCC, MELSTATS = "starter", "old starter", "random", "LFCC", "melstats"
+SEGMENTS = ("--segment-seconds", "4")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fit, score, evaluate, and write the tables; return 0."""
+    """Embed, fit, score, and write the tables; return 0."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.starter.head", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--encoder", type=Path, help="checkpoint to use as the starter's [default: the present one]")
-    parser.add_argument("--work", type=Path, default=Path("build/starter-head"), help="folder for tables and report")
-    parser.add_argument("--seed", type=int, default=1, help="of the random encoder")
+    parser.add_argument("--corpora", type=Path, default=CORPUS.parent, help="folder of dev, more and pages")
+    parser.add_argument("--work", type=Path, default=Path("build/starter"), help="folder for tables")
+    parser.add_argument("--aasist", type=Path, help="copy of clovaai/aasist, outside the project")
+    parser.add_argument("--no-write", action="store_true", help="print the tables, leave head and docs alone")
     known = parser.parse_args(arguments)
-    if known.encoder:
-        shutil.copytree(known.encoder, starter.ENCODER, dirs_exist_ok=True)
     known.work.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(known.seed)
-    save(Wav2Vec2BertModel(SHAPE), known.work / "random")
-    labels = listed(known.corpus, known.work / "labels.csv")
-    heads = {name: fitted(name, known, labels) for name in RIVALS}
-    report = judged(heads, known.work, labels)
-    shutil.copy(heads["starter"], starter.HEAD)
-    text = tables(report, {name: json.loads(head.read_text()) for name, head in heads.items()})
-    for page in (PAGE, CARD):
-        before, rest = page.read_text().split(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+    used = rows.rows_of(known.corpora)
+    judges = (rows.TRAIN, rows.EVAL, rows.PAGES)
+    listed = rows.write([row for row in used if row["split"] in judges], known.work / "rows.csv")
+    heads = {name: fitted(name, flags, listed, known.work) for name, flags in encoders(known.work).items()}
+    judged = [trials_of(split, heads, listed, known.work) for split in (rows.EVAL, rows.PAGES)]
+    if known.aasist:
+        judged = [aasist.beside(each, listed, known.aasist, known.work) for each in judged]
+    text = report(judged, heads, used)
     print(text)
+    if not known.no_write:
+        shutil.copy(heads[STARTER], starter.HEAD)
+        before, rest = PAGE.read_text().split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        (ROOT / "docs" / "starter-risk-coverage.svg").write_text(figures.chart(judged))
     return 0
 
 
-def listed(corpus: Path, labels: Path) -> str:
-    """Write labels by utterance id, which is the path of a file; return the file's name."""
-    with (corpus / "metadata.csv").open(newline="") as file, labels.open("w", newline="") as target:
-        table = csv.writer(target)
-        table.writerow(["utterance_id", *COLUMNS])
-        for row in csv.DictReader(file):
-            table.writerow([str((corpus / row["file"]).absolute()), *(row[name] for name in COLUMNS)])
-    return str(labels)
+def encoders(work: Path) -> dict[str, tuple[str, ...]]:
+    """Flags of `embed` by encoder, the starter's first."""
+    shape, old = work / "random-encoder", work / "old-encoder"
+    if not shape.exists():
+        torch.manual_seed(1)
+        WhisperModel(config_of(2)).save_pretrained(shape)
+        (shape / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING))
+    if not old.exists():
+        for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+            old.mkdir(exist_ok=True)
+            blob = ["git", "-C", str(ROOT), "show", f"{OLD}:detector/starter/encoder/{name}"]
+            (old / name).write_bytes(subprocess.run(blob, check=True, capture_output=True).stdout)
+    return {
+        STARTER: ("--backbone", "starter"),
+        RANDOM: ("--backbone", "huggingface", "--model", str(shape), *SEGMENTS),
+        OLD_STARTER: ("--backbone", "huggingface", "--model", str(old), "--layer", "4"),
+        LFCC: ("--backbone", "bench.starter.lfcc:load", "--pooling", "mean+std", *SEGMENTS),
+        MELSTATS: ("--backbone", "melstats", *SEGMENTS),
+    }
 
 
-def fitted(name: str, known: argparse.Namespace, labels: str) -> Path:
+def fitted(name: str, flags: tuple[str, ...], listed: Path, work: Path) -> Path:
     """Embed, fit and score with one encoder; return its head."""
-    what = {
-        "melstats": ("--backbone", "melstats"),
-        "random": ("--backbone", "huggingface", "--model", str(known.work / "random"), "--layers", "all"),
-        "starter": ("--backbone", "starter", "--layers", "all"),
-    }[name]
-    output, head = str(known.work / name), Path(known.work, f"{name}.json")
-    for pooling in POOLINGS if name != "melstats" else POOLINGS[:1]:
-        where = ("--output", output, "--new-table", "--pooling", pooling)
-        bonafide(
-            "embed", "--input", str(known.corpus / "bonafide"), "--input", str(known.corpus / "spoof"), *what, *where
-        )
-    bonafide("fit", "--embeddings", output, "--labels", labels, *STRICT, "--output", str(head))
-    bonafide("score", "--embeddings", output, "--head", str(head), "--output", str(known.work / "scores"))
+    folder = work / name.replace(" ", "-")
+    output, head = str(folder / "tables"), folder / "head.json"
+    bonafide("embed", "--input", str(listed), *flags, "--output", output)
+    how = FIT if name == STARTER else (*FIT, *FEWER)
+    bonafide("fit", "--embeddings", output, "--labels", str(listed), *how, "--output", str(head))
+    bonafide("score", "--embeddings", output, "--head", str(head), "--output", str(folder / "scores"))
     return head
 
 
-def judged(heads: dict[str, Path], work: Path, labels: str) -> dict[str, Any]:
-    """Evaluate the heads on `eval`, the starter's first; return the report."""
-    order = [heads[name] for name in reversed(RIVALS)]
-    flags = [word for head in order for word in ("--head-id", json.loads(head.read_text())["head_id"])]
-    embeddings = str(work / "melstats")
-    what = ("--scores", str(work / "scores"), "--labels", labels, "--embeddings", embeddings, "--audio")
-    bonafide("evaluate", *what, *flags, "--output", str(work / "report"))
-    report: dict[str, Any] = json.loads((work / "report" / "report.json").read_text())
-    return report
+def trials_of(split: str, heads: dict[str, Path], listed: Path, work: Path) -> Judged:
+    """The trials of a split, by encoder."""
+    labels = read_labels(str(listed))
+    tables = {name: _scores(name, head, labels, split, work) for name, head in heads.items()}
+    first = tables[STARTER]
+    facts = {name: np.array(first[name].to_pylist(), dtype=np.str_) for name in ("system", "source")}
+    pages = {row["utterance_id"]: row["page"] for row in rows.read(listed)}
+    facts["page"] = np.array([pages[each] for each in first["utterance_id"].to_pylist()], dtype=np.str_)
+    facts["utterance_id"] = np.array(first["utterance_id"].to_pylist(), dtype=np.str_)
+    return Judged(split, {name: to_trials(table) for name, table in tables.items()}, facts)
 
 
-def tables(report: dict[str, Any], heads: dict[str, dict[str, Any]]) -> str:
-    """Format the figures as Markdown."""
-    found = {each["head_id"]: each for each in report["heads"]}
-    by_name = {name: found[head["head_id"]] for name, head in heads.items()}
-    own, counts = by_name["starter"], by_name["starter"]["counts"]
-    lines = [
-        f"`python -m bench.starter.head`, {datetime.datetime.now(datetime.UTC).date()}: {counts['bonafide']} bona fide "
-        f"recordings of {counts['bonafide_clusters']} speakers or sources, {counts['spoof']} spoof recordings of "
-        f"{counts['spoof_clusters']} systems, none of them in `train`.",
-        "",
-        f"| figure | {' | '.join(RIVALS)} |",
-        "| --- " * (1 + len(RIVALS)) + "|",
-        f"| chosen on `train` | {' | '.join(_chosen(heads[name]) for name in RIVALS)} |",
+def _scores(name: str, head: Path, labels: pa.Table, split: str, work: Path) -> pa.Table:
+    head_id = json.loads(head.read_text())["head_id"]
+    uri = str(work / name.replace(" ", "-") / "scores")
+    (found,) = join_scores_with_labels([uri], (head_id,), labels, split, allow_missing=False)
+    return found.rows
+
+
+def report(judged: list[Judged], heads: dict[str, Path], used: list[rows.Row]) -> str:
+    """All tables as Markdown."""
+    both = [each.trials[STARTER] for each in judged]
+    together = Trials(*(np.concatenate([getattr(each, name) for each in both]) for name in Trials.__dataclass_fields__))
+    share, wrong = figures.flagged(together)
+    parts = [
+        f"`python -m bench.starter.head`, {datetime.datetime.now(datetime.UTC).date()}. {rows.counts(used)}.",
+        _folds(heads),
+        *(figures.figures(each) for each in judged),
+        f"On `eval` and `pages` together, the starter flags {100 * share:.1f} % of the spoof rows, and "
+        f"{100 * wrong:.1f} % of its flags are wrong.",
+        *(figures.differences(each, STARTER) for each in judged),
+        *(figures.groups(each, STARTER) for each in judged),
     ]
-    for name in SHOWN:
-        cells = [cell(by_name[rival]["headline"][name], HEADLINE[name].form) for rival in RIVALS]
-        lines.append(f"| {HEADLINE[name].name} | {' | '.join(cells)} |")
-    for coverage in COVERAGES:
-        cells = [f"{100 * _risk(by_name[rival], coverage):.1f}" for rival in RIVALS]
-        lines.append(f"| wrong among the most certain {coverage:.0%} | {' | '.join(cells)} |")
-    lines += ["", "| difference of EER, points | |", "| --- | --- |"]
-    names = {head["head_id"]: name for name, head in heads.items()}
-    for each in report["comparisons"]:
-        difference = cell(each["metrics"]["equal_error_rate"], "share", sign="+")
-        lines.append(f"| {names[each['head_id']]} less starter | {difference} |")
-    lines += ["", *shortcuts(report)]
-    lines += [
-        "",
-        "| system or source | recordings | EER against all others | wrong | rejected |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for kind in ("system", "source"):
-        for group in own["groups"].get(kind, ()):
-            rate = group["equal_error_rate"]
-            alone = "–" if rate is None or np.isnan(rate) else f"{100 * rate:.0f}"
-            wrong = f"{group['wrong']} of {group['scored']}"
-            lines.append(f"| {group['name']} | {group['rows']} | {alone} | {wrong} | {group['rejected']} |")
+    return "\n\n".join(parts)
+
+
+def _folds(heads: dict[str, Path]) -> str:
+    lines = ["| folds of `train` | chosen | EER, % | ECE, % | Cllr, bits | kept, % | wrong among kept, % |"]
+    lines.append("| --- " * 7 + "|")
+    for name, head in heads.items():
+        found: dict[str, Any] = json.loads(head.with_suffix("").with_suffix(".report.json").read_text())["training"]
+        held_out = found["held_out"]
+        chosen = f"C = {found['c']:g}{', standardised' if found['standardise'] else ''}"
+        cells = [f"{100 * held_out[each]:.1f}" for each in ("equal_error_rate", "expected_calibration_error")]
+        cells += [f"{held_out['cllr']:.3f}", f"{100 * found['coverage']:.1f}", f"{100 * (found['risk'] or 0):.1f}"]
+        lines.append(f"| {name} | {chosen} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _chosen(head: dict[str, Any]) -> str:
-    recipe, training = head["recipe"], head["training"]
-    layer = "" if recipe["layer"] < 0 and not recipe["weights"] else f"layer {recipe['layer']}, "
-    return f"{layer}{recipe['pooling']}, C = {training['c']:g}{', standardised' if training['standardise'] else ''}"
-
-
-def _risk(head: dict[str, Any], coverage: float) -> float:
-    curve = head["curves"]["risk_coverage"]
-    return float(np.interp(coverage, curve["coverage"], curve["risk"]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from pathlib import Path
 ENCODER = Path(__file__).parent / "encoder"
 HEAD = Path(__file__).parent / "head.json"
 NOTICE = (
-    "scoring with the starter's head, which serves a first look and experiments only: it was fitted on 16 synthesisers "
-    "and 46 minutes of speech, calls most other recordings uncertain and is often wrong. Do not act on its verdicts "
-    "(docs/starter.md)"
+    "scoring with the starter's head, which is for a first look: what it flags as spoof is mostly right, but it takes "
+    "much synthetic speech for human. Do not act on its verdicts (docs/starter.md)"
 )

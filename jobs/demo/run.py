@@ -1,22 +1,18 @@
-"""The demo: the whole chain on a small artificial archive, in about a minute and without a network."""
+"""The demo: a nightly run over a small archive with the head that comes with bonafide, judged by the true labels."""
 
 from __future__ import annotations
 
+import csv
 import logging
 import shutil
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
+from detector.config import STARTER
 from detector.errors import ConfigError
-from detector.head import Head
-from detector.schema import BONAFIDE, SPOOF
 from jobs.demo.archive import write_archive
-from jobs.embedding.config import EmbeddingConfig
-from jobs.embedding.run import embed
-from jobs.fitting.config import FitConfig
-from jobs.fitting.run import fit
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.evaluation import write_report
 from jobs.reports.nightly.config import NightlyConfig
@@ -25,42 +21,52 @@ from jobs.reports.nightly.run import nightly
 log = logging.getLogger(__name__)
 
 MARKER = ".bonafide-demo"
+FAILED, UNDECIDED = "failed", "not decided"
 
 
 def run_demo(output: Path) -> None:
-    """Make the archive, embed it, fit a head, score and evaluate; print where the results are."""
+    """Make the archive, score it and evaluate the scores; print the verdicts, and where the results are."""
     folder = _fresh(output.absolute())
     archive = write_archive(folder)
-    training, tables, head = (str(folder / name) for name in ("training-tables", "tables", "head.json"))
-    log.info("demo 1 of 4: embed %s", archive.training)
-    embed(EmbeddingConfig(input=(str(archive.training),), output=training, **asdict(Head.starter().embed_config)))
-    log.info("demo 2 of 4: fit a head")
-    fit(FitConfig(embeddings=(training,), labels=str(archive.labels), output=head))
-    log.info("demo 3 of 4: the nightly run over %s", archive.new)
-    nightly(NightlyConfig(input=(str(archive.new),), head=head, output=tables))
-    log.info("demo 4 of 4: evaluate")
-    write_report(EvaluationConfig(scores=(tables,), labels=str(archive.labels), output=str(folder)))
-    _print_summary(folder / "tables")
-    (page,) = sorted((folder / "tables" / "runs").glob("*.html"))
+    tables = folder / "tables"
+    log.info("demo 1 of 2: the nightly run over %s", archive.recordings)
+    nightly(NightlyConfig(input=(str(archive.recordings),), head=STARTER, output=str(tables)))
+    log.info("demo 2 of 2: evaluate")
+    write_report(EvaluationConfig(scores=(str(tables),), labels=str(archive.labels), output=str(folder)))
+    (page,) = sorted((tables / "runs").glob("*.html"))
     print(
-        f"page: {output / page.relative_to(folder)}\nreport: {output / 'report.html'}\n"
-        f"tables: {output / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet"
+        *("", *verdicts(tables), "", summary(tables, archive.labels)),
+        f"page: {output / page.relative_to(folder)}",
+        f"report: {output / 'report.html'}",
+        f"tables: {output / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet",
+        sep="\n",
     )
 
 
-def _print_summary(output: Path) -> None:
-    scores = pq.read_table(output / "scores").to_pylist()
-    failures = pq.read_table(output / "failures").to_pylist()
-    rejected = [row["reject_reason"] for row in scores if row["reject"]]
-    reasons = ", ".join(f"{rejected.count(reason)} {reason}" for reason in sorted(set(rejected)))
-    failed = ", ".join(f"{row['member']} {row['error']}" for row in sorted(failures, key=lambda row: row["member"]))
-    accepted = [row["label"] for row in scores if not row["reject"]]
-    print(
-        f"\nthe demo's artificial archive of {len(scores) + len(failures)} recordings:\n"
-        f"scored: {accepted.count(BONAFIDE)} bonafide, {accepted.count(SPOOF)} spoof\n"
-        f"rejected: {len(rejected)} ({reasons})\n"
-        f"failed: {len(failures)} ({failed})"
-    )
+def verdicts(tables: Path) -> list[str]:
+    """The verdict on every recording as lines of a table: file, verdict, probability of spoof, and why."""
+    scored = [_scored(row) for row in pq.read_table(tables / "scores").to_pylist()]
+    failed = [(row["member"], FAILED, "", row["error"]) for row in pq.read_table(tables / "failures").to_pylist()]
+    rows = [("file", "verdict", "p_spoof", "why"), *sorted(scored + failed)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
+
+
+def summary(tables: Path, labels: Path) -> str:
+    """How many of the labelled recordings were decided, and how many of these rightly."""
+    with labels.open(newline="") as file:
+        truth = {row["utterance_id"]: row["label"] for row in csv.DictReader(file)}
+    rows = [row for row in pq.read_table(tables / "scores").to_pylist() if row["utterance_id"] in truth]
+    decided = [row for row in rows if not row["reject"]]
+    right = sum(row["label"] == truth[row["utterance_id"]] for row in decided)
+    return f"{len(rows)} recordings of speech: {len(decided)} decided, {right} of these rightly"
+
+
+def _scored(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    probability = "" if row["p_spoof"] is None else f"{row['p_spoof']:.2f}"
+    if row["reject"]:
+        return row["member"], UNDECIDED, probability, row["reject_reason"]
+    return row["member"], row["label"], probability, f"score {row['score']:+.1f}"
 
 
 def _fresh(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""demo: run the whole chain on a small archive that it makes, in about a minute and without a network."""
+"""demo: score a small archive of human and synthetic speech, in less than a minute and without a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Run the whole chain on a small artificial archive: embed, fit, nightly, evaluate."""
+    """Score a small archive of human and synthetic speech with the starter, and evaluate the scores."""
 
     output: Annotated[str, "local folder for the archive, the tables and the report; emptied if it is of a demo"] = (
         "bonafide-demo"

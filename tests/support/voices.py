@@ -1,7 +1,6 @@
-"""The demo's archive: labelled recordings of artificial voices, and a few files that cannot be scored.
+"""Labelled recordings of artificial voices, as somebody's own corpus: they are made in a second, and can be told apart.
 
 A voice is a series of harmonics under formants, with the jitter and breath of a person or the even pitch of a machine.
-The voices show what the tables look like, not how good the method is.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,28 +25,18 @@ N_TRAINING = 20  # recordings of each group
 N_NEW = 4
 
 
-@dataclass(frozen=True)
-class DemoArchive:
-    """Folders of recordings to train on and to score, and the labels of both."""
-
-    training: Path
-    new: Path
-    labels: Path
-
-
-def write_archive(folder: Path) -> DemoArchive:
-    """Write the demo's recordings and labels into an empty folder; the same bytes each time."""
+def write_corpus(folder: Path) -> None:
+    """Write recordings to train on, new ones to score, and the labels of both; the same bytes each time."""
     rng = np.random.default_rng(SEED)
-    archive = DemoArchive(folder / "training", folder / "archive", folder / "labels.csv")
-    with archive.labels.open("w", newline="") as file:
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["utterance_id", "label", "split", "system", "speaker"])
-        table.writerows(_write_shards(archive.training, _voices(rng, N_TRAINING), "train"))
-        table.writerows(_write_shards(archive.new, [*_voices(rng, N_NEW), *_oddities(rng)], "eval"))
-    return archive
+        table.writerows(_write_shards(folder / "training", _voices(rng, N_TRAINING), "train"))
+        table.writerows(_write_shards(folder / "new", _voices(rng, N_NEW), "eval"))
 
 
-Recording = tuple[str, bytes, str | None, str]  # member, bytes, label or None, group
+Recording = tuple[str, bytes, str, str]  # member, bytes, label, group
 
 
 def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:
@@ -60,14 +48,6 @@ def _voices(rng: np.random.Generator, count: int) -> Iterator[Recording]:
                 samples = voice(rng, rng.uniform(1.5, 3.0), rng.uniform(80.0, 250.0), wavering)
                 name = f"{'speaker' if label == BONAFIDE else 'system'}-{group}"
                 yield f"{label}/{name}/{number:03d}.flac", _file(samples), label, name
-
-
-def _oddities(rng: np.random.Generator) -> Iterator[Recording]:
-    """Yield a click, silence, a web page with the name of an audio file, and a truncated file."""
-    yield "odd/click.wav", _file(rng.normal(0, 0.1, 300), "WAV"), None, ""
-    yield "odd/silence.flac", _file(np.zeros(2 * SAMPLE_RATE)), None, ""
-    yield "odd/error-page.mp3", b"<!doctype html><title>404 Not Found</title>", None, ""
-    yield "odd/cut.flac", _file(voice(rng, 2.0, 120.0, 0.5))[:-4_000], None, ""
 
 
 def voice(rng: np.random.Generator, seconds: float, pitch: float, wavering: float) -> npt.NDArray[np.float64]:
@@ -101,14 +81,14 @@ def voice(rng: np.random.Generator, seconds: float, pitch: float, wavering: floa
     return np.asarray(0.7 * sound / np.abs(sound).max())
 
 
-def _file(samples: npt.NDArray[np.float64], kind: str = "FLAC") -> bytes:
+def _file(samples: npt.NDArray[np.float64]) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples, SAMPLE_RATE, format=kind, subtype="PCM_16")
+    soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 
-def _write_shards(folder: Path, recordings: Iterator[Recording] | list[Recording], split: str) -> list[list[str]]:
-    """Write two tar shards; return a row of labels for each recording that has one."""
+def _write_shards(folder: Path, recordings: Iterator[Recording], split: str) -> list[list[str]]:
+    """Write two tar shards; return a row of labels for each recording."""
     folder.mkdir()
     rows = []
     paths = [folder / f"{index:04d}.tar" for index in range(2)]
@@ -117,9 +97,8 @@ def _write_shards(folder: Path, recordings: Iterator[Recording] | list[Recording
         info = tarfile.TarInfo(member)
         info.size = len(content)
         tars[number % 2].addfile(info, io.BytesIO(content))
-        if label is not None:
-            name = f"{os.fspath(paths[number % 2])}#{member}"
-            rows.append([name, label, split, group if label == SPOOF else "-", group if label == BONAFIDE else "-"])
+        name = f"{os.fspath(paths[number % 2])}#{member}"
+        rows.append([name, label, split, group if label == SPOOF else "-", group if label == BONAFIDE else "-"])
     for tar in tars:
         tar.close()
     return rows

@@ -69,4 +69,5 @@ def test_the_demo_runs_as_in_a_pod() -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.count("Read-only file system") == 3
-    assert "scored: 14 bonafide, 17 spoof" in done.stdout
+    assert "odd/error-page.mp3              failed                not_audio" in done.stdout
+    assert "report: /tmp/demo/report.html" in done.stdout

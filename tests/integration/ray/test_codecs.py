@@ -16,11 +16,11 @@ from detector.backbones import load_backbone
 from detector.config import EmbedConfig
 from detector.recording import Recording
 from jobs import storage
-from jobs.demo.archive import voice
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.shard_reader import read_shard
 from jobs.inputs.shards import Portion, Shard
 from tests.support.heads import some_head
+from tests.support.voices import voice
 
 RATE = 22_050
 VOICE = np.asarray(voice(np.random.default_rng(0), 2.0, 120.0, 0.9) * 32_767, np.int16)

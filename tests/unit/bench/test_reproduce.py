@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bench.reproduce import LARGE, SMALL, TESTS, Cell, main, tables
-from jobs.demo.archive import voice
 from jobs.inputs.corpora import CORPORA
 from tests.support.audio import encoded
 from tests.support.checkpoints import write_checkpoint
 from tests.support.corpora import lay
+from tests.support.voices import voice
 
 N_EACH = 4  # recordings of a speaker, or of a system
 GROUPS = {"train": 4, "dev": 2, "eval": 3}
