@@ -5,7 +5,7 @@
 | wav2vec 2.0 and relatives | samples | a group norm over time, if there is one | in pre-norm models |
 | data2vec-audio | samples | the second to fifth positional convolution | no |
 | w2v-BERT 2.0 | log-mel energies | none | no |
-| Whisper's encoder, own length | log-mel spectrogram | shielded by :class:`~detector.backbones.whisper.OwnLength` | yes |
+| Whisper's encoder, own length | log-mel spectrogram | its convolutions (`detector.backbones.whisper`) | yes |
 | Whisper's encoder, padded | log-mel spectrogram of 30 s | none: its input is always 30 s | yes |
 
 Relatives of wav2vec 2.0: XLS-R, XLSR-53 and MMS, which have its `model_type`; HuBERT, WavLM and UniSpeech-SAT.

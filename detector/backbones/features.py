@@ -1,8 +1,8 @@
 """Features: the input of an encoder, computed from samples on its device.
 
 There are three kinds: the waveform itself, Kaldi's log-mel energies (w2v-BERT 2.0), and Whisper's log-mel spectrogram
-(at a segment's own length, or of 30 s). Each uses the checkpoint's own settings (`preprocessor_config.json`), and tests compare each with the extractor
-of transformers.
+(at a segment's own length, or of 30 s). Each uses the checkpoint's own settings (`preprocessor_config.json`), and tests
+compare each with the extractor of transformers.
 """
 
 from __future__ import annotations
