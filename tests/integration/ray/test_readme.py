@@ -132,5 +132,6 @@ def test_the_commands_and_python_run_in_their_order(
         outs = run_block(on_a_cluster, home, on_the_cluster)
 
     assert all("nothing new" in out for out in outs)
+    store.rm("archive/tables", recursive=True)  # all share one store, and other tests use another encoder
     (python,) = blocks("python")
     assert shell(f"python - <<'END'\n{python}\nEND", home, job_environment).split()[-2:-1] in (["True"], ["False"])
