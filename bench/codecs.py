@@ -35,6 +35,7 @@ import soundfile
 import soxr
 
 from bench.dev_corpus import CORPUS, ROOT, check, job
+from bench.marked import write_between
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.containers.decompressed import zstd
 from jobs.inputs.utterance_ids import utterance_id
@@ -174,8 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(command, 2 * known.count, found)
     print(text)
     if not known.no_write:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        write_between(PAGE, BEGIN, END, text)
     worst = max((each.largest, each.name) for each in found if each.lossless)
     check(worst[0] <= LOSSLESS_NATS, f"{worst[1]} changes a score by {worst[0]:.3f} nats")
     return 0

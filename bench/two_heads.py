@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.dev_corpus import CORPUS, RESULTS, job, pack
+from bench.marked import write_between
 from jobs.reports.evaluation.page import HEADLINE
 from tests.support.seaweedfs import s3_server
 
@@ -48,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = tables(f"python -m bench.two_heads {shlex.join(embed)}", (known.a, known.b), report)
     print(text)
     if not known.no_write:
-        before, rest = RESULTS.read_text().split(BEGIN)
-        RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        write_between(RESULTS, BEGIN, END, text)
     return 0
 
 

@@ -55,7 +55,7 @@ def figures(judged: Judged) -> str:
         lines.append(_row("EER, mean of the pages, %", [_interval(*by_page(judged, name)) for name in judged.trials]))
         for page in np.unique(judged.facts["page"]):
             here = judged.facts["page"] == page
-            cells = [f"{100 * _eer(narrowed(trials, here)):.1f}" for trials in judged.trials.values()]
+            cells = [f"{100 * _eer(trials[here]):.1f}" for trials in judged.trials.values()]
             lines.append(_row(f"EER, page {page}, %", cells))
     for coverage in COVERAGES:
         cells = [f"{100 * _risk(trials, coverage):.1f}" for trials in judged.trials.values()]
@@ -89,7 +89,7 @@ def groups(judged: Judged, head: str) -> str:
     for kind, of_class in (("system", trials.is_spoof), ("source", ~trials.is_spoof)):
         for name in np.unique(judged.facts[kind][of_class]):
             here = of_class & (judged.facts[kind] == name)
-            against = _eer(narrowed(trials, here | (trials.is_spoof != trials.is_spoof[here][0])))
+            against = _eer(trials[here | (trials.is_spoof != trials.is_spoof[here][0])])
             wrong, rejected = int(trials.wrong[here].sum()), int((~trials.kept[here]).sum())
             lines.append(f"| {name} | {here.sum()} | {100 * against:.0f} | {wrong} | {rejected} |")
     return "\n".join(lines)
@@ -144,11 +144,6 @@ def _legend(judged: Judged) -> str:
     )
 
 
-def narrowed(trials: Trials, here: npt.NDArray[np.bool_]) -> Trials:
-    """Select trials."""
-    return Trials(**{name: value[here] for name, value in vars(trials).items() if name in Trials.__dataclass_fields__})
-
-
 def flagged(trials: Trials) -> tuple[float, float]:
     """Share of spoof rows that are kept and called spoof; and of all rows so flagged the share that is bona fide."""
     flags = trials.kept & (trials.wrong != trials.is_spoof)
@@ -174,7 +169,7 @@ def _draws(trials: Trials) -> Floats:
 
 def _pages(judged: Judged, trials: Trials) -> list[Trials]:
     pages = judged.facts["page"]
-    return [narrowed(trials, pages == page) for page in np.unique(pages)]
+    return [trials[pages == page] for page in np.unique(pages)]
 
 
 def _page_mean(judged: Judged, trials: Trials) -> float:

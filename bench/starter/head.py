@@ -27,6 +27,7 @@ import torch
 from transformers import WhisperModel
 
 from bench.dev_corpus import CORPUS, ROOT
+from bench.marked import write_between
 from bench.reproduce import bonafide
 from bench.starter import aasist, figures, rows
 from bench.starter.convert import PREPROCESSING, config_of
@@ -40,9 +41,10 @@ PAGE = ROOT / "docs" / "starter.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 OLD = "a36240d"  # the last commit with the encoder that was pretrained on 46 minutes
 FIT = ("--nuisance-directions", "15", "--c", "0.01", "--standardise", "--target-risk", "0.15")  # docs/starter.md: why
-FEWER = ("--search-rows", "2000")  # leaving systems out one by one takes minutes, and nobody reads it of the rivals
+FEWER = ("--search-rows", "2000")  # for rivals, no table shows what `fit` finds by leaving each system out
 STARTER, OLD_STARTER, RANDOM, LFCC, MELSTATS = "starter", "old starter", "random", "LFCC", "melstats"
 SEGMENTS = ("--segment-seconds", "4")
+LFCC_FLAGS = ("--backbone", "bench.starter.lfcc:load", "--pooling", "mean+std", *SEGMENTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,8 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if not known.no_write:
         shutil.copy(heads[STARTER], starter.HEAD)
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        write_between(PAGE, BEGIN, END, text)
         (ROOT / "docs" / "starter-risk-coverage.svg").write_text(figures.chart(judged))
     return 0
 
@@ -89,7 +90,7 @@ def encoders(work: Path) -> dict[str, tuple[str, ...]]:
         STARTER: ("--backbone", "starter"),
         RANDOM: ("--backbone", "huggingface", "--model", str(shape), *SEGMENTS),
         OLD_STARTER: ("--backbone", "huggingface", "--model", str(old), "--layer", "4"),
-        LFCC: ("--backbone", "bench.starter.lfcc:load", "--pooling", "mean+std", *SEGMENTS),
+        LFCC: LFCC_FLAGS,
         MELSTATS: ("--backbone", "melstats", *SEGMENTS),
     }
 

@@ -11,14 +11,13 @@ Sahidullah, Kinnunen and Hanilçi, A comparison of features for synthetic speech
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import dct
 
 from detector.audio import SAMPLE_RATE, Samples
-from detector.config import LAST_LAYER, EmbedConfig
+from detector.backbones.melstats import MelStats
+from detector.config import EmbedConfig
 from detector.pooling import POOLINGS
 
 N_COEFFICIENTS = 20
@@ -27,35 +26,24 @@ PRE_EMPHASIS = 0.97
 POWER_FLOOR = 1e-10
 
 
-class Lfcc:
+class Lfcc(MelStats):
     """20 cepstral coefficients and their differences: 40 numbers per frame."""
 
-    layers = (LAST_LAYER,)
-    device = "cpu"
     min_samples = WINDOW_SAMPLES + 1
 
     def __init__(self, config: EmbedConfig) -> None:
-        self._pool = POOLINGS[config.pooling]
-        self.dim = 2 * N_COEFFICIENTS * self._pool.width
-        self._window = np.hamming(WINDOW_SAMPLES)
+        super().__init__(config)
+        self.dim = 2 * N_COEFFICIENTS * POOLINGS[config.pooling].width
+        self._taper = np.hamming(WINDOW_SAMPLES)
         edges = np.linspace(0.0, N_FFT // 2, N_COEFFICIENTS + 2)
         low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
         bins = np.arange(N_FFT // 2 + 1)
         self._filters = np.clip(np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)), 0.0, None)
 
-    def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """As :meth:`detector.backbones.Backbone.embed`."""
-        frames = [self._frames(segment) for segment in segments]
-        pooled = [self._pool(each[None], np.ones((1, len(each)), np.float32))[0] for each in frames]
-        return (
-            np.asarray(pooled, dtype=np.float32).reshape(len(segments), self.dim),
-            np.array([len(each) for each in frames], dtype=np.int64),
-        )
-
     def _frames(self, samples: Samples) -> npt.NDArray[np.float32]:
         emphasised = samples[1:] - PRE_EMPHASIS * samples[:-1]
         windows = np.lib.stride_tricks.sliding_window_view(emphasised, WINDOW_SAMPLES)[::HOP_SAMPLES]
-        power = np.abs(np.fft.rfft(windows * self._window, N_FFT)) ** 2
+        power = np.abs(np.fft.rfft(windows * self._taper, N_FFT)) ** 2
         levels = np.log(np.einsum("tf,bf->tb", power, self._filters) + POWER_FLOOR)
         cepstra = dct(levels, axis=1, norm="ortho")
         return np.concatenate([cepstra, np.diff(cepstra, axis=0, prepend=cepstra[:1])], axis=1).astype(np.float32)

@@ -13,7 +13,7 @@ from pathlib import Path
 from detector.schema import BONAFIDE
 
 TRAIN, EVAL, PAGES = "train", "eval", "pages"
-MORE_COPIES, UNUSED = "copies", "unused"  # copies beyond the tenth, for bench/starter/tried.py; rows that nobody uses
+MORE_COPIES, UNUSED = "copies", "unused"  # copies that only bench/starter/tried.py uses; rows that no command uses
 COLUMNS = ("uri", "utterance_id", "label", "split", "system", "speaker", "source", "language", "page")
 COPY = "copy:"
 SHARE_OF_COPIES = 0.1

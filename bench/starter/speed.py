@@ -24,6 +24,7 @@ import numpy as np
 import soundfile
 
 from bench.dev_corpus import ROOT
+from bench.marked import write_between
 from bench.processes import run
 from bench.starter.head import encoders
 from detector import starter
@@ -51,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "\n\n".join([segments(known.rounds, known.work), command(max(3, known.rounds // 2))])
     print(text)
     if not known.no_write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        write_between(PAGE, BEGIN, END, text)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What was tried for the starter's head, each on the same folds of `train`, and on `eval` and `pages`.
+"""Measure other ways to fit the starter's head: each on the same folds of `train`, on `eval` and on `pages`.
 
     python -m bench.starter.tried [--corpora ../shared/corpus] [--work build/starter]
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 from sklearn.linear_model import LogisticRegression
 
 from bench.dev_corpus import CORPUS
+from bench.marked import write_between
 from bench.reproduce import bonafide
 from bench.starter import rows
 from bench.starter.figures import Judged, by_page
-from bench.starter.head import PAGE
+from bench.starter.head import LFCC_FLAGS, PAGE
 from detector.metrics import Floats, equal_error_rate, intervals
 from detector.metrics.trials import Trials
 from detector.schema import BONAFIDE
@@ -79,7 +80,7 @@ class Trial:
     nuisance: int = 0
     differences: float = 0.0
     weight: float = 1.0
-    fused: str = field(default="")
+    fused: str = ""
 
 
 TRIALS = (
@@ -128,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines.append(line(trial, corpus))
         print(lines[-1], flush=True)
     if not known.no_write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
+        write_between(PAGE, BEGIN, END, "\n".join(lines))
     return 0
 
 
@@ -139,12 +139,11 @@ def embedded(corpora: Path, work: Path) -> Corpus:
     found = [row for row in rows.rows_of(corpora) if row["split"] != rows.UNUSED]
     listed = rows.write(found, work / "rows.csv")
     ids = [row["file"] for row in found]
-    lfcc = ("--backbone", "bench.starter.lfcc:load", "--pooling", "mean+std", "--segment-seconds", "4")
     features = {}
     for output, flags, names in (
         ("layers", ("--backbone", "starter", "--layers", "0,1,-1"), {0: "layer 0", 1: "layer 1", -1: "layer 2"}),
         ("deviations", ("--backbone", "starter", "--pooling", "mean+std"), {-1: "layer 2, mean+std"}),
-        ("lfcc", lfcc, {-1: "LFCC"}),
+        ("lfcc", LFCC_FLAGS, {-1: "LFCC"}),
     ):
         bonafide("embed", "--input", str(listed), *flags, "--output", str(work / output))
         for layer, name in names.items():
@@ -234,7 +233,7 @@ def _model(trial: Trial, corpus: Corpus, use: Bools, features: Floats) -> Callab
         weights[truth == label] *= len(truth) / 2 / weights[truth == label].sum()
     design, labels = np.column_stack([cleaned[use], np.full(len(truth), 10.0)]), truth
     if trial.differences:
-        pairs = use_of_pairs(corpus, use)
+        pairs = _copies_of(corpus, use)
         between = np.column_stack([cleaned[pairs] - cleaned[corpus.origin[pairs]], np.zeros(len(pairs))])
         design = np.concatenate([design, between, -between])  # each way round, so that they ask for no intercept
         labels = np.concatenate([labels, np.zeros(len(pairs), bool), np.ones(len(pairs), bool)])
@@ -244,7 +243,7 @@ def _model(trial: Trial, corpus: Corpus, use: Bools, features: Floats) -> Callab
     return lambda which: cleaned[which] @ found[:-1] + 10.0 * found[-1]
 
 
-def use_of_pairs(corpus: Corpus, use: Bools) -> npt.NDArray[np.int64]:
+def _copies_of(corpus: Corpus, use: Bools) -> npt.NDArray[np.int64]:
     """Copies whose original is among the rows of ``use``."""
     known = corpus.is_copy & (corpus.origin >= 0)
     return np.flatnonzero(known & use[corpus.origin])

@@ -27,7 +27,6 @@ from detector.backbones.features import Fbank, Features, LogMel, PaddedLogMel, W
 from detector.backbones.threads import one_thread
 from detector.backbones.whisper import OwnLength
 from detector.config import PADDED, WHISPER
-from detector.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,7 @@ WHISPER_PADDED = replace(
 
 
 def family_of(model_type: str, context: str | None) -> Family:
-    """Return the family of a `model_type`, for a context as :attr:`detector.config.EmbedConfig.context`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such family.
-    """
-    if model_type not in FAMILIES:
-        raise ConfigError(f"model_type {model_type!r}; expected one of {', '.join(FAMILIES)}.")
+    """Return the family of a `model_type` of `FAMILIES`, for a context as in :class:`detector.config.EmbedConfig`."""
     return WHISPER_PADDED if (model_type, context) == (WHISPER, PADDED) else FAMILIES[model_type]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,10 @@ class Trials:
         lengths = {name: len(each) for name, each in vars(self).items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"arrays of different lengths: {lengths}.")
+
+    def __getitem__(self, rows: Bools | npt.NDArray[np.integer[Any]]) -> Trials:
+        """The selected trials, in the given order."""
+        return Trials(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @cached_property
     def scored(self) -> Bools:

@@ -1,4 +1,4 @@
-"""Labelled recordings of artificial voices, as somebody's own corpus: they are made in a second, and can be told apart.
+"""Labelled recordings of artificial voices, in place of a user's own corpus; they are made in a second.
 
 A voice is a series of harmonics under formants, with the jitter and breath of a person or the even pitch of a machine.
 """

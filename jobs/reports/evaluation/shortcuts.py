@@ -118,7 +118,7 @@ def _baseline(name: str, facts: tuple[str, ...], judged: HeadTrials, n_draws: in
         )
         return found | {"absent": f"the score table does not carry {', '.join(missing)}; {how}"}
     here, there = _measured(judged.rows, facts), _measured(judged.seen, facts)
-    head = _narrowed(to_trials(judged.rows), here & judged.rows["score"].is_valid().to_numpy())
+    head = to_trials(judged.rows)[here & judged.rows["score"].is_valid().to_numpy()]
     rows = judged.rows.filter(pa.array(here & judged.rows["score"].is_valid().to_numpy()))
     values, others = _values(rows, facts), judged.seen.filter(pa.array(there))
     found["rows"] = len(rows)
@@ -147,10 +147,6 @@ def _measured(rows: pa.Table, facts: tuple[str, ...]) -> npt.NDArray[np.bool_]:
 
 def _values(rows: pa.Table, facts: tuple[str, ...]) -> Floats:
     return np.stack([rows[fact].cast(pa.float64()).fill_null(np.nan).to_numpy() for fact in facts], axis=1)
-
-
-def _narrowed(trials: metrics.Trials, keep: npt.NDArray[np.bool_]) -> metrics.Trials:
-    return metrics.Trials(**{name: getattr(trials, name)[keep] for name in metrics.Trials.__dataclass_fields__})
 
 
 def _joined(judged: HeadTrials, facts: pa.Table) -> HeadTrials:

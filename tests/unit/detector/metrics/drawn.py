@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,9 @@ def trials_of(score: np.ndarray, is_spoof: np.ndarray, cluster: np.ndarray, max_
     return Trials(score, is_spoof, said, entropy, wrong, entropy <= max_entropy, cluster)
 
 
-def rearranged(trials: Trials, rows: object, **replaced: np.ndarray) -> Trials:
+def rearranged(trials: Trials, rows: Any, **replaced: np.ndarray) -> Trials:
     """Trials by index, and some of their arrays replaced."""
-    return Trials(**{field.name: vars(trials)[field.name][rows] for field in fields(Trials)} | replaced)
+    return replace(trials[rows], **replaced)
 
 
 def drawn(
