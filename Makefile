@@ -64,7 +64,7 @@ engines: $(MADE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
 	$(BIN)/python -m pytest tests/integration/engines/test_engines.py -m "spark or not spark"
 
-FUZZED := container decode head list
+FUZZED := container decode provenance head list
 
 fuzz: SECONDS := $(if $(filter command\ line,$(origin SECONDS)),$(SECONDS),60)
 fuzz: $(MADE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 import struct
 import tarfile
 import tempfile
@@ -23,6 +24,8 @@ import pyarrow.parquet as pq
 from detector import audio, signature
 from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
+from detector.jumbf import GENERATOR_LENGTH
+from detector.provenance import provenance
 from detector.schema import FAILURE_ERRORS
 from jobs import storage
 from jobs.inputs.containers import CONTAINERS, Member, shortened
@@ -30,6 +33,7 @@ from jobs.inputs.containers.decompressed import zstd
 from jobs.inputs.labels import read_labels
 from jobs.inputs.lists import read_entries
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from tests.support import ROOT
 from tests.support.audio import encoded, tone
 from tests.support.made_heads import PLAIN
 from tests.unit.detector.test_audio import muxed
@@ -87,6 +91,16 @@ def decode(content: bytes) -> None:
     except MemoryError:
         ended = "too_large"  # the decoder process reports it so
     assert ended is None or ended in FAILURE_ERRORS
+
+
+def read_provenance(content: bytes) -> None:
+    """Look for a C2PA manifest; require facts that a table can store."""
+    facts = provenance(io.BytesIO(content))
+    pa.array([facts.claim_generator], pa.string())
+    if facts.claim_generator is not None:
+        assert facts.has_c2pa
+        assert facts.claim_generator.isprintable()
+        assert 1 <= len(facts.claim_generator) <= GENERATOR_LENGTH
 
 
 def read_head(content: bytes) -> None:
@@ -177,6 +191,12 @@ def _recordings() -> Iterator[bytes]:
         yield muxed(tone(0.1, rate=rate), kind=kind, codec=codec, rate=rate)
 
 
+def _signed() -> Iterator[bytes]:
+    folder = ROOT / "tests" / "support" / "provenance"
+    for name in json.loads((folder / "read.json").read_text()):
+        yield (folder / name).read_bytes()
+
+
 def _heads() -> Iterator[bytes]:
     private, _ = signature.key_pair()
     yield PLAIN.to_json().encode()
@@ -198,6 +218,7 @@ TARGETS = {
     "container": Target(read_container, lambda: list(_containers())),
     "decode": Target(decode, lambda: list(_recordings())),
     "head": Target(read_head, lambda: list(_heads())),
+    "provenance": Target(read_provenance, lambda: list(_signed())),
     "list": Target(read_list, lambda: list(_lists())),
 }
 
