@@ -32,6 +32,8 @@ from jobs.inputs.lists import read_entries
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support.audio import encoded, tone
 from tests.support.made_heads import PLAIN
+from tests.support.sparse_tars import FORMS as SPARSE_FORMS
+from tests.support.sparse_tars import sparse_member
 from tests.unit.detector.test_audio import muxed
 
 
@@ -135,9 +137,8 @@ def _tars() -> Iterator[bytes]:
             link.type, link.linkname = tarfile.SYMTYPE, "a.flac"
             tar.addfile(link)
         yield file.getvalue()[:9_000]
-    sparse = tarfile.TarInfo("s.flac")
-    sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, 512
-    yield sparse.tobuf(tarfile.GNU_FORMAT) + bytes(2_048)
+    extents = [(number * 1_024, 9) for number in range(30)]
+    yield from (sparse_member("s.flac", bytes(30_000), extents, form) + bytes(1_024) for form in SPARSE_FORMS)
 
 
 def _containers() -> Iterator[bytes]:
