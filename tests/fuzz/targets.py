@@ -152,7 +152,9 @@ def _containers() -> Iterator[bytes]:
             opened.writestr("é/b.wav", b"b" * 700)
         packed.setdefault("zip", []).append(file.getvalue())
     rows = [{"bytes": bytes(700), "path": "a.flac"}, {"bytes": b"b", "path": None}, {"bytes": None, "path": "c.flac"}]
-    for columns in ({"audio": rows}, {"audio": [bytes(700), None]}):
+    lists = pa.array([[82, 73], None, []], pa.list_(pa.uint8()))
+    decoded = {"array": [0.5, -0.5] * 350, "sampling_rate": 16_000}
+    for columns in ({"audio": rows}, {"audio": [bytes(700), None]}, {"audio": lists}, {"row": [{"audio": decoded}]}):
         file = io.BytesIO()
         pq.write_table(pa.table(columns), file)
         packed.setdefault("parquet", []).append(file.getvalue())
