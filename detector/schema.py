@@ -38,7 +38,7 @@ FAILURE_ERRORS = {
     "missing": "listed in the manifest, absent from its shard",
     "nonfinite": "the encoder returned NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
-    "not_a_file": "a link, a device or a sparse file in place of a recording",
+    "not_a_file": "a link, a device or a part of a file in place of a recording",
     "not_audio": "no permitted decoder recognises these bytes",
     "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
     "too_large": "decoding takes more memory than a decoder may use",

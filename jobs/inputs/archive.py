@@ -100,29 +100,36 @@ def _has_recordings(stored: Stored) -> bool:
     """Return True if an object with the suffix of a list is a Parquet file of recordings."""
     if container_kind(stored.uri) != "parquet":
         return False
-    content = parquet.content_kind(stored)
-    if content is None:
+    content = parquet.content_of(stored)
+    if content.kind is None:
         raise SchemaError(
             f"{stored.uri}: neither recordings nor a list of them. Expected a column of bytes, such as `audio`, or a "
-            f"column `uri`."
+            f"column `uri`; found {content.unread or 'a table of our own'}."
         )
-    return content == "audio"
+    return content.kind == "audio"
 
 
 def _without_tables(objects: list[Stored]) -> list[Stored]:
     """Drop Parquet files without recordings: lists, labels, and the product's own tables.
 
-    A file that cannot be read stays in, so that it becomes a row of failures.
+    A file that cannot be read stays in, so that it becomes a row of failures. Those of other columns are counted.
     """
 
-    def is_table(stored: Stored) -> bool:
+    def content_of(stored: Stored) -> parquet.Content | None:
         try:
-            return container_kind(stored.uri) == "parquet" and parquet.content_kind(stored) != "audio"
+            return parquet.content_of(stored) if container_kind(stored.uri) == "parquet" else None
         except SchemaError:
-            return False
+            return None
 
     with ThreadPoolExecutor(PARQUET_FOOTERS_AT_ONCE) as pool:
-        return [stored for stored, table in zip(objects, pool.map(is_table, objects), strict=True) if not table]
+        contents = list(zip(objects, pool.map(content_of, objects), strict=True))
+    unread = [(stored.uri, content.unread) for stored, content in contents if content and content.unread]
+    if unread:
+        log.warning(
+            "passed over %d Parquet files without recordings that can be read; the first is %s, with the columns %s",
+            *(len(unread), *unread[0]),
+        )
+    return [stored for stored, content in contents if content is None or content.kind == "audio"]
 
 
 def _objects_below(uri: str) -> list[Stored]:

@@ -36,6 +36,8 @@ from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support import ROOT
 from tests.support.audio import encoded, tone
 from tests.support.made_heads import PLAIN
+from tests.support.sparse_tars import FORMS as SPARSE_FORMS
+from tests.support.sparse_tars import sparse_member
 from tests.unit.detector.test_audio import muxed
 
 
@@ -149,9 +151,8 @@ def _tars() -> Iterator[bytes]:
             link.type, link.linkname = tarfile.SYMTYPE, "a.flac"
             tar.addfile(link)
         yield file.getvalue()[:9_000]
-    sparse = tarfile.TarInfo("s.flac")
-    sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, 512
-    yield sparse.tobuf(tarfile.GNU_FORMAT) + bytes(2_048)
+    extents = [(number * 1_024, 9) for number in range(30)]
+    yield from (sparse_member("s.flac", bytes(30_000), extents, form) + bytes(1_024) for form in SPARSE_FORMS)
 
 
 def _containers() -> Iterator[bytes]:
@@ -165,7 +166,9 @@ def _containers() -> Iterator[bytes]:
             opened.writestr("é/b.wav", b"b" * 700)
         packed.setdefault("zip", []).append(file.getvalue())
     rows = [{"bytes": bytes(700), "path": "a.flac"}, {"bytes": b"b", "path": None}, {"bytes": None, "path": "c.flac"}]
-    for columns in ({"audio": rows}, {"audio": [bytes(700), None]}):
+    lists = pa.array([[82, 73], None, []], pa.list_(pa.uint8()))
+    decoded = {"array": [0.5, -0.5] * 350, "sampling_rate": 16_000}
+    for columns in ({"audio": rows}, {"audio": [bytes(700), None]}, {"audio": lists}, {"row": [{"audio": decoded}]}):
         file = io.BytesIO()
         pq.write_table(pa.table(columns), file)
         packed.setdefault("parquet", []).append(file.getvalue())

@@ -1,8 +1,4 @@
-"""Parquet files of recordings, as Hugging Face's `datasets` writes them: a column of `bytes` and `path`.
-
-```
-audio: struct<bytes: binary, path: string>      or      audio: binary
-```
+"""Parquet files of recordings, as Hugging Face's `datasets` writes them, and in the other forms of `audio_columns`.
 
 The recordings of a row group are read page by page. Their paths are stored after them, and are read through a second
 handle on the same object. The first handle then reads from front to back, and can check every byte against the digest.
@@ -22,65 +18,31 @@ from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs import untrusted_parquet
-from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.audio_columns import Column, Place, audio_column, columns_of, is_list, unread
+from jobs.inputs.containers.cells import file_of, wav_of
+from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, Member, bomb, exceeds_ratio
 from jobs.inputs.containers.names import name_fault
+from jobs.inputs.containers.page_headers import n_claimed_values
 from jobs.storage import Stored, StoredFile
 
 OPTIONS = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}  # page by page
 ROW_DIGITS = 8  # of the row number that names a row without a path
-NAME = "audio"
+LIST_VALUE_BYTES = 16  # of memory that Arrow takes for a number of a list, with its levels
 PATHLESS = "the row holds no bytes, only a path; write the bytes into the table"
 
 
-class Column(NamedTuple):
-    """The leaf columns of the recordings' bytes, and of their paths if there are any."""
+class Content(NamedTuple):
+    """What a Parquet file holds: `audio` if recordings, `list` if it has a column `uri`, or None.
 
-    content: str
-    path: str | None
-
-
-def audio_column(schema: pa.Schema) -> Column | None:
-    """Return the column that holds recordings: the one called `audio`, or the only column of bytes.
-
-    Raises
-    ------
-    SchemaError
-        If there are several columns of bytes, and none is called `audio`.
-
-    Examples
-    --------
-    >>> audio_column(pa.schema({"audio": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "text": pa.string()}))
-    Column(content='audio.bytes', path='audio.path')
-    >>> audio_column(pa.schema({"uri": pa.string()})) is None
-    True
+    `unread` has the columns of a table that looks as if it held recordings in a form that is not read.
     """
-    columns = {field.name: column for field in schema if (column := _column(field)) is not None}
-    if len(columns) > 1 and NAME not in columns:
-        raise SchemaError(f"columns {', '.join(sorted(columns))} hold bytes; call the one with recordings `{NAME}`.")
-    return columns.get(NAME) or next(iter(columns.values()), None)
+
+    kind: str | None
+    unread: str
 
 
-def _column(field: pa.Field) -> Column | None:
-    if _is_bytes(field.type):
-        return Column(field.name, None)
-    if not pa.types.is_struct(field.type):
-        return None
-    inner = {each.name: each.type for each in field.type}
-    if not _is_bytes(inner.get("bytes", pa.null())):
-        return None
-    path = inner.get("path", pa.null())
-    is_text = pa.types.is_string(path) or pa.types.is_large_string(path)
-    return Column(f"{field.name}.bytes", f"{field.name}.path" if is_text else None)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def content_kind(stored: Stored) -> str | None:
-    """Return `audio` if a Parquet file holds recordings, `list` if it has a column `uri`, or None.
-
-    Only the footer is read.
+def content_of(stored: Stored) -> Content:
+    """Return what a Parquet file holds. Only the footer is read.
 
     Raises
     ------
@@ -98,7 +60,9 @@ def content_kind(stored: Stored) -> str | None:
         raise SchemaError(f"{stored.uri}: {error}") from error
     except (pa.ArrowException, ValueError, OSError) as error:
         raise SchemaError(f"{stored.uri}: cannot be read as .parquet: {error}") from error
-    return "audio" if is_audio else "list" if "uri" in schema.names else None
+    if is_audio:
+        return Content("audio", "")
+    return Content("list" if "uri" in schema.names else None, unread(schema))
 
 
 def members(file: StoredFile, stored: Stored) -> Iterator[Member]:
@@ -122,41 +86,60 @@ def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
     names = _opened(second, size)
     column = audio_column(names.schema_arrow)
     if column is None:
-        raise ShardError(f"no column with recordings; found {', '.join(names.schema_arrow.names)}")
+        raise ShardError(f"no column with recordings; found {columns_of(names.schema_arrow)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
     contents = pq.ParquetFile(file, metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
-    numbers = itertools.count()
-    n_bytes = 0
+    n_bytes = n_rows = n_expected = 0
     for group in range(names.metadata.num_row_groups):
         _refuse_bomb(names.metadata.row_group(group))
-        for content, path in zip(
-            _values(contents, group, column.content), _values(names, group, column.path), strict=False
+        if is_list(column.kind):
+            _refuse_long_lists(second, names.metadata.row_group(group), column)
+        for cell, path, rate in zip(
+            _values(contents, group, column.content),
+            _values(names, group, column.path),
+            _values(names, group, column.rate),
+            strict=False,
         ):
-            number = next(numbers)
-            buffer = content.as_buffer() if content.is_valid else None
-            n_bytes += 0 if buffer is None else len(buffer)
+            name = f"{n_rows:0{ROW_DIGITS}d}" if path is None or path.as_py() is None else path.as_py()
+            n_rows += 1
+            content, n_content = _content(name, cell, rate)
+            n_bytes += n_content
             if exceeds_ratio(n_bytes, size):
                 raise ShardError(bomb(n_bytes, size))
-            name = f"{number:0{ROW_DIGITS}d}" if path is None or path.as_py() is None else path.as_py()
-            yield Member(name, _content(name, buffer), 0 if buffer is None else len(buffer))
+            yield Member(name, content, n_content)
+        n_expected += names.metadata.row_group(group).num_rows
+        if n_rows != n_expected:
+            raise ShardError(f"row group {group} ends after row {n_rows:,} of {n_expected:,}")
 
 
-def _values(table: pq.ParquetFile, group: int, leaf: str | None) -> Iterator[Any]:
+def _values(table: pq.ParquetFile, group: int, leaf: Place | None) -> Iterator[Any]:
     """Yield values one by one, so that at most one page is in memory; without a leaf, yield None forever."""
     if leaf is None:
         yield from itertools.repeat(None)
         return
-    for batch in table.iter_batches(1, row_groups=[group], columns=[leaf], use_threads=False):
+    for batch in table.iter_batches(1, row_groups=[group], columns=[".".join(leaf)], use_threads=False):
+        if batch.num_columns != 1:
+            raise ShardError(f"two columns are called {'.'.join(leaf)}")
         array = batch.column(0)
-        yield (pc.struct_field(array, leaf.rpartition(".")[2]) if pa.types.is_struct(array.type) else array)[0]
+        array = pc.struct_field(array, list(leaf[1:])) if leaf[1:] else array
+        if pa.types.is_dictionary(array.type) and array.dictionary.nbytes > FREE_BYTES:  # copied for every row
+            raise ShardError(f"a dictionary of {array.dictionary.nbytes:,} bytes; at most {FREE_BYTES:,} are allowed")
+        yield array[0]
 
 
-def _content(name: str, buffer: pa.Buffer | None) -> BinaryIO | UtteranceError:
+def _content(name: str, cell: Any, rate: Any) -> tuple[BinaryIO | UtteranceError, int]:
+    """Return the content of a row, or why it cannot be read, and its size."""
     fault = name_fault(name)
     if fault is not None:
-        return UtteranceError("bad_name", fault)
-    return UtteranceError("empty", PATHLESS) if buffer is None else cast(BinaryIO, pa.BufferReader(buffer))
+        return UtteranceError("bad_name", fault), 0
+    try:
+        buffer = file_of(cell) if rate is None else wav_of(cell, rate)
+    except UtteranceError as error:
+        return error, 0
+    if buffer is None:
+        return UtteranceError("empty", PATHLESS), 0
+    return cast(BinaryIO, pa.BufferReader(buffer)), len(buffer)
 
 
 def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
@@ -165,6 +148,17 @@ def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
         n_bytes, n_stored = column.total_uncompressed_size, column.total_compressed_size
         if exceeds_ratio(n_bytes, n_stored):
             raise ShardError(f"{column.path_in_schema}: {bomb(n_bytes, n_stored)}")
+
+
+def _refuse_long_lists(file: StoredFile, group: pq.RowGroupMetaData, column: Column) -> None:
+    """Raise if the pages of a column of lists claim more values than their bytes may expand to."""
+    name = ".".join(column.content)
+    for index in range(group.num_columns):
+        leaf = group.column(index)
+        if leaf.path_in_schema.startswith(f"{name}."):
+            n_bytes = LIST_VALUE_BYTES * n_claimed_values(file, leaf)
+            if exceeds_ratio(n_bytes, leaf.total_compressed_size):
+                raise ShardError(f"{name}: {bomb(n_bytes, leaf.total_compressed_size)}")
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:

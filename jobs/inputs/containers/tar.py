@@ -5,18 +5,21 @@ from __future__ import annotations
 import struct
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
-from jobs.inputs.containers.member import MAX_MEMBERS, Member
+from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
 from jobs.inputs.containers.names import name_fault, shortened
+from jobs.inputs.containers.sparse import SparseFile, map_fault
 from jobs.inputs.containers.window import Readable, Window
 from jobs.storage import Stored, StoredFile
 
 TAIL_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
+MAX_MAP_BYTES = 1 << 20  # of a sparse file's map in blocks of its own: about 40,000 extents
 MAX_RECORDS = 1_000  # of extended headers that apply to the whole tar
+VENDOR_TYPES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # volume labels, second halves of files; all other types are files (POSIX)
 KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
@@ -31,18 +34,18 @@ def members(file: StoredFile, stored: Stored) -> Iterator[Member]:
     return _members(file, stored.size)
 
 
-def gzip_members(file: StoredFile, _: Stored) -> Iterator[Member]:
+def gzip_members(file: StoredFile, stored: Stored) -> Iterator[Member]:
     """Yield the members of a tar under gzip."""
-    return _members(DecompressedFile(file, Gzip), None)
+    return _members(DecompressedFile(file, Gzip), stored.size)
 
 
-def zstd_members(file: StoredFile, _: Stored) -> Iterator[Member]:
+def zstd_members(file: StoredFile, stored: Stored) -> Iterator[Member]:
     """Yield the members of a tar under Zstandard."""
-    return _members(DecompressedFile(file, Zstd), None)
+    return _members(DecompressedFile(file, Zstd), stored.size)
 
 
-def _members(file: Readable, size: int | None) -> Iterator[Member]:
-    """Yield every member except folders, in order, of a tar of ``size`` bytes, or of unknown size (None).
+def _members(file: Readable, size: int) -> Iterator[Member]:
+    """Yield every member except folders, in order, of a tar that is stored in ``size`` bytes.
 
     A member's content is read only when the caller reads it. Members that are no regular files, or whose names are
     refused, come with the error `not_a_file` or `bad_name` in place of content.
@@ -53,17 +56,21 @@ def _members(file: Readable, size: int | None) -> Iterator[Member]:
         If the bytes are not a tar, break off or are damaged before its end, or hold more headers than any tar of
         recordings does.
     """
-    headers = _BoundedHeaders(file)
+    headers, contents = _BoundedHeaders(file), _Contents(file, size)
+    is_plain = not isinstance(file, DecompressedFile)
     try:
         # backslashreplace turns names that are not UTF-8 into text that Parquet can store
-        with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:", errors="backslashreplace") as tar:
+        with tarfile.open(
+            fileobj=cast(BinaryIO, headers), mode="r:", tarinfo=_Header, errors="backslashreplace"
+        ) as tar:
             end = n_members = 0
-            while (member := tar.next()) is not None:
+            while (member := cast("_Header | None", tar.next())) is not None:
                 n_members += 1
-                if member.offset < end or member.size < 0:
+                n_place = tar.offset - member.offset_data
+                if member.offset < end or n_place < 0 or member.size < 0:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
-                end = member.offset_data + member.size
-                if size is not None and end > size:
+                end = member.offset_data + min(member.n_stored, n_place)
+                if is_plain and end > size:
                     raise ShardError(f"ends in the middle of {shortened(member.name)!r}: {size:,} of {end:,} bytes")
                 if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
                     raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
@@ -71,22 +78,77 @@ def _members(file: Readable, size: int | None) -> Iterator[Member]:
                 if not member.isdir():
                     if isinstance(file, DecompressedFile):
                         file.forget_before(member.offset_data)
-                    yield Member(member.name, _content(file, member), member.size)
+                    yield Member(member.real_name, contents.of(member, n_place), member.size)
                 headers.next_member()
             _check_end(file, tar.offset)
     except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
         raise ShardError(f"not a tar, or damaged before its end: {error}") from error
 
 
-def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceError:
-    fault = name_fault(member.name)
-    if fault is not None:
-        return UtteranceError("bad_name", fault)
-    if member.issparse() or not member.isreg():
-        kind = KINDS.get(member.type, "a sparse file" if member.issparse() else "an entry of unknown type")
-        to = f", to {shortened(member.linkname)!r}" if member.islnk() or member.issym() else ""
-        return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
-    return cast(BinaryIO, Window(file, member.offset_data, member.size))
+class _Header(tarfile.TarInfo):
+    """A member's header.
+
+    tarfile reads the map of a sparse file, and calls the real size its size.
+    """
+
+    __slots__ = ()
+
+    @property
+    def extents(self) -> list[tuple[int, int]]:
+        """Offset and size of the data of a sparse file."""
+        return [(offset, n_bytes) for offset, n_bytes in cast(Any, self.sparse) if n_bytes]
+
+    @property
+    def n_stored(self) -> int:
+        """Bytes of the content that the tar should hold."""
+        return sum(n_bytes for _, n_bytes in self.extents) if self.issparse() else self.size
+
+    @property
+    def real_name(self) -> str:
+        """The name, where tarfile may give the one under which an old tar would unpack a sparse file."""
+        return self.pax_headers.get("GNU.sparse.name", self.name) if self.issparse() else self.name
+
+    def _proc_sparse(self, tar: Any) -> Any:
+        tar.fileobj.begin_map()
+        return super()._proc_sparse(tar)  # type: ignore[misc]
+
+    def _proc_gnusparse_10(self, header: Any, records: Any, tar: Any) -> None:
+        tar.fileobj.begin_map()
+        super()._proc_gnusparse_10(header, records, tar)  # type: ignore[misc]
+
+
+class _Contents:
+    """Opens the contents of members, with a limit on what holes add to all of them together."""
+
+    def __init__(self, file: Readable, size: int) -> None:
+        self._file = file
+        self._n_tar_bytes = size
+        self._n_sparse_bytes = 0
+
+    def of(self, member: _Header, n_bytes: int) -> BinaryIO | UtteranceError:
+        """Return a member's content, for which the tar has a place of ``n_bytes``, or why it cannot be read."""
+        fault = name_fault(member.real_name)
+        if fault is not None:
+            return UtteranceError("bad_name", fault)
+        if not member.isreg() and (member.type in KINDS or member.type in VENDOR_TYPES):
+            to = f", to {shortened(member.linkname)!r}" if member.islnk() or member.issym() else ""
+            kind = KINDS.get(member.type, f"an entry of type {member.type.decode()}")
+            return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
+        if member.n_stored + -member.n_stored % tarfile.BLOCKSIZE != n_bytes:
+            return UtteranceError("bad_archive", f"{member.n_stored:,} bytes, by a header, in a place of {n_bytes:,}")
+        stored = Window(self._file, member.offset_data, member.n_stored)
+        return cast(BinaryIO, stored) if not member.issparse() else self._sparse(member, stored)
+
+    def _sparse(self, member: _Header, stored: Window) -> BinaryIO | UtteranceError:
+        fault = map_fault(member.extents, member.size)
+        if fault is not None:
+            return UtteranceError("bad_archive", f"a sparse file with {fault}")
+        total = self._n_sparse_bytes + member.size
+        for n_bytes, n_stored in ((member.size, member.n_stored), (total, self._n_tar_bytes)):
+            if exceeds_ratio(n_bytes, n_stored):
+                return UtteranceError("bad_archive", f"a sparse file of {bomb(n_bytes, n_stored)}")
+        self._n_sparse_bytes = total
+        return cast(BinaryIO, SparseFile(stored, member.extents, member.size))
 
 
 class _BoundedHeaders:
@@ -99,17 +161,23 @@ class _BoundedHeaders:
     def __init__(self, file: Readable) -> None:
         self._file = file
         self._n_bytes = 0
+        self._limit = MAX_HEADER_BYTES
         self.seek, self.tell = file.seek, file.tell
 
     def next_member(self) -> None:
         """Start counting for the next member's headers."""
         self._n_bytes = 0
+        self._limit = MAX_HEADER_BYTES
+
+    def begin_map(self) -> None:
+        """Allow for the map of a sparse file, the last of its headers, which is read a block at a time."""
+        self._limit = MAX_HEADER_BYTES + MAX_MAP_BYTES
 
     def read(self, size: int) -> bytes:
         """Read ``size`` bytes of headers; raise :class:`ShardError` above the limit."""
         self._n_bytes += size
-        if self._n_bytes > MAX_HEADER_BYTES:
-            raise ShardError(f"byte {self.tell():,}: headers of more than {MAX_HEADER_BYTES:,} bytes")
+        if self._n_bytes > self._limit:
+            raise ShardError(f"byte {self.tell():,}: headers of more than {self._limit:,} bytes")
         return self._file.read(size)
 
     def seekable(self) -> bool:
