@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from detector.errors import ShardError, UtteranceError
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
 from jobs.inputs.containers.member import MAX_MEMBERS, Member
-from jobs.inputs.containers.names import name_fault, shortened
+from jobs.inputs.containers.names import as_text, name_fault, shortened
 from jobs.inputs.containers.window import Readable, Window
 from jobs.storage import Stored, StoredFile
 
@@ -55,8 +55,8 @@ def _members(file: Readable, size: int | None) -> Iterator[Member]:
     """
     headers = _BoundedHeaders(file)
     try:
-        # backslashreplace turns names that are not UTF-8 into text that Parquet can store
-        with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:", errors="backslashreplace") as tar:
+        source = cast(BinaryIO, headers)
+        with tarfile.open(fileobj=source, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
             end = n_members = 0
             while (member := tar.next()) is not None:
                 n_members += 1
@@ -64,14 +64,14 @@ def _members(file: Readable, size: int | None) -> Iterator[Member]:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
                 end = member.offset_data + member.size
                 if size is not None and end > size:
-                    raise ShardError(f"ends in the middle of {shortened(member.name)!r}: {size:,} of {end:,} bytes")
+                    raise ShardError(f"ends in the middle of {_shown(member.name)}: {size:,} of {end:,} bytes")
                 if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
                     raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
                 if not member.isdir():
                     if isinstance(file, DecompressedFile):
                         file.forget_before(member.offset_data)
-                    yield Member(member.name, _content(file, member), member.size)
+                    yield Member(as_text(member.name), _content(file, member), member.size)
                 headers.next_member()
             _check_end(file, tar.offset)
     except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
@@ -84,9 +84,13 @@ def _content(file: Readable, member: tarfile.TarInfo) -> BinaryIO | UtteranceErr
         return UtteranceError("bad_name", fault)
     if member.issparse() or not member.isreg():
         kind = KINDS.get(member.type, "a sparse file" if member.issparse() else "an entry of unknown type")
-        to = f", to {shortened(member.linkname)!r}" if member.islnk() or member.issym() else ""
+        to = f", to {_shown(member.linkname)}" if member.islnk() or member.issym() else ""
         return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
     return cast(BinaryIO, Window(file, member.offset_data, member.size))
+
+
+def _shown(name: str) -> str:
+    return repr(shortened(as_text(name)))
 
 
 class _BoundedHeaders:
