@@ -36,6 +36,7 @@ FAILURE_ERRORS = {
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",
     "missing": "listed in the manifest, absent from its shard",
+    "no_permission": "a local file, or a folder with whatever is in it, that the user of the run may not read",
     "nonfinite": "the encoder returned NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_a_file": "a link, a device or a part of a file in place of a recording",

@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit code. Unless that is 0, the last line on stderr names the cause."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _parser(given)
     verb, kind, values = _parsed(parser, given)
     module = importlib.import_module(f"jobs.verbs.{verb}")
@@ -136,6 +136,17 @@ def _notify(webhook: str, verb: str, output: str | None, code: int) -> None:
         Webhook.read(webhook).send("bonafide.run.ended", data)
     except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: a signal arrived meanwhile
         log.warning("the webhook was not sent: %s", error or "interrupted")
+
+
+def _text(word: str) -> str:
+    """Return a word of the command line as text; names of files may hold bytes that are none."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        from jobs.storage import uri_of  # only now: no other command line needs it
+
+        return uri_of(word)
+    return word
 
 
 def _one_line(cause: str) -> str:

@@ -3,7 +3,8 @@
 A field `batch_size: Annotated[int, "segments in one forward pass"] = 16` becomes `--batch-size`, with the type, help
 text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it, unless the annotation names
 one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument
-without a flag; `"rest": True` lets that take all words left.
+without a flag; `"rest": True` lets that take all words left. With `"alone": "inside"` the flag may be given without a
+value, and then means this one.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    "what to read": "InputConfig input manifest corpus subset embeddings labels older from_ scores split held_out "
-    "fingerprint",
+    "what to read": "InputConfig LinkConfig input manifest corpus subset embeddings labels older from_ scores split "
+    "held_out fingerprint",
     "what to write": "OutputConfig output to format sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
@@ -96,6 +97,8 @@ class Setting:
         The heading of `--help` that it stands under.
     takes_rest : bool
         True if it takes all words that are left.
+    alone : object
+        The value that the flag stands for where none is given with it; None if it needs one.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Setting:
     is_required: bool
     is_positional: bool
     takes_rest: bool
+    alone: Any = None
 
     @property
     def flag(self) -> str:
@@ -146,7 +150,8 @@ def _setting(settings: type, field: Field[Any], kind: Any, about: str, heading: 
     listed = HEADING_OF.get(field.name) or HEADING_OF.get(declaring.__name__, OTHERS)
     heading = ARGUMENTS if is_positional else heading or listed
     takes_rest = field.metadata.get("rest", False)
-    return Setting(field.name, kind, about, default, heading, is_required, is_positional, takes_rest)
+    alone = field.metadata.get("alone")
+    return Setting(field.name, kind, about, default, heading, is_required, is_positional, takes_rest, alone)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type, examples: Sequence[str] = ()) -> None:
@@ -185,6 +190,8 @@ def _add_setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
         options |= {"action": argparse.BooleanOptionalAction, "default": setting.default}
     else:
         options |= {"type": setting.kind, "metavar": METAVARS[setting.kind], "default": setting.default}
+    if setting.alone is not None:
+        options |= {"nargs": "?", "const": setting.alone}
     group.add_argument(setting.flag, **options)
 
 

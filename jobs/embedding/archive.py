@@ -15,6 +15,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
+from jobs.embedding.permission import NO_PERMISSION, readable_again
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
@@ -88,7 +89,8 @@ def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig)
 
     def propose_plan(history: PlanHistory) -> Plan | None:
         nonlocal proposal
-        proposal = propose(archive.find(inputs), history, table.done(), storage.stat)
+        found, done = archive.find(inputs), table.done()
+        proposal = propose(found, history, done, archive.look, readable_again(table, history, done, found))
         if not proposal.new:
             return None
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
@@ -128,6 +130,7 @@ def _embed_missing(
     open_shards = _OpenShards()
     n_bytes = sum(shard.size for shard in missing.shards.values())
     empty: list[ShardRows] = []
+    denied: list[str] = []
     with progress("embed", len(missing.shards), n_bytes) as shown, StopRequest() as stop:
 
         def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
@@ -145,13 +148,23 @@ def _embed_missing(
                 empty.append(rows)
             watchdog.note_commit(open_shards.close(rows.shard_id))
             shown.shard(len(rows.outcomes), rows.seconds)
+            denied += _denied(rows)
             _count(rows)
+    if denied:
+        log.warning(
+            "%d files or folders may not be read, and are rows of failures; first: %s", len(denied), min(denied)
+        )
     if empty and len(empty) == max(len(run.slots) for run in missing.runs):
         # raised before any of them is committed, so that the next run says the same
         where = inputs.manifest or ", ".join(inputs.input)
         raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
     for rows in empty:
         _commit(rows, missing)
+
+
+def _denied(rows: ShardRows) -> list[str]:
+    """Return the URIs of what may not be read."""
+    return [found["uri"] for found in rows.outcomes.values() if found["error"] == NO_PERMISSION]
 
 
 class _OpenShards:
@@ -210,6 +223,7 @@ def _commit_layer(
 ) -> None:
     recipe = run.recipe
     embeddings, failures = rows.tables(recipe, planned.run_id, layers)
+    denied = _denied(rows)
     marker = run.ledger.commit(
         planned,
         shard.uri,
@@ -217,7 +231,13 @@ def _commit_layer(
             "failures": (f"failures/run_date={planned.run_date}", failures),
             "embeddings": (f"embeddings/backbone={recipe.slug}", embeddings),
         },
-        {"run_id": planned.run_id, "audio_seconds": rows.seconds, "recipe": recipe.describe(), "model": recipe.model},
+        {
+            "run_id": planned.run_id,
+            "audio_seconds": rows.seconds,
+            "recipe": recipe.describe(),
+            "model": recipe.model,
+            **({NO_PERMISSION: len(denied)} if denied else {}),
+        },
     )
     if marker is None:
         log.warning(

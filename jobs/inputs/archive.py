@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from detector.audio import AUDIO_SUFFIXES
 from detector.errors import ConfigError, SchemaError
@@ -21,9 +22,9 @@ from jobs import storage
 from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS, container_kind, is_audio, parquet
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
-from jobs.inputs.shards import Selection, Shard, group_files
+from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
-from jobs.storage import Stored
+from jobs.storage import Links, Listing, Stored
 
 PARQUET_FOOTERS_AT_ONCE = 16  # read while a folder is listed
 
@@ -38,13 +39,23 @@ class Archive:
     files: tuple[Stored, ...]
     selections: dict[str, tuple[Selection, ...]]
     """What to read of loose files, by URI, for files that a list names."""
+    folders: tuple[Shard, ...] = ()
+    """Folders that may not be listed: each a shard that is one row of failures."""
+    roots: tuple[str, ...] = ()
+    """Local folders that were listed."""
+    links: dict[str, Links] = field(default_factory=dict)
+    """Links that were passed over, by reason."""
 
     def selections_of(self, uri: str) -> tuple[Selection, ...]:
         """Return what to read of a loose file: all of it, unless a list says otherwise."""
         return self.selections.get(uri, (Selection(utterance_id(uri, None)),))
 
+    def covers(self, uri: str) -> bool:
+        """Return True for what would have been found if it were there, and might be looked at."""
+        return any(uri.startswith(f"{root.rstrip('/')}/") for root in self.roots)
+
     def shards(self) -> list[Shard]:
-        """Return the shards of the whole archive, regardless of earlier plans."""
+        """Return the shards of the whole archive that hold recordings, regardless of earlier plans."""
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
@@ -61,6 +72,7 @@ def find(config: InputConfig) -> Archive:
     containers: dict[str, Shard] = {}
     files: dict[str, Stored] = {}
     entries: list[ListEntry] = []
+    listings: dict[str, Listing] = {}
     n_skipped = 0
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
@@ -68,7 +80,12 @@ def find(config: InputConfig) -> Archive:
         if uri.lower().endswith(LIST_SUFFIXES) and not (named and _has_recordings(named)):
             entries += read_entries(uri)
             continue
-        for stored in [named] if named else _without_tables(_objects_below(uri)):
+        if named:
+            with storage.opened(named):
+                pass  # what is named itself and may not be read ends the run: it is no exception of many
+        else:
+            listings[uri] = _listing_of(uri, config.follow_links)
+        for stored in [named] if named else _without_tables(listings[uri].objects):
             kind = container_kind(stored.uri)
             if kind is not None:
                 containers[stored.uri] = Shard(kind, (stored,))
@@ -81,11 +98,19 @@ def find(config: InputConfig) -> Archive:
     selections = _add_listed(entries, containers, files)
     if n_skipped:
         log.info("skipped %d objects that are neither containers nor have an audio suffix", n_skipped)
-    if not containers and not files:
+    denied = sorted({uri for listing in listings.values() for uri in listing.denied})
+    if not containers and not files and not denied:
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
         raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
-    archive = Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), selections)
+    archive = Archive(
+        tuple(containers[uri] for uri in sorted(containers)),
+        tuple(sorted(files.values())),
+        selections,
+        tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),)) for uri in denied),
+        tuple(listing.root for listing in listings.values() if listing.root),
+        _links_of(listings.values()),
+    )
     refuse_shared(_ids(archive))
     return archive
 
@@ -112,13 +137,14 @@ def _has_recordings(stored: Stored) -> bool:
 def _without_tables(objects: list[Stored]) -> list[Stored]:
     """Drop Parquet files without recordings: lists, labels, and the product's own tables.
 
-    A file that cannot be read stays in, so that it becomes a row of failures. Those of other columns are counted.
+    A file that cannot or may not be read stays in, so that it becomes a row of failures. Those of other columns are
+    counted.
     """
 
     def content_of(stored: Stored) -> parquet.Content | None:
         try:
             return parquet.content_of(stored) if container_kind(stored.uri) == "parquet" else None
-        except SchemaError:
+        except (SchemaError, storage.NoPermissionError):
             return None
 
     with ThreadPoolExecutor(PARQUET_FOOTERS_AT_ONCE) as pool:
@@ -132,16 +158,38 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
     return [stored for stored, content in contents if content is None or content.kind == "audio"]
 
 
-def _objects_below(uri: str) -> list[Stored]:
-    """List the objects of a folder, prefix or glob."""
-    objects = storage.listing(uri)
-    if objects is None and any(letter in uri for letter in "*?["):  # a folder may have these letters in its own name
-        objects = storage.matching(uri)
-        if not objects:
-            raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
-    if objects is None:
+def _listing_of(uri: str, follow: str) -> Listing:
+    """List a folder, prefix or glob, and warn of what is passed over."""
+    found = storage.survey(uri, follow)
+    is_pattern = found is None and any(letter in uri for letter in "*?[")  # a folder's own name may have these letters
+    if is_pattern:
+        found = storage.matching(uri, follow)
+    if found is None:
         raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
-    return objects
+    storage.warn_of(found.links)
+    denied = [*found.denied, *(each.uri for each in found.objects if each.etag == storage.DENIED)]
+    if denied:
+        log.warning("%d files or folders below %s may not be read; first: %s", len(denied), uri, denied[0])
+    if is_pattern and not found.objects and not found.denied:
+        raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
+    return found
+
+
+def _links_of(listings: Iterable[Listing]) -> dict[str, Links]:
+    """Return the links that any of the listings passed over, by reason."""
+    links: dict[str, Links] = {}
+    for reason, each in (pair for listing in listings for pair in listing.links.items()):
+        before = links.get(reason, Links(0, each.first))
+        links[reason] = before._replace(n=before.n + each.n)
+    return links
+
+
+def look(uri: str) -> Stored | None:
+    """Return what is stored at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
+    try:
+        return storage.stat(uri)
+    except storage.NoPermissionError:
+        return Stored(uri, 0, storage.DENIED)
 
 
 def _add_listed(
@@ -159,7 +207,7 @@ def _add_listed(
     for entry in entries:
         if entry.uri in containers or entry.uri in files:
             continue
-        stored = storage.stat(entry.uri)
+        stored = look(entry.uri)
         if stored is None:
             raise ConfigError(f"{entry.where}: {entry.uri} does not exist. Drop the row, or check the spelling.")
         if entry.uri in of_files:

@@ -31,7 +31,7 @@ def local_folder(config: ModelConfig) -> str | None:
         return None
     if "://" in config.model and not config.model.startswith("file://"):
         return _from_storage(storage.normal(config.model))
-    folder = storage.normal(config.model)
+    folder = storage.path_of(storage.normal(config.model))
     if os.path.isdir(folder):
         return folder
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", config.model):

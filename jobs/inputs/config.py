@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from detector.errors import ConfigError
@@ -15,8 +15,27 @@ CORPORA = (
 """Names of :data:`jobs.inputs.corpora.CORPORA`, repeated because --help shows them and need not import the readers."""
 
 
+FOLLOW = ("no", "inside", "anywhere")
+"""Values of :data:`jobs.storage.FOLLOW`, repeated because --help need not import the stores."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class InputConfig:
+class LinkConfig:
+    """The setting of every verb that reads an archive: which links it follows."""
+
+    follow_links: Annotated[
+        str,
+        "follow links to folders, on local disks: no, inside (the default where the flag is given alone: those that "
+        "stay in the folder that --input names) or anywhere; never in a circle",
+    ] = field(default=FOLLOW[0], metadata={"alone": FOLLOW[1]})
+
+    def __post_init__(self) -> None:
+        if self.follow_links not in FOLLOW:
+            raise ConfigError(f"follow_links {self.follow_links!r}; expected one of {', '.join(FOLLOW)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(LinkConfig):
     """Settings that name the recordings to read."""
 
     input: Annotated[
@@ -27,5 +46,6 @@ class InputConfig:
     manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
 
     def __post_init__(self) -> None:
+        LinkConfig.__post_init__(self)
         if bool(self.input) == bool(self.manifest):
             raise ConfigError("give either --input (repeatable) or --manifest.")

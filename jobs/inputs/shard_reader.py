@@ -7,6 +7,7 @@ longer one is decoded through a window on the stored object.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.pieces import Piece
-from jobs.inputs.shards import Portion, Selection, Shard
+from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
 from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
@@ -61,19 +62,45 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
 def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     if shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
+    elif shard.kind == FOLDER:
+        yield from _read_folder(shard.sources[0], reader)
     else:
         selections = shard.selections() or {}
         for source in shard.sources:
-            if source.etag == storage.ABSENT:
-                gone = UtteranceError("missing", "was in the archive before; gone when its shard was planned again")
-                yield from reader.fail(selections[source.uri], _Location(source.uri, None, 0), gone)
-                continue
-            with storage.opened(source, whole=True) as file:
-                location = _Location(source.uri, None, source.size)
-                yield from reader.read(selections[source.uri], location, _buffered(file, source.size))
-                file.verify()
+            yield from _read_file(source, selections[source.uri], reader)
     yield from reader.finish()
     yield pieces.shard_end(shard.shard_id, reader.n_utterances)
+
+
+def _read_file(source: Stored, selections: tuple[Selection, ...], reader: _UtteranceReader) -> Iterator[Piece]:
+    location = _Location(source.uri, None, source.size)
+    if source.etag == storage.ABSENT:
+        gone = UtteranceError("missing", "was in the archive before; gone when its shard was planned again")
+        yield from reader.fail(selections, location, gone)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(storage.opened(source, whole=True))
+        except storage.NoPermissionError:
+            yield from reader.fail(selections, location, _no_permission(source))
+            return
+        yield from reader.read(selections, location, _buffered(file, source.size))
+        file.verify()
+
+
+def _read_folder(source: Stored, reader: _UtteranceReader) -> Iterator[Piece]:
+    """Yield the row of a folder that may not be listed; none once it may be, and its files are read themselves."""
+    if source.etag == storage.DENIED:
+        selections = (Selection(utterance_id(source.uri, None)),)
+        yield from reader.fail(selections, _Location(source.uri, None, 0), _no_permission(source))
+
+
+def _no_permission(source: Stored) -> UtteranceError:
+    return UtteranceError(
+        "no_permission",
+        f"{source.uri}: the user of this run may not read it; give that user the right to read it, and to search the "
+        f"folders that it is in (rx), and run again",
+    )
 
 
 class _UtteranceReader:
@@ -196,8 +223,9 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     container = CONTAINERS[shard.kind]
     listed = shard.selections()
     whole = container.in_order and listed is None
-    with storage.opened(source, whole=whole) as file:
+    with contextlib.ExitStack() as stack:
         try:
+            file = stack.enter_context(storage.opened(source, whole=whole))
             for member in container.members(file, source):
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
@@ -208,6 +236,12 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                     yield from _read_member(selections, source, member, reader)
                     file.raise_trouble()
             file.verify()
+        except storage.NoPermissionError:
+            whole_id = (Selection(utterance_id(source.uri, None)),)
+            places = [(None, whole_id)] if listed is None else list(listed.items())
+            for name, selections in places:
+                yield from reader.fail(selections, _Location(source.uri, name, source.size), _no_permission(source))
+            return
         except ShardError as error:
             # bytes that changed on their way are the store's fault, and no verdict about the container
             file.verify() if whole else _verify(source)

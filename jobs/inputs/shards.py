@@ -12,6 +12,7 @@ from detector.config import digest_of
 from jobs import storage
 from jobs.storage import Stored
 
+FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
 
@@ -30,7 +31,7 @@ class Shard:
     Parameters
     ----------
     kind : str
-        A key of :data:`jobs.inputs.containers.CONTAINERS`, or `files`.
+        A key of :data:`jobs.inputs.containers.CONTAINERS`, `files`, or :data:`FOLDER`.
     sources : tuple of Stored
         The stored objects: exactly one for a container.
     names : tuple of (str, str) or None

@@ -8,6 +8,7 @@ from typing import Annotated
 from detector.config import CHANNELS, STARTER
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.inputs.config import LinkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(ScoringConfig):
+class ScoreConfig(LinkConfig, ScoringConfig):
     """Score embeddings, or recordings (which are embedded first, as the head's recipe says)."""
 
     embeddings: Annotated[str | None, "the --output of an `embed` run"] = None
@@ -47,7 +48,8 @@ class ScoreConfig(ScoringConfig):
     manifest: Annotated[str | None, "Parquet manifest, instead of --embeddings"] = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        LinkConfig.__post_init__(self)
+        ScoringConfig.__post_init__(self)
         if (self.embeddings is not None) == bool(self.input or self.manifest):
             raise ConfigError("give either --embeddings, or --input or --manifest.")
 
@@ -57,7 +59,7 @@ class ExplainConfig(ModelConfig):
     """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
 
     head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})
-    uri: Annotated[str, "recording: a file, or tar#member"] = field(metadata={"positional": True})
+    uri: Annotated[str, "recording: a file, or container#member"] = field(metadata={"positional": True})
     prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
     embeddings: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
-from detector.errors import ConfigError
+from detector.errors import ConfigError, ShardError, UtteranceError
 from detector.head import Head
 from detector.recording import Recording
 from detector.rejection import entropy_bits, log_odds, p_spoof
@@ -25,10 +24,12 @@ from detector.training.config import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.inputs.checkpoint import local_folder
+from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_fingerprint, read_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
+from jobs.telemetry.logs import printable
 
 
 def explain(settings: ExplainConfig) -> int:
@@ -40,7 +41,8 @@ def explain(settings: ExplainConfig) -> int:
     audio = _recording(settings.uri)
     verdict = Detector(head, backbone).score(audio, settings.prior)
     print(
-        f"{settings.uri}: {verdict.seconds:.2f} s\nhead {head.head_id} ({head.model}), prior {verdict.prior:g} spoof\n"
+        f"{printable(settings.uri)}: {verdict.seconds:.2f} s\n"
+        f"head {head.head_id} ({head.model}), prior {verdict.prior:g} spoof\n"
     )
     if verdict.score is None:
         print(f"no score: {verdict.reject_reason}")
@@ -86,19 +88,23 @@ def _numbers(head: Head, embedding: npt.NDArray[np.float32], prior: float) -> st
 
 
 def _recording(uri: str) -> bytes:
-    """Read a file, or a member of a tar."""
-    shard, _, member = uri.partition("#")
-    content = storage.read_bytes(storage.normal(shard))
-    if not member:
-        return content
+    """Read a file, or a member of a container."""
+    place, _, member = uri.partition("#")
+    if not member or storage.stat(storage.normal(uri)) is not None:  # a file's own name may hold the sign
+        return storage.read_bytes(storage.normal(uri))
+    stored = storage.stat(storage.normal(place))
+    if stored is None:
+        raise storage.NotFoundError(f"{place}: not found. Check the spelling.")
     try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            file = tar.extractfile(member)
-            if file is not None:
-                return file.read()
-    except (tarfile.TarError, KeyError) as error:
-        raise ConfigError(f"{uri}: no such member of the tar: {error}.") from error
-    raise ConfigError(f"{uri}: not a file inside the tar.")
+        with storage.opened(stored) as file:
+            for each in CONTAINERS[container_kind(place) or "tar"].members(file, stored):
+                if member in (each.name, shortened(each.name)):
+                    if isinstance(each.content, UtteranceError):
+                        raise each.content
+                    return each.content.read()
+    except (ShardError, UtteranceError) as error:
+        raise ConfigError(f"{uri}: cannot be read: {error}.") from error
+    raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
 
 
 def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> str:

@@ -1,6 +1,7 @@
 """Storage: objects on S3, on local disks, and on all else that fsspec supports. No other package imports fsspec.
 
-A local URI is an absolute path without scheme; every other keeps its scheme (`s3://bucket/key`). Credentials and
+A local URI is an absolute path without scheme, as text (:mod:`jobs.storage.names`); every other keeps its scheme
+(`s3://bucket/key`). Credentials and
 endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, a profile, a role), never from a URI.
 
 A request that fails is retried until the budget of :func:`set_retry_budget` is spent. Then it raises a
@@ -10,6 +11,7 @@ A request that fails is retried until the budget of :func:`set_retry_budget` is 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -19,22 +21,40 @@ from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.local import Local
-from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, storage_errors
+from jobs.storage.names import bytes_of, path_of, text_of, uri_of
+from jobs.storage.objects import (
+    ABSENT,
+    DENIED,
+    Found,
+    Links,
+    Listing,
+    NoPermissionError,
+    NotFoundError,
+    Stored,
+    storage_errors,
+)
 from jobs.storage.other import Other
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.s3 import S3
 from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
+from jobs.storage.walk import FOLLOW, REASONS
 
 __all__ = [
     "ABSENT",
+    "DENIED",
+    "FOLLOW",
     "READ_AHEAD_BYTES",
     "STORES",
     "Found",
+    "Links",
+    "Listing",
+    "NoPermissionError",
     "NotFoundError",
     "ReadOnlyFile",
     "Stored",
     "StoredFile",
     "abandon_uploads",
+    "bytes_of",
     "download",
     "join",
     "key_of",
@@ -44,22 +64,30 @@ __all__ = [
     "name_of",
     "normal",
     "opened",
+    "path_of",
     "put",
     "read_bytes",
     "remove",
     "retries",
+    "scheme_of",
     "set_retry_budget",
     "stat",
+    "survey",
+    "text_of",
+    "uri_of",
+    "warn_of",
     "write_bytes",
 ]
+
+log = logging.getLogger("jobs.storage")
 
 
 class Store(Protocol):
     """A kind of storage; the functions below document its methods."""
 
     def stat(self, uri: str) -> Stored | None: ...
-    def listing(self, folder: str) -> list[Stored] | None: ...
-    def matching(self, pattern: str) -> list[Stored]: ...
+    def listing(self, folder: str, follow: str) -> Listing | None: ...
+    def matching(self, pattern: str, follow: str) -> Listing: ...
     def opened(self, stored: Stored, *, whole: bool) -> AbstractContextManager[StoredFile]: ...
     def read(self, uri: str) -> bytes: ...
     def write(self, uri: str, content: bytes) -> None: ...
@@ -90,16 +118,46 @@ def stat(uri: str) -> Stored | None:
     return store.stat(uri)
 
 
-def listing(folder: str) -> list[Stored] | None:
-    """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder."""
+def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
+    """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder.
+
+    Parameters
+    ----------
+    folder : str
+    follow : str
+        One of :data:`FOLLOW`: which links to folders are followed, on local disks.
+
+    Raises
+    ------
+    StorageError
+        If any of it may not be listed.
+    """
+    found = survey(folder, follow)
+    if found is None:
+        return None
+    denied = [*found.denied, *(each.uri for each in found.objects if each.etag == DENIED)]
+    if denied:
+        raise NoPermissionError(f"{denied[0]}: permission denied. Check who may read and write there.")
+    warn_of(found.links)
+    return found.objects
+
+
+def survey(folder: str, follow: str = FOLLOW[0]) -> Listing | None:
+    """Return what :func:`listing` does, and beside it what may not be read, and the links that are passed over."""
     store, folder = _located(folder)
-    return store.listing(folder)
+    return store.listing(folder, follow)
 
 
-def matching(pattern: str) -> list[Stored]:
-    """Return every object that a glob matches, or that lies below a folder that it matches, sorted by URI."""
+def matching(pattern: str, follow: str = FOLLOW[0]) -> Listing:
+    """Return every object that a glob matches, or that lies below a folder that it matches, as :func:`survey` does."""
     store, pattern = _located(pattern)
-    return store.matching(pattern)
+    return store.matching(pattern, follow)
+
+
+def warn_of(links: dict[str, Links]) -> None:
+    """Log how many links a listing passed over, by reason, and the first of each."""
+    for reason, each in links.items():
+        log.warning("%d %s; first: %s", each.n, REASONS[reason], each.first)
 
 
 def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[StoredFile]:
@@ -113,6 +171,8 @@ def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[Sto
 
     Raises
     ------
+    NoPermissionError
+        If it is a local file that may not be read.
     SourceChangedError
         If it is gone, or no longer the one that was planned; on S3 at the first read, elsewhere at once.
     StorageError

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import posixpath
-import re
-from collections.abc import Iterable, Iterator
-
-import fsspec
+from collections.abc import Iterator
+from dataclasses import replace
+from stat import S_ISREG
+from typing import BinaryIO
 
 from jobs.storage.files import StoredFile
-from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, source_changed, storage_errors
+from jobs.storage.globs import Glob
+from jobs.storage.names import path_of, uri_of
+from jobs.storage.objects import (
+    ABSENT,
+    Found,
+    Listing,
+    NoPermissionError,
+    NotFoundError,
+    Stored,
+    source_changed,
+    storage_errors,
+)
+from jobs.storage.walk import DRAFT, stored_at, tag_of, walk
 
-log = logging.getLogger("jobs.storage")
-
-DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # a file that is being written, or was when its writer was killed
 TICK_NANOSECONDS = 1_000
 
 
@@ -28,98 +36,93 @@ class Local:
     does. So no tag is used twice.
     """
 
-    def __init__(self) -> None:
-        self._fs = fsspec.filesystem("file", use_listings_cache=False)
-
     def stat(self, uri: str) -> Stored | None:
         """The file; None if there is none, or a folder."""
+        path = path_of(uri)
         try:
-            with storage_errors(uri):
-                found = os.stat(uri)
+            with storage_errors(uri, NoPermissionError):
+                found = os.stat(path)
         except NotFoundError:
             return None
-        return Stored(uri, found.st_size, _etag(found)) if os.path.isfile(uri) else None
+        return stored_at(path, found) if S_ISREG(found.st_mode) else None
 
-    def listing(self, folder: str) -> list[Stored] | None:
+    def listing(self, folder: str, follow: str) -> Listing | None:
         """List every file below, sorted; None if there is no such folder."""
-        if not os.path.isdir(folder):
+        path = path_of(folder)
+        if not os.path.isdir(path):
             return None
-        return self._files(posixpath.join(at, name) for at, _, names in _walk(folder) for name in names)
+        with storage_errors(folder, NoPermissionError):
+            return walk(path, follow)
 
-    def matching(self, pattern: str) -> list[Stored]:
-        """List what fsspec's glob matches, and the files below folders that it matches."""
-        found: set[str] = set()
-        with storage_errors(pattern):
-            for path, info in self._fs.glob(pattern, detail=True).items():
-                found |= set(self._fs.find(path)) if info["type"] == "directory" else {path}
-        return self._files(found)
-
-    def _files(self, paths: Iterable[str]) -> list[Stored]:
-        """Return those that are files, without drafts; a link counts as the file that it points to."""
-        files = []
-        for path in paths:
-            if DRAFT.search(path):
-                continue
-            if stored := self.stat(path):
-                files.append(stored)
-            elif os.path.islink(path):
-                log.warning("%s: a link to a folder, or to nothing, is passed over; name a folder as an input", path)
-        return sorted(files)
+    def matching(self, pattern: str, follow: str) -> Listing:
+        """List the files that a glob matches, and those below folders that it matches."""
+        glob = Glob(path_of(pattern))
+        with storage_errors(uri_of(glob.root), NoPermissionError):
+            found = walk(glob.root, follow, glob.may_lead)
+        return replace(found, objects=[each for each in found.objects if glob.matches(path_of(each.uri))])
 
     @contextlib.contextmanager
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - the tag is no digest
         """Open and check before and after: a file may be overwritten in place; one that is replaced stays as it was."""
         self._check(stored)
-        with storage_errors(stored.uri):
-            file = open(stored.uri, "rb")  # noqa: SIM115 - an error in the caller's block is not the disk's
+        with storage_errors(stored.uri, NoPermissionError):
+            file = open(path_of(stored.uri), "rb")  # noqa: SIM115 - an error in the caller's block is not the disk's
         with file:
-            yield StoredFile(file, stored.uri, lambda: self._check(stored))
-        self._check(stored)
+            yield StoredFile(file, stored.uri, lambda: self._check(stored, file))
+            self._check(stored, file)
 
-    def _check(self, stored: Stored) -> None:
-        now = self.stat(stored.uri)
+    def _check(self, stored: Stored, file: BinaryIO | None = None) -> None:
+        try:
+            now = self.stat(stored.uri)
+        except NoPermissionError:
+            if file is None:
+                raise
+            now = stored_at(path_of(stored.uri), os.fstat(file.fileno()))  # it was open before permission was lost
         if now != stored:
             raise source_changed(stored, now)
 
     def read(self, uri: str) -> bytes:
         """Read all of it."""
-        with storage_errors(uri), open(uri, "rb") as file:
+        with storage_errors(uri), open(path_of(uri), "rb") as file:
             return file.read()
 
     def write(self, uri: str, content: bytes) -> None:
         """Write a draft and rename it."""
-        with storage_errors(uri), _draft(uri, content) as draft:
-            _take_place(draft, uri)
+        path = path_of(uri)
+        with storage_errors(uri), _draft(path, content) as draft:
+            _take_place(draft, path)
 
     def put(self, uri: str, content: bytes, expected: str) -> Found | None:
         """Link the draft, which fails if a file exists; to replace one, compare and rename under a lock."""
-        with storage_errors(uri), _draft(uri, content) as draft:
+        path = path_of(uri)
+        with storage_errors(uri), _draft(path, content) as draft:
             if expected == ABSENT:
                 with contextlib.suppress(FileExistsError):
-                    os.link(draft, uri)
-                    _settle(uri)
+                    os.link(draft, path)
+                    _settle(path)
                     return None
-                found = _standing(uri)
+                found = _standing(path)
             else:
-                with _locked(posixpath.dirname(uri)):
-                    found = _standing(uri)
+                with _locked(posixpath.dirname(path)):
+                    found = _standing(path)
                     if found.etag == expected:
-                        _take_place(draft, uri)
+                        _take_place(draft, path)
                         return None
             return None if found.content == content else found
 
     def modified(self, folder: str) -> dict[str, float]:
         """Return times of change."""
+        found = self.listing(folder, "no") or Listing([])
         times = {}
-        for stored in self.listing(folder) or []:
+        for each in found.objects:
             with contextlib.suppress(FileNotFoundError):
-                times[stored.uri] = os.stat(stored.uri).st_mtime
+                times[each.uri] = os.stat(path_of(each.uri)).st_mtime
         return times
 
     def remove(self, uri: str) -> None:
         """Delete it, if it exists."""
         with storage_errors(uri), contextlib.suppress(FileNotFoundError):
-            os.remove(uri)
+            os.remove(path_of(uri))
 
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]:
         """Delete drafts of writers that were killed."""
@@ -128,12 +131,8 @@ class Local:
             with storage_errors(path), contextlib.suppress(FileNotFoundError):
                 if DRAFT.search(path) and os.stat(path).st_mtime < older_than:
                     os.remove(path)
-                    dropped.append(path)
+                    dropped.append(uri_of(path))
         return dropped
-
-
-def _etag(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns:x}"
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -144,14 +143,14 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
             raise error
 
     with storage_errors(folder):
-        yield from os.walk(folder, onerror=fail)
+        yield from os.walk(path_of(folder), onerror=fail)
 
 
 def _standing(path: str) -> Found:
     """Return content and tag of one and the same file, even if it is replaced meanwhile."""
     try:
         with open(path, "rb") as file:
-            return Found(file.read(), _etag(os.fstat(file.fileno())))
+            return Found(file.read(), tag_of(os.fstat(file.fileno())))
     except FileNotFoundError:
         return Found(None, ABSENT)
 

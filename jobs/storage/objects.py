@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from detector.errors import ConfigError
 from jobs.errors import SourceChangedError, StorageError
 
 ABSENT = ""  # the tag of a place without an object
+DENIED = "no permission"  # the tag of a file or folder of which nothing may be known
 
 
 @dataclass(frozen=True, order=True)
@@ -34,9 +36,49 @@ class NotFoundError(ConfigError):
     """There is no such object, folder or bucket."""
 
 
+class NoPermissionError(StorageError):
+    """A local file or folder may not be read; of one that lies below an input, it becomes a row of failures."""
+
+
+class Links(NamedTuple):
+    """Links that a listing passed over for one reason: how many there are, and the first."""
+
+    n: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder, a prefix or a glob, and what was passed over there.
+
+    Parameters
+    ----------
+    objects : list of Stored
+        Each once, sorted by URI. A file that may not even be looked at has the tag :data:`DENIED` and no size.
+    denied : list of str
+        URIs of folders that may not be listed, sorted.
+    links : dict of str to Links
+        By a key of :data:`jobs.storage.walk.REASONS`: links that were passed over.
+    root : str
+        The local folder that was walked; empty for other stores.
+    """
+
+    objects: list[Stored]
+    denied: list[str] = field(default_factory=list)
+    links: dict[str, Links] = field(default_factory=dict)
+    root: str = ""
+
+
 @contextlib.contextmanager
-def storage_errors(uri: str) -> Iterator[None]:
-    """Re-raise errors of the operating system as our own classes, with the URI and what to do."""
+def storage_errors(uri: str, refusal: type[StorageError] = StorageError) -> Iterator[None]:
+    """Re-raise errors of the operating system as our own classes, with the URI and what to do.
+
+    Parameters
+    ----------
+    uri : str
+    refusal : type
+        Raised where permission is denied.
+    """
     try:
         yield
     except StorageError:
@@ -44,7 +86,8 @@ def storage_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFoundError(f"{uri}: not found ({error}). Check the spelling.") from error
     except PermissionError as error:
-        raise StorageError(f"{uri}: permission denied ({error}). Check who may read and write there.") from error
+        cause = error.strerror or error
+        raise refusal(f"{uri}: permission denied ({cause}). Check who may read and write there.") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "no space left. Make room there" if full else "the store gave up. Check the disk"

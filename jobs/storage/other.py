@@ -13,7 +13,7 @@ import fsspec
 
 from detector.errors import ConfigError
 from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
-from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, source_changed, storage_errors
+from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored, source_changed, storage_errors
 
 
 class Other:
@@ -37,7 +37,7 @@ class Other:
             return None
         return self._stored(info) if info["type"] == "file" else None
 
-    def listing(self, folder: str) -> list[Stored] | None:
+    def listing(self, folder: str, follow: str) -> Listing | None:  # noqa: ARG002 - fsspec does not say what a link is
         """List by fsspec's `find`."""
         try:
             with storage_errors(folder):
@@ -48,16 +48,16 @@ class Other:
             return None
         return self._files(found)
 
-    def matching(self, pattern: str) -> list[Stored]:
+    def matching(self, pattern: str, follow: str) -> Listing:  # noqa: ARG002
         """List by fsspec's `glob`."""
         with storage_errors(pattern):
             found = self._fs.glob(pattern, detail=True)
             below = [path for each in found if found[each]["type"] == "directory" for path in self._fs.find(each)]
         return self._files([*found, *below])
 
-    def _files(self, paths: list[str]) -> list[Stored]:
+    def _files(self, paths: list[str]) -> Listing:
         found = (self.stat(self._fs.unstrip_protocol(path)) for path in sorted(set(paths)))
-        return [each for each in found if each is not None]
+        return Listing([each for each in found if each is not None])
 
     def _stored(self, info: dict[str, Any]) -> Stored:
         tag = next((info[name] for name in ("ETag", "etag", "mtime", "created") if info.get(name)), "")
@@ -100,7 +100,8 @@ class Other:
     def modified(self, folder: str) -> dict[str, float]:
         """Return times by fsspec's `modified`."""
         with storage_errors(folder):
-            return {each.uri: self._fs.modified(each.uri).timestamp() for each in self.listing(folder) or []}
+            found = self.listing(folder, "no") or Listing([])
+            return {each.uri: self._fs.modified(each.uri).timestamp() for each in found.objects}
 
     def remove(self, uri: str) -> None:
         """Delete it, if it exists."""

@@ -9,6 +9,7 @@ import re
 import socket
 
 from detector.errors import ConfigError
+from jobs.storage.names import path_of, uri_of
 
 SIGNED = re.compile(
     r"[?&](X-Amz-(Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig|access_token)=", re.I
@@ -27,7 +28,7 @@ def scheme_of(uri: str) -> str:
 
 
 def normal(uri: str) -> str:
-    """Return the one spelling of a URI that ids and plans are made of.
+    """Return the one spelling of a URI that ids and plans are made of; :mod:`jobs.storage.names` says how paths are.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def normal(uri: str) -> str:
     """
     scheme, place = scheme_of(uri), uri.partition("://")[2].partition("/")[0]
     if scheme == "file":
-        return os.path.abspath(uri.removeprefix("file://"))
+        return uri_of(os.path.abspath(path_of(uri.removeprefix("file://"))))
     if "@" in place or not re.fullmatch(r"arn:.*|(\[[^]]*\]|[^:]*)(:\d+)?", place):
         raise ConfigError(f"{scheme}://…: credentials in a URI; give them by environment, profile or role.")
     if SIGNED.search(uri):

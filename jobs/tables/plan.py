@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 
 from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import Selection, Shard, group_files
+from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.storage import Stored
 from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
 
@@ -31,7 +31,13 @@ class Proposal:
     slots: frozenset[str]
 
 
-def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callable[[str], Stored | None]) -> Proposal:
+def propose(
+    archive: Archive,
+    history: PlanHistory,
+    done: set[str],
+    look: Callable[[str], Stored | None],
+    again: Collection[str] = (),
+) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
     A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
@@ -47,6 +53,8 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
         Names of what is committed.
     look : callable
         What the store holds at a URI now: asked for files of a group that the archive leaves out.
+    again : collection of str
+        Slots to plan again although no source of theirs changed.
 
     Raises
     ------
@@ -55,8 +63,10 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
     """
     known = {slot: Shard.from_content(planned.entry.work) for slot, planned in history.current.items()}
     _refuse_shared_ids(archive, known)
-    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot))]
-    slots = {each.slot for each in archive.containers}
+    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot)) or each.slot in again]
+    folders = [*archive.folders, *_listed_by_now(archive, known)]
+    new += [_entry(each) for each in folders if each != known.get(each.slot)]
+    slots = {each.slot for each in (*archive.containers, *folders)}
     loose = {stored.uri: stored for stored in archive.files}
     for slot, shard in known.items():
         here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
@@ -67,9 +77,9 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
         for uri in here:
             _refuse_lost_excerpts(uri, planned[uri], archive.selections_of(uri))
         changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
-        if changed or (len(here) < len(shard.sources) and history.current[slot].name not in done):
+        if changed or slot in again or (len(here) < len(shard.sources) and history.current[slot].name not in done):
             now = _as_it_is_now(shard, archive, loose, look)
-            new += [] if now == shard else [_entry(now, slot)]
+            new += [] if now == shard and slot not in again else [_entry(now, slot)]
         for uri in here:
             del loose[uri]
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
@@ -87,6 +97,16 @@ def _is_new(container: Shard, before: Shard | None) -> bool:
             f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
         )
     return before != container
+
+
+def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:
+    """Folders that could not be listed when they were planned: without a source to fail on, they lose their row."""
+    denied = {each.slot for each in archive.folders}
+    return [
+        replace(shard, sources=(Stored(shard.uri, 0, storage.ABSENT),))
+        for slot, shard in known.items()
+        if shard.kind == FOLDER and slot not in denied and archive.covers(shard.uri)
+    ]
 
 
 def _as_it_is_now(

@@ -50,7 +50,13 @@ def printable(text: str) -> str:
     >>> print(printable("a\\n\\x1b[2J\\u202e日本.flac"))
     a\\n\\x1b[2J\\u202e日本.flac
     """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(letter: str) -> str:
+    if "\x80" <= letter <= "\xff":  # not as \x80, which in the name of a file is a byte that is no letter
+        return f"\\u{ord(letter):04x}"
+    return letter.encode("unicode_escape").decode()
 
 
 class _Text(logging.Formatter):

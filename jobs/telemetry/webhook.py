@@ -56,8 +56,10 @@ class Webhook:
         ConfigError
             If the file cannot be read, or does not hold these two lines.
         """
+        from jobs.storage import path_of  # only now: --help needs none of it
+
         try:
-            url, secret = Path(path).read_text().split()
+            url, secret = Path(path_of(path)).read_text().split()
             key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except (OSError, ValueError) as error:
             raise ConfigError(

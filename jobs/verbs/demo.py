@@ -19,6 +19,7 @@ class Settings:
 def run(settings: Settings) -> int:
     """Run the demo, and return the exit code."""
     from jobs.demo.run import run_demo  # only now: --help needs none of it
+    from jobs.storage import path_of
 
-    run_demo(Path(settings.output))
+    run_demo(Path(path_of(settings.output)))
     return 0

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from detector import signature
 from detector.errors import ConfigError
+from jobs.storage import path_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,8 @@ def run(settings: Settings) -> int:
     """Write the pair, the private key readable by its owner alone; return the exit code."""
     private, public = signature.key_pair()
     for path, content, mode in (
-        (Path(f"{settings.output}.pem"), private, 0o600),
-        (Path(f"{settings.output}.pub"), public, 0o644),
+        (Path(path_of(f"{settings.output}.pem")), private, 0o600),
+        (Path(path_of(f"{settings.output}.pub")), public, 0o644),
     ):
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

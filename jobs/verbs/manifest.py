@@ -42,7 +42,13 @@ def run(settings: Settings) -> int:
 
     uri = storage.normal(settings.output)
     if settings.corpus is not None:
-        imported = import_corpus(settings.corpus, settings.input, settings.subset, partial=settings.allow_missing)
+        imported = import_corpus(
+            settings.corpus,
+            settings.input,
+            settings.subset,
+            partial=settings.allow_missing,
+            follow_links=settings.follow_links,
+        )
         storage.write_bytes(uri, parquet_bytes(imported.table))
         for warning in imported.warnings:
             log.warning("%s", warning)

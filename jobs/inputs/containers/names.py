@@ -7,6 +7,7 @@ import re
 
 from detector.audio import AUDIO_SUFFIXES
 from detector.config import digest_of
+from jobs.storage import text_of
 
 MAX_NAME_BYTES = 1_024  # S3's limit for a key
 
@@ -16,17 +17,33 @@ def is_audio(name: str) -> bool:
     return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
 
 
+def as_text(member: str) -> str:
+    """Return a member's name as tables store it: each byte that is not UTF-8, a lone surrogate here, as an escape.
+
+    Examples
+    --------
+    >>> print(as_text(b"caf\\xe9.wav".decode(errors="surrogateescape")))
+    caf\\xe9.wav
+    """
+    return text_of(member.encode(errors="surrogateescape"))
+
+
 def name_fault(member: str) -> str | None:
     """Return why a member's name is refused, or None if it is accepted.
 
     A program that unpacks an archive by the names in our tables must not write outside its folder.
+
+    Parameters
+    ----------
+    member : str
+        The name before :func:`as_text`: an escape begins with a backslash, which is refused in some places.
 
     Examples
     --------
     >>> name_fault("./call/2026..11/a.flac"), name_fault("../a.flac")
     (None, 'its name leads out of the archive')
     """
-    if _exceeds_limit(member):
+    if _exceeds_limit(as_text(member)):
         return f"its name is longer than {MAX_NAME_BYTES:,} bytes"
     if "\0" in member:
         return "its name holds a zero byte"
@@ -47,4 +64,4 @@ def shortened(member: str) -> str:
 
 
 def _exceeds_limit(member: str) -> bool:
-    return len(member.encode(errors="backslashreplace")) > MAX_NAME_BYTES
+    return len(member.encode()) > MAX_NAME_BYTES

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 from detector.errors import ShardError, UtteranceError
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
 from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
-from jobs.inputs.containers.names import name_fault, shortened
+from jobs.inputs.containers.names import as_text, name_fault, shortened
 from jobs.inputs.containers.sparse import SparseFile, map_fault
 from jobs.inputs.containers.window import Readable, Window
 from jobs.storage import Stored, StoredFile
@@ -59,9 +59,9 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
     headers, contents = _BoundedHeaders(file), _Contents(file, size)
     is_plain = not isinstance(file, DecompressedFile)
     try:
-        # backslashreplace turns names that are not UTF-8 into text that Parquet can store
+        source = cast(BinaryIO, headers)
         with tarfile.open(
-            fileobj=cast(BinaryIO, headers), mode="r:", tarinfo=_Header, errors="backslashreplace"
+            fileobj=source, mode="r:", tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
         ) as tar:
             end = n_members = 0
             while (member := cast("_Header | None", tar.next())) is not None:
@@ -71,14 +71,14 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
                 end = member.offset_data + min(member.n_stored, n_place)
                 if is_plain and end > size:
-                    raise ShardError(f"ends in the middle of {shortened(member.name)!r}: {size:,} of {end:,} bytes")
+                    raise ShardError(f"ends in the middle of {_shown(member.name)}: {size:,} of {end:,} bytes")
                 if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
                     raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
                 if not member.isdir():
                     if isinstance(file, DecompressedFile):
                         file.forget_before(member.offset_data)
-                    yield Member(member.real_name, contents.of(member, n_place), member.size)
+                    yield Member(as_text(member.real_name), contents.of(member, n_place), member.size)
                 headers.next_member()
             _check_end(file, tar.offset)
     except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
@@ -131,7 +131,7 @@ class _Contents:
         if fault is not None:
             return UtteranceError("bad_name", fault)
         if not member.isreg() and (member.type in KINDS or member.type in VENDOR_TYPES):
-            to = f", to {shortened(member.linkname)!r}" if member.islnk() or member.issym() else ""
+            to = f", to {_shown(member.linkname)}" if member.islnk() or member.issym() else ""
             kind = KINDS.get(member.type, f"an entry of type {member.type.decode()}")
             return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
         if member.n_stored + -member.n_stored % tarfile.BLOCKSIZE != n_bytes:
@@ -149,6 +149,10 @@ class _Contents:
                 return UtteranceError("bad_archive", f"a sparse file of {bomb(n_bytes, n_stored)}")
         self._n_sparse_bytes = total
         return cast(BinaryIO, SparseFile(stored, member.extents, member.size))
+
+
+def _shown(name: str) -> str:
+    return repr(shortened(as_text(name)))
 
 
 class _BoundedHeaders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from jobs.storage import ReadOnlyFile, Stored, StoredFile
 MAX_DIRECTORY_BYTES = 32 << 20  # about 300,000 members
 LOCAL_BYTES = 30  # of the header before a member's content, without its name
 READ_BYTES = 1 << 20  # zipfile holds all that one read of a stream gives, whatever size the directory claims
-ENCRYPTED = 0x1
+ENTRY, ENTRY_BYTES = b"PK\1\2", 46  # of the directory: how one begins, and its length without its name
+ENCRYPTED, UTF8 = 0x1, 0x800
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
 
@@ -32,7 +34,7 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
         If the directory is missing or above the limits, or if members overlap.
     """
     try:
-        with zipfile.ZipFile(cast(BinaryIO, _BoundedDirectory(file))) as opened:
+        with _opened(file) as opened:
             infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
             _refuse_overlaps(infos, opened.start_dir)
             for info in infos:
@@ -42,6 +44,17 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
         raise
     except FAULTS as error:
         raise ShardError(f"not a zip, or its directory is broken: {error}") from error
+
+
+def _opened(file: StoredFile) -> zipfile.ZipFile:
+    directory = _BoundedDirectory(file)
+    try:
+        return zipfile.ZipFile(cast(BinaryIO, directory))
+    except UnicodeDecodeError:  # of one name, and zipfile would give up all members for it
+        directory.is_forgiving = True
+        opened = zipfile.ZipFile(cast(BinaryIO, directory))
+        directory.is_forgiving = False
+        return opened
 
 
 def _refuse_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
@@ -121,12 +134,28 @@ class _BoundedDirectory(ReadOnlyFile):
     def __init__(self, file: StoredFile) -> None:
         super().__init__()
         self._file = file
+        self.is_forgiving = False  # of names that are not UTF-8, while the directory is read
 
     def _read_at(self, offset: int, size: int) -> bytes:
         if size > MAX_DIRECTORY_BYTES:
             raise ShardError(f"a directory of {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are allowed")
         self._file.seek(offset)
-        return self._file.read(size)
+        content = self._file.read(size)
+        return _without_false_claims(content) if self.is_forgiving else content
 
     def _size(self) -> int:
         return self._file.seek(0, os.SEEK_END)
+
+
+def _without_false_claims(directory: bytes) -> bytes:
+    """Return a directory in which a name that claims to be UTF-8, and is not, claims nothing: it is read as cp437."""
+    content, at = bytearray(directory), 0
+    while content.startswith(ENTRY, at) and at + ENTRY_BYTES <= len(content):
+        (flags,) = struct.unpack_from("<H", content, at + 8)
+        n_name, n_extra, n_comment = struct.unpack_from("<3H", content, at + 28)
+        try:
+            content[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name].decode()
+        except UnicodeDecodeError:
+            struct.pack_into("<H", content, at + 8, flags & ~UTF8)
+        at += ENTRY_BYTES + n_name + n_extra + n_comment
+    return bytes(content)

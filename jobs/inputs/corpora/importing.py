@@ -47,7 +47,14 @@ class Imported:
         )
 
 
-def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (), *, partial: bool = False) -> Imported:
+def import_corpus(
+    name: str,
+    inputs: Sequence[str],
+    subsets: Sequence[str] = (),
+    *,
+    partial: bool = False,
+    follow_links: str = storage.FOLLOW[0],
+) -> Imported:
     """Read the files and tables of a corpus.
 
     Parameters
@@ -60,6 +67,8 @@ def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (),
         Its parts to take; all if empty. Recordings of no part, such as a partner's, are always taken.
     partial : bool
         Accept that recordings that the corpus lists are missing.
+    follow_links : str
+        Which links to folders are followed: one of :data:`jobs.storage.FOLLOW`.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def import_corpus(name: str, inputs: Sequence[str], subsets: Sequence[str] = (),
     """
     if name not in CORPORA:
         raise ConfigError(f"corpus {name!r}; expected one of {', '.join(CORPORA)}.")
-    corpus, tree = CORPORA[name], Tree(map(storage.normal, inputs))
+    corpus, tree = CORPORA[name], Tree(map(storage.normal, inputs), follow_links)
     utterances = list(corpus.read(tree))
     if not utterances:
         raise ConfigError(

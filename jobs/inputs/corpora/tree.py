@@ -22,6 +22,8 @@ class Tree:
     ----------
     uris : iterable of str
         Folders, prefixes, or single files, as :func:`jobs.storage.normal` spells them.
+    follow : str
+        Which links to folders are followed: one of :data:`jobs.storage.FOLLOW`.
 
     Raises
     ------
@@ -29,10 +31,10 @@ class Tree:
         If one of them does not exist.
     """
 
-    def __init__(self, uris: Iterable[str]) -> None:
+    def __init__(self, uris: Iterable[str], follow: str = storage.FOLLOW[0]) -> None:
         self.uris = tuple(uris)
         self._folders: dict[str, Files] = defaultdict(dict)
-        for stored in (each for uri in self.uris for each in _listed(uri)):
+        for stored in (each for uri in self.uris for each in _listed(uri, follow)):
             folder, _, name = stored.uri.rpartition("/")
             self._folders[folder][name] = stored
         self._ending: dict[str, list[str]] = defaultdict(list)
@@ -111,9 +113,9 @@ class Tree:
         return stored.uri.removeprefix(root.rstrip("/")).removeprefix("/")
 
 
-def _listed(uri: str) -> list[Stored]:
+def _listed(uri: str, follow: str) -> list[Stored]:
     named = storage.stat(uri)
-    found = [named] if named is not None else storage.listing(uri)
+    found = [named] if named is not None else storage.listing(uri, follow)
     if found is None:
         raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
     return found

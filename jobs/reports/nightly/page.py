@@ -17,6 +17,7 @@ from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
 from jobs.reports.runs import Record, read_record
 from jobs.scoring.result import ScoringRun
 from jobs.tables.ledger import Ledger
+from jobs.telemetry.logs import printable
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,13 @@ def render(content: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"share": _percent, "number": _number, "hours": _hours, "count": _count}
+    environment.filters |= {
+        "share": _percent,
+        "number": _number,
+        "hours": _hours,
+        "count": _count,
+        "printable": printable,
+    }
     runs, drift = content["runs"], content["drift"] or {"pictures": {}}
     return environment.get_template("nightly.html.j2").render(
         content=content,

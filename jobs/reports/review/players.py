@@ -39,20 +39,22 @@ Row = dict[str, Any]
 
 
 def link_of(uri: str) -> str | None:
-    """Return the address of a stored object for a link, or None if links of its scheme are not allowed.
+    r"""Return the address of a stored object for a link, or None if links of its scheme are not allowed.
 
     Examples
     --------
     >>> link_of("/data/a b.flac"), link_of("s3://archive/a#1.flac")
     ('file:///data/a%20b.flac', 's3://archive/a%231.flac')
-    >>> link_of("javascript://%0aalert(1)") is None
-    True
+    >>> link_of(r"/data/caf\xe9.flac"), link_of("javascript://%0aalert(1)") is None
+    ('file:///data/caf%E9.flac', True)
     """
     scheme, separator, place = uri.partition("://")
     if not separator:
         scheme, place = "file", uri
     if scheme not in LINK_SCHEMES or (not separator and not uri.startswith("/")):
         return None
+    if scheme == "file":
+        return f"file://{urllib.parse.quote(storage.bytes_of(place))}"
     return f"{scheme}://{urllib.parse.quote(place, safe='/:@[]%' if scheme.startswith('http') else '/')}"
 
 

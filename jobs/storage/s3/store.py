@@ -10,7 +10,7 @@ from fsspec.utils import glob_translate
 
 from detector.errors import ConfigError
 from jobs.storage.files import RangeFile, StoredFile
-from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored
+from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored
 from jobs.storage.s3.body import RangeBody, check_page, etag_of
 from jobs.storage.s3.client import S3Client
 from jobs.storage.s3.ranges import ObjectRanges
@@ -60,15 +60,15 @@ class S3:
         file = RangeFile(stored, ObjectRanges(self._client, stored, multipart=whole), whole=whole)
         yield StoredFile(file, stored.uri, file.verify)
 
-    def listing(self, folder: str) -> list[Stored] | None:
+    def listing(self, folder: str, follow: str) -> Listing | None:  # noqa: ARG002 - there are no links
         """List, with one request for each thousand keys."""
         bucket, key = self._client.split(folder)
         found = self._list(folder, bucket, _prefix_of(key))
         if found is None or (key and not found):
             return None
-        return [stored for stored, _ in found if not _is_folder(stored)]
+        return Listing([stored for stored, _ in found if not _is_folder(stored)])
 
-    def matching(self, pattern: str) -> list[Stored]:
+    def matching(self, pattern: str, follow: str) -> Listing:  # noqa: ARG002 - there are no links
         """List keys with the pattern's constant prefix, with one request for each thousand, and match them."""
         bucket, key = self._client.split(pattern)
         try:
@@ -76,7 +76,7 @@ class S3:
         except ValueError as error:
             raise ConfigError(f"{pattern}: {error}.") from error
         found = self._list(pattern, bucket, re.split(r"[*?\[]", key)[0]) or []
-        return [each for each, _ in found if matches(self._client.split(each.uri)[1]) and not _is_folder(each)]
+        return Listing([each for each, _ in found if matches(self._client.split(each.uri)[1]) and not _is_folder(each)])
 
     def modified(self, folder: str) -> dict[str, float]:
         """LastModified, from the listing."""

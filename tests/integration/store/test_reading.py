@@ -94,8 +94,11 @@ def test_a_glob_matches_objects_by_name(root: str) -> None:
     for name in ("b/a.flac", "a/a.flac", "a/a.txt", "a/b/c.flac"):
         storage.write_bytes(f"{root}/{name}", b"1")
 
-    assert [each.uri for each in storage.matching(f"{root}/*/*.flac")] == [f"{root}/a/a.flac", f"{root}/b/a.flac"]
-    assert storage.matching(f"{root}/*.flac") == []
+    assert [each.uri for each in storage.matching(f"{root}/*/*.flac").objects] == [
+        f"{root}/a/a.flac",
+        f"{root}/b/a.flac",
+    ]
+    assert storage.matching(f"{root}/*.flac").objects == []
 
 
 def test_a_link_to_a_file_is_listed_like_the_file(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_link_to_a_file_is_listed_like_the_file(tmp_path: Path) -> None:
     (tmp_path / "subset").mkdir()
     (tmp_path / "subset/a.flac").symlink_to(tmp_path / "corpus/a.flac")
 
-    for found in (storage.listing(f"{tmp_path}/subset"), storage.matching(f"{tmp_path}/subset/*")):
+    for found in (storage.listing(f"{tmp_path}/subset"), storage.matching(f"{tmp_path}/subset/*").objects):
         assert [(each.uri, each.size) for each in found or []] == [(f"{tmp_path}/subset/a.flac", 3)]
         assert found == [storage.stat(f"{tmp_path}/subset/a.flac")]
 

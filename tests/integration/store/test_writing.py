@@ -217,7 +217,7 @@ def test_any_other_kind_of_store_is_read_and_written_too() -> None:
     assert stored is not None
     assert storage.put(f"{root}/day/a", b"two", ABSENT) == Found(b"one", stored.etag)
 
-    assert storage.listing(f"{root}/day") == storage.matching(f"{root}/d*") == [stored]
+    assert storage.listing(f"{root}/day") == storage.matching(f"{root}/d*").objects == [stored]
     with storage.opened(stored, whole=True) as file:
         assert file.read() == b"one"
         file.verify()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import detector
@@ -210,3 +211,40 @@ def test_a_repeated_flag_gives_several_values(tmp_path: Path, bonafide: Run) -> 
 
     assert code == 0
     assert "2 recordings in 2 shards" in out
+
+
+def test_a_name_that_is_not_text_is_given_as_its_bytes_or_as_its_escape(tmp_path: Path, bonafide: Run) -> None:
+    given = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    Path(given).write_bytes(b"listing opens nothing")
+    (tmp_path / "list.csv").write_text("uri\ncaf\\xe9.wav\n")
+
+    for number, word in enumerate((given, rf"{tmp_path}/caf\xe9.wav", f"{tmp_path}/list.csv")):
+        code, _, error = bonafide("manifest", "--input", word, "--output", tmp_path / f"{number}.parquet")
+        assert code == 0, error
+        (row,) = pq.read_table(tmp_path / f"{number}.parquet").to_pylist()
+        assert row["utterance_id"] == row["uri"] == rf"{tmp_path}/caf\xe9.wav"
+    code, _, error = bonafide("manifest", "--input", f"{given}x", "--output", tmp_path / "m.parquet")
+    assert code == 65
+    assert r"caf\xe9.wavx: no such file" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("flags", "n_files"), [((), 1), (("--follow-links",), 2), (("--follow-links", "anywhere"), 3)])
+def test_links_to_folders_are_followed_as_far_as_the_flag_says(
+    tmp_path: Path, bonafide: Run, flags: tuple[str, ...], n_files: int
+) -> None:
+    for name in ("in/real/a.wav", "out/b.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"listing opens nothing")
+    (tmp_path / "in/inside").symlink_to("real")
+    (tmp_path / "in/outside").symlink_to("../out")
+
+    code, out, error = bonafide("manifest", *flags, "--input", tmp_path / "in", "--output", tmp_path / "m.parquet")
+
+    assert code == 0, error
+    assert f"{n_files} recordings" in out
+
+
+def test_another_way_to_follow_links_is_65(tmp_path: Path, bonafide: Run) -> None:
+    code, _, error = bonafide("manifest", "--input", tmp_path, "--follow-links=yes", "--output", tmp_path / "m.parquet")
+
+    assert (code, "expected one of no, inside, anywhere" in error.splitlines()[-1]) == (65, True)

@@ -33,6 +33,7 @@ class Settings:
     input_uri: Annotated[tuple[str, ...], "places; repeatable"] = ()
     quick: Annotated[bool, "whether to hurry"] = False
     when: Annotated[str, "a date"] = field(default_factory=lambda: "2026-11-23")
+    depth: Annotated[str, "how far"] = field(default="no", metadata={"alone": "some"})
 
 
 def by_flag(text: str) -> dict[str, str]:
@@ -55,6 +56,15 @@ def test_a_flag_has_the_type_and_default_of_its_field(parser: argparse.ArgumentP
     assert Settings(**vars(parser.parse_args(given))) == Settings(
         name="n", size=4, share=0.5, quick=True, input_uri=("a", "b")
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "depth"), [([], "no"), (["--depth"], "some"), (["--depth", "all"], "all"), (["--depth=all"], "all")]
+)
+def test_a_flag_may_stand_alone_for_a_value_of_its_own(
+    parser: argparse.ArgumentParser, given: list[str], depth: str
+) -> None:
+    assert parser.parse_args([*given, "--name", "n"]).depth == depth
 
 
 def test_help_is_that_of_the_field_and_says_its_default_once(

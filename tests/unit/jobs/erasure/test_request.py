@@ -47,6 +47,19 @@ def test_the_end_of_a_longer_name_is_no_mention(text: str) -> None:
 
 @pytest.mark.parametrize(
     "written",
+    [r"/data/caf\xe9.wav", r'"/data/caf\\xe9.wav"', "file:///data/caf%E9.wav", "file:///data/caf%5Cxe9.wav"],
+)
+def test_a_name_that_is_not_text_is_found_by_its_escape_in_json_and_in_links(written: str) -> None:
+    assert ErasureRequest((r"/data/caf\xe9.wav",)).ids_in_text(written)
+    assert not ErasureRequest((r"/data/caf\x5cxe9.wav",)).ids_in_text(written.replace("%5Cxe9", "%E9"))
+
+
+def test_a_page_shows_a_line_end_in_a_name_as_an_escape_which_is_a_mention() -> None:
+    assert ErasureRequest(("/data/new\nline.wav",)).ids_in_text(r'<td class="name">/data/new\nline.wav</td>')
+
+
+@pytest.mark.parametrize(
+    "written",
     [r"caf\u00e9 \"1\".wav", "café &quot;1&quot;.wav", "café &#34;1&#34;.wav", "caf%C3%A9%20%221%22.wav"],
 )
 def test_a_mention_is_found_however_it_is_escaped(written: str) -> None:

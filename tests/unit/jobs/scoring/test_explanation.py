@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from detector.embedding import embed_segments
-from jobs.scoring.explanation import ExplainConfig, explain
+from detector.errors import ConfigError
+from jobs.scoring.explanation import ExplainConfig, _recording, explain
 from tests.support.audio import encoded, tone
 from tests.support.embeddings import N_ROWS, fitted, write, write_labels
 
@@ -48,3 +52,23 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     nearest = lines[next(place for place, line in enumerate(lines) if line.startswith("nearest of 240")) + 1]
     assert "u0007" in nearest
     assert "speaker spk3" in nearest
+
+
+def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for name in (b"caf\xe9.wav", rb"caf\xe9.wav", b"a#1.wav", b"new\nline.wav"):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(name)
+    member = tarfile.TarInfo("m\udce9.wav")
+    member.size = 3
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        tar.addfile(member, io.BytesIO(b"abc"))
+
+    read = [
+        _recording(f"{tmp_path}/{name}") for name in (r"caf\xe9.wav", r"caf\x5cxe9.wav", "a#1.wav", "new\nline.wav")
+    ]
+
+    assert read == [b"caf\xe9.wav", rb"caf\xe9.wav", b"a#1.wav", b"new\nline.wav"]
+    assert _recording(rf"{tmp_path}/0.tar#m\xe9.wav") == b"abc"
+    with pytest.raises(ConfigError, match=r"0\.tar#none.wav: no such member"):
+        _recording(f"{tmp_path}/0.tar#none.wav")

@@ -1,0 +1,63 @@
+"""Permission: files that a run found but could not open, and that can be opened by now.
+
+What may be read shows neither in a file's size nor in its time of change. So no plan would see that a file may be read
+again; its row of failures says so.
+"""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+
+from jobs import storage
+from jobs.errors import SourceChangedError
+from jobs.inputs.archive import Archive
+from jobs.inputs.shards import Shard
+from jobs.storage import Stored
+from jobs.tables.garbage import slot_of
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
+
+NO_PERMISSION = "no_permission"
+"""The word in `failures`; in the detail of a marker, how many such rows its shard has, if it has any."""
+
+
+def readable_again(table: Ledger, history: PlanHistory, done: set[str], archive: Archive) -> frozenset[str]:
+    """Return the slots of committed shards in which a file could not be opened, and now can.
+
+    Only local files get such a row. For them it costs a listing, and a marker for each shard that has failures.
+    """
+    sources = (*archive.files, *(shard.sources[0] for shard in archive.containers))
+    local = {source.uri: source for source in sources if storage.scheme_of(source.uri) == "file"}
+    if not local:
+        return frozenset()
+    failures = storage.listing(storage.join(table.output, "failures")) or []
+    failed = {slot_of(stored.uri) for stored in failures}
+    names = {
+        planned.name
+        for slot, planned in history.current.items()
+        if slot in failed and any(each.uri in local for each in Shard.from_content(planned.entry.work).sources)
+    }
+    return frozenset(
+        slot_of_shard(marker.name)
+        for marker in table.markers(names & done)
+        if NO_PERMISSION in marker.detail and any(_may_be_read(local.get(uri)) for uri in _denied(table, marker))
+    )
+
+
+def _denied(table: Ledger, marker: Marker) -> list[str]:
+    """Return the URIs of the files of a shard that could not be opened."""
+    rows = table.read(marker, "failures")
+    if rows is None:
+        return []
+    return rows.filter(pc.equal(rows["error"], NO_PERMISSION))["uri"].to_pylist()  # type: ignore[no-any-return]
+
+
+def _may_be_read(source: Stored | None) -> bool:
+    """Return True if a file can be opened; one that the archive leaves out, or that has changed since, is no matter."""
+    if source is None:
+        return False
+    try:
+        with storage.opened(source):
+            return True
+    except (storage.NoPermissionError, SourceChangedError):
+        return False

@@ -1,0 +1,182 @@
+"""Walk: the files below a local folder, in one pass, with what is passed over on the way.
+
+```
+/data/2026/a.wav                 a file
+/data/x.wav   ─► /disk/x.wav     a link to a file counts as the file, wherever it is
+/data/today   ─► /data/2026      a link to a folder: passed over, unless links are followed
+/data/disk    ─► /disk           another, that leads out of /data: only if links are followed anywhere
+/data/2026/up ─► /data           another, that leads back: never followed
+/data/y.wav   ─► nothing         passed over
+/data/lost+found                 a folder that may not be listed: denied
+```
+
+A folder is read under its own path and, where links are followed, once more under the first link that leads to it. So a
+walk ends however many links there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jobs.storage.names import uri_of
+from jobs.storage.objects import DENIED, Links, Listing, Stored
+
+FOLLOW = ("no", "inside", "anywhere")
+"""Which links to folders are followed: none; those that stay below the folder that is walked; all."""
+
+REASONS = {
+    "folder": "links to folders, which are passed over; --follow-links follows those that stay in the archive",
+    "outside": "links to folders outside of the archive, which are passed over; --follow-links=anywhere follows them",
+    "repeated": "links to folders that they lie in, or that another link leads to, which are passed over",
+    "broken": "links to nothing, which are passed over",
+}
+"""Why links are passed over, as a log says it."""
+
+DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # a file that is being written, or was when its writer was killed
+BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # what a link to nothing gives
+
+Identity = tuple[int, int]  # device and inode
+
+
+class _Folder(NamedTuple):
+    """A folder to read and, behind a link, the real folders that the link lies in."""
+
+    path: str
+    above: frozenset[Identity] | None = None
+
+
+def walk(root: str, follow: str = FOLLOW[0], may_lead: Callable[[str], bool] = lambda _: True) -> Listing:
+    """List the files below a folder.
+
+    Parameters
+    ----------
+    root : str
+        Its path. It may be a link itself.
+    follow : str
+        One of :data:`FOLLOW`.
+    may_lead : callable
+        False for a folder that need not be read.
+
+    Raises
+    ------
+    OSError
+        If the root may not be listed, or the disk fails.
+    """
+    return _Walk(root, follow, may_lead).listing()
+
+
+class _Walk:
+    def __init__(self, root: str, follow: str, may_lead: Callable[[str], bool]) -> None:
+        self._root = root
+        self._follow = follow
+        self._may_lead = may_lead
+        self._pending = [_Folder(root)]
+        self._behind_links: set[Identity] = set()
+        self._files: list[Stored] = []
+        self._denied: list[str] = []
+        self._links: dict[str, Links] = {}
+
+    def listing(self) -> Listing:
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(posixpath.join(self._root, "."))  # fails where names may be listed, but nothing more
+        while self._pending:
+            self._read(self._pending.pop())
+        return Listing(
+            sorted(self._files, key=lambda each: each.uri), sorted(self._denied), self._links, uri_of(self._root)
+        )
+
+    def _read(self, folder: _Folder) -> None:
+        try:
+            with os.scandir(folder.path) as entries:
+                in_order = sorted(entries, key=lambda entry: entry.name)
+        except PermissionError:
+            if folder.path == self._root:
+                raise
+            self._denied.append(uri_of(folder.path))
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it was removed meanwhile
+        else:
+            n_before = len(self._pending)
+            for entry in in_order:
+                self._see(entry, folder)
+            self._pending[n_before:] = reversed(self._pending[n_before:])  # the last one is read first
+
+    def _see(self, entry: os.DirEntry[str], folder: _Folder) -> None:
+        """Take a file, or put a folder among those to read."""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                self._enter(entry.path, folder.above)
+            elif entry.is_dir():
+                self._see_link(entry.path, folder)
+            elif entry.is_file() and not DRAFT.search(entry.name):
+                self._files.append(stored_at(entry.path, entry.stat()))
+            elif entry.is_symlink():
+                entry.stat()  # raises for one that leads to nothing, not for one to a device
+        except PermissionError:
+            self._files.append(Stored(uri_of(entry.path), 0, DENIED))
+        except OSError as error:
+            if error.errno not in BROKEN:
+                raise
+            if entry.is_symlink():
+                self._pass_over("broken", entry.path)
+
+    def _see_link(self, path: str, folder: _Folder) -> None:
+        if not self._may_lead(path):
+            return
+        if self._follow == "no":
+            self._pass_over("folder", path)
+        elif self._follow == "inside" and not _is_inside(path, self._root):
+            self._pass_over("outside", path)
+        elif not self._enter(path, folder.above or _above(folder.path, self._root)):
+            self._pass_over("repeated", path)
+
+    def _enter(self, path: str, above: frozenset[Identity] | None) -> bool:
+        """Read a folder later; return False for one that a link leads to, or back to, and that is read already."""
+        if above is not None:
+            try:
+                identity = _identity(path)
+            except PermissionError:
+                self._denied.append(uri_of(path))
+                return True
+            if identity in above or identity in self._behind_links:
+                return False
+            self._behind_links.add(identity)
+        if self._may_lead(path):
+            self._pending.append(_Folder(path, above))
+        return True
+
+    def _pass_over(self, reason: str, path: str) -> None:
+        before = self._links.get(reason, Links(0, uri_of(path)))
+        self._links[reason] = before._replace(n=before.n + 1)
+
+
+def stored_at(path: str, found: os.stat_result) -> Stored:
+    """Return the file at a path, as listings and plans have it."""
+    return Stored(uri_of(path), found.st_size, tag_of(found))
+
+
+def tag_of(found: os.stat_result) -> str:
+    """Return a file's tag: its time of change, to the nanosecond."""
+    return f"{found.st_mtime_ns:x}"
+
+
+def _identity(path: str) -> Identity:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _above(folder: str, root: str) -> frozenset[Identity]:
+    """Return the root, a folder below it, and all folders between them."""
+    inner = [] if folder == root else posixpath.relpath(folder, root).split("/")
+    return frozenset(_identity(posixpath.join(root, *inner[:n])) for n in range(len(inner) + 1))
+
+
+def _is_inside(path: str, root: str) -> bool:
+    real = os.path.realpath(root)
+    return posixpath.commonpath([os.path.realpath(path), real]) == real
