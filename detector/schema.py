@@ -35,7 +35,7 @@ FAILURE_ERRORS = {
     "empty": "no bytes, or no samples",
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",
-    "missing": "listed in the manifest, absent from its shard",
+    "missing": "named by a list or manifest, and not there: a member, or with `--missing row` an object",
     "nonfinite": "the encoder returned NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_a_file": "a link, a device or a sparse file in place of a recording",

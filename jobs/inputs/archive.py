@@ -20,6 +20,7 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS, container_kind, is_audio, parquet
+from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
 from jobs.inputs.shards import Selection, Shard, group_files
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
@@ -78,7 +79,7 @@ def find(config: InputConfig) -> Archive:
                 n_skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
-    selections = _add_listed(entries, containers, files)
+    selections = _add_listed(entries, containers, files, config.missing)
     if n_skipped:
         log.info("skipped %d objects that are neither containers nor have an audio suffix", n_skipped)
     if not containers and not files:
@@ -138,7 +139,7 @@ def _objects_below(uri: str) -> list[Stored]:
 
 
 def _add_listed(
-    entries: list[ListEntry], containers: dict[str, Shard], files: dict[str, Stored]
+    entries: list[ListEntry], containers: dict[str, Shard], files: dict[str, Stored], missing: str
 ) -> dict[str, tuple[Selection, ...]]:
     """Add the objects that lists name to ``containers`` and ``files``; return what to read of loose files."""
     refuse_conflicts(entries, {**containers, **files})
@@ -149,16 +150,12 @@ def _add_listed(
             of_members.setdefault(entry.uri, []).append((entry.member, entry.selection))
         elif not entry.is_whole_container:
             of_files[entry.uri] = (*of_files.get(entry.uri, ()), entry.selection)
-    for entry in entries:
-        if entry.uri in containers or entry.uri in files:
-            continue
-        stored = storage.stat(entry.uri)
-        if stored is None:
-            raise ConfigError(f"{entry.where}: {entry.uri} does not exist. Drop the row, or check the spelling.")
-        if entry.uri in of_files:
-            files[entry.uri] = stored
+    others = [entry for entry in entries if entry.uri not in containers and entry.uri not in files]
+    for uri, stored in look_up(others, missing).items():
+        if uri in of_files:
+            files[uri] = stored
         else:
-            containers[entry.uri] = _listed_container(stored, of_members.get(entry.uri))
+            containers[uri] = _listed_container(stored, of_members.get(uri))
     return {uri: tuple(sorted(each, key=lambda item: item.utterance_id)) for uri, each in of_files.items()}
 
 

@@ -54,6 +54,9 @@ def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
         for source in shard.sources:
             for selection in (selections or {})[source.uri]:
                 yield _row(selection, source, None, source.size)
+    elif shard.sources[0].is_absent:  # named by a list; what the list says of it is kept
+        for member, named in shard.named_members():
+            yield from (_row(selection, shard.sources[0], member, 0) for selection in named)
     else:
         yield from _rows_of_container(shard.kind, shard.sources[0], selections)
 

@@ -26,6 +26,7 @@ from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
+GONE = "no object of this name: a list names it, or it was in the archive before"
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
 
 
 def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
-    if shard.kind in CONTAINERS:
+    if shard.kind in CONTAINERS and shard.sources[0].is_absent:
+        yield from _fail_absent_container(shard, reader)
+    elif shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
     else:
         selections = shard.selections() or {}
         for source in shard.sources:
-            if source.etag == storage.ABSENT:
-                gone = UtteranceError("missing", "was in the archive before; gone when its shard was planned again")
-                yield from reader.fail(selections[source.uri], _Location(source.uri, None, 0), gone)
+            if source.is_absent:
+                missing = UtteranceError("missing", GONE)
+                yield from reader.fail(selections[source.uri], _Location(source.uri, None, 0), missing)
                 continue
             with storage.opened(source, whole=True) as file:
                 location = _Location(source.uri, None, source.size)
@@ -217,6 +220,12 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     for name, selections in (listed or {}).items():
         missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
         yield from reader.fail(selections, _Location(source.uri, name, 0), missing)
+
+
+def _fail_absent_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
+    """Yield a failure for each member that is listed, or one for the container if it is named whole."""
+    for member, selections in shard.named_members():
+        yield from reader.fail(selections, _Location(shard.uri, member, 0), UtteranceError("missing", GONE))
 
 
 def _read_member(

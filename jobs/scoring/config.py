@@ -8,6 +8,7 @@ from typing import Annotated
 from detector.config import CHANNELS, STARTER
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.inputs.config import MISSING, MISSING_HELP, check_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,11 @@ class ScoreConfig(ScoringConfig):
     embeddings: Annotated[str | None, "the --output of an `embed` run"] = None
     input: Annotated[tuple[str, ...], "archive, as for `embed`, instead of --embeddings; repeatable"] = ()
     manifest: Annotated[str | None, "Parquet manifest, instead of --embeddings"] = None
+    missing: Annotated[str, MISSING_HELP] = MISSING[0]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_missing(self.missing)
         if (self.embeddings is not None) == bool(self.input or self.manifest):
             raise ConfigError("give either --embeddings, or --input or --manifest.")
 

@@ -36,7 +36,7 @@ def score(settings: ScoreConfig) -> int:
     """Score, write the records, print a summary, and return the exit code."""
     head = read_head(settings.head, settings.require_signature)
     if settings.embeddings is None:
-        inputs = InputConfig(input=settings.input, manifest=settings.manifest)
+        inputs = InputConfig(input=settings.input, manifest=settings.manifest, missing=settings.missing)
         return embed_and_score(inputs, head, settings, "score")
     started = run_records.now()
     source = embeddings_of(settings.embeddings, head, settings.channels)

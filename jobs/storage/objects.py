@@ -21,6 +21,11 @@ class Stored:
     size: int
     etag: str
 
+    @property
+    def is_absent(self) -> bool:
+        """True if there is no such object, but its place is kept. Some stores give no tags: an object has bytes."""
+        return self.etag == ABSENT and self.size == 0
+
 
 @dataclass(frozen=True)
 class Found:

@@ -36,7 +36,8 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
 
     A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
     files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
-    changed: its new rows will stand where the old ones stood.
+    changed: its new rows will stand where the old ones stood. An object that only a list names, and that is not there,
+    leaves committed rows as they are: it may be a disk that was not mounted.
 
     Parameters
     ----------
@@ -55,7 +56,12 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
     """
     known = {slot: Shard.from_content(planned.entry.work) for slot, planned in history.current.items()}
     _refuse_shared_ids(archive, known)
-    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot))]
+    committed = {slot for slot, planned in history.current.items() if planned.name in done}
+    new = [
+        _entry(each)
+        for each in archive.containers
+        if _is_new(each, known.get(each.slot)) and not (each.sources[0].is_absent and each.slot in committed)
+    ]
     slots = {each.slot for each in archive.containers}
     loose = {stored.uri: stored for stored in archive.files}
     for slot, shard in known.items():
@@ -66,8 +72,9 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
         planned = shard.selections() or {}
         for uri in here:
             _refuse_lost_excerpts(uri, planned[uri], archive.selections_of(uri))
-        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
-        if changed or (len(here) < len(shard.sources) and history.current[slot].name not in done):
+        seen = [uri for uri in here if not (loose[uri].is_absent and slot in committed)]
+        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in seen)
+        if changed or (len(here) < len(shard.sources) and slot not in committed):
             now = _as_it_is_now(shard, archive, loose, look)
             new += [] if now == shard else [_entry(now, slot)]
         for uri in here:

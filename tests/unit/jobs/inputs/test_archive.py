@@ -186,6 +186,44 @@ def test_a_row_whose_object_is_missing_is_named(tmp_path: Path) -> None:
         found(listed(tmp_path, "uri\na.flac\ngone.flac\n"))
 
 
+def test_all_rows_whose_objects_are_missing_are_counted_and_the_first_ones_named(root: str) -> None:
+    put(root, "a.flac")
+    rows = "".join(f"gone{number}.flac\n" for number in range(23))
+    storage.write_bytes(f"{root}/list.csv", f"uri\na.flac\n{rows}".encode())
+
+    with pytest.raises(ConfigError, match="23 of 24 objects that lists name do not exist") as refused:
+        found(f"{root}/list.csv")
+
+    message = str(refused.value)
+    assert all(f"list.csv row {number + 2}: {root}/gone{number}.flac does" in message for number in range(20))
+    assert "gone20" not in message
+    assert "and 3 more" in message
+    assert "--missing row" in message
+
+
+def test_a_missing_object_keeps_its_place_and_selections_if_it_is_to_become_a_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "a.flac")
+    listing = listed(tmp_path, "uri,member,utterance_id\na.flac,,\ngone.flac,,mine\ngone.tar,x,\nwhole.tar,,\n")
+
+    archive = find(InputConfig(input=(str(listing),), missing="row"))
+
+    listed_tar, whole_tar = archive.containers
+    _, absent = archive.files
+    assert absent.is_absent
+    assert archive.selections_of(absent.uri) == (("mine", WHOLE),)
+    assert listed_tar.sources[0].is_absent
+    assert listed_tar.names == (("x", f"{tmp_path}/gone.tar#x"),)
+    assert (whole_tar.names, whole_tar.sources[0].is_absent) == (None, True)
+    assert "3 of 4 objects that lists name do not exist" in caplog.text
+
+
+def test_an_unknown_choice_for_missing_objects_is_refused() -> None:
+    with pytest.raises(ConfigError, match="refuse, row"):
+        InputConfig(input=("a",), missing="ignore")
+
+
 def test_two_buckets_with_the_same_key_are_refused_with_both(s3_root: str, store: fsspec.AbstractFileSystem) -> None:
     store.mkdir("other-unit-tests")
     other = s3_root.replace("unit-tests", "other-unit-tests")

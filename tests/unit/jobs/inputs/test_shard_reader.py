@@ -61,6 +61,19 @@ def test_audio_members_of_a_webdataset_are_read_and_the_rest_is_not(tmp_path: Pa
     assert all(each["seconds"] == 1.0 and each["bytes"] == len(FLAC) for each in found)
 
 
+@pytest.mark.parametrize("names", [None, (("x", "0.tar#x"), ("y", "mine"))], ids=["whole", "by its members"])
+def test_a_container_that_is_not_there_gives_a_failure_for_each_recording_that_is_named(
+    names: tuple[tuple[str, str], ...] | None,
+) -> None:
+    absent = Shard("tar", (storage.Stored("/archive/0.tar", 0, storage.ABSENT),), names)
+
+    found = outcomes(absent)
+
+    expected = [("/archive/0.tar", None)] if names is None else [("0.tar#x", "x"), ("mine", "y")]
+    assert [(each["utterance_id"], each["member"]) for each in found] == expected
+    assert {(each["stage"], each["error"], each["bytes"]) for each in found} == {("read", "missing", 0)}
+
+
 def test_a_broken_member_is_one_failure_between_whole_neighbours(tmp_path: Path) -> None:
     members = {"a.flac": FLAC, "page.mp3": b"<html>", "none.wav": b"", "cut.flac": FLAC[:9_000], "b.flac": FLAC}
     shard = shard_of(write_tar(tmp_path / "0.tar", members))

@@ -117,6 +117,27 @@ def test_a_list_s_ids_and_selection_are_those_of_the_manifest(recordings: Path, 
     assert pq.read_table(tmp_path / "manifest.parquet")["utterance_id"].to_pylist() == ["mine", "yours"]
 
 
+def test_rows_of_objects_that_are_missing_stay_in_a_manifest_if_they_are_to_become_failures(
+    recordings: Path, written: Run, tmp_path: Path
+) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("uri,member\nrecordings/c.flac,\ngone.flac,\ngone.tar,x\nwhole.tar,\n")
+
+    refused, _, _ = written("--input", listing)
+    code, _, _ = written("--input", listing, "--missing", "row")
+
+    assert (refused, code) == (65, 0)
+    rows = pq.read_table(tmp_path / "manifest.parquet").to_pylist()
+    assert {(row["uri"].removeprefix(f"{tmp_path}/"), row["member"], row["bytes"]) for row in rows} == {
+        (f"{recordings.name}/c.flac", None, len(FLAC)),
+        ("gone.flac", None, 0),
+        ("gone.tar", "x", 0),
+        ("whole.tar", None, 0),
+    }
+    again = archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet", missing="row"))
+    assert [each.sources[0].is_absent for each in again.containers] == [True, True]
+
+
 def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafide: Run) -> None:
     storage.write_bytes(f"{s3_root}/day/0.tar", (recordings / "0.tar").read_bytes())
 
