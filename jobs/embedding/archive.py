@@ -25,10 +25,12 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
+from jobs.inputs.contents import Contents
+from jobs.inputs.passed_over import PassedOver, merged
 from jobs.inputs.shards import Portion, Shard
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import Proposal, plan_id_of, propose
+from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
 from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
@@ -65,7 +67,11 @@ def embed_layers(
     uri = storage.normal(output.output)
     if not output.new_table:
         _refuse_other_encoder(uri, recipes)
-    runs = [_plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config) for recipe in recipes]
+    contents = Contents()
+    runs = [
+        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents) for recipe in recipes
+    ]
+    runs[0].passed_over.report("objects")
     missing = MissingShards(runs)
     if missing.shards:
         pool = runner.pool()
@@ -82,22 +88,28 @@ def embed_layers(
     return runs
 
 
-def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig) -> EmbeddingRun:
+def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig, contents: Contents) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
     proposal = Proposal((), frozenset())
+    passed_over = PassedOver()
 
     def propose_plan(history: PlanHistory) -> Plan | None:
-        nonlocal proposal
-        proposal = propose(archive.find(inputs), history, table.done(), storage.stat)
+        nonlocal proposal, passed_over
+        others = others_in(history)
+        contents.learn(recordings_in(history), others)
+        found = archive.find(inputs, contents)
+        passed_over = found.passed_over
+        proposal = propose(found, history, table.done(), storage.stat)
         if not proposal.new:
             return None
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
-        return Plan(run_id, config.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
+        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
+        return Plan(run_id, config.run_date, proposal.new, detail)
 
     history = table.freeze(propose_plan)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
-    return EmbeddingRun(recipe, table, history, proposal.slots)
+    return EmbeddingRun(recipe, table, history, proposal.slots, passed_over)
 
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
@@ -149,7 +161,10 @@ def _embed_missing(
     if empty and len(empty) == max(len(run.slots) for run in missing.runs):
         # raised before any of them is committed, so that the next run says the same
         where = inputs.manifest or ", ".join(inputs.input)
-        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
+        others = merged(rows.passed_over for rows in empty)
+        raise ConfigError(
+            f"{where}: no audio found in {len(empty)} shard(s); expected audio members, found {others or 'none'}."
+        )
     for rows in empty:
         _commit(rows, missing)
 
@@ -217,7 +232,13 @@ def _commit_layer(
             "failures": (f"failures/run_date={planned.run_date}", failures),
             "embeddings": (f"embeddings/backbone={recipe.slug}", embeddings),
         },
-        {"run_id": planned.run_id, "audio_seconds": rows.seconds, "recipe": recipe.describe(), "model": recipe.model},
+        {
+            "run_id": planned.run_id,
+            "audio_seconds": rows.seconds,
+            "recipe": recipe.describe(),
+            "model": recipe.model,
+            "passed_over": rows.passed_over,
+        },
     )
     if marker is None:
         log.warning(

@@ -11,24 +11,23 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from detector.audio import AUDIO_SUFFIXES
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.config import InputConfig
-from jobs.inputs.containers import CONTAINERS, container_kind, is_audio, parquet
+from jobs.inputs.containers import CONTAINERS, container_kind, parquet
+from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Selection, Shard, group_files
+from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from jobs.storage import Stored
 
 PARQUET_FOOTERS_AT_ONCE = 16  # read while a folder is listed
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Archive:
     files: tuple[Stored, ...]
     selections: dict[str, tuple[Selection, ...]]
     """What to read of loose files, by URI, for files that a list names."""
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    """Objects that are neither recordings nor containers."""
 
     def selections_of(self, uri: str) -> tuple[Selection, ...]:
         """Return what to read of a loose file: all of it, unless a list says otherwise."""
@@ -49,8 +50,14 @@ class Archive:
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
-def find(config: InputConfig) -> Archive:
+def find(config: InputConfig, contents: Contents | None = None) -> Archive:
     """List the stored objects that ``config`` names.
+
+    Parameters
+    ----------
+    config : InputConfig
+    contents : Contents, optional
+        Knows objects whose suffix does not say what they are, and is told of those that are looked at.
 
     Raises
     ------
@@ -62,33 +69,46 @@ def find(config: InputConfig) -> Archive:
     containers: dict[str, Shard] = {}
     files: dict[str, Stored] = {}
     entries: list[ListEntry] = []
-    n_skipped = 0
+    below: dict[str, Stored] = {}
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
         named = None if uri.endswith("/") else storage.stat(uri)
         if uri.lower().endswith(LIST_SUFFIXES) and not (named and _has_recordings(named)):
             entries += read_entries(uri)
             continue
-        for stored in [named] if named else _without_tables(_objects_below(uri)):
+        listed = [] if named else _objects_below(uri)
+        below |= {stored.uri: stored for stored in listed}
+        for stored in [named] if named else _without_tables(listed):
             kind = container_kind(stored.uri)
             if kind is not None:
                 containers[stored.uri] = Shard(kind, (stored,))
-            elif named or is_audio(stored.uri):  # a file that is named itself may have any suffix
+            elif named or kind_of_name(stored.uri) == "audio":  # a file that is named itself may have any suffix
                 files[stored.uri] = stored
-            else:
-                n_skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
+    unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
+    files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
     selections = _add_listed(entries, containers, files, config.missing)
-    if n_skipped:
-        log.info("skipped %d objects that are neither containers nor have an audio suffix", n_skipped)
+    passed_over = PassedOver()
+    for uri in sorted(below.keys() - files.keys() - containers.keys()):
+        passed_over.add(storage.key_of(uri))
     if not containers and not files:
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
-        raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
-    archive = Archive(tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), selections)
+        raise ConfigError(
+            f"{where}: no audio found. Expected {suffixes}, or recordings such as .wav, .flac and .mp3; found "
+            f"{passed_over or 'nothing'}."
+        )
+    archive = Archive(
+        tuple(containers[uri] for uri in sorted(containers)), tuple(sorted(files.values())), selections, passed_over
+    )
     refuse_shared(_ids(archive))
     return archive
+
+
+def _is_unclear(uri: str) -> bool:
+    """Return True if only the content of an object below a folder can tell whether it is a recording."""
+    return kind_of_name(uri) == "unknown" and container_kind(uri) is None
 
 
 def _ids(archive: Archive) -> list[tuple[str, str]]:

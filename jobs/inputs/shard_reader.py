@@ -20,6 +20,7 @@ from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.shards import Portion, Selection, Shard
 from jobs.inputs.utterance_ids import utterance_id
@@ -76,7 +77,7 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                 yield from reader.read(selections[source.uri], location, _buffered(file, source.size))
                 file.verify()
     yield from reader.finish()
-    yield pieces.shard_end(shard.shard_id, reader.n_utterances)
+    yield pieces.shard_end(shard.shard_id, reader.n_utterances, reader.passed_over.to_content())
 
 
 class _UtteranceReader:
@@ -89,6 +90,7 @@ class _UtteranceReader:
 
     def __init__(self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str) -> None:
         self.n_utterances = 0
+        self.passed_over = PassedOver()
         self._only = only
         self._shard_id = shard_id
         self._queue = queue
@@ -205,11 +207,14 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
                     selections = listed.pop(member.name, ())
-                elif container.is_recording(member.name):
+                elif (recording := container.recording(member)) is not None:
+                    member = recording
                     selections = (Selection(utterance_id(source.uri, member.name)),)
+                else:
+                    reader.passed_over.add(member.name, storage.key_of(source.uri))
                 if selections:
                     yield from _read_member(selections, source, member, reader)
-                    file.raise_trouble()
+                file.raise_trouble()
             file.verify()
         except ShardError as error:
             # bytes that changed on their way are the store's fault, and no verdict about the container

@@ -36,6 +36,7 @@ __all__ = [
     "StoredFile",
     "abandon_uploads",
     "download",
+    "first_bytes",
     "join",
     "key_of",
     "listing",
@@ -61,6 +62,7 @@ class Store(Protocol):
     def listing(self, folder: str) -> list[Stored] | None: ...
     def matching(self, pattern: str) -> list[Stored]: ...
     def opened(self, stored: Stored, *, whole: bool) -> AbstractContextManager[StoredFile]: ...
+    def first_bytes(self, stored: Stored, n_bytes: int) -> bytes: ...
     def read(self, uri: str) -> bytes: ...
     def write(self, uri: str, content: bytes) -> None: ...
     def put(self, uri: str, content: bytes, expected: str) -> Found | None: ...
@@ -120,6 +122,21 @@ def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[Sto
     """
     store, _ = _located(stored.uri)
     return store.opened(stored, whole=whole)
+
+
+def first_bytes(stored: Stored, n_bytes: int) -> bytes:
+    """Read the first bytes of an object in one small request, or all of a shorter one.
+
+    None come from an object that S3 lists and does not let us read.
+
+    Raises
+    ------
+    SourceChangedError
+        If it is gone, or replaced.
+    StorageError
+    """
+    store, _ = _located(stored.uri)
+    return store.first_bytes(stored, min(n_bytes, stored.size))
 
 
 def read_bytes(uri: str) -> bytes:

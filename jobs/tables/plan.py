@@ -14,6 +14,9 @@ from jobs.inputs.shards import Selection, Shard, group_files
 from jobs.storage import Stored
 from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
 
+OTHERS = "others"
+"""In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -81,6 +84,17 @@ def propose(archive: Archive, history: PlanHistory, done: set[str], look: Callab
             del loose[uri]
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
     return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
+
+
+def recordings_in(history: PlanHistory) -> set[str]:
+    """Return the URIs of the loose files that plans read."""
+    works = [planned.entry.work for planned in history.current.values()]
+    return {uri for work in works if work["kind"] == "files" for uri, *_ in work["sources"]}
+
+
+def others_in(history: PlanHistory) -> set[str]:
+    """Return the digests of objects that earlier runs looked at, and that are no recordings."""
+    return {digest for plan in history.plans for digest in plan.detail.get(OTHERS, ())}
 
 
 def _entry(shard: Shard, slot: str | None = None) -> Entry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from detector.audio import WHOLE, Excerpt
@@ -16,6 +17,7 @@ from jobs.inputs.archive import Archive, find
 from jobs.inputs.config import InputConfig
 from jobs.inputs.shards import Portion, Shard
 from jobs.inputs.utterance_ids import utterance_id
+from tests.support.audio import encoded, tone
 
 
 def put(folder: str | Path, *names: str) -> None:
@@ -38,17 +40,50 @@ def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
     return folder / name
 
 
-def test_a_folder_gives_its_tars_and_audio_files_and_counts_the_rest(
-    root: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_gives_its_tars_and_audio_files_and_counts_the_rest(root: str) -> None:
     put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.7z")
 
-    with caplog.at_level(logging.INFO):
-        archive = found(root)
+    archive = found(root)
 
     assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
     assert all(shard.kind == "tar" and shard.names is None for shard in archive.containers)
-    assert "skipped 3 objects" in caplog.text
+    key = storage.key_of(root)
+    assert archive.passed_over.to_content() == {
+        "._*": {"count": 1, "examples": [f"{key}/._a.flac"]},
+        ".7z": {"count": 1, "examples": [f"{key}/2.7z"]},
+        ".txt": {"count": 1, "examples": [f"{key}/notes.txt"]},
+    }
+
+
+def test_a_file_whose_suffix_says_nothing_is_a_recording_if_its_first_bytes_are_those_of_audio(root: str) -> None:
+    recording = encoded(tone(0.1), kind="WAV")
+    for name in ("call.17", "recording", "voice.bin", "._fork.wav", "hidden.json"):
+        storage.write_bytes(f"{root}/{name}", recording)
+    for name in ("weights.bin", "README", "empty"):
+        storage.write_bytes(f"{root}/{name}", b"no recording" if name != "empty" else b"")
+
+    archive = found(root)
+
+    assert names(archive, root) == ["._fork.wav", "call.17", "recording", "voice.bin"]
+    counts = {suffix: each["count"] for suffix, each in archive.passed_over.to_content().items()}
+    assert counts == {"(no suffix)": 2, ".bin": 1, ".json": 1}
+
+
+def test_an_object_that_a_list_names_is_not_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "call.17", "call.18")
+    listing = listed(tmp_path, "uri\ncall.17\n")
+
+    archive = found(tmp_path, listing)
+
+    assert names(archive, tmp_path) == ["call.17"]
+    assert set(archive.passed_over.to_content()) == {".18", ".csv"}
+
+
+def test_parquet_tables_without_recordings_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac")
+    pq.write_table(pa.table({"utterance_id": ["a"]}), tmp_path / "labels.parquet")
+
+    assert found(tmp_path).passed_over.to_content()[".parquet"]["count"] == 1
 
 
 def test_a_prefix_that_ends_with_a_slash_is_listed_without_a_head_request(

@@ -89,8 +89,9 @@ def test_labels_are_joined_by_id_and_those_of_others_are_counted(
 def test_a_manifest_is_an_input_of_the_same_recordings(recordings: Path, written: Run, tmp_path: Path) -> None:
     written("--input", recordings)
 
-    (tar,), files, selections = vars(archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))).values()
+    found = archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))
 
+    (tar,), files, selections = found.containers, found.files, found.selections
     assert tar.names == tuple((name, f"{recordings}/0.tar#{name}") for name in ("a.flac", "b.wav"))
     assert [each.uri for each in files] == [f"{recordings}/c.flac"]
     assert selections == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
