@@ -65,6 +65,7 @@ def embed_layers(
         A :class:`SourceChangedError` is not raised but kept in :attr:`EmbeddingRun.set_aside`.
     """
     uri = storage.normal(output.output)
+    storage.check_folder(uri)
     if not output.new_table:
         _refuse_other_encoder(uri, recipes)
     contents = Contents()

@@ -35,7 +35,7 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
     for entry in entries:
         first_rows.setdefault(entry.uri, entry.where)
     uris = list(first_rows)
-    found = dict(zip(uris, answers(storage.stat, uris), strict=True))
+    found = dict(zip(uris, answers(_stat, uris), strict=True))
     absent = [uri for uri in uris if found[uri] is None]
     if absent and missing == "refuse":
         named = "; ".join(f"{first_rows[uri]}: {uri} does not exist" for uri in absent[:SHOWN_ROWS])
@@ -54,3 +54,11 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
             first_rows[absent[0]],
         )
     return {uri: stored or Stored(uri, 0, storage.ABSENT) for uri, stored in found.items()}
+
+
+def _stat(uri: str) -> Stored | None:
+    """Return what the store has at a URI; there is nothing below a file."""
+    try:
+        return storage.stat(uri)
+    except storage.NotFolderError:
+        return None

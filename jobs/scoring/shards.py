@@ -53,6 +53,7 @@ def score_shards(
         Share of spoof to assume; None takes the head's.
     """
     prior = head.prior if prior is None else prior
+    storage.check_folder(output)
     table = Ledger(storage.normal(output), "scores", head.head_id)
 
     def propose(history: PlanHistory) -> Plan | None:

@@ -21,6 +21,7 @@ from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.local import Local
 from jobs.storage.objects import ABSENT, Found, NotFoundError, Stored, storage_errors
 from jobs.storage.other import Other
+from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.s3 import S3
 from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
@@ -30,11 +31,13 @@ __all__ = [
     "READ_AHEAD_BYTES",
     "STORES",
     "Found",
+    "NotFolderError",
     "NotFoundError",
     "ReadOnlyFile",
     "Stored",
     "StoredFile",
     "abandon_uploads",
+    "check_folder",
     "download",
     "first_bytes",
     "join",
@@ -90,6 +93,12 @@ def stat(uri: str) -> Stored | None:
     """Return the object at ``uri``; None if there is none, or a folder."""
     store, uri = _located(uri)
     return store.stat(uri)
+
+
+def check_folder(uri: str) -> None:
+    """Raise :class:`ConfigError` if it is known before any work that a folder cannot be written to."""
+    if scheme_of(uri) == "file":
+        check_local_folder(normal(uri))
 
 
 def listing(folder: str) -> list[Stored] | None:

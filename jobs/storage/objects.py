@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from detector.errors import ConfigError
 from jobs.errors import SourceChangedError, StorageError
+from jobs.storage.places import NotFolderError, not_a_folder
 
 ABSENT = ""  # the tag of a place without an object
 
@@ -48,9 +49,19 @@ def storage_errors(uri: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise NotFoundError(f"{uri}: not found ({error}). Check the spelling.") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise not_a_folder(uri) from error
+    except IsADirectoryError as error:
+        raise NotFolderError(f"{uri}: is a folder, not a file. Name a file.") from error
     except PermissionError as error:
         raise StorageError(f"{uri}: permission denied ({error}). Check who may read and write there.") from error
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise NotFoundError(f"{uri}: no such file can exist ({error.strerror}). Check the spelling.") from error
+        if error.errno == errno.EROFS:
+            raise ConfigError(
+                f"{uri}: is on a read-only file system. Mount it for writing, or name another place."
+            ) from error
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "no space left. Make room there" if full else "the store gave up. Check the disk"
         raise StorageError(f"{uri}: {remedy}, then run the same command again ({error}).") from error

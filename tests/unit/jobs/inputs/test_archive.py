@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.audio import WHOLE, Excerpt
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.archive import Archive, find
 from jobs.inputs.config import InputConfig
@@ -234,6 +234,22 @@ def test_all_rows_whose_objects_are_missing_are_counted_and_the_first_ones_named
     assert "gone20" not in message
     assert "and 3 more" in message
     assert "--missing row" in message
+
+
+def test_an_input_or_a_row_below_a_file_is_told_of_the_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac")
+
+    with pytest.raises(ConfigError, match=f"{tmp_path}/a.flac is a file, not a folder"):
+        found(tmp_path / "a.flac" / "b.flac")
+    with pytest.raises(ConfigError, match=r"list.csv row 1: .*/a.flac/b.flac does not exist"):
+        found(listed(tmp_path, "uri\na.flac/b.flac\n"))
+
+
+def test_a_row_whose_name_no_file_can_have_is_missing_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"list.csv row 1: .* does not exist"):
+        found(listed(tmp_path, f"uri\n{'a' * 5_000}.flac\n"))
+    with pytest.raises(SchemaError, match="row 1 has a zero byte in its uri"):
+        found(listed(tmp_path, "uri\na\0.flac\n"))
 
 
 def test_a_missing_object_keeps_its_place_and_selections_if_it_is_to_become_a_row(
