@@ -38,12 +38,6 @@ SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length; F
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .amr .3gp .wma .aif .aiff .au .caf .w64 .sph .mka .mkv .mov "
-    ".avi .flv .ac3 .mp2 .tta .wv".split()
-)
-"""Suffixes of files that are listed as audio. The bytes, not the suffix, decide how a file is decoded."""
-
 TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
 
 TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"

@@ -8,11 +8,11 @@ last two). A column is only ever added, at the end of its table.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from dataclasses import replace
 
 import pyarrow as pa
+
+from detector.column import Column, Columns, FilledBy
 
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
@@ -27,7 +27,7 @@ FAILURE_STAGES = ("read", "decode", "embed")
 FAILURE_ERRORS = {
     "bad_archive": "the shard or this member is broken, or decompresses to far more bytes than recordings do; members "
     "before the fault are kept",
-    "bad_header": "a sample rate, channel count or size that no recording has",
+    "bad_header": "a sample rate, channel count, size or sample format that no recording has",
     "bad_name": "a member whose name points outside its archive, is not a valid name, or exceeds 1,024 bytes",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
@@ -35,7 +35,7 @@ FAILURE_ERRORS = {
     "empty": "no bytes, or no samples",
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",
-    "missing": "listed in the manifest, absent from its shard",
+    "missing": "named by a list or manifest, and not there: a member, or with `--missing row` an object",
     "no_permission": "a local file, or a folder with whatever is in it, that the user of the run may not read",
     "nonfinite": "the encoder returned NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
@@ -44,78 +44,11 @@ FAILURE_ERRORS = {
     "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
     "too_large": "decoding takes more memory than a decoder may use",
     "too_long": "longer than the limit",
+    "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",
     "truncated": "shorter than the header claims: the file was cut, or its header is wrong",
 }
 """The closed list of `failures.error`, each with its meaning: content that gives no score. A failure of the store, the
 network or a worker is never among them."""
-
-
-class FilledBy(StrEnum):
-    """The part of the system that computes the value of a column."""
-
-    INPUT = "input"
-    """The archive or list that names the recording."""
-    DECODER = "decoder"
-    """The decoder, once it has read the recording to its end."""
-    ENCODER = "encoder"
-    HEAD = "head"
-    RUN = "run"
-    FAILURE = "failure"
-    """The stage that failed."""
-    LABELS = "labels"
-    """The corpus, or the person who labelled the recording."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    Parameters
-    ----------
-    name : str
-    type : pyarrow.DataType
-    filled_by : FilledBy
-    text : str
-        Meaning, in Markdown, for `docs/data-contract.md`.
-    unit : str
-        Empty for text, counts and flags.
-    nullable : bool
-        Columns that were added later are nullable: rows of earlier versions lack them.
-    bounds : tuple of two floats
-        Smallest and largest value that a decoder may state, for numbers.
-
-    Examples
-    --------
-    >>> share = Column("quiet_share", pa.float64(), FilledBy.DECODER, "share of quiet frames", bounds=(0.0, 1.0))
-    >>> share.accepts(0.5), share.accepts(1.5), share.accepts("0.5")
-    (True, False, False)
-    """
-
-    name: str
-    type: pa.DataType
-    filled_by: FilledBy
-    text: str
-    unit: str = ""
-    nullable: bool = False
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-
-    @property
-    def field(self) -> pa.Field:
-        """The column in a pyarrow schema. It has no metadata: that would be written into every Parquet file."""
-        return pa.field(self.name, self.type, self.nullable)
-
-    def accepts(self, value: Any) -> bool:
-        """Return True if a value from an untrusted process has this column's type and lies within its bounds."""
-        if pa.types.is_string(self.type):
-            return type(value) is str
-        low, high = self.bounds
-        if pa.types.is_floating(self.type):
-            return type(value) is float and math.isfinite(value) and low <= value <= high
-        # type(), because a bool is an int; JSON has integers of any length
-        return type(value) is int and value.bit_length() < self.type.bit_width and low <= value <= high
-
-
-Columns = tuple[Column, ...]
 
 _PLACE = (
     Column(
@@ -150,6 +83,16 @@ _EXCERPT = (
     ),
 )
 _SECONDS = Column("seconds", pa.float64(), FilledBy.DECODER, "decoded length", "s")
+_CLAIMED = Column(
+    "seconds_claimed",
+    pa.float64(),
+    FilledBy.DECODER,
+    "length that the headers of the whole file state; null where they state none, and in rows of earlier versions",
+    "s",
+    nullable=True,
+    is_optional=True,
+    bounds=(0.0, math.inf),
+)
 _FINGERPRINT = Column(
     "fingerprint",
     pa.string(),
@@ -178,6 +121,26 @@ LEVELS: Columns = (
     ),
 )
 """Columns of `embeddings` and of `scores` that :class:`detector.level.Levels` measures."""
+
+PROVENANCE: Columns = (
+    Column(
+        "has_c2pa",
+        pa.bool_(),
+        FilledBy.DECODER,
+        "true if the file carries a C2PA manifest; null for containers that cannot, and in rows of earlier versions",
+        nullable=True,
+        is_optional=True,
+    ),
+    Column(
+        "claim_generator",
+        pa.string(),
+        FilledBy.DECODER,
+        "program that made the manifest, in its own words, which nobody has verified; null if there is none",
+        nullable=True,
+        is_optional=True,
+    ),
+)
+"""Columns of `embeddings` and of `scores` that a file says of itself."""
 
 
 def _embeddings(dim: int) -> Columns:
@@ -214,6 +177,34 @@ def _embeddings(dim: int) -> Columns:
         _RUN_ID,
         *_EXCERPT,
         *LEVELS,
+        _CLAIMED,
+        Column(
+            "truncated",
+            pa.bool_(),
+            FilledBy.DECODER,
+            "true if the file breaks off: `seconds` is 0.1 to 1 s below `seconds_claimed` (else a row of `failures`), "
+            "or the last page, frame or box is not whole; null only in rows of earlier versions",
+            nullable=True,
+        ),
+        Column(
+            "trailing_bytes",
+            pa.int64(),
+            FilledBy.DECODER,
+            "bytes in the file that belong to no recording, and are neither tags nor zeros; null only in rows of "
+            "earlier versions",
+            "B",
+            nullable=True,
+            bounds=(0.0, math.inf),
+        ),
+        Column(
+            "channels_cancel",
+            pa.bool_(),
+            FilledBy.DECODER,
+            "true if the channels are in opposite phase somewhere, so that the louder one was taken there in place of "
+            "their mean; null only in rows of earlier versions",
+            nullable=True,
+        ),
+        *PROVENANCE,
     )
 
 
@@ -259,6 +250,7 @@ _SCORES: Columns = (
     _RUN_ID,
     *_EXCERPT,
     *LEVELS,
+    *PROVENANCE,
 )
 
 _FAILURES: Columns = (
@@ -274,6 +266,13 @@ _FAILURES: Columns = (
     _BYTES,
     Column("attempts", pa.int16(), FilledBy.RUN, "number of attempts"),
     _RUN_ID,
+    replace(
+        _SECONDS,
+        is_optional=True,
+        text="length that was decoded; null if nothing was, and in rows of earlier versions",
+        nullable=True,
+    ),
+    _CLAIMED,
 )
 
 _LABELS: Columns = (

@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    "what to read": "InputConfig LinkConfig input manifest corpus subset embeddings labels older from_ scores split "
-    "held_out fingerprint",
+    "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels older from_ scores "
+    "split held_out fingerprint",
     "what to write": "OutputConfig output to format sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",

@@ -26,10 +26,13 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
+from jobs.inputs.contents import Contents
+from jobs.inputs.existence import look
+from jobs.inputs.passed_over import PassedOver, merged
 from jobs.inputs.shards import Portion, Shard
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import Proposal, plan_id_of, propose
+from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
 from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
@@ -64,9 +67,14 @@ def embed_layers(
         A :class:`SourceChangedError` is not raised but kept in :attr:`EmbeddingRun.set_aside`.
     """
     uri = storage.normal(output.output)
+    storage.check_folder(uri)
     if not output.new_table:
         _refuse_other_encoder(uri, recipes)
-    runs = [_plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config) for recipe in recipes]
+    contents = Contents()
+    runs = [
+        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents) for recipe in recipes
+    ]
+    runs[0].passed_over.report("objects")
     missing = MissingShards(runs)
     if missing.shards:
         pool = runner.pool()
@@ -83,23 +91,28 @@ def embed_layers(
     return runs
 
 
-def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig) -> EmbeddingRun:
+def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig, contents: Contents) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
     proposal = Proposal((), frozenset())
+    passed_over = PassedOver()
 
     def propose_plan(history: PlanHistory) -> Plan | None:
-        nonlocal proposal
-        found, done = archive.find(inputs), table.done()
-        proposal = propose(found, history, done, archive.look, readable_again(table, history, done, found))
+        nonlocal proposal, passed_over
+        others, done = others_in(history), table.done()
+        contents.learn(recordings_in(history), others)
+        found = archive.find(inputs, contents)
+        passed_over = found.passed_over
+        proposal = propose(found, history, done, look, readable_again(table, history, done, found))
         if not proposal.new:
             return None
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
-        return Plan(run_id, config.run_date, proposal.new, {"recipe": recipe.describe(), "model": recipe.model})
+        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
+        return Plan(run_id, config.run_date, proposal.new, detail)
 
     history = table.freeze(propose_plan)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
-    return EmbeddingRun(recipe, table, history, proposal.slots)
+    return EmbeddingRun(recipe, table, history, proposal.slots, passed_over)
 
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
@@ -157,7 +170,10 @@ def _embed_missing(
     if empty and len(empty) == max(len(run.slots) for run in missing.runs):
         # raised before any of them is committed, so that the next run says the same
         where = inputs.manifest or ", ".join(inputs.input)
-        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members.")
+        others = merged(rows.passed_over for rows in empty)
+        raise ConfigError(
+            f"{where}: no audio found in {len(empty)} shard(s); expected audio members, found {others or 'none'}."
+        )
     for rows in empty:
         _commit(rows, missing)
 
@@ -237,6 +253,7 @@ def _commit_layer(
             "recipe": recipe.describe(),
             "model": recipe.model,
             **({NO_PERMISSION: len(denied)} if denied else {}),
+            "passed_over": rows.passed_over,
         },
     )
     if marker is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from detector.config import Recipe
 from jobs.errors import SourceChangedError
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
@@ -20,6 +21,8 @@ class EmbeddingRun:
     ----------
     slots : frozenset of str
         Slots of the shards that the archive has now.
+    passed_over : PassedOver
+        Objects of the archive that are neither recordings nor containers.
     set_aside : SourceChangedError or None
         A source that changed while the run read it; raised once all other shards are done.
     """
@@ -28,6 +31,7 @@ class EmbeddingRun:
     ledger: Ledger
     history: PlanHistory
     slots: frozenset[str]
+    passed_over: PassedOver = field(default_factory=PassedOver)
     device: str = ""
     encoders: dict[str, Any] = field(default_factory=dict)
     markers: list[Marker] = field(default_factory=list)
@@ -56,6 +60,7 @@ class EmbeddingRun:
             "model": self.recipe.model,
             "device": self.device,
             "encoders": self.encoders,
+            "passed_over": self.passed_over.to_content(),
         }
 
 

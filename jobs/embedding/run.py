@@ -18,6 +18,7 @@ from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.execution.cluster import Cluster
 from jobs.inputs.checkpoint import local_folder
+from jobs.inputs.passed_over import merged
 from jobs.tables import run_records
 from jobs.tables.protocol import Marker
 
@@ -78,10 +79,18 @@ def write_records(run: EmbeddingRun, verb: str, started: datetime.datetime, sett
             "embeddings": sum(marker.rows["embeddings"] for marker in markers),
             "failures": sum(marker.rows["failures"] for marker in markers),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
+            "passed_over_members": members_passed_over(markers),
         }
 
     content = {"settings": run_records.settings_of(settings), **run.record()}
     return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+
+
+def members_passed_over(markers: list[Marker]) -> dict[str, Any]:
+    """Return the members of containers that were passed over, by suffix, and log them; older markers have no counts."""
+    members = merged(marker.detail.get("passed_over", {}) for marker in markers)
+    members.report("members of containers")
+    return members.to_content()
 
 
 def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +28,15 @@ class ShardRows:
         By ordinal: an utterance's facts, or why it failed.
     segments : dict of int
         By ordinal and segment: a vector with its number of frames.
+    passed_over : dict
+        Members that are no recordings, as :meth:`jobs.inputs.passed_over.PassedOver.to_content` counts them.
     """
 
     shard_id: str
     n_utterances: int | None = None
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
     segments: dict[int, dict[int, tuple[npt.NDArray[np.float32], int]]] = field(default_factory=dict)
+    passed_over: dict[str, Any] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -107,6 +111,7 @@ class ShardAssembler:
             rows = self._open.setdefault(shard_id, ShardRows(shard_id))
             if row["n_utterances"] is not None:
                 rows.n_utterances = row["n_utterances"]
+                rows.passed_over = json.loads(row["passed_over"] or "{}")
             elif row["outcome"] is not None:
                 rows.outcomes[row["ordinal"]] = row["outcome"]
             else:

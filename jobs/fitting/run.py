@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import posixpath
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ def fit(settings: FitConfig) -> int:
     started = run_records.now()
     # Arrow's default pool keeps memory that its threads freed: 45 MB after reading a million labels, which take 6 MB
     pa.set_memory_pool(pa.system_memory_pool())
+    uri = storage.normal(settings.output)
+    uri = uri if uri.endswith(".json") else storage.join(uri, "head.json")
+    storage.check_folder(posixpath.dirname(uri))
     key = None if settings.sign_key is None else storage.read_bytes(storage.normal(settings.sign_key))
     chosen = choose_table(settings)
     used = _used(chosen, settings)
@@ -69,8 +73,6 @@ def fit(settings: FitConfig) -> int:
         "held_out_by": outcomes(held_out, is_bonafide[used], {name: column[used] for name, column in names.items()}),
         "reject_band_nats": head.reject_band(),
     }
-    uri = storage.normal(settings.output)
-    uri = uri if uri.endswith(".json") else storage.join(uri, "head.json")
     report_uri = uri.removesuffix(".json") + ".report.json"
     storage.write_bytes(uri, head.to_json(key).encode())
     storage.write_bytes(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

@@ -16,13 +16,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from detector.audio import AUDIO_SUFFIXES
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.config import InputConfig
-from jobs.inputs.containers import CONTAINERS, container_kind, is_audio, parquet
+from jobs.inputs.containers import CONTAINERS, container_kind, parquet
+from jobs.inputs.contents import Contents
+from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
+from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from jobs.storage import Links, Listing, Stored
 
@@ -45,6 +48,8 @@ class Archive:
     """Local folders that were listed."""
     links: dict[str, Links] = field(default_factory=dict)
     """Links that were passed over, by reason."""
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    """Objects that are neither recordings nor containers."""
 
     def selections_of(self, uri: str) -> tuple[Selection, ...]:
         """Return what to read of a loose file: all of it, unless a list says otherwise."""
@@ -59,8 +64,14 @@ class Archive:
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
-def find(config: InputConfig) -> Archive:
+def find(config: InputConfig, contents: Contents | None = None) -> Archive:
     """List the stored objects that ``config`` names.
+
+    Parameters
+    ----------
+    config : InputConfig
+    contents : Contents, optional
+        Knows objects whose suffix does not say what they are, and is told of those that are looked at.
 
     Raises
     ------
@@ -73,7 +84,7 @@ def find(config: InputConfig) -> Archive:
     files: dict[str, Stored] = {}
     entries: list[ListEntry] = []
     listings: dict[str, Listing] = {}
-    n_skipped = 0
+    below: dict[str, Stored] = {}
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
         named = None if uri.endswith("/") else storage.stat(uri)
@@ -85,24 +96,30 @@ def find(config: InputConfig) -> Archive:
                 pass  # what is named itself and may not be read ends the run: it is no exception of many
         else:
             listings[uri] = _listing_of(uri, config.follow_links)
-        for stored in [named] if named else _without_tables(listings[uri].objects):
+        listed = [] if named else listings[uri].objects
+        below |= {stored.uri: stored for stored in listed}
+        for stored in [named] if named else _without_tables(listed):
             kind = container_kind(stored.uri)
             if kind is not None:
                 containers[stored.uri] = Shard(kind, (stored,))
-            elif named or is_audio(stored.uri):  # a file that is named itself may have any suffix
+            elif named or kind_of_name(stored.uri) == "audio":  # a file that is named itself may have any suffix
                 files[stored.uri] = stored
-            else:
-                n_skipped += 1
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest))
-    selections = _add_listed(entries, containers, files)
-    if n_skipped:
-        log.info("skipped %d objects that are neither containers nor have an audio suffix", n_skipped)
+    unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
+    files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
+    selections = _add_listed(entries, containers, files, config.missing)
+    passed_over = PassedOver()
+    for uri in sorted(below.keys() - files.keys() - containers.keys()):
+        passed_over.add(storage.key_of(uri))
     denied = sorted({uri for listing in listings.values() for uri in listing.denied})
     if not containers and not files and not denied:
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
-        raise ConfigError(f"{where}: no audio found. Expected {suffixes} or {' '.join(sorted(AUDIO_SUFFIXES))}.")
+        raise ConfigError(
+            f"{where}: no audio found. Expected {suffixes}, or recordings such as .wav, .flac and .mp3; found "
+            f"{passed_over or 'nothing'}."
+        )
     archive = Archive(
         tuple(containers[uri] for uri in sorted(containers)),
         tuple(sorted(files.values())),
@@ -110,9 +127,15 @@ def find(config: InputConfig) -> Archive:
         tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),)) for uri in denied),
         tuple(listing.root for listing in listings.values() if listing.root),
         _links_of(listings.values()),
+        passed_over,
     )
     refuse_shared(_ids(archive))
     return archive
+
+
+def _is_unclear(uri: str) -> bool:
+    """Return True if only the content of an object below a folder can tell whether it is a recording."""
+    return kind_of_name(uri) == "unknown" and container_kind(uri) is None
 
 
 def _ids(archive: Archive) -> list[tuple[str, str]]:
@@ -184,16 +207,8 @@ def _links_of(listings: Iterable[Listing]) -> dict[str, Links]:
     return links
 
 
-def look(uri: str) -> Stored | None:
-    """Return what is stored at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
-    try:
-        return storage.stat(uri)
-    except storage.NoPermissionError:
-        return Stored(uri, 0, storage.DENIED)
-
-
 def _add_listed(
-    entries: list[ListEntry], containers: dict[str, Shard], files: dict[str, Stored]
+    entries: list[ListEntry], containers: dict[str, Shard], files: dict[str, Stored], missing: str
 ) -> dict[str, tuple[Selection, ...]]:
     """Add the objects that lists name to ``containers`` and ``files``; return what to read of loose files."""
     refuse_conflicts(entries, {**containers, **files})
@@ -204,16 +219,12 @@ def _add_listed(
             of_members.setdefault(entry.uri, []).append((entry.member, entry.selection))
         elif not entry.is_whole_container:
             of_files[entry.uri] = (*of_files.get(entry.uri, ()), entry.selection)
-    for entry in entries:
-        if entry.uri in containers or entry.uri in files:
-            continue
-        stored = look(entry.uri)
-        if stored is None:
-            raise ConfigError(f"{entry.where}: {entry.uri} does not exist. Drop the row, or check the spelling.")
-        if entry.uri in of_files:
-            files[entry.uri] = stored
+    others = [entry for entry in entries if entry.uri not in containers and entry.uri not in files]
+    for uri, stored in look_up(others, missing).items():
+        if uri in of_files:
+            files[uri] = stored
         else:
-            containers[entry.uri] = _listed_container(stored, of_members.get(entry.uri))
+            containers[uri] = _listed_container(stored, of_members.get(uri))
     return {uri: tuple(sorted(each, key=lambda item: item.utterance_id)) for uri, each in of_files.items()}
 
 

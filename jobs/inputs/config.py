@@ -14,6 +14,12 @@ CORPORA = (
 )
 """Names of :data:`jobs.inputs.corpora.CORPORA`, repeated because --help shows them and need not import the readers."""
 
+MISSING = ("refuse", "row")
+MISSING_HELP = (
+    "objects that a list or manifest names and that do not exist: refuse, which names all of them, or row, which makes "
+    "each a row of failures"
+)
+
 
 FOLLOW = ("no", "inside", "anywhere")
 """Values of :data:`jobs.storage.FOLLOW`, repeated because --help need not import the stores."""
@@ -44,8 +50,16 @@ class InputConfig(LinkConfig):
         ".jsonl .parquet); repeatable",
     ] = ()
     manifest: Annotated[str | None, "Parquet manifest that `manifest` wrote, instead of --input"] = None
+    missing: Annotated[str, MISSING_HELP] = MISSING[0]
 
     def __post_init__(self) -> None:
         LinkConfig.__post_init__(self)
+        check_missing(self.missing)
         if bool(self.input) == bool(self.manifest):
             raise ConfigError("give either --input (repeatable) or --manifest.")
+
+
+def check_missing(missing: str) -> None:
+    """Raise :class:`ConfigError` unless a setting is one of :data:`MISSING`."""
+    if missing not in MISSING:
+        raise ConfigError(f"missing {missing!r}; expected one of {', '.join(MISSING)}.")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from detector.errors import SchemaError
 from detector.schema import LABEL_COLUMNS, LABELS
-from jobs.inputs.table_files import iter_tables, text_column
+from jobs.inputs.table_files import iter_tables, missing_column, text_column
 from jobs.inputs.utterance_ids import refuse_repeated
 
 
@@ -43,7 +43,8 @@ def read_labels(uri: str, split: str | None = None) -> pa.Table:
 def label_tables(uri: str) -> Iterator[pa.Table]:
     """Yield the rows of :func:`read_labels`, of all splits, some at a time, so that a long table is never held whole.
 
-    Repeated ids are not detected. Missing columns and unknown labels raise :class:`SchemaError` after the last rows.
+    Repeated ids are not detected. Unknown labels and missing columns raise :class:`SchemaError` after the last rows, or
+    before rows that have labels and no ids.
     """
     columns: dict[str, None] = {}
     n_unknown = 0
@@ -53,13 +54,15 @@ def label_tables(uri: str) -> Iterator[pa.Table]:
         columns |= dict.fromkeys(table.column_names)
         labels = pa.table({name: text_column(table, name, uri) for name in ("utterance_id", *LABEL_COLUMNS)})
         labels = labels.filter(pc.is_valid(labels["label"]))
+        if len(labels) and "utterance_id" not in columns:
+            break  # no caller is to see labels that belong to nothing
         unknown = labels.filter(pc.invert(pc.is_in(labels["label"], pa.array(LABELS))))
         n_unknown += len(unknown)
         first_unknown = first_unknown or next(iter(unknown.slice(0, 1).to_pylist()), {})
         yield labels
     for name in ("utterance_id", "label"):
         if name not in columns:
-            raise SchemaError(f"{uri}: no column `{name}`; found {', '.join(columns)}.")
+            raise missing_column(uri, name, columns)
     if n_unknown:
         raise SchemaError(
             f"{uri}: {n_unknown} label(s) are neither {' nor '.join(LABELS)}, first {first_unknown['label']!r} of "

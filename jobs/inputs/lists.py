@@ -12,7 +12,7 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import container_kind
 from jobs.inputs.shards import Selection
-from jobs.inputs.table_files import FORMATS, read_table, text_column
+from jobs.inputs.table_files import FORMATS, missing_column, read_table, text_column
 from jobs.inputs.utterance_ids import utterance_id
 
 LIST_SUFFIXES = tuple(FORMATS)
@@ -67,14 +67,14 @@ def read_entries(uri: str) -> list[ListEntry]:
     """
     table = read_table(uri)
     if "uri" not in table.column_names:
-        raise SchemaError(f"{uri}: no column `uri`; found {', '.join(table.column_names)}.")
+        raise missing_column(uri, "uri", table.column_names)
     names = ("uri", "member", "utterance_id", "start", "end", "channel")
     columns = [text_column(table, name, uri).to_pylist() for name in names]
     entries = []
     for number, (place, member, name, start, end, channel) in enumerate(zip(*columns, strict=True), start=1):
         where = f"{uri} row {number}"
-        if not place:
-            raise SchemaError(f"{uri}: row {number} has no uri.")
+        if not place or "\0" in place:
+            raise SchemaError(f"{uri}: row {number} has {'a zero byte in its' if place else 'no'} uri.")
         excerpt = _excerpt(start, end, channel, where)
         if "://" not in place and not posixpath.isabs(place):
             place = storage.join(posixpath.dirname(uri), place)

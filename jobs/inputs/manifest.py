@@ -15,6 +15,7 @@ from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.labels import read_labels
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Selection, Shard
 from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
 from jobs.storage import Stored
@@ -33,13 +34,17 @@ def list_recordings(config: InputConfig) -> tuple[pa.Table, int]:
     SchemaError
         If a container is broken, a listed member is missing, or two recordings have the same id.
     """
-    shards = archive.find(config).shards()
+    found = archive.find(config)
+    found.passed_over.report("objects")
+    shards = found.shards()
     rows: list[dict[str, Any]] = []
+    passed_over = PassedOver()
     with progress("manifest", len(shards)) as bar:
         for shard in shards:
             n_before = len(rows)
-            rows.extend(_rows(shard))
+            rows.extend(_rows(shard, passed_over))
             bar.shard(len(rows) - n_before)
+    passed_over.report("members of containers")
     where = ", ".join(config.input)
     if not rows:
         raise ConfigError(f"{where or config.manifest}: no audio found in {len(shards)} shard(s).")
@@ -48,32 +53,37 @@ def list_recordings(config: InputConfig) -> tuple[pa.Table, int]:
     return table, len(shards)
 
 
-def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
+def _rows(shard: Shard, passed_over: PassedOver) -> Iterator[dict[str, Any]]:
     selections = shard.selections()
     if shard.kind == "files":
         for source in shard.sources:
             for selection in (selections or {})[source.uri]:
                 yield _row(selection, source, None, source.size)
+    elif shard.sources[0].is_absent:  # named by a list; what the list says of it is kept
+        for member, named in shard.named_members():
+            yield from (_row(selection, shard.sources[0], member, 0) for selection in named)
     else:
-        yield from _rows_of_container(shard.kind, shard.sources[0], selections)
+        yield from _rows_of_container(shard.kind, shard.sources[0], selections, passed_over)
 
 
 def _rows_of_container(
-    kind: str, source: Stored, listed: dict[str, tuple[Selection, ...]] | None
+    kind: str, source: Stored, listed: dict[str, tuple[Selection, ...]] | None, passed_over: PassedOver
 ) -> Iterator[dict[str, Any]]:
     container = CONTAINERS[kind]
     seen: set[str] = set()
     with storage.opened(source) as file:
         try:
-            for member, _, size in container.members(file, source):
+            for member in container.members(file, source):
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
-                    selections = listed.get(member, ())
-                elif container.is_recording(member):
-                    selections = (Selection(utterance_id(source.uri, member)),)
+                    selections = listed.get(member.name, ())
+                elif container.recording(member) is not None:
+                    selections = (Selection(utterance_id(source.uri, member.name)),)
+                else:
+                    passed_over.add(member.name, storage.key_of(source.uri))
                 for selection in selections:
-                    yield _row(selection, source, member, size)
-                seen.add(member)
+                    yield _row(selection, source, member.name, member.size)
+                seen.add(member.name)
         except ShardError as error:
             raise SchemaError(
                 f"{source.uri}: {error}. `embed` keeps what can be read; a manifest must be whole."

@@ -15,6 +15,7 @@ row too, in the column `trouble`: an exception would lose its class on the way t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -34,7 +35,7 @@ Piece = dict[str, Any]
 
 _PLACE = {"shard_id": pa.string(), "ordinal": pa.int32(), "segment": pa.int32()}
 _OUTCOME = pa.struct([*OUTCOME, pa.field("n_segments", pa.int32())])
-_ENDS = {"outcome": _OUTCOME, "n_utterances": pa.int32(), "trouble": pa.string()}
+_ENDS = {"outcome": _OUTCOME, "n_utterances": pa.int32(), "passed_over": pa.string(), "trouble": pa.string()}
 
 DECODED = pa.schema({**_PLACE, "samples": pa.binary(), **_ENDS})
 EMBEDDED = pa.schema({**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames": pa.int64(), **_ENDS})
@@ -50,9 +51,14 @@ def outcome(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
     return {"shard_id": shard_id, "ordinal": ordinal, "outcome": found}
 
 
-def shard_end(shard_id: str, n_utterances: int) -> Piece:
-    """Make the last piece of a shard, which is complete with this many outcomes and all of their segments."""
-    return {"shard_id": shard_id, "n_utterances": n_utterances}
+def shard_end(shard_id: str, n_utterances: int, passed_over: dict[str, Any] | None = None) -> Piece:
+    """Make the last piece of a shard, which is complete with this many outcomes and all of their segments.
+
+    It also carries the members that were passed over, as :meth:`jobs.inputs.passed_over.PassedOver.to_content` counts
+    them.
+    """
+    end = {"shard_id": shard_id, "n_utterances": n_utterances}
+    return end | ({"passed_over": json.dumps(passed_over)} if passed_over else {})
 
 
 def trouble(shard_id: str | None, text: str) -> Piece:

@@ -13,20 +13,23 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
-from detector.audio import MAX_CHANNELS, Excerpt
+from detector.audio import Excerpt
 from detector.config import CHANNELS
+from detector.decoders import MAX_CHANNELS
 from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
 from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
+GONE = "no object of this name: a list names it, or it was in the archive before"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
 
 
 def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
-    if shard.kind in CONTAINERS:
+    if shard.kind in CONTAINERS and shard.sources[0].is_absent:
+        yield from _fail_absent_container(shard, reader)
+    elif shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
     elif shard.kind == FOLDER:
         yield from _read_folder(shard.sources[0], reader)
@@ -69,14 +74,13 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
         for source in shard.sources:
             yield from _read_file(source, selections[source.uri], reader)
     yield from reader.finish()
-    yield pieces.shard_end(shard.shard_id, reader.n_utterances)
+    yield pieces.shard_end(shard.shard_id, reader.n_utterances, reader.passed_over.to_content())
 
 
 def _read_file(source: Stored, selections: tuple[Selection, ...], reader: _UtteranceReader) -> Iterator[Piece]:
     location = _Location(source.uri, None, source.size)
-    if source.etag == storage.ABSENT:
-        gone = UtteranceError("missing", "was in the archive before; gone when its shard was planned again")
-        yield from reader.fail(selections, location, gone)
+    if source.is_absent:
+        yield from reader.fail(selections, location, UtteranceError("missing", GONE))
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -113,6 +117,7 @@ class _UtteranceReader:
 
     def __init__(self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str) -> None:
         self.n_utterances = 0
+        self.passed_over = PassedOver()
         self._only = only
         self._shard_id = shard_id
         self._queue = queue
@@ -230,11 +235,14 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
                     selections = listed.pop(member.name, ())
-                elif container.is_recording(member.name):
+                elif (recording := container.recording(member)) is not None:
+                    member = recording
                     selections = (Selection(utterance_id(source.uri, member.name)),)
+                else:
+                    reader.passed_over.add(member.name, storage.key_of(source.uri))
                 if selections:
                     yield from _read_member(selections, source, member, reader)
-                    file.raise_trouble()
+                file.raise_trouble()
             file.verify()
         except storage.NoPermissionError:
             whole_id = (Selection(utterance_id(source.uri, None)),)
@@ -251,6 +259,12 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     for name, selections in (listed or {}).items():
         missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
         yield from reader.fail(selections, _Location(source.uri, name, 0), missing)
+
+
+def _fail_absent_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
+    """Yield a failure for each member that is listed, or one for the container if it is named whole."""
+    for member, selections in shard.named_members():
+        yield from reader.fail(selections, _Location(shard.uri, member, 0), UtteranceError("missing", GONE))
 
 
 def _read_member(

@@ -82,6 +82,13 @@ class Shard:
             by_place[place] = (*by_place.get(place, ()), Selection(name, excerpts.get(name, WHOLE)))
         return by_place
 
+    def named_members(self) -> Iterator[tuple[str | None, tuple[Selection, ...]]]:
+        """Yield what is known of a container before it is read: its listed members, or None for all of it."""
+        if self.names is None:
+            yield None, (Selection(storage.key_of(self.sources[0].uri)),)
+        else:
+            yield from (self.selections() or {}).items()
+
     def ids(self) -> Iterator[tuple[str, str]]:
         """Yield (URI, utterance id) as far as ids are known before the shard is read.
 

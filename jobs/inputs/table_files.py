@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import itertools
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.csv
@@ -20,6 +21,7 @@ from jobs.inputs import untrusted_parquet
 MAX_TABLE_BYTES = 2 << 30
 MAX_LINE_BYTES = 1 << 20  # of JSONL; the same as Arrow's limit for CSV
 BATCH_ROWS = 1 << 14
+SHOWN_COLUMNS, SHOWN_CHARACTERS = 20, 60  # of a table that lacks one, in its error
 
 
 def read_table(uri: str) -> pa.Table:
@@ -39,12 +41,33 @@ def read_table(uri: str) -> pa.Table:
 def iter_tables(uri: str) -> Iterator[pa.Table]:
     """Yield the rows of :func:`read_table` some at a time; the first table may have no rows."""
     suffix = posixpath.splitext(uri)[1].lower()
+    if suffix not in FORMATS:
+        raise SchemaError(f"{uri}: not the name of a table. Expected a file that ends in {', '.join(FORMATS)}.")
     try:
         yield from FORMATS[suffix](uri)
     except (StorageError, ConfigError):
         raise
     except (pa.ArrowException, ValueError, KeyError, IndexError, OSError, RecursionError) as error:
         raise SchemaError(f"{uri}: cannot be read as {suffix}: {error}") from error
+
+
+def missing_column(where: str, name: str, columns: Iterable[str]) -> SchemaError:
+    """Return the error of a table without a column: the columns that it has, and which of them may be meant.
+
+    Examples
+    --------
+    >>> print(missing_column("labels.csv", "utterance_id", ["utterance", "label"]))
+    labels.csv: no column `utterance_id`; found utterance, label. If `utterance` is meant, rename it.
+    """
+    found = list(columns)
+    shown = ", ".join(each[:SHOWN_CHARACTERS] for each in found[:SHOWN_COLUMNS]) or "none"
+    more = f" and {len(found) - SHOWN_COLUMNS:,} more" if len(found) > SHOWN_COLUMNS else ""
+    if len(found) == 1 and any(separator in found[0] for separator in ";\t|"):
+        return SchemaError(f"{where}: no column `{name}`; found {shown}. Separate columns by commas.")
+    spelt = {each.strip().lower().replace(" ", "_").replace("-", "_"): each for each in found}
+    nearest = difflib.get_close_matches(name, spelt, n=1)
+    hint = f" If `{spelt[nearest[0]][:SHOWN_CHARACTERS]}` is meant, rename it." if nearest else ""
+    return SchemaError(f"{where}: no column `{name}`; found {shown}{more}.{hint}")
 
 
 def text_column(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:

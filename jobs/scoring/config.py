@@ -8,7 +8,7 @@ from typing import Annotated
 from detector.config import CHANNELS, STARTER
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.inputs.config import LinkConfig
+from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,12 @@ class ScoreConfig(LinkConfig, ScoringConfig):
     embeddings: Annotated[str | None, "the --output of an `embed` run"] = None
     input: Annotated[tuple[str, ...], "archive, as for `embed`, instead of --embeddings; repeatable"] = ()
     manifest: Annotated[str | None, "Parquet manifest, instead of --embeddings"] = None
+    missing: Annotated[str, MISSING_HELP] = MISSING[0]
 
     def __post_init__(self) -> None:
         LinkConfig.__post_init__(self)
         ScoringConfig.__post_init__(self)
+        check_missing(self.missing)
         if (self.embeddings is not None) == bool(self.input or self.manifest):
             raise ConfigError("give either --embeddings, or --input or --manifest.")
 

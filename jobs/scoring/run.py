@@ -21,6 +21,7 @@ from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.cluster import Cluster
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
+from jobs.inputs.passed_over import merged
 from jobs.scoring.config import ScoreConfig, ScoringConfig
 from jobs.scoring.heads import check_fingerprint, embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
@@ -85,7 +86,9 @@ def _finish(
         scores = _total(marker.detail["counts"] for marker in markers)
         failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
         moved = _drift(markers, scores, run.head)
-        return {"scores": scores, "failed_by": failed_by} | ({} if moved is None else {"drift": asdict(moved)})
+        members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
+        found = {"scores": scores, "failed_by": failed_by, "passed_over_members": members}
+        return found | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
     records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)

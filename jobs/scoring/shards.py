@@ -53,6 +53,7 @@ def score_shards(
         Share of spoof to assume; None takes the head's.
     """
     prior = head.prior if prior is None else prior
+    storage.check_folder(output)
     table = Ledger(storage.normal(output), "scores", head.head_id)
 
     def propose(history: PlanHistory) -> Plan | None:
@@ -189,6 +190,7 @@ class ScoreShard:
         bins = histogram(judged["score"].drop_null().to_numpy()).tolist()
         failed_by = Counter(failures["error"].to_pylist())
         detail = {"run_id": shard.run_id, "counts": counts, "failed_by": failed_by, "histogram": bins}
+        detail["passed_over"] = embedded.detail.get("passed_over", {})
         marker = self.table.commit(shard, embedded.uri, tables, detail)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}

@@ -34,6 +34,7 @@ from jobs.storage.objects import (
     storage_errors,
 )
 from jobs.storage.other import Other
+from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.s3 import S3
 from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
@@ -49,13 +50,16 @@ __all__ = [
     "Links",
     "Listing",
     "NoPermissionError",
+    "NotFolderError",
     "NotFoundError",
     "ReadOnlyFile",
     "Stored",
     "StoredFile",
     "abandon_uploads",
     "bytes_of",
+    "check_folder",
     "download",
+    "first_bytes",
     "join",
     "key_of",
     "listing",
@@ -89,6 +93,7 @@ class Store(Protocol):
     def listing(self, folder: str, follow: str) -> Listing | None: ...
     def matching(self, pattern: str, follow: str) -> Listing: ...
     def opened(self, stored: Stored, *, whole: bool) -> AbstractContextManager[StoredFile]: ...
+    def first_bytes(self, stored: Stored, n_bytes: int) -> bytes: ...
     def read(self, uri: str) -> bytes: ...
     def write(self, uri: str, content: bytes) -> None: ...
     def put(self, uri: str, content: bytes, expected: str) -> Found | None: ...
@@ -116,6 +121,12 @@ def stat(uri: str) -> Stored | None:
     """Return the object at ``uri``; None if there is none, or a folder."""
     store, uri = _located(uri)
     return store.stat(uri)
+
+
+def check_folder(uri: str) -> None:
+    """Raise :class:`ConfigError` if it is known before any work that a folder cannot be written to."""
+    if scheme_of(uri) == "file":
+        check_local_folder(normal(uri))
 
 
 def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
@@ -180,6 +191,21 @@ def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[Sto
     """
     store, _ = _located(stored.uri)
     return store.opened(stored, whole=whole)
+
+
+def first_bytes(stored: Stored, n_bytes: int) -> bytes:
+    """Read the first bytes of an object in one small request, or all of a shorter one.
+
+    None come from an object that S3 lists and does not let us read.
+
+    Raises
+    ------
+    SourceChangedError
+        If it is gone, or replaced.
+    StorageError
+    """
+    store, _ = _located(stored.uri)
+    return store.first_bytes(stored, min(n_bytes, stored.size))
 
 
 def read_bytes(uri: str) -> bytes:

@@ -81,6 +81,11 @@ class Local:
         if now != stored:
             raise source_changed(stored, now)
 
+    def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
+        """Read them, and check that it is the same file."""
+        with self.opened(stored, whole=False) as file:
+            return file.read(n_bytes)
+
     def read(self, uri: str) -> bytes:
         """Read all of it."""
         with storage_errors(uri), open(path_of(uri), "rb") as file:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from detector.errors import ConfigError
 from jobs.errors import SourceChangedError, StorageError
+from jobs.storage.places import NotFolderError, not_a_folder
 
 ABSENT = ""  # the tag of a place without an object
 DENIED = "no permission"  # the tag of a file or folder of which nothing may be known
@@ -22,6 +23,11 @@ class Stored:
     uri: str
     size: int
     etag: str
+
+    @property
+    def is_absent(self) -> bool:
+        """True if there is no such object, but its place is kept. Some stores give no tags: an object has bytes."""
+        return self.etag == ABSENT and self.size == 0
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,20 @@ def storage_errors(uri: str, refusal: type[StorageError] = StorageError) -> Iter
         raise
     except FileNotFoundError as error:
         raise NotFoundError(f"{uri}: not found ({error}). Check the spelling.") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise not_a_folder(uri) from error
+    except IsADirectoryError as error:
+        raise NotFolderError(f"{uri}: is a folder, not a file. Name a file.") from error
     except PermissionError as error:
         cause = error.strerror or error
         raise refusal(f"{uri}: permission denied ({cause}). Check who may read and write there.") from error
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise NotFoundError(f"{uri}: no such file can exist ({error.strerror}). Check the spelling.") from error
+        if error.errno == errno.EROFS:
+            raise ConfigError(
+                f"{uri}: is on a read-only file system. Mount it for writing, or name another place."
+            ) from error
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "no space left. Make room there" if full else "the store gave up. Check the disk"
         raise StorageError(f"{uri}: {remedy}, then run the same command again ({error}).") from error

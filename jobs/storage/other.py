@@ -78,6 +78,11 @@ class Other:
         if now != stored:
             raise source_changed(stored, now)
 
+    def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
+        """Read that range; a reader would fetch a whole block."""
+        with storage_errors(stored.uri):
+            return bytes(self._fs.cat_file(stored.uri, start=0, end=n_bytes))
+
     def read(self, uri: str) -> bytes:
         """Read all of it."""
         with storage_errors(uri):

@@ -14,6 +14,9 @@ from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.storage import Stored
 from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
 
+OTHERS = "others"
+"""In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -42,7 +45,8 @@ def propose(
 
     A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
     files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
-    changed: its new rows will stand where the old ones stood.
+    changed: its new rows will stand where the old ones stood. An object that only a list names, and that is not there,
+    leaves committed rows as they are: it may be a disk that was not mounted.
 
     Parameters
     ----------
@@ -63,7 +67,13 @@ def propose(
     """
     known = {slot: Shard.from_content(planned.entry.work) for slot, planned in history.current.items()}
     _refuse_shared_ids(archive, known)
-    new = [_entry(each) for each in archive.containers if _is_new(each, known.get(each.slot)) or each.slot in again]
+    committed = {slot for slot, planned in history.current.items() if planned.name in done}
+    new = [
+        _entry(each)
+        for each in archive.containers
+        if each.slot in again
+        or (_is_new(each, known.get(each.slot)) and not (each.sources[0].is_absent and each.slot in committed))
+    ]
     folders = [*archive.folders, *_listed_by_now(archive, known)]
     new += [_entry(each) for each in folders if each != known.get(each.slot)]
     slots = {each.slot for each in (*archive.containers, *folders)}
@@ -76,14 +86,26 @@ def propose(
         planned = shard.selections() or {}
         for uri in here:
             _refuse_lost_excerpts(uri, planned[uri], archive.selections_of(uri))
-        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in here)
-        if changed or slot in again or (len(here) < len(shard.sources) and history.current[slot].name not in done):
+        seen = [uri for uri in here if not (loose[uri].is_absent and slot in committed)]
+        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in seen)
+        if changed or slot in again or (len(here) < len(shard.sources) and slot not in committed):
             now = _as_it_is_now(shard, archive, loose, look)
             new += [] if now == shard and slot not in again else [_entry(now, slot)]
         for uri in here:
             del loose[uri]
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
     return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
+
+
+def recordings_in(history: PlanHistory) -> set[str]:
+    """Return the URIs of the loose files that plans read."""
+    works = [planned.entry.work for planned in history.current.values()]
+    return {uri for work in works if work["kind"] == "files" for uri, *_ in work["sources"]}
+
+
+def others_in(history: PlanHistory) -> set[str]:
+    """Return the digests of objects that earlier runs looked at, and that are no recordings."""
+    return {digest for plan in history.plans for digest in plan.detail.get(OTHERS, ())}
 
 
 def _entry(shard: Shard, slot: str | None = None) -> Entry:

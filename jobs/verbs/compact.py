@@ -37,5 +37,6 @@ def run(settings: Settings) -> int:
     from jobs.tables.compaction.writer import MIB
 
     output, place = (storage.normal(each).rstrip("/") for each in (settings.output, settings.to))
+    storage.check_folder(place)
     compact(output, place, round(settings.object_mib * MIB), dry_run=settings.dry_run)
     return 0

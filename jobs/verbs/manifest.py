@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def run(settings: Settings) -> int:
     from jobs.tables.parquet import parquet_bytes
 
     uri = storage.normal(settings.output)
+    storage.check_folder(posixpath.dirname(uri))
     if settings.corpus is not None:
         imported = import_corpus(
             settings.corpus,

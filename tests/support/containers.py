@@ -98,7 +98,7 @@ def shard_of(path: Path, names: tuple[tuple[str, str], ...] | None = None) -> Sh
 def read(shard: Shard) -> tuple[list[Outcome], dict[int, bytes]]:
     rows = list(read_shard(Portion(shard), SEGMENT_SECONDS))
     outcomes = [row["outcome"] for row in rows if "outcome" in row]
-    assert rows[-1] == {"shard_id": shard.shard_id, "n_utterances": len(outcomes)}
+    assert (rows[-1]["shard_id"], rows[-1]["n_utterances"]) == (shard.shard_id, len(outcomes))
     samples: dict[int, bytes] = {}
     for row in rows:
         if "samples" in row:

@@ -140,9 +140,16 @@ def night(
     judge: Head | None = None,
     head_uri: str = "head.json",
     pages: bool = True,
+    found: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[ScoringRun, Ledger]:
-    """Embed, score and record shards as `nightly` does, and write the page."""
+    """Embed, score and record shards as `nightly` does, and write the page.
+
+    Parameters
+    ----------
+    found : dict, optional
+        What the record takes from the listing of the archive.
+    """
     judge = judge or head()
     source = embed(output, shards, failures or {}, date)
     given = NightlyConfig(
@@ -152,7 +159,7 @@ def night(
     slots = {slot_of(name) for name in shards}
     planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
     scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given)
-    scoring_run._finish("nightly", STARTED, scored, given, {})
+    scoring_run._finish("nightly", STARTED, scored, given, found or {})
     if pages:
         page.write_pages(scored, source)
     return scored, source

@@ -16,13 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 
+from detector.errors import UtteranceError
+from detector.magic import HEAD_BYTES, is_audio_content
 from jobs.inputs.containers import parquet, tar, zipped
 from jobs.inputs.containers.member import Member
-from jobs.inputs.containers.names import is_audio, shortened
+from jobs.inputs.containers.names import shortened
+from jobs.inputs.containers.window import Peeked
+from jobs.inputs.suffixes import kind_of_name
 from jobs.storage import Stored, StoredFile
 
-__all__ = ["CONTAINERS", "Container", "Member", "container_kind", "is_audio", "shortened"]
+__all__ = ["CONTAINERS", "Container", "Member", "container_kind", "shortened"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,21 @@ class Container:
     in_order: bool = True
     all_audio: bool = False
 
-    def is_recording(self, member: str) -> bool:
-        """Return True if a member of this name is read when no list names the members."""
-        return self.all_audio or is_audio(member)
+    def recording(self, member: Member) -> Member | None:
+        """Return a member as a recording to read, or None if it is passed over, when no list names the members.
+
+        The first bytes of a member whose name does not decide are read here, and not again from the container.
+        """
+        kind = "audio" if self.all_audio else kind_of_name(member.name)
+        if kind != "unknown":
+            return member if kind == "audio" else None
+        if isinstance(member.content, UtteranceError):
+            return None
+        try:
+            content = Peeked(member.content, HEAD_BYTES)
+        except UtteranceError:
+            return member  # it is broken, and might be a recording
+        return member._replace(content=cast(BinaryIO, content)) if is_audio_content(content.head) else None
 
 
 CONTAINERS = {

@@ -1,20 +1,13 @@
-"""Names of recordings: which ones are audio, which are refused, and how long ones are shortened."""
+"""Names of members: which ones are refused, and how long ones are shortened."""
 
 from __future__ import annotations
 
-import posixpath
 import re
 
-from detector.audio import AUDIO_SUFFIXES
 from detector.config import digest_of
 from jobs.storage import text_of
 
 MAX_NAME_BYTES = 1_024  # S3's limit for a key
-
-
-def is_audio(name: str) -> bool:
-    """Return True if a name has an audio suffix and is not a macOS resource fork (`._a.wav`)."""
-    return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES and not posixpath.basename(name).startswith("._")
 
 
 def as_text(member: str) -> str:

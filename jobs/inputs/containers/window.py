@@ -1,7 +1,8 @@
-"""Window: part of a file, read as a file of its own."""
+"""Window: part of a file, read as a file of its own; and a file whose first bytes are held."""
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from detector.errors import ShardError
@@ -56,3 +57,39 @@ class Window(ReadOnlyFile):
 
     def _size(self) -> int:
         return self._n_bytes
+
+
+class Peeked(ReadOnlyFile):
+    """A file of which the first bytes are held, so that looking at them and then reading on never steps back.
+
+    A step back would decompress from the beginning of a member, and end zipfile's check of its CRC.
+
+    Parameters
+    ----------
+    file : file
+        Seekable, at its beginning.
+    n_bytes : int
+        Bytes to hold.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = Peeked(io.BytesIO(b"0123456789"), 4)
+    >>> file.head, file.read(6), file.read()
+    (b'0123', b'012345', b'6789')
+    """
+
+    def __init__(self, file: Readable, n_bytes: int) -> None:
+        super().__init__()
+        self.head = file.read(n_bytes)
+        self._file = file
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        held = self.head[offset:] if size < 0 else self.head[offset : offset + size]
+        if len(held) == size or offset + len(held) < len(self.head):
+            return held
+        self._file.seek(offset + len(held))
+        return held + self._file.read(size - len(held) if size >= 0 else -1)
+
+    def _size(self) -> int:
+        return self._file.seek(0, os.SEEK_END)

@@ -13,7 +13,7 @@ from jobs.inputs.corpora.corpus import Utterance
 from jobs.inputs.corpora.lines import fields, known, meaning, records
 from jobs.inputs.corpora.tree import Tree
 from jobs.inputs.lists import LIST_SUFFIXES, read_entries
-from jobs.inputs.table_files import read_table
+from jobs.inputs.table_files import missing_column, read_table
 
 SPLITS_SPOOFCELEB = {"train": "train", "development": "dev", "evaluation": "eval"}
 AUDIO_OF_FAKEAVCELEB = {
@@ -140,7 +140,7 @@ def table(tree: Tree) -> Iterator[Utterance]:
             continue
         rows = read_table(uri)
         if "label" not in rows.column_names:
-            raise SchemaError(f"{uri}: no column `label`; found {', '.join(rows.column_names)}.")
+            raise missing_column(uri, "label", rows.column_names)
         facts = rows.select([name for name in LABEL_COLUMNS if name in rows.column_names]).to_pylist()
         for entry, row in zip(read_entries(uri), facts, strict=True):
             if entry.member is not None:

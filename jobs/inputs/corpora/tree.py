@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.inputs.containers import is_audio
+from jobs.inputs.suffixes import kind_of_name
 from jobs.storage import Stored
 
 Files = dict[str, Stored]
@@ -97,7 +97,7 @@ class Tree:
             self._folders[folder][name]
             for folder in sorted(self._folders)
             for name in sorted(self._folders[folder])
-            if is_audio(name)
+            if kind_of_name(name) == "audio"
         )
 
     def matching(self, pattern: re.Pattern[str]) -> Iterator[tuple[Stored, re.Match[str]]]:

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from jobs import storage
 from jobs.inputs.labels import read_labels
@@ -18,8 +18,9 @@ from jobs.tables import run_records
 
 def write_report(config: EvaluationConfig) -> dict[str, Any]:
     """Write report.json and report.html, print the headline figures, and return the content of the report."""
-    content = evaluate(config)
     output = storage.normal(config.output)
+    storage.check_folder(output)
+    content = evaluate(config)
     json_uri, html_uri = storage.join(output, "report.json"), storage.join(output, "report.html")
     storage.write_bytes(json_uri, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
     storage.write_bytes(html_uri, page.render(content).encode())
@@ -42,6 +43,8 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         `versions`.
     """
     labels = read_labels(storage.normal(config.labels))
+    if not len(labels):
+        raise SchemaError(f"{config.labels}: no row has a label. Expected utterance ids, each with its label.")
     judged = join_scores_with_labels(
         config.scores, config.head_id, labels, config.split, allow_missing=config.allow_missing
     )

@@ -75,6 +75,10 @@ def nightly_report(
         "runs": [summarise(each) for each in (*previous, record)],
         "previous": previous_ranges(previous),
         "sources": largest_sources(sources.by_source),
+        "passed_over": {
+            "below the archive's folders": record.get("passed_over", {}),
+            "in the containers of this run": record.get("passed_over_members", {}),
+        },
         "drift": None if reference is None else drift_report(sources.by_source, reference, same_prior=same_prior),
         "queue": asdict(queue),
         "flagged": [row for _, row in flagged.rows()],

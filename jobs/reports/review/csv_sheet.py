@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 
 from detector.errors import SchemaError
+from jobs.inputs.table_files import missing_column
 from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
 
 REQUIRED_COLUMNS = ("utterance_id", "label")
@@ -74,7 +75,7 @@ def read_csv(content: bytes, where: str) -> list[Annotation]:
         raise SchemaError(f"{where}: not a CSV table in UTF-8: {error}. Save it as CSV, UTF-8.") from error
     for name in REQUIRED_COLUMNS:
         if name not in (table.fieldnames or ()):
-            raise SchemaError(f"{where}: no column `{name}`; found {', '.join(table.fieldnames or ()) or 'none'}.")
+            raise missing_column(where, name, table.fieldnames or ())
     annotations = []
     for number, row in enumerate(rows, start=2):
         # a short or long row has None among its values or keys

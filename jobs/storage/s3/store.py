@@ -6,13 +6,16 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from botocore.exceptions import ClientError
 from fsspec.utils import glob_translate
 
 from detector.errors import ConfigError
+from jobs.errors import StorageError
 from jobs.storage.files import RangeFile, StoredFile
 from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored
 from jobs.storage.s3.body import RangeBody, check_page, etag_of
 from jobs.storage.s3.client import S3Client
+from jobs.storage.s3.errors import is_denied
 from jobs.storage.s3.ranges import ObjectRanges
 
 
@@ -59,6 +62,15 @@ class S3:
         """GET by ranges, each on the condition that the object is still the planned one: no HEAD is needed."""
         file = RangeFile(stored, ObjectRanges(self._client, stored, multipart=whole), whole=whole)
         yield StoredFile(file, stored.uri, file.verify)
+
+    def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
+        """GET that range, on the condition that the object is the planned one."""
+        try:
+            return ObjectRanges(self._client, stored, multipart=False).fetch(0, n_bytes)
+        except StorageError as error:
+            if isinstance(error.__cause__, ClientError) and is_denied(error.__cause__):
+                return b""  # archived in a cold tier, or under a key that we do not have
+            raise
 
     def listing(self, folder: str, follow: str) -> Listing | None:  # noqa: ARG002 - there are no links
         """List, with one request for each thousand keys."""

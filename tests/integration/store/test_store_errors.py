@@ -13,6 +13,7 @@ import pytest
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import StorageError
+from jobs.inputs.contents import Contents
 from jobs.storage import StoredFile, retry_budget
 from tests.support.storage import forget_clients
 
@@ -39,6 +40,21 @@ def test_a_wrong_secret_is_a_trouble_of_the_store(
 
     with pytest.raises(StorageError, match=f"{s3_root}/a.*: permission denied"):
         OPERATIONS[operation](f"{s3_root}/a")
+
+
+def test_an_object_that_may_not_be_read_is_passed_over_with_a_warning_and_not_remembered(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # as for one in a cold tier, or under a key that the reader does not have
+    storage.write_bytes(f"{s3_root}/voice", b"fLaC")
+    objects = storage.listing(s3_root) or []
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    forget_clients()
+    contents = Contents()
+
+    assert contents.recordings(objects) == []
+    assert f"1 objects may not be read, and may be recordings; first: {s3_root}/voice" in caplog.text
+    assert contents.others == set()
 
 
 def test_missing_credentials_are_a_trouble_that_says_what_to_set(

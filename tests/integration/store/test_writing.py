@@ -49,7 +49,7 @@ def test_a_local_object_is_never_seen_half_written(tmp_path: Path) -> None:
 def test_the_draft_of_a_write_that_failed_looks_like_no_table(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").mkdir()  # nothing can be renamed onto it
 
-    with pytest.raises(StorageError, match=f"{tmp_path}/rows.parquet"):
+    with pytest.raises(storage.NotFolderError, match=f"{tmp_path}/rows.parquet"):
         storage.write_bytes(f"{tmp_path}/rows.parquet", b"rows")
 
     assert [path for path in tmp_path.rglob("*.parquet") if path.is_file()] == []
@@ -58,7 +58,7 @@ def test_the_draft_of_a_write_that_failed_looks_like_no_table(tmp_path: Path) ->
 def test_a_path_below_a_file_is_a_trouble_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(StorageError, match=f"{tmp_path}/file/rows.parquet"):
+    with pytest.raises(storage.NotFolderError, match=f"{tmp_path}/file/rows.parquet"):
         storage.write_bytes(f"{tmp_path}/file/rows.parquet", b"rows")
 
 

@@ -13,10 +13,14 @@ from detector.config import EmbedConfig
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
 from detector.recording import Recording
+from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.archive import embed_archive
+from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
+from jobs.embedding.run import write_records
 from jobs.inputs.config import InputConfig
+from jobs.tables import run_records
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.runner import InProcessRunner
@@ -58,10 +62,32 @@ def test_an_archive_is_embedded_and_committed_shard_by_shard(tmp_path: Path) -> 
     assert (again.markers, len(again.committed())) == ([], 2)
 
 
+def test_objects_and_members_that_are_passed_over_are_counted_and_looked_at_in_one_night_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, output = tmp_path / "archive", tmp_path / "output"
+    archive.mkdir()
+    write_tar(archive / "0.tar", {"a.flac": encoded(tone(1.0)), "a.dss": b"dictation"})
+    (archive / "call.17").write_bytes(encoded(tone(1.0, seed=1)))
+    (archive / "weights").write_bytes(b"numbers")
+
+    run = embedded(archive, output, InProcessRunner())
+    settings = EmbeddingConfig(input=(str(archive),), output=str(output), backbone="melstats")
+    (record,) = write_records(run, "embed", run_records.now(), settings)
+
+    tar = f"{archive}/0.tar#a.dss"
+    assert record["embeddings"] == 2
+    assert record["passed_over"] == {"(no suffix)": {"count": 1, "examples": [f"{archive}/weights"]}}
+    assert record["passed_over_members"] == {".dss": {"count": 1, "examples": [tar]}}
+    monkeypatch.setattr(storage, "first_bytes", lambda stored, _: pytest.fail(f"asked for {stored.uri}"))
+    again = embedded(archive, output, InProcessRunner())
+    assert (again.markers, again.passed_over.total) == ([], 1)
+
+
 def test_an_archive_without_audio_is_refused_and_nothing_is_committed(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.mkdir()
     write_tar(archive / "0.tar", {"notes.txt": b"no audio"})
 
-    with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\)"):
+    with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\).*1 \.txt"):
         embedded(archive, tmp_path / "output", InProcessRunner())

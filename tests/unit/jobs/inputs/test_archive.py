@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from detector.audio import WHOLE, Excerpt
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.archive import Archive, find
 from jobs.inputs.config import InputConfig
 from jobs.inputs.shards import Portion, Shard
 from jobs.inputs.utterance_ids import utterance_id
+from tests.support.audio import encoded, tone
 
 
 def put(folder: str | Path, *names: str) -> None:
@@ -38,17 +40,50 @@ def listed(folder: Path, content: str, name: str = "list.csv") -> Path:
     return folder / name
 
 
-def test_a_folder_gives_its_tars_and_audio_files_and_counts_the_rest(
-    root: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_gives_its_tars_and_audio_files_and_counts_the_rest(root: str) -> None:
     put(root, "b/1.TAR", "0.tar", "b/c.WAV", "a.flac", "notes.txt", "._a.flac", "2.7z")
 
-    with caplog.at_level(logging.INFO):
-        archive = found(root)
+    archive = found(root)
 
     assert names(archive, root) == ["0.tar", "b/1.TAR", "a.flac", "b/c.WAV"]
     assert all(shard.kind == "tar" and shard.names is None for shard in archive.containers)
-    assert "skipped 3 objects" in caplog.text
+    key = storage.key_of(root)
+    assert archive.passed_over.to_content() == {
+        "._*": {"count": 1, "examples": [f"{key}/._a.flac"]},
+        ".7z": {"count": 1, "examples": [f"{key}/2.7z"]},
+        ".txt": {"count": 1, "examples": [f"{key}/notes.txt"]},
+    }
+
+
+def test_a_file_whose_suffix_says_nothing_is_a_recording_if_its_first_bytes_are_those_of_audio(root: str) -> None:
+    recording = encoded(tone(0.1), kind="WAV")
+    for name in ("call.17", "recording", "voice.bin", "._fork.wav", "hidden.json"):
+        storage.write_bytes(f"{root}/{name}", recording)
+    for name in ("weights.bin", "README", "empty"):
+        storage.write_bytes(f"{root}/{name}", b"no recording" if name != "empty" else b"")
+
+    archive = found(root)
+
+    assert names(archive, root) == ["._fork.wav", "call.17", "recording", "voice.bin"]
+    counts = {suffix: each["count"] for suffix, each in archive.passed_over.to_content().items()}
+    assert counts == {"(no suffix)": 2, ".bin": 1, ".json": 1}
+
+
+def test_an_object_that_a_list_names_is_not_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "call.17", "call.18")
+    listing = listed(tmp_path, "uri\ncall.17\n")
+
+    archive = found(tmp_path, listing)
+
+    assert names(archive, tmp_path) == ["call.17"]
+    assert set(archive.passed_over.to_content()) == {".18", ".csv"}
+
+
+def test_parquet_tables_without_recordings_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac")
+    pq.write_table(pa.table({"utterance_id": ["a"]}), tmp_path / "labels.parquet")
+
+    assert found(tmp_path).passed_over.to_content()[".parquet"]["count"] == 1
 
 
 def test_a_prefix_that_ends_with_a_slash_is_listed_without_a_head_request(
@@ -184,6 +219,60 @@ def test_a_row_whose_object_is_missing_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"list.csv row 2: .*gone.flac does not exist"):
         found(listed(tmp_path, "uri\na.flac\ngone.flac\n"))
+
+
+def test_all_rows_whose_objects_are_missing_are_counted_and_the_first_ones_named(root: str) -> None:
+    put(root, "a.flac")
+    rows = "".join(f"gone{number}.flac\n" for number in range(23))
+    storage.write_bytes(f"{root}/list.csv", f"uri\na.flac\n{rows}".encode())
+
+    with pytest.raises(ConfigError, match="23 of 24 objects that lists name do not exist") as refused:
+        found(f"{root}/list.csv")
+
+    message = str(refused.value)
+    assert all(f"list.csv row {number + 2}: {root}/gone{number}.flac does" in message for number in range(20))
+    assert "gone20" not in message
+    assert "and 3 more" in message
+    assert "--missing row" in message
+
+
+def test_an_input_or_a_row_below_a_file_is_told_of_the_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.flac")
+
+    with pytest.raises(ConfigError, match=f"{tmp_path}/a.flac is a file, not a folder"):
+        found(tmp_path / "a.flac" / "b.flac")
+    with pytest.raises(ConfigError, match=r"list.csv row 1: .*/a.flac/b.flac does not exist"):
+        found(listed(tmp_path, "uri\na.flac/b.flac\n"))
+
+
+def test_a_row_whose_name_no_file_can_have_is_missing_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"list.csv row 1: .* does not exist"):
+        found(listed(tmp_path, f"uri\n{'a' * 5_000}.flac\n"))
+    with pytest.raises(SchemaError, match="row 1 has a zero byte in its uri"):
+        found(listed(tmp_path, "uri\na\0.flac\n"))
+
+
+def test_a_missing_object_keeps_its_place_and_selections_if_it_is_to_become_a_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "a.flac")
+    listing = listed(tmp_path, "uri,member,utterance_id\na.flac,,\ngone.flac,,mine\ngone.tar,x,\nwhole.tar,,\n")
+
+    archive = find(InputConfig(input=(str(listing),), missing="row"))
+
+    listed_tar, whole_tar = archive.containers
+    _, absent = archive.files
+    assert absent.is_absent
+    assert archive.selections_of(absent.uri) == (("mine", WHOLE),)
+    assert listed_tar.sources[0].is_absent
+    assert listed_tar.names == (("x", f"{tmp_path}/gone.tar#x"),)
+    assert (whole_tar.names, whole_tar.sources[0].is_absent) == (None, True)
+    assert "3 of 4 objects that lists name do not exist" in caplog.text
+
+
+def test_an_unknown_choice_for_missing_objects_is_refused() -> None:
+    with pytest.raises(ConfigError, match="refuse, row"):
+        InputConfig(input=("a",), missing="ignore")
 
 
 def test_two_buckets_with_the_same_key_are_refused_with_both(s3_root: str, store: fsspec.AbstractFileSystem) -> None:

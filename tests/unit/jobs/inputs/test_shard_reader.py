@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import pickle
 import tarfile
@@ -20,8 +21,10 @@ from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
 from jobs.inputs.shards import Portion, Selection, Shard
+from tests.support import containers
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.containers import PACKED
 
 FLAC = encoded(tone(1.0))
 SEGMENT_SECONDS = 30.0
@@ -41,7 +44,7 @@ def outcomes(shard: Shard) -> list[dict[str, Any]]:
     """Outcomes by ordinal; the shard's end must agree with their number."""
     rows = list(read_shard(Portion(shard), SEGMENT_SECONDS))
     found = [row for row in rows if "outcome" in row]
-    assert rows[-1] == {"shard_id": shard.shard_id, "n_utterances": len(found)}
+    assert (rows[-1]["shard_id"], rows[-1]["n_utterances"]) == (shard.shard_id, len(found))
     assert [row["ordinal"] for row in found] == list(range(len(found)))
     return [row["outcome"] for row in found]
 
@@ -59,6 +62,51 @@ def test_audio_members_of_a_webdataset_are_read_and_the_rest_is_not(tmp_path: Pa
 
     assert [each["utterance_id"] for each in found] == [f"{path}#a.flac", f"{path}#b.FLAC"]
     assert all(each["seconds"] == 1.0 and each["bytes"] == len(FLAC) for each in found)
+
+
+def passed_over(shard: Shard) -> dict[str, int]:
+    *_, end = read_shard(Portion(shard), SEGMENT_SECONDS)
+    return {suffix: each["count"] for suffix, each in json.loads(end["passed_over"]).items()}
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst", ".zip", ".ZIP"])
+def test_members_whose_names_say_nothing_are_read_by_their_first_bytes(tmp_path: Path, suffix: str) -> None:
+    long = encoded(tone(4.5, seed=1), kind="WAV", subtype="DOUBLE") * 40  # 23 MB, more than is held
+    members = {"call.17": FLAC, "notes": b"text", "._a.wav": b"\0\5\x16\7" + bytes(90), "long": long, "a.json": FLAC}
+    path = tmp_path / f"0{suffix}"
+    path.write_bytes(PACKED[f"0{suffix}"](members))
+    shard = containers.shard_of(path)
+
+    found = outcomes(shard)
+
+    assert [(each["member"], each["bytes"]) for each in found] == [("call.17", len(FLAC)), ("long", len(long))]
+    assert "error" not in found[0]
+    (alone,) = outcomes(shard_of(write_tar(tmp_path / "1.tar", {"a.flac": FLAC})))
+    assert found[0]["audio_sha256"] == alone["audio_sha256"]
+    assert passed_over(shard) == {"(no suffix)": 1, "._*": 1, ".json": 1}
+
+
+def test_a_broken_member_of_a_zip_whose_name_says_nothing_is_a_row(tmp_path: Path) -> None:
+    # stored without compression, so that only the CRC can tell; the fault is behind what was looked at
+    content = bytearray(PACKED["0.ZIP"]({"call.17": FLAC, "b.flac": FLAC}))
+    content[content.index(FLAC) + 6_000] ^= 1
+    path = tmp_path / "0.zip"
+    path.write_bytes(content)
+
+    assert errors(containers.shard_of(path)) == [("call.17", "bad_archive"), ("b.flac", None)]
+
+
+@pytest.mark.parametrize("names", [None, (("x", "0.tar#x"), ("y", "mine"))], ids=["whole", "by its members"])
+def test_a_container_that_is_not_there_gives_a_failure_for_each_recording_that_is_named(
+    names: tuple[tuple[str, str], ...] | None,
+) -> None:
+    absent = Shard("tar", (storage.Stored("/archive/0.tar", 0, storage.ABSENT),), names)
+
+    found = outcomes(absent)
+
+    expected = [("/archive/0.tar", None)] if names is None else [("0.tar#x", "x"), ("mine", "y")]
+    assert [(each["utterance_id"], each["member"]) for each in found] == expected
+    assert {(each["stage"], each["error"], each["bytes"]) for each in found} == {("read", "missing", 0)}
 
 
 def test_a_broken_member_is_one_failure_between_whole_neighbours(tmp_path: Path) -> None:

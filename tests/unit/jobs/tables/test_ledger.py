@@ -15,7 +15,7 @@ import pytest
 from detector.errors import ConfigError
 from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
-from jobs.errors import RunAgain, StorageError
+from jobs.errors import RunAgain
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import ROW_GROUP_ROWS, parquet_bytes
@@ -123,7 +123,7 @@ def test_a_table_without_rows_is_no_object(tmp_path: Path) -> None:
 def test_a_commit_that_stops_halfway_is_none(tmp_path: Path) -> None:
     (tmp_path / "embeddings").touch()  # a file where the second table's folder should be
 
-    with pytest.raises(StorageError):
+    with pytest.raises(storage.NotFolderError):
         commit(tmp_path, embeddings(0.25), failures("x"))
 
     assert FAILED in files(tmp_path)

@@ -230,3 +230,41 @@ def test_excerpts_that_stand_are_not_replaced_by_others_in_silence(now: Archive)
 
     with pytest.raises(ConfigError, match="'a@0-1' is in this output already"):
         night(now, history)
+
+
+def absent(name: str) -> Stored:
+    return stored(name, storage.ABSENT, 0)
+
+
+def listed(*sources: Stored) -> Archive:
+    """What a list names, with objects that are not there."""
+    tars = tuple(Shard("tar", (each,)) for each in sources if "tar" in each.uri)
+    return Archive(tars, tuple(sorted(each for each in sources if "tar" not in each.uri)), {})
+
+
+@pytest.mark.parametrize("name", ["a", "x.tar"])
+@pytest.mark.parametrize("done", [True, False])
+def test_an_object_that_a_list_names_before_it_is_there_is_planned_once_and_again_when_it_appears(
+    name: str, done: bool
+) -> None:
+    first, history = night(listed(absent(name), stored("b")), PlanHistory())
+    again, history = night(listed(absent(name), stored("b")), history, done=done)
+
+    proposal, _ = night(listed(stored(name), stored("b")), history, done=done)
+
+    assert sorted("".join(contents(first))) == sorted(f"b{name.upper()}")
+    assert again.new == ()
+    assert name in "".join(contents(proposal))
+    assert {entry.slot for entry in proposal.new} <= first.slots
+
+
+@pytest.mark.parametrize("name", ["a", "x.tar"])
+def test_rows_that_are_committed_stay_when_an_object_that_a_list_names_is_gone(name: str) -> None:
+    # a disk that is not mounted must not take a year of scores with it
+    _, history = night(listed(stored(name), stored("b")), PlanHistory())
+
+    committed, _ = night(listed(absent(name), stored("b")), history)
+    planned_only, _ = night(listed(absent(name), stored("b")), history, done=False)
+
+    assert committed.new == ()
+    assert name.upper() in "".join(contents(planned_only))

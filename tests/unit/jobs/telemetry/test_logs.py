@@ -52,8 +52,8 @@ def test_the_environment_sets_the_format_of_the_log(tmp_path: Path) -> None:
 
     assert code == 0
     assert [json.loads(line)["verb"] for line in lines] == ["manifest"] * len(lines)
-    assert any("skipped 1 objects" in json.loads(line)["message"] for line in lines)
-    assert any(" INFO skipped 1 objects" in line for line in words)
+    assert any("passed over 1 objects" in json.loads(line)["message"] for line in lines)
+    assert any(" INFO passed over 2 objects" in line for line in words)
 
 
 def test_an_unknown_format_is_refused() -> None:

@@ -90,8 +90,8 @@ def test_a_manifest_is_an_input_of_the_same_recordings(recordings: Path, written
     written("--input", recordings)
 
     found = archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet"))
-    (tar,), files, selections = found.containers, found.files, found.selections
 
+    (tar,), files, selections = found.containers, found.files, found.selections
     assert tar.names == tuple((name, f"{recordings}/0.tar#{name}") for name in ("a.flac", "b.wav"))
     assert [each.uri for each in files] == [f"{recordings}/c.flac"]
     assert selections == {f"{recordings}/c.flac": ((f"{recordings}/c.flac", WHOLE),)}
@@ -116,6 +116,27 @@ def test_a_list_s_ids_and_selection_are_those_of_the_manifest(recordings: Path, 
 
     assert code == 0
     assert pq.read_table(tmp_path / "manifest.parquet")["utterance_id"].to_pylist() == ["mine", "yours"]
+
+
+def test_rows_of_objects_that_are_missing_stay_in_a_manifest_if_they_are_to_become_failures(
+    recordings: Path, written: Run, tmp_path: Path
+) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("uri,member\nrecordings/c.flac,\ngone.flac,\ngone.tar,x\nwhole.tar,\n")
+
+    refused, _, _ = written("--input", listing)
+    code, _, _ = written("--input", listing, "--missing", "row")
+
+    assert (refused, code) == (65, 0)
+    rows = pq.read_table(tmp_path / "manifest.parquet").to_pylist()
+    assert {(row["uri"].removeprefix(f"{tmp_path}/"), row["member"], row["bytes"]) for row in rows} == {
+        (f"{recordings.name}/c.flac", None, len(FLAC)),
+        ("gone.flac", None, 0),
+        ("gone.tar", "x", 0),
+        ("whole.tar", None, 0),
+    }
+    again = archive.find(InputConfig(manifest=f"{tmp_path}/manifest.parquet", missing="row"))
+    assert [each.sources[0].is_absent for each in again.containers] == [True, True]
 
 
 def test_a_bucket_is_listed_into_a_bucket(s3_root: str, recordings: Path, bonafide: Run) -> None:

@@ -189,3 +189,20 @@ def test_an_archive_with_too_many_folders_is_counted_as_one_source(
 
     assert [each["name"] for each in found] == ["(all others)", "folder-0", "2 more"]
     assert sum(each["scored"] for each in found) == 60
+
+
+def test_what_was_passed_over_is_on_the_page_with_its_names_escaped(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>.dss"
+    found = {"passed_over": {".dss": {"count": 1_234, "examples": [hostile, "b.dss"]}}}
+
+    shown = content(tmp_path, {RADIO: nightly_runs.recordings(nightly_runs.drawn(20, seed=5)[0])}, found=found)
+    text = page.render(shown)
+
+    assert shown["passed_over"]["below the archive's folders"] == found["passed_over"]
+    assert "<td>1,234</td>" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;.dss, b.dss" in text
+    assert "<script>" not in text
+
+
+def test_a_run_that_passed_nothing_over_has_no_such_part(two_sources: tuple[Path, dict[str, Any]]) -> None:
+    assert "Passed over" not in page.render(two_sources[1])

@@ -1,0 +1,64 @@
+"""Existence: the stored objects that rows of lists name, and those that are not there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.inputs.lists import ListEntry
+from jobs.inputs.requests import answers
+from jobs.storage import Stored
+
+SHOWN_ROWS = 20  # of those that name nothing
+
+log = logging.getLogger(__name__)
+
+
+def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
+    """Return what the store has at each URI that the rows name.
+
+    Parameters
+    ----------
+    entries : iterable of ListEntry
+    missing : str
+        One of :data:`jobs.inputs.config.MISSING`. If it is `row`, an object that does not exist has the tag
+        :data:`jobs.storage.ABSENT`, and becomes a failure when its shard is read.
+
+    Raises
+    ------
+    ConfigError
+        If objects do not exist, and ``missing`` is `refuse`; all of them are counted, and the first ones named.
+    """
+    first_rows: dict[str, str] = {}
+    for entry in entries:
+        first_rows.setdefault(entry.uri, entry.where)
+    uris = list(first_rows)
+    found = dict(zip(uris, answers(_stat, uris), strict=True))
+    absent = [uri for uri in uris if found[uri] is None]
+    if absent and missing == "refuse":
+        named = "; ".join(f"{first_rows[uri]}: {uri} does not exist" for uri in absent[:SHOWN_ROWS])
+        more = f"; and {len(absent) - SHOWN_ROWS:,} more" if len(absent) > SHOWN_ROWS else ""
+        raise ConfigError(
+            f"{len(absent):,} of {len(uris):,} objects that lists name do not exist: {named}{more}. Check the "
+            f"spelling (a row names an object, not a folder), drop the rows, or give --missing row, which makes each a "
+            f"row of failures."
+        )
+    if absent:
+        log.warning(
+            "%d of %d objects that lists name do not exist, first %s (%s); each becomes a failure `missing`",
+            len(absent),
+            len(uris),
+            absent[0],
+            first_rows[absent[0]],
+        )
+    return {uri: stored or Stored(uri, 0, storage.ABSENT) for uri, stored in found.items()}
+
+
+def _stat(uri: str) -> Stored | None:
+    """Return what the store has at a URI; there is nothing below a file."""
+    try:
+        return storage.stat(uri)
+    except storage.NotFolderError:
+        return None

@@ -1,0 +1,94 @@
+"""Passed over: objects and members that are not read as recordings, counted by suffix, with the first few names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobs.inputs.suffixes import is_fork, suffix_of
+from jobs.telemetry.logs import printable
+
+N_EXAMPLES = 3
+MAX_SUFFIXES = 40  # counted apart; a hostile archive may have a suffix for each file
+SHOWN_SUFFIXES = 8  # in a line of the log
+HALF_NAME = 50  # characters at either end of a name that are kept
+FORKS, NO_SUFFIX, OTHERS = "._*", "(no suffix)", "(other suffixes)"
+
+log = logging.getLogger(__name__)
+
+
+class PassedOver:
+    """Counts what is not read, in bounded memory.
+
+    Examples
+    --------
+    >>> counts = PassedOver()
+    >>> for name in ("a.txt", "b.TXT", "README"):
+    ...     counts.add(name)
+    >>> str(counts)
+    '2 .txt (a.txt, b.TXT); 1 (no suffix) (README)'
+    """
+
+    def __init__(self, content: Mapping[str, Any] | None = None) -> None:
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, list[str]] = {}
+        self.merge(content or {})
+
+    def add(self, name: str, container: str = "") -> None:
+        """Count an object by its key, or a member by its name and that of its container."""
+        suffix = FORKS if is_fork(name) else suffix_of(name) or NO_SUFFIX
+        self._add(printable(suffix), 1, (_shown(f"{container}#{name}" if container else name),))
+
+    def merge(self, content: Mapping[str, Any]) -> None:
+        """Add the counts that :meth:`to_content` returned."""
+        for suffix, found in content.items():
+            self._add(suffix, found["count"], found["examples"])
+
+    def _add(self, suffix: str, count: int, names: Iterable[str]) -> None:
+        if suffix not in self._counts and len(self._counts) >= MAX_SUFFIXES:
+            suffix = OTHERS
+        self._counts[suffix] = self._counts.get(suffix, 0) + count
+        examples = self._examples.setdefault(suffix, [])
+        examples += list(names)[: N_EXAMPLES - len(examples)]
+
+    def to_content(self) -> dict[str, Any]:
+        """Return the counts as JSON values, the most frequent suffix first."""
+        ordered = sorted(self._counts, key=lambda suffix: (-self._counts[suffix], suffix))
+        return {suffix: {"count": self._counts[suffix], "examples": self._examples[suffix]} for suffix in ordered}
+
+    @property
+    def total(self) -> int:
+        """Number of names."""
+        return sum(self._counts.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def report(self, what: str) -> None:
+        """Log the counts in one line, if there are any; ``what`` says of what they are."""
+        if self._counts:
+            log.info("passed over %d %s that are no recordings: %s", self.total, what, self)
+
+    def __str__(self) -> str:
+        content = self.to_content()
+        parts = [
+            f"{found['count']:,} {suffix} ({', '.join(found['examples'])})"
+            for suffix, found in list(content.items())[:SHOWN_SUFFIXES]
+        ]
+        n_others = sum(found["count"] for found in list(content.values())[SHOWN_SUFFIXES:])
+        return "; ".join(parts + ([f"{n_others:,} of other suffixes"] if n_others else []))
+
+
+def merged(contents: Iterable[Mapping[str, Any]]) -> PassedOver:
+    """Return the sum of several :meth:`PassedOver.to_content`."""
+    total = PassedOver()
+    for content in contents:
+        total.merge(content)
+    return total
+
+
+def _shown(name: str) -> str:
+    """Return a name that fits into a line of the log: without control characters, and without its middle if long."""
+    shown = name if len(name) <= 2 * HALF_NAME else f"{name[:HALF_NAME]}…{name[-HALF_NAME:]}"
+    return printable(shown)
