@@ -89,11 +89,35 @@ def by_soundfile(kind: str, subtype: str, rate: int | None = None) -> Encode:
     return encode
 
 
-def by_ffmpeg(kind: str, codec: str, rate: int | None = None, bits: int | None = None, *, film: bool = False) -> Encode:
+class Pipe:
+    """A file that can only be written front to back, as a pipe can; a header keeps what it said at first."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, content: bytes) -> int:
+        """Take the next bytes."""
+        self._written.append(bytes(content))
+        return len(content)
+
+    def getvalue(self) -> bytes:
+        """Return all that was written."""
+        return b"".join(self._written)
+
+
+def by_ffmpeg(
+    kind: str,
+    codec: str,
+    rate: int | None = None,
+    bits: int | None = None,
+    *,
+    film: bool = False,
+    to: Callable[[], io.BytesIO | Pipe] = io.BytesIO,
+) -> Encode:
     """Encode with FFmpeg through PyAV; with a video track if ``film``."""
 
     def encode(samples: Recording, native: int) -> bytes:
-        file, there = io.BytesIO(), rate or native
+        file, there = to(), rate or native
         with av.open(file, "w", format=kind) as container:
             stream = cast(av.AudioStream, container.add_stream(codec, rate=there, layout="mono"))
             if bits is not None:

@@ -26,7 +26,8 @@ import numpy as np
 import soundfile
 
 from bench.encoder import interval, machine
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
+from detector.decoders import Samples
 from detector.recording import Recording
 from jobs.decoding.queue import DecodeQueue
 

@@ -33,10 +33,11 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models import MODELS, checkpoint
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
 from detector.backbones.batching import batches, waste
 from detector.backbones.huggingface import HuggingFace
 from detector.config import DTYPES, LAST_LAYER, EmbedConfig
+from detector.decoders import Samples
 
 MEDIAN_SECONDS, SIGMA, BOUNDS = 5.0, 0.7, (0.5, 30.0)
 

@@ -1,50 +1,40 @@
 """Decoding: the bytes of one recording to blocks of 16 kHz mono samples.
 
-soundfile is tried first, then PyAV, and one resampler serves both. Resamplers differ audibly between 6 and 8 kHz, a
-band that encoders use; with one resampler per container, a head would learn the container instead of the speech.
+A file is cut into the recordings that it holds, one behind the other; of each, soundfile is tried first, then PyAV, and
+one resampler serves both.
 
 ```
-bytes ─► soundfile ─┐ native blocks    mean of       soxr HQ
-         │ fails    ├─► 10 s each ──► channels ──► to 16 kHz ──► float32 blocks
-         └► PyAV  ──┘
+bytes ─► layout ─► soundfile ─┐ native blocks    mean of       soxr HQ
+         of each   │ fails    ├─► 10 s each ──► channels ──► to 16 kHz ──► float32 blocks
+         recording └► PyAV  ──┘
 ```
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import re
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from detector.decoders import DECODERS, MAX_SECONDS, TOO_LONG, AudioFormat, Block, Ledger, Mixer, Samples
 from detector.errors import UtteranceError
-from detector.sniff import DEMUXERS, EXACT, sniff
+from detector.layout import Layout, Layouts
+from detector.layout.wave import UNCOUNTED_SECONDS
 
 SAMPLE_RATE = 16_000  # Hz, the rate that every supported encoder was trained on
-BLOCK_SECONDS = 10
-MAX_SECONDS = 12 * 3600.0
-RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
-MAX_CHANNELS = 16
-BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
-SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length; FLAC headers count samples, and get none
-UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-
-TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
-
-TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
+NOISE_SAMPLES = 16_384  # looked at in each block
+NOISE_MIN_SAMPLES = 1_000
+NOISE_RMS = 0.4  # of full scale; noise over all of it has 0.58, speech below 0.3
+NOISE_CORRELATION = 0.15  # of neighbouring samples; speech has above 0.5
 
 END_SECONDS = 0.1  # an excerpt may extend this far beyond the end, because lists round their times
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, order=True)
@@ -98,16 +88,6 @@ def _short(seconds: float | None) -> str:
     return "end" if seconds is None else repr(seconds).removesuffix(".0")
 
 
-@dataclass(frozen=True)
-class AudioFormat:
-    """Format of a recording as stored, and the decoder that read it."""
-
-    native_rate: int
-    channels: int
-    codec: str
-    decoder: str
-
-
 def versions() -> dict[str, str]:
     """Names and versions of the libraries that turn bytes into samples; part of the fingerprint."""
     return {
@@ -152,227 +132,195 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
     >>> stored.native_rate, stored.channels, sum(len(block) for block in blocks)
     (8000, 2, 16000)
     """
-    stored, native = decode_native(file, excerpt)
-    return stored, resample(native, stored.native_rate)
+    stored, native, _ = decode_native(file, excerpt)
+    return stored, resample(native)
 
 
-def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Samples]]:
-    """Decode one recording at its stored rate; otherwise as :func:`decode`."""
-    findings: list[UtteranceError] = []
-    for decoder in DECODERS.values():
-        file.seek(0)
+def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Block], Ledger]:
+    """Decode one recording at its stored rates; otherwise as :func:`decode`.
+
+    Returns
+    -------
+    AudioFormat
+        Of the first recording, if several are joined.
+    iterator of Block
+        Where the rate changes within the file, the blocks have different rates.
+    Ledger
+        Complete once the iterator is at its end.
+    """
+    parts = _Parts(file, excerpt.channel)
+    stored, first = parts.first()
+    blocks = parts.blocks(first)
+    if "pcm" in stored.codec:
+        blocks = _not_noise(blocks)
+    return stored, _told(_limited(_between(blocks, excerpt)), parts.ledger), parts.ledger
+
+
+class _Parts:
+    """The recordings that are joined in one file, opened one after another."""
+
+    def __init__(self, file: BinaryIO, channel: int | None) -> None:
+        self.ledger = Ledger()
+        self._mixer = Mixer(channel, self.ledger)
+        self._layouts = Layouts(file)
+        self._recordings = iter(self._layouts)
+        self._layout: Layout | None = None
+
+    def first(self) -> tuple[AudioFormat, Iterator[Block]]:
+        """Open the first recording that has samples."""
+        empty = UtteranceError("empty", "0 bytes")
+        for layout in self._recordings:
+            self._layout = layout
+            try:
+                return self._opened(layout)
+            except UtteranceError as error:
+                if error.error != "empty":
+                    raise
+                empty = error
+        raise empty
+
+    def blocks(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Yield ``blocks``, which are those of the first recording, and those of all that follow."""
+        while self._layout is not None:
+            layout, seconds, n_known = self._layout, 0.0, self._layouts.trailing_bytes
+            for block in blocks:
+                seconds += len(block.samples) / block.rate
+                yield block
+            self._layout = next(self._recordings, None)
+            self.ledger.trailing_bytes = self._layouts.trailing_bytes
+            self.ledger.is_cut |= layout.is_cut
+            _refuse_uncounted(layout, seconds, self.ledger.trailing_bytes - n_known)
+            if self._layout is not None:
+                blocks = self._following(self._layout)
+
+    def _following(self, layout: Layout) -> Iterator[Block]:
         try:
-            stored, native = decoder(file, excerpt.channel)
-            first = next(native, None)
+            return self._opened(layout)[1]
         except UtteranceError as error:
-            if error.error in ("bad_header", "too_long", "truncated", "nonfinite_audio", "out_of_range"):
-                raise
-            findings.append(error)
-            continue
-        if first is not None:
-            blocks = _between(itertools.chain([first], native), stored.native_rate, excerpt)
-            return stored, _limited(blocks, stored.native_rate)
-        findings.append(UtteranceError("empty", "a header, but no samples"))
-    file.seek(0)
-    if not file.read(1):
-        raise UtteranceError("empty", "0 bytes")
-    # the error of the decoder that got farthest describes the file best
-    kinds = [each.error for each in findings]
-    farthest = next(kind for kind in ("decode_error", "empty", "not_audio") if kind in kinds)
-    raise UtteranceError(farthest, "; ".join(each.message for each in findings))
+            if error.error == "empty":
+                return iter(())
+            message = f"another recording begins at byte {layout.start:,} and cannot be read: {error}"
+            raise UtteranceError("trailing_data", message) from error
+
+    def _opened(self, layout: Layout) -> tuple[AudioFormat, Iterator[Block]]:
+        """Open a recording with the first decoder that reads a block of it."""
+        findings: list[UtteranceError] = []
+        for name, opened in DECODERS.items():
+            try:
+                n_claims = len(self.ledger.claims)
+                stored, blocks = opened(layout, self._mixer)
+                first = next(blocks, None)
+            except UtteranceError as error:
+                if error.error in ("bad_header", "too_long", "truncated", "nonfinite_audio", "out_of_range"):
+                    raise
+                del self.ledger.claims[n_claims:]
+                findings.append(error)
+                continue
+            if first is not None:
+                self._layouts.decoder = name
+                return stored, itertools.chain([first], blocks)
+            del self.ledger.claims[n_claims:]
+            findings.append(UtteranceError("empty", "a header, but no samples"))
+        layout.file.seek(0)
+        if not layout.file.read(1):
+            raise UtteranceError("empty", "0 bytes")
+        # the error of the decoder that got farthest describes the file best
+        kinds = [each.error for each in findings]
+        farthest = next(kind for kind in ("decode_error", "empty", "not_audio") if kind in kinds)
+        raise UtteranceError(farthest, "; ".join(each.message for each in findings))
 
 
-def _audio_decoders() -> list[str]:
-    """Names of FFmpeg's audio decoders."""
-    names = []
-    for name in sorted(av.codecs_available):
-        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # a codec with an encoder only
-            if av.Codec(name, "r").type == "audio":
-                names.append(name)
-    return names
+def _refuse_uncounted(layout: Layout, seconds: float, n_bytes: int) -> None:
+    """Raise for bytes behind the samples that would be more of them, if the header counted them."""
+    if layout.is_linear and seconds and layout.end is not None:
+        uncounted = n_bytes * seconds / (layout.end - layout.start)
+        if uncounted > UNCOUNTED_SECONDS:
+            message = (
+                f"{n_bytes:,} bytes behind the {seconds:,.2f} s that the header counts: {uncounted:,.2f} s if they are "
+                f"samples. Its size is wrong: write it again."
+            )
+            raise UtteranceError("trailing_data", message, seconds, seconds)
 
 
-PYAV_OPTIONS = {
-    "protocol_whitelist": "pipe",  # a playlist in the bytes must not open files or URLs; `pipe` is this file object
-    "format_whitelist": ",".join(DEMUXERS),
-    "codec_whitelist": ",".join(_audio_decoders()),  # the picture of a film is never decoded, not even to probe it
-}
-
-
-def _soundfile_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iterator[Samples]]:
-    sniffed = sniff(file)
-    if not sniffed.soundfile:
-        raise UtteranceError("not_audio", f"soundfile: {sniffed.why_not}")
-    file.seek(0)
-    try:
-        sound = soundfile.SoundFile(file)
-    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
-        raise UtteranceError("not_audio", f"soundfile: {_reason(error)}") from error
-    if sound.frames == UNKNOWN_FRAMES:
-        # FLAC from a live encoder: libsndfile would read some blocks and then fail to seek
-        raise UtteranceError("not_audio", "soundfile: the header does not state the length")
-    stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), "soundfile")
-    _check_header(stored, channel)
-    if sound.frames > MAX_SECONDS * stored.native_rate:
-        _check_claim(sound)
-    claimed = sound.frames
-    if sniffed.claimed_bytes is not None:  # libsndfile reports the bytes present, not those that the header claims
-        claimed = round(claimed * sniffed.claimed_bytes / max(1, sniffed.present_bytes))
-
-    def blocks() -> Iterator[Samples]:
-        n_frames = min(stored.native_rate * BLOCK_SECONDS, BLOCK_ITEMS // stored.channels)
-        try:
-            with sound:
-                while len(block := sound.read(n_frames, "float32", always_2d=True)):
-                    yield _mono(block, channel, 1)
-        except (soundfile.LibsndfileError, ValueError) as error:
-            raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
-
-    return stored, _whole(blocks(), claimed, stored.native_rate, exact=sound.format == "FLAC")
-
-
-def _check_claim(sound: soundfile.SoundFile) -> None:
-    """Refuse a file that has a sample beyond the limit; leave one that only claims to be so long to PyAV."""
-    try:
-        sound.seek(round(MAX_SECONDS * sound.samplerate))
-        is_true = len(sound.read(1)) == 1
-    except (soundfile.LibsndfileError, ValueError):
-        is_true = False
-    if is_true:
-        raise UtteranceError("too_long", TOO_LONG)
-    raise UtteranceError(
-        "not_audio",
-        f"soundfile: the header claims {sound.frames / sound.samplerate / 3600:,.0f} h, and the samples end before",
-    )
-
-
-def _pyav_blocks(file: BinaryIO, channel: int | None) -> tuple[AudioFormat, Iterator[Samples]]:
-    try:
-        container = av.open(file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
-        if not container.streams.audio:
-            raise UtteranceError("not_audio", "PyAV: no audio stream")
-        stream = container.streams.audio[0]
-        stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, "pyav")
-    except MemoryError:
-        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
-    except (av.FFmpegError, ValueError, EOFError, IndexError, AttributeError) as error:
-        # AttributeError: a stream with an unknown codec has no rate
-        raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
-    _check_header(stored, channel)
-    if stored.codec == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
-
-    def blocks() -> Iterator[Samples]:
-        planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stored.native_rate)
-        held: list[Samples] = []
-        n_held = 0
-        try:
-            with container:
-                for packet in container.demux(stream):
-                    if packet.size and bytes(packet)[:3] in TAGS:  # tags between concatenated MP3s
-                        continue
-                    for converted in (each for frame in packet.decode() for each in planar.resample(frame)):
-                        held.append(_mono(converted.to_ndarray().astype(np.float32, copy=False), channel, 0))
-                        n_held += len(held[-1])
-                    if n_held >= stored.native_rate * BLOCK_SECONDS:
-                        yield np.concatenate(held)
-                        held, n_held = [], 0
-        except MemoryError:
-            raise
-        except (av.FFmpegError, ValueError, EOFError) as error:
-            raise UtteranceError("decode_error", f"PyAV: {_reason(error)}") from error
-        if held:
-            yield np.concatenate(held)
-
-    claimed = round(_claimed_seconds(container, stream) * stored.native_rate)
-    return stored, _whole(blocks(), claimed, stored.native_rate, exact=container.format.name == "flac")
-
-
-def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Length of the audio as the header states it; 0 if it states none, or FFmpeg would only guess."""
-    if container.format.name.partition(",")[0] not in EXACT:
-        return 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    # a container states the length of its longest stream, which may be the picture
-    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-
-
-DECODERS: dict[str, Callable[[BinaryIO, int | None], tuple[AudioFormat, Iterator[Samples]]]] = {
-    "soundfile": _soundfile_blocks,
-    "pyav": _pyav_blocks,
-}
-"""Decoders in the order in which they are tried. Neither crashed on 600 fuzzed files; two other popular ones did."""
-
-
-def _reason(error: Exception) -> str:
-    """The decoder's message without memory addresses, so that the same bytes always give the same text."""
-    return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
-
-
-def _mono(block: Samples, channel: int | None, axis: int) -> Samples:
-    """One channel of a block, or the mean of all channels, which lie along ``axis``."""
-    if channel is not None or block.shape[axis] == 1:
-        return np.ascontiguousarray(block.take(channel or 0, axis))
-    return np.asarray(block.mean(axis=axis, dtype=np.float32))
-
-
-def _check_header(stored: AudioFormat, channel: int | None) -> None:
-    if not RATES[0] <= stored.native_rate <= RATES[1]:
-        raise UtteranceError(
-            "bad_header", f"a rate of {stored.native_rate} Hz; {RATES[0]:,} to {RATES[1]:,} Hz are read"
-        )
-    if not 1 <= stored.channels <= MAX_CHANNELS:
-        raise UtteranceError("bad_header", f"{stored.channels} channels; 1 to {MAX_CHANNELS} are read")
-    if channel is not None and channel >= stored.channels:
-        raise UtteranceError("out_of_range", f"channel {channel}, counted from 0, of {stored.channels}")
-
-
-def _whole(blocks: Iterator[Samples], claimed: int, rate: int, *, exact: bool) -> Iterator[Samples]:
-    """Pass blocks on; at the end, refuse a file that is shorter than its header claims."""
-    n_samples = 0
-    for block in blocks:
-        n_samples += len(block)
-        yield block
-    if n_samples < claimed - (0 if exact else SLACK_SECONDS * rate):
-        raise UtteranceError("truncated", f"{n_samples / rate:,.2f} s of the {claimed / rate:,.2f} s in its header")
-
-
-def _between(blocks: Iterator[Samples], rate: int, excerpt: Excerpt) -> Iterator[Samples]:
+def _between(blocks: Iterator[Block], excerpt: Excerpt) -> Iterator[Block]:
     """Pass on the samples of an excerpt, and request no block after its end."""
-    first = round(excerpt.start * rate)
-    last = None if excerpt.end is None else round(excerpt.end * rate)
-    n_samples = 0
+    before, n_samples, rate = 0.0, 0, 0  # seconds at earlier rates; samples at this one
+    first, last = 0, None
     for block in blocks:
-        part = block[max(0, first - n_samples) : None if last is None else last - n_samples]
-        n_samples += len(block)
+        if block.rate != rate:
+            before, n_samples, rate = before + (n_samples / rate if rate else 0.0), 0, block.rate
+            first = round((excerpt.start - before) * rate)
+            last = None if excerpt.end is None else round((excerpt.end - before) * rate)
+        part = block.samples[max(0, first - n_samples) : None if last is None else max(0, last - n_samples)]
+        n_samples += len(block.samples)
         if len(part):
-            yield part
+            yield Block(part, rate)
         if last is not None and n_samples >= last:
             return
     is_short = last is not None and n_samples < last - END_SECONDS * rate
     if is_short or n_samples <= first > 0:
-        raise UtteranceError("out_of_range", f"{str(excerpt).partition('/')[0]} of {n_samples / rate:,.3f} s")
+        seconds = before + n_samples / max(1, rate)
+        raise UtteranceError("out_of_range", f"{str(excerpt).partition('/')[0]} of {seconds:,.3f} s")
 
 
-def _limited(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
+def _limited(blocks: Iterator[Block]) -> Iterator[Block]:
     """Pass blocks on; refuse the first that is not finite or exceeds the length limit."""
-    n_samples = 0
+    seconds = 0.0
     for block in blocks:
-        n_samples += len(block)
-        if n_samples > MAX_SECONDS * rate:
+        seconds += len(block.samples) / block.rate
+        if seconds > MAX_SECONDS:
             raise UtteranceError("too_long", TOO_LONG)
-        if not np.isfinite(block).all():
-            raise UtteranceError("nonfinite_audio", f"NaN or infinity before second {n_samples / rate:.1f}")
+        if not np.isfinite(block.samples).all():
+            raise UtteranceError("nonfinite_audio", f"NaN or infinity before second {seconds:.1f}")
         yield block
 
 
-def resample(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
-    """Resample mono blocks of ``rate`` Hz to 16 kHz; blocks at 16 kHz are passed on unchanged."""
-    if rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+def _not_noise(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Pass blocks on; at the end, refuse white noise at full scale.
+
+    Samples whose bytes are in another order, or that are no samples, sound like this; a recording does not. The first
+    second or so of each block is looked at.
+    """
+    energy = neighbours = 0.0
+    n_samples = 0
     for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+        looked_at = block.samples[:NOISE_SAMPLES]
+        n_samples += len(looked_at)
+        energy += float(np.dot(looked_at, looked_at))
+        neighbours += float(np.dot(looked_at[1:], looked_at[:-1]))
+        yield block
+    if (
+        n_samples > NOISE_MIN_SAMPLES
+        and energy > NOISE_RMS**2 * n_samples
+        and abs(neighbours) < NOISE_CORRELATION * energy
+    ):
+        raise UtteranceError(
+            "bad_header",
+            f"white noise at full scale ({10 * math.log10(energy / n_samples):.1f} dB) under a header that states PCM: "
+            f"the samples have another byte order or format than it says",
+        )
+
+
+def _told(blocks: Iterator[Block], ledger: Ledger) -> Iterator[Block]:
+    """Pass blocks on; an error on the way says how much was decoded, and how much the headers claim."""
+    seconds = 0.0
+    try:
+        for block in blocks:
+            seconds += len(block.samples) / block.rate
+            yield block
+    except UtteranceError as error:
+        error.seconds = seconds if error.seconds is None else error.seconds
+        error.seconds_claimed = ledger.seconds_claimed if error.seconds_claimed is None else error.seconds_claimed
+        raise
+
+
+def resample(blocks: Iterable[Block]) -> Iterator[Samples]:
+    """Resample mono blocks to 16 kHz, each by its own rate; blocks at 16 kHz are passed on unchanged."""
+    for rate, same in itertools.groupby(blocks, key=lambda block: block.rate):
+        if rate == SAMPLE_RATE:
+            yield from (block.samples for block in same)
+            continue
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        for block in same:
+            yield stream.resample_chunk(block.samples)
+        yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)

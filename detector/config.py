@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from detector import audio
+from detector import audio, decoders
 from detector.errors import ConfigError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES
@@ -82,9 +82,13 @@ class EmbedConfig:
         if seconds is None:
             seconds = STARTER_SECONDS if self.backbone == STARTER else SEGMENT_SECONDS
         object.__setattr__(self, "segment_seconds", float(seconds))  # 30 and 30.0 must give the same fingerprint
-        if not MIN_SEGMENT_SAMPLES <= self.segment_seconds * audio.SAMPLE_RATE <= audio.MAX_SECONDS * audio.SAMPLE_RATE:
+        if (
+            not MIN_SEGMENT_SAMPLES
+            <= self.segment_seconds * audio.SAMPLE_RATE
+            <= decoders.MAX_SECONDS * audio.SAMPLE_RATE
+        ):
             raise ConfigError(
-                f"segment_seconds {self.segment_seconds} is out of range; expected 1 to {audio.MAX_SECONDS:g} s."
+                f"segment_seconds {self.segment_seconds} is out of range; expected 1 to {decoders.MAX_SECONDS:g} s."
             )
 
 

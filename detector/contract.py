@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from detector.schema import FAILURE_ERRORS, TABLES, Column, Columns
+from detector.column import Column, Columns
+from detector.schema import FAILURE_ERRORS, TABLES
 
 COMMAND = "python -m detector.contract"
 DOCS = Path(__file__).parents[1] / "docs"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detector.audio import Samples
 from detector.backbones import Backbone
+from detector.decoders import Samples
 from detector.pooling import POOLINGS
 
 

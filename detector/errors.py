@@ -30,12 +30,20 @@ class UtteranceError(RuntimeError):
         One word of :data:`detector.schema.FAILURE_ERRORS`.
     message : str
         What was found, for a person.
+    seconds : float, optional
+        Length that was decoded.
+    seconds_claimed : float, optional
+        Length that the file's headers state.
     """
 
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(error, message)
+    def __init__(
+        self, error: str, message: str, seconds: float | None = None, seconds_claimed: float | None = None
+    ) -> None:
+        super().__init__(error, message, seconds, seconds_claimed)
         self.error = error
         self.message = message
+        self.seconds = seconds
+        self.seconds_claimed = seconds_claimed
 
     def __str__(self) -> str:
         return f"{self.error}: {self.message}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
+from detector.decoders import Block, Samples
 
 FRAME_SAMPLES = SAMPLE_RATE // 50  # 320 samples, 20 ms
 HANGOVER_FRAMES = 10  # 0.2 s: pauses within words count as speech
@@ -74,7 +75,7 @@ class Meter:
     Examples
     --------
     >>> meter = Meter()
-    >>> blocks = list(meter.native([np.array([0.5, 1.0, -1.0, 0.0], np.float32)]))
+    >>> blocks = list(meter.native([Block(np.array([0.5, 1.0, -1.0, 0.0], np.float32), 8_000)]))
     >>> meter.add(np.full(SAMPLE_RATE, 0.5, np.float32))
     >>> meter.levels
     Levels(speech_share=1.0, clipped_share=0.5)
@@ -86,11 +87,11 @@ class Meter:
         self._energies: list[npt.NDArray[np.float64]] = []
         self._rest = np.zeros(0, np.float32)  # samples of a frame that is not complete yet
 
-    def native(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+    def native(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Measure blocks at the stored rate and pass them on; a resampler would round off what was clipped."""
         for block in blocks:
-            self._n_clipped += int(np.count_nonzero(np.abs(block) >= CLIPPED))
-            self._n_stored += len(block)
+            self._n_clipped += int(np.count_nonzero(np.abs(block.samples) >= CLIPPED))
+            self._n_stored += len(block.samples)
             yield block
 
     def add(self, samples: Samples) -> None:

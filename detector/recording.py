@@ -10,21 +10,24 @@ from typing import BinaryIO
 
 import numpy as np
 
-from detector.audio import SAMPLE_RATE, WHOLE, Excerpt, Samples, decode_native, resample
+from detector.audio import SAMPLE_RATE, WHOLE, Excerpt, decode_native, resample
+from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.level import Levels, Meter
+from detector.provenance import Provenance, provenance
 
 MIN_SEGMENT_SAMPLES = 1 * SAMPLE_RATE  # 16,000 samples, 1 s: a shorter tail joins the segment before it
 SILENCE_FLOOR_DBFS = -120.0
+TRUNCATED_SECONDS = 0.1  # below what the header claims; rounding and the delays of codecs stay under it
 READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Facts(Levels):
+class Facts(Levels, Provenance):
     """Facts of a recording that was read to its end: the columns that a decoder fills.
 
     `seconds` counts decoded samples, never what a header claims. :data:`detector.schema.DECODED` has the meaning and
-    unit of every column; the levels are inherited.
+    unit of every column; the levels and the provenance are inherited.
     """
 
     audio_sha256: str
@@ -34,6 +37,10 @@ class Facts(Levels):
     codec: str
     decoder: str
     rms_dbfs: float
+    seconds_claimed: float | None
+    truncated: bool
+    trailing_bytes: int
+    channels_cancel: bool
     n_segments: int
 
 
@@ -89,9 +96,10 @@ class Recording:
             As :func:`detector.audio.decode`.
         """
         digest = _sha256(self._file) if self._audio_sha256 is None else self._audio_sha256
-        stored, native = decode_native(self._file, self._excerpt)
+        origin = provenance(self._file)
+        stored, native, ledger = decode_native(self._file, self._excerpt)
         meter = Meter()
-        blocks = resample(meter.native(native), stored.native_rate)
+        blocks = resample(meter.native(native))
         n_samples, energy, n_segments = 0, 0.0, 0
         for segment in cut(blocks, self._segment_samples):
             n_samples += len(segment)
@@ -102,15 +110,22 @@ class Recording:
         if n_samples == 0:
             raise UtteranceError("empty", "a header, but no samples")
         rms = math.sqrt(energy / n_samples)
+        seconds, claimed = n_samples / SAMPLE_RATE, ledger.seconds_claimed
+        is_whole = (self._excerpt.start, self._excerpt.end) == (WHOLE.start, WHOLE.end)
         self._facts = Facts(
             audio_sha256=digest,
-            seconds=n_samples / SAMPLE_RATE,
+            seconds=seconds,
             native_rate=stored.native_rate,
             channels=stored.channels,
             codec=stored.codec,
             decoder=stored.decoder,
             rms_dbfs=max(SILENCE_FLOOR_DBFS, 20.0 * math.log10(rms)) if rms > 0 else SILENCE_FLOOR_DBFS,
+            seconds_claimed=claimed,
+            truncated=ledger.is_cut or (is_whole and seconds < (claimed or 0.0) - TRUNCATED_SECONDS),
+            trailing_bytes=ledger.trailing_bytes,
+            channels_cancel=ledger.channels_cancel,
             n_segments=n_segments,
+            **vars(origin),
             **vars(meter.levels),
         )
 

@@ -19,7 +19,8 @@ import torch
 
 from bench.starter import rows
 from bench.starter.figures import Judged
-from detector.audio import Samples, decode
+from detector.audio import decode
+from detector.decoders import Samples
 from detector.metrics import Floats
 from detector.metrics.trials import Trials
 from detector.rejection import called_spoof, entropy_bits

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import dct
 
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
 from detector.backbones.melstats import MelStats
 from detector.config import EmbedConfig
+from detector.decoders import Samples
 from detector.pooling import POOLINGS
 
 N_COEFFICIENTS = 20

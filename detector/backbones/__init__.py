@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detector import starter
-from detector.audio import Samples
 from detector.config import HUGGINGFACE, MELSTATS, STARTER, EmbedConfig
+from detector.decoders import Samples
 from detector.errors import ConfigError
 
 BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, and they fit into its memory

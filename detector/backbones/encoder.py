@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detector.audio import Samples
 from detector.backbones.families import Padding, fuse_attention, keep_padding_out
 from detector.backbones.features import valid_of
 from detector.backbones.loading import Loaded
 from detector.backbones.threads import one_thread
+from detector.decoders import Samples
 from detector.pooling import Pooling
 
 

@@ -20,11 +20,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
 from detector.backbones.batching import batches
 from detector.backbones.encoder import Encoder
 from detector.backbones.loading import load
 from detector.config import EmbedConfig
+from detector.decoders import Samples
 from detector.errors import ConfigError, DeviceError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
 from detector.config import LAST_LAYER, EmbedConfig
+from detector.decoders import Samples
 from detector.pooling import POOLINGS
 
 WINDOW_SAMPLES = 25 * SAMPLE_RATE // 1000  # 400 samples, 25 ms

@@ -25,7 +25,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import soundfile
 
-from detector.audio import ADDRESS, SAMPLE_RATE, Excerpt
+from detector.audio import SAMPLE_RATE, Excerpt
+from detector.decoders import ADDRESS
 from detector.errors import UtteranceError
 from detector.recording import Recording
 from jobs.decoding.sandbox import confine
@@ -109,7 +110,7 @@ class Decoder:
                 self._limit_cpu(segment_seconds)
                 segment = [(b"wave", np.ascontiguousarray(samples).view(np.uint8).data)]
         except UtteranceError as error:
-            return [], b"fail", {"error": error.error, "message": error.message}
+            return [], b"fail", vars(error)
         except MemoryError as error:
             return [], b"fail", {"error": "too_large", "message": str(error) or "more memory than a decoder may take"}
         except Exception as error:  # an unforeseen error is about these bytes; it does not end the run
@@ -144,6 +145,8 @@ class _View(io.RawIOBase):
         self._size = size
         self._offset = 0
         self._asked = (0, 0)  # offset and bytes of the block that is under way
+        self._read_to = 0  # where the block before this one ends
+        self._head = b""  # which is read again and again: for a manifest, for the layout, by each decoder
 
     def readable(self) -> bool:
         return True
@@ -160,13 +163,18 @@ class _View(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         block = (self._offset, min(len(buffer), READ_BYTES, max(0, self._size - self._offset)))
-        if block != self._asked:
-            self._ask(*block)
-        data = self._decoder.answer() if block[1] else b""
-        self._asked = (0, 0)
+        data = self._head[self._offset : self._offset + block[1]]
+        if not data:
+            if block != self._asked:
+                self._ask(*block)
+            data = self._decoder.answer() if block[1] else b""
+            self._asked = (0, 0)
+        self._head = self._head or (data if self._offset == 0 else b"")
         buffer[: len(data)] = data
+        is_reading_on, self._read_to = self._read_to == self._offset > 0, self._offset + len(data)
         self._offset += len(data)
-        if len(data) == READ_BYTES:
+        # whoever looks at one place only needs no more
+        if len(data) == READ_BYTES and is_reading_on:
             self._ask(self._offset, min(READ_BYTES, self._size - self._offset))
         return len(data)
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from detector.audio import Samples
+from detector.decoders import Samples
 from jobs.decoding.faults import DecoderError, check, exit_error
 from jobs.decoding.wire import FRAME, drop_written
 from jobs.errors import RunAgain

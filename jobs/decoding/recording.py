@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator
 from typing import Protocol
 
-from detector.audio import MAX_SECONDS, SAMPLE_RATE, Excerpt, Samples
+from detector.audio import SAMPLE_RATE, Excerpt
+from detector.decoders import MAX_SECONDS, Samples
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts
 from jobs.decoding import replies
 from jobs.decoding.content import HashedContent

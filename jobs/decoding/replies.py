@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from detector.audio import DECODERS, MAX_CHANNELS, RATES, SAMPLE_RATE
+from detector.audio import SAMPLE_RATE
+from detector.decoders import DECODERS, MAX_CHANNELS, RATES
 from detector.errors import UtteranceError
 from detector.recording import Facts
-from detector.schema import DECODED, FAILURE_ERRORS
+from detector.schema import DECODED, FAILURE_ERRORS, TABLES
 from jobs.decoding.faults import CANNOT_BE, DecoderError, check
 
 CODEC_CHARACTERS = 64
+GENERATOR_CHARACTERS = 200
+LENGTHS = tuple(column for column in TABLES["failures"] if column.name in ("seconds", "seconds_claimed"))
 
 
 def parse(text: bytes | bytearray) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def facts_of(reply: dict[str, Any], audio_sha256: str, n_samples: int, n_segment
     check(1 <= channels <= MAX_CHANNELS, f"channels {channels!r}")
     check(codec.isprintable() and len(codec) <= CODEC_CHARACTERS, f"codec {codec!r}")
     check(decoder in DECODERS, f"decoder {decoder!r}")
+    generator = reply["claim_generator"] or ""
+    check(generator.isprintable() and len(generator) <= GENERATOR_CHARACTERS, f"claim_generator {generator!r}")
     return Facts(**own, **stated, n_segments=n_segments)  # type: ignore[arg-type]  # checked above
 
 
@@ -48,7 +53,9 @@ def failure_of(kind: bytes, reply: dict[str, Any]) -> UtteranceError:
         If it is not an error that a decoder may report.
     """
     error, message = reply.get("error"), reply.get("message")
-    if kind == b"fail" and error in FAILURE_ERRORS and isinstance(message, str):
+    lengths = {column.name: reply.get(column.name) for column in LENGTHS}
+    is_length = all(column.accepts(lengths[column.name]) for column in LENGTHS)
+    if kind == b"fail" and error in FAILURE_ERRORS and isinstance(message, str) and is_length:
         # half a surrogate pair is no text, and no table can hold it
-        return UtteranceError(error, message.encode(errors="backslashreplace").decode())
+        return UtteranceError(error, message.encode(errors="backslashreplace").decode(), **lengths)
     raise DecoderError("decoder_crash", f"{CANNOT_BE}: {kind!r}")

@@ -22,7 +22,7 @@ from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 
 ID_COLUMNS = {"utterance_id", "uri"}
 SAFE_COLUMNS = {field.name for schema in (embeddings_schema(1), SCORES, FAILURES) for field in schema}
-SAFE_COLUMNS -= ID_COLUMNS | {"message"}
+SAFE_COLUMNS -= ID_COLUMNS | {"message", "claim_generator"}
 """Columns that name no recording: they hold fixed words, numbers and digests. `member` is only a part of an id."""
 
 UNREADABLE = (pa.ArrowException, SchemaError, OSError, KeyError, TypeError, ValueError, AttributeError)

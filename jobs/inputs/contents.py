@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from detector.config import digest_of
 from detector.magic import HEAD_BYTES, is_audio_content
 from jobs import storage
-from jobs.errors import SourceChangedError, StorageError
+from jobs.errors import SourceChangedError
 from jobs.inputs.requests import answers
 from jobs.storage import Stored
 
@@ -63,10 +63,8 @@ def _first_bytes(stored: Stored) -> bytes | None:
         return storage.first_bytes(stored, HEAD_BYTES)
     except SourceChangedError:
         return b""  # removed or replaced since it was listed: the next run looks again
-    except StorageError as error:
-        if isinstance(error.__cause__, PermissionError):
-            return None  # a recording that may not be read is told of; so is a file that might be one
-        raise
+    except storage.NoPermissionError:
+        return None  # a recording that may not be read is told of; so is a file that might be one
 
 
 def _digest(stored: Stored) -> str:

@@ -35,7 +35,7 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
     for entry in entries:
         first_rows.setdefault(entry.uri, entry.where)
     uris = list(first_rows)
-    found = dict(zip(uris, answers(_stat, uris), strict=True))
+    found = dict(zip(uris, answers(look, uris), strict=True))
     absent = [uri for uri in uris if found[uri] is None]
     if absent and missing == "refuse":
         named = "; ".join(f"{first_rows[uri]}: {uri} does not exist" for uri in absent[:SHOWN_ROWS])
@@ -56,9 +56,11 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
     return {uri: stored or Stored(uri, 0, storage.ABSENT) for uri, stored in found.items()}
 
 
-def _stat(uri: str) -> Stored | None:
-    """Return what the store has at a URI; there is nothing below a file."""
+def look(uri: str) -> Stored | None:
+    """Return what the store has at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
     try:
         return storage.stat(uri)
-    except storage.NotFolderError:
+    except storage.NoPermissionError:
+        return Stored(uri, 0, storage.DENIED)
+    except storage.NotFolderError:  # nothing is below a file
         return None

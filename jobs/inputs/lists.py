@@ -7,7 +7,8 @@ import posixpath
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from detector.audio import MAX_CHANNELS, WHOLE, Excerpt
+from detector.audio import WHOLE, Excerpt
+from detector.decoders import MAX_CHANNELS
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import container_kind

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detector.audio import WHOLE, Excerpt, Samples
+from detector.audio import WHOLE, Excerpt
+from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
@@ -79,7 +80,7 @@ def failed(
 ) -> dict[str, Any]:
     """Return the outcome of an utterance that gives no score; its segments, if there are any, are dropped."""
     where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
-    return {**where, "stage": stage, "error": error.error, "message": error.message}
+    return {**where, "stage": stage, **vars(error)}
 
 
 def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:

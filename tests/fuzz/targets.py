@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detector import audio, signature
+from detector import audio, decoders, signature
 from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
 from detector.head import Head
 from detector.jumbf import GENERATOR_LENGTH
@@ -80,7 +80,7 @@ def decode(content: bytes) -> None:
     ended = None
     try:
         stored, blocks = audio.decode(io.BytesIO(content))
-        assert audio.RATES[0] <= stored.native_rate <= audio.RATES[1]
+        assert decoders.RATES[0] <= stored.native_rate <= decoders.RATES[1]
         n_samples = 0
         for block in blocks:
             assert block.dtype == np.float32

@@ -54,20 +54,20 @@ if "jobs.decoding.process" in sys.orig_argv:
 
     def faulty(file, excerpt):
         content = file.read()
-        stored, blocks = decode(file, excerpt)
+        stored, blocks, ledger = decode(file, excerpt)
         fault = re.search(b"fault:([a-z_]+)(:later)?", content)
         if fault is None:
-            return stored, blocks
+            return stored, blocks, ledger
         act = globals()[fault[1].decode()]
         def later():
             first = next(blocks)
-            for start in range(0, len(first), 16_000):
+            for start in range(0, len(first.samples), 16_000):
                 if start == 64_000: act()  # two segments are out by then
-                yield first[start : start + 16_000]
+                yield first._replace(samples=first.samples[start : start + 16_000])
         if fault[2]:
-            return stored, later()
+            return stored, later(), ledger
         act()
-        return stored, blocks
+        return stored, blocks, ledger
 
     detector.recording.decode_native = faulty
 """

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detector.audio import MAX_CHANNELS, RATES
+from detector.decoders import MAX_CHANNELS, RATES
 from detector.errors import UtteranceError
 from jobs.inputs.containers.audio_columns import is_list
 

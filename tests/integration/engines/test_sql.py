@@ -48,10 +48,11 @@ def scored(name: str, score: float | None, reason: str | None = None, **facts: A
     return row | facts
 
 
-def embedded(name: str, audio: str, embedding: list[float] | None) -> dict[str, Any]:
+def embedded(name: str, audio: str, embedding: list[float] | None, **facts: Any) -> dict[str, Any]:
     same = {"uri": "s3://calls/0.tar", "seconds": 3_600.0, "native_rate": 8_000, "channels": 1, "codec": "wav/ulaw"}
     same |= {"decoder": "soundfile", "rms_dbfs": -20.0, "layer": 1, "fingerprint": "f", "run_id": "2026-11-22-1"}
-    return same | {"utterance_id": name, "audio_sha256": audio, "embedding": embedding}
+    same |= {"seconds_claimed": 3_600.0, "truncated": False, "trailing_bytes": 0}
+    return same | {"utterance_id": name, "audio_sha256": audio, "embedding": embedding} | facts
 
 
 def failed(name: str, error: str) -> dict[str, Any]:
@@ -60,9 +61,9 @@ def failed(name: str, error: str) -> dict[str, Any]:
 
 
 SCORED = [
-    scored("calls/0.tar#a.flac", -6.0),
+    scored("calls/0.tar#a.flac", -6.0, has_c2pa=True, claim_generator="Voice Maker/3.1"),
     scored("calls/0.tar#b.flac", -5.0, speech_share=0.1),
-    scored("calls/0.tar#c.flac", 4.0),
+    scored("calls/0.tar#c.flac", 4.0, has_c2pa=True, claim_generator="Voice Maker/3.1"),
     scored("calls/0.tar#d.flac", 0.25, "uncertain"),
     scored("calls/0.tar#e.flac", 0.25, "uncertain"),
     scored("calls/0.tar#f.flac", -0.55, "uncertain"),
@@ -72,8 +73,8 @@ SCORED = [
 ]
 EMBEDDED = [
     embedded("calls/0.tar#a.flac", "11", [1.0, 0.0]),
-    embedded("calls/0.tar#b.flac", "22", [0.6, 0.8]),
-    embedded("calls/0.tar#c.flac", "33", [-1.0, 0.0]),
+    embedded("calls/0.tar#b.flac", "22", [0.6, 0.8], seconds_claimed=1.5),
+    embedded("calls/0.tar#c.flac", "33", [-1.0, 0.0], seconds_claimed=None, trailing_bytes=7),
     embedded("calls/0.tar#d.flac", "44", [0.0, 1.0]),
     embedded("calls/0.tar#e.flac", "44", None),
     embedded("calls/0.tar#f.flac", "55", None),
@@ -148,6 +149,12 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("not_audio", "decode", 2, "calls/0.tar#x.wav", "it is not_audio"),
         ("empty", "decode", 1, "z.wav", "it is empty"),
     ],
+    "AS heard": [
+        ("calls/0.tar#b.flac", 3_600.0, 1.5, False, 0),
+        ("calls/0.tar#c.flac", 3_600.0, None, False, 7),
+    ],
+    "GROUP BY has_c2pa": [(None, None, 7, 2, 4), (True, "Voice Maker/3.1", 2, 1, 0)],
+    "AS says": [("calls/0.tar#c.flac", "Voice Maker/3.1", 4.0)],
     "4) AS p_spoof": [
         ("calls/0.tar#a.flac", -6.0, round(1 / (1 + math.exp(-6)), 4)),
         ("calls/0.tar#b.flac", -5.0, round(1 / (1 + math.exp(-5)), 4)),
@@ -175,7 +182,7 @@ def test_a_query_gives_what_the_rows_were_made_for(mark: str, tables: duckdb.Duc
 
 
 def test_every_query_has_its_answer_here() -> None:
-    assert len(QUERIES) - 1 == len(ANSWERS) == 12
+    assert len(QUERIES) - 1 == len(ANSWERS) == 15
 
 
 def test_where_two_heads_disagree_is_found(tables: duckdb.DuckDBPyConnection) -> None:

@@ -14,7 +14,8 @@ import soundfile
 import soxr
 
 from detector import audio
-from detector.audio import SAMPLE_RATE, AudioFormat, Excerpt, Samples, decode
+from detector.audio import SAMPLE_RATE, Excerpt, decode
+from detector.decoders import AudioFormat, Block, Samples
 from detector.errors import UtteranceError
 from tests.support.audio import encoded, tone
 
@@ -174,12 +175,24 @@ def test_block_by_block_resampling_equals_one_pass_over_the_mean_of_the_channels
     np.testing.assert_allclose(samples, expected, atol=1e-6)
 
 
-def test_channels_in_opposite_phase_cancel() -> None:
-    source = tone(1.0)
+@pytest.mark.parametrize("louder", [0, 1])
+def test_of_channels_in_opposite_phase_the_louder_one_is_taken(louder: int) -> None:
+    source = tone(1.0).astype(np.float32)
+    channels = [source, -0.9 * source] if louder == 0 else [-0.9 * source, source]
 
-    _, samples = decoded(encoded(np.stack([source, -source], axis=1), kind="WAV", subtype="FLOAT"))
+    _, samples = decoded(encoded(np.stack(channels, axis=1), kind="WAV", subtype="FLOAT"))
 
-    assert not samples.any()
+    np.testing.assert_array_equal(samples, source)
+
+
+@pytest.mark.parametrize("n_channels", [2, 8])
+def test_one_channel_beside_silent_ones_is_no_cancellation(n_channels: int) -> None:
+    channels = np.zeros((16_000, n_channels), np.float32)
+    channels[:, 0] = tone(1.0)
+
+    _, samples = decoded(encoded(channels, kind="WAV", subtype="FLOAT"))
+
+    np.testing.assert_array_equal(samples, channels.mean(axis=1, dtype=np.float32))
 
 
 def level_after_resampling(hertz: float) -> float:
@@ -232,10 +245,10 @@ def test_bytes_that_are_not_a_recording_are_refused_with_the_reason(what: str) -
 
 def test_a_recording_of_more_than_twelve_hours_is_refused_before_it_is_read_to_its_end() -> None:
     # at one sample a second, because twelve real hours take a minute to resample
-    hours = ([np.zeros(3_600, np.float32)] * 12) + [np.zeros(1, np.float32)]
-    limited = audio._limited(iter(hours), rate=1)
+    hours = [Block(np.zeros(n_samples, np.float32), 1) for n_samples in (*[3_600] * 12, 1)]
+    limited = audio._limited(iter(hours))
 
-    assert sum(len(next(limited)) for _ in range(12)) == 43_200
+    assert sum(len(next(limited).samples) for _ in range(12)) == 43_200
     with pytest.raises(UtteranceError) as caught:
         next(limited)
     assert caught.value.error == "too_long"

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detector.decoders import DEMUXERS
 from detector.magic import HEAD_BYTES, is_audio_content
-from detector.sniff import DEMUXERS
 from tests.support.audio import encoded, tone
 
 MUXERS = {  # name of FFmpeg's muxer, and a codec, for each demuxer

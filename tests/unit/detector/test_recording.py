@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from detector.audio import SAMPLE_RATE, Samples
+from detector.audio import SAMPLE_RATE
+from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts, Recording, cut
 from tests.support.audio import encoded, tone

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import detector
+from detector.column import Column, FilledBy
 from detector.level import Levels
 from detector.recording import Facts
 from detector.schema import (
@@ -23,8 +24,6 @@ from detector.schema import (
     MANIFEST,
     SCORES,
     TABLES,
-    Column,
-    FilledBy,
     embeddings_schema,
 )
 

@@ -19,6 +19,7 @@ from jobs.embedding.result import EmbeddingRun
 from jobs.errors import StorageError
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
+from jobs.inputs.contents import Contents
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.permissions import binding_permissions, denied
@@ -107,8 +108,8 @@ def test_permission_that_is_lost_after_the_listing_is_a_row_and_is_tried_again_o
 ) -> None:
     find, stack = archive.find, contextlib.ExitStack()
 
-    def find_and_lose(config: InputConfig) -> archive.Archive:
-        found = find(config)
+    def find_and_lose(config: InputConfig, contents: Contents) -> archive.Archive:
+        found = find(config, contents)
         stack.enter_context(denied(folder / "b.wav", folder / "0.tar"))
         return found
 

@@ -91,6 +91,8 @@ def test_any_order_gives_each_shard_once_with_the_same_rows(seed: int) -> None:
             "bytes": 9,
             "attempts": 1,
             "run_id": "run",
+            "seconds": None,
+            "seconds_claimed": None,
         }
     ]
     assert first.seconds == 4.0  # 2 + 1 + 1: the failed one counts nothing

@@ -333,7 +333,7 @@ def test_excerpts_of_one_recording_are_rows_with_their_times_and_channel(tmp_pat
     assert [tuple(each.get(name) for name in place) for each in found] == [
         ("first", 2.0, 0.0, 2.0, None, None),
         ("side", 5.0, 1.0, None, 1, None),
-        ("beyond", None, None, None, None, "out_of_range"),
+        ("beyond", 1.0, None, None, None, "out_of_range"),  # it was read from second 5 to 6
         ("all", 6.0, None, None, None, None),
     ]
     assert {each["audio_sha256"] for each in found if "audio_sha256" in each} == {hashlib.sha256(flac).hexdigest()}

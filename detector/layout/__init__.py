@@ -1,0 +1,270 @@
+"""Layout of audio files: where a recording lies in a file, what its header claims, and what stands behind it.
+
+Headers err: they guess, they are stale, and files are joined and cut. A decoder that believes them hears a part, and
+does not say so. The first bytes decide which decoder may open a file; its structure decides where the recording ends.
+
+```
+a.mp3 + b.mp3          ──► [ID3 | frames of a][Info | frames of b]   two recordings, heard one after the other
+a WAV with a stale size ─► [RIFF | data: 1 s][10 s that no chunk explains]   one, under a header that counts all
+```
+
+libsndfile opens about thirty containers. Most of them come from samplers, laboratories and home computers; nobody
+archives speech in them, and most of libsndfile's vulnerabilities were found in their parsers. Its containers are
+therefore an allow-list by first bytes, and FFmpeg's are an allow-list by name (:mod:`detector.decoders`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from detector.layout import boxes, flac, linear, mpeg, ogg, tags, wave
+from detector.layout.frames import is_mpeg
+from detector.layout.spliced import Range, spliced
+
+__all__ = ["BOTH", "PYAV", "SOUNDFILE", "Layout", "Layouts", "layout_at"]
+
+SOUNDFILE, PYAV = "soundfile", "pyav"
+BOTH = (SOUNDFILE, PYAV)
+FLAC_OVERLAP_BYTES = 64 << 10  # more than libFLAC reads ahead
+
+Bounds = Callable[[BinaryIO, int, int], int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One recording in a file.
+
+    Parameters
+    ----------
+    file : binary file
+        What a decoder reads: the file itself, or a part of it under a header that is right.
+    start : int
+        Offset of the recording, with the tags before it.
+    end : int or None
+        Offset of the first byte behind it; None for a FLAC, which ends where libsndfile stops to read.
+    decoders : tuple of str
+        Those that may open it, in the order in which they are tried.
+    why_not : str
+        Why libsndfile may not, for a person.
+    claimed_seconds : float or None
+        Length that the header states, if it does so without a decoder's help.
+    claimed_share : float or None
+        Else the length that the header states, as a multiple of what a decoder finds.
+    is_linear : bool
+        True if samples are stored one by one up to the end, so that bytes behind it are likely to be more of them.
+    skipped_samples : int
+        Samples at the beginning that are the delay of the codec, or were heard before.
+    is_cut : bool
+        True if the file breaks off, as its structure tells, whatever length it states.
+    is_live : bool
+        True if the length in the header means nothing.
+    """
+
+    file: BinaryIO
+    start: int
+    end: int | None
+    decoders: tuple[str, ...] = BOTH
+    why_not: str = ""
+    claimed_seconds: float | None = None
+    claimed_share: float | None = None
+    is_linear: bool = False
+    skipped_samples: int = 0
+    is_cut: bool = False
+    is_live: bool = False
+
+
+class Layouts:
+    """The recordings of a file, one after another; the next is looked for once the one before it is decoded.
+
+    Examples
+    --------
+    >>> import io, numpy, soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, numpy.zeros(16_000), 16_000, format="WAV")
+    >>> layouts = Layouts(io.BytesIO(file.getvalue() * 2 + b"left over"))
+    >>> [(each.start, each.end) for each in layouts], layouts.trailing_bytes
+    ([(0, 32044), (32044, 64088)], 9)
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.trailing_bytes = 0
+        """Bytes behind the recordings, or between them, that are neither tags nor padding."""
+        self.decoder = ""
+        """The decoder that has read the recording before, which the caller sets."""
+        self._file = file
+        self._size = file.seek(0, os.SEEK_END)
+
+    def __iter__(self) -> Iterator[Layout]:
+        layout: Layout | None = layout_at(self._file, 0, self._size)
+        while layout is not None:
+            yield layout
+            layout = self._after_flac(layout) if layout.end is None else self._after(layout.end)
+
+    def _after(self, end: int, searched_from: int | None = None) -> Layout | None:
+        """Return the recording behind the byte ``end``; look for it from an earlier byte on, if one is given."""
+        if end >= self._size:
+            return None
+        tail = tags.before_tags(self._file, end, self._size)
+        first, _ = tags.after_id3(self._file, end, tail)
+        following = tags.find_recording(self._file, searched_from or first, tail)
+        last = tags.before_tags(self._file, first, tail if following is None else max(first, following))
+        if not tags.is_zero(self._file, first, last):
+            self.trailing_bytes += last - first
+        return (
+            None if following is None else layout_at(self._file, end if following == first else following, self._size)
+        )
+
+    def _after_flac(self, layout: Layout) -> Layout | None:
+        """Return the FLAC behind another, or the frames that its header does not count."""
+        if self.decoder != SOUNDFILE:
+            return None  # FFmpeg has read all frames that there are
+        stopped = layout.start + layout.file.tell()
+        header_at, header = _flac_header(self._file, layout.start, self._size)
+        info = flac.stream_info(header)
+        first = max(header_at + flac.HEADER_BYTES, stopped - FLAC_OVERLAP_BYTES)
+        for offset, block in tags.blocks(self._file, first, self._size, flac.HEADER_BYTES):
+            joined = flac.find_header(block)
+            frame = None if info is None else flac.find_uncounted(block, info)
+            if frame is not None and (joined is None or frame.start < joined):
+                return _flac_frames(self._file, offset + frame.start, self._size, header, frame.n_counted)
+            if joined is not None:
+                return layout_at(self._file, offset + joined, self._size)
+        return self._after(stopped, first)
+
+
+def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
+    """Return the layout of the recording that begins at ``start``, in a file of ``size`` bytes."""
+    begin, head = tags.after_id3(file, start, size)
+    place = _Place(file, start, begin, size)
+    if wave.is_wave(head):
+        return _wave(place, head)
+    if head[:4] == flac.MAGIC:
+        return _flac(place)
+    if is_mpeg(head):
+        return _mpeg(place)
+    if head[:4] == b"OggS":
+        end, is_cut = ogg.link_end(file, begin, size)
+        return place.bounded(place.end_with_tags(end), is_cut=is_cut)
+    for is_kind, claim_of in _LINEAR:
+        if is_kind(head):
+            claim = claim_of(file, begin, size)
+            return place.bounded(
+                place.end_with_tags(claim.end),
+                decoders=(PYAV,) if claim.why_not else BOTH,
+                why_not=f"soundfile: {claim.why_not}",
+                claimed_seconds=claim.seconds,
+                claimed_share=claim.share,
+                is_linear=not claim.why_not,
+            )
+    unknown = "soundfile: a container that is not on the allow-list"
+    for is_kind, bound in _OF_PYAV:
+        if is_kind(head):
+            end = bound(file, begin, size)
+            is_live = bound == boxes.asf and boxes.is_live(file, begin)
+            return place.bounded(
+                min(end, size), decoders=(PYAV,), why_not=unknown, is_cut=end > size and not is_live, is_live=is_live
+            )
+    return place.bounded(size, decoders=(PYAV,), why_not=unknown)
+
+
+class _Place(NamedTuple):
+    """A place in a file at which a recording begins: with its tags, and without them."""
+
+    file: BinaryIO
+    start: int
+    begin: int
+    size: int
+
+    def part(self, end: int) -> BinaryIO:
+        """Return the file up to a byte, or the file itself if that is all of it."""
+        return self.file if (self.start, end) == (0, self.size) else spliced(self.file, Range(self.start, end))
+
+    def bounded(self, end: int, **facts) -> Layout:  # type: ignore[no-untyped-def]
+        """Return the layout of a recording that ends before a byte."""
+        return Layout(self.part(end), self.start, end, **facts)
+
+    def end_with_tags(self, end: int) -> int:
+        """Return the file's size if only tags follow ``end``, else ``end``."""
+        return self.size if end < self.size and tags.before_tags(self.file, end, self.size) == end else end
+
+
+def _wave(place: _Place, head: bytes) -> Layout:
+    found = wave.read(place.file, place.begin, place.size, head)
+    why_not = found.why_not()
+    share = None if found.claimed_bytes is None else found.claimed_bytes / max(1, found.n_bytes)
+    file = place.part(found.end) if found.is_regular else spliced(place.file, found.header(), *found.samples)
+    # FFmpeg takes the samples of a big-endian WAV for little-endian ones
+    allowed = {SOUNDFILE: not why_not, PYAV: found.endian == "<"}
+    decoders = tuple(name for name in BOTH if allowed[name])
+    return Layout(file, place.start, found.end, decoders, f"soundfile: {why_not}", claimed_share=share)
+
+
+def _flac_header(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
+    begin, _ = tags.after_id3(file, start, size)
+    file.seek(begin)
+    return begin, file.read(flac.HEADER_BYTES)
+
+
+def _flac(place: _Place) -> Layout:
+    _, header = _flac_header(place.file, place.begin, place.size)
+    info = flac.stream_info(header)
+    if info is None or info.n_samples:
+        seconds = info.n_samples / info.rate if info else None
+        return Layout(place.part(place.size), place.start, None, claimed_seconds=seconds)
+    end = boxes.next_magic(place.file, place.begin, place.size, flac.MAGIC + b"\0\0\0\x22")
+    why_not = "soundfile: the header does not state the length"
+    return place.bounded(end, decoders=(PYAV,), why_not=why_not)
+
+
+def _flac_frames(file: BinaryIO, start: int, size: int, header: bytes, n_counted: int) -> Layout:
+    """Return frames of a FLAC, up to the next FLAC, under its header; the first begins with samples that it counts."""
+    end = boxes.next_magic(file, start, size, flac.MAGIC + b"\0\0\0\x22")
+    content = spliced(file, flac.uncounted(header), Range(start, end))
+    return Layout(content, start, end, (PYAV,), claimed_seconds=0.0, skipped_samples=n_counted)
+
+
+def _mpeg(place: _Place) -> Layout:
+    stream = mpeg.walk(place.file, place.begin, place.size)
+    if not stream.n_frames:  # a free bit rate, which is one rate
+        return place.bounded(place.size)
+    end = place.end_with_tags(stream.end)
+    is_stated = bool(stream.stated_frames)
+    if (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1:
+        share = 1.0 if is_stated else None  # of what libsndfile knows, without the delays
+        return place.bounded(end, claimed_share=share, is_cut=stream.is_cut)
+    return Layout(
+        spliced(place.file, Range(stream.first, stream.end)),
+        place.start,
+        end,
+        (PYAV,),
+        "soundfile: an MP3 whose first frame does not state its length",
+        claimed_seconds=stream.stated_seconds,
+        skipped_samples=mpeg.ENCODER_DELAY if stream.is_from_start else 0,
+        is_cut=stream.is_cut,
+    )
+
+
+def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
+    return lambda head: head[at:].startswith(magics)
+
+
+_LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], linear.Claim]], ...] = (
+    (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), linear.aiff),
+    (_begins(b".snd"), linear.au),
+    (_begins(b"caff"), linear.caf),
+    (_begins(b"NIST_1A"), linear.sphere),
+)
+
+_OF_PYAV: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
+    (_begins(*boxes.MP4_TYPES, at=4), boxes.mp4),
+    (_begins(boxes.EBML), boxes.matroska),
+    (_begins(boxes.ASF_HEADER), boxes.asf),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", boxes.avi),
+    (_begins(b"#!AMR"), boxes.until(b"#!AMR")),
+    (_begins(b"FLV\x01"), boxes.until(b"FLV\x01")),
+    (_begins(b"wvpk"), boxes.wavpack),
+    (_begins(b"TTA1"), boxes.until(b"TTA1\x01")),
+)

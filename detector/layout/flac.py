@@ -1,0 +1,111 @@
+"""FLAC: how many samples the header counts, and what stands behind them.
+
+Frames do not state their size, so that the end of a stream is known only once it is decoded. Frames are independent of
+one another, so that those which the header does not count can be decoded under a header that counts none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAGIC = b"fLaC"
+HEADER_BYTES = 8 + 34  # the magic, and STREAMINFO, which is always the first block
+SYNC = re.compile(rb"\xff[\xf8\xf9][^\x00-\x0f]", re.DOTALL)
+MAX_HEADER_BYTES = 16  # of a frame
+
+
+class StreamInfo(NamedTuple):
+    """The block STREAMINFO (RFC 9639, 8.2): the largest block, the sample rate, and the samples of a channel or 0."""
+
+    block_samples: int
+    rate: int
+    n_samples: int
+
+
+def stream_info(header: bytes) -> StreamInfo | None:
+    """Parse the first 42 bytes of a FLAC file; None if they are no such header.
+
+    Examples
+    --------
+    >>> import io, numpy, soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, numpy.zeros(5_000), 16_000, format="FLAC")
+    >>> stream_info(file.getvalue()[:42])
+    StreamInfo(block_samples=4096, rate=16000, n_samples=5000)
+    """
+    if len(header) < HEADER_BYTES or header[:4] != MAGIC or header[4] & 0x7F or header[5:8] != b"\0\0\x22":
+        return None
+    fields = int.from_bytes(header[18:26], "big")
+    info = StreamInfo(int.from_bytes(header[10:12], "big"), fields >> 44, fields & (1 << 36) - 1)
+    return info if info.rate and info.block_samples >= 16 else None
+
+
+def uncounted(header: bytes) -> bytes:
+    """Return a FLAC header as the last block, without its number of samples and its checksum."""
+    return MAGIC + b"\x80" + header[5:21] + bytes([header[21] & 0xF0]) + bytes(4) + bytes(16)
+
+
+def find_header(block: bytes) -> int | None:
+    """Return the offset of the first header in ``block``."""
+    at = block.find(MAGIC)
+    while at >= 0 and stream_info(block[at : at + HEADER_BYTES]) is None:
+        at = block.find(MAGIC, at + 1)
+    return None if at < 0 else at
+
+
+class Frame(NamedTuple):
+    """A frame: its offset, and the samples in it that the header counts."""
+
+    start: int
+    n_counted: int
+
+
+def find_uncounted(block: bytes, info: StreamInfo) -> Frame | None:
+    """Find the frame in ``block`` with the first sample that the header does not count."""
+    for sync in SYNC.finditer(block):
+        header = block[sync.start() : sync.start() + MAX_HEADER_BYTES]
+        first, n_samples = _samples(header, info)
+        if first <= info.n_samples < first + n_samples:
+            return Frame(sync.start(), info.n_samples - first)
+    return None
+
+
+def _samples(header: bytes, info: StreamInfo) -> tuple[int, int]:
+    """Number of the first sample of a frame, and how many it has (RFC 9639, 9.1); none if the checksum is wrong."""
+    number, at = _coded_number(header)
+    size_code, rate_code = header[2] >> 4, header[2] & 0xF
+    n_size_bytes = {6: 1, 7: 2}.get(size_code, 0)
+    end = at + n_size_bytes + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if number is None or len(header) <= end or _crc8(header[:end]) != header[end]:
+        return 0, 0
+    if n_size_bytes:
+        n_samples = int.from_bytes(header[at : at + n_size_bytes], "big") + 1
+    else:
+        n_samples = 192 if size_code == 1 else 576 << (size_code - 2) if size_code < 6 else 256 << (size_code - 8)
+    return number if header[1] & 1 else number * info.block_samples, n_samples
+
+
+def _coded_number(header: bytes) -> tuple[int | None, int]:
+    """The frame's or sample's number, coded as UTF-8 codes a character, from byte 4 on; and the offset behind it."""
+    if len(header) < 5:
+        return None, 4
+    first = header[4]
+    n_more = 0 if first < 0x80 else next((n for n in range(1, 7) if first >> (6 - n) & 1 == 0), 0)
+    more = header[5 : 5 + n_more]
+    if (first >= 0x80 and not n_more) or len(more) < n_more or any(byte & 0xC0 != 0x80 for byte in more):
+        return None, 4
+    number = first & (0x7F if n_more == 0 else (1 << (6 - n_more)) - 1)
+    for byte in more:
+        number = number << 6 | byte & 0x3F
+    return number, 5 + n_more
+
+
+def _crc8(content: bytes) -> int:
+    """Checksum of a frame's header: polynomial x^8 + x^2 + x + 1."""
+    crc = 0
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07) & 0xFF if crc & 0x80 else crc << 1
+    return crc

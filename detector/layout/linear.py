@@ -1,0 +1,111 @@
+"""AIFF, AU, CAF and NIST SPHERE: what their headers claim, and where their samples end."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from detector.layout import tags
+from detector.layout.spliced import read_at
+
+CHUNKS = 1_000
+UNKNOWN_BYTES = 0xFFFF_FFFF
+SPHERE_HEADER_BYTES = 16 << 10
+SPHERE_FIELD = re.compile(
+    rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
+)
+
+SPHERE_COMPRESSED = re.compile(rb"^sample_coding -s\d+ ([\w,-]{1,20}embedded-[\w.-]{1,40})$", re.MULTILINE)
+
+
+class Claim(NamedTuple):
+    """What a header claims.
+
+    `seconds` is None where it states a size only; then `share` is that size as a multiple of what the file has, or
+    None. The recording ends before the byte `end`. `why_not` says why libsndfile may not open the file.
+    """
+
+    end: int
+    seconds: float | None = None
+    share: float | None = None
+    why_not: str = ""
+
+
+def aiff(file: BinaryIO, start: int, size: int) -> Claim:
+    """Read an AIFF or AIFF-C file: chunks, the first of which give the number of frames and the rate."""
+    end, seconds = start + 12, None
+    for name, at, n_bytes in _chunks(file, end, size, ">4sI"):
+        if name == b"COMM":
+            seconds = _common(file, at)
+        if at + n_bytes > size + 1 and name not in (b"SSND", b"ID3 "):
+            break
+        end = at + n_bytes + n_bytes % 2
+    return Claim(min(end, size), seconds)
+
+
+def _common(file: BinaryIO, at: int) -> float | None:
+    file.seek(at)
+    content = file.read(18)
+    if len(content) < 18:
+        return None
+    n_frames, exponent, mantissa = struct.unpack(">2xI2xHQ", content)  # the rate is a float of 80 bits
+    rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16_383 - 63)
+    return float(n_frames / rate) if 0 < rate < 1e9 else None
+
+
+def au(file: BinaryIO, start: int, size: int) -> Claim:
+    """Read an AU file: the offset of its samples, and their size."""
+    file.seek(start)
+    header = file.read(12)
+    offset, n_bytes = struct.unpack(">4xII", header.ljust(12, b"\0"))
+    return _sized(start + offset, None if n_bytes == UNKNOWN_BYTES else n_bytes, size)
+
+
+def caf(file: BinaryIO, start: int, size: int) -> Claim:
+    """Read a CAF file: chunks, one of which holds the samples, and may be of unknown size."""
+    claim = Claim(size)
+    for name, at, n_bytes in _chunks(file, start + 8, size, ">4sQ"):
+        if name == b"data":
+            claim = _sized(at, None if n_bytes >> 63 else n_bytes, size)
+        elif claim.share is not None and at + n_bytes <= size:
+            claim = claim._replace(end=at + n_bytes)
+    return claim
+
+
+def sphere(file: BinaryIO, start: int, size: int) -> Claim:
+    """Read a NIST SPHERE file: lines of text, among them the number of samples of a channel, and the rate."""
+    file.seek(start)
+    header = file.read(SPHERE_HEADER_BYTES)
+    fields = {name: float(value) for name, value in SPHERE_FIELD.findall(header)}
+    n_samples, rate = fields.get(b"sample_count"), fields.get(b"sample_rate")
+    seconds = n_samples / rate if n_samples and rate else None
+    frame_bytes = fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 0)
+    header_bytes = header[8:16].strip()
+    if (coding := SPHERE_COMPRESSED.search(header)) is not None:
+        why_not = f"NIST SPHERE samples are coded as {coding[1].decode()}; sph2pipe decodes what FFmpeg does not"
+        return Claim(size, seconds, why_not=why_not)
+    if seconds is None or not frame_bytes or not header_bytes.isdigit():
+        return Claim(size, seconds)
+    return Claim(min(size, round(start + int(header_bytes) + (n_samples or 0) * frame_bytes)), seconds)
+
+
+def _sized(at: int, n_bytes: int | None, size: int) -> Claim:
+    if n_bytes is None:
+        return Claim(size)
+    return Claim(min(size, at + n_bytes), None, n_bytes / max(1, min(n_bytes, size - at)))
+
+
+def _chunks(file: BinaryIO, at: int, size: int, header: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, offset and stated size of each chunk, up to the first bytes that are none."""
+    n_header = struct.calcsize(header)
+    for _ in range(CHUNKS):
+        content = read_at(file, at, n_header, size)
+        if len(content) < n_header or not all(0x20 <= byte < 0x7F for byte in content[:4]):
+            return
+        name, n_bytes = struct.unpack(header, content)
+        if tags.is_magic(file, at, size):
+            return
+        yield name, at + n_header, n_bytes
+        at += n_header + n_bytes + (n_bytes % 2 if header == ">4sI" else 0)

@@ -1,0 +1,143 @@
+"""MPEG audio, layers I to III: a walk from frame header to frame header, which no length in a header can mislead.
+
+An MP3 has no header of its own. A first frame without sound may state the length (Xing, LAME, VBRI); where there is
+none, decoders guess from the bit rate of the first frame. libsndfile stops where the guess ends.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from detector.layout.frames import MPEG_RATES, is_mpeg, mpeg_bytes, mpeg_samples
+
+READ_BYTES = 1 << 20
+HEAD_BYTES = 64  # of a frame; its length is stated within
+LENGTH_NAMES = (b"Xing", b"Info", b"VBRI")
+ENCODER_DELAY = 529 + 576  # samples of layer III: any decoder's, and that of LAME and of FFmpeg
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Consecutive frames of one version, layer, sample rate and number of channels.
+
+    Parameters
+    ----------
+    first : int
+        Offset of the first frame with sound.
+    end : int
+        Offset of the first byte that belongs to no frame of the stream.
+    n_frames : int
+        Frames, without the one that states the length.
+    n_bit_rates : int
+        Number of different bit rates.
+    stated_frames : int or None
+        Frames that the first one states, 0 if it states no number; None if there is no such frame.
+    stated_seconds : float or None
+        Their duration.
+    is_cut : bool
+        True if the last frame is not whole.
+    is_from_start : bool
+        True if the first frame of layer III needs no bits of a frame before it, as an encoder's first does.
+    """
+
+    first: int
+    end: int
+    n_frames: int
+    n_bit_rates: int
+    stated_frames: int | None
+    stated_seconds: float | None
+    is_cut: bool
+    is_from_start: bool
+
+
+def walk(file: BinaryIO, start: int, size: int) -> Stream:
+    """Walk along the frames from ``start``, at most up to ``size``, to one of another kind or one that states a length.
+
+    Examples
+    --------
+    >>> import io
+    >>> silence = (b"\\xff\\xfb\\x90\\xc0" + bytes(413)) * 3  # MPEG 1, layer III, 128 kbit/s, 44.1 kHz, mono
+    >>> stream = walk(io.BytesIO(silence), 0, len(silence))
+    >>> stream.n_frames, stream.end, stream.stated_frames
+    (3, 1251, None)
+    """
+    file.seek(start)
+    head = file.read(HEAD_BYTES)
+    stated = _stated_frames(head)
+    first = start if stated is None else start + mpeg_bytes(head[1], head[2])
+    bit_rates: set[int] = set()
+    n_frames = 0
+    at = first
+    kind = _kind(head)
+    while at + 4 <= size:
+        file.seek(at)
+        block = file.read(min(READ_BYTES, size - at))
+        n_whole, n_bytes = _walk_block(block, kind, bit_rates)
+        n_frames += n_whole
+        at += n_bytes
+        if n_bytes < len(block) - 4:
+            break
+    return Stream(
+        first,
+        min(at, size),
+        n_frames,
+        len(bit_rates),
+        stated,
+        stated * _seconds(head) if stated else None,
+        at > size,
+        _main_data_begin(file, first) == 0,
+    )
+
+
+def _walk_block(block: bytes, kind: tuple[int, int, bool], bit_rates: set[int]) -> tuple[int, int]:
+    """Count the frames of one kind at the beginning of a block, and their bytes; note their bit rates."""
+    second, rate, is_mono = kind
+    may_state = any(name in block for name in LENGTH_NAMES)
+    at = n_frames = 0
+    while at + 4 <= len(block):
+        third = block[at + 2]
+        n_bytes = mpeg_bytes(block[at + 1], third) if block[at] == 0xFF else 0
+        if not n_bytes or block[at + 1] & 0xFE != second or third & 0x0C != rate or (block[at + 3] > 191) != is_mono:
+            break
+        if may_state and n_frames and _stated_frames(block[at : at + HEAD_BYTES]) is not None:
+            break
+        bit_rates.add(third & 0xF0)
+        at += n_bytes
+        n_frames += 1
+    return n_frames, at
+
+
+def _kind(head: bytes) -> tuple[int, int, bool]:
+    """What is equal in all frames of a stream: version and layer, sample rate, and whether it is mono."""
+    return head[1] & 0xFE, head[2] & 0x0C, head[3] > 191
+
+
+def _seconds(head: bytes) -> float:
+    """Duration of a frame."""
+    return mpeg_samples(head[1]) / MPEG_RATES[head[1] >> 3 & 3][head[2] >> 2 & 3]
+
+
+def _stated_frames(head: bytes) -> int | None:
+    """Frames that the first frame states (Xing, LAME: `Info`; Fraunhofer: `VBRI`), 0 for no number; else None."""
+    if not is_mpeg(head):
+        return None
+    is_mono, is_mpeg1 = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
+    at = 4 + (17 if is_mono == is_mpeg1 else 32 if is_mpeg1 else 9)  # after the side information
+    if head[at : at + 4] in LENGTH_NAMES[:2] and len(head) >= at + 12:
+        flags, n_frames = struct.unpack_from(">II", head, at + 4)
+        return int(n_frames) if flags & 1 else 0
+    if head[36:40] == b"VBRI" and len(head) >= 54:
+        return int(struct.unpack_from(">I", head, 50)[0])
+    return None
+
+
+def _main_data_begin(file: BinaryIO, at: int) -> int:
+    """How many bytes of earlier frames the frame at ``at`` needs; of layers I and II: none, and 1 for no frame."""
+    file.seek(at)
+    head = file.read(8)
+    if len(head) < 8 or not is_mpeg(head) or head[1] >> 1 & 3 != 1:
+        return 1
+    begin = 4 if head[1] & 1 else 6  # after a checksum
+    return head[begin] << 1 | head[begin + 1] >> 7 if head[1] >> 3 & 3 == 3 else head[begin]

@@ -1,0 +1,86 @@
+"""Spliced file: byte ranges of another file, and bytes of our own, read as one file. Nothing is copied."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any, BinaryIO, NamedTuple, cast
+
+BUFFER_BYTES = 1 << 20
+
+
+class Range(NamedTuple):
+    """Bytes of a file from `start` up to `end`."""
+
+    start: int
+    end: int
+
+
+def spliced(file: BinaryIO, *parts: bytes | Range) -> BinaryIO:
+    """Return a seekable file of ``parts``, one after another; ranges are read from ``file``, which stays open.
+
+    Examples
+    --------
+    >>> whole = spliced(io.BytesIO(b"0123456789"), b"head:", Range(2, 4), Range(7, 10))
+    >>> whole.read(), whole.seek(-2, os.SEEK_END), whole.read()
+    (b'head:23789', 8, b'89')
+    """
+    return cast(BinaryIO, io.BufferedReader(_Spliced(file, parts), BUFFER_BYTES))
+
+
+def read_at(file: BinaryIO, offset: int, n_bytes: int, size: int) -> bytes:
+    """Read up to ``n_bytes`` of ``file[:size]``; nothing at an offset beyond it, which a header may claim.
+
+    Examples
+    --------
+    >>> read_at(io.BytesIO(b"0123"), 2, 10, 4), read_at(io.BytesIO(b"0123"), 1 << 64, 10, 4)
+    (b'23', b'')
+    """
+    if offset >= size:
+        return b""
+    file.seek(offset)
+    return file.read(min(n_bytes, size - offset))
+
+
+class _Spliced(io.RawIOBase):
+    def __init__(self, file: BinaryIO, parts: Sequence[bytes | Range]) -> None:
+        self._file = file
+        self._parts = parts
+        self._offset = 0
+        self._size = sum(map(_length, parts))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError(f"no byte {start + offset:,}")
+        self._offset = start + offset
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:
+        skipped = 0
+        for part in self._parts:
+            at = self._offset - skipped
+            if at < _length(part):
+                data = self._read_part(part, at, len(buffer))
+                buffer[: len(data)] = data
+                self._offset += len(data)
+                return len(data)
+            skipped += _length(part)
+        return 0
+
+    def _read_part(self, part: bytes | Range, at: int, n_bytes: int) -> bytes:
+        if isinstance(part, bytes):
+            return part[at : at + n_bytes]
+        self._file.seek(part.start + at)
+        return self._file.read(min(n_bytes, part.end - part.start - at))
+
+
+def _length(part: bytes | Range) -> int:
+    return len(part) if isinstance(part, bytes) else max(0, part.end - part.start)
