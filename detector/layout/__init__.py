@@ -101,7 +101,9 @@ class Layouts:
         layout: Layout | None = layout_at(self._file, 0, self._size)
         while layout is not None:
             yield layout
-            layout = self._after_flac(layout) if layout.end is None else self._after(layout.end)
+            # a header may state an end that lies before its own beginning
+            end = None if layout.end is None else max(layout.end, layout.start + 1)
+            layout = self._after_flac(layout) if end is None else self._after(end)
 
     def _after(self, end: int, searched_from: int | None = None) -> Layout | None:
         """Return the recording behind the byte ``end``; look for it from an earlier byte on, if one is given."""

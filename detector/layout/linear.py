@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from detector.layout.spliced import read_at
 
 CHUNKS = 1_000
 UNKNOWN_BYTES = 0xFFFF_FFFF
+MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
 SPHERE_HEADER_BYTES = 16 << 10
 SPHERE_FIELD = re.compile(
     rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
@@ -51,8 +53,9 @@ def _common(file: BinaryIO, at: int) -> float | None:
     if len(content) < 18:
         return None
     n_frames, exponent, mantissa = struct.unpack(">2xI2xHQ", content)  # the rate is a float of 80 bits
-    rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16_383 - 63)
-    return float(n_frames / rate) if 0 < rate < 1e9 else None
+    power = (exponent & 0x7FFF) - 16_383 - 63
+    rate = math.ldexp(mantissa, power) if power < MAX_RATE_POWER else 0.0
+    return n_frames / rate if rate >= 1.0 else None
 
 
 def au(file: BinaryIO, start: int, size: int) -> Claim:

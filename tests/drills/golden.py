@@ -63,7 +63,7 @@ def golden(uri: str, tars: dict[str, bytes], **what: Any) -> Golden:
             embeddings.append(row | _embedded(data, backbone, config) | {"fingerprint": recipe.fingerprint})
         except UtteranceError as error:
             stage = "read" if not data else "decode"
-            found = {"stage": stage, "error": error.error, "message": error.message, "bytes": len(data)}
+            found = {"stage": stage, **vars(error), "bytes": len(data)}
             failures.append(row | found | {"attempts": 1})
     schema = embeddings_schema(backbone.dim)
     return Golden(_table(embeddings, schema), _table(failures, FAILURES))

@@ -84,6 +84,31 @@ def test_chunks_tags_and_padding_behind_a_wav_are_no_samples(behind: bytes) -> N
     assert (layout.claimed_share, layouts.trailing_bytes) == (1.0, 0)
 
 
+@pytest.mark.parametrize("exponent", [0x0000, 0x3000, 0x4100, 0x7FFF, 0xFFFF])
+def test_an_aiff_with_a_rate_that_is_no_number_of_hertz_states_no_length(exponent: int) -> None:
+    content = bytearray(encoded(tone(1.0), kind="AIFF"))
+    struct.pack_into(">H", content, content.index(b"COMM") + 16, exponent)
+
+    assert first(bytes(content)).claimed_seconds is None
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("behind", [np.random.default_rng(3).bytes(50_000), b"<xml>not a sample</xml>" * 999])
+def test_text_and_packed_bytes_behind_a_wav_are_no_samples(behind: bytes, subtype: str) -> None:
+    layouts = Layouts(io.BytesIO(encoded(tone(1.0), kind="WAV", subtype=subtype) + behind))
+
+    (layout,) = layouts
+
+    assert layout.claimed_share == 1.0
+    assert layouts.trailing_bytes == pytest.approx(len(behind), abs=1)
+
+
+def test_a_header_that_ends_before_it_begins_is_passed() -> None:
+    au = b".snd" + struct.pack(">IIIII", 0, 0, 3, 16_000, 1)  # samples from byte 0 on, and none of them
+
+    assert starts(au + encoded(tone(1.0))) == [0, 24]
+
+
 def test_bytes_of_no_known_kind_are_counted() -> None:
     layouts = Layouts(io.BytesIO(encoded(tone(1.0), kind="MP3") + b"neither sound nor tag"))
 
