@@ -170,7 +170,8 @@ def _embeddings(dim: int) -> Columns:
             "embedding",
             pa.list_(pa.field("element", pa.float32()), dim),
             FilledBy.ENCODER,
-            "null if the recording is shorter than one frame of the encoder",
+            "null if the recording is shorter than one frame of the encoder, or if no segment of it is louder than "
+            "-80 dB re full scale: then it is not encoded, and every head rejects it as `silent`",
             nullable=True,
         ),
         _FINGERPRINT,

@@ -178,8 +178,10 @@ class _UtteranceReader:
     ) -> Generator[Piece, None, int]:
         """Yield segments and an outcome; return the number of channels of the recording, or 1 if it failed."""
         try:
-            for index, samples in enumerate(recording.segments()):
-                yield pieces.segment(self._shard_id, ordinal, index, samples)
+            n_segments = 0
+            for samples in recording.heard():
+                yield pieces.segment(self._shard_id, ordinal, n_segments, samples)
+                n_segments += 1
         except UtteranceError as error:
             is_read = error.error == "bad_archive" or (error.error == "empty" and location.n_bytes == 0)
             yield self._failure(ordinal, failed_as, location, "read" if is_read else "decode", error)
@@ -187,9 +189,8 @@ class _UtteranceReader:
         except ShardError as error:  # the shard broke off in the middle of a recording that is not buffered
             yield self._failure(ordinal, failed_as, location, "read", UtteranceError("bad_archive", str(error)))
             raise
-        outcome = pieces.decoded(
-            utterance_id, location.uri, location.member, location.n_bytes, recording.facts, excerpt
-        )
+        facts = replace(recording.facts, n_segments=n_segments)
+        outcome = pieces.decoded(utterance_id, location.uri, location.member, location.n_bytes, facts, excerpt)
         yield pieces.outcome(self._shard_id, ordinal, outcome)
         return recording.facts.channels
 
