@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from detector.audio import SAMPLE_RATE, Excerpt
-from detector.decoders import MAX_SECONDS, Samples
+from detector.decoders import Samples
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts
 from detector.silence import heard
 from jobs.decoding import replies
@@ -27,6 +27,7 @@ class Queue(Protocol):
     """The queue of a recording: :class:`jobs.decoding.queue.DecodeQueue`."""
 
     segment_seconds: float
+    max_seconds: float
 
     def process_for(self, recording: DecodedRecording) -> DecoderProcess:
         """Return the process that decodes a recording."""
@@ -108,7 +109,7 @@ class DecodedRecording:
 
     def request(self) -> tuple[bytes, ...]:
         """Return the frame that asks a decoder for this recording."""
-        request = pack_request(self._queue.segment_seconds, self._excerpt)
+        request = pack_request(self._queue.segment_seconds, self._queue.max_seconds, self._excerpt)
         if isinstance(self._content.file, io.BytesIO):
             return b"held", request, self._content.file.getvalue()
         return b"view", request, SIZE.pack(self._content.size)
@@ -123,7 +124,9 @@ class DecodedRecording:
             if kind == b"wave":
                 samples = process.samples(n_bytes, segment_samples + MIN_SEGMENT_SAMPLES)
                 n_segments, n_samples = n_segments + 1, n_samples + len(samples)
-                check(not is_last and n_samples <= (MAX_SECONDS + 1) * SAMPLE_RATE, "segments behind the last")
+                check(
+                    not is_last and n_samples <= (self._queue.max_seconds + 1) * SAMPLE_RATE, "segments behind the last"
+                )
                 is_last = len(samples) != segment_samples
                 # a second try starts from the beginning; the same bytes give the same segments, so skip those
                 if n_segments > self._n_yielded:

@@ -17,12 +17,12 @@ from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.shift import Reference
+from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, flagged_rows, largest_sources
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
 from jobs.reports.runs import Record, scored_shards
-from jobs.reports.sources import archive_roots
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 

@@ -13,8 +13,8 @@ from detector.logistic import Bools, Indices
 from detector.metrics import Floats
 from detector.schema import SPOOF
 from detector.shift import Counts, Reference
+from jobs.inputs.sources import source_of
 from jobs.reports.review.queue import float_column
-from jobs.reports.sources import source_of
 
 SHOWN_SOURCES = 20
 MAX_SOURCES = 1_000  # counted apart; all further ones are counted as one, so memory is bounded
@@ -52,7 +52,7 @@ class SourceCounter:
     Parameters
     ----------
     roots : tuple of str
-        As :func:`jobs.reports.sources.archive_roots` returns them.
+        As :func:`jobs.inputs.sources.archive_roots` returns them.
     reference : Reference or None
         The head's calibration rows; None if the head does not hold them, and then there are no histograms.
     """

@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from jobs.inputs.sources import source_of
 from jobs.reports.nightly import history, page, source_counts
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, fold_similar
 from jobs.reports.runs import read_record, scored_shards
-from jobs.reports.sources import source_of
 from jobs.tables import parquet
 from tests.support import nightly_runs
 
