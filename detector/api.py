@@ -17,6 +17,7 @@ from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
 from detector.recording import Recording
 from detector.schema import embeddings_schema
+from detector.silence import heard
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class Detector:
         if channel is None and config.channels != CHANNELS[0]:
             channel = 0
         recording = Recording(io.BytesIO(audio), config.segment_seconds, excerpt=Excerpt(channel=channel))
-        embeddings, n_frames = embed_segments(self._backbone, list(recording.segments()))
+        segments = list(recording.segments())
+        embeddings, n_frames = embed_segments(self._backbone, list(heard(iter(segments), lambda: iter(segments))))
         embedding = join_segments(embeddings, n_frames, config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
             raise UtteranceError("nonfinite", "the encoder returned NaN or infinity")

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from detector.decoders import DECODERS, MAX_SECONDS, TOO_LONG, AudioFormat, Block, Ledger, Mixer, Samples
+from detector.decoders import DECODERS, MAX_SECONDS, AudioFormat, Block, Ledger, Mixer, Samples, too_long
 from detector.errors import UtteranceError
 from detector.layout import Layout, Layouts
 from detector.layout.wave import UNCOUNTED_SECONDS
@@ -136,8 +136,15 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
     return stored, resample(native)
 
 
-def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Block], Ledger]:
+def decode_native(
+    file: BinaryIO, excerpt: Excerpt = WHOLE, max_seconds: float = MAX_SECONDS
+) -> tuple[AudioFormat, Iterator[Block], Ledger]:
     """Decode one recording at its stored rates; otherwise as :func:`decode`.
+
+    Parameters
+    ----------
+    max_seconds : float
+        A recording, or an excerpt of one, is `too_long` as soon as more than this is decoded.
 
     Returns
     -------
@@ -153,7 +160,7 @@ def decode_native(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat
     blocks = parts.blocks(first)
     if "pcm" in stored.codec:
         blocks = _not_noise(blocks)
-    return stored, _told(_limited(_between(blocks, excerpt)), parts.ledger), parts.ledger
+    return stored, _told(_limited(_between(blocks, excerpt), max_seconds), parts.ledger), parts.ledger
 
 
 class _Parts:
@@ -263,13 +270,13 @@ def _between(blocks: Iterator[Block], excerpt: Excerpt) -> Iterator[Block]:
         raise UtteranceError("out_of_range", f"{str(excerpt).partition('/')[0]} of {seconds:,.3f} s")
 
 
-def _limited(blocks: Iterator[Block]) -> Iterator[Block]:
+def _limited(blocks: Iterator[Block], max_seconds: float = MAX_SECONDS) -> Iterator[Block]:
     """Pass blocks on; refuse the first that is not finite or exceeds the length limit."""
     seconds = 0.0
     for block in blocks:
         seconds += len(block.samples) / block.rate
-        if seconds > MAX_SECONDS:
-            raise UtteranceError("too_long", TOO_LONG)
+        if seconds > max_seconds:
+            raise too_long(max_seconds)
         if not np.isfinite(block.samples).all():
             raise UtteranceError("nonfinite_audio", f"NaN or infinity before second {seconds:.1f}")
         yield block

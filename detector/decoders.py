@@ -30,7 +30,6 @@ EXACT_SECONDS = 1e-6  # for FLAC, whose header counts samples: less than one
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
-TOO_LONG = f"more than {MAX_SECONDS / 3600:.0f} h; split the recording"
 CANCELLED = 0.01  # the mean has less than this share of the energy that it has for unrelated channels: 20 dB below it
 CHECKED_EVERY = 16  # samples: a sixteenth of them tells the energy of 10 s
 SILENCE = 1e-9  # mean square, -90 dB re full scale: a channel below it has nothing to cancel
@@ -184,7 +183,7 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
     except (soundfile.LibsndfileError, ValueError):
         is_true = False
     if is_true:
-        raise UtteranceError("too_long", TOO_LONG)
+        raise too_long(MAX_SECONDS)
     raise UtteranceError(
         "not_audio",
         f"soundfile: the header claims {sound.frames / sound.samplerate / 3600:,.0f} h, and the samples end before",
@@ -279,6 +278,18 @@ DECODERS: dict[str, Callable[[Layout, Mixer], Opened]] = {SOUNDFILE: _open_with_
 def _reason(error: Exception) -> str:
     """The decoder's message without memory addresses, so that the same bytes always give the same text."""
     return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
+
+
+def too_long(max_seconds: float) -> UtteranceError:
+    """Return the error of a recording that is longer than a limit.
+
+    Examples
+    --------
+    >>> too_long(43_200.0).message, too_long(90.0).message
+    ('more than 12 h; split the recording', 'more than 90 s; split the recording')
+    """
+    limit = f"{max_seconds:g} s" if max_seconds < 3600 else f"{max_seconds / 3600:g} h"
+    return UtteranceError("too_long", f"more than {limit}; split the recording")
 
 
 def check_header(stored: AudioFormat, channel: int | None) -> None:

@@ -19,6 +19,7 @@ from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import band, entropy_bits, p_spoof
 from detector.schema import BONAFIDE, SCORES, SPOOF
+from detector.silence import SILENT_DBFS
 
 VERSION = 2
 CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
@@ -194,13 +195,13 @@ class Head:
         if not 0.0 < prior < 1.0:
             raise ConfigError(f"prior {prior}; expected a share between 0 and 1.")
         embeddings, embedded = _matrix(rows["embedding"], len(self.weights))
-        too_short = ~embedded | (rows["seconds"].to_numpy() < self.min_seconds)
-        silent = ~too_short & (rows["rms_dbfs"].to_numpy() <= self.silence_dbfs)
-        unscored = too_short | silent
+        level = rows["rms_dbfs"].to_numpy()
+        unheard = ~embedded & (level <= SILENT_DBFS)  # it was not encoded: no head can score it
+        too_short = (~embedded & ~unheard) | (rows["seconds"].to_numpy() < self.min_seconds)
+        unscored = too_short | (silent := unheard | (level <= self.silence_dbfs))
         score, ood = self.scores(embeddings), self.ood(embeddings)
         probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
-        # the strongest reason first: the first that holds is reported
-        reasons = {
+        reasons = {  # the strongest first: the first that holds is reported
             "too_short": too_short,
             "silent": silent,
             "out_of_distribution": ood > self.max_ood,

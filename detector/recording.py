@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from detector.audio import SAMPLE_RATE, WHOLE, Excerpt, decode_native, resample
-from detector.decoders import Samples
+from detector.decoders import MAX_SECONDS, Samples
 from detector.errors import UtteranceError
 from detector.level import Levels, Meter
 from detector.provenance import Provenance, provenance
@@ -58,6 +58,8 @@ class Recording:
         Digest of the file, if the caller has computed it; then the file is read once.
     excerpt : Excerpt
         Part to decode; the digest is always that of the whole file.
+    max_seconds : float
+        A longer recording is `too_long`, as soon as so much is decoded.
 
     Examples
     --------
@@ -72,10 +74,16 @@ class Recording:
     """
 
     def __init__(
-        self, file: BinaryIO, segment_seconds: float, audio_sha256: str | None = None, excerpt: Excerpt = WHOLE
+        self,
+        file: BinaryIO,
+        segment_seconds: float,
+        audio_sha256: str | None = None,
+        excerpt: Excerpt = WHOLE,
+        max_seconds: float = MAX_SECONDS,
     ) -> None:
         self._file = file
         self._excerpt = excerpt
+        self._max_seconds = max_seconds
         self._audio_sha256 = audio_sha256
         self._segment_samples = round(segment_seconds * SAMPLE_RATE)
         self._facts: Facts | None = None
@@ -97,7 +105,7 @@ class Recording:
         """
         digest = _sha256(self._file) if self._audio_sha256 is None else self._audio_sha256
         origin = provenance(self._file)
-        stored, native, ledger = decode_native(self._file, self._excerpt)
+        stored, native, ledger = decode_native(self._file, self._excerpt, self._max_seconds)
         meter = Meter()
         blocks = resample(meter.native(native))
         n_samples, energy, n_segments = 0, 0.0, 0

@@ -42,8 +42,9 @@ FAILURE_ERRORS = {
     "not_a_file": "a link, a device or a part of a file in place of a recording",
     "not_audio": "no permitted decoder recognises these bytes",
     "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
+    "over_quota": "not decoded: earlier recordings of its source in the shard came to `--max-source-hours`",
     "too_large": "decoding takes more memory than a decoder may use",
-    "too_long": "longer than the limit",
+    "too_long": "longer than `--max-seconds`",
     "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",
     "truncated": "shorter than the header claims: the file was cut, or its header is wrong",
 }
@@ -170,7 +171,8 @@ def _embeddings(dim: int) -> Columns:
             "embedding",
             pa.list_(pa.field("element", pa.float32()), dim),
             FilledBy.ENCODER,
-            "null if the recording is shorter than one frame of the encoder",
+            "null if the recording is shorter than one frame of the encoder, or if no segment of it is louder than "
+            "-80 dB re full scale: then it is not encoded, and every head rejects it as `silent`",
             nullable=True,
         ),
         _FINGERPRINT,

@@ -21,6 +21,7 @@ from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
+from jobs.telemetry.ends import COMPLETE, Ends
 from jobs.telemetry.webhook import Webhook
 
 VERBS = {
@@ -52,11 +53,15 @@ EXIT_CODES = {
 }
 """The exit code for each error that ends a run; any other error is a defect, ``os.EX_SOFTWARE``."""
 
+EX_USAGE = 2
+
 MEANINGS = {
     os.EX_OK: "all done",
+    EX_USAGE: "wrong usage",
     3: "done, with more failures than --max-failures allows",
     os.EX_DATAERR: "a setting, table or head that does not fit",
     os.EX_UNAVAILABLE: "the store gave up after its retries",
+    os.EX_SOFTWARE: "a defect",
     os.EX_TEMPFAIL: "stopped early, run me again",
 }
 """Exit codes in words that name nothing of the archive, so that a webhook may send them."""
@@ -70,22 +75,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit code. Unless that is 0, the last line on stderr names the cause."""
     given = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _parser(given)
-    verb, kind, values = _parsed(parser, given)
-    module = importlib.import_module(f"jobs.verbs.{verb}")
     try:
-        if verb == "submit":  # a client of a job elsewhere: a signal ends it, and the job goes on
-            return int(module.run(kind(**values)))
-        logs.begin(_log_format(), verb)
+        ends = Ends.from_environment()
     except UsageError as error:
         parser.error(str(error))
+    try:
+        verb, kind, values = _parsed(parser, given)
+        module = importlib.import_module(f"jobs.verbs.{verb}")
+        code = _begin(module, verb, kind, values)
+    except UsageError as error:
+        ends.write(given[0], EX_USAGE)
+        parser.error(str(error))
+    except SystemExit as end:
+        if end.code == EX_USAGE and given and given[0] in VERBS:
+            ends.write(given[0], EX_USAGE)
+        raise
+    if code is not None:
+        ends.write(verb, code)
+        return code
     if threading.current_thread() is threading.main_thread():  # Python delivers signals only there
         signal.signal(signal.SIGTERM, _stop)
     code, cause = _outcome(module, kind, values)
+    ends.write(verb, code)
+    _record_end(values.get("output"), verb, code)
     if values.get("webhook"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
         print(f"error {code}: {cause}", file=sys.stderr)
     return code
+
+
+def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, Any]) -> int | None:
+    """Begin the log. Run `submit` and return its exit code: a signal ends that client, and its job goes on."""
+    if verb == "submit":
+        return int(module.run(kind(**values)))
+    logs.begin(_log_format(), verb)
+    return None
 
 
 def entry() -> NoReturn:
@@ -125,13 +150,26 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
         return os.EX_SOFTWARE, _one_line(f"{type(error).__name__}: {error}")
 
 
+def _record_end(output: str | None, verb: str, code: int) -> None:
+    """Write the end of a run that has a plan and did not complete it; a failure is a warning."""
+    run_id = logs.bound("run_id")
+    if code in COMPLETE or output is None or run_id is None:
+        return
+    from jobs.tables import run_records  # only now: --help needs none of it
+
+    try:
+        run_records.write_end(output, run_id, verb, code, MEANINGS[code])
+    except (Exception, KeyboardInterrupt) as error:
+        log.warning("the end of this run was not recorded: %s", error or "interrupted")
+
+
 def _notify(webhook: str, verb: str, output: str | None, code: int) -> None:
     """Send the end of a run to the webhook; a failure is a warning and does not change the run's exit code.
 
     The cause is not sent, because it may name a recording.
     """
-    meaning = MEANINGS.get(code, "a defect")
-    data = {"verb": verb, "run_id": logs.bound("run_id"), "output": output, "exit_code": code, "meaning": meaning}
+    data = {"verb": verb, "run_id": logs.bound("run_id"), "output": output, "exit_code": code}
+    data["meaning"] = MEANINGS[code]
     try:
         Webhook.read(webhook).send("bonafide.run.ended", data)
     except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: a signal arrived meanwhile

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
 from detector.backbones import BATCH_SECONDS
+from detector.decoders import MAX_SECONDS
 from detector.errors import ConfigError
 from jobs.telemetry.webhook import Webhook
 
@@ -57,6 +59,12 @@ class RunConfig:
         float, "end with 75 after this time, or 10 × the p99 of a shard's time, without progress; s"
     ] = 120.0
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3, 0 to 1"] = 0.05
+    max_seconds: Annotated[float, "a recording longer than this is a row `too_long`; s, at most 12 h"] = MAX_SECONDS
+    max_source_hours: Annotated[
+        float | None,
+        "audio of one source (a folder below the input) within one shard, after which its recordings are rows "
+        "`over_quota`; h [default: no limit]",
+    ] = None
     webhook: Annotated[
         str | None, "file of two lines: the URL to notify when the run ends, and the secret that signs the message"
     ] = None
@@ -89,10 +97,19 @@ class RunConfig:
             is_a_day = False
         if not is_a_day:
             raise ConfigError(f"run_date {self.run_date!r}; expected a day as YYYY-MM-DD.")
+        if not 0.0 < self.max_seconds <= MAX_SECONDS:
+            raise ConfigError(f"max_seconds {self.max_seconds}; expected more than 0, and {MAX_SECONDS:g} at most.")
+        if self.max_source_hours is not None and not self.max_source_hours > 0.0:
+            raise ConfigError(f"max_source_hours {self.max_source_hours}; expected more than 0.")
         if self.webhook is not None:
             Webhook.read(self.webhook)
         if not 0.0 <= self.max_failures <= 1.0:
             raise ConfigError(f"max_failures {self.max_failures}; expected a share between 0 and 1.")
+
+    @property
+    def max_source_seconds(self) -> float:
+        """The quota of a source in a shard, in seconds; infinite if there is none."""
+        return math.inf if self.max_source_hours is None else self.max_source_hours * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

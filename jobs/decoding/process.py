@@ -71,14 +71,14 @@ class Decoder:
         self._send((b"here", b""))
         while header := self._requests.read(FRAME.size):
             kind, n_bytes = FRAME.unpack(header)
-            segment_seconds, excerpt = unpack_request(self._requests.read(REQUEST.size))
+            segment_seconds, max_seconds, excerpt = unpack_request(self._requests.read(REQUEST.size))
             file: io.IOBase
             if kind == b"held":
                 file = io.BytesIO(self._requests.read(n_bytes - REQUEST.size))
             else:
                 (size,) = SIZE.unpack(self._requests.read(SIZE.size))
                 file = io.BufferedReader(_View(self, size), READ_BYTES)
-            last_segment, kind, reply = self._decode(cast(BinaryIO, file), segment_seconds, excerpt)
+            last_segment, kind, reply = self._decode(cast(BinaryIO, file), segment_seconds, max_seconds, excerpt)
             file.close()
             # a process whose decoder leaks is replaced before it runs out of memory on another recording
             reply["stays"] = self._address_space() < self._base_bytes + self._memory_bytes // 4
@@ -96,7 +96,7 @@ class Decoder:
         return self._requests.read(FRAME.unpack(header)[1])
 
     def _decode(
-        self, file: BinaryIO, segment_seconds: float, excerpt: Excerpt
+        self, file: BinaryIO, segment_seconds: float, max_seconds: float, excerpt: Excerpt
     ) -> tuple[list[Frame], bytes, dict[str, Any]]:
         """Send all segments but the last; return that with the reply, since waking the parent twice costs time."""
         self._limit_memory(segment_seconds)
@@ -104,7 +104,7 @@ class Decoder:
         segment: list[Frame] = []
         try:
             # the digest is computed by our parent, which need not believe this process
-            recording = Recording(file, segment_seconds, audio_sha256="", excerpt=excerpt)
+            recording = Recording(file, segment_seconds, "", excerpt, max_seconds)
             for samples in recording.segments():
                 self._send(*segment)
                 self._limit_cpu(segment_seconds)

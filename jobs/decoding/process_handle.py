@@ -41,6 +41,12 @@ def report_while_working(report: Callable[[], None]) -> None:
     _report = report
 
 
+def report_work() -> None:
+    """Report that the worker gets on, although it hands nothing over."""
+    if _report is not None:
+        _report()
+
+
 class DecoderProcess:
     """A process that runs :mod:`jobs.decoding.process`.
 
@@ -183,8 +189,8 @@ class DecoderProcess:
                 continue
             before, cpu_seconds = cpu_seconds, self.cpu_seconds()
             n_idle_looks = n_idle_looks + 1 if cpu_seconds == before else 0
-            if not n_idle_looks and _report is not None:
-                _report()
+            if not n_idle_looks:
+                report_work()
             if n_idle_looks >= STALLED_LOOKS:
                 seconds = n_idle_looks * LOOK_SECONDS
                 raise DecoderError(None, f"{seconds:g} s without a word or any CPU time of the decoder")

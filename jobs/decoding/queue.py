@@ -6,6 +6,7 @@ from collections import deque
 from typing import BinaryIO
 
 from detector.audio import WHOLE, Excerpt
+from detector.decoders import MAX_SECONDS
 from jobs.decoding import idle
 from jobs.decoding.content import HashedContent
 from jobs.decoding.process_handle import DecoderProcess
@@ -21,6 +22,8 @@ class DecodeQueue:
     ----------
     segment_seconds : float
         Length of a segment.
+    max_seconds : float
+        A longer recording is `too_long`.
 
     Examples
     --------
@@ -37,8 +40,9 @@ class DecodeQueue:
     (2.5, 2, -6.02)
     """
 
-    def __init__(self, segment_seconds: float) -> None:
+    def __init__(self, segment_seconds: float, max_seconds: float = MAX_SECONDS) -> None:
         self.segment_seconds = segment_seconds
+        self.max_seconds = max_seconds
         self._waiting: deque[DecodedRecording] = deque()
         self._process: DecoderProcess | None = None
         self._content: HashedContent | None = None

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
 from detector.audio import SAMPLE_RATE, Excerpt
-from detector.decoders import MAX_SECONDS, Samples
+from detector.decoders import Samples
 from detector.recording import MIN_SEGMENT_SAMPLES, Facts
+from detector.silence import heard
 from jobs.decoding import replies
 from jobs.decoding.content import HashedContent
 from jobs.decoding.faults import TRIES, DecoderError, check
-from jobs.decoding.process_handle import DecoderProcess
+from jobs.decoding.process_handle import DecoderProcess, report_work
 from jobs.decoding.wire import READ, SIZE, TEXT_BYTES, pack_request
+
+REPORT_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,7 @@ class Queue(Protocol):
     """The queue of a recording: :class:`jobs.decoding.queue.DecodeQueue`."""
 
     segment_seconds: float
+    max_seconds: float
 
     def process_for(self, recording: DecodedRecording) -> DecoderProcess:
         """Return the process that decodes a recording."""
@@ -65,21 +70,46 @@ class DecodedRecording:
         """
         process = self._queue.process_for(self)
         try:
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    yield from self._decoded_by(process)
-                    break
-                except DecoderError as error:
-                    log.warning("%s: %s; tries left: %d", self._name, error, tries_left)
-                    if not tries_left:
-                        raise error.verdict(self._name) from error
-                    process = self._queue.restart()
+            yield from self._decoded(process)
         finally:
             self._queue.finish(self)
 
+    def heard(self) -> Iterator[Samples]:
+        """Yield as :meth:`segments`, or one empty array if all segments are silent: :func:`detector.silence.heard`."""
+        process = self._queue.process_for(self)
+        try:
+            yield from heard(self._reported(self._decoded(process)), self._decoded_again)
+        finally:
+            self._queue.finish(self)
+
+    def _reported(self, segments: Iterator[Samples]) -> Iterator[Samples]:
+        """Pass segments on; hours of silence that give no piece are progress too."""
+        reported = time.monotonic()
+        for segment in segments:
+            if time.monotonic() > reported + REPORT_SECONDS:
+                reported = time.monotonic()
+                report_work()
+            yield segment
+
+    def _decoded_again(self) -> Iterator[Samples]:
+        """Yield all segments from the first on; the process that has come half-way is replaced."""
+        self._n_yielded = 0
+        yield from self._decoded(self._queue.restart())
+
+    def _decoded(self, process: DecoderProcess) -> Iterator[Samples]:
+        for tries_left in reversed(range(TRIES)):
+            try:
+                yield from self._decoded_by(process)
+                break
+            except DecoderError as error:
+                log.warning("%s: %s; tries left: %d", self._name, error, tries_left)
+                if not tries_left:
+                    raise error.verdict(self._name) from error
+                process = self._queue.restart()
+
     def request(self) -> tuple[bytes, ...]:
         """Return the frame that asks a decoder for this recording."""
-        request = pack_request(self._queue.segment_seconds, self._excerpt)
+        request = pack_request(self._queue.segment_seconds, self._queue.max_seconds, self._excerpt)
         if isinstance(self._content.file, io.BytesIO):
             return b"held", request, self._content.file.getvalue()
         return b"view", request, SIZE.pack(self._content.size)
@@ -94,7 +124,9 @@ class DecodedRecording:
             if kind == b"wave":
                 samples = process.samples(n_bytes, segment_samples + MIN_SEGMENT_SAMPLES)
                 n_segments, n_samples = n_segments + 1, n_samples + len(samples)
-                check(not is_last and n_samples <= (MAX_SECONDS + 1) * SAMPLE_RATE, "segments behind the last")
+                check(
+                    not is_last and n_samples <= (self._queue.max_seconds + 1) * SAMPLE_RATE, "segments behind the last"
+                )
                 is_last = len(samples) != segment_samples
                 # a second try starts from the beginning; the same bytes give the same segments, so skip those
                 if n_segments > self._n_yielded:

@@ -25,29 +25,35 @@ import struct
 from detector.audio import Excerpt
 
 FRAME = struct.Struct("<4sQ")  # kind, and bytes of content
-REQUEST = struct.Struct("<dddi")  # segment_seconds; start and end of the excerpt in seconds, and its channel or -1
+REQUEST = struct.Struct("<ddddi")  # segment_seconds, max_seconds; start and end of the excerpt in s, its channel or -1
 SIZE = struct.Struct("<Q")  # bytes of a viewed file
 READ = struct.Struct("<QQ")  # offset, bytes
 READ_BYTES = 1 << 20  # most bytes in one `data`
 TEXT_BYTES = 64 << 10  # most bytes in one `done` or `fail`
 
 
-def pack_request(segment_seconds: float, excerpt: Excerpt) -> bytes:
+def pack_request(segment_seconds: float, max_seconds: float, excerpt: Excerpt) -> bytes:
     """Pack what the decoder is to make of a file."""
     end = math.inf if excerpt.end is None else excerpt.end
-    return REQUEST.pack(segment_seconds, excerpt.start, end, -1 if excerpt.channel is None else excerpt.channel)
+    return REQUEST.pack(
+        segment_seconds, max_seconds, excerpt.start, end, -1 if excerpt.channel is None else excerpt.channel
+    )
 
 
-def unpack_request(content: bytes) -> tuple[float, Excerpt]:
-    """Return a segment's seconds, and the excerpt.
+def unpack_request(content: bytes) -> tuple[float, float, Excerpt]:
+    """Return a segment's seconds, the most seconds of a recording, and the excerpt.
 
     Examples
     --------
-    >>> unpack_request(pack_request(30.0, Excerpt(1.5, None, 1)))
-    (30.0, Excerpt(start=1.5, end=None, channel=1))
+    >>> unpack_request(pack_request(30.0, 600.0, Excerpt(1.5, None, 1)))
+    (30.0, 600.0, Excerpt(start=1.5, end=None, channel=1))
     """
-    segment_seconds, start, end, channel = REQUEST.unpack(content)
-    return segment_seconds, Excerpt(start, None if math.isinf(end) else end, None if channel < 0 else channel)
+    segment_seconds, max_seconds, start, end, channel = REQUEST.unpack(content)
+    return (
+        segment_seconds,
+        max_seconds,
+        Excerpt(start, None if math.isinf(end) else end, None if channel < 0 else channel),
+    )
 
 
 def drop_written(parts: list[memoryview], n_bytes: int) -> None:

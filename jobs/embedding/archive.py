@@ -28,8 +28,10 @@ from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
+from jobs.inputs.limits import Limits
 from jobs.inputs.passed_over import PassedOver, merged
 from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
@@ -140,6 +142,7 @@ def _embed_missing(
 ) -> None:
     """Embed the missing shards, and commit each as soon as it is whole."""
     watchdog = Watchdog(config.stall_seconds)
+    limits = Limits(config.max_seconds, config.max_source_seconds, archive_roots(inputs.input))
     open_shards = _OpenShards()
     n_bytes = sum(shard.size for shard in missing.shards.values())
     empty: list[ShardRows] = []
@@ -148,7 +151,7 @@ def _embed_missing(
 
         def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
             encoding = (missing.recipes, model, pool)
-            for pieces in runner.embed_portions(portions, *encoding, watchdog, stop, singly=singly):
+            for pieces in runner.embed_portions(portions, *encoding, watchdog, stop, limits, singly=singly):
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())

@@ -75,9 +75,11 @@ def write_records(run: EmbeddingRun, verb: str, started: datetime.datetime, sett
     """Write the records of the plans that this run completed, and return them."""
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
+        rows, failed = (sum(marker.rows[name] for marker in markers) for name in ("embeddings", "failures"))
         return {
-            "embeddings": sum(marker.rows["embeddings"] for marker in markers),
-            "failures": sum(marker.rows["failures"] for marker in markers),
+            "embeddings": rows,
+            "failures": failed,
+            "exit_code": code_of(failed, rows, settings.max_failures),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
             "passed_over_members": members_passed_over(markers),
         }
@@ -93,10 +95,16 @@ def members_passed_over(markers: list[Marker]) -> dict[str, Any]:
     return members.to_content()
 
 
-def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
+def code_of(failed: int, rows: int, max_failures: float) -> int:
     """Return 0, or 3 if the share of failed inputs exceeds ``max_failures``."""
-    if failed <= max_failures * (failed + rows):
-        return 0
+    return 0 if failed <= max_failures * (failed + rows) else 3
+
+
+def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
+    """Return :func:`code_of`, and log an error unless that is 0."""
+    code = code_of(failed, rows, max_failures)
+    if code == 0:
+        return code
     log.error(
         "%d of %d inputs failed, more than --max-failures %g allows; %s says why",
         failed,
@@ -104,7 +112,7 @@ def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
         max_failures,
         storage.join(output, "failures"),
     )
-    return 3
+    return code
 
 
 def _total(records: list[dict[str, Any]], name: str) -> Any:

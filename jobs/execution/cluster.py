@@ -39,6 +39,7 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import pieces
+from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
 
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
@@ -80,6 +81,7 @@ class Cluster:
         pool: Pool,
         watchdog: Watchdog,
         stop: StopRequest,
+        limits: Limits,
         *,
         singly: bool = False,
     ) -> Iterator[pa.Table]:
@@ -87,7 +89,7 @@ class Cluster:
         registry, patience = self._session.registry, self._config.store_patience
         import ray.data  # after joining: Ray reads its settings when it is imported
 
-        decode = DecodeStage(recipes[0].config, registry.reporter("decode"), patience, pool.window_bytes)
+        decode = DecodeStage(recipes[0].config, registry.reporter("decode"), patience, pool.window_bytes, limits)
         decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
             decode,
             batch_size=1,

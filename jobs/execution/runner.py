@@ -13,6 +13,7 @@ from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
+from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
 
 
@@ -40,6 +41,7 @@ class Runner(Protocol):
         pool: Pool,
         watchdog: Watchdog,
         stop: StopRequest,
+        limits: Limits,
         *,
         singly: bool = False,
     ) -> Iterator[pa.Table]:

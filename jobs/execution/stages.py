@@ -27,7 +27,8 @@ from jobs.execution.encoder_stats import EncoderStats
 from jobs.execution.worker_registry import WorkerReporter, steady_progress
 from jobs.inputs import pieces
 from jobs.inputs.checkpoint import local_folder
-from jobs.inputs.shard_reader import read_shard
+from jobs.inputs.limits import Limits
+from jobs.inputs.shard_reader import NO_QUOTA, read_shard
 from jobs.inputs.shards import Portion
 
 LOAD_ATTEMPTS = 3
@@ -49,6 +50,8 @@ class DecodeStage:
         Seconds for which a request to the store is retried.
     window_bytes : int
         Decoded audio in one table.
+    limits : Limits
+        Of the audio of one recording, and of one source.
     """
 
     # Ray Data asks a callable that is no function for its name
@@ -60,11 +63,13 @@ class DecodeStage:
         reporter: WorkerReporter,
         store_patience: float,
         window_bytes: int = pieces.BATCH_BYTES,
+        limits: Limits = NO_QUOTA,
     ) -> None:
         self._config = config
         self._reporter = reporter
         self._store_patience = store_patience
         self._window_bytes = window_bytes
+        self._limits = limits
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the decoded pieces of the portions in column :data:`ITEM`; an error becomes a row too."""
@@ -81,7 +86,7 @@ class DecodeStage:
             # one recording may take the decoder minutes without a segment; the kernel limits its CPU time
             waits = itertools.count()
             report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
-            rows = read_shard(portion, self._config.segment_seconds, self._config.channels)
+            rows = read_shard(portion, self._config.segment_seconds, self._config.channels, self._limits)
             tables = pieces.batches(pieces.of(portion.part, rows), self._window_bytes)
             for number, table in enumerate(tables, start=1):
                 self._reporter.begin(f"reading {uri}", number)

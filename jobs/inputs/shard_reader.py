@@ -22,6 +22,7 @@ from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
@@ -29,6 +30,7 @@ from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
+NO_QUOTA = Limits()
 GONE = "no object of this name: a list names it, or it was in the archive before"
 
 
@@ -41,7 +43,9 @@ class _Location:
     n_bytes: int
 
 
-def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNELS[0]) -> Iterator[Piece]:
+def read_shard(
+    portion: Portion, segment_seconds: float, channels: str = CHANNELS[0], limits: Limits = NO_QUOTA
+) -> Iterator[Piece]:
     """Read a shard, or some of its utterances: segments, an outcome for each utterance, and the shard's end.
 
     Parameters
@@ -50,6 +54,7 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
     segment_seconds : float
     channels : str
         One of :data:`detector.config.CHANNELS`, for recordings for which no list names a channel.
+    limits : Limits
 
     Raises
     ------
@@ -58,8 +63,9 @@ def read_shard(portion: Portion, segment_seconds: float, channels: str = CHANNEL
     RunAgain, StorageError
         If the store fails. Failures of the store never become a row.
     """
-    with DecodeQueue(segment_seconds) as queue:
-        yield from _read_shard(portion.shard, _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels))
+    with DecodeQueue(segment_seconds, limits.max_seconds) as queue:
+        reader = _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels, limits)
+        yield from _read_shard(portion.shard, reader)
 
 
 def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
@@ -115,7 +121,9 @@ class _UtteranceReader:
     :data:`MAX_CHANNELS` ordinals.
     """
 
-    def __init__(self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str) -> None:
+    def __init__(
+        self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str, limits: Limits
+    ) -> None:
         self.n_utterances = 0
         self.passed_over = PassedOver()
         self._only = only
@@ -125,11 +133,18 @@ class _UtteranceReader:
         self._pending: Iterator[Piece] = iter(())
         self._ids: dict[str, int] = {}
         self._n_recordings = 0
+        # who asks for some utterances only has their outcomes: they are within the quota
+        self._quota = SourceQuota(limits) if limits.has_quota and only is None else None
 
     def read(self, selections: Iterable[Selection], location: _Location, file: BinaryIO) -> Iterator[Piece]:
         """Queue a recording once for each selection; yield the pieces of the utterance queued before."""
         for name, excerpt in selections:
             ordinal = self._next_ordinal(name, location)
+            if self._quota is not None:
+                yield from self.finish()  # the length of the recording before this one counts
+                if (refusal := self._quota.refusal(location.uri, location.member)) is not None:
+                    yield self._failure(ordinal, name, location, "read", refusal)
+                    continue
             if excerpt.channel is None and self._channels == "each":
                 yield from self._read_channels(ordinal, name, excerpt, location, file)
             elif self._is_requested(ordinal):
@@ -178,18 +193,21 @@ class _UtteranceReader:
     ) -> Generator[Piece, None, int]:
         """Yield segments and an outcome; return the number of channels of the recording, or 1 if it failed."""
         try:
-            for index, samples in enumerate(recording.segments()):
-                yield pieces.segment(self._shard_id, ordinal, index, samples)
+            n_segments = 0
+            for samples in recording.heard():
+                yield pieces.segment(self._shard_id, ordinal, n_segments, samples)
+                n_segments += 1
         except UtteranceError as error:
+            self._count(location, error.seconds or 0.0)
             is_read = error.error == "bad_archive" or (error.error == "empty" and location.n_bytes == 0)
             yield self._failure(ordinal, failed_as, location, "read" if is_read else "decode", error)
             return 1
         except ShardError as error:  # the shard broke off in the middle of a recording that is not buffered
             yield self._failure(ordinal, failed_as, location, "read", UtteranceError("bad_archive", str(error)))
             raise
-        outcome = pieces.decoded(
-            utterance_id, location.uri, location.member, location.n_bytes, recording.facts, excerpt
-        )
+        facts = replace(recording.facts, n_segments=n_segments)
+        self._count(location, facts.seconds)
+        outcome = pieces.decoded(utterance_id, location.uri, location.member, location.n_bytes, facts, excerpt)
         yield pieces.outcome(self._shard_id, ordinal, outcome)
         return recording.facts.channels
 
@@ -204,6 +222,10 @@ class _UtteranceReader:
     def _failure(self, ordinal: int, name: str, location: _Location, stage: str, error: UtteranceError) -> Piece:
         outcome = pieces.failed(name, location.uri, location.member, location.n_bytes, stage, error)
         return pieces.outcome(self._shard_id, ordinal, outcome)
+
+    def _count(self, location: _Location, seconds: float) -> None:
+        if self._quota is not None:
+            self._quota.add(location.uri, location.member, seconds)
 
     def _is_requested(self, ordinal: int) -> bool:
         return self._only is None or ordinal in self._only

@@ -16,7 +16,7 @@ from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_archive
-from jobs.embedding.run import exit_code
+from jobs.embedding.run import code_of, exit_code
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.cluster import Cluster
 from jobs.inputs.checkpoint import local_folder
@@ -87,7 +87,8 @@ def _finish(
         failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
         moved = _drift(markers, scores, run.head)
         members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
-        found = {"scores": scores, "failed_by": failed_by, "passed_over_members": members}
+        code = code_of(scores["failed"], scores["rows"], settings.max_failures)
+        found = {"scores": scores, "failed_by": failed_by, "passed_over_members": members, "exit_code": code}
         return found | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}

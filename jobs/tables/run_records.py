@@ -29,6 +29,8 @@ PACKAGES = (
     "soxr",
 )
 
+END_SECONDS = 3.0  # for writing how a run ended
+
 
 def run_id_of(config: RunConfig, plan_id: str, key: str) -> str:
     """Id of a run: the same for the same plan, settings of what, and date, so that a run resumed keeps its id.
@@ -97,6 +99,20 @@ def write_records(
         storage.write_bytes(uri, dump_checksummed(record, indent=1))
         written.append({"uri": uri, **record})
     return written
+
+
+def write_end(output: str, run_id: str, verb: str, code: int, meaning: str) -> str:
+    """Write `runs/ended/<run_id>-<time>.json`: how an attempt ended that left its plan unfinished; return the URI.
+
+    The run's own record is written by the attempt that completes the plan. This names nothing of the archive.
+    """
+    storage.set_retry_budget(END_SECONDS)  # a store that gave up must not hold the end for long
+    ended = now()
+    uri = storage.join(storage.normal(output), "runs", "ended", f"{run_id}-{ended:%Y%m%dT%H%M%S%f}Z.json")
+    content = {"run_id": run_id, "verb": verb, "exit_code": code, "meaning": meaning}
+    content |= {"ended": ended.isoformat(timespec="seconds"), "versions": versions()}
+    storage.put(uri, dump_checksummed(content, indent=1), storage.ABSENT)
+    return uri
 
 
 def settings_of(*configs: Any) -> dict[str, Any]:

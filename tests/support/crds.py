@@ -56,11 +56,24 @@ CLUSTER = _object(
     },
 )
 
+DELETION = _object(
+    "policy condition",
+    policy={"enum": ["DeleteCluster"]},  # of the others, DeleteWorkers is refused with autoscaling
+    condition=_object(
+        "ttlSeconds",
+        jobStatus={"enum": ["SUCCEEDED", "FAILED"]},
+        jobDeploymentStatus={"enum": ["Failed"]},
+        ttlSeconds=COUNT,
+    )
+    | {"oneOf": [{"required": ["jobStatus"]}, {"required": ["jobDeploymentStatus"]}]},
+)
+
 JOB = _object(
     "entrypoint submitterPodTemplate activeDeadlineSeconds",
     activeDeadlineSeconds=SECONDS,
     preRunningDeadlineSeconds=SECONDS,
     backoffLimit=COUNT,
+    deletionStrategy=_object("deletionRules", deletionRules={"type": "array", "minItems": 1, "items": DELETION}),
     clusterSelector=_object("ray.io/cluster", **{"ray.io/cluster": TEXT}),
     entrypoint=TEXT,
     rayClusterSpec=CLUSTER,
@@ -71,10 +84,16 @@ JOB = _object(
     # either a cluster of its own, or an existing one, for which KubeRay neither repeats the job nor deletes the cluster
     # (these are rules of its operator, not of the CRD)
     "oneOf": [
-        {"required": ["rayClusterSpec", "shutdownAfterJobFinishes"]},
+        # rules of deletion and `shutdownAfterJobFinishes` exclude each other
+        {
+            "required": ["rayClusterSpec", "deletionStrategy"],
+            "properties": {"shutdownAfterJobFinishes": False, "ttlSecondsAfterFinished": False},
+        },
         {
             "required": ["clusterSelector"],
-            "properties": {"backoffLimit": False, "shutdownAfterJobFinishes": False, "ttlSecondsAfterFinished": False},
+            "properties": dict.fromkeys(
+                ("backoffLimit", "deletionStrategy", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"), False
+            ),
         },
     ]
 }

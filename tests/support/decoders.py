@@ -52,9 +52,9 @@ if "jobs.decoding.process" in sys.orig_argv:
     def write():
         with open(here / "written", "wb") as file: file.write(b"what I found")
 
-    def faulty(file, excerpt):
+    def faulty(file, *how):
         content = file.read()
-        stored, blocks, ledger = decode(file, excerpt)
+        stored, blocks, ledger = decode(file, *how)
         fault = re.search(b"fault:([a-z_]+)(:later)?", content)
         if fault is None:
             return stored, blocks, ledger

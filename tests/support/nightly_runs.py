@@ -87,7 +87,13 @@ def recordings(vectors: np.ndarray, uri: str = "s3://archive/2026/radio/0001.tar
     ]
 
 
-def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, str], date: str) -> Ledger:
+def embed(
+    output: str,
+    shards: dict[str, list[Recording]],
+    failures: dict[str, str],
+    date: str,
+    failed_seconds: float | None = None,
+) -> Ledger:
     """Commit shards to the embedding table as `embed` does; failures are of the first, by member with their error."""
     table = Ledger(output, "embeddings", RECIPE.fingerprint)
     entries = tuple(Entry(slot_of(name), "made") for name in shards)
@@ -115,6 +121,7 @@ def embed(output: str, shards: dict[str, list[Recording]], failures: dict[str, s
         failed = [
             {"utterance_id": f"{name}#{member}", "uri": name, "member": member, "stage": "decode", "error": error}
             | {"message": "", "bytes": 1, "attempts": 1, "run_id": planned.run_id}
+            | {"seconds": failed_seconds}
             for member, error in (failures if number == 0 else {}).items()
         ]
         tables = {
@@ -141,6 +148,7 @@ def night(
     head_uri: str = "head.json",
     pages: bool = True,
     found: dict[str, Any] | None = None,
+    failed_seconds: float | None = None,
     **settings: Any,
 ) -> tuple[ScoringRun, Ledger]:
     """Embed, score and record shards as `nightly` does, and write the page.
@@ -149,9 +157,11 @@ def night(
     ----------
     found : dict, optional
         What the record takes from the listing of the archive.
+    failed_seconds : float, optional
+        What was decoded of each failure.
     """
     judge = judge or head()
-    source = embed(output, shards, failures or {}, date)
+    source = embed(output, shards, failures or {}, date, failed_seconds)
     given = NightlyConfig(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )

@@ -15,6 +15,7 @@ from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, res
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.execution.worker_registry import WorkerRegistry
+from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
 
 PATIENCE_SECONDS = 1.0
@@ -60,11 +61,12 @@ class InProcessRunner:
         pool: Pool,
         watchdog: Watchdog,
         stop: StopRequest,
+        limits: Limits,
         *,
         singly: bool = False,
     ) -> Iterator[pa.Table]:
         decode = DecodeStage(
-            recipes[0].config, LocalReporter(self.registry, "decode"), PATIENCE_SECONDS, pool.window_bytes
+            recipes[0].config, LocalReporter(self.registry, "decode"), PATIENCE_SECONDS, pool.window_bytes, limits
         )
         encode = EncodeStage(
             recipes, model, pool.device, pool.batch_seconds, LocalReporter(self.registry, "encode"), PATIENCE_SECONDS

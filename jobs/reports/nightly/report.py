@@ -17,12 +17,12 @@ from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.shift import Reference
+from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
-from jobs.reports.nightly.source_counts import SourceCounter, flagged_rows, largest_sources
+from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
 from jobs.reports.runs import Record, scored_shards
-from jobs.reports.sources import archive_roots
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 
@@ -55,7 +55,7 @@ def nightly_report(
             sources.add(batch)
             queue_builder.add(batch, number)
             flagged.add(batch, number)
-        for batch in source.batches(embedded, "failures", ["uri", "member"]):
+        for batch in source.batches(embedded, "failures", ["uri", "member", "seconds"]):
             sources.add_failures(batch)
     queue = queue_builder.queue(source, [embedded for _, embedded in shards])
     same_prior = head.prior == record["prior"]
@@ -75,6 +75,7 @@ def nightly_report(
         "runs": [summarise(each) for each in (*previous, record)],
         "previous": previous_ranges(previous),
         "sources": largest_sources(sources.by_source),
+        "dearest": dearest_sources(sources.by_source),
         "passed_over": {
             "below the archive's folders": record.get("passed_over", {}),
             "in the containers of this run": record.get("passed_over_members", {}),

@@ -13,10 +13,11 @@ from detector.logistic import Bools, Indices
 from detector.metrics import Floats
 from detector.schema import SPOOF
 from detector.shift import Counts, Reference
+from jobs.inputs.sources import source_of
 from jobs.reports.review.queue import float_column
-from jobs.reports.sources import source_of
 
 SHOWN_SOURCES = 20
+DEAREST_SOURCES = 10
 MAX_SOURCES = 1_000  # counted apart; all further ones are counted as one, so memory is bounded
 OTHER_SOURCES = "(all others)"
 
@@ -30,6 +31,7 @@ class SourceCounts:
     flagged: int = 0
     failed: int = 0
     seconds: float = 0.0
+    failed_seconds: float = 0.0  # decoded of recordings that failed
     histograms: Counts = field(default_factory=dict)
 
     def add(self, rejected: Bools, flagged: Bools, seconds: Floats, histograms: Counts) -> None:
@@ -52,7 +54,7 @@ class SourceCounter:
     Parameters
     ----------
     roots : tuple of str
-        As :func:`jobs.reports.sources.archive_roots` returns them.
+        As :func:`jobs.inputs.sources.archive_roots` returns them.
     reference : Reference or None
         The head's calibration rows; None if the head does not hold them, and then there are no histograms.
     """
@@ -79,6 +81,8 @@ class SourceCounter:
         """Count rows of `failures`."""
         for counts, rows in self._by_source(batch):
             counts.failed += len(rows)
+            if "seconds" in batch.schema.names:  # rows of earlier versions have none
+                counts.failed_seconds += float(np.nansum(float_column(batch, "seconds")[rows]))
 
     def _by_source(self, batch: pa.RecordBatch) -> Iterator[tuple[SourceCounts, Indices]]:
         """Yield the counts of each source in a batch, with the places of its rows."""
@@ -105,6 +109,21 @@ def largest_sources(by_source: dict[str, SourceCounts]) -> list[dict[str, Any]]:
     if others:
         rows.append({"name": f"{len(others)} more", **{name: sum(each[name] for each in others) for name in others[0]}})
     return rows
+
+
+def dearest_sources(by_source: dict[str, SourceCounts]) -> list[dict[str, Any]]:
+    """Return the sources of which most audio was decoded, that of failed recordings included."""
+    seconds = {name: counts.seconds + counts.failed_seconds for name, counts in by_source.items()}
+    total = sum(seconds.values()) or 1.0
+    return [
+        {
+            "name": name,
+            "recordings": by_source[name].scored + by_source[name].failed,
+            "seconds": seconds[name],
+            "share": seconds[name] / total,
+        }
+        for name in sorted(seconds, key=lambda name: (-seconds[name], name))[:DEAREST_SOURCES]
+    ]
 
 
 def sum_histograms(histograms: Iterable[Counts]) -> Counts:

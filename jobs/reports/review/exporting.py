@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.inputs.sources import archive_roots, source_of
 from jobs.reports.review.annotations import Row
 from jobs.reports.review.config import ExportConfig
 from jobs.reports.review.formats import format_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.runs import Record, find_run, scored_shards
-from jobs.reports.sources import archive_roots, source_of
 from jobs.scoring.heads import read_head
 from jobs.tables.ledger import Ledger
 

@@ -19,6 +19,7 @@ import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs.telemetry.ends import ENDS
 from jobs.telemetry.metrics import METRICS
 from tests.integration.cluster.conftest import Submit
 from tests.integration.cluster.dashboard import asked
@@ -114,8 +115,11 @@ def test_an_expression_is_promql_about_meters_that_there_are(where: str) -> None
     promql_parser.parse(text)
 
     assert set(re.findall(r"\bray_(data_\w+)", text)) <= set(re.findall(r'"(data_\w+)"', RAYS_OWN))
+    of_ends = re.findall(r"\b(bonafide_\w+)(?:{([^}]*)})?", text)
+    for name, matchers in of_ends:  # they come from a file or a Pushgateway, not through Ray
+        assert set(re.findall(r"(\w+)\s*[=!]~?", matchers)) <= set(ENDS[name].labels)
     selectors = re.findall(r"\bray_(bonafide_\w+)(?:{([^}]*)})?", text)
-    assert selectors or "ray_data_" in text
+    assert selectors or of_ends or "ray_data_" in text
     for name, matchers in selectors:
         assert name in METRICS
         labels = set(re.findall(r"(\w+)\s*[=!]~?", matchers))
@@ -128,6 +132,7 @@ def test_every_meter_is_watched() -> None:
     text = " ".join(expressions().values())
 
     assert {name for name in METRICS if f"ray_{name}" not in text} == set()
+    assert {name for name in ENDS if name not in text} == set()
 
 
 def test_the_dashboard_is_whole() -> None:
@@ -160,5 +165,5 @@ def test_the_page_lists_every_meter() -> None:
     rows = re.findall(r"^\| `(bonafide_\w+)` \| (\w+) \| (.*?) ?\| (.*?) \|$", page, re.MULTILINE)
 
     assert {name: (kind, tuple(re.findall(r"\w+", labels)), about) for name, kind, labels, about in rows} == {
-        name: (each.kind, each.labels, each.about) for name, each in METRICS.items()
+        name: (each.kind, each.labels, each.about) for name, each in (METRICS | ENDS).items()
     }

@@ -33,6 +33,7 @@ def network(documents: list[Document]) -> Iterator[str]:
         "operator": Peer({"app.kubernetes.io/name": "kuberay-operator"}, "kuberay-system"),
         "operator's neighbour": Peer({"app.kubernetes.io/name": "other"}, "kuberay-system"),
         "prometheus": Peer({"app.kubernetes.io/name": "prometheus"}, "monitoring"),
+        "pushgateway": Peer({"app.kubernetes.io/name": "prometheus-pushgateway"}, "monitoring"),
         "dns": Peer({"k8s-app": "kube-dns"}, "kube-system"),
         "S3": Peer(address="52.219.170.1"),
         "metadata": Peer(address="169.254.169.254"),
@@ -40,12 +41,13 @@ def network(documents: list[Document]) -> Iterator[str]:
         "database": Peer(address="10.0.7.7"),
         "API": Peer(address="10.0.0.1"),
     }
-    ports = (80, 443, 5432, 6379, 8080, 8265, 10_001, 31_337, 52_365)
+    ports = (80, 443, 5432, 6379, 8080, 8265, 9091, 10_001, 31_337, 52_365)
     ray, inside = ("head", "decode", "encode"), ("head", "decode", "encode", "submitter", "collector")
     wanted = {(a, b, port) for a in ray for b in ray for port in ports}
     wanted |= {(a, "S3", 443) for a in (*ray, "collector")}
     wanted |= {("submitter", "head", 8265), ("operator", "head", 8265), ("head", "API", 443), ("head", "database", 443)}
     wanted |= {("prometheus", a, 8080) for a in ray}
+    wanted |= {(a, "pushgateway", 9091) for a in (*ray, "collector")}
     for a, b, port in ((a, b, port) for a in found for b in found for port in ports):
         # each side by itself: neither relies on the other
         if a in inside and sends(policies, found[a], found[b], port) != ((a, b, port) in wanted):

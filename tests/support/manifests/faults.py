@@ -145,6 +145,12 @@ KUBERNETES = [
     ("times", NIGHT, at("spec.jobTemplate.activeDeadlineSeconds", 36_000)),
     ("times", NIGHT, at("spec.jobTemplate.backoffLimit", 0)),
     ("times", NIGHT, at("spec.timeZone", "Europe/Berlin")),
+    ("times", NIGHT, at("spec.jobTemplate.deletionStrategy.deletionRules.0.condition.ttlSeconds", 21_600)),
+    ("times", NIGHT, at("spec.jobTemplate.deletionStrategy.deletionRules.1.condition.ttlSeconds", 300)),
+    ("times", NIGHT, at("spec.jobTemplate.deletionStrategy.deletionRules.2")),
+    ("schema", NIGHT, at("spec.jobTemplate.shutdownAfterJobFinishes", True)),
+    ("network", "NetworkPolicy pushgateway", at("spec.egress.0.to.0.podSelector")),
+    ("network", "NetworkPolicy pushgateway", at("spec.podSelector", {})),
 ]
 
 

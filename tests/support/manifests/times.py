@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.support.manifests.documents import Document, job_of, name_of
 
@@ -28,7 +29,17 @@ def times(documents: list[Document]) -> Iterator[str]:
             attempts = job.get("backoffLimit", 0) + 1
             if attempts < 2 or attempts * job["activeDeadlineSeconds"] >= DAY:
                 yield f"{name_of(document)}: {attempts} attempts of {job['activeDeadlineSeconds']} s"
-            if job.get("shutdownAfterJobFinishes") is not True:
-                yield f"{name_of(document)}: its machines stay"
+            yield from (f"{name_of(document)}: {problem}" for problem in _deletion_problems(job))
         if document["kind"] in ("CronJob", "RayCronJob") and spec.get("timeZone") != "Etc/UTC":
             yield f"{name_of(document)}: days are UTC's"
+
+
+def _deletion_problems(job: dict[str, Any]) -> Iterator[str]:
+    """A good night's machines go within minutes; a failed one's stay for hours, for their logs, and not for ever."""
+    conditions = [rule["condition"] for rule in job.get("deletionStrategy", {}).get("deletionRules", [])]
+    seconds = {each.get("jobStatus") or each.get("jobDeploymentStatus"): each["ttlSeconds"] for each in conditions}
+    if seconds.get("SUCCEEDED", DAY) > 600:
+        yield "its machines stay"
+    # the last is for a job that was never submitted, or ran into its deadline
+    if not all(2 * 3600 <= seconds.get(each, 0) <= DAY / 2 for each in ("FAILED", "Failed")):
+        yield "the logs of a failed night do not stay for hours"

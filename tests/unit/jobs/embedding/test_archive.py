@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from detector import silence
 from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
@@ -91,3 +93,49 @@ def test_an_archive_without_audio_is_refused_and_nothing_is_committed(tmp_path: 
 
     with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\).*1 \.txt"):
         embedded(archive, tmp_path / "output", InProcessRunner())
+
+
+def test_a_recording_that_is_silent_as_a_whole_gives_a_row_and_no_work_to_the_encoder(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    pause = np.concatenate([np.zeros(70_000), tone(2.0), np.zeros(70_000)])
+    write_tar(archive / "0.tar", {"silent.flac": encoded(np.zeros(200_000)), "pause.flac": encoded(pause)})
+    write_tar(archive / "1.tar", {"faint.wav": encoded(np.full(90_000, 4e-5), kind="WAV")})
+    runner = InProcessRunner()
+
+    run = embedded(archive, tmp_path / "output", runner)
+
+    tables = [table for marker in run.markers if (table := run.ledger.read(marker, "embeddings")) is not None]
+    rows = {row["member"]: row for table in tables for row in table.to_pylist()}
+    assert {name: row["embedding"] is None for name, row in rows.items()} == {
+        **{"silent.flac": True, "pause.flac": False, "faint.wav": True}
+    }
+    assert [rows[name]["seconds"] for name in ("silent.flac", "faint.wav")] == [12.5, 5.625]
+    # the silence before and behind the sound is encoded as ever: the mean depends on it
+    segments = list(Recording(io.BytesIO(encoded(pause)), 2.0).segments())
+    alone = join_segments(*embed_segments(load_backbone(CONFIG), segments))
+    assert alone is not None
+    assert rows["pause.flac"]["embedding"] == alone.tolist()
+    assert sum(each.audio_seconds for each in runner.encoder_stats.encoders.values()) == pytest.approx(10.75)
+    # a shard with nothing but silence has vectors of the encoder's length all the same
+    assert len({table.schema.field("embedding").type for table in tables}) == 1
+
+
+def test_sound_behind_a_long_silence_is_decoded_again_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "WITHHELD_BYTES", 4 * 40_000)
+    late = encoded(np.concatenate([np.zeros(200_000), tone(1.0), np.zeros(50_000)]))
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_tar(archive / "0.tar", {"a.flac": late, "b.flac": encoded(tone(3.0))})
+
+    run = embedded(archive, tmp_path / "output", InProcessRunner())
+
+    table = run.ledger.read(run.markers[0], "embeddings")
+    assert table is not None
+    for row, content in zip(table.to_pylist(), (late, encoded(tone(3.0))), strict=True):
+        segments = list(Recording(io.BytesIO(content), 2.0).segments())
+        alone = join_segments(*embed_segments(load_backbone(CONFIG), segments))
+        assert alone is not None
+        assert row["embedding"] == alone.tolist()

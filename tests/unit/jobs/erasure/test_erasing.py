@@ -14,6 +14,7 @@ import pytest
 
 from detector.audio import Excerpt
 from jobs import storage
+from jobs.tables import run_records
 from tests.support.nightly_runs import Recording, drawn, head, night
 from tests.support.tables import SLOTS, commit, plan
 from tests.unit.jobs.erasure.outputs import TAR, VICTIM, everything, first_object, rows
@@ -62,6 +63,13 @@ def test_the_record_keeps_its_counts_and_says_how_many_rows_were_erased(tables: 
     scored = next(record for record in records if record["table"].startswith("scores"))
     assert scored["erased"] == 1
     assert scored["scores"]["rows"] == 40
+
+
+def test_attempts_that_were_recorded_hinder_neither_erase_nor_verify(tables: str, bonafide: Run) -> None:
+    run_records.write_end(tables, "2026-11-23-00000000", "nightly", 75, "stopped early, run me again")
+
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+    assert bonafide("verify", tables)[0] == 0
 
 
 def test_another_head_scores_the_rows_that_are_left(tables: str, bonafide: Run, tmp_path: Path) -> None:

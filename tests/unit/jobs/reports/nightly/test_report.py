@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from jobs.inputs.sources import source_of
 from jobs.reports.nightly import history, page, source_counts
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, fold_similar
 from jobs.reports.runs import read_record, scored_shards
-from jobs.reports.sources import source_of
 from jobs.tables import parquet
 from tests.support import nightly_runs
 
@@ -189,6 +189,20 @@ def test_an_archive_with_too_many_folders_is_counted_as_one_source(
 
     assert [each["name"] for each in found] == ["(all others)", "folder-0", "2 more"]
     assert sum(each["scored"] for each in found) == 60
+
+
+def test_the_dearest_sources_are_those_with_most_audio_and_failed_recordings_count(tmp_path: Path) -> None:
+    rows = nightly_runs.recordings(nightly_runs.drawn(60)[0], "s3://archive/2026/x.tar")
+    for number, row in enumerate(rows):
+        row.member, row.seconds = f"folder-{number % 12}/{row.member}", 10.0 + number % 12
+    failures = {"folder-3/long.flac": "too_long"}
+
+    found = content(tmp_path, {"s3://archive/2026/x.tar": rows}, failures, failed_seconds=3_600.0)["dearest"]
+
+    # five recordings of 10 to 21 s in each folder; one of an hour in the fourth
+    others = [(f"folder-{number}", 5 * (10.0 + number)) for number in (11, 10, 9, 8, 7, 6, 5, 4, 2)]
+    assert [(each["name"], each["seconds"]) for each in found] == [("folder-3", 3_665.0), *others]
+    assert found[0]["share"] == pytest.approx(3_665.0 / (3_600.0 + 5 * sum(range(10, 22))))
 
 
 def test_what_was_passed_over_is_on_the_page_with_its_names_escaped(tmp_path: Path) -> None:
