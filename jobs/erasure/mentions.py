@@ -134,7 +134,7 @@ def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
 
 def shards_of(plan: Plan) -> Iterator[Shard]:
     """Yield the shards of an archive that a plan reads; a plan of scores has none."""
-    return (Shard.from_content(each.work) for each in plan.entries if isinstance(each.work, dict))
+    return (Shard.from_content(each.work) for each in plan.entries if each.has_sources)
 
 
 def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
