@@ -23,6 +23,7 @@ from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
 from jobs.errors import RunAgain
+from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
 from jobs.tables.ledger import Ledger, ledgers
@@ -44,6 +45,7 @@ class _Target:
     tables: list[Ledger]
     planned: dict[str, set[str]]
     inventory: Inventory
+    drafts: list[Stored]
 
 
 def erase(output: str, request: ErasureRequest) -> None:
@@ -67,6 +69,7 @@ def erase(output: str, request: ErasureRequest) -> None:
     rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
+    _remove_drafts(output, target.drafts)
     n_objects = prove_erased(output, request)
     print(
         f"erased {n_rows} rows of {printable(str(request))}, and {n_pages} pages; read again: none of the {n_objects} "
@@ -92,7 +95,13 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
         raise ConfigError(unfinished)
     inventory = take_inventory(output, tables, request)
     _print_other_ids(tables, request, inventory.audio_hashes)
-    return _Target(output, tables, planned, inventory)
+    return _Target(output, tables, planned, inventory, storage.drafts(output))
+
+
+def _remove_drafts(output: str, before: list[Stored]) -> None:
+    """Remove drafts that are as they were at the inventory: no clock tells whether their writers were killed."""
+    for stored in set(before).intersection(storage.drafts(output)):
+        storage.remove(stored.uri)
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
