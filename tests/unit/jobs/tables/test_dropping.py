@@ -53,7 +53,7 @@ def test_a_run_that_nobody_knows_is_not_given_up(root: str, bonafide: Run) -> No
     assert "no run run-7 here. Runs with shards that are planned and not done: run-1." in err
 
 
-def test_a_tombstone_that_a_killed_run_left_is_committed_by_gc_and_by_erase(root: str, bonafide: Run) -> None:
+def test_a_tombstone_that_a_killed_run_left_is_committed_by_erase(root: str, bonafide: Run) -> None:
     commit(root, plan(root, a="1", b="1").current[SLOTS["a"]], 2)
     history = drop(root, "b")
     assert history.names - table(root).done() == {f"{SLOTS['b']}-000002"}
