@@ -21,7 +21,7 @@ def is_silent(segment: Samples) -> bool:
 
     Examples
     --------
-    >>> is_silent(np.full(16_000, 1e-4, np.float32)), is_silent(np.full(16_000, 9e-5, np.float32))
+    >>> is_silent(np.full(16_000, 2e-4, np.float32)), is_silent(np.full(16_000, 9e-5, np.float32))
     (False, True)
     """
     return bool(np.square(segment, dtype=np.float64).sum() <= SILENT_ENERGY * len(segment))

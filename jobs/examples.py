@@ -49,7 +49,7 @@ EXAMPLES = {
     ),
     "gc": (
         "s3://archive-tables --dry-run",
-        "s3://archive-tables --grace-hours 72",
+        "s3://archive-tables --abandon 2026-11-23-5af19c2f",
     ),
     "compact": (
         "s3://archive-tables --to s3://archive-copy",

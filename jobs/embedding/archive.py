@@ -33,6 +33,7 @@ from jobs.inputs.passed_over import PassedOver, merged
 from jobs.inputs.shards import Portion, Shard
 from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
+from jobs.tables.dropping import finish_drops
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
 from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
@@ -114,6 +115,12 @@ def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig,
     history = table.freeze(propose_plan)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
+    if n_dropped := finish_drops(table, history):
+        log.warning(
+            "%d shards were planned and never read, and are dropped: their sources are gone; rows that were committed "
+            "of them before stay",
+            n_dropped,
+        )
     return EmbeddingRun(recipe, table, history, proposal.slots, passed_over)
 
 

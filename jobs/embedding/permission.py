@@ -35,7 +35,9 @@ def readable_again(table: Ledger, history: PlanHistory, done: set[str], archive:
     names = {
         planned.name
         for slot, planned in history.current.items()
-        if slot in failed and any(each.uri in local for each in Shard.from_content(planned.entry.work).sources)
+        if slot in failed
+        and planned.entry.has_sources
+        and any(each.uri in local for each in Shard.from_content(planned.entry.work).sources)
     }
     return frozenset(
         slot_of_shard(marker.name)

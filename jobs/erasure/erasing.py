@@ -23,7 +23,9 @@ from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
 from jobs.errors import RunAgain
+from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
+from jobs.tables.dropping import finish_drops, waiting
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.telemetry.logs import printable
 
@@ -43,6 +45,7 @@ class _Target:
     tables: list[Ledger]
     planned: dict[str, set[str]]
     inventory: Inventory
+    drafts: list[Stored]
 
 
 def erase(output: str, request: ErasureRequest) -> None:
@@ -58,12 +61,15 @@ def erase(output: str, request: ErasureRequest) -> None:
         If another command wrote to the output meanwhile.
     """
     started = time.time()
+    for table in ledgers(output):
+        finish_drops(table)
     target = _inspect(output, request)
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
     n_pages = remove_pages(output, request)
     rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
+    _remove_drafts(output, target.drafts)
     n_objects = prove_erased(output, request)
     print(
         f"erased {n_rows} rows of {printable(str(request))}, and {n_pages} pages; read again: none of the {n_objects} "
@@ -86,10 +92,16 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
         raise ConfigError(f"{output}: holds no tables of bonafide. Give the --output of a run.")
     planned = _planned(tables)
     if unfinished := _unfinished(tables):
-        raise ConfigError(f"{unfinished} Let the command that planned them finish, then erase.")
+        raise ConfigError(unfinished)
     inventory = take_inventory(output, tables, request)
     _print_other_ids(tables, request, inventory.audio_hashes)
-    return _Target(output, tables, planned, inventory)
+    return _Target(output, tables, planned, inventory, storage.drafts(output))
+
+
+def _remove_drafts(output: str, before: list[Stored]) -> None:
+    """Remove drafts that are as they were at the inventory: no clock tells whether their writers were killed."""
+    for stored in set(before).intersection(storage.drafts(output)):
+        storage.remove(stored.uri)
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
@@ -99,10 +111,12 @@ def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
 def _unfinished(tables: list[Ledger]) -> str:
     """Name a table with shards that are planned but not done; return an empty text if there is none."""
     for table in tables:
-        if missing := table.history().names - table.done():
+        if missing := waiting(table.history(), table.done()):
+            run_id = missing[0].run_id
             return (
                 f"{table.output}: {len(missing)} shards of {table.name} are planned but not done; a run may be working "
-                "on them."
+                f"on them. Let the command that planned them finish (run {run_id}), or give them up by `bonafide gc "
+                f"{table.output} --abandon {run_id}`; then erase."
             )
     return ""
 

@@ -14,7 +14,14 @@ import pyarrow.parquet as pq
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
-from jobs.erasure.mentions import ids_in_record, problem_with, recordings_in_plan, shards_of
+from jobs.erasure.mentions import (
+    ids_in_record,
+    is_rewritten,
+    problem_with,
+    recordings_in_plan,
+    shards_of,
+    unread_links,
+)
 from jobs.erasure.proof import describe_remaining
 from jobs.erasure.redaction import redact_plan
 from jobs.erasure.request import ErasureRequest
@@ -23,8 +30,6 @@ from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan
 from jobs.telemetry.progress import progress
-
-REWRITTEN_FOLDERS = ("_plans", "_commits", "runs")  # besides the tables
 
 
 @dataclass
@@ -138,13 +143,17 @@ def identify_rows(content: bytes, request: ErasureRequest) -> tuple[pa.Table, pa
 def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request: ErasureRequest) -> None:
     """Refuse while an object mentions a recording, but no marker counts it and bonafide does not rewrite it."""
     uncommitted = {stored.uri for stored in table_objects(output)} - committed_uris
-    rewritten_prefixes = tuple(f"{output}/{name}/" for name in REWRITTEN_FOLDERS)
+    if links := unread_links(output):
+        raise ConfigError(f"{links[0]}. Remove the link, then run the same command again.")
     for stored in storage.listing(output) or []:
-        is_rewritten = stored.uri in committed_uris or stored.uri.startswith(rewritten_prefixes)
-        if is_rewritten or not (problem := problem_with(output, stored.uri, request)):
+        is_ours = is_rewritten(stored.uri.removeprefix(f"{output}/")) and stored.uri not in uncommitted
+        if is_ours or not (problem := problem_with(output, stored, request)):
             continue
-        remedy = "Remove it, then run the same command again."
-        if stored.uri in uncommitted:
+        remedy = (
+            "bonafide did not write it. Delete it, or rewrite it without the recording; then run the same command "
+            "again."
+        )
+        if stored.uri in uncommitted and is_rewritten(stored.uri.removeprefix(f"{output}/")):
             remedy = (
                 f"Its rows were never committed. Run `bonafide gc {output} --grace-hours 0` first, or remove it; then "
                 "run the same command again."

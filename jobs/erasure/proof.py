@@ -13,8 +13,8 @@ def prove_erased(output: str, request: ErasureRequest) -> int:
     if mentions:
         raise SchemaError(
             f"{mentions[0]}. This is so for {len(mentions)} of {n_objects} objects; everything else of {request} is "
-            "erased. Remove objects that bonafide did not write and run the same command again; if it is one of "
-            "bonafide's tables, score into a new output."
+            "erased. Delete objects that bonafide did not write, or rewrite them without the recording, and run the "
+            "same command again; if it is one of bonafide's tables, score into a new output."
         )
     return n_objects
 

@@ -7,16 +7,17 @@ from typing import Any
 
 from jobs.erasure.request import ERASED, ErasureRequest
 from jobs.inputs.shards import Shard
-from jobs.tables.protocol import Entry, Plan
+from jobs.tables.protocol import DROPPED, Entry, Plan
 
 
 def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
     """Return a plan that no longer lists the recordings."""
 
     def redact(entry: Entry) -> Entry:
-        if not isinstance(entry.work, dict):
+        if not entry.has_sources:
             return entry
-        return replace(entry, work=_redact_shard(Shard.from_content(entry.work), request).to_content())
+        shard = _redact_shard(Shard.from_content(entry.work), request)
+        return replace(entry, work=shard.to_content() | ({DROPPED: True} if entry.is_dropped else {}))
 
     return replace(plan, entries=tuple(map(redact, plan.entries)))
 

@@ -30,14 +30,14 @@ def objects_below(output: str, *folders: str) -> list[str]:
 
 
 def record_uris(output: str) -> list[str]:
-    """List the URIs of run records; everything else under `runs/` is a page."""
+    """List the URIs of run records."""
     return [uri for uri in objects_below(output, "runs") if uri.endswith(".json")]
 
 
 def pages(output: str, request: ErasureRequest) -> Iterator[tuple[str, set[str]]]:
     """Yield each page's URI, with the requested ids that it mentions."""
     for uri in objects_below(output, "runs"):
-        if not uri.endswith(".json"):
+        if uri.endswith(".html"):
             yield uri, request.ids_in_text(storage.read_bytes(uri).decode(errors="replace"))
 
 

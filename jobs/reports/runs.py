@@ -15,12 +15,13 @@ Record = dict[str, Any]
 
 
 def read_record(output: str, run_id: str) -> Record | None:
-    """Return the record of a run, or None if the run is not complete."""
+    """Return the record of a run, or None if the run is not complete, or only gave up what another one planned."""
     uri = storage.join(output, "runs", f"{run_id}.json")
     try:
-        return dict(load_checksummed(storage.read_bytes(uri), uri))
+        record = dict(load_checksummed(storage.read_bytes(uri), uri))
     except storage.NotFoundError:
         return None
+    return None if "abandoned" in record else record
 
 
 def find_run(output: str, run_id: str | None) -> tuple[Ledger, PlanHistory, Record]:
@@ -55,7 +56,8 @@ def find_run(output: str, run_id: str | None) -> tuple[Ledger, PlanHistory, Reco
 
 def scored_shards(table: Ledger, source: Ledger, history: PlanHistory, number: int) -> list[tuple[Marker, Marker]]:
     """Return, for each current shard of a plan, the markers of its scores and of the embeddings they were made from."""
-    planned = sorted(history.of_plan(number), key=lambda shard: shard.name)
+    shards = (shard for shard in history.of_plan(number) if not shard.entry.is_dropped)
+    planned = sorted(shards, key=lambda shard: shard.name)
     states = [shard.entry.state for shard in planned]
     embedded = {marker.name: marker for marker in source.markers(states)}
     scores = table.markers(shard.name for shard in planned)

@@ -25,8 +25,9 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.scoring.result import ScoringRun
 from jobs.tables import run_records
+from jobs.tables.dropping import finish_drops
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import plan_id_of, propose_scores
+from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
@@ -48,13 +49,16 @@ def score_shards(
     source : Ledger
         The table of embeddings.
     shards : list of PlannedShard
-        Its committed shards.
+        Its committed shards. Those that an earlier run planned to score are scored, too, though the archive may be
+        without their sources by now.
     prior : float or None
         Share of spoof to assume; None takes the head's.
     """
     prior = head.prior if prior is None else prior
     storage.check_folder(output)
     table = Ledger(storage.normal(output), "scores", head.head_id)
+    finish_drops(table)
+    shards = [*shards, *_left_behind(source, shards, table)]
 
     def propose(history: PlanHistory) -> Plan | None:
         _refuse_other_prior(history, prior)
@@ -80,6 +84,13 @@ def score_shards(
                 watchdog.note_progress()
                 shown.shard(n_rows)
     return run
+
+
+def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
+    """Return the committed shards of :func:`jobs.tables.plan.left_behind`; for most runs there are none."""
+    found = left_behind(source.history(), table.history(), table.done(), {shard.slot for shard in shards})
+    embedded = source.done() if found else set()
+    return [shard for shard in found if shard.name in embedded]
 
 
 class ScoringAttempts:

@@ -59,6 +59,7 @@ __all__ = [
     "bytes_of",
     "check_folder",
     "download",
+    "drafts",
     "first_bytes",
     "join",
     "key_of",
@@ -97,6 +98,7 @@ class Store(Protocol):
     def read(self, uri: str) -> bytes: ...
     def write(self, uri: str, content: bytes) -> None: ...
     def put(self, uri: str, content: bytes, expected: str) -> Found | None: ...
+    def drafts(self, folder: str) -> list[Stored]: ...
     def modified(self, folder: str) -> dict[str, float]: ...
     def remove(self, uri: str) -> None: ...
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]: ...
@@ -151,6 +153,15 @@ def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
         raise NoPermissionError(f"{denied[0]}: permission denied. Check who may read and write there.")
     warn_of(found.links)
     return found.objects
+
+
+def drafts(folder: str) -> list[Stored]:
+    """Return the files below a folder that are being written, or were when their writers were killed.
+
+    No listing has them. On S3 there are none: an unfinished upload is no object.
+    """
+    store, folder = _located(folder)
+    return store.drafts(folder)
 
 
 def survey(folder: str, follow: str = FOLLOW[0]) -> Listing | None:

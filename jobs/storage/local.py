@@ -132,12 +132,23 @@ class Local:
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]:
         """Delete drafts of writers that were killed."""
         dropped = []
-        for path in sorted(posixpath.join(at, name) for at, _, names in _walk(folder) for name in names):
+        for path in _drafts(folder):
             with storage_errors(path), contextlib.suppress(FileNotFoundError):
-                if DRAFT.search(path) and os.stat(path).st_mtime < older_than:
+                if os.stat(path).st_mtime < older_than:
                     os.remove(path)
                     dropped.append(uri_of(path))
         return dropped
+
+    def drafts(self, folder: str) -> list[Stored]:
+        """List the files with a draft's name."""
+        found = (self.stat(uri_of(path)) for path in _drafts(folder))
+        return [stored for stored in found if stored is not None]
+
+
+def _drafts(folder: str) -> list[str]:
+    """Return the paths of files below a folder that have a draft's name, sorted."""
+    paths = (posixpath.join(at, name) for at, _, names in _walk(folder) for name in names)
+    return sorted(path for path in paths if DRAFT.search(path))
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:

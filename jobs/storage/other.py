@@ -102,6 +102,10 @@ class Other:
         found = Found(self.read(uri), stands.etag) if stands else Found(None, ABSENT)
         return None if found.content == content else found
 
+    def drafts(self, folder: str) -> list[Stored]:  # noqa: ARG002
+        """None: a file of other stores is written at once."""
+        return []
+
     def modified(self, folder: str) -> dict[str, float]:
         """Return times by fsspec's `modified`."""
         with storage_errors(folder):

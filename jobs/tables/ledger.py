@@ -25,19 +25,18 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.storage import Stored
-from jobs.tables.parquet import erased_bytes, is_erased, part_of, row_batches, shard_part
+from jobs.tables.parquet import erased_bytes, is_erased, part_of, read_rows, row_batches, shard_part
 from jobs.tables.protocol import (
     Answer,
-    Get,
-    List,
     Marker,
     Plan,
     PlanHistory,
     PlannedShard,
     Protocol,
-    Put,
     Steps,
+    TablePart,
 )
+from jobs.tables.requests import Get, List, Put
 from jobs.tables.row_digest import add
 
 TABLES = ("embeddings", "scores", "failures")
@@ -62,6 +61,7 @@ class Ledger:
         self.output = output
         self.name = f"{kind}-{key}"
         self.key = key
+        self.is_scores = kind == "scores"
         self._protocol = Protocol(self.name, part_of, self.output)
 
     def history(self) -> PlanHistory:
@@ -107,6 +107,30 @@ class Ledger:
             name = storage.join(folder, f"{self.key}-{shard.slot}.parquet")
             parts[table] = shard_part(table, name, shard.name, rows)
         return self._run(self._protocol.commit(shard, uri, parts, detail or {}))
+
+    def commit_dropped(
+        self,
+        shard: PlannedShard,
+        before: str | None,
+        tables: dict[str, tuple[str, pa.Table]],
+        detail: dict[str, Any],
+    ) -> Marker | None:
+        """Commit a tombstone; see :meth:`jobs.tables.protocol.Protocol.commit_dropped`.
+
+        Parameters
+        ----------
+        tables : dict
+            By table name: its folder below the output, and no rows.
+        """
+
+        def relabel(table: str, part: TablePart) -> TablePart:
+            return shard_part(table, part.name, shard.name, read_rows(part.content))
+
+        empty = {
+            table: shard_part(table, storage.join(folder, f"{self.key}-{shard.slot}.parquet"), shard.name, rows)
+            for table, (folder, rows) in tables.items()
+        }
+        return self._run(self._protocol.commit_dropped(shard, before, empty, relabel, detail))
 
     def markers(self, names: Iterable[str]) -> list[Marker]:
         """Read the markers of committed shards, by :attr:`jobs.tables.protocol.PlannedShard.name`.

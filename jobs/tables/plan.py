@@ -9,10 +9,11 @@ from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.storage import Stored
-from jobs.tables.protocol import Entry, PlanHistory, PlannedShard
+from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 
 OTHERS = "others"
 """In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
@@ -25,7 +26,7 @@ class Proposal:
     Parameters
     ----------
     new : tuple of Entry
-        Shards that no plan has in this state.
+        Shards that no plan has in this state; and tombstones of those that were never read, and whose sources are gone.
     slots : frozenset of str
         Slots of all shards of the archive, planned before or new.
     """
@@ -46,7 +47,8 @@ def propose(
     A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
     files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
     changed: its new rows will stand where the old ones stood. An object that only a list names, and that is not there,
-    leaves committed rows as they are: it may be a disk that was not mounted.
+    leaves committed rows as they are: it may be a disk that was not mounted. A shard that was planned and never
+    committed is dropped if the store has none of its sources any more; committed rows stay.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def propose(
     done : set of str
         Names of what is committed.
     look : callable
-        What the store holds at a URI now: asked for files of a group that the archive leaves out.
+        What the store holds at a URI now: asked for sources of planned shards that the archive leaves out.
     again : collection of str
         Slots to plan again although no source of theirs changed.
 
@@ -65,7 +67,11 @@ def propose(
     ConfigError
         Where the archive names other members of a container than were planned, or two sources would share an id.
     """
-    known = {slot: Shard.from_content(planned.entry.work) for slot, planned in history.current.items()}
+    known = {
+        slot: Shard.from_content(planned.entry.work)
+        for slot, planned in history.current.items()
+        if planned.entry.has_sources
+    }
     _refuse_shared_ids(archive, known)
     committed = {slot for slot, planned in history.current.items() if planned.name in done}
     new = [
@@ -94,12 +100,29 @@ def propose(
         for uri in here:
             del loose[uri]
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
-    return Proposal((*new, *groups), frozenset(slots | {each.slot for each in groups}))
+    slots |= {each.slot for each in groups}
+    missing = known.keys() - slots - committed
+    gone = [slot for slot in sorted(missing) if _is_gone(known[slot], look)]
+    return Proposal((*new, *groups, *tombstones(history, done, gone)), frozenset(slots))
+
+
+def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]) -> tuple[Entry, ...]:
+    """Return entries that take slots out of the work: their rows are those that were committed before, or none.
+
+    Where a state was committed before, the tombstone has its state and sources, so a source that comes back in that
+    state is not read again, and every other one is.
+    """
+    before = history.last_committed(done)
+    entries = []
+    for slot in slots:
+        kept = before[slot].entry if slot in before else Entry(slot, "")
+        entries.append(Entry(slot, kept.state, (kept.work or {}) | {DROPPED: True}))
+    return tuple(entries)
 
 
 def recordings_in(history: PlanHistory) -> set[str]:
     """Return the URIs of the loose files that plans read."""
-    works = [planned.entry.work for planned in history.current.values()]
+    works = [planned.entry.work for planned in history.current.values() if planned.entry.has_sources]
     return {uri for work in works if work["kind"] == "files" for uri, *_ in work["sources"]}
 
 
@@ -119,6 +142,14 @@ def _is_new(container: Shard, before: Shard | None) -> bool:
             f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
         )
     return before != container
+
+
+def _is_gone(shard: Shard, look: Callable[[str], Stored | None]) -> bool:
+    """Return True if the store says that it has none of the sources; one that does not answer says nothing."""
+    try:
+        return all(look(source.uri) is None for source in shard.sources)
+    except StorageError:
+        return False
 
 
 def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:
@@ -184,6 +215,30 @@ def propose_scores(embedded: Iterable[PlannedShard], history: PlanHistory) -> tu
     """
     have = {slot: planned.entry.state for slot, planned in history.current.items()}
     return tuple(Entry(shard.slot, shard.name) for shard in embedded if have.get(shard.slot, "") < shard.name)
+
+
+def left_behind(
+    embedded: PlanHistory, scored: PlanHistory, done: Collection[str], asked: Collection[str]
+) -> list[PlannedShard]:
+    """Return shards of embeddings that a run planned to score and did not, or that were dropped after they were scored.
+
+    Their sources may be gone, so that no archive names them. Without their scores the plan would never be done.
+
+    Parameters
+    ----------
+    embedded, scored : PlanHistory
+        Of the embedding table, and of the score table.
+    done : collection of str
+        Names of what is committed of the score table.
+    asked : collection of str
+        Slots that are scored anyway.
+    """
+    slots = (slot for slot in sorted(scored.current) if slot in embedded.current and slot not in asked)
+    return [
+        embedded.current[slot]
+        for slot in slots
+        if scored.current[slot].name not in done or embedded.current[slot].entry.is_dropped
+    ]
 
 
 def plan_id_of(entries: tuple[Entry, ...], n_before: int) -> str:

@@ -17,13 +17,16 @@ and every later read sees it. Then, whichever run is killed, stopped or repeated
 - The name of its object never changes. Another state of the source replaces the rows before it in one PUT, so a glob
   never shows both.
 - The rows of a plan's shard are written once. Another run that comes later, even by hours, finds them and keeps them.
+- A shard whose source is gone before it was read is dropped: a later plan has a tombstone for its slot, which is
+  committed like any other state. Its rows are those that were committed before, or none, so no source is read, and a
+  run that still works on the dropped state is refused like one whose source was replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -31,33 +34,12 @@ from typing import Any, TypeVar
 from jobs.storage import ABSENT, Found
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
+from jobs.tables.requests import Get, List, Put
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
+DROPPED = "dropped"  # in the work of a tombstone
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Write an object if ``expected`` is the ETag of what stands there. Answer: None, or what was :class:`Found`."""
-
-    name: str
-    content: bytes
-    expected: str
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """Read a small object. Answer: its bytes, or None if it is gone."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """List a folder. Answer: the names of the objects below it."""
-
-    folder: str
 
 
 Steps = Generator[Put | Get | List, Any, Answer]
@@ -80,6 +62,16 @@ class Entry:
     slot: str
     state: str
     work: Any = None
+
+    @property
+    def is_dropped(self) -> bool:
+        """True for a tombstone: the slot keeps the rows that were committed before, and none of its sources is read."""
+        return isinstance(self.work, dict) and DROPPED in self.work
+
+    @property
+    def has_sources(self) -> bool:
+        """True if the work names sources; scores have none, nor has the tombstone of what was never committed."""
+        return isinstance(self.work, dict) and "sources" in self.work
 
 
 @dataclass(frozen=True)
@@ -149,13 +141,19 @@ class PlanHistory:
     @cached_property
     def current(self) -> dict[str, PlannedShard]:
         """The shard that each slot holds, or is to hold, according to the last plan that lists it."""
-        found: dict[str, PlannedShard] = {}
+        return {shard.slot: shard for shard in self._shards()}
+
+    def last_committed(self, done: Collection[str]) -> dict[str, PlannedShard]:
+        """Return, for each slot, the last shard of it whose name is among those that are committed."""
+        return {shard.slot: shard for shard in self._shards() if shard.name in done}
+
+    def _shards(self) -> Iterator[PlannedShard]:
+        """Yield the shards of all plans, in order."""
+        dates: dict[str, str] = {}
         for number, plan in enumerate(self.plans, start=1):
             for entry in plan.entries:
-                before = found.get(entry.slot)
-                date = plan.run_date if before is None else before.run_date
-                found[entry.slot] = PlannedShard(entry, number, plan.run_id, date, before is not None)
-        return found
+                replaces, date = entry.slot in dates, dates.setdefault(entry.slot, plan.run_date)
+                yield PlannedShard(entry, number, plan.run_id, date, replaces)
 
     def of_plan(self, number: int) -> list[PlannedShard]:
         """Return the shards of one plan that no later plan has replaced."""
@@ -306,6 +304,38 @@ class Protocol:
             else Marker.from_json(found.content, f"{self._output}/{name}")
         )
 
+    def commit_dropped(
+        self,
+        shard: PlannedShard,
+        before: str | None,
+        empty: dict[str, TablePart],
+        relabel: Callable[[str, TablePart], TablePart],
+        detail: dict[str, Any],
+    ) -> Steps[Marker | None]:
+        """Commit a tombstone: the rows that the slot's last committed shard has, under the name of the tombstone.
+
+        Parameters
+        ----------
+        before : str or None
+            Name of the last committed shard.
+        empty : dict
+            By table: its object without rows. It also stands where an attempt that was never committed has replaced the
+            rows before it, so that no row stays that no marker counts.
+        relabel : callable
+            Returns the object of a table and a part with the same rows, as one of this shard.
+        """
+        parts, uri = dict(empty), DROPPED
+        text: bytes | None = (yield Get(self.marker_name(before))) if before else None
+        if text is not None:
+            marker = Marker.from_json(text, f"{self._output}/{self.marker_name(shard.name)}")
+            uri, detail = marker.uri, marker.detail | detail
+            for table, name in marker.objects.items():
+                content: bytes | None = yield Get(name)
+                stands = None if content is None else self._identify(name, content)
+                if stands is not None and stands.shard in (marker.name, shard.name):
+                    parts[table] = relabel(table, stands)
+        return (yield from self.commit(shard, uri, parts, detail))
+
     def _place(self, shard: PlannedShard, part: TablePart) -> Steps[TablePart | None]:
         """Write one object; return what is then there: ours, or the one that another run made of the same shard."""
         expected = ABSENT
@@ -328,11 +358,12 @@ class Protocol:
         """Return which of these names, listed before, are garbage.
 
         Garbage is every object that no plan knows or that its shard's marker leaves out, and every marker of a replaced
-        state. The plans are read last: a plan is older than anything that is made for it, so nothing that belongs to a
-        run at work is ever garbage.
+        state, once another is committed. The plans are read last: a plan is older than anything that is made for it, so
+        nothing that belongs to a run at work is ever garbage.
         """
         history = yield from self.read()
-        replaced = [name for name in markers if _stem(name) not in history.names]
+        last = {shard.name for shard in history.last_committed({*map(_stem, markers)}).values()}
+        replaced = [name for name in markers if _stem(name) not in last]
         committed: dict[str, set[str]] = {}
         for name in sorted(set(markers) - set(replaced)):
             text: bytes | None = yield Get(name)

@@ -13,6 +13,7 @@ from jobs import storage
 from jobs.storage import NotFoundError
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
+from jobs.tables.dropping import describe_waiting
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.parquet import read_rows
@@ -68,10 +69,10 @@ def _verify_table(table: Ledger) -> list[str]:
     for marker in markers:
         rows = {name: rows.get(name, 0) + count for name, count in marker.rows.items()}
     counts = ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
-    n_waiting = len(history.current) - len(markers)
+    left = describe_waiting(history, done)
     print(
         f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {Ledger.digest(markers)}"
-        + (f"; {n_waiting} planned and not done yet" if n_waiting else "")
+        + (f"; {left}" if left else "")
     )
     return wrong
 

@@ -1,4 +1,4 @@
-"""gc: remove what killed runs left under an output. What a run may still need is never touched."""
+"""gc: remove what killed runs left under an output. What a run may still need is only given up by its name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ class Settings:
         24.0
     )
     dry_run: Annotated[bool, "only list what is garbage now"] = False
+    abandon: Annotated[str | None, "instead, give up the shards that this run planned and did not finish: a run id"] = (
+        None
+    )
 
     def __post_init__(self) -> None:
+        if self.abandon is not None and self.dry_run:
+            raise ConfigError("--abandon with --dry-run: it changes the output. Give one of them.")
         if not self.grace_hours >= 0:
             raise ConfigError(f"grace_hours {self.grace_hours}; expected 0 or more.")
 
@@ -34,6 +39,9 @@ def run(settings: Settings) -> int:
     from jobs.tables.garbage import find_garbage, mark  # only now: --help needs none of it
 
     output = storage.normal(settings.output)
+    if settings.abandon is not None:
+        _abandon(output, settings.abandon)
+        return 0
     garbage = find_garbage(output)
     if settings.dry_run:
         print("\n".join([*sorted(garbage), f"{len(garbage)} objects are garbage"]))
@@ -48,3 +56,14 @@ def run(settings: Settings) -> int:
         f"garbage, and go once they have been for {settings.grace_hours:g} h"
     )
     return 0
+
+
+def _abandon(output: str, run_id: str) -> None:
+    """Give up what a run planned and did not finish, and print where that is recorded."""
+    from jobs.tables.dropping import abandon  # only now: --help needs none of it
+
+    found = abandon(output, run_id)
+    for each in found:
+        print(f"{each.table}: gave up {each.n_shards} shards that run {run_id} planned; record: {each.record}")
+    if not found:
+        print(f"run {run_id} left no shard that is planned and not done")

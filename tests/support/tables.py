@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from detector.config import EmbedConfig, Recipe
 from detector.schema import FAILURES, embeddings_schema
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard
 
 KEY = "00112233aabbccdd"
+RECIPE = Recipe(EmbedConfig(backbone="melstats"), "b", "00")
+DETAIL = {"recipe": RECIPE.describe(), "model": RECIPE.model}
 SLOTS = {name: f"{number:016x}" for number, name in enumerate("abc", start=1)}
 
 
@@ -23,7 +26,7 @@ def plan(output: str, **states: str) -> PlanHistory:
     def propose(history: PlanHistory) -> Plan | None:
         have = {(slot, each.entry.state) for slot, each in history.current.items()}
         new = tuple(entry for entry in entries if (entry.slot, entry.state) not in have)
-        return Plan(f"run-{len(history.plans) + 1}", "2026-01-01", new) if new else None
+        return Plan(f"run-{len(history.plans) + 1}", "2026-01-01", new, DETAIL) if new else None
 
     return table(output).freeze(propose)
 

@@ -90,6 +90,10 @@ class S3:
         found = self._list(pattern, bucket, re.split(r"[*?\[]", key)[0]) or []
         return Listing([each for each, _ in found if matches(self._client.split(each.uri)[1]) and not _is_folder(each)])
 
+    def drafts(self, folder: str) -> list[Stored]:  # noqa: ARG002
+        """None: an unfinished upload is no object."""
+        return []
+
     def modified(self, folder: str) -> dict[str, float]:
         """LastModified, from the listing."""
         bucket, key = self._client.split(folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.tables.protocol import Get, List, Put
+from jobs.tables.requests import Get, List, Put
 
 CRASH_BEFORE = "killed before"
 CRASH_AFTER = "killed after"

@@ -19,6 +19,9 @@ def finish(world: World) -> None:
         _run_all(world)
         _compare(world, "an actor that came late")
         _last_run(world, "the run after an actor that came late")
+    for ledger, known in world.store.known.items():
+        if waiting := [slot for slot in known.current if not world.store.check(ledger, slot)]:
+            raise Violation(f"{ledger}: {waiting} stay planned and not done")
     n_puts = world.store.n_puts
     _last_run(world, "a run with nothing to do")
     if world.store.n_puts != n_puts:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.tables.plan import propose_scores
-from jobs.tables.protocol import Entry, Get, List, Marker, Plan, PlanHistory, PlannedShard
+from jobs.tables.plan import left_behind, propose_scores, tombstones
+from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard
+from jobs.tables.requests import Get, List
 from tests.drills.simulation.actors import Delete, Nothing, Read, Steps, Workers
 from tests.drills.simulation.rows import (
     EMBEDDINGS,
@@ -22,6 +23,7 @@ from tests.drills.simulation.rows import (
     rows_of,
     slot_of,
 )
+from tests.drills.simulation.store import stem
 from tests.drills.simulation.violations import Violation
 
 if TYPE_CHECKING:
@@ -38,17 +40,24 @@ def run(world: World, date: str) -> Steps:
         listed = dict(world.sources)
         have = {slot: shard.entry.state for slot, shard in history.current.items()}
         new = tuple(Entry(slot, state) for slot, state in listed.items() if have.get(slot) != state)
-        return plan(history, date, new)
+        committed = set(map(stem, world.store.listing(table.commits_folder)))
+        gone = [slot for slot, shard in history.current.items() if slot not in listed and shard.name not in committed]
+        return plan(history, date, (*new, *tombstones(history, committed, gone)))
 
     history: PlanHistory = yield from table.freeze(propose)
     done: set[str] = yield from table.done()
+    for shard in history.current.values():
+        if shard.entry.is_dropped and shard.name not in done:
+            yield from drop(world, shard, history, done)
     mine = [history.current[slot] for slot in listed]
     whole = yield from work(world, [(partial(embed, world, shard)) for shard in mine if shard.name not in done])
     if whole:
         must_show(world, EMBEDDINGS, mine)
     if world.setup.scores:
         done = yield from table.done()
-        whole &= yield from score(world, [shard for shard in mine if shard.name in done], date)
+        scored: PlanHistory = yield from world.scores.read()
+        others = left_behind(history, scored, (yield from world.scores.done()), listed)
+        whole &= yield from score(world, [shard for shard in (*mine, *others) if shard.name in done], date)
     return "done" if whole else "again"
 
 
@@ -58,6 +67,21 @@ def embed(world: World, shard: PlannedShard) -> Steps:
         return None  # set aside
     tables = {table: part(shard, table, rows_of(shard.slot, state, table)) for table in TABLES[EMBEDDINGS]}
     return (yield from world.embeddings.commit(shard, shard.slot, tables, {}))
+
+
+def drop(world: World, shard: PlannedShard, history: PlanHistory, done: set[str]) -> Steps:
+    """Commit a tombstone."""
+    before = history.last_committed(done).get(shard.slot)
+    empty = {table: part(shard, table, []) for table in TABLES[EMBEDDINGS]}
+    return (
+        yield from world.embeddings.commit_dropped(
+            shard,
+            before.name if before else None,
+            empty,
+            lambda table, stands: part(shard, table, rows_in(stands.content)),
+            {},
+        )
+    )
 
 
 def score(world: World, embedded: list[PlannedShard], date: str) -> Steps:

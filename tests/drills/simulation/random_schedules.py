@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jobs.tables.protocol import Put
+from jobs.tables.requests import Put
 from tests.drills.simulation.actors import FAULTS
 from tests.drills.simulation.ending import finish
 from tests.drills.simulation.rows import OUTCOMES
@@ -35,8 +35,10 @@ def random_world(rng: random.Random, log: list[str] | None = None) -> tuple[Worl
         happens.append(partial(world.back, slot) if draw() < 0.3 else partial(world.replace, slot, next(states)))
     if draw() < 0.2:
         happens.append(partial(world.add, "n", next(states)))
-    if draw() < 0.1:
+    if draw() < 0.3:
         happens.append(partial(world.drop, slots[0]))
+        if draw() < 0.3:
+            happens.append(partial(world.add, slots[0], next(states)))
     happens += [world.start_gc] * int(draw() * 2)
     if draw() < 0.1:
         happens.append(world.litter)

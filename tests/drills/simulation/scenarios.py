@@ -77,6 +77,14 @@ def _back(when: int) -> Event:
     return when, lambda world: world.back("a")
 
 
+def _gone(when: int) -> Event:
+    return when, lambda world: world.drop("a")
+
+
+def _comes(when: int) -> Event:
+    return when, lambda world: world.add("a", "9fe")
+
+
 SCENARIOS = (
     Scenario("one run", TWO, (_run(0),)),
     Scenario("two runs at once", ONE, (_run(0), _run(0))),
@@ -89,6 +97,10 @@ SCENARIOS = (
     Scenario("all rows go", ONE, (_run(0), _moves(IDLE, "8--"), _run(0), _run(0))),
     Scenario("a listing of yesterday", ONE, (_run(0), _run(IDLE), _moves(1, "8ff"), _run(0))),
     Scenario("a source replaced twice", ONE, (_run(0), _moves(IDLE), _run(0), _moves(6, "9ee"), _run(0))),
+    *(Scenario(f"a source deleted after {at}", TWO, (_run(0), _gone(at), _run(0))) for at in (1, 3, 5, 7)),
+    Scenario("a source deleted while it is replaced", ONE, (_run(0), _moves(IDLE), _run(0), _gone(5), _run(0), _gc(5))),
+    Scenario("a source deleted, and another there", ONE, (_run(0), _gone(4), _run(0), _comes(6), _run(0))),
+    Scenario("scores of a deleted source", JUDGED, (_run(0), _moves(IDLE), _run(0), _gone(6), _run(0))),
     Scenario("run and gc", ONE, (_run(0), _moves(7), _run(0), _gc(2))),
     Scenario("gc when a state is old", ONE, (_run(0), _moves(IDLE), _run(0), _gc(4)), turns=2),
     Scenario("gc beside two plans", TWO, (_run(0), _moves(IDLE), _run(0), _gc(IDLE))),

@@ -7,7 +7,8 @@ from bisect import insort
 from collections import defaultdict
 
 from jobs.storage import ABSENT
-from jobs.tables.protocol import Found, Marker, Plan, Put
+from jobs.tables.protocol import Found, Marker, Plan
+from jobs.tables.requests import Put
 from jobs.tables.row_digest import add
 from tests.drills.simulation.rows import EMBEDDINGS, LEDGER_OF, SCORES, TABLES, rows_in, rows_of, slot_of
 from tests.drills.simulation.violations import Violation
@@ -20,6 +21,7 @@ class PlanView:
         self.n_plans = 0
         self.planned: dict[str, tuple[str, str, int]] = {}  # slot, state, plan by name
         self.current: dict[str, str] = {}  # name by slot
+        self.dropped: set[str] = set()  # names of tombstones
 
     def add(self, plan: Plan) -> None:
         """Add a plan that was just stored."""
@@ -28,6 +30,7 @@ class PlanView:
             name = f"{entry.slot}-{self.n_plans:06d}"
             self.planned[name] = (entry.slot, entry.state, self.n_plans)
             self.current[entry.slot] = name
+            self.dropped |= {name} if entry.is_dropped else set()
 
 
 class Store:
@@ -37,6 +40,7 @@ class Store:
 
     - A plan and a marker are never changed; a shard's object under one plan is always the same to the byte.
     - A table holds no utterance twice, and all rows of a shard are of one state; an older state never returns.
+    - A table of a tombstone holds the rows of an earlier state, or none.
     - If the marker of a current shard exists, its objects exist and have the SHA-256 that it names.
     - No current object or marker is ever deleted.
     """
@@ -127,26 +131,39 @@ class Store:
         of, run_id, _, *rows = content.decode().split("|")
         if of not in known.planned:
             raise Violation(f"{name}: rows of {of}, which nobody planned")
-        slot, state, number = known.planned[of]
+        _, state, number = known.planned[of]
         self._once(name, of, content)
         if before is not None:
             old = before.decode().split("|")[0]
             if old in known.planned and known.planned[old][2] >= number:
                 raise Violation(f"{name}: rows of {of} took the place of those of {old}")
             self._hide(table, name)
-        source = state
-        if table == "scores":
-            if state not in self.known[EMBEDDINGS].planned:
-                raise Violation(f"{name}: scores of {state}, which nobody planned")
-            source = self.known[EMBEDDINGS].planned[state][1]
-        if rows != rows_of(slot, source, table):
-            raise Violation(f"{name}: has {rows}, and the whole shard is {rows_of(slot, source, table)}")
+        if table == "scores" and state not in self.known[EMBEDDINGS].planned:
+            raise Violation(f"{name}: scores of {state}, which nobody planned")
+        right = self._right_rows(LEDGER_OF[table], of, table)
+        if rows not in right:
+            raise Violation(f"{name}: has {rows}, and the whole shard is {right[0]}")
         shown = self._shown[table]
         for row in rows:
             utterance = row.partition("@")[0]
             if utterance in shown:
                 raise Violation(f"{table}: {utterance} stands in {shown[utterance]} and in {name}, of {run_id}")
             shown[utterance] = name
+
+    def _right_rows(self, ledger: str, name: str, table: str) -> list[list[str]]:
+        """Return the rows that a shard may have in a table: those of its state; of a tombstone, also of earlier ones.
+
+        An attempt that died may have replaced them, and one that came late may have committed after the tombstone was
+        planned.
+        """
+        slot, state, number = self.known[ledger].planned[name]
+        embedded = self.known[EMBEDDINGS]
+        if ledger == SCORES:
+            name, (_, state, number) = state, embedded.planned[state]
+        states = [state]
+        if name in embedded.dropped:
+            states += ["", *(old for at, old, when in embedded.planned.values() if at == slot and when < number)]
+        return [rows_of(slot, each, table) for each in states]
 
     def _hide(self, table: str, name: str) -> None:
         shown = self._shown[table]
@@ -174,11 +191,10 @@ class Store:
         return True
 
     def _check_marker(self, ledger: str, marker: Marker) -> None:
-        slot, state, _ = self.known[ledger].planned[marker.name]
-        source = self.known[EMBEDDINGS].planned[state][1] if ledger == SCORES else state
         for table in TABLES[ledger]:
-            n_rows = len(rows_of(slot, source, table))
-            if marker.rows[table] != n_rows or (n_rows and table not in marker.objects):
+            n_rows = marker.rows[table]
+            right = {len(rows) for rows in self._right_rows(ledger, marker.name, table)}
+            if n_rows not in right or (n_rows and table not in marker.objects):
                 raise Violation(f"{marker.name} is committed without all of its {table}")
         for table, place in marker.objects.items():
             content = self.objects.get(place)

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.tables.protocol import Get, List, Protocol, Put
+from jobs.tables.protocol import Protocol
+from jobs.tables.requests import Get, List, Put
 from tests.drills.simulation import procedures
 from tests.drills.simulation.actors import (
     CRASH_AFTER,

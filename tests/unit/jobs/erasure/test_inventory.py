@@ -122,9 +122,10 @@ def test_an_earlier_erasure_is_proved_again(tables: str, bonafide: Run) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("notes.txt", f"listen to {VICTIM}".encode(), f"mentions {VICTIM}, and `erase` does not rewrite it. Remove it"),
+        ("notes.txt", f"listen to {VICTIM}".encode(), f"mentions {VICTIM}, and `erase` does not rewrite it. bonafide"),
         ("other/x.parquet", b"PAR1 no table", "cannot be read"),
-        ("scores/x/0.parquet", b"PAR1 no table", "Run `bonafide gc "),
+        ("scores/x/0.parquet", b"PAR1 no table", "Delete it, or rewrite it without the recording"),
+        (f"scores/x/{KEY}-{SLOTS['a']}.parquet", b"PAR1 no table", "Run `bonafide gc "),
     ],
 )
 def test_a_mention_that_cannot_be_rewritten_is_refused_before_anything_is_changed(

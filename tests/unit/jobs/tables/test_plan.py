@@ -10,6 +10,7 @@ import pytest
 from detector.audio import Excerpt
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import Selection, Shard
 from jobs.storage import Stored
@@ -268,3 +269,79 @@ def test_rows_that_are_committed_stay_when_an_object_that_a_list_names_is_gone(n
 
     assert committed.new == ()
     assert name.upper() in "".join(contents(planned_only))
+
+
+# sources that are gone
+
+
+def here(*names: str) -> Look:
+    """A store that holds these objects and no others."""
+    return lambda uri: next((stored(name) for name in names if uri == f"s3://bucket/{name}"), None)
+
+
+@pytest.mark.parametrize(("before", "now"), [(tars("x", "y"), tars("y")), (files("a", "b"), tars("y"))])
+def test_a_shard_that_was_never_read_and_has_no_source_any_more_is_dropped_once(before: Archive, now: Archive) -> None:
+    _, history = night(before, PlanHistory())
+    (slot, *_) = (slot for slot, each in history.current.items() if "y" not in str(each.entry.work["sources"][0][0]))
+
+    proposal, history = night(now, history, done=False, look=here("y"))
+    again, _ = night(now, history, done=False, look=here("y"))
+
+    (dropped,) = (entry for entry in proposal.new if entry.is_dropped)
+    assert dropped == Entry(slot, "", {"dropped": True})
+    assert slot not in proposal.slots
+    assert again.new == ()
+
+
+def test_what_was_committed_is_never_dropped_though_the_archive_is_not_there() -> None:
+    _, history = night(tars("x", "y"), PlanHistory())
+    _, history = night(files("a", "b"), history)
+
+    proposal, _ = night(tars("z"), history)
+
+    assert contents(proposal) == ["z"]
+
+
+def test_a_source_that_another_archive_still_has_is_not_dropped() -> None:
+    _, history = night(tars("x"), PlanHistory())
+    _, history = night(files("a", "b"), history, done=False, look=here("x"))
+
+    proposal, _ = night(tars("y"), history, done=False, look=here("x", "b"))
+
+    assert contents(proposal) == ["y"]
+
+
+def test_a_store_that_does_not_answer_drops_nothing() -> None:
+    _, history = night(tars("x"), PlanHistory())
+
+    def silent(uri: str) -> None:
+        raise StorageError(f"{uri}: no answer")
+
+    proposal, _ = night(tars("y"), history, done=False, look=silent)
+
+    assert contents(proposal) == ["y"]
+
+
+def test_a_dropped_source_that_comes_back_is_planned_on_the_slot_s_first_date() -> None:
+    _, history = night(tars("x", "y"), PlanHistory())
+    _, history = night(tars("y"), history, done=False)
+
+    proposal, history = night(tars("x", "y"), history, done=False)
+
+    (entry,) = proposal.new
+    planned = history.current[entry.slot]
+    assert not entry.is_dropped
+    assert (planned.replaces, planned.run_date) == (True, "2026-01-01")
+
+
+def test_a_dropped_replacement_falls_back_to_what_was_committed_before() -> None:
+    _, history = night(tars("x"), PlanHistory())
+    (first,) = history.current.values()
+    _, history = night(tars("x", x="f"), history)
+
+    (entry,) = propose(tars("y"), history, {first.name}, nothing_there).new[1:]
+    history = PlanHistory((*history.plans, Plan("run 3", "2026-01-01", (entry,))))
+
+    assert entry == Entry(first.slot, first.entry.state, first.entry.work | {"dropped": True})
+    assert propose(tars("x"), history, {first.name}, nothing_there).new == ()
+    assert contents(propose(tars("x", x="g"), history, {first.name}, nothing_there)) == ["x"]

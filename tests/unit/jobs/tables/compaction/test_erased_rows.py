@@ -65,7 +65,8 @@ def test_rows_without_a_marker_are_never_reported_as_proven(root: str, copy: str
     bonafide("compact", output, "--to", copy)
     before = objects(copy)
     history = plan(output, a="2")
-    assert "removed 1 objects" in bonafide("gc", output, "--grace-hours", 0)[1]  # its marker
+    (marker,) = (each for each in storage.listing(f"{output}/_commits") or [] if SLOTS["a"] in each.uri)
+    storage.remove(marker.uri)  # as gc did before it kept the last committed one
 
     code, _, err = bonafide("compact", output, "--to", copy)
 

@@ -1,0 +1,114 @@
+"""Foreign objects: what other programs put beside the tables. Their content says what they are, never their name.
+
+Copies, backups, half-written files and exports may hold rows of a recording. What cannot be read as a table or as text
+raises an error, as it may hold anything.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import io
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.orc
+import pyarrow.parquet as pq
+
+from detector.errors import SchemaError
+from jobs.erasure.packed import Unpacker
+from jobs.erasure.request import ErasureRequest
+from jobs.erasure.tables import ids_in_batch, ids_in_parquet, ids_in_schema
+
+PARQUET = b"PAR1"
+ARROW_FILE, FEATHER, ORC = b"ARROW1", b"FEA1", b"ORC"
+ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")
+
+
+def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids that an object's name or content mentions, also where it is packed.
+
+    Raises
+    ------
+    Exception
+        Any of :data:`jobs.erasure.mentions.UNREADABLE`, if some of it cannot be read.
+    """
+    yield ids_in_name(name, request)
+    for leaf, inner in Unpacker().leaves(name, content):
+        yield ids_in_name(leaf, request)
+        yield from _ids_in_leaf(inner, request)
+
+
+def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
+    """Return the requested ids that a path is, or ends with.
+
+    Examples
+    --------
+    >>> ids_in_name("backup/2026/a.flac", ErasureRequest(["2026/a.flac"]))
+    {'2026/a.flac'}
+    """
+    parts = name.split("/")
+    return set().union(*(request.ids_of("/".join(parts[start:])) for start in range(len(parts))))
+
+
+def _ids_in_leaf(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+    if content.startswith(PARQUET) or content.endswith(PARQUET):
+        yield from ids_in_parquet(pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True), request)
+    elif content.startswith(ARROW_FILE):
+        reader = pa.ipc.open_file(io.BytesIO(content))
+        yield ids_in_schema(reader.schema, request)
+        for number in range(reader.num_record_batches):
+            yield from ids_in_batch(reader.get_batch(number), request)
+    elif content.startswith((FEATHER, ORC)):
+        read = pa.feather.read_table if content.startswith(FEATHER) else pa.orc.read_table
+        rows = read(io.BytesIO(content))
+        yield ids_in_schema(rows.schema, request)
+        for batch in rows.to_batches():
+            yield from ids_in_batch(batch, request)
+    else:
+        yield from map(request.ids_in_text, spellings(text_of(content)))
+
+
+def text_of(content: bytes) -> str:
+    """Return content as text.
+
+    Raises
+    ------
+    SchemaError
+        If it is not text in UTF-8, nor in UTF-16 or UTF-32 with a byte order mark.
+    """
+    encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise SchemaError(
+            f"is no table, archive or text that is known here; it begins with the bytes {content[:8].hex(' ')}"
+        )
+    return text
+
+
+def spellings(text: str) -> set[str]:
+    """Return a text as it is, and as JSON, HTML and URIs read it.
+
+    Examples
+    --------
+    >>> sorted(spellings(r"a\\/b"))
+    ['a/b', 'a\\\\/b']
+    """
+    unescaped = JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
+    if unescaped != text:
+        unescaped = unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs of surrogates
+    return {text, unescaped, html.unescape(text), unquote(text)}

@@ -1,0 +1,28 @@
+"""Requests: what a step of the protocol asks of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write an object if ``expected`` is the ETag of what stands there. Answer: None, or what was :class:`Found`."""
+
+    name: str
+    content: bytes
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read a small object. Answer: its bytes, or None if it is gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """List a folder. Answer: the names of the objects below it."""
+
+    folder: str

@@ -1,0 +1,201 @@
+"""Foreign objects are searched for what they are, whatever they are called, and named if they cannot be read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import storage
+from jobs.erasure import packed
+from jobs.erasure.mentions import find_mentions
+from jobs.erasure.request import ErasureRequest
+from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
+
+Run = Callable[..., tuple[int, str, str]]
+CALL = "2026/call.flac"
+ROWS = pa.table({"member": [CALL], "label": [1]})
+
+
+def parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(ROWS, file)
+    return file.getvalue()
+
+
+def feather(version: int) -> bytes:
+    file = io.BytesIO()
+    pyarrow.feather.write_feather(ROWS, file, version=version)
+    return file.getvalue()
+
+
+def orc() -> bytes:
+    file = io.BytesIO()
+    pyarrow.orc.write_table(ROWS, file)
+    return file.getvalue()
+
+
+def tar(name: str, content: bytes, mode: str = "w") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def without_magic(content: bytes) -> bytes:
+    """A tar as it was before POSIX: the header ends with the link's name, and its checksum is right."""
+    header = bytearray(content[:257] + bytes(255))
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content[512:]
+
+
+def zipped(name: str, content: bytes, **options: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as file:
+        file.write(content)
+    return bytes(sink.getvalue())
+
+
+def search(folder: Path) -> list[str]:
+    return find_mentions(str(folder), ErasureRequest((CALL,)))[0]
+
+
+MENTIONING = {
+    "scores.parquet.bak": parquet(),
+    ".scores.parquet.Xa3f9k": parquet(),
+    "backup/scores.pq": parquet(),
+    "no-suffix": feather(2),
+    "old.feather": feather(1),
+    "a.orc": orc(),
+    "tables.tgz": tar("x/scores.parquet", parquet(), "w:gz"),
+    "old-tar-without-magic": without_magic(tar("x", parquet())),
+    "tables.zip": zipped("scores.parquet", parquet()),
+    "nested.zip": zipped("tables.tgz", tar("a.csv", f"id\n{CALL}\n".encode(), "w:gz")),
+    "a.csv.zst": zstd(f"id,label\n{CALL},spoof\n".encode()),
+    "a.csv.bz2": bz2.compress(f"id,label\n{CALL},spoof\n".encode()) + bz2.compress(b"more"),
+    "a.json.xz": lzma.compress(b'{"id": "2026\\/call.flac"}'),
+    "two.gz": gzip.compress(b"first") + gzip.compress(f"id {CALL}".encode()),
+    "escaped.json": b'{"id": "2026/c\\u0061ll.flac"}',
+    "a.csv": f"id\n{CALL}\n".encode("utf-16"),
+    "log.txt": b"GET /x?id=2026%2fcall.flac HTTP/1.1",
+    ".hidden/2026/call.flac": b"",
+    "names.tar": tar(CALL, b""),
+    ".scores.parquet.4711-0123abcd.part": parquet(),
+}
+
+
+@pytest.mark.parametrize("name", MENTIONING)
+def test_a_recording_is_found_whatever_a_file_is_and_is_called(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(MENTIONING[name])
+    os.utime(place, (time.time() + 3600, time.time() + 3600))
+
+    assert search(tmp_path) == [f"{place}: mentions {CALL}"]
+
+
+UNREADABLE = {
+    "half.parquet": parquet()[: len(parquet()) // 2],
+    "half.gz": gzip.compress(os.urandom(999))[:-9],
+    "tail.gz": gzip.compress(b"x") + b"something else",
+    "tail.bz2": bz2.compress(b"x") + b"something else",
+    "half.tar": tar("a", bytes(2048))[:1024],
+    "tail.tar": tar("a", b"x") + b"something else",
+    "half.zst": zstd(os.urandom(999))[:-9],
+    "broken.zip": zipped("a.csv", b"x" * 99).replace(b"PK\x03\x04", b"PK\x03\x05", 1),
+    "base.sqlite": b"SQLite format 3\0" + bytes(84),
+    "old.csv": "caf\xe9".encode("latin-1"),
+    "a.7z": b"7z\xbc\xaf\x27\x1c" + bytes(26),
+    "packed": gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))))),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_named_and_not_taken_for_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(UNREADABLE[name])
+
+    (found,) = search(tmp_path)
+
+    assert found.startswith(f"{tmp_path / name}: cannot be read, so what it mentions is not known: ")
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.zip", "a.tar", "a.zst"])
+def test_what_unpacks_beyond_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(packed, "MAX_BYTES", 1000)
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "a.gz": gzip.compress,
+        "a.zip": lambda content: zipped("a", content),
+        "a.tar": lambda content: tar("a", content),
+        "a.zst": zstd,
+    }
+    (tmp_path / name).write_bytes(packers[name](bytes(5000)))
+
+    (found,) = search(tmp_path)
+
+    assert "unpacks to more than 1,000 bytes" in found
+
+
+def test_other_recordings_are_no_mentions(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped("x/2026/call.flac.txt", b"2026/call.flac.old, my/2026/call.flac"))
+
+    assert search(tmp_path) == []
+
+
+def test_a_link_to_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "link").symlink_to(tmp_path / "elsewhere")
+
+    assert "link to a folder, which is not followed" in search(output)[0]
+
+
+@pytest.mark.parametrize("name", ["scores/x.parquet.bak", "_plans/x.json.old", "runs/backup.zip", ".x.Xa3f9k"])
+def test_a_foreign_copy_is_refused_with_the_remedy_and_nothing_is_changed(
+    tables: str, bonafide: Run, name: str
+) -> None:
+    content = storage.read_bytes(first_object(tables, "scores"))
+    storage.write_bytes(f"{tables}/{name}", zipped("a.pq", content) if name.endswith("zip") else content)
+    before = everything(tables)
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert f"{tables}/{name}: mentions {VICTIM}" in err.splitlines()[-1]
+    assert "Delete it, or rewrite it without the recording" in err.splitlines()[-1]
+    assert everything(tables) == before
+    storage.remove(f"{tables}/{name}")
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+
+
+def test_drafts_are_removed_whatever_their_clock_says(tables: str, bonafide: Run) -> None:
+    draft = Path(f"{tables}/scores/.x.parquet.4711-0123abcd.part")
+    draft.write_bytes(storage.read_bytes(first_object(tables, "scores")))
+    os.utime(draft, (time.time() + 3600, time.time() + 3600))
+
+    assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
+
+    assert not draft.exists()
