@@ -6,6 +6,7 @@
 # make drills-check   every planted bug is caught
 # make simulate       a million simulated schedules of the protocol, and every two faults in order
 # make hostile bad inputs, each with its expected result, and the table of docs/hostile-inputs.md
+# make attack  hostile acts from inside a decoder, at every level of confinement (part of make test)
 # make engines the tables and queries of docs/sql.md on Spark, too (fetches it; Java 17 or 21 must be there)
 # make fuzz    each fuzz target for SECONDS (60)
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
@@ -15,7 +16,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: demo test lint bench drills drills-check simulate soak hostile fuzz engines
+.PHONY: demo test lint bench drills drills-check simulate soak hostile attack fuzz engines
 
 # limits in seconds of the few drills that `make test` runs, times this: two tests run at once
 SLACK ?= 2
@@ -77,6 +78,9 @@ hostile: $(MADE)
 	mkdir -p $(dir $(HOSTILE)) && rm -f $(HOSTILE)
 	BONAFIDE_HOSTILE_RECORD=$(HOSTILE) $(BIN)/python -m pytest tests/hostile -m "" --ignore tests/hostile/test_table.py; status=$$?; \
 	$(BIN)/python -m tests.hostile.table $(HOSTILE) && exit $$status
+
+attack: $(MADE)
+	$(BIN)/python -m pytest tests/attack
 
 # the environment: rebuilt when one of these two files changes
 $(MADE): pyproject.toml constraints.txt

@@ -12,10 +12,11 @@ import pyarrow as pa
 from detector.audio import Excerpt
 from detector.backbones import Backbone, load_backbone
 from detector.config import CHANNELS
+from detector.decoders import Samples
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
-from detector.recording import Recording
+from detector.recording import Facts, Recording
 from detector.schema import embeddings_schema
 from detector.silence import heard
 
@@ -120,6 +121,20 @@ class Detector:
             channel = 0
         recording = Recording(io.BytesIO(audio), config.segment_seconds, excerpt=Excerpt(channel=channel))
         segments = list(recording.segments())
+        return self.judge(segments, recording.facts, prior, channel)
+
+    def judge(
+        self, segments: list[Samples], facts: Facts, prior: float | None = None, channel: int | None = None
+    ) -> Verdict:
+        """Judge one recording that was decoded elsewhere; otherwise as :meth:`score`.
+
+        Parameters
+        ----------
+        segments : list of float32 arrays of shape (n_samples,)
+            16 kHz mono, cut as the head's settings say.
+        facts : Facts
+        """
+        config = self.head.embed_config
         embeddings, n_frames = embed_segments(self._backbone, list(heard(iter(segments), lambda: iter(segments))))
         embedding = join_segments(embeddings, n_frames, config.pooling)
         if embedding is not None and not np.isfinite(embedding).all():
@@ -127,7 +142,7 @@ class Detector:
         row = {
             "utterance_id": "",
             "uri": "",
-            **asdict(recording.facts),
+            **asdict(facts),
             "channel": channel,
             "layer": config.layer,
             "embedding": embedding,

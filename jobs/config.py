@@ -14,6 +14,8 @@ from jobs.telemetry.webhook import Webhook
 
 Config = TypeVar("Config")
 
+CONFINEMENT = ("require", "prefer", "off")
+
 LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
 """Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
 
@@ -28,7 +30,22 @@ def _today() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class ConfinementConfig:
+    """Settings of what a decoder must have given up before it parses a recording."""
+
+    confinement: Annotated[
+        str,
+        "what decoders give up before they parse a recording: all that they do not need, or the run ends with 65 "
+        "(require); as much as the machine lets them (prefer); nothing (off)",
+    ] = "prefer"
+
+    def __post_init__(self) -> None:
+        if self.confinement not in CONFINEMENT:
+            raise ConfigError(f"confinement {self.confinement!r}; expected {', '.join(CONFINEMENT)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(ConfinementConfig):
     """Settings of how Ray runs the work, and of when a run counts as failed."""
 
     encoders: Annotated[
@@ -70,6 +87,7 @@ class RunConfig:
     ] = None
 
     def __post_init__(self) -> None:
+        ConfinementConfig.__post_init__(self)
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
         if not self.batch_seconds > 0 or (self.encoders is not None and self.encoders < 1):

@@ -70,6 +70,10 @@ def exit_error(code: int, cpu_seconds: float) -> DecoderError:
         return DecoderError("decoder_crash", f"the decoder's process ended with exit code {code}")
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if name == "SIGXCPU":
-        message = f"no segment in {cpu_seconds:g} s of CPU time, nor in as many as it lasts"
-        return DecoderError("decoder_timeout", message)
+        return timeout_error(cpu_seconds)
     return DecoderError("decoder_crash" if name in CRASH_SIGNALS else None, f"the decoder's process died of {name}")
+
+
+def timeout_error(cpu_seconds: float) -> DecoderError:
+    """Return the fault of a process that has used its CPU time without a segment."""
+    return DecoderError("decoder_timeout", f"no segment in {cpu_seconds:g} s of CPU time, nor in as many as it lasts")

@@ -12,15 +12,15 @@ IDLE: list[DecoderProcess] = []
 """A queue takes a process out and puts it back, so that two threads never share one."""
 
 
-def take() -> DecoderProcess:
-    """Return an idle process that is alive, or start one."""
+def take(segment_seconds: float) -> DecoderProcess:
+    """Return an idle process that is alive and has the limits for such segments, or start one."""
     while IDLE:
         with contextlib.suppress(IndexError):  # another thread may have taken the last one
             process = IDLE.pop()
-            if process.is_alive():
+            if process.is_fit_for(segment_seconds):
                 return process
             process.end()
-    return DecoderProcess()
+    return DecoderProcess(segment_seconds)
 
 
 def end_all() -> None:

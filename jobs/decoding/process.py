@@ -1,12 +1,13 @@
 """The decoder process: it decodes untrusted files for one worker, with limits and without secrets.
 
 A :class:`jobs.decoding.process_handle.DecoderProcess` starts it; :mod:`jobs.decoding.wire` says how both talk. The
-kernel enforces the limits: address space, CPU time between two segments, open files, no byte written to a file, no core
-dump; and it kills the process with its parent. If the kernel has Landlock, it also denies the process all files but
-those of its libraries, executing anything, and TCP (:mod:`jobs.decoding.sandbox`). Otherwise that is left to the
-container around the process, and so are all other system calls.
+kernel enforces the limits: address space, CPU time, open files, no byte written to a file, no core dump; and it kills
+the process with its parent. Before the first byte of a recording is parsed, the process gives up every system call that
+decoding does not need (:mod:`jobs.decoding.sandbox`): from then on it opens no file, starts no process and connects to
+nothing. The greeting names the level that it reached.
 
-It starts in 0.2 s and takes 50 MB: nothing that is not needed for decoding may be imported here.
+It starts in 0.2 s and takes 50 MB: nothing that is not needed for decoding may be imported here, and all that is needed
+must be, since nothing can be loaded later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-import math
 import os
 import resource
 import signal
@@ -22,6 +22,7 @@ import sys
 import time
 from typing import Any, BinaryIO, cast
 
+import av
 import numpy as np
 import soundfile
 
@@ -29,10 +30,10 @@ from detector.audio import SAMPLE_RATE, Excerpt
 from detector.decoders import ADDRESS
 from detector.errors import UtteranceError
 from detector.recording import Recording
-from jobs.decoding.sandbox import confine
+from jobs.decoding.sandbox.confinement import confine
+from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS, set_hard_limits
 from jobs.decoding.wire import FRAME, READ, READ_BYTES, REQUEST, SIZE, drop_written, unpack_request
 
-OPEN_FILES = 32
 LIFELINE = 0  # stdin: no byte comes through it; its other end closes when our parent ends
 
 Frame = tuple[bytes, bytes | memoryview]
@@ -47,28 +48,29 @@ class Decoder:
         File descriptors of the two pipes.
     memory_bytes : int
         Address space beyond that of the imports.
-    cpu_seconds : float
-        Limit of CPU time from one segment to the next; a longer segment may take as long as it lasts.
     """
 
-    def __init__(self, requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> None:
+    def __init__(self, requests: int, replies: int, memory_bytes: int) -> None:
         self._requests = os.fdopen(requests, "rb")
         self._replies = replies
         self._statm = os.open("/proc/self/statm", os.O_RDONLY)
         self._base_bytes = self._address_space()
         self._memory_bytes = memory_bytes
-        self._cpu_seconds = cpu_seconds
-        needed = self._base_bytes + memory_bytes
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if hard != resource.RLIM_INFINITY and hard < needed:
+        if hard != resource.RLIM_INFINITY and hard < self.most_bytes:
             raise RuntimeError(
-                f"a limit on address space of {hard:,} B (ulimit -v) is below the {needed:,} B that a decoder may "
-                f"take: recordings would fail that are not at fault."
+                f"a limit on address space of {hard:,} B (ulimit -v) is below the {self.most_bytes:,} B that a decoder "
+                f"may take: recordings would fail that are not at fault."
             )
 
-    def serve(self) -> None:
-        """Send the greeting, and answer requests."""
-        self._send((b"here", b""))
+    @property
+    def most_bytes(self) -> int:
+        """Address space that this process may take in all."""
+        return self._base_bytes + self._memory_bytes
+
+    def serve(self, level: str) -> None:
+        """Send the greeting, which names the level of confinement, and answer requests."""
+        self._send((b"here", level.encode()))
         while header := self._requests.read(FRAME.size):
             kind, n_bytes = FRAME.unpack(header)
             segment_seconds, max_seconds, excerpt = unpack_request(self._requests.read(REQUEST.size))
@@ -80,8 +82,9 @@ class Decoder:
                 file = io.BufferedReader(_View(self, size), READ_BYTES)
             last_segment, kind, reply = self._decode(cast(BinaryIO, file), segment_seconds, max_seconds, excerpt)
             file.close()
-            # a process whose decoder leaks is replaced before it runs out of memory on another recording
-            reply["stays"] = self._address_space() < self._base_bytes + self._memory_bytes // 4
+            # a process that leaks or is old is replaced before it runs out of memory or time on another recording
+            is_young = time.process_time() < LIFE_CPU_SECONDS // 4
+            reply["stays"] = is_young and self._address_space() < self._base_bytes + self._memory_bytes // 4
             self._send(*last_segment, (kind, json.dumps(reply).encode()))
 
     def ask(self, offset: int, n_bytes: int) -> None:
@@ -99,15 +102,12 @@ class Decoder:
         self, file: BinaryIO, segment_seconds: float, max_seconds: float, excerpt: Excerpt
     ) -> tuple[list[Frame], bytes, dict[str, Any]]:
         """Send all segments but the last; return that with the reply, since waking the parent twice costs time."""
-        self._limit_memory(segment_seconds)
-        self._limit_cpu(segment_seconds + excerpt.start)  # what lies before the excerpt is decoded, too
         segment: list[Frame] = []
         try:
             # the digest is computed by our parent, which need not believe this process
             recording = Recording(file, segment_seconds, "", excerpt, max_seconds)
             for samples in recording.segments():
                 self._send(*segment)
-                self._limit_cpu(segment_seconds)
                 segment = [(b"wave", np.ascontiguousarray(samples).view(np.uint8).data)]
         except UtteranceError as error:
             return [], b"fail", vars(error)
@@ -117,16 +117,6 @@ class Decoder:
             message = ADDRESS.sub("", f"{type(error).__name__}: {error}")  # without addresses it is equal in every run
             return [], b"fail", {"error": "decoder_crash", "message": message[:1_000]}
         return segment, b"done", dict(vars(recording.facts))
-
-    def _limit_memory(self, segment_seconds: float) -> None:
-        segment_bytes = 4 * round(segment_seconds * SAMPLE_RATE)
-        # a segment is collected, joined and cut before it goes out
-        limit = self._base_bytes + self._memory_bytes + 4 * segment_bytes
-        _limit(resource.RLIMIT_AS, limit)
-
-    def _limit_cpu(self, segment_seconds: float) -> None:
-        limit = time.process_time() + max(self._cpu_seconds, segment_seconds)
-        _limit(resource.RLIMIT_CPU, math.ceil(limit))
 
     def _address_space(self) -> int:
         return int(os.pread(self._statm, 64, 0).split()[0]) * resource.getpagesize()
@@ -190,22 +180,13 @@ class _View(io.RawIOBase):
             self._decoder.ask(offset, n_bytes)
 
 
-def main(requests: int, replies: int, memory_bytes: int, cpu_seconds: float) -> None:
-    """Set the limits, decode a tone, and serve."""
+def main(requests: int, replies: int, memory_bytes: int, is_confined: bool) -> None:
+    """Decode a tone with each decoder, give up all other rights, and serve."""
     _end_with_parent()
-    decoder = Decoder(requests, replies, memory_bytes, cpu_seconds)
+    decoder = Decoder(requests, replies, memory_bytes)
     _decode_a_tone()
-    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    confine(os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
-    decoder.serve()
-
-
-def _limit(which: int, most: int) -> None:
-    """Set a limit, at most the hard limit that this process was started with."""
-    _, hard = resource.getrlimit(which)
-    resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    set_hard_limits(decoder.most_bytes)
+    decoder.serve(confine() if is_confined else "none")
 
 
 def _end_with_parent() -> None:
@@ -219,14 +200,22 @@ def _end_with_parent() -> None:
 
 
 def _decode_a_tone() -> None:
-    """Raise if this machine cannot decode, before its recordings are blamed for it."""
-    file = io.BytesIO()
-    soundfile.write(file, np.sin(np.arange(8_000) / 10), 8_000, format="FLAC")
-    recording = Recording(file, segment_seconds=1.0)
-    n_samples = sum(len(samples) for samples in recording.segments())
-    if (n_samples, recording.facts.decoder) != (SAMPLE_RATE, "soundfile"):
-        raise RuntimeError(f"a tone of {SAMPLE_RATE:,} samples came back as {n_samples:,}: {recording.facts}")
+    """Raise if this machine cannot decode, before its recordings are blamed for it; load what each decoder needs."""
+    tone = np.sin(np.arange(8_000) / 10).astype(np.float32)
+    flac, matroska = io.BytesIO(), io.BytesIO()
+    soundfile.write(flac, tone, 8_000, format="FLAC")
+    with av.open(matroska, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_f32le", rate=8_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], format="flt", layout="mono")
+        frame.sample_rate = 8_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    for file, decoder in ((flac, "soundfile"), (matroska, "pyav")):
+        recording = Recording(file, segment_seconds=1.0)
+        n_samples = sum(len(samples) for samples in recording.segments())
+        if (n_samples, recording.facts.decoder) != (SAMPLE_RATE, decoder):
+            raise RuntimeError(f"a tone of {SAMPLE_RATE:,} samples came back as {n_samples:,}: {recording.facts}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] != "off")

@@ -9,20 +9,26 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
+from detector.audio import SAMPLE_RATE
 from detector.decoders import Samples
-from jobs.decoding.faults import DecoderError, check, exit_error
-from jobs.decoding.wire import FRAME, drop_written
+from jobs.decoding import confinement
+from jobs.decoding.faults import DecoderError, check, exit_error, timeout_error
+from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS
+from jobs.decoding.wire import FRAME, LEVEL_BYTES, drop_written
 from jobs.errors import RunAgain
 
 CPU_SECONDS = 60.0  # CPU time of the process from one segment to the next
 MEMORY_BYTES = 1 << 30  # address space that a decoder may take beyond that of its imports
 LOOK_SECONDS = 5.0  # between two looks at a process that is silent
-STALLED_LOOKS = 120  # 120 × 5 s without a byte or any CPU time: 10 minutes
+SHORT_LOOK_SECONDS = 0.5  # where little is left of its CPU time
+STALLED_SECONDS = 600.0  # without a byte or any CPU time
 DEATH_SECONDS = 5.0  # from closed pipes to the end of the process
 PIPE_BYTES = 1 << 20
 MALLOC_KEPT_BYTES = 16 << 20
@@ -50,26 +56,42 @@ def report_work() -> None:
 class DecoderProcess:
     """A process that runs :mod:`jobs.decoding.process`.
 
+    Parameters
+    ----------
+    segment_seconds : float
+        Longest segment that it will be asked for; it decides the memory that the process may take, once and for all.
+
     Attributes
     ----------
     is_busy : bool
         True while it decodes, and if it must not decode anything else.
+
+    Raises
+    ------
+    ConfigError
+        If a full confinement is required (:func:`jobs.decoding.confinement.set_mode`), and this machine has none.
+    RunAgain
+        If the process does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, segment_seconds: float) -> None:
         self.is_busy = False
+        self.segment_seconds = segment_seconds
+        self._mode = confinement.mode()
+        # a segment is collected, joined and cut before it goes out
+        memory_bytes = MEMORY_BYTES + 4 * 4 * round(segment_seconds * SAMPLE_RATE)
         self._unsent: list[memoryview] = []
         with contextlib.ExitStack() as opened:
             try:
                 child_input, self._requests = _pipe(opened)
                 self._replies, child_output = _pipe(opened)
-                arguments = child_input.fileno(), child_output.fileno(), MEMORY_BYTES, CPU_SECONDS
+                arguments = child_input.fileno(), child_output.fileno(), memory_bytes, self._mode
                 self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                     [sys.executable, "-P", "-m", "jobs.decoding.process", *map(str, arguments)],
                     stdin=subprocess.PIPE,  # its lifeline: the kernel kills it when our end closes
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=arguments[:2],
+                    pass_fds=(child_input.fileno(), child_output.fileno()),
                     env=_environment(),
                     cwd="/",
                     start_new_session=True,  # ctrl-c in a terminal reaches us only
@@ -80,6 +102,9 @@ class DecoderProcess:
             child_output.close()
             opened.pop_all()
         self.pid = self._process.pid
+        self._cpu_clock = ~self.pid << 3 | 2  # as clock_getcpuclockid of the C library computes it
+        self._cpu_seconds = 0.0
+        self.allow_cpu(0.0)
         # A write that blocks could deadlock: the decoder may be blocked too, writing samples that we do not read yet.
         os.set_blocking(self._requests.fileno(), False)
         self._readable, self._readable_or_writable = select.poll(), select.poll()
@@ -91,7 +116,11 @@ class DecoderProcess:
     def _await_greeting(self) -> None:
         stderr = cast(BinaryIO, self._process.stderr)
         try:
-            check(self.header() == (b"here", 0), "no greeting")
+            kind, n_bytes = self.header()
+            check(kind == b"here", "no greeting")
+            level = self.content(n_bytes, LEVEL_BYTES).decode(errors="replace")
+            check(confinement.LEVEL.fullmatch(level) is not None, "a greeting without a level")
+            confinement.note(level)
         except DecoderError as error:
             self._process.kill()
             output = stderr.read().decode(errors="replace").strip()[-1_000:]
@@ -109,13 +138,22 @@ class DecoderProcess:
         """Return True if the process has not ended while it was idle."""
         return self._process.poll() is None
 
+    def is_fit_for(self, segment_seconds: float) -> bool:
+        """Return True if the process is alive, and has the limits for segments of this length."""
+        return self.is_alive() and (self.segment_seconds, self._mode) == (segment_seconds, confinement.mode())
+
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process has used since it started."""
-        with open(f"/proc/{self.pid}/stat", "rb") as file:
-            # the second field is the command in parentheses, which may hold spaces: count fields after it
-            fields = file.read().rpartition(b")")[2].split()
-        utime, stime = int(fields[11]), int(fields[12])
-        return (utime + stime) / os.sysconf("SC_CLK_TCK")
+        with contextlib.suppress(OSError):  # it has ended
+            self._cpu_seconds = time.clock_gettime(self._cpu_clock)
+        return self._cpu_seconds
+
+    def allow_cpu(self, seconds: float) -> None:
+        """Let the process use :data:`CPU_SECONDS`, or ``seconds`` if that is more, from now to its next segment.
+
+        This side keeps the time: a process that was taken over could prolong, ignore or stop a timer of its own.
+        """
+        self._cpu_deadline = min(self.cpu_seconds() + max(CPU_SECONDS, seconds), LIFE_CPU_SECONDS)
 
     def end(self) -> None:
         """Kill the process, and leave no zombie and no open file."""
@@ -174,26 +212,28 @@ class DecoderProcess:
     def _wait(self) -> None:
         """Wait for a reply, and write what is unsent meanwhile.
 
-        There is no timeout: a busy machine is slow, which says nothing of a recording, and the kernel limits the CPU
-        time. Only a process that uses none, and sends nothing, for many looks in a row has stalled. Looks are counted
-        rather than seconds, since the clock goes on while our own process is stopped.
+        There is no timeout: a busy machine is slow, which says nothing of a recording, so CPU time is limited instead.
+        Only a process that uses none, and sends nothing, for many looks in a row has stalled. The time that the looks
+        waited is counted, since the clock goes on while our own process is stopped.
         """
-        n_idle_looks, cpu_seconds = 0, -1.0
+        idle_seconds, cpu_seconds = 0.0, -1.0
         while True:
             poll = self._readable_or_writable if self._unsent else self._readable
-            ready = [file for file, _ in poll.poll(LOOK_SECONDS * 1_000)]
+            wait_seconds = min(LOOK_SECONDS, max(SHORT_LOOK_SECONDS, self._cpu_deadline - cpu_seconds))
+            ready = [file for file, _ in poll.poll(wait_seconds * 1_000)]
             if self._replies.fileno() in ready:
                 return
             if ready:
                 self._write()
                 continue
             before, cpu_seconds = cpu_seconds, self.cpu_seconds()
-            n_idle_looks = n_idle_looks + 1 if cpu_seconds == before else 0
-            if not n_idle_looks:
+            if cpu_seconds > self._cpu_deadline:
+                raise timeout_error(CPU_SECONDS)
+            idle_seconds = idle_seconds + wait_seconds if cpu_seconds == before else 0.0
+            if not idle_seconds:
                 report_work()
-            if n_idle_looks >= STALLED_LOOKS:
-                seconds = n_idle_looks * LOOK_SECONDS
-                raise DecoderError(None, f"{seconds:g} s without a word or any CPU time of the decoder")
+            if idle_seconds >= STALLED_SECONDS:
+                raise DecoderError(None, f"{idle_seconds:g} s without a word or any CPU time of the decoder")
 
     def _ended(self) -> DecoderError:
         """Return the fault that ended the process, now that its pipe is closed."""
@@ -217,10 +257,16 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONPATH": os.pathsep.join(_module_folders()),
         "OPENBLAS_NUM_THREADS": "1",  # the stacks of threads that it never uses would take address space
         # malloc keeps one recording's memory for the next: asking the kernel anew takes 10 % of the time
         "MALLOC_MMAP_THRESHOLD_": str(MALLOC_KEPT_BYTES // 2),
         "MALLOC_TRIM_THRESHOLD_": str(MALLOC_KEPT_BYTES),
         **kept,
     }
+
+
+def _module_folders() -> list[str]:
+    """Return the folders that our modules come from; the working folder only if this product lies in it."""
+    product, here = Path(__file__).parents[2], Path.cwd()
+    return [folder for folder in sys.path if os.path.isabs(folder) and (Path(folder) != here or here == product)]

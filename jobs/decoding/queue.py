@@ -86,12 +86,12 @@ class DecodeQueue:
         """Return the process that decodes a recording, which must be the first that waits."""
         if not self._waiting or self._waiting[0] is not recording:
             raise RuntimeError("recordings are read once, in the order in which they were put")
-        return self._start(idle.take()) if self._process is None else self._process
+        return self._start(idle.take(self.segment_seconds)) if self._process is None else self._process
 
     def restart(self) -> DecoderProcess:
         """End the process, and send all recordings that wait to a new one."""
         self._end()
-        return self._start(DecoderProcess())
+        return self._start(DecoderProcess(self.segment_seconds))
 
     def finish(self, recording: DecodedRecording) -> None:
         """Remove a recording; end the process if it is still at work on it."""

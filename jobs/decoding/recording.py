@@ -117,12 +117,14 @@ class DecodedRecording:
     def _decoded_by(self, process: DecoderProcess) -> Iterator[Samples]:
         """Yield the segments that a process sends; take its last reply, or raise it."""
         process.is_busy = True
+        process.allow_cpu(self._queue.segment_seconds + self._excerpt.start)  # what lies before is decoded, too
         segment_samples = round(self._queue.segment_seconds * SAMPLE_RATE)
         n_segments, n_samples, is_last = 0, 0, False
         while True:
             kind, n_bytes = process.header()
             if kind == b"wave":
                 samples = process.samples(n_bytes, segment_samples + MIN_SEGMENT_SAMPLES)
+                process.allow_cpu(self._queue.segment_seconds)
                 n_segments, n_samples = n_segments + 1, n_samples + len(samples)
                 check(
                     not is_last and n_samples <= (self._queue.max_seconds + 1) * SAMPLE_RATE, "segments behind the last"

@@ -2,7 +2,7 @@
 
 ```
 worker                              decoder process
-                          ◄──────── here    (it has started, and decoded a tone)
+                          ◄──────── here    level            (it has decoded a tone, and is confined so far)
 held  request, the file   ────────►  (request: a segment's seconds, and the excerpt)
   or
 view  request, size       ────────►
@@ -29,6 +29,7 @@ REQUEST = struct.Struct("<ddddi")  # segment_seconds, max_seconds; start and end
 SIZE = struct.Struct("<Q")  # bytes of a viewed file
 READ = struct.Struct("<QQ")  # offset, bytes
 READ_BYTES = 1 << 20  # most bytes in one `data`
+LEVEL_BYTES = 32  # most bytes in `here`
 TEXT_BYTES = 64 << 10  # most bytes in one `done` or `fail`
 
 

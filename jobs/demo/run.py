@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from detector.config import STARTER
 from detector.errors import ConfigError
+from jobs.config import CONFINEMENT
 from jobs.demo.archive import write_archive
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.evaluation import write_report
@@ -24,13 +25,14 @@ MARKER = ".bonafide-demo"
 FAILED, UNDECIDED = "failed", "not decided"
 
 
-def run_demo(output: Path) -> None:
+def run_demo(output: Path, confinement: str = CONFINEMENT[1]) -> None:
     """Make the archive, score it and evaluate the scores; print the verdicts, and where the results are."""
     folder = _fresh(output.absolute())
     archive = write_archive(folder)
     tables = folder / "tables"
     log.info("demo 1 of 2: the nightly run over %s", archive.recordings)
-    nightly(NightlyConfig(input=(str(archive.recordings),), head=STARTER, output=str(tables)))
+    inputs = (str(archive.recordings),)
+    nightly(NightlyConfig(input=inputs, head=STARTER, output=str(tables), confinement=confinement))
     log.info("demo 2 of 2: evaluate")
     write_report(EvaluationConfig(scores=(str(tables),), labels=str(archive.labels), output=str(folder)))
     (page,) = sorted((tables / "runs").glob("*.html"))

@@ -91,6 +91,7 @@ def embed_layers(
                 run.set_aside = error
         for run in runs:
             run.encoders = runner.encoder_stats.record()
+            run.confinement = runner.confinement.level
     return runs
 
 

@@ -23,6 +23,8 @@ class EmbeddingRun:
         Slots of the shards that the archive has now.
     passed_over : PassedOver
         Objects of the archive that are neither recordings nor containers.
+    confinement : str or None
+        Weakest level of the decoders of this process; None if it has decoded nothing.
     set_aside : SourceChangedError or None
         A source that changed while the run read it; raised once all other shards are done.
     """
@@ -34,6 +36,7 @@ class EmbeddingRun:
     passed_over: PassedOver = field(default_factory=PassedOver)
     device: str = ""
     encoders: dict[str, Any] = field(default_factory=dict)
+    confinement: str | None = None
     markers: list[Marker] = field(default_factory=list)
     set_aside: SourceChangedError | None = None
 
@@ -60,6 +63,7 @@ class EmbeddingRun:
             "model": self.recipe.model,
             "device": self.device,
             "encoders": self.encoders,
+            "confinement": self.confinement,
             "passed_over": self.passed_over.to_content(),
         }
 

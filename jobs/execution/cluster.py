@@ -30,6 +30,7 @@ from detector.errors import DeviceError
 from jobs import storage
 from jobs.config import ModelConfig, RunConfig
 from jobs.errors import StorageError, WorkersLostError
+from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.monitor import Monitor
 from jobs.execution.pool import Pool, fit_pool
@@ -61,6 +62,7 @@ class Cluster:
         self._config = config
         self._session = RaySession(config.object_store_mib)
         self.encoder_stats = PoolStats()
+        self.confinement = ConfinementLevel(config.confinement)
         storage.set_retry_budget(config.store_patience)
 
     def __enter__(self) -> Cluster:
@@ -89,7 +91,14 @@ class Cluster:
         registry, patience = self._session.registry, self._config.store_patience
         import ray.data  # after joining: Ray reads its settings when it is imported
 
-        decode = DecodeStage(recipes[0].config, registry.reporter("decode"), patience, pool.window_bytes, limits)
+        decode = DecodeStage(
+            recipes[0].config,
+            registry.reporter("decode"),
+            patience,
+            pool.window_bytes,
+            limits,
+            self._config.confinement,
+        )
         decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
             decode,
             batch_size=1,
@@ -157,7 +166,7 @@ class Cluster:
         """Yield the tables of a dataset while the monitor watches."""
         import ray
 
-        monitor = Monitor(self._session, watchdog, stop, self.encoder_stats)
+        monitor = Monitor(self._session, watchdog, stop, self.encoder_stats, self.confinement)
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
             yield from with_ticks(iter(batches), monitor.tick)

@@ -7,6 +7,7 @@ import time
 
 from jobs import storage
 from jobs.errors import StalledError
+from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.ray_session import RaySession
 from jobs.execution.stop_request import StopRequest
@@ -21,12 +22,20 @@ log = logging.getLogger(__name__)
 class Monitor:
     """Watches one stream of results; :meth:`tick` is called twice a second while it runs."""
 
-    def __init__(self, session: RaySession, watchdog: Watchdog, stop: StopRequest, stats: PoolStats) -> None:
+    def __init__(
+        self,
+        session: RaySession,
+        watchdog: Watchdog,
+        stop: StopRequest,
+        stats: PoolStats,
+        confinement: ConfinementLevel,
+    ) -> None:
         self._session = session
         self._registry = session.registry
         self._watchdog = watchdog
         self._stop = stop
         self._stats = stats
+        self._confinement = confinement
         self._last_look = 0.0
         self._steps = -1
 
@@ -59,16 +68,20 @@ class Monitor:
         RunAgain
             If SIGTERM came.
         """
-        self._stats.update(self._registry.encoder_stats(default=self._stats.encoders))
+        self._take_reports()
         self._stop.raise_when_due(is_drained=True)
 
     def _look_at_workers(self) -> None:
-        self._stats.update(self._registry.encoder_stats(default=self._stats.encoders))
+        self._take_reports()
         metrics.count_up_to("bonafide_store_retries_total", storage.retries())
         steps = self._registry.progress_steps(default=self._steps)
         if steps != self._steps:
             self._steps = steps
             self._watchdog.note_progress()
+
+    def _take_reports(self) -> None:
+        self._stats.update(self._registry.encoder_stats(default=self._stats.encoders))
+        self._confinement.update(self._registry.confinement())
 
     def _raise_stall(self) -> None:
         """Log the task of every worker, and end the run with the one that has taken the longest."""

@@ -47,6 +47,11 @@ class RayRegistry:
         stats: Mapping[str, EncoderStats] = self._ask("encoder_stats", default)
         return stats
 
+    def confinement(self) -> set[str]:
+        """Return :meth:`WorkerRegistry.confinement`, or nothing without an answer."""
+        levels: set[str] = self._ask("confinement", set())
+        return levels
+
     def close(self) -> None:
         """Ask the registry to let no new tasks begin, without waiting for an answer."""
         self._actor.close.remote()
@@ -93,3 +98,7 @@ class RayReporter:
     def report_stats(self, stats: EncoderStats) -> None:
         """Report what an encoder has done since it was loaded."""
         self._actor.report_stats.remote(self._worker, stats)
+
+    def report_confinement(self, level: str) -> None:
+        """Report the weakest level of confinement of the worker's decoders."""
+        self._actor.report_confinement.remote(level)

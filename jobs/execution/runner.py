@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from detector.config import Recipe
 from jobs.config import ModelConfig
+from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool
 from jobs.execution.stop_request import StopRequest
@@ -23,6 +24,10 @@ class Runner(Protocol):
     @property
     def encoder_stats(self) -> PoolStats:
         """Statistics of the encoders that have worked for this run."""
+
+    @property
+    def confinement(self) -> ConfinementLevel:
+        """The weakest confinement of the decoders that have worked for this run."""
 
     def pool(self) -> Pool:
         """Return the sizes of the encoder pool.

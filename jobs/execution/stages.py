@@ -21,6 +21,7 @@ from detector.embedding import embed_segments
 from detector.errors import ConfigError, DeviceError
 from jobs import storage
 from jobs.config import ModelConfig
+from jobs.decoding import confinement
 from jobs.decoding.process_handle import report_while_working
 from jobs.errors import from_text, to_text
 from jobs.execution.encoder_stats import EncoderStats
@@ -52,6 +53,8 @@ class DecodeStage:
         Decoded audio in one table.
     limits : Limits
         Of the audio of one recording, and of one source.
+    mode : str
+        One of :data:`jobs.config.CONFINEMENT`.
     """
 
     # Ray Data asks a callable that is no function for its name
@@ -64,8 +67,10 @@ class DecodeStage:
         store_patience: float,
         window_bytes: int = pieces.BATCH_BYTES,
         limits: Limits = NO_QUOTA,
+        mode: str = confinement.PREFER,
     ) -> None:
         self._config = config
+        self._mode = mode
         self._reporter = reporter
         self._store_patience = store_patience
         self._window_bytes = window_bytes
@@ -74,10 +79,13 @@ class DecodeStage:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the decoded pieces of the portions in column :data:`ITEM`; an error becomes a row too."""
         storage.set_retry_budget(self._store_patience, answered=True)
+        confinement.set_mode(self._mode)
         for text in batch[ITEM].to_pylist():
             portion = Portion.from_json(text)
             if self._reporter.may_begin(f"reading {portion.shard.uri}"):
                 yield from self._decoded(portion)
+            if (level := confinement.level()) is not None:
+                self._reporter.report_confinement(level)
             self._reporter.idle()
 
     def _decoded(self, portion: Portion) -> Iterator[pa.Table]:

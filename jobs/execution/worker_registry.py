@@ -29,6 +29,9 @@ class WorkerReporter(Protocol):
     def report_stats(self, stats: EncoderStats) -> None:
         """Report what an encoder has done since it was loaded."""
 
+    def report_confinement(self, level: str) -> None:
+        """Report the weakest level of confinement of the worker's decoders."""
+
 
 class WorkerRegistry:
     """State of all workers; a single actor in a cluster, a plain object in tests."""
@@ -37,6 +40,7 @@ class WorkerRegistry:
         self._current: dict[str, tuple[str, float]] = {}
         self._highest_step: dict[str, int] = {}
         self._encoder_stats: dict[str, EncoderStats] = {}
+        self._confinement: set[str] = set()
         self._is_open = True
 
     def begin(self, worker: str, task: str, step: int) -> bool:
@@ -67,6 +71,14 @@ class WorkerRegistry:
     def encoder_stats(self) -> dict[str, EncoderStats]:
         """Return the latest statistics of each encoder, including those that have ended."""
         return self._encoder_stats
+
+    def report_confinement(self, level: str) -> None:
+        """Record a level of confinement that decoders have reached."""
+        self._confinement.add(level)
+
+    def confinement(self) -> set[str]:
+        """Return all levels of confinement that decoders have reached."""
+        return self._confinement
 
     def close(self) -> None:
         """Begin no new tasks from now on."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.config import CHANNELS, STARTER
 from detector.errors import ConfigError
-from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.config import ConfinementConfig, ModelConfig, OutputConfig, RunConfig
 from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
 
 
@@ -57,7 +57,7 @@ class ScoreConfig(LinkConfig, ScoringConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(ModelConfig):
+class ExplainConfig(ModelConfig, ConfinementConfig):
     """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
 
     head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})

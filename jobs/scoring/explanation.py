@@ -17,12 +17,13 @@ from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, ShardError, UtteranceError
 from detector.head import Head
-from detector.recording import Recording
 from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training.config import TrainingConfig
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
+from jobs.decoding import confinement
+from jobs.decoding.queue import DecodeQueue
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
@@ -38,8 +39,13 @@ def explain(settings: ExplainConfig) -> int:
     folder = local_folder(extract_config(settings, ModelConfig))
     check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
     backbone = load_backbone(head.embed_config, folder)
-    audio = _recording(settings.uri)
-    verdict = Detector(head, backbone).score(audio, settings.prior)
+    config = head.embed_config
+    channel = None if config.channels == CHANNELS[0] else 0
+    confinement.set_mode(settings.confinement)
+    with DecodeQueue(config.segment_seconds) as queue:
+        recording = queue.put(io.BytesIO(_recording(settings.uri)), settings.uri, Excerpt(channel=channel))
+        segments = list(recording.segments())
+    verdict = Detector(head, backbone).judge(segments, recording.facts, settings.prior, channel)
     print(
         f"{printable(settings.uri)}: {verdict.seconds:.2f} s\n"
         f"head {head.head_id} ({head.model}), prior {verdict.prior:g} spoof\n"
@@ -48,9 +54,6 @@ def explain(settings: ExplainConfig) -> int:
         print(f"no score: {verdict.reject_reason}")
         return 0
     print(_verdict(head, verdict))
-    config = head.embed_config
-    excerpt = Excerpt(channel=None if config.channels == CHANNELS[0] else 0)  # the one that the verdict is on
-    segments = list(Recording(io.BytesIO(audio), config.segment_seconds, excerpt=excerpt).segments())
     embeddings, n_frames = embed_segments(backbone, segments)
     print("\n  from      to     score   p_spoof   entropy       ood")
     start = 0.0

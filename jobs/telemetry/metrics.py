@@ -32,6 +32,7 @@ METRICS = {
     "bonafide_shards_open": Metric("gauge", "shards of which the encoders have returned a part"),
     "bonafide_encoders": Metric("gauge", "encoders that have reported"),
     "bonafide_encoders_waiting_share": Metric("gauge", "share of the encoders' time without work, 0 to 1"),
+    "bonafide_confinement": Metric("gauge", "1 for the weakest confinement of the run's decoders", ("level",)),
     "bonafide_store_retries_total": Metric("counter", "requests to the store that were tried again"),
     "bonafide_workers_lost_total": Metric("counter", "passes after which some work was missing", ("verb",)),
     "bonafide_alarms_total": Metric("counter", "shards that were computed twice with different results"),

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from jobs.config import ConfinementConfig
+
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ConfinementConfig):
     """Score a small archive of human and synthetic speech with the starter, and evaluate the scores."""
 
     output: Annotated[str, "local folder for the archive, the tables and the report; emptied if it is of a demo"] = (
@@ -21,5 +23,5 @@ def run(settings: Settings) -> int:
     from jobs.demo.run import run_demo  # only now: --help needs none of it
     from jobs.storage import path_of
 
-    run_demo(Path(path_of(settings.output)))
+    run_demo(Path(path_of(settings.output)), settings.confinement)
     return 0

@@ -18,7 +18,7 @@ from tests.support.audio import encoded, tone
 SEGMENT_SECONDS = 1.0
 FLAC = encoded(tone(5.0))
 FAULTS = """
-import ctypes, os, re, resource, signal, sys, time
+import ctypes, os, re, resource, signal, socket, sys, time
 from pathlib import Path
 
 if "jobs.decoding.process" in sys.orig_argv:
@@ -26,6 +26,7 @@ if "jobs.decoding.process" in sys.orig_argv:
     import detector.recording
 
     decode, here, kept = detector.recording.decode_native, Path(__file__).parent, []
+    was_killed = (here / "was_killed").exists()  # a decoder at work opens no file
 
     def crash(): ctypes.string_at(0)
     def abort(): os.abort()
@@ -39,16 +40,14 @@ if "jobs.decoding.process" in sys.orig_argv:
     def stumble(): raise KeyError("no codec <object at 0x7f0012ab>")
     def kill(): os.kill(os.getpid(), signal.SIGKILL)
     def kill_once():
-        if not (here / "was_killed").exists(): kill()
+        if not was_killed: kill()
     def freeze(): os.kill(os.getpid(), signal.SIGSTOP)
     def babble(): os.write(int(sys.argv[-3]), b"wave" + b"\\xff" * 8)
     def hurry(): os.write(int(sys.argv[-3]), b"done" + (2).to_bytes(8, "little") + b"{}")
     def read(): (here.parent / "secret").read_text()
     def remove(): (here.parent / "secret").unlink()
     def execute(): os.execv("/bin/true", ["true"])
-    def connect():
-        import socket
-        socket.create_connection(("127.0.0.1", 9))
+    def connect(): socket.socket().connect(("127.0.0.1", 9))
     def write():
         with open(here / "written", "wb") as file: file.write(b"what I found")
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from detector.config import Recipe
 from jobs.config import ModelConfig, RunConfig
+from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import EncoderStats, PoolStats
 from jobs.execution.pool import Pool, fit_pool
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
@@ -40,6 +41,9 @@ class LocalReporter:
     def report_stats(self, stats: EncoderStats) -> None:
         self._registry.report_stats(self._worker, stats)
 
+    def report_confinement(self, level: str) -> None:
+        self._registry.report_confinement(level)
+
 
 class InProcessRunner:
     """Runs all stages in this process, with a pool for so many CPUs."""
@@ -49,6 +53,7 @@ class InProcessRunner:
         self._cpus = cpus
         self.registry = WorkerRegistry()
         self.encoder_stats = PoolStats()
+        self.confinement = ConfinementLevel(self._config.confinement)
 
     def pool(self) -> Pool:
         return fit_pool(self._config, self._cpus, 0.0)
@@ -66,7 +71,12 @@ class InProcessRunner:
         singly: bool = False,
     ) -> Iterator[pa.Table]:
         decode = DecodeStage(
-            recipes[0].config, LocalReporter(self.registry, "decode"), PATIENCE_SECONDS, pool.window_bytes, limits
+            recipes[0].config,
+            LocalReporter(self.registry, "decode"),
+            PATIENCE_SECONDS,
+            pool.window_bytes,
+            limits,
+            self._config.confinement,
         )
         encode = EncodeStage(
             recipes, model, pool.device, pool.batch_seconds, LocalReporter(self.registry, "encode"), PATIENCE_SECONDS
@@ -75,6 +85,7 @@ class InProcessRunner:
             for table in decode(pa.table({ITEM: [portion.to_json()]})):
                 yield encode(table)
         self.encoder_stats.update(self.registry.encoder_stats())
+        self.confinement.update(self.registry.confinement())
 
     def map_items(
         self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest

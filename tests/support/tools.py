@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+HEADERS = (
+    Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    Path("/usr/include/asm-generic/unistd.h"),  # the table of arm64, too
+)
 CRDS = "BONAFIDE_KUBERAY_CRDS"
 
 
@@ -68,6 +72,9 @@ TOOLS = {
         in_ci=False,
     ),
     "a kernel with Landlock": Tool(_has_landlock, "use Linux 6.7 or later with Landlock enabled", in_ci=False),
+    "the kernel's headers": Tool(
+        lambda: all(map(Path.exists, HEADERS)), "apt-get install linux-libc-dev, on x86-64", in_ci=False
+    ),
     "root with mounts of its own": Tool(_may_mount, "run as root, outside a container", in_ci=False),
 }
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LABELS_HELP
+from jobs.config import LABELS_HELP, ConfinementConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(ConfinementConfig):
     """Compare scores with labels: accuracy, calibration, what is left after rejecting, and which head is better."""
 
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
@@ -29,6 +29,7 @@ class EvaluationConfig:
     draws: Annotated[int, "draws of speakers and systems for the intervals"] = 1_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.scores:
             raise ConfigError("no --scores; give the --output of a `score` or `nightly` run.")
         if self.draws < 2:

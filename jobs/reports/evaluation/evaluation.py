@@ -9,6 +9,7 @@ from typing import Any
 from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from jobs import storage
+from jobs.decoding import confinement
 from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
@@ -52,6 +53,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
         restrict_to_shared_ids(judged, allow_missing=config.allow_missing), config.embeddings
     )
     if config.audio:
+        confinement.set_mode(config.confinement)
         judged[0] = shortcuts.measure_audio(judged[0])
     promised = _certificates(config.head, [each.head_id for each in judged])
     heads = [

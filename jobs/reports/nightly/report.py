@@ -17,6 +17,7 @@ from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.shift import Reference
+from jobs.decoding.confinement import FULL, OFF, described
 from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
@@ -69,6 +70,7 @@ def nightly_report(
         "output": table.output,
         "input": list(record["settings"].get("input", ())) or [record["settings"].get("manifest")],
         "versions": record["versions"],
+        "confinement": record.get("confinement"),
         "warnings": _warnings(record),
         "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.by_source.values()),
@@ -93,6 +95,9 @@ def _rank_flagged(batch: pa.RecordBatch) -> tuple[Bools, Floats]:
 
 def _warnings(record: Record) -> list[str]:
     warnings = Drift(**record["drift"]).warnings(record["prior"]) if "drift" in record else []
+    level = record.get("confinement")
+    if level not in (None, FULL) and record["settings"].get("confinement") != OFF:
+        warnings.append(f"{described(level)}.")
     failed, recordings = record["scores"]["failed"], record["scores"]["failed"] + record["scores"]["rows"]
     allowed = record["settings"]["max_failures"]
     if failed > allowed * recordings:

@@ -14,7 +14,7 @@ KUBERNETES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
         *(kinds.schema, kinds.namespace, kinds.same),
         *(confinement.confined, confinement.no_token, confinement.accounts, confinement.no_secret, confinement.images),
         *(access.dashboard, access.network),
-        *(commands.parsed, commands.places, commands.address),
+        *(commands.parsed, commands.decoders, commands.places, commands.address),
         *(sizes.sizes, sizes.spot, sizes.autoscaling, times.times),
     )
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobs import cli
+from jobs.decoding.confinement import REQUIRE
 from tests.support import ROOT
 from tests.support.iam import TLS, Question, allowed
 from tests.support.manifests.documents import Document, job_of, name_of, of_kind, pods
@@ -54,6 +55,15 @@ def parsed(documents: list[Document]) -> Iterator[str]:
                 yield f"{name_of(document)}: {shlex.join(command)}: {error!r}"
     if n_commands < 4:
         yield f"{n_commands} commands"
+
+
+def decoders(documents: list[Document]) -> Iterator[str]:
+    """Every command that decodes requires confined decoders."""
+    for document in documents:
+        for command in commands(document):
+            _, settings, _ = settings_of(command)
+            if getattr(settings, "confinement", REQUIRE) != REQUIRE:
+                yield f"{name_of(document)}: --confinement {settings.confinement}"
 
 
 def places(documents: list[Document]) -> Iterator[str]:

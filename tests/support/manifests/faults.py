@@ -113,6 +113,8 @@ KUBERNETES = [
     ("parsed", CRON, at(f"{CRON_POD}.containers.0.command.13", "--decode-cpus=0")),
     ("parsed", CRON, at(f"{CRON_POD}.containers.0.command.12", "--encoders-cpu=0")),
     ("parsed", "CronJob collect", at(f"{CRON_POD}.containers.0.command.1", "collect")),
+    ("decoders", CRON, at(f"{CRON_POD}.containers.0.command.14", "--confinement=prefer")),
+    ("decoders", CRON, at(f"{CRON_POD}.containers.0.command.14")),
     ("places", CRON, at(f"{CRON_POD}.containers.0.command.7", "--input=s3://ARCHIVE/2026/")),
     ("places", CRON, at(f"{CRON_POD}.containers.0.command.10", "--output=s3://ARCHIVE/recordings")),
     ("places", "CronJob collect", at(f"{CRON_POD}.containers.0.command.2", "s3://TABLES/others")),

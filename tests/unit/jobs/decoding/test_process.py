@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.decoding import idle, process_handle
+from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS
 from jobs.errors import RunAgain
 from tests.support.decoders import (
     FLAC,
@@ -67,7 +68,7 @@ def test_a_decoder_has_no_credentials_and_has_resource_limits(monkeypatch: pytes
     resident_and_all = [int(pages) * os.sysconf("SC_PAGESIZE") for pages in (process / "statm").read_text().split()[:2]]
     # beyond its imports: 1 GiB, and four segments of 1 s
     assert 0 < int(limits["Max address space"]) - (1 << 30) - 4 * 64_000 <= resident_and_all[0]
-    assert 50 <= int(limits["Max cpu time"]) <= 70
+    assert int(limits["Max cpu time"]) == LIFE_CPU_SECONDS
     assert os.readlink(process / "cwd") == "/"
     assert os.getsid(process_id()) != os.getsid(0)  # ctrl-c does not reach it
     kinds = {os.readlink(each).split(":")[0] for each in (process / "fd").iterdir()}
@@ -76,26 +77,24 @@ def test_a_decoder_has_no_credentials_and_has_resource_limits(monkeypatch: pytes
     os.close(secret)
 
 
-FORBIDDEN = {"write": "written'", "read": "secret'", "remove": "secret'", "execute": "", "connect": ""}
+REFUSED = "PermissionError: [Errno 1] Operation not permitted"
+FORBIDDEN = {
+    "write": REFUSED,
+    "read": REFUSED,
+    "remove": REFUSED,
+    "connect": REFUSED,
+    "execute": "the decoder's process died of SIGSYS",
+}
 
 
-def test_a_decoder_cannot_write_a_file(faults: Path) -> None:
-    error, message = failure_of(lambda: in_decoder(faulty("write")))
-
-    assert error == "decoder_crash"
-    assert "File too large" in message or "Permission denied" in message
-    assert not (faults / "written").exists() or (faults / "written").read_bytes() == b""
-
-
-@pytest.mark.needs("a kernel with Landlock")
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_decoder_touches_nothing_but_its_pipes(faults: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("of the archive")  # its modules lie in a folder beside it
 
     error, message = failure_of(lambda: in_decoder(faulty(name)))
 
-    assert (error, message[:35]) == ("decoder_crash", "PermissionError: [Errno 13] Permission denied"[:35])
-    assert message.endswith(FORBIDDEN[name])
+    assert error == "decoder_crash"
+    assert message.startswith(FORBIDDEN[name])
     assert (tmp_path / "secret").exists()
     assert not (faults / "written").exists()
     assert in_decoder(FLAC) == in_process(io.BytesIO(FLAC))

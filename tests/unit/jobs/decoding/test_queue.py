@@ -161,7 +161,7 @@ def test_a_decoder_that_is_killed_from_outside_twice_is_no_verdict(faults: Path,
 
 def test_a_stalled_decoder_does_not_fail_the_recording(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_handle, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(process_handle, "STALLED_LOOKS", 20)
+    monkeypatch.setattr(process_handle, "STALLED_SECONDS", 20 * process_handle.LOOK_SECONDS)
 
     with pytest.raises(RunAgain, match=r"night/a\.flac: 1 s without a word or any CPU time"):
         in_decoder(faulty("freeze"), "night/a.flac")

@@ -17,6 +17,7 @@ from detector.errors import ConfigError
 from detector.recording import Recording
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.decoding import confinement
 from jobs.embedding.archive import embed_archive
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
@@ -73,12 +74,14 @@ def test_objects_and_members_that_are_passed_over_are_counted_and_looked_at_in_o
     (archive / "call.17").write_bytes(encoded(tone(1.0, seed=1)))
     (archive / "weights").write_bytes(b"numbers")
 
-    run = embedded(archive, output, InProcessRunner())
+    runner = InProcessRunner()
+    run = embedded(archive, output, runner)
     settings = EmbeddingConfig(input=(str(archive),), output=str(output), backbone="melstats")
     (record,) = write_records(run, "embed", run_records.now(), settings)
 
     tar = f"{archive}/0.tar#a.dss"
     assert record["embeddings"] == 2
+    assert record["confinement"] == runner.confinement.level == confinement.level()
     assert record["passed_over"] == {"(no suffix)": {"count": 1, "examples": [f"{archive}/weights"]}}
     assert record["passed_over_members"] == {".dss": {"count": 1, "examples": [tar]}}
     monkeypatch.setattr(storage, "first_bytes", lambda stored, _: pytest.fail(f"asked for {stored.uri}"))

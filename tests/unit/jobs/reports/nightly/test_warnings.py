@@ -25,3 +25,12 @@ def test_a_shard_that_was_computed_twice_with_two_results_is_a_warning() -> None
     (warning,) = _warnings(record(0, "s3://archive/7.tar"))
 
     assert warning.startswith("s3://archive/7.tar: computed twice")
+
+
+def test_decoders_that_were_not_fully_confined_are_a_warning_unless_that_was_asked_for() -> None:
+    night = record(0)
+
+    assert _warnings(night | {"confinement": "full"}) == _warnings(night | {"confinement": None}) == []
+    (warning,) = _warnings(night | {"confinement": "landlock-3"})
+    assert warning.startswith("decoders are confined: landlock-3, without a filter of system calls")
+    assert _warnings(night | {"confinement": "none", "settings": night["settings"] | {"confinement": "off"}}) == []

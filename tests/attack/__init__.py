@@ -1,0 +1,1 @@
+"""Attacks: hostile acts from inside a real decoder process, at every level of confinement."""
