@@ -134,8 +134,8 @@ def _notify(webhook: str, verb: str, output: str | None, code: int) -> None:
     data = {"verb": verb, "run_id": logs.bound("run_id"), "output": output, "exit_code": code, "meaning": meaning}
     try:
         Webhook.read(webhook).send("bonafide.run.ended", data)
-    except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: a signal arrived meanwhile
-        log.warning("the webhook was not sent: %s", error or "interrupted")
+    except (Exception, KeyboardInterrupt) as error:  # also of a signal that arrived meanwhile
+        log.warning("the webhook was not sent: %s", str(error) or type(error).__name__)
 
 
 def _text(word: str) -> str:
