@@ -16,6 +16,12 @@ LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system
 """Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
 
 
+LOADER_HELP = (
+    "encoder of your own, package.module:loader, if the head was fitted on its embeddings; a head that names a loader "
+    "is refused unless you name the same one"
+)
+
+
 def extract_config(settings: Any, kind: type[Config]) -> Config:
     """Copy the fields of ``kind`` out of larger settings that inherit them."""
     return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from jobs.telemetry.logs import printable
 
 def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
+    head = read_head(settings.head, settings.require_signature, settings.backbone)
     folder = local_folder(extract_config(settings, ModelConfig))
     check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
     backbone = load_backbone(head.embed_config, folder)

@@ -35,7 +35,7 @@ AfterScoring = Callable[[ScoringRun, Ledger], None]
 
 def score(settings: ScoreConfig) -> int:
     """Score, write the records, print a summary, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
+    head = read_head(settings.head, settings.require_signature, settings.backbone)
     if settings.embeddings is None:
         inputs = extract_config(settings, InputConfig)
         return embed_and_score(inputs, head, settings, "score")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LABELS_HELP
+from jobs.config import LABELS_HELP, LOADER_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class EvaluationConfig:
         tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"
     ] = ()
     head: Annotated[tuple[str, ...], "head.json of a compared head, to check what it promises; repeatable"] = ()
+    backbone: Annotated[tuple[str, ...], f"{LOADER_HELP}; repeatable", "the head"] = ()
     embeddings: Annotated[
         str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
     ] = None

@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 from detector.errors import ConfigError, SchemaError
-from detector.head import Head
 from jobs import storage
 from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
+from jobs.scoring.heads import load_head
 from jobs.tables import run_records
 
 
@@ -53,7 +53,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     )
     if config.audio:
         judged[0] = shortcuts.measure_audio(judged[0])
-    promised = _certificates(config.head, [each.head_id for each in judged])
+    promised = _certificates(config, [each.head_id for each in judged])
     heads = [
         findings.head_findings(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
         for each in judged
@@ -77,11 +77,11 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     return nan_to_none(content)  # type: ignore[no-any-return]
 
 
-def _certificates(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
+def _certificates(config: EvaluationConfig, judged: list[str]) -> dict[str, dict[str, Any]]:
     """Return the certificate of each head that has one, by head id."""
     found = {}
-    for uri in map(storage.normal, uris):
-        head = Head.from_json(storage.read_bytes(uri), uri)
+    for uri in map(storage.normal, config.head):
+        head = load_head(uri, loaders=config.backbone)
         if head.head_id not in judged:
             raise ConfigError(f"{uri}: head {head.head_id} is none of those judged here: {', '.join(judged)}.")
         if "certificate" in head.training:

@@ -27,7 +27,7 @@ def export_queue(config: ExportConfig) -> None:
     output = storage.normal(config.output)
     table, history, record = find_run(output, config.run)
     head_uri = config.head or record["settings"]["head"]
-    head = read_head(head_uri)
+    head = read_head(head_uri, backbone=config.backbone)
     if head.head_id != record["head_id"]:
         raise ConfigError(
             f"{head_uri}: head {head.head_id}, but run {record['run_id']} was scored with head {record['head_id']}. "
