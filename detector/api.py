@@ -14,7 +14,8 @@ from detector.backbones import Backbone, load_backbone
 from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, UtteranceError
-from detector.head import Head, refuse_large
+from detector.head import Head
+from detector.head_checks import refuse_large
 from detector.recording import Recording
 from detector.schema import embeddings_schema
 

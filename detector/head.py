@@ -15,7 +15,8 @@ from detector import audio, signature, starter
 from detector.calibration import CALIBRATORS, LARGEST, bounded
 from detector.config import BUILT_IN, CHANNELS, EmbedConfig, channels_of, digest_of
 from detector.errors import ConfigError
-from detector.head_checks import check_numbers
+from detector.head_checks import check_numbers, refuse_large
+from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import band, entropy_bits, p_spoof
@@ -23,7 +24,6 @@ from detector.schema import BONAFIDE, SCORES, SPOOF
 
 VERSION = 2
 CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
-MAX_BYTES = 64 << 20  # of a head's file; the largest that `fit` writes, with isotonic calibration, is a few MiB
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,12 @@ class Head:
             Log-likelihood ratios in nats, higher for bona fide. The bits of a row do not depend on other rows. NaN for
             an embedding that holds NaN, infinity or a number above 1e50, and for no other.
         """
+        inside = _within_bounds(embeddings)
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
-        logits = np.einsum("nd,d->n", self._standardised(embeddings), np.array(self.weights)) + self.bias
+        logits = np.einsum("nd,d->n", self._standardised(embeddings, inside), np.array(self.weights)) + self.bias
         low, high = self.score_bounds
-        return bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
+        found = bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
+        return np.where(inside, found, np.nan)
 
     def ood(self, embeddings: Floats) -> Floats:
         """Compute the distance from the training embeddings, as a quantile of their own distances.
@@ -141,9 +143,10 @@ class Head:
         Returns
         -------
         float64 array of shape (n,)
-            In [0, 1]: 0 is the centre of the training embeddings, 1 is farther than all of them. NaN where the score is.
+            In [0, 1]: 0 is the centre of the training embeddings, 1 is farther than all of them. NaN as for a score.
         """
-        return self._novelty.ood(self._standardised(embeddings))
+        inside = _within_bounds(embeddings)
+        return np.where(inside, self._novelty.ood(self._standardised(embeddings, inside)), np.nan)
 
     def judge(self, rows: pa.Table, prior: float | None, run_id: str) -> pa.Table:
         """Judge rows of `embeddings`, and return the rows of `scores`.
@@ -177,6 +180,7 @@ class Head:
         score, ood = self.scores(embeddings), self.ood(embeddings)
         # nothing can be said of these rows; NaN is neither above a threshold nor below it, so it would be accepted
         immeasurable = ~(np.isfinite(score) & np.isfinite(ood))
+        score, ood = (np.where(immeasurable, 0.0, each) for each in (score, ood))
         unscored = too_short | silent | immeasurable
         probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
         # the strongest reason first: the first that holds is reported
@@ -323,11 +327,8 @@ class Head:
         directions = np.array(self.ood_directions).reshape(len(self.ood_variances), len(self.weights))
         return Novelty(directions, np.array(self.ood_variances), self.ood_rest, np.array(self.ood_quantiles))
 
-    def _standardised(self, embeddings: Floats) -> Floats:
-        """Standardise; a row with a number that is not finite, or beyond the bounds of :mod:`head_checks`, is NaN."""
-        outside = ~(np.abs(embeddings) <= LARGEST).all(axis=1)
-        if outside.any():
-            embeddings = np.where(outside[:, None], np.nan, embeddings)
+    def _standardised(self, embeddings: Floats, inside: Bools) -> Floats:
+        embeddings = embeddings if inside.all() else np.where(inside[:, None], embeddings, 0.0)
         return np.asarray((embeddings - np.array(self.mean)) / np.array(self.scale))
 
     def _check(self, rows: pa.Table) -> None:
@@ -340,14 +341,13 @@ class Head:
             )
 
 
-def refuse_large(n_bytes: int, where: str) -> None:
-    """Raise :class:`ConfigError` for a file that is too large for a head; call it before the file is read."""
-    if n_bytes > MAX_BYTES:
-        raise ConfigError(f"{where}: {n_bytes:,} bytes; a head has at most {MAX_BYTES:,}. Is it another file?")
-
-
 def _text(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _within_bounds(embeddings: Floats) -> Bools:
+    """Return a mask of the rows for which the bounds of :mod:`detector.head_checks` promise finite results."""
+    return np.asarray((np.abs(embeddings) <= LARGEST).all(axis=1))
 
 
 def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:

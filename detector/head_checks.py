@@ -1,4 +1,4 @@
-"""The checks of a head's numbers: no finite embedding may get a score or a distance from them that is not finite.
+"""The checks of a head's size and numbers: no finite embedding may get a score or a distance from them that is not finite.
 
 With every number within :data:`~detector.calibration.LARGEST` and every divisor above its inverse, double precision has
 room for the largest value that any step can reach, for up to 1e8 dimensions (a file of 64 MiB holds fewer):
@@ -26,6 +26,7 @@ from detector.errors import ConfigError
 if TYPE_CHECKING:
     from detector.head import Head
 
+MAX_BYTES = 64 << 20  # of a head's file; the largest that `fit` writes, with isotonic calibration, is a few MiB
 UNIT = 1.000001  # a number of a direction of length 1, with room for rounding
 
 
@@ -86,3 +87,9 @@ def _numbers(head: Head) -> Iterator[tuple[str, float]]:
             yield from ((field.name, number) for number in value)
         elif isinstance(value, int | float):
             yield field.name, value
+
+
+def refuse_large(n_bytes: int, where: str) -> None:
+    """Raise :class:`ConfigError` for a file that is too large for a head; call it before the file is read."""
+    if n_bytes > MAX_BYTES:
+        raise ConfigError(f"{where}: {n_bytes:,} bytes; a head has at most {MAX_BYTES:,}. Is it another file?")

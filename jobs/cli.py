@@ -21,6 +21,7 @@ from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
+from jobs.telemetry.names import printable
 from jobs.telemetry.webhook import Webhook
 
 VERBS = {
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if values.get("webhook"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
-        print(f"error {code}: {cause}", file=sys.stderr)
+        print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
     return code
 
 
@@ -150,7 +151,7 @@ def _text(word: str) -> str:
 
 
 def _one_line(cause: str) -> str:
-    return logs.printable(" ".join(cause.split()))
+    return printable(" ".join(cause.split()))
 
 
 def _log_format() -> str:
@@ -171,7 +172,7 @@ class _PrintCompletion(argparse.Action):
     def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
         import shtab  # only now: no other command needs it
 
-        print(shtab.complete(parser, values))
+        print(shtab.complete(parser, values))  # noqa: T201 - a script, not names
         parser.exit()
 
 

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from jobs.telemetry.names import printable
+
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
     "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels older from_ scores "
@@ -65,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2; the last line names the cause, and what may have been meant."""
-        super().error("; ".join([message, *self._suggestions()]))
+        super().error(printable("; ".join([message, *self._suggestions()])))
 
     def _suggestions(self) -> Iterator[str]:
         flags, verbs = list(self._option_string_actions), self._verbs()

@@ -21,6 +21,7 @@ from jobs.scoring.config import ScoreConfig
 from jobs.scoring.heads import read_head
 from jobs.scoring.run import score
 from jobs.tables import run_records
+from jobs.telemetry.names import say
 
 DECISION = "decision.json"
 
@@ -40,14 +41,14 @@ def retrain(settings: RetrainConfig) -> int:
     candidate_uri = storage.join(folder, "head.json")
     candidate = read_head(candidate_uri, backbone=settings.backbone)
     if candidate.head_id == published.head_id:
-        print(f"nothing to publish: the new head is the published one, {published.head_id}")
+        say(f"nothing to publish: the new head is the published one, {published.head_id}")
         return 0
     decision = _decision(settings, folder, {uri: published, candidate_uri: candidate})
     decision_uri = storage.join(folder, DECISION)
     storage.write_bytes(decision_uri, (json.dumps(decision, indent=1, sort_keys=True) + "\n").encode())
     if decision["publish"]:
         publish(standing, published, candidate_uri)
-    print(f"{decision['because']}\nhead: {uri}\ndecision: {decision_uri}")
+    say(decision["because"], f"head: {uri}", f"decision: {decision_uri}")
     return 0
 
 

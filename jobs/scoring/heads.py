@@ -8,7 +8,8 @@ from collections.abc import Collection
 from detector import starter
 from detector.config import STARTER
 from detector.errors import ConfigError
-from detector.head import Head, refuse_large
+from detector.head import Head
+from detector.head_checks import refuse_large
 from jobs import storage
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.telemetry.names import say
 
 HOUR = 3600.0
 
@@ -36,14 +37,14 @@ def run(settings: Settings) -> int:
     output = storage.normal(settings.output)
     garbage = find_garbage(output)
     if settings.dry_run:
-        print("\n".join([*sorted(garbage), f"{len(garbage)} objects are garbage"]))
+        say(*sorted(garbage), f"{len(garbage)} objects are garbage")
         return 0
     now, due = mark(output, garbage, settings.grace_hours * HOUR)
     for uri in due:
         log.info("removing %s", uri)
         storage.remove(uri)
     uploads = storage.abandon_uploads(output, now - settings.grace_hours * HOUR)
-    print(
+    say(
         f"removed {len(due)} objects and {len(uploads)} unfinished uploads; {len(garbage) - len(due)} more are "
         f"garbage, and go once they have been for {settings.grace_hours:g} h"
     )

@@ -14,6 +14,7 @@ from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
 from jobs.scoring.heads import load_head
 from jobs.tables import run_records
+from jobs.telemetry.names import say
 
 
 def write_report(config: EvaluationConfig) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def write_report(config: EvaluationConfig) -> dict[str, Any]:
     for head in content["heads"]:
         _print_headline(head)
     for warning in content["warnings"]:
-        print(f"warning: {warning}")
-    print(f"report: {html_uri}")
+        say(f"warning: {warning}")
+    say(f"report: {html_uri}")
     return content
 
 
@@ -118,13 +119,11 @@ def _print_headline(head: dict[str, Any]) -> None:
         value, low, high = (headline[name][each] for each in ("value", "low", "high"))
         return "none" if value is None else f"{value:{form}} ({low:{form}} to {high:{form}})"
 
-    print(
+    say(
         f"head {head['head_id']}: {counts['bonafide']} bonafide and {counts['spoof']} spoof scores of "
-        f"{counts['bonafide_clusters']} and {counts['spoof_clusters']} clusters; with 95 % intervals:\n"
-        f"EER {shown('equal_error_rate')}, Cllr {shown('cllr', '.3f')} bits, "
-        f"ECE {shown('expected_calibration_error')}\n"
-        f"kept {shown('coverage')}, of them {shown('risk')} wrong; "
-        f"without rejecting, {shown('risk_at_full_coverage')}"
+        f"{counts['bonafide_clusters']} and {counts['spoof_clusters']} clusters; with 95 % intervals:",
+        f"EER {shown('equal_error_rate')}, Cllr {shown('cllr', '.3f')} bits, ECE {shown('expected_calibration_error')}",
+        f"kept {shown('coverage')}, of them {shown('risk')} wrong; without rejecting, {shown('risk_at_full_coverage')}",
     )
 
 
