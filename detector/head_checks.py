@@ -1,4 +1,4 @@
-"""The checks of a head's size and numbers: no finite embedding may get a score or a distance from them that is not finite.
+"""The checks of a head's size and numbers: every finite embedding must get a finite score and a finite distance.
 
 With every number within :data:`~detector.calibration.LARGEST` and every divisor above its inverse, double precision has
 room for the largest value that any step can reach, for up to 1e8 dimensions (a file of 64 MiB holds fewer):

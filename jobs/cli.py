@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import detector
 from detector.errors import ConfigError, SchemaError
-from jobs.errors import DefectError, RunAgain, StorageError, UsageError
+from jobs.errors import DefectError, RunAgain, StorageError, UsageError, is_ours, lacks_package
 from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
@@ -112,8 +112,12 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[str,
 def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tuple[int, str]:
     """Run a verb; return its exit code and, if an error ended it, the cause in one line."""
     try:
+        from jobs.storage import private_unless  # only now: --help needs none of it
+
         refuse_old_packages()
-        return int(module.run(kind(**values))), ""
+        place = values.get("to") or values.get("output")
+        with private_unless(place, shared=values.get("shared", False)):
+            return int(module.run(kind(**values))), ""
     except tuple(EXIT_CODES) as error:
         code = next(code for each, code in EXIT_CODES.items() if isinstance(error, each))
         return code, _one_line(str(error) or "interrupted; run the same command again")
@@ -122,6 +126,8 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
             log.error("%s", line)  # noqa: TRY400 - the error's text holds the worker's traceback
         return os.EX_SOFTWARE, _one_line(str(error).strip().splitlines()[-1])
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not is_ours(error):
+            return os.EX_DATAERR, _one_line(lacks_package(error))
         log.exception("a defect")
         return os.EX_SOFTWARE, _one_line(f"{type(error).__name__}: {error}")
 

@@ -18,6 +18,7 @@ class Settings:
     """Make a key pair: NAME.pem signs heads (a secret), NAME.pub verifies them."""
 
     output: Annotated[str, "NAME, a local path without ending; nothing that is there is overwritten"]
+    shared: Annotated[bool, "let others read NAME.pub, as the umask allows; NAME.pem is for you alone"] = False
 
 
 def run(settings: Settings) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import LABELS_HELP
+from jobs.config import LABELS_HELP, SHARED_HELP
 from jobs.inputs.config import CORPORA, InputConfig
 from jobs.telemetry.names import say
 
@@ -21,6 +21,7 @@ class Settings(InputConfig):
     """List an archive or a known corpus: one row for each recording, with labels if a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
+    shared: Annotated[bool, SHARED_HELP] = False
     labels: Annotated[str | None, LABELS_HELP] = None
     corpus: Annotated[
         str | None, f"--input is an unpacked corpus with labels of its own (docs/corpora.md): {', '.join(CORPORA)}"

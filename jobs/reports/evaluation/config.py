@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LABELS_HELP, LOADER_HELP
+from jobs.config import LABELS_HELP, LOADER_HELP, SHARED_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,7 @@ class EvaluationConfig:
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
     labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
+    shared: Annotated[bool, SHARED_HELP] = False
     split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
     head_id: Annotated[
         tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"

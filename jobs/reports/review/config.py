@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LOADER_HELP
+from jobs.config import LOADER_HELP, SHARED_HELP
 
 FORMATS = ("csv", "label-studio")
 LABEL_SUFFIXES = (".parquet", ".jsonl", ".csv")
@@ -21,6 +21,7 @@ class ReviewConfig:
     format: Annotated[str | None, "csv or label-studio [default: label-studio if the name ends in .json, else csv]"] = (
         None
     )
+    shared: Annotated[bool, SHARED_HELP] = False
 
     def __post_init__(self) -> None:
         if self.format not in (None, *FORMATS):
