@@ -36,6 +36,7 @@ START_SECONDS = 60.0  # a starting cluster's dashboard answers before its nodes 
 PATIENCE_SECONDS = 60.0  # how long a cluster may leave requests unanswered while a job runs
 PAUSE_SECONDS = 10.0  # before a job is repeated; doubles each time
 AGAIN = os.EX_TEMPFAIL
+EXIT_CODES = (0, 2, 3, os.EX_DATAERR, os.EX_UNAVAILABLE, os.EX_SOFTWARE, AGAIN)  # those that bonafide ends with
 PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^=\s;]+(\s*;.*)?")
 
 
@@ -182,8 +183,11 @@ class _Night:
         if found is None:
             return AGAIN, False
         code = found.driver_exit_code
-        if code is not None and code >= 0:
+        if code in EXIT_CODES:
             return int(code), code == AGAIN
+        if code is not None and code >= 0:
+            cause = f"job {job} ended with {code}, before bonafide began; check the Python of the cluster's machines"
+            return _end(os.EX_SOFTWARE, cause), False
         _end(AGAIN, f"job {job} ended without an exit code: {_one_line(found.message)}")
         return AGAIN, found.status != JobStatus.STOPPED  # a job that a person stopped is not repeated
 

@@ -16,6 +16,7 @@ from detector.decoders import Samples
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
+from detector.head_checks import refuse_large
 from detector.recording import Facts, Recording
 from detector.schema import embeddings_schema
 from detector.silence import heard
@@ -66,7 +67,14 @@ class Detector:
         self._backbone = backbone
 
     @classmethod
-    def load(cls, head: str | Path | None = None, checkpoint: str | None = None, *, device: str = "cpu") -> Detector:
+    def load(
+        cls,
+        head: str | Path | None = None,
+        checkpoint: str | None = None,
+        *,
+        device: str = "cpu",
+        backbone: str | None = None,
+    ) -> Detector:
         """Load a head file and the encoder that it was fitted on.
 
         Parameters
@@ -77,15 +85,18 @@ class Detector:
             Local folder of the encoder; None for the built-in ones.
         device : str
             `cpu`, `cuda` or `cuda:1`.
+        backbone : str or None
+            Encoder of your own, `package.module:loader`: a head that names a loader is refused unless it is this one,
+            because a head's file must not decide what code is run.
 
         Raises
         ------
         ConfigError
-            If the head cannot be read, or the checkpoint is not the one that it was fitted on.
+            If the head cannot be read, names another loader, or the checkpoint is not the one that it was fitted on.
         """
         from detector.checkpoint import recipe_of
 
-        loaded = Head.starter() if head is None else _read(head)
+        loaded = Head.starter() if head is None else _read(head, () if backbone is None else (backbone,))
         found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
         if found.fingerprint != loaded.fingerprint:
             raise ConfigError(
@@ -154,11 +165,12 @@ class Detector:
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})
 
 
-def _read(head: str | Path) -> Head:
+def _read(head: str | Path, loaders: tuple[str, ...]) -> Head:
     try:
+        refuse_large(Path(head).stat().st_size, str(head))
         content = Path(head).read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{head}: the head cannot be read: {error.strerror}. Expected a head.json, as `fit` writes it."
         ) from error
-    return Head.from_json(content, str(head))
+    return Head.from_json(content, str(head), loaders=loaders)

@@ -6,6 +6,7 @@ contain the prior of the rows. Every map rises with the logit and is followed by
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from detector.errors import ConfigError
 from detector.logistic import Bools, Matrix
 from detector.logistic import fit as fit_logistic
 from detector.metrics import Floats, cllr
+
+LARGEST = 1e50  # size of any number of a head; what it divides by is at least 1 / LARGEST (detector/head_checks.py)
 
 Numbers = tuple[float, ...]
 
@@ -228,8 +231,24 @@ def _apply_isotonic(numbers: Numbers, logits: Floats) -> Floats:
 
 def _are_knots(numbers: Numbers) -> bool:
     half = len(numbers) // 2
-    knots = (numbers[:half], numbers[half:])
-    return len(numbers) >= 2 and len(numbers) % 2 == 0 and all(list(each) == sorted(each) for each in knots)
+    values = numbers[half:]
+    return len(numbers) >= 2 and len(numbers) % 2 == 0 and can_interpolate(numbers[:half]) and is_rising(values)
+
+
+def is_rising(numbers: Numbers) -> bool:
+    """Return True if no number is below the one before it."""
+    return all(left <= right for left, right in itertools.pairwise(numbers))
+
+
+def can_interpolate(knots: Numbers) -> bool:
+    """Return True if knots rise, each by nothing or by a step so large that a slope over it is finite.
+
+    Examples
+    --------
+    >>> can_interpolate((0.0, 0.0, 1e-17)), can_interpolate((0.0, 5e-324)), can_interpolate((1.0, 0.0))
+    (True, False, False)
+    """
+    return all(left == right or right - left >= 1.0 / LARGEST for left, right in itertools.pairwise(knots))
 
 
 CALIBRATORS: dict[str, Calibrator] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, get_type_hints
@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from detector import audio, signature, starter
-from detector.calibration import CALIBRATORS, bounded
-from detector.config import CHANNELS, EmbedConfig, channels_of, digest_of
+from detector.calibration import CALIBRATORS, LARGEST, bounded
+from detector.config import BUILT_IN, CHANNELS, EmbedConfig, channels_of, digest_of
 from detector.errors import ConfigError
+from detector.head_checks import check_numbers, refuse_large
+from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import band, entropy_bits, p_spoof
@@ -84,32 +86,7 @@ class Head:
     training: dict[str, Any]
 
     def __post_init__(self) -> None:
-        numbers = [each for field in fields(self) for each in _numbers(getattr(self, field.name))]
-        if not all(map(math.isfinite, numbers)):
-            raise ConfigError("head: NaN or infinity among its numbers; fit it again.")
-        arrays = {"mean": self.mean, "scale": self.scale, "weights": self.weights}
-        if len({len(array) for array in arrays.values()}) != 1 or not self.weights:
-            sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
-            raise ConfigError(f"head: arrays of different sizes ({sizes}); expected one number per dimension.")
-        if len(self.ood_directions) != len(self.ood_variances) * len(self.weights):
-            raise ConfigError(
-                f"head: ood_directions has {len(self.ood_directions)} numbers; expected {len(self.weights)} for each "
-                f"of {len(self.ood_variances)} ood_variances."
-            )
-        if min((*self.scale, *self.ood_variances, self.ood_rest)) <= 0.0:
-            raise ConfigError("head: a scale or variance is zero or less; fit it again.")
-        if not 0.0 < self.prior < 1.0:
-            raise ConfigError(f"head: prior {self.prior}; expected a share between 0 and 1.")
-        if len(self.ood_quantiles) < 2 or list(self.ood_quantiles) != sorted(self.ood_quantiles):
-            raise ConfigError("head: ood_quantiles must be two or more rising numbers.")
-        if self.calibrator not in CALIBRATORS:
-            raise ConfigError(f"head: calibrator {self.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
-        if not CALIBRATORS[self.calibrator].fits(self.calibration):
-            raise ConfigError(
-                f"head: {len(self.calibration)} numbers are no calibration {self.calibrator}; fit it again."
-            )
-        if len(self.score_bounds) != 2 or not self.score_bounds[0] < 0.0 < self.score_bounds[1]:
-            raise ConfigError(f"head: score_bounds {self.score_bounds}; expected one below and one above zero.")
+        check_numbers(self)
 
     @property
     def head_id(self) -> str:
@@ -147,12 +124,15 @@ class Head:
         Returns
         -------
         float64 array of shape (n,)
-            Log-likelihood ratios in nats, higher for bona fide. The bits of a row do not depend on other rows.
+            Log-likelihood ratios in nats, higher for bona fide. The bits of a row do not depend on other rows. NaN for
+            an embedding that holds NaN, infinity or a number above 1e50, and for no other.
         """
+        inside = _within_bounds(embeddings)
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
-        logits = np.einsum("nd,d->n", self._standardised(embeddings), np.array(self.weights)) + self.bias
+        logits = np.einsum("nd,d->n", self._standardised(embeddings, inside), np.array(self.weights)) + self.bias
         low, high = self.score_bounds
-        return bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
+        found = bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
+        return np.where(inside, found, np.nan)
 
     def ood(self, embeddings: Floats) -> Floats:
         """Compute the distance from the training embeddings, as a quantile of their own distances.
@@ -164,9 +144,10 @@ class Head:
         Returns
         -------
         float64 array of shape (n,)
-            In [0, 1]: 0 is the centre of the training embeddings, 1 is farther than all of them.
+            In [0, 1]: 0 is the centre of the training embeddings, 1 is farther than all of them. NaN as for a score.
         """
-        return self._novelty.ood(self._standardised(embeddings))
+        inside = _within_bounds(embeddings)
+        return np.where(inside, self._novelty.ood(self._standardised(embeddings, inside)), np.nan)
 
     def judge(self, rows: pa.Table, prior: float | None, run_id: str) -> pa.Table:
         """Judge rows of `embeddings`, and return the rows of `scores`.
@@ -198,13 +179,17 @@ class Head:
         level = rows["rms_dbfs"].to_numpy()
         unheard = ~embedded & (level <= SILENT_DBFS)  # it was not encoded: no head can score it
         too_short = (~embedded & ~unheard) | (rows["seconds"].to_numpy() < self.min_seconds)
-        unscored = too_short | (silent := unheard | (level <= self.silence_dbfs))
+        silent = unheard | (level <= self.silence_dbfs)
         score, ood = self.scores(embeddings), self.ood(embeddings)
+        # nothing can be said of these rows; NaN is neither above a threshold nor below it, so it would be accepted
+        immeasurable = ~(np.isfinite(score) & np.isfinite(ood))
+        score, ood = (np.where(immeasurable, 0.0, each) for each in (score, ood))
+        unscored = too_short | silent | immeasurable
         probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
         reasons = {  # the strongest first: the first that holds is reported
             "too_short": too_short,
             "silent": silent,
-            "out_of_distribution": ood > self.max_ood,
+            "out_of_distribution": immeasurable | (ood > self.max_ood),
             "uncertain": entropy > self.max_entropy_bits,
         }
         reason = np.select(list(reasons.values()), list(reasons), default="")
@@ -266,7 +251,9 @@ class Head:
         return replace(head, recipe=head.recipe | audio.versions())
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str, public_key: bytes | None = None) -> Head:
+    def from_json(
+        cls, text: str | bytes, where: str, public_key: bytes | None = None, loaders: Collection[str] = ()
+    ) -> Head:
         """Read a head, and check its id and, if it is signed, its signature.
 
         Parameters
@@ -277,13 +264,18 @@ class Head:
         public_key : bytes, optional
             Ed25519 key that the head must be signed with, as PEM. Without it, a signature is checked with the key
             stored beside it, which detects damage but does not prove who signed.
+        loaders : collection of str
+            Encoders of your own, `package.module:loader`, that the head may name. A head is data, and often not from
+            whoever runs it: code that it names is imported only if the caller names it, too.
 
         Raises
         ------
         ConfigError
-            If the file is a pickle or JSON that is not a head, has an unknown or missing key or a number that is not
-            finite, if its content does not match its id, or if the signature is missing, wrong or by another key.
+            If the file is larger than 64 MiB, a pickle, or JSON that is not a head, has an unknown or missing key or a
+            number beyond the bounds, if its content does not match its id, if the signature is missing, wrong or by
+            another key, or if it names a loader that is not among ``loaders``.
         """
+        refuse_large(len(text), where)
         try:
             content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
         except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
@@ -302,12 +294,17 @@ class Head:
         try:
             head = cls(**{name: _as_type(name, content[name], types[name]) for name in types})
             found_id = head.head_id
-            _ = head.embed_config  # refuses a recipe with invalid settings
+            backbone = head.embed_config.backbone  # refuses a recipe with invalid settings
         except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}: {error}") from error
         if found_id != stated_id:
             raise ConfigError(
                 f"{where}: its content gives head_id {found_id}, not {stated_id} as it states: it was changed."
+            )
+        if backbone not in (*BUILT_IN, *loaders):
+            raise ConfigError(
+                f"{where}: its recipe names code to import, the loader {backbone}; a head is data, so code is imported "
+                f"only if you name it, too. If you trust this loader, add --backbone {backbone} (in Python: backbone=)."
             )
         if signed is not None or public_key is not None:
             plain = head.to_json()
@@ -332,7 +329,8 @@ class Head:
         directions = np.array(self.ood_directions).reshape(len(self.ood_variances), len(self.weights))
         return Novelty(directions, np.array(self.ood_variances), self.ood_rest, np.array(self.ood_quantiles))
 
-    def _standardised(self, embeddings: Floats) -> Floats:
+    def _standardised(self, embeddings: Floats, inside: Bools) -> Floats:
+        embeddings = embeddings if inside.all() else np.where(inside[:, None], embeddings, 0.0)
         return np.asarray((embeddings - np.array(self.mean)) / np.array(self.scale))
 
     def _check(self, rows: pa.Table) -> None:
@@ -349,10 +347,9 @@ def _text(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def _numbers(value: Any) -> tuple[float, ...]:
-    if isinstance(value, tuple):
-        return value
-    return (value,) if isinstance(value, int | float) else ()
+def _within_bounds(embeddings: Floats) -> Bools:
+    """Return a mask of the rows for which the bounds of :mod:`detector.head_checks` promise finite results."""
+    return np.asarray((np.abs(embeddings) <= LARGEST).all(axis=1))
 
 
 def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:

@@ -20,7 +20,7 @@ LABELS = (BONAFIDE, SPOOF)
 UNKNOWN = (None, "", "-")  # values that corpora write for what is not known
 
 REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
-"""Reasons why a row of `scores` abstains; rows that are `too_short` or `silent` have no score at all."""
+"""Reasons why a row of `scores` abstains; `too_short` and `silent` rows, and those not finite, have no score."""
 
 FAILURE_STAGES = ("read", "decode", "embed")
 

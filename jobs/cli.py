@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 
 import detector
 from detector.errors import ConfigError, SchemaError
-from jobs.errors import DefectError, RunAgain, StorageError, UsageError
+from jobs.errors import DefectError, RunAgain, StorageError, UsageError, is_ours, lacks_package
 from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
 from jobs.telemetry.ends import COMPLETE, Ends
+from jobs.telemetry.names import printable
 from jobs.telemetry.webhook import Webhook
 
 VERBS = {
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if values.get("webhook"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
-        print(f"error {code}: {cause}", file=sys.stderr)
+        print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
     return code
 
 
@@ -136,8 +137,12 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[str,
 def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tuple[int, str]:
     """Run a verb; return its exit code and, if an error ended it, the cause in one line."""
     try:
+        from jobs.storage import private_unless  # only now: --help needs none of it
+
         refuse_old_packages()
-        return int(module.run(kind(**values))), ""
+        place = values.get("to") or values.get("output")
+        with private_unless(place, shared=values.get("shared", False)):
+            return int(module.run(kind(**values))), ""
     except tuple(EXIT_CODES) as error:
         code = next(code for each, code in EXIT_CODES.items() if isinstance(error, each))
         return code, _one_line(str(error) or "interrupted; run the same command again")
@@ -146,6 +151,8 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
             log.error("%s", line)  # noqa: TRY400 - the error's text holds the worker's traceback
         return os.EX_SOFTWARE, _one_line(str(error).strip().splitlines()[-1])
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not is_ours(error):
+            return os.EX_DATAERR, _one_line(lacks_package(error))
         log.exception("a defect")
         return os.EX_SOFTWARE, _one_line(f"{type(error).__name__}: {error}")
 
@@ -172,8 +179,8 @@ def _notify(webhook: str, verb: str, output: str | None, code: int) -> None:
     data["meaning"] = MEANINGS[code]
     try:
         Webhook.read(webhook).send("bonafide.run.ended", data)
-    except (ConfigError, KeyboardInterrupt, RunAgain) as error:  # the last two: a signal arrived meanwhile
-        log.warning("the webhook was not sent: %s", error or "interrupted")
+    except (Exception, KeyboardInterrupt) as error:  # also of a signal that arrived meanwhile
+        log.warning("the webhook was not sent: %s", str(error) or type(error).__name__)
 
 
 def _text(word: str) -> str:
@@ -188,7 +195,7 @@ def _text(word: str) -> str:
 
 
 def _one_line(cause: str) -> str:
-    return logs.printable(" ".join(cause.split()))
+    return printable(" ".join(cause.split()))
 
 
 def _log_format() -> str:
@@ -209,7 +216,7 @@ class _PrintCompletion(argparse.Action):
     def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
         import shtab  # only now: no other command needs it
 
-        print(shtab.complete(parser, values))
+        print(shtab.complete(parser, values))  # noqa: T201 - a script, not names
         parser.exit()
 
 

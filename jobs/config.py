@@ -20,6 +20,17 @@ LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system
 """Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
 
 
+SHARED_HELP = (
+    "let others read what is written on local disks, as the umask allows; else you alone may (modes 0700 and 0600), "
+    "except of an output that others may read already"
+)
+
+LOADER_HELP = (
+    "encoder of your own, package.module:loader, if the head was fitted on its embeddings; a head that names a loader "
+    "is refused unless you name the same one"
+)
+
+
 def extract_config(settings: Any, kind: type[Config]) -> Config:
     """Copy the fields of ``kind`` out of larger settings that inherit them."""
     return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]
@@ -138,6 +149,7 @@ class OutputConfig:
     new_table: Annotated[bool, "write this encoder's embeddings although the output has those of another encoder"] = (
         False
     )
+    shared: Annotated[bool, SHARED_HELP] = False
 
 
 @dataclass(frozen=True, kw_only=True)

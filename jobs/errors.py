@@ -1,5 +1,6 @@
 """Errors of a run, in addition to those of content in :mod:`detector.errors`; each has an exit code in the contract."""
 
+import sys
 import traceback
 
 from detector.errors import ConfigError, SchemaError
@@ -44,6 +45,8 @@ WORKER_ERRORS = {kind.__name__: kind for kind in KINDS}
 
 def to_text(error: Exception) -> str:
     """Write an error as text; one that is not in :data:`WORKER_ERRORS` becomes a defect, with its traceback."""
+    if isinstance(error, ModuleNotFoundError) and not is_ours(error):
+        error = ConfigError(lacks_package(error))
     for name, kind in WORKER_ERRORS.items():
         if isinstance(error, kind):
             return f"{name}: {error}"
@@ -60,3 +63,23 @@ def from_text(text: str) -> Exception:
     """
     name, message = text.split(": ", 1)
     return WORKER_ERRORS[name](message)
+
+
+def is_ours(error: ModuleNotFoundError) -> bool:
+    """Return True if the module that is not found is one of bonafide's own: a defect, not a missing package."""
+    return (error.name or "").partition(".")[0] in ("detector", "jobs", "cluster")
+
+
+def lacks_package(error: ModuleNotFoundError) -> str:
+    """Return what to say of a Python that lacks a package that bonafide needs.
+
+    Examples
+    --------
+    >>> lacks_package(ModuleNotFoundError("No module named 'soxr'", name="soxr")).partition(";")[2]
+    ' bonafide needs it. Install bonafide there with all of its packages, or submit with --requirements.'
+    """
+    package = (error.name or "").partition(".")[0]
+    return (
+        f"{sys.executable}: this Python has no package {package}; bonafide needs it. Install bonafide there with all "
+        f"of its packages, or submit with --requirements."
+    )

@@ -18,11 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from jobs.telemetry.names import printable
+
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
     "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels older from_ scores "
     "split held_out fingerprint",
-    "what to write": "OutputConfig output to format sign_key catalog namespace",
+    "what to write": "OutputConfig output to format shared sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
     OTHERS: "max_failures max_seconds max_source_hours webhook confinement",
@@ -65,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2; the last line names the cause, and what may have been meant."""
-        super().error("; ".join([message, *self._suggestions()]))
+        super().error(printable("; ".join([message, *self._suggestions()])))
 
     def _suggestions(self) -> Iterator[str]:
         flags, verbs = list(self._option_string_actions), self._verbs()

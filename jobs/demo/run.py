@@ -18,6 +18,7 @@ from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.evaluation import write_report
 from jobs.reports.nightly.config import NightlyConfig
 from jobs.reports.nightly.run import nightly
+from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,11 @@ def run_demo(output: Path, confinement: str = CONFINEMENT[1]) -> None:
     log.info("demo 2 of 2: evaluate")
     write_report(EvaluationConfig(scores=(str(tables),), labels=str(archive.labels), output=str(folder)))
     (page,) = sorted((tables / "runs").glob("*.html"))
-    print(
+    say(
         *("", *verdicts(tables), "", summary(tables, archive.labels)),
         f"page: {output / page.relative_to(folder)}",
         f"report: {output / 'report.html'}",
         f"tables: {output / 'tables'}/{{embeddings,scores,failures}}/**/*.parquet",
-        sep="\n",
     )
 
 

@@ -21,6 +21,7 @@ from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
 from jobs.tables import run_records
 from jobs.tables.protocol import Marker
+from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,18 @@ def embed(settings: EmbeddingConfig) -> int:
     for each in runs:
         each.raise_set_aside()
     if not records:
-        print(f"nothing new: all {len(runs[0].slots)} shards are embedded")
+        say(f"nothing new: all {len(runs[0].slots)} shards are embedded")
         return 0
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     n_shards = sum(len(each.markers) for each in runs)
     of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""
     tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in runs)
-    print(
+    say(
         f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "
         f"{failed} failed",
         *(f"tables: {uri}" for uri in tables),
         f"record: {records[-1]['uri']}",
-        sep="\n",
     )
     return exit_code(output, failed, rows, settings.max_failures)
 

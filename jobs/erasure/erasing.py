@@ -27,7 +27,7 @@ from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
 from jobs.tables.ledger import Ledger, ledgers
-from jobs.telemetry.logs import printable
+from jobs.telemetry.names import say
 
 NOT_ERASED = (
     "not erased: the recording itself (a loose file that is still in the archive is embedded again by the next run, a "
@@ -71,9 +71,10 @@ def erase(output: str, request: ErasureRequest) -> None:
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
     _remove_drafts(output, target.drafts)
     n_objects = prove_erased(output, request)
-    print(
-        f"erased {n_rows} rows of {printable(str(request))}, and {n_pages} pages; read again: none of the {n_objects} "
-        f"objects under {output} mentions it\n{NOT_ERASED}"
+    say(
+        f"erased {n_rows} rows of {request}, and {n_pages} pages; read again: none of the {n_objects} "
+        f"objects under {output} mentions it",
+        NOT_ERASED,
     )
 
 
@@ -81,7 +82,7 @@ def print_mentions(output: str, request: ErasureRequest) -> None:
     """List the objects that :func:`erase` would rewrite or remove; change nothing."""
     _inspect(output, request)
     mentions, _ = find_mentions(output, request)
-    print("\n".join(map(printable, [*mentions, f"{len(mentions)} objects mention {request}"])))
+    say(*mentions, f"{len(mentions)} objects mention {request}")
 
 
 def _inspect(output: str, request: ErasureRequest) -> _Target:
@@ -138,7 +139,7 @@ def _print_other_ids(tables: list[Ledger], request: ErasureRequest, audio_hashes
                     if not request.ids_of(row["utterance_id"]):
                         other_ids.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
     for ids in other_ids.values():
-        print(f"other ids have the same audio and are not erased: {printable(', '.join(sorted(ids)))}")
+        say(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
 
 
 def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from jobs import storage
-from jobs.telemetry import logs
+from jobs.telemetry.names import printable
 
 ERASED = "(erased)"
 """Replaces a label that names an erased recording."""
@@ -100,7 +100,7 @@ def _spellings(name: str) -> set[str]:
     """Return an id as it is, in JSON and in URIs; HTML entities are decoded before the search."""
     in_json = {json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
     names = (name, storage.bytes_of(name))  # the second: in a link to a local file
-    return {name, logs.printable(name), *in_json, *(quote(each, safe=safe) for each in names for safe in ("/", ""))}
+    return {name, printable(name), *in_json, *(quote(each, safe=safe) for each in names for safe in ("/", ""))}
 
 
 def _text_patterns(spellings: dict[str, str]) -> list[re.Pattern[str]]:

@@ -137,7 +137,7 @@ class Cluster:
         """Call ``function`` on every item, each in a task: see :class:`jobs.execution.runner.Runner`."""
         reporter = self._session.registry.reporter(function.__name__)
         results = self._dataset(items).map_batches(
-            ItemStage(function, reporter, self._config.store_patience),
+            ItemStage(function, reporter, self._config.store_patience, private=storage.is_private()),
             batch_size=1,
             batch_format="pyarrow",
             ray_remote_args_fn=_task_limits,

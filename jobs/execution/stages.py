@@ -197,11 +197,19 @@ class ItemStage:
     reporter : WorkerReporter
     store_patience : float
         Seconds for which a request to the store is retried.
+    private : bool
+        True if what the function writes on local disks is for this user alone.
     """
 
     def __init__(
-        self, function: Callable[[str], dict[str, Any]], reporter: WorkerReporter, store_patience: float
+        self,
+        function: Callable[[str], dict[str, Any]],
+        reporter: WorkerReporter,
+        store_patience: float,
+        *,
+        private: bool = False,
     ) -> None:
+        self._private = private
         self._function = function
         self._reporter = reporter
         self._store_patience = store_patience
@@ -210,6 +218,8 @@ class ItemStage:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return a row for each item in column :data:`ITEM`, or one row with the error."""
         storage.set_retry_budget(self._store_patience, answered=True)
+        if self._private:
+            storage.set_private()
         items = batch[ITEM].to_pylist()
         try:
             if not self._reporter.may_begin(f"{self.__name__} {items[0]}"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.config import LABELS_HELP
+from jobs.config import LABELS_HELP, SHARED_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class FitConfig(TrainingConfig):
     ]
     labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "head to write, …/head.json or its folder; the report is written next to it"]
+    shared: Annotated[bool, SHARED_HELP] = False
     split: Annotated[str, "split whose rows are fitted on, if the labels have splits"] = "train"
     fingerprint: Annotated[
         str | None, "fingerprint of the embeddings to use, if the output has several [default: all are tried]"

@@ -23,6 +23,7 @@ from jobs.fitting.config import FitConfig
 from jobs.fitting.summary import print_summary
 from jobs.tables import run_records
 from jobs.tables.labelled import Labelled
+from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def fit(settings: FitConfig) -> int:
     storage.write_bytes(uri, head.to_json(key).encode())
     storage.write_bytes(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     print_summary(head, content)
-    print(f"head: {uri}\nreport: {report_uri}")
+    say(f"head: {uri}", f"report: {report_uri}")
     return 0
 
 

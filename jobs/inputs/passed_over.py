@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobs.inputs.suffixes import is_fork, suffix_of
-from jobs.telemetry.logs import printable
+from jobs.telemetry.names import printable
 
 N_EXAMPLES = 3
 MAX_SUFFIXES = 40  # counted apart; a hostile archive may have a suffix for each file

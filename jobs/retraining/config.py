@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.config import LABELS_HELP, ModelConfig, OutputConfig, RunConfig
+from jobs.config import LABELS_HELP, LOADER_HELP, ModelConfig, OutputConfig, RunConfig
 from jobs.inputs.config import InputConfig
 
 
@@ -27,6 +27,8 @@ class RetrainConfig(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunC
     require_signature: Annotated[
         str | None, "public key, PEM; a published head that this key did not sign is refused"
     ] = None
+
+    backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
 
     def __post_init__(self) -> None:
         for kind in (InputConfig, TrainingConfig, RunConfig):  # each checks its own fields

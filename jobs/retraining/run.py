@@ -21,6 +21,7 @@ from jobs.scoring.config import ScoreConfig
 from jobs.scoring.heads import read_head
 from jobs.scoring.run import score
 from jobs.tables import run_records
+from jobs.telemetry.names import say
 
 DECISION = "decision.json"
 
@@ -31,23 +32,23 @@ def retrain(settings: RetrainConfig) -> int:
     standing = storage.stat(uri)
     if standing is None:
         raise ConfigError(f"{uri}: no head is published here. Make the first one by `embed` and `fit`.")
-    published = read_head(uri, settings.require_signature)
+    published = read_head(uri, settings.require_signature, settings.backbone)
     code = embed(_settings(EmbeddingConfig, settings, **asdict(published.embed_config)))
     if code != 0:
         return code
     folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
     fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint))
     candidate_uri = storage.join(folder, "head.json")
-    candidate = read_head(candidate_uri)
+    candidate = read_head(candidate_uri, backbone=settings.backbone)
     if candidate.head_id == published.head_id:
-        print(f"nothing to publish: the new head is the published one, {published.head_id}")
+        say(f"nothing to publish: the new head is the published one, {published.head_id}")
         return 0
     decision = _decision(settings, folder, {uri: published, candidate_uri: candidate})
     decision_uri = storage.join(folder, DECISION)
     storage.write_bytes(decision_uri, (json.dumps(decision, indent=1, sort_keys=True) + "\n").encode())
     if decision["publish"]:
         publish(standing, published, candidate_uri)
-    print(f"{decision['because']}\nhead: {uri}\ndecision: {decision_uri}")
+    say(decision["because"], f"head: {uri}", f"decision: {decision_uri}")
     return 0
 
 
@@ -71,6 +72,7 @@ def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> d
         split=settings.held_out,
         head_id=(published, candidate),
         head=tuple(heads),
+        backbone=() if settings.backbone is None else (settings.backbone,),
         draws=settings.draws,
     )
     (comparison,) = write_report(judging)["comparisons"]

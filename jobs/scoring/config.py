@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.config import CHANNELS, STARTER
 from detector.errors import ConfigError
-from jobs.config import ConfinementConfig, ModelConfig, OutputConfig, RunConfig
+from jobs.config import LOADER_HELP, ConfinementConfig, ModelConfig, OutputConfig, RunConfig
 from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
 
 
@@ -18,6 +18,7 @@ class HeadConfig:
     head: Annotated[str, "head.json that `fit` wrote, or starter, which is built in"] = STARTER
     prior: Annotated[float | None, "share of spoof to assume in the archive, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
+    backbone: Annotated[str | None, LOADER_HELP] = None
 
     def __post_init__(self) -> None:
         if self.prior is not None and not 0.0 < self.prior < 1.0:
@@ -64,6 +65,7 @@ class ExplainConfig(ModelConfig, ConfinementConfig):
     uri: Annotated[str, "recording: a file, or container#member"] = field(metadata={"positional": True})
     prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
+    backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
     embeddings: Annotated[
         tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
     ] = ()

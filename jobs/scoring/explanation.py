@@ -30,12 +30,12 @@ from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_fingerprint, read_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
-from jobs.telemetry.logs import printable
+from jobs.telemetry.names import say
 
 
 def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
+    head = read_head(settings.head, settings.require_signature, settings.backbone)
     folder = local_folder(extract_config(settings, ModelConfig))
     check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
     backbone = load_backbone(head.embed_config, folder)
@@ -46,28 +46,28 @@ def explain(settings: ExplainConfig) -> int:
         recording = queue.put(io.BytesIO(_recording(settings.uri)), settings.uri, Excerpt(channel=channel))
         segments = list(recording.segments())
     verdict = Detector(head, backbone).judge(segments, recording.facts, settings.prior, channel)
-    print(
-        f"{printable(settings.uri)}: {verdict.seconds:.2f} s\n"
-        f"head {head.head_id} ({head.model}), prior {verdict.prior:g} spoof\n"
+    say(
+        f"{settings.uri}: {verdict.seconds:.2f} s",
+        f"head {head.head_id} ({head.model}), prior {verdict.prior:g} spoof",
+        "",
     )
     if verdict.score is None:
-        print(f"no score: {verdict.reject_reason}")
+        say(f"no score: {verdict.reject_reason}")
         return 0
-    print(_verdict(head, verdict))
+    say(*_verdict(head, verdict))
     embeddings, n_frames = embed_segments(backbone, segments)
-    print("\n  from      to     score   p_spoof   entropy       ood")
+    say("", "  from      to     score   p_spoof   entropy       ood")
     start = 0.0
     for segment, embedding, n in zip(segments, embeddings, n_frames, strict=True):
         end = start + len(segment) / SAMPLE_RATE
         numbers = _numbers(head, embedding, verdict.prior) if n else "  too short for a frame"
-        print(f"{start:6.1f}  {end:6.1f}{numbers}")
+        say(f"{start:6.1f}  {end:6.1f}{numbers}")
         start = end
-    print()
-    print(_nearest(head, join_segments(embeddings, n_frames), settings))
+    say("", *_nearest(head, join_segments(embeddings, n_frames), settings))
     return 0
 
 
-def _verdict(head: Head, verdict: Verdict) -> str:
+def _verdict(head: Head, verdict: Verdict) -> list[str]:
     low, high = head.reject_band(verdict.prior)
     rows = [
         ("score", f"{verdict.score:.3f} nats", f"spoof is under {log_odds(verdict.prior):.2f}"),
@@ -80,13 +80,15 @@ def _verdict(head: Head, verdict: Verdict) -> str:
         ("ood", f"{verdict.ood:.3f}", f"out of distribution is above {head.max_ood:g}"),
         ("reject", verdict.reject_reason or "no", ""),
     ]
-    return "\n".join(f"{name:8} {value:>12}   {about}".rstrip() for name, value, about in rows)
+    return [f"{name:8} {value:>12}   {about}".rstrip() for name, value, about in rows]
 
 
 def _numbers(head: Head, embedding: npt.NDArray[np.float32], prior: float) -> str:
     row = embedding[None].astype(np.float64)
-    score = head.scores(row)
-    values = (score, p_spoof(score, prior), entropy_bits(score, prior), head.ood(row))
+    score, ood = head.scores(row), head.ood(row)
+    if not np.isfinite([score, ood]).all():
+        return "  out_of_distribution"
+    values = (score, p_spoof(score, prior), entropy_bits(score, prior), ood)
     return "".join(f"{value[0]:10.3f}" for value in values)
 
 
@@ -110,12 +112,12 @@ def _recording(uri: str) -> bytes:
     raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
 
 
-def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> str:
+def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> list[str]:
     """List the training rows that are nearest in standardised embeddings, with their labels and groups."""
     stated = _fit_settings(settings.head)
     uris, labels = settings.embeddings or stated.get("embeddings"), settings.labels or stated.get("labels")
     if embedding is None or not uris or not labels:
-        return "nearest training rows: unknown; give the --embeddings and --labels that the head was fitted on"
+        return ["nearest training rows: unknown; give the --embeddings and --labels that the head was fitted on"]
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
     uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one URI, not a list
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
@@ -130,7 +132,7 @@ def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Ex
     for (distance, _), row in zip(nearest, texts, strict=True):
         facts = ", ".join(f"{name} {row[name]}" for name in LABEL_COLUMNS[2:] if row[name] not in UNKNOWN)
         lines.append(f"{distance:8.3f}  {row['label']:8}  {row['utterance_id']}  ({facts})")
-    return "\n".join(lines)
+    return lines
 
 
 def _fit_settings(head: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from detector import starter
 from detector.config import STARTER
 from detector.errors import ConfigError
 from detector.head import Head
+from detector.head_checks import refuse_large
 from jobs import storage
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
@@ -15,14 +17,44 @@ from jobs.tables.ledger import Ledger
 log = logging.getLogger(__name__)
 
 
-def read_head(uri: str, public_key: str | None = None) -> Head:
-    """Read a head; with the URI of a public key, refuse a head that this key did not sign."""
+def read_head(uri: str, public_key: str | None = None, backbone: str | None = None) -> Head:
+    """Read a head.
+
+    Parameters
+    ----------
+    uri : str
+        A file's, or `starter`.
+    public_key : str or None
+        URI of a public key; a head that this key did not sign is refused.
+    backbone : str or None
+        The encoder that the user names. A head that names a loader is refused unless it is this one, and so is a head
+        of any other encoder.
+
+    Raises
+    ------
+    ConfigError
+        If the head is refused.
+    """
+    head = load_head(uri, public_key, () if backbone is None else (backbone,))
+    if backbone not in (None, head.embed_config.backbone):
+        raise ConfigError(
+            f"{uri}: fitted on embeddings of backbone {head.embed_config.backbone}, not of {backbone}. Omit "
+            f"--backbone, or give the head that was fitted on that encoder's embeddings."
+        )
+    return head
+
+
+def load_head(uri: str, public_key: str | None = None, loaders: Collection[str] = ()) -> Head:
+    """Read a head that may name one of ``loaders``, as :meth:`detector.head.Head.from_json` does."""
     if uri == STARTER and public_key is None:
         log.warning("%s", starter.NOTICE)
         return Head.starter()
     uri = storage.normal(str(starter.HEAD) if uri == STARTER else uri)
     key = None if public_key is None else storage.read_bytes(storage.normal(public_key))
-    return Head.from_json(storage.read_bytes(uri), uri, key)
+    stored = storage.stat(uri)
+    if stored is not None:  # else reading it says best what is there
+        refuse_large(stored.size, uri)
+    return Head.from_json(storage.read_bytes(uri), uri, key, loaders)
 
 
 def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:

@@ -48,13 +48,14 @@ class ScoringRun:
             )
         return list(dict.fromkeys(texts))
 
-    def summary(self, counts: Counter[str]) -> str:
-        """Return the summary that the run prints."""
+    def summary(self, counts: Counter[str]) -> tuple[str, str]:
+        """Return the lines of the summary that the run prints."""
         rejected = ", ".join(f"{counts[reason]} {reason}" for reason in REJECT_REASONS if counts[reason])
         low, high = self.head.reject_band(self.prior)
         return (
             f"scored {counts['rows']} utterances with head {self.head.head_id} at a prior of {self.prior:g} spoof: "
             f"{counts['accepted_bonafide']} bonafide, {counts['accepted_spoof']} spoof, "
-            f"{counts['rejected']} rejected{f' ({rejected})' if rejected else ''}; {counts['failed']} inputs failed\n"
-            f"spoof is a score under {log_odds(self.prior):.2f} nats; uncertain is one between {low:.2f} and {high:.2f}"
+            f"{counts['rejected']} rejected{f' ({rejected})' if rejected else ''}; {counts['failed']} inputs failed",
+            f"spoof is a score under {log_odds(self.prior):.2f} nats; "
+            f"uncertain is one between {low:.2f} and {high:.2f}",
         )

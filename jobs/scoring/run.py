@@ -29,13 +29,14 @@ from jobs.scoring.shards import score_shards
 from jobs.tables import run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
+from jobs.telemetry.names import say
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
 
 
 def score(settings: ScoreConfig) -> int:
     """Score, write the records, print a summary, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
+    head = read_head(settings.head, settings.require_signature, settings.backbone)
     if settings.embeddings is None:
         inputs = extract_config(settings, InputConfig)
         return embed_and_score(inputs, head, settings, "score")
@@ -94,13 +95,13 @@ def _finish(
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
     records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
     if not records:
-        print(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
+        say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
         return 0
     output = run.ledger.output
     total = _total(record["scores"] for record in records)
-    print(f"{run.summary(total)}\ntables: {storage.join(output, 'scores')}\nrecord: {records[-1]['uri']}")
+    say(*run.summary(total), f"tables: {storage.join(output, 'scores')}", f"record: {records[-1]['uri']}")
     for warning in run.warnings(records):
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     return exit_code(output, total["failed"], total["rows"], settings.max_failures)
 
 

@@ -34,6 +34,7 @@ from jobs.storage.objects import (
     storage_errors,
 )
 from jobs.storage.other import Other
+from jobs.storage.permissions import is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.s3 import S3
@@ -61,6 +62,7 @@ __all__ = [
     "download",
     "drafts",
     "first_bytes",
+    "is_private",
     "join",
     "key_of",
     "listing",
@@ -70,11 +72,13 @@ __all__ = [
     "normal",
     "opened",
     "path_of",
+    "private_unless",
     "put",
     "read_bytes",
     "remove",
     "retries",
     "scheme_of",
+    "set_private",
     "set_retry_budget",
     "stat",
     "survey",

@@ -8,7 +8,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
-from stat import S_ISREG
+from stat import S_IMODE, S_ISREG
 from typing import BinaryIO
 
 from jobs.storage.files import StoredFile
@@ -191,9 +191,10 @@ def _draft(path: str, content: bytes) -> Iterator[str]:
 
 def _take_place(draft: str, path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        before = os.stat(path).st_mtime_ns
-        if os.stat(draft).st_mtime_ns <= before:
-            os.utime(draft, ns=(before + TICK_NANOSECONDS,) * 2)
+        before = os.stat(path)
+        os.chmod(draft, S_IMODE(before.st_mode))  # who may read it does not change with its content
+        if os.stat(draft).st_mtime_ns <= before.st_mtime_ns:
+            os.utime(draft, ns=(before.st_mtime_ns + TICK_NANOSECONDS,) * 2)
     os.replace(draft, path)
     _settle(path)
 

@@ -25,6 +25,7 @@ from jobs.tables.compaction.copy import CompactedCopy, is_copy
 from jobs.tables.compaction.objects import CopiedObject
 from jobs.tables.ledger import TABLES
 from jobs.tables.row_digest import add
+from jobs.telemetry.names import say
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -127,7 +128,7 @@ def _register(catalog: Catalog, identifier: str, location: str, objects: dict[st
             if gone:
                 transaction.remove_properties(*(f"{OBJECT_PREFIX}{name}" for name in gone))
     n_rows = sum(each.compacted.rows for each in objects.values())
-    print(
+    say(
         f"{identifier}: {len(objects)} objects, {n_rows} rows; {len(new)} added, {len(rewritten)} swapped, "
         f"{len(gone)} gone; {table.metadata_location}"
     )

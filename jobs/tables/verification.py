@@ -19,6 +19,7 @@ from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import Marker, slot_of_shard
 from jobs.tables.row_digest import add, rows_digest
+from jobs.telemetry.names import say
 from jobs.telemetry.progress import progress
 
 
@@ -53,7 +54,7 @@ def verify_compacted(place: str) -> list[str]:
             rows[each.table] += each.rows
         counts = ", ".join(f"{count} {table}" for table, count in rows.items())
         digest = add(each.digest for each in objects)
-        print(f"copy of {objects[0].output}: {name}: {len(objects)} objects, {counts}, digest {digest}")
+        say(f"copy of {objects[0].output}: {name}: {len(objects)} objects, {counts}, digest {digest}")
     return wrong
 
 
@@ -70,7 +71,7 @@ def _verify_table(table: Ledger) -> list[str]:
         rows = {name: rows.get(name, 0) + count for name, count in marker.rows.items()}
     counts = ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
     left = describe_waiting(history, done)
-    print(
+    say(
         f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {Ledger.digest(markers)}"
         + (f"; {left}" if left else "")
     )

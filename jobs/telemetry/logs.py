@@ -6,6 +6,9 @@ import datetime
 import json
 import logging
 import sys
+from typing import Any
+
+from jobs.telemetry.names import printable
 
 FORMATS = ("text", "json")
 QUIET = ("botocore", "aiobotocore", "s3fs", "fsspec")
@@ -42,29 +45,16 @@ def bound(field: str) -> str | None:
     return _bound.get(field)
 
 
-def printable(text: str) -> str:
-    """Escape characters that move the cursor, end the line or change the reading direction.
-
-    Examples
-    --------
-    >>> print(printable("a\\n\\x1b[2J\\u202e日本.flac"))
-    a\\n\\x1b[2J\\u202e日本.flac
-    """
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(letter: str) -> str:
-    if "\x80" <= letter <= "\xff":  # not as \x80, which in the name of a file is a byte that is no letter
-        return f"\\u{ord(letter):04x}"
-    return letter.encode("unicode_escape").decode()
-
-
 class _Text(logging.Formatter):
-    """Text, with :func:`printable` messages: names in an archive may hold line ends and terminal escapes."""
+    """Text, with :func:`printable` messages and tracebacks: names in an archive may hold line ends and escapes."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it by this name
         record.message = printable(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging calls it by this name
+        # indented: a name in it cannot forge a line of the log
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).splitlines())
 
 
 class _Json(logging.Formatter):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.config import SHARED_HELP
 
 MOST_MIB = 4_096  # S3 takes 5 GiB in one PUT
 
@@ -18,6 +19,7 @@ class Settings:
     output: Annotated[str, "folder or prefix that holds the tables"] = field(metadata={"positional": True})
     to: Annotated[str, "folder or prefix that holds, or gets, the copy; apart from the output"]
     object_mib: Annotated[float, "largest size of an object of the copy, unless one shard alone has more; MiB"] = 256.0
+    shared: Annotated[bool, SHARED_HELP] = False
     dry_run: Annotated[bool, "only print what would be written"] = False
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from jobs.config import ConfinementConfig
+from jobs.config import SHARED_HELP, ConfinementConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,7 @@ class Settings(ConfinementConfig):
     output: Annotated[str, "local folder for the archive, the tables and the report; emptied if it is of a demo"] = (
         "bonafide-demo"
     )
+    shared: Annotated[bool, SHARED_HELP] = False
 
 
 def run(settings: Settings) -> int:

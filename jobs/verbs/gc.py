@@ -8,6 +8,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.telemetry.names import say
 
 HOUR = 3600.0
 
@@ -44,14 +45,14 @@ def run(settings: Settings) -> int:
         return 0
     garbage = find_garbage(output)
     if settings.dry_run:
-        print("\n".join([*sorted(garbage), f"{len(garbage)} objects are garbage"]))
+        say(*sorted(garbage), f"{len(garbage)} objects are garbage")
         return 0
     now, due = mark(output, garbage, settings.grace_hours * HOUR)
     for uri in due:
         log.info("removing %s", uri)
         storage.remove(uri)
     uploads = storage.abandon_uploads(output, now - settings.grace_hours * HOUR)
-    print(
+    say(
         f"removed {len(due)} objects and {len(uploads)} unfinished uploads; {len(garbage) - len(due)} more are "
         f"garbage, and go once they have been for {settings.grace_hours:g} h"
     )
@@ -64,6 +65,6 @@ def _abandon(output: str, run_id: str) -> None:
 
     found = abandon(output, run_id)
     for each in found:
-        print(f"{each.table}: gave up {each.n_shards} shards that run {run_id} planned; record: {each.record}")
+        say(f"{each.table}: gave up {each.n_shards} shards that run {run_id} planned; record: {each.record}")
     if not found:
-        print(f"run {run_id} left no shard that is planned and not done")
+        say(f"run {run_id} left no shard that is planned and not done")

@@ -10,6 +10,7 @@ from typing import Annotated
 from detector import signature
 from detector.errors import ConfigError
 from jobs.storage import path_of
+from jobs.telemetry.names import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class Settings:
     """Make a key pair: NAME.pem signs heads (a secret), NAME.pub verifies them."""
 
     output: Annotated[str, "NAME, a local path without ending; nothing that is there is overwritten"]
+    shared: Annotated[bool, "let others read NAME.pub, as the umask allows; NAME.pem is for you alone"] = False
 
 
 def run(settings: Settings) -> int:
@@ -31,5 +33,5 @@ def run(settings: Settings) -> int:
                 file.write(content)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}. Give another --output.") from error
-    print(f"private key: {settings.output}.pem\npublic key: {settings.output}.pub")
+    say(f"private key: {settings.output}.pem", f"public key: {settings.output}.pub")
     return 0

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import LABELS_HELP
+from jobs.config import LABELS_HELP, SHARED_HELP
 from jobs.inputs.config import CORPORA, InputConfig
+from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ class Settings(InputConfig):
     """List an archive or a known corpus: one row for each recording, with labels if a table of them is given."""
 
     output: Annotated[str, "Parquet manifest to write"]
+    shared: Annotated[bool, SHARED_HELP] = False
     labels: Annotated[str | None, LABELS_HELP] = None
     corpus: Annotated[
         str | None, f"--input is an unpacked corpus with labels of its own (docs/corpora.md): {', '.join(CORPORA)}"
@@ -54,12 +56,12 @@ def run(settings: Settings) -> int:
         storage.write_bytes(uri, parquet_bytes(imported.table))
         for warning in imported.warnings:
             log.warning("%s", warning)
-        print(f"{len(imported.table)} recordings of {settings.corpus}\n{imported.summary()}\nmanifest: {uri}")
+        say(f"{len(imported.table)} recordings of {settings.corpus}", *imported.summary(), f"manifest: {uri}")
         return 0
     table, n_shards = list_recordings(settings)
     if settings.labels is not None:
         table = add_labels(table, storage.normal(settings.labels))
     storage.write_bytes(uri, parquet_bytes(table))
     n_labelled = len(table) - table["label"].null_count
-    print(f"{len(table)} recordings in {n_shards} shards, {n_labelled} with a label\nmanifest: {uri}")
+    say(f"{len(table)} recordings in {n_shards} shards, {n_labelled} with a label", f"manifest: {uri}")
     return 0

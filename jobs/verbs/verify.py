@@ -7,6 +7,7 @@ from typing import Annotated
 
 from detector.errors import SchemaError
 from jobs import storage
+from jobs.telemetry.names import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,8 @@ def run(settings: Settings) -> int:
     output = storage.normal(settings.output)
     copied = is_copy(output)
     wrong = verify_compacted(output) if copied else verify_tables(output)
-    for message in wrong:
-        print(message)
+    if wrong:
+        say(*wrong)
     if wrong:
         what = "is in the copy" if copied else "was committed"
         raise SchemaError(f"{len(wrong)} of what {what} differs; first: {wrong[0]}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.audio import WHOLE
+from detector.decoders import MAX_SECONDS
 from jobs.decoding import confinement
 from jobs.decoding.faults import DecoderError
 from jobs.decoding.process_handle import DecoderProcess
@@ -103,7 +104,7 @@ class Attacked:
     def attempt(self, name: str) -> str:
         """Return what became of an act: :data:`DONE`, :data:`tests.attack.inside.REFUSED`, or how the process died."""
         content = b"attack:" + name.encode()
-        self._process.send(b"held", pack_request(1.0, WHOLE), content)
+        self._process.send(b"held", pack_request(1.0, MAX_SECONDS, WHOLE), content)
         try:
             kind, n_bytes = self._process.header()
             found = str(json.loads(self._process.content(n_bytes, TEXT_BYTES))["message"])

@@ -34,7 +34,8 @@ def score(folder: Path, archive: Path) -> tuple[int, dict[str, pa.Table]]:
         check=False,
         timeout=240,
     )
-    assert not [line for line in ended.stderr.splitlines() if not line.isprintable()], ended.stderr
+    said = [*ended.stdout.split("\n"), *ended.stderr.split("\n")]
+    assert not [line for line in said if not line.isprintable()], ended.stderr
     tables = {name: pq.read_table(output / name) for name in ("scores", "failures") if (output / name).exists()}
     return ended.returncode, tables
 

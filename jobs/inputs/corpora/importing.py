@@ -37,14 +37,14 @@ class Imported:
     table: pa.Table
     warnings: tuple[str, ...]
 
-    def summary(self) -> str:
+    def summary(self) -> list[str]:
         """Return the number of recordings of each class, one line for each split."""
         counts = Counter(zip(self.table["split"].to_pylist(), self.table["label"].to_pylist(), strict=True))
         splits = sorted({split for split, _ in counts}, key=lambda split: (split is None, split))
-        return "\n".join(
+        return [
             f"{split or NO_SPLIT}: {', '.join(f'{counts[split, label]} {label}' for label in LABELS)}"
             for split in splits
-        )
+        ]
 
 
 def import_corpus(

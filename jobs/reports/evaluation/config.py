@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LABELS_HELP, ConfinementConfig
+from jobs.config import LABELS_HELP, LOADER_HELP, SHARED_HELP, ConfinementConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +16,13 @@ class EvaluationConfig(ConfinementConfig):
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
     labels: Annotated[str, LABELS_HELP]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
+    shared: Annotated[bool, SHARED_HELP] = False
     split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
     head_id: Annotated[
         tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"
     ] = ()
     head: Annotated[tuple[str, ...], "head.json of a compared head, to check what it promises; repeatable"] = ()
+    backbone: Annotated[tuple[str, ...], f"{LOADER_HELP}; repeatable", "the head"] = ()
     embeddings: Annotated[
         str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"
     ] = None

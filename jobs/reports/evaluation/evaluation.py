@@ -7,14 +7,15 @@ import math
 from typing import Any
 
 from detector.errors import ConfigError, SchemaError
-from detector.head import Head
 from jobs import storage
 from jobs.decoding import confinement
 from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
+from jobs.scoring.heads import load_head
 from jobs.tables import run_records
+from jobs.telemetry.names import say
 
 
 def write_report(config: EvaluationConfig) -> dict[str, Any]:
@@ -28,8 +29,8 @@ def write_report(config: EvaluationConfig) -> dict[str, Any]:
     for head in content["heads"]:
         _print_headline(head)
     for warning in content["warnings"]:
-        print(f"warning: {warning}")
-    print(f"report: {html_uri}")
+        say(f"warning: {warning}")
+    say(f"report: {html_uri}")
     return content
 
 
@@ -55,7 +56,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     if config.audio:
         confinement.set_mode(config.confinement)
         judged[0] = shortcuts.measure_audio(judged[0])
-    promised = _certificates(config.head, [each.head_id for each in judged])
+    promised = _certificates(config, [each.head_id for each in judged])
     heads = [
         findings.head_findings(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
         for each in judged
@@ -79,11 +80,11 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     return nan_to_none(content)  # type: ignore[no-any-return]
 
 
-def _certificates(uris: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
+def _certificates(config: EvaluationConfig, judged: list[str]) -> dict[str, dict[str, Any]]:
     """Return the certificate of each head that has one, by head id."""
     found = {}
-    for uri in map(storage.normal, uris):
-        head = Head.from_json(storage.read_bytes(uri), uri)
+    for uri in map(storage.normal, config.head):
+        head = load_head(uri, loaders=config.backbone)
         if head.head_id not in judged:
             raise ConfigError(f"{uri}: head {head.head_id} is none of those judged here: {', '.join(judged)}.")
         if "certificate" in head.training:
@@ -120,13 +121,11 @@ def _print_headline(head: dict[str, Any]) -> None:
         value, low, high = (headline[name][each] for each in ("value", "low", "high"))
         return "none" if value is None else f"{value:{form}} ({low:{form}} to {high:{form}})"
 
-    print(
+    say(
         f"head {head['head_id']}: {counts['bonafide']} bonafide and {counts['spoof']} spoof scores of "
-        f"{counts['bonafide_clusters']} and {counts['spoof_clusters']} clusters; with 95 % intervals:\n"
-        f"EER {shown('equal_error_rate')}, Cllr {shown('cllr', '.3f')} bits, "
-        f"ECE {shown('expected_calibration_error')}\n"
-        f"kept {shown('coverage')}, of them {shown('risk')} wrong; "
-        f"without rejecting, {shown('risk_at_full_coverage')}"
+        f"{counts['bonafide_clusters']} and {counts['spoof_clusters']} clusters; with 95 % intervals:",
+        f"EER {shown('equal_error_rate')}, Cllr {shown('cllr', '.3f')} bits, ECE {shown('expected_calibration_error')}",
+        f"kept {shown('coverage')}, of them {shown('risk')} wrong; without rejecting, {shown('risk_at_full_coverage')}",
     )
 
 

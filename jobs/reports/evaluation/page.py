@@ -7,9 +7,8 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Chart, ProbitAxis, across, round_top, up
+from jobs.reports.pages import NO_BREAK, render_page
 
 SQUARE = 380  # height of a picture with two axes of the same kind
 DET_RATES = (0.001, 0.999)
@@ -77,16 +76,13 @@ def render(content: dict[str, Any]) -> str:
     content : dict
         What :func:`jobs.reports.evaluation.evaluation.evaluate` returns.
     """
-    # autoescape is on: names come from archives, and an archive may call a file <script>
-    environment = Environment(
-        loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"share": _share, "number": _number, "signed": _signed}
     heads = [
         {**head, "letter": _letter(number), "colour": f"head-{number % N_COLOURS}"}
         for number, head in enumerate(content["heads"])
     ]
-    return environment.get_template("evaluation.html.j2").render(
+    return render_page(
+        "evaluation.html.j2",
+        {"share": _share, "number": _number, "signed": _signed},
         content=content,
         heads=heads,
         headline=HEADLINE,
@@ -106,7 +102,7 @@ def render(content: dict[str, Any]) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+    return "–" if value is None else f"{100 * value:.1f}{NO_BREAK}%"
 
 
 def _number(value: float | None) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from jobs import storage
 from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH
 from jobs.reports.nightly.charts import QUANTITIES, SHARES, drift_chart, recordings_chart, share_chart
 from jobs.reports.nightly.history import MAX_PREVIOUS_RUNS, previous_records, shares
 from jobs.reports.nightly.report import nightly_report
+from jobs.reports.pages import NO_BREAK, render_page
 from jobs.reports.review.players import players
 from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
 from jobs.reports.runs import Record, read_record
 from jobs.scoring.result import ScoringRun
 from jobs.tables.ledger import Ledger
-from jobs.telemetry.logs import printable
+from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
             if record is not None and "players" in record["settings"]:
                 uri = storage.join(folder, f"{run_id}.html")
                 storage.write_bytes(uri, render(page_content(scored, source, record)).encode())
-                print(f"page: {uri}")
+                say(f"page: {uri}")
     except Exception as error:
         # the run's tables are complete, and its exit code is about them: no page may change it
         log.warning("%s: no page, %s: %s. The next run tries again.", folder, type(error).__name__, error)
@@ -60,19 +59,10 @@ def render(content: dict[str, Any]) -> str:
     content : dict
         From :func:`page_content`.
     """
-    # autoescape is on: names come from archives, and an archive may hold a file named <script>
-    environment = Environment(
-        loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {
-        "share": _percent,
-        "number": _number,
-        "hours": _hours,
-        "count": _count,
-        "printable": printable,
-    }
     runs, drift = content["runs"], content["drift"] or {"pictures": {}}
-    return environment.get_template("nightly.html.j2").render(
+    return render_page(
+        "nightly.html.j2",
+        {"share": _percent, "number": _number, "hours": _hours, "count": _count},
         content=content,
         this_run=runs[-1],
         shares=shares(runs[-1]),
@@ -91,7 +81,7 @@ def _percent(value: float | None) -> str:
     if value is None:
         return "–"
     # a share below one in a thousand is not shown as 0.0 %
-    return f"{100 * value:.{1 if value == 0 or value >= 0.001 else 3}f}\N{NO-BREAK SPACE}%"
+    return f"{100 * value:.{1 if value == 0 or value >= 0.001 else 3}f}{NO_BREAK}%"
 
 
 def _number(value: float | None, digits: int = 2) -> str:

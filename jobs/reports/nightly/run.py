@@ -12,5 +12,5 @@ from jobs.scoring.run import embed_and_score
 
 def nightly(settings: NightlyConfig) -> int:
     """Embed and score what is new, write the page, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature)
+    head = read_head(settings.head, settings.require_signature, settings.backbone)
     return embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", write_pages)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
+from jobs.config import LOADER_HELP, SHARED_HELP
 
 FORMATS = ("csv", "label-studio")
 LABEL_SUFFIXES = (".parquet", ".jsonl", ".csv")
@@ -20,6 +21,7 @@ class ReviewConfig:
     format: Annotated[str | None, "csv or label-studio [default: label-studio if the name ends in .json, else csv]"] = (
         None
     )
+    shared: Annotated[bool, SHARED_HELP] = False
 
     def __post_init__(self) -> None:
         if self.format not in (None, *FORMATS):
@@ -33,6 +35,7 @@ class ExportConfig(ReviewConfig):
     to: Annotated[str, "file to write"]
     run: Annotated[str | None, "run_id of the run [default: the latest complete one]"] = None
     head: Annotated[str | None, "head.json that scored the run [default: the one that the run's record names]"] = None
+    backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
     rows: Annotated[int, "recordings to write at most, the most uncertain first"] = MAX_ROWS
 
     def __post_init__(self) -> None:

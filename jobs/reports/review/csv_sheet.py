@@ -9,37 +9,43 @@ from collections.abc import Iterable
 from detector.errors import SchemaError
 from jobs.inputs.table_files import missing_column
 from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
+from jobs.telemetry.names import original, reversibly
 
 REQUIRED_COLUMNS = ("utterance_id", "label")
+SPELT_COLUMNS = ("utterance_id", "source")  # written from an archive's names, and read back
 COLUMNS = (*REQUIRED_COLUMNS, "reviewer", *REVIEWER_FIELDS, *QUEUE_FIELDS)
 
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 
 def escape_formula(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula, or that begins with an apostrophe.
+    r"""Spell a text out, and put an apostrophe before one that a spreadsheet would run as a formula, or trim to one.
+
+    Line ends, tabs, byte order marks and all spaces but the plain one are spelt out, so none of them can stand before
+    the sign that begins a formula. A text that begins with an apostrophe gets another.
 
     Examples
     --------
-    >>> [escape_formula(text) for text in ("calls/a.flac", "=1+1", "'quoted")]
-    ['calls/a.flac', "'=1+1", "''quoted"]
+    >>> [escape_formula(text) for text in ("calls/a.flac", "=1+1", " =1+1", "'quoted", "\ufeff=1+1")]
+    ['calls/a.flac', "'=1+1", "' =1+1", "''quoted", '\\ufeff=1+1']
 
     References
     ----------
     OWASP, CSV Injection.
     """
-    return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
+    inert = reversibly(text)
+    return f"'{inert}" if inert.lstrip(" ").startswith((*FORMULA_STARTS, "'")) else inert
 
 
 def unescape_formula(text: str) -> str:
-    """Undo :func:`escape_formula`.
+    r"""Undo :func:`escape_formula`.
 
     Examples
     --------
-    >>> unescape_formula(escape_formula("=1+1")), unescape_formula("plain")
-    ('=1+1', 'plain')
+    >>> [unescape_formula(escape_formula(text)) for text in ("=1+1", "two\nlines", "plain")]
+    ['=1+1', 'two\nlines', 'plain']
     """
-    return text.removeprefix("'")
+    return original(text.removeprefix("'"))
 
 
 def write_csv(rows: Iterable[Row]) -> bytes:
@@ -80,7 +86,8 @@ def read_csv(content: bytes, where: str) -> list[Annotation]:
     for number, row in enumerate(rows, start=2):
         # a short or long row has None among its values or keys
         cells = {
-            name: unescape_formula(cell)
+            # what a reviewer types is taken as it is, also C:\new
+            name: unescape_formula(cell) if name in SPELT_COLUMNS else cell.removeprefix("'")
             for name, cell in row.items()
             if isinstance(name, str) and isinstance(cell, str)
         }

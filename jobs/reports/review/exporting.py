@@ -14,6 +14,7 @@ from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.runs import Record, find_run, scored_shards
 from jobs.scoring.heads import read_head
 from jobs.tables.ledger import Ledger
+from jobs.telemetry.names import say
 
 
 def export_queue(config: ExportConfig) -> None:
@@ -27,7 +28,7 @@ def export_queue(config: ExportConfig) -> None:
     output = storage.normal(config.output)
     table, history, record = find_run(output, config.run)
     head_uri = config.head or record["settings"]["head"]
-    head = read_head(head_uri)
+    head = read_head(head_uri, backbone=config.backbone)
     if head.head_id != record["head_id"]:
         raise ConfigError(
             f"{head_uri}: head {head.head_id}, but run {record['run_id']} was scored with head {record['head_id']}. "
@@ -43,10 +44,10 @@ def export_queue(config: ExportConfig) -> None:
     uri = storage.normal(config.to)
     storage.write_bytes(uri, format_of(uri, config.format).write(_rows(queue, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)
-    print(
+    say(
         f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected and "
-        f"{queue.n_borderline} borderline ones; {n_folded} more are nearly the same as these\n"
-        f"queue: {uri}"
+        f"{queue.n_borderline} borderline ones; {n_folded} more are nearly the same as these",
+        f"queue: {uri}",
     )
 
 

@@ -18,6 +18,7 @@ from jobs.reports.review.formats import format_of
 from jobs.reports.review.label_list import COLUMNS, write_labels
 from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
+from jobs.telemetry.names import say
 
 MAX_NAMED = 5  # in an error message
 
@@ -48,10 +49,10 @@ def import_labels(config: ImportConfig) -> None:
     uri = storage.normal(config.labels)
     storage.write_bytes(uri, write_labels(rows, uri))
     counts = [sum(row["label"] == label for row in new.values()) for label in LABELS]
-    print(
+    say(
         f"{len(new)} recordings labelled: {counts[0]} bonafide, {counts[1]} spoof; "
-        f"{len(labelled) - len(decided)} unsure, left out; {len(annotations) - len(labelled)} not labelled yet\n"
-        f"{len(rows)} labels with {len(older)} older ones: {uri}"
+        f"{len(labelled) - len(decided)} unsure, left out; {len(annotations) - len(labelled)} not labelled yet",
+        f"{len(rows)} labels with {len(older)} older ones: {uri}",
     )
 
 

@@ -34,10 +34,11 @@ def _json_lines(rows: list[dict[str, Any]], _uri: str) -> bytes:
 def _csv(rows: list[dict[str, Any]], uri: str) -> bytes:
     """Write a CSV; refuse texts that a spreadsheet would run, because `fit` reads texts as they are, not escaped."""
     texts = [row[name] for row in rows for name in COLUMNS if row[name] not in UNKNOWN]
-    unsafe = next((text for text in texts if escape_formula(text) != text or len(text.splitlines()) > 1), None)
+    unsafe = next((text for text in texts if escape_formula(text) != text), None)
     if unsafe is not None:
         raise ConfigError(
-            f"{uri}: {unsafe!r} would be a formula or two lines in a spreadsheet, and `fit` reads a CSV as it is. "
+            f"{uri}: {unsafe!r} would be a formula, or not what it looks like, in a spreadsheet, and `fit` reads a CSV "
+            f"as it is. "
             f"Write .parquet."
         )
     file = io.StringIO(newline="")

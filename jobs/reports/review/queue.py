@@ -175,5 +175,6 @@ def _unit_embeddings(
             rows = batch.filter(pc.is_in(batch["utterance_id"], pa.array(ids))).to_pydict()
             for name, embedding in zip(rows["utterance_id"], rows["embedding"], strict=True):
                 standard = (np.array(embedding) - np.array(head.mean)) / np.array(head.scale)
-                vectors[name] = standard / max(float(np.linalg.norm(standard)), 1e-300)
+                if np.isfinite(standard).all():  # a cosine that is NaN would keep all later rows from being folded
+                    vectors[name] = standard / max(float(np.linalg.norm(standard)), 1e-300)
     return vectors

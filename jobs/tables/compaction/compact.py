@@ -23,6 +23,7 @@ from jobs.tables.compaction.source import Backlog, Source
 from jobs.tables.compaction.updater import CopyUpdater
 from jobs.tables.ledger import TABLES, ledgers
 from jobs.tables.row_digest import add
+from jobs.telemetry.names import say
 
 
 def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> None:
@@ -58,7 +59,7 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
         copy.remove_stale_manifests(updater.standing)
     for source in sources:
         if source.waiting:
-            print(f"{source.table.name}: {len(source.waiting)} shards are planned and not done; they wait")
+            say(f"{source.table.name}: {len(source.waiting)} shards are planned and not done; they wait")
 
 
 def _refuse_tables(place: str) -> None:
@@ -110,7 +111,7 @@ def _prove_table(table: str, copy: CompactedCopy, updater: CopyUpdater, sources:
         n_rows += sum(compacted.rows for compacted in mine)
         uris += [storage.join(source.table.output, marker.objects[table]) for marker in markers]
     sizes = [updater.stored[uri].size for uri in uris if uri in updater.stored]
-    print(
+    say(
         f"{table}: {len(uris)} objects → {len(copied)}, {_mb(sizes)} → {_mb(each.stored.size for each in copied)}, "
         f"{n_rows} rows, digest {add(digests)[:16]} as committed; "
         f"{updater.written[table]} written, {updater.rewritten[table]} rewritten"
@@ -126,8 +127,8 @@ def _print_backlogs(backlogs: dict[str, Backlog]) -> None:
     for name, backlog in backlogs.items():
         for (table, folder), markers in backlog.new.items():
             n_rows = sum(marker.rows[table] for marker in markers)
-            print(f"{name}: {len(markers)} shards with {n_rows} rows are new in {folder}")
+            say(f"{name}: {len(markers)} shards with {n_rows} rows are new in {folder}")
         for rewrite in backlog.rewrites:
-            print(f"{name}: {rewrite.standing.stored.uri} would be written anew")
+            say(f"{name}: {rewrite.standing.stored.uri} would be written anew")
         if not backlog.rewrites and not backlog.new:
-            print(f"{name}: nothing new")
+            say(f"{name}: nothing new")

@@ -116,6 +116,54 @@ def test_a_server_that_never_answers_does_not_delay_the_run(
     assert "not accepted, after 3 tries: TimeoutError" in caplog.text
 
 
+@pytest.mark.parametrize("dripped", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 "])
+def test_a_server_that_drips_its_answer_is_left_at_the_deadline(
+    dripped: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # each byte comes well within the timeout of a socket, which begins anew with it
+    monkeypatch.setattr(webhook, "DEADLINE_SECONDS", 0.5)
+    ended = threading.Event()
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection:
+            for number in range(10_000):
+                rest = dripped[number : number + 1] or (b"x" if dripped.endswith(b"OK\r\n") else b" ")
+                if ended.wait(0.02):
+                    return
+                connection.sendall(rest)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began = time.monotonic()
+        sent = Webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", KEY).send("bonafide.run.ended", {})
+        seconds = time.monotonic() - began
+        ended.set()
+        dripping.join()
+
+    assert not sent
+    assert 0.5 <= seconds < 3.0
+    assert "not accepted within 0.5 s, and is left" in caplog.text
+
+
+@pytest.mark.parametrize("sent", [b"", b"\xff\x00" * 50, b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200, b"SSH-2.0\r\n"])
+def test_a_server_that_answers_nonsense_is_a_warning(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(webhook.TRIES):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert not Webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", KEY).send("bonafide.run.ended", {})
+
+    assert "not accepted, after 3 tries" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "because"),
     [
@@ -125,6 +173,15 @@ def test_a_server_that_never_answers_does_not_delay_the_run(
         ("https://example.org/ whsec_!!!", "two lines"),
         (f"http://example.org/ {SECRET}", "does not begin with https"),
         (f"ftp://127.0.0.1/ {SECRET}", "does not begin with https"),
+        (f"file:///etc/passwd {SECRET}", "does not begin with https"),
+        (f"http://127.0.0.1:notaport/ {SECRET}", "a host or a port that cannot be"),
+        (f"http://127.0.0.1:99999/ {SECRET}", "a host or a port that cannot be"),
+        (f"https://[::1/ {SECRET}", "a host or a port that cannot be"),
+        (f"https://a..b/ {SECRET}", "a host or a port that cannot be"),
+        (f"https:///hook {SECRET}", "names no host"),
+        (f"https://example.org:0/ {SECRET}", "names no host, or port 0"),
+        (f"https://me:secret@example.org/ {SECRET}", "holds a user name"),
+        (f"https://example.org/caf\xe9 {SECRET}", "characters that a URL spells as %XX"),
         ("https://example.org/ whsec_c2hvcnQ=", "5 bytes; expected 24"),
     ],
 )
@@ -166,4 +223,20 @@ def test_a_webhook_that_cannot_be_read_ends_a_run_before_it_begins(
 
     assert code == 65
     assert "none: not a webhook file (FileNotFoundError)" in err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:notaport/", "https:///hook", "ftp://127.0.0.1/"])
+def test_an_address_that_cannot_be_posted_to_ends_a_run_before_it_begins(
+    url: str, bonafide: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    hook = tmp_path / "webhook"
+    hook.write_text(f"{url}\n{SECRET}\n")
+    arguments = ("--backbone", "melstats", "--output", tmp_path / "out", "--webhook", hook)
+
+    code, _, err = bonafide("embed", "--input", tmp_path, *arguments)
+
+    assert code == 65
+    assert err.splitlines()[-1].startswith(f"error 65: {hook}: the URL ")
+    assert "Traceback" not in err
     assert not (tmp_path / "out").exists()

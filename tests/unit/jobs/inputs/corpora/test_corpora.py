@@ -228,7 +228,7 @@ def test_a_subset_is_taken_alone_and_the_rest_may_be_missing(tmp_path: Path) -> 
 
     assert imported.table["split"].to_pylist() == ["dev", "dev", "eval", "eval"]
     assert imported.warnings == ()
-    assert imported.summary() == "dev: 1 bonafide, 1 spoof\neval: 1 bonafide, 1 spoof"
+    assert imported.summary() == ["dev: 1 bonafide, 1 spoof", "eval: 1 bonafide, 1 spoof"]
 
 
 def test_an_unknown_subset_is_refused_with_the_known_ones(tmp_path: Path) -> None:

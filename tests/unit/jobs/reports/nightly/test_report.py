@@ -214,7 +214,7 @@ def test_what_was_passed_over_is_on_the_page_with_its_names_escaped(tmp_path: Pa
 
     assert shown["passed_over"]["below the archive's folders"] == found["passed_over"]
     assert "<td>1,234</td>" in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;.dss, b.dss" in text
+    assert "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;.dss</bdi>, <bdi>b.dss</bdi>" in text
     assert "<script>" not in text
 
 

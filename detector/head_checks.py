@@ -1,0 +1,95 @@
+"""The checks of a head's size and numbers: every finite embedding must get a finite score and a finite distance.
+
+With every number within :data:`~detector.calibration.LARGEST` and every divisor above its inverse, double precision has
+room for the largest value that any step can reach, for up to 1e8 dimensions (a file of 64 MiB holds fewer):
+
+```
+embedding, mean                     1e50
+standardised  (x - mean) / scale    2e50 / 1e-50           =   2e100
+logit         · weights + bias      1e8 · 2e100 · 1e50     =   2e158
+score         calibration           3 · 1e50 · 2e158       =   6e208
+distance²     along² / variance     1e8 · (2e108)² / 1e-50 =   4e274
+                                                    limit     1.8e308
+```
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from detector.calibration import CALIBRATORS, LARGEST, can_interpolate
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from detector.head import Head
+
+MAX_BYTES = 64 << 20  # of a head's file; the largest that `fit` writes, with isotonic calibration, is a few MiB
+UNIT = 1.000001  # a number of a direction of length 1, with room for rounding
+
+
+def check_numbers(head: Head) -> None:
+    """Refuse a head whose numbers do not fit together, or are beyond the bounds.
+
+    Raises
+    ------
+    ConfigError
+    """
+    _check_sizes(head)
+    arrays = {"mean": head.mean, "scale": head.scale, "weights": head.weights}
+    if len({len(array) for array in arrays.values()}) != 1 or not head.weights:
+        sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
+        raise ConfigError(f"head: arrays of different sizes ({sizes}); expected one number per dimension.")
+    if len(head.ood_directions) != len(head.ood_variances) * len(head.weights):
+        raise ConfigError(
+            f"head: ood_directions has {len(head.ood_directions)} numbers; expected {len(head.weights)} for each "
+            f"of {len(head.ood_variances)} ood_variances."
+        )
+    if not 0.0 < head.prior < 1.0:
+        raise ConfigError(f"head: prior {head.prior}; expected a share between 0 and 1.")
+    if len(head.ood_quantiles) < 2 or not can_interpolate(head.ood_quantiles):
+        raise ConfigError("head: ood_quantiles must be two or more rising numbers.")
+    if head.calibrator not in CALIBRATORS:
+        raise ConfigError(f"head: calibrator {head.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
+    if not CALIBRATORS[head.calibrator].fits(head.calibration):
+        raise ConfigError(f"head: {len(head.calibration)} numbers are no calibration {head.calibrator}; fit it again.")
+    if len(head.score_bounds) != 2 or not head.score_bounds[0] < 0.0 < head.score_bounds[1]:
+        raise ConfigError(f"head: score_bounds {head.score_bounds}; expected one below and one above zero.")
+
+
+def _check_sizes(head: Head) -> None:
+    for name, number in _numbers(head):
+        if not math.isfinite(number):
+            raise ConfigError("head: NaN or infinity among its numbers; fit it again.")
+        largest = UNIT if name == "ood_directions" else LARGEST
+        if not -largest <= number <= largest:
+            raise ConfigError(
+                f"head: {number:g} among {name}; expected at most {largest:g} in size, so that every embedding gets a "
+                f"finite score. Fit it again."
+            )
+    smallest = min((*head.scale, *head.ood_variances, head.ood_rest))
+    if smallest <= 0.0:
+        raise ConfigError("head: a scale or variance is zero or less; fit it again.")
+    if smallest < 1.0 / LARGEST:
+        raise ConfigError(
+            f"head: a scale or variance of {smallest:g}; expected at least {1.0 / LARGEST:g}, so that every embedding "
+            f"gets a finite score. Fit it again."
+        )
+
+
+def _numbers(head: Head) -> Iterator[tuple[str, float]]:
+    """Yield every number of the model, with the name of its field; those of the recipe and the report are not used."""
+    for field in fields(head):
+        value: Any = getattr(head, field.name)
+        if isinstance(value, tuple):
+            yield from ((field.name, number) for number in value)
+        elif isinstance(value, int | float):
+            yield field.name, value
+
+
+def refuse_large(n_bytes: int, where: str) -> None:
+    """Raise :class:`ConfigError` for a file that is too large for a head; call it before the file is read."""
+    if n_bytes > MAX_BYTES:
+        raise ConfigError(f"{where}: {n_bytes:,} bytes; a head has at most {MAX_BYTES:,}. Is it another file?")

@@ -1,0 +1,37 @@
+"""Pages: HTML files that need no network, on which no name from an archive can act.
+
+Everything that a template shows is escaped, and spelt out by :func:`jobs.telemetry.names.printable`. The filter `name`
+also isolates a name: letters that are written from right to left then leave the order of the text around them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from jobs.telemetry.names import printable
+
+NO_BREAK = "\N{NO-BREAK SPACE}"  # what our own figures have before a unit
+
+
+def render_page(template: str, filters: dict[str, Callable[..., Any]], **content: Any) -> str:
+    """Return the page that a template of the folder `templates` makes of its content."""
+    environment = Environment(
+        loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_inert
+    )
+    environment.filters |= filters | {"name": _name}
+    return environment.get_template(template).render(**content)
+
+
+def _inert(value: Any) -> Any:
+    """Spell out what a template shows, except what is HTML already."""
+    if isinstance(value, Markup | StrictUndefined):
+        return value
+    return NO_BREAK.join(map(printable, str(value).split(NO_BREAK)))
+
+
+def _name(text: object) -> Markup:
+    return Markup("<bdi>{}</bdi>").format(printable(str(text)))

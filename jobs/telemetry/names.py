@@ -1,0 +1,66 @@
+"""Names as people see them: whoever fills an archive names its recordings, so names must not act where they are shown.
+
+A name may hold whatever a file system or a container allows: line ends that forge a line, escapes that clear a
+terminal or write to its clipboard, letters that turn the reading direction, spaces that hide how it begins.
+:func:`printable` spells all of these out, for stdout, stderr, the log, pages and sheets alike.
+"""
+
+from __future__ import annotations
+
+import re
+
+SPELT = re.compile(r"\\(?:[tnr]|x[01][0-9a-f]|x7f|x5c|u[0-9a-f]{4}|U[0-9a-f]{8})")
+"""What :func:`printable` writes, and a marked backslash; not `\\x80` or higher, for a byte that is no UTF-8."""
+
+
+def printable(text: str) -> str:
+    """Spell out characters that move the cursor, end the line, change the reading direction or look like a space.
+
+    Examples
+    --------
+    >>> print(printable("a\\n\\x1b[2J\\u202e日本.flac"))
+    a\\n\\x1b[2J\\u202e日本.flac
+    """
+    if text.isprintable():  # almost always, and a hundred times as fast
+        return text
+    return "".join(each if each.isprintable() else _spelt(each) for each in text)
+
+
+def say(*lines: object) -> None:
+    """Print on stdout: each argument is one line, whatever the names in it hold.
+
+    Examples
+    --------
+    >>> say("erased one\\ntwo.flac", 3)
+    erased one\\ntwo.flac
+    3
+    """
+    print(*(printable(str(line)) for line in lines), sep="\n")  # noqa: T201 - the one place
+
+
+def reversibly(text: str) -> str:
+    """Return a text as :func:`printable` does, with backslashes marked so that :func:`original` gives it back.
+
+    Examples
+    --------
+    >>> print(reversibly("two\\nlines"), reversibly(r"C:\\notes"), reversibly(r"caf\\xe9"))
+    two\\nlines C:\\x5cnotes caf\\xe9
+    """
+    return printable(SPELT.sub(lambda found: rf"\x5c{found[0][1:]}", text))
+
+
+def original(text: str) -> str:
+    """Undo :func:`reversibly`.
+
+    Examples
+    --------
+    >>> [original(reversibly(text)) == text for text in ("two\\nlines", r"C:\\notes", r"caf\\x5cxe9")]
+    [True, True, True]
+    """
+    return SPELT.sub(lambda found: found[0].encode().decode("unicode_escape"), text)
+
+
+def _spelt(letter: str) -> str:
+    if "\x80" <= letter <= "\xff":  # not as \x80, which in the name of a file is a byte that is no letter
+        return f"\\u{ord(letter):04x}"
+    return letter.encode("unicode_escape").decode()

@@ -1,0 +1,127 @@
+"""Local outputs are for their user alone, unless others are meant to read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs import storage
+from jobs.cli import VERBS
+from jobs.execution.stages import ItemStage
+from jobs.storage import local
+from jobs.storage.permissions import is_private, private_unless
+from tests.support.audio import encoded, tone
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Most machines have 022: without care, others may read."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def manifest(bonafide: Run, folder: Path, output: Path, *flags: str) -> None:
+    (folder / "a.flac").write_bytes(encoded(tone(1.0)))
+    code, _, err = bonafide("manifest", "--input", folder / "a.flac", "--output", output, *flags)
+    assert code == 0, err
+
+
+def test_what_a_verb_writes_is_for_its_user_alone(tmp_path: Path, bonafide: Run) -> None:
+    manifest(bonafide, tmp_path, tmp_path / "new" / "deep" / "m.parquet")
+
+    assert mode(tmp_path / "new" / "deep" / "m.parquet") == 0o600
+    assert mode(tmp_path / "new") == mode(tmp_path / "new" / "deep") == 0o700
+    assert os.umask(0o022) == 0o022  # what this process does afterwards is its own affair
+
+
+def test_with_shared_others_may_read_as_the_umask_says(tmp_path: Path, bonafide: Run) -> None:
+    manifest(bonafide, tmp_path, tmp_path / "new" / "m.parquet", "--shared")
+
+    assert (mode(tmp_path / "new"), mode(tmp_path / "new" / "m.parquet")) == (0o755, 0o644)
+
+
+@pytest.mark.parametrize("before", [0o640, 0o644, 0o600])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, bonafide: Run, before: int) -> None:
+    output = tmp_path / "m.parquet"
+    output.write_bytes(b"older")
+    output.chmod(before)
+
+    manifest(bonafide, tmp_path, output)
+
+    assert mode(output) == before
+    assert output.read_bytes() != b"older"
+
+
+@pytest.mark.parametrize(("entry", "file_mode"), [("_plans", 0o644), ("something else", 0o600)])
+def test_an_output_that_others_may_read_stays_so_and_a_folder_of_other_things_does_not_count(
+    tmp_path: Path, entry: str, file_mode: int
+) -> None:
+    (tmp_path / entry).mkdir()
+    tmp_path.chmod(0o755)
+
+    with private_unless(str(tmp_path), shared=False):
+        storage.write_bytes(f"{tmp_path}/scores/x.parquet", b"x")
+
+    assert mode(tmp_path / "scores" / "x.parquet") == file_mode
+    assert mode(tmp_path) == 0o755
+
+
+def test_an_output_that_is_private_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "_plans").mkdir()
+    tmp_path.chmod(0o700)
+
+    with private_unless(str(tmp_path), shared=False):
+        storage.put(f"{tmp_path}/_plans/1", b"x", storage.ABSENT)
+
+    assert mode(tmp_path / "_plans" / "1") == 0o600
+
+
+def test_a_draft_is_never_more_open_than_what_it_becomes(tmp_path: Path) -> None:
+    with private_unless(str(tmp_path / "out"), shared=False), local._draft(str(tmp_path / "out" / "x"), b"x") as draft:
+        assert mode(Path(draft)) == 0o600
+        assert mode(tmp_path / "out") == 0o700
+
+
+def test_workers_on_other_machines_write_so_too(tmp_path: Path) -> None:
+    class Reporter:
+        def may_begin(self, _what: str) -> bool:
+            return True
+
+        def idle(self) -> None:
+            """Nothing to report to."""
+
+    def write(item: str) -> dict[str, object]:
+        storage.write_bytes(item, b"x")
+        return {}
+
+    with private_unless(None, shared=False):
+        stage = ItemStage(write, Reporter(), 1.0, private=is_private())  # type: ignore[arg-type]
+    list(stage(pa.table({"item": [f"{tmp_path}/deep/x"]})).to_pylist())
+
+    assert (mode(tmp_path / "deep"), mode(tmp_path / "deep" / "x")) == (0o700, 0o600)
+
+
+def test_every_verb_that_makes_an_output_can_share_it() -> None:
+    without = set()
+    for verb in VERBS:
+        module = importlib.import_module(f"jobs.verbs.{verb}")
+        for settings in getattr(module, "ACTIONS", {verb: getattr(module, "Settings", None)}).values():
+            names = {each.name for each in dataclasses.fields(settings)}
+            if {"output", "to"} & names and "shared" not in names:
+                without.add(verb)
+
+    assert without == {"verify", "gc", "erase"}  # they make no output; what they replace keeps its mode
