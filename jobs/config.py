@@ -57,6 +57,14 @@ class RunConfig:
         float, "end with 75 after this time, or 10 × the p99 of a shard's time, without progress; s"
     ] = 120.0
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3, 0 to 1"] = 0.05
+    redo: Annotated[
+        str | None,
+        "embed again what other libraries have computed: codecs as in the tables, or libsndfile, libavcodec, soxr, "
+        "torch; separated by commas",
+    ] = None
+    accept_drift: Annotated[
+        bool, "go on although the canaries give something else than before; the run's record says what"
+    ] = False
     webhook: Annotated[
         str | None, "file of two lines: the URL to notify when the run ends, and the secret that signs the message"
     ] = None

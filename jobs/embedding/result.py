@@ -23,6 +23,8 @@ class EmbeddingRun:
         Slots of the shards that the archive has now.
     passed_over : PassedOver
         Objects of the archive that are neither recordings nor containers.
+    canaries : dict or None
+        Largest distances of the canaries, and what was accepted; None if the run had nothing to do.
     set_aside : SourceChangedError or None
         A source that changed while the run read it; raised once all other shards are done.
     """
@@ -34,6 +36,7 @@ class EmbeddingRun:
     passed_over: PassedOver = field(default_factory=PassedOver)
     device: str = ""
     encoders: dict[str, Any] = field(default_factory=dict)
+    canaries: dict[str, Any] | None = None
     markers: list[Marker] = field(default_factory=list)
     set_aside: SourceChangedError | None = None
 
@@ -60,6 +63,7 @@ class EmbeddingRun:
             "model": self.recipe.model,
             "device": self.device,
             "encoders": self.encoders,
+            "canaries": self.canaries,
             "passed_over": self.passed_over.to_content(),
         }
 

@@ -19,12 +19,13 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from detector.canaries import Heard, kept
 from detector.config import Recipe
 from detector.errors import DeviceError
 from jobs import storage
@@ -82,12 +83,14 @@ class Cluster:
         stop: StopRequest,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
         registry, patience = self._session.registry, self._config.store_patience
         import ray.data  # after joining: Ray reads its settings when it is imported
 
-        decode = DecodeStage(recipes[0].config, registry.reporter("decode"), patience, pool.window_bytes)
+        reporter, kept_of = registry.reporter("decode"), None if heard is None else kept(heard)
+        decode = DecodeStage(recipes[0].config, reporter, patience, pool.window_bytes, kept_of)
         decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
             decode,
             batch_size=1,
@@ -106,6 +109,7 @@ class Cluster:
                 pool.batch_seconds,
                 registry.reporter("encode"),
                 patience,
+                heard,
             ),
             batch_size=None,
             batch_format="pyarrow",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from detector.canaries import Heard
 from detector.config import Recipe
 from jobs.config import ModelConfig
 from jobs.execution.encoder_stats import PoolStats
@@ -42,6 +43,7 @@ class Runner(Protocol):
         stop: StopRequest,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
 
@@ -52,6 +54,9 @@ class Runner(Protocol):
         singly : bool
             If True, an encoder gets one table at a time. Used after workers were lost: a table that waits at an
             encoder is lost with it when a recording ends the encoder's process.
+        heard : mapping, optional
+            The canaries as the driver hears them. Workers that hear others raise ConfigError; every encoder adds its
+            vectors to the first table that it returns (:func:`jobs.inputs.pieces.canaries`).
 
         Yields
         ------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from detector.canaries import Heard, kept
 from detector.config import Recipe
 from jobs.config import ModelConfig, RunConfig
 from jobs.execution.encoder_stats import EncoderStats, PoolStats
@@ -62,12 +63,23 @@ class InProcessRunner:
         stop: StopRequest,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         decode = DecodeStage(
-            recipes[0].config, LocalReporter(self.registry, "decode"), PATIENCE_SECONDS, pool.window_bytes
+            recipes[0].config,
+            LocalReporter(self.registry, "decode"),
+            PATIENCE_SECONDS,
+            pool.window_bytes,
+            None if heard is None else kept(heard),
         )
         encode = EncodeStage(
-            recipes, model, pool.device, pool.batch_seconds, LocalReporter(self.registry, "encode"), PATIENCE_SECONDS
+            recipes,
+            model,
+            pool.device,
+            pool.batch_seconds,
+            LocalReporter(self.registry, "encode"),
+            PATIENCE_SECONDS,
+            heard,
         )
         for portion in portions:
             for table in decode(pa.table({ITEM: [portion.to_json()]})):
