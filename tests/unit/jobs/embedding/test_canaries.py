@@ -24,7 +24,7 @@ from jobs.decoding import idle
 from jobs.decoding.canaries import hear
 from jobs.embedding import archive as archive_module
 from jobs.embedding import canaries as run_canaries
-from jobs.embedding.archive import embed_archive
+from jobs.embedding.archive import embed_archive, embed_layers
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
 from jobs.execution import stages
@@ -312,6 +312,26 @@ def test_of_two_first_runs_the_slower_compares_itself_with_the_faster(
 
     with pytest.raises(ConfigError, match="embedding"):
         embed(archive, tmp_path / "output")
+
+
+def test_layers_of_one_pass_keep_what_each_alone_would_keep(archive: Path, tmp_path: Path) -> None:
+    inputs = InputConfig(input=(str(archive),))
+    one, two = (recipe_of(EmbedConfig(backbone="starter", layer=each), None) for each in (1, 2))
+
+    def run(recipes: tuple[Recipe, ...], output: str) -> list[EmbeddingRun]:
+        where = OutputConfig(output=str(tmp_path / output))
+        return embed_layers(InProcessRunner(), inputs, recipes, ModelConfig(), where, RunConfig())
+
+    together = run((one, two), "together")
+    alone = [*run((one,), "one"), *run((two,), "two")]
+
+    for both, each in zip(together, alone, strict=True):
+        (first,), (second,) = read_references(both.ledger), read_references(each.ledger)
+        assert {name: vector.tolist() for name, vector in first.vectors.items()} == {
+            name: vector.tolist() for name, vector in second.vectors.items()
+        }
+    add(archive)
+    assert run((two,), "together")[0].canaries == {"largest": {"samples": 0.0, "embedding": 0.0}, "accepted": []}
 
 
 def test_a_damaged_reference_is_refused_by_name(archive: Path, tmp_path: Path) -> None:
