@@ -17,6 +17,8 @@ from jobs.erasure.request import ErasureRequest
 from jobs.errors import StorageError
 from jobs.inputs.shards import Shard
 from jobs.storage import NotFoundError
+from jobs.tables.canaries import FOLDER as CANARIES
+from jobs.tables.canaries import without_names
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 
@@ -65,6 +67,8 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
         yield request.ids_in_label(Marker.from_json(content, name).uri)
     elif name.startswith("runs/") and name.endswith(".json"):
         yield ids_in_record(load_checksummed(content, name), request)
+    elif name.startswith(f"{CANARIES}/"):
+        yield request.ids_in_text(without_names(content.decode(errors="replace")))
     else:
         yield request.ids_in_text(content.decode(errors="replace"))
 

@@ -27,6 +27,8 @@ from jobs.embedding import canaries as run_canaries
 from jobs.embedding.archive import embed_archive, embed_layers
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
+from jobs.erasure.mentions import problem_with
+from jobs.erasure.request import ErasureRequest
 from jobs.execution import stages
 from jobs.inputs.config import InputConfig
 from jobs.scoring.shards import score_shards
@@ -404,6 +406,19 @@ def test_another_recipe_is_refused_without_a_word_of_versions(archive: Path, old
 
     with pytest.raises(ConfigError, match=r"segment_seconds was 2\.0, now 3\.0\. Run as before"):
         embed(archive, old, other)
+
+
+@pytest.mark.parametrize("name", ["amr-8000.amr", "0", "a", "Ab", "wav"])
+def test_a_reference_is_no_mention_of_a_recording_that_is_called_like_a_canary(
+    name: str, archive: Path, tmp_path: Path
+) -> None:
+    output = storage.normal(str(tmp_path / "output"))
+    embed(archive, Path(output))
+    (stored,) = storage.listing(storage.join(output, "_canaries")) or []
+
+    assert problem_with(output, stored.uri, ErasureRequest([name])) == ""
+    storage.write_bytes(stored.uri, storage.read_bytes(stored.uri) + b'"calls/17.wav"')
+    assert "calls/17.wav" in problem_with(output, stored.uri, ErasureRequest(["calls/17.wav"]))
 
 
 def test_references_are_small_and_text(archive: Path, tmp_path: Path) -> None:
