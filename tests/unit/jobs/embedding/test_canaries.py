@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,31 +16,28 @@ from detector.backbones import Backbone
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
-from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.decoding import idle
 from jobs.decoding.canaries import hear
 from jobs.embedding import archive as archive_module
 from jobs.embedding import canaries as run_canaries
-from jobs.embedding.archive import embed_archive, embed_layers
+from jobs.embedding.archive import embed_layers
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
 from jobs.erasure.mentions import problem_with
 from jobs.erasure.request import ErasureRequest
 from jobs.execution import stages
 from jobs.inputs.config import InputConfig
-from jobs.scoring.shards import score_shards
 from jobs.tables import run_records
 from jobs.tables.canaries import Reference, read_references, write_reference
 from jobs.tables.ledger import Ledger
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.canaries import RECIPE, add, archive_in, embed, imitate, objects
 from tests.support.heads import some_head
 from tests.support.runner import InProcessRunner
 
-RECIPE = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=2.0), None)
-FORMER = (("decode", "libsndfile 1.2.2, libavcodec 62.28.102"), ("resample", "soxr HQ 1.1.0"))
 OTHER_RESAMPLER = """
 import sys
 if "jobs.decoding.process" in sys.orig_argv:
@@ -75,11 +71,7 @@ def _fresh_decoders() -> Iterator[None]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    folder = tmp_path / "archive"
-    folder.mkdir()
-    write_tar(folder / "0.tar", {"a.flac": encoded(tone(2.0))})
-    write_tar(folder / "1.tar", {"b.wav": encoded(tone(2.0, seed=1), kind="WAV", subtype="GSM610", rate=8_000)})
-    return folder
+    return archive_in(tmp_path / "archive")
 
 
 @pytest.fixture
@@ -95,28 +87,6 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         idle.end_all()
 
     return patch
-
-
-def embed(
-    archive: Path, output: Path, recipe: Recipe = RECIPE, head: Head | None = None, **settings: Any
-) -> EmbeddingRun:
-    inputs, where = InputConfig(input=(str(archive),)), OutputConfig(output=str(output))
-    judge = None if head is None else head.scores
-    config = RunConfig(**{"run_date": "2026-11-29"} | settings)
-    return embed_archive(InProcessRunner(), inputs, recipe, ModelConfig(), where, config, judge)
-
-
-def objects(output: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
-
-
-def imitate(versions: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = canaries.versions()
-    monkeypatch.setattr(canaries, "versions", lambda: installed | versions)
-
-
-def add(archive: Path) -> None:
-    write_tar(archive / "2.tar", {"c.flac": encoded(tone(2.0, seed=2))})
 
 
 def test_the_first_run_keeps_what_the_canaries_gave_where_no_glob_over_tables_finds_it(
@@ -344,68 +314,6 @@ def test_a_damaged_reference_is_refused_by_name(archive: Path, tmp_path: Path) -
 
     with pytest.raises(ValueError, match=r"000001\.json: is damaged"):
         embed(archive, tmp_path / "output")
-
-
-# an output of an earlier version, which counted versions into the fingerprint
-
-
-@pytest.fixture
-def old(archive: Path, tmp_path: Path) -> Path:
-    """An output as an earlier version leaves it: under its fingerprint, without canaries."""
-    output = tmp_path / "old"
-    embed(archive, output, replace(RECIPE, former=FORMER))
-    for name in [name for name in objects(output) if name.startswith("_canaries")]:
-        (output / name).unlink()
-    return output
-
-
-def test_an_output_of_an_earlier_version_keeps_its_fingerprint_and_its_rows(archive: Path, old: Path) -> None:
-    before, fingerprint = objects(old), replace(RECIPE, former=FORMER).fingerprint
-    assert embed(archive, old).markers == []
-    add(archive)
-
-    run = embed(archive, old)
-
-    assert len(run.markers) == 1
-    assert set(pq.read_table(old / "embeddings")["fingerprint"].to_pylist()) == {fingerprint}
-    assert {name for name in objects(old) if name.startswith("_canaries")} == {
-        f"_canaries/embeddings-{fingerprint}/000001.json"
-    }
-    assert objects(old).items() >= before.items()
-
-
-@pytest.mark.parametrize("former", [(), FORMER, (("decode", "libsndfile 1.0"), ("resample", "soxr HQ 1.0"))])
-def test_heads_of_every_version_judge_its_rows(former: tuple[tuple[str, str], ...], archive: Path, old: Path) -> None:
-    head = some_head(replace(RECIPE, former=former))
-    source = embed(archive, old)
-
-    run = score_shards(InProcessRunner(), source.ledger, source.committed(), head, None, str(old), RunConfig())
-
-    scores = pq.read_table(old / "scores")
-    assert len(scores) == 2
-    assert set(scores["head_id"].to_pylist()) == {head.head_id}
-    assert len(run.slots) == 2
-
-
-def test_an_output_of_other_libraries_without_canaries_cannot_be_measured_and_is_accepted_by_flag_only(
-    archive: Path, old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(archive)
-    before = objects(old)
-    imitate({"soxr": "1.1.1"}, monkeypatch)
-
-    with pytest.raises(ConfigError, match=r"resample was 'soxr HQ 1\.1\.0', now 'soxr HQ 1\.1\.1'"):
-        embed(archive, old)
-
-    assert objects(old) == before
-    assert len(embed(archive, old, accept_drift=True).markers) == 1
-
-
-def test_another_recipe_is_refused_without_a_word_of_versions(archive: Path, old: Path) -> None:
-    other = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=3.0), None)
-
-    with pytest.raises(ConfigError, match=r"segment_seconds was 2\.0, now 3\.0\. Run as before"):
-        embed(archive, old, other)
 
 
 @pytest.mark.parametrize("name", ["amr-8000.amr", "0", "a", "Ab", "wav"])
