@@ -98,10 +98,10 @@ class Detector:
 
         loaded = Head.starter() if head is None else _read(head, () if backbone is None else (backbone,))
         found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
-        if found.fingerprint != loaded.fingerprint:
+        if found.known_as(loaded.recipe) is None:
             raise ConfigError(
                 f"{head}: fitted on {loaded.recipe}, but the encoder is {found.describe()}. "
-                f"Give the same checkpoint and library versions, or fit the head again."
+                f"Give the same checkpoint, or fit the head again."
             )
         return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
 

@@ -18,9 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import av
 import numpy as np
-import soundfile
 import soxr
 
 from detector.decoders import DECODERS, MAX_SECONDS, AudioFormat, Block, Ledger, Mixer, Samples, too_long
@@ -86,15 +84,6 @@ def _short(seconds: float | None) -> str:
     ('10000.25', '3', 'end')
     """
     return "end" if seconds is None else repr(seconds).removesuffix(".0")
-
-
-def versions() -> dict[str, str]:
-    """Names and versions of the libraries that turn bytes into samples; part of the fingerprint."""
-    return {
-        "decode": f"libsndfile {soundfile.__libsndfile_version__}, libavcodec "
-        + ".".join(map(str, av.library_versions["libavcodec"])),
-        "resample": f"soxr HQ {soxr.__version__}",
-    }
 
 
 def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Iterator[Samples]]:

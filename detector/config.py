@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from detector import audio, decoders
@@ -26,6 +27,9 @@ CONTEXTS = (OWN, PADDED)
 BUILT_IN = (MELSTATS, STARTER, HUGGINGFACE)
 CHANNELS = ("mix", "first", "each")
 DTYPES = ("float32", "bfloat16", "float16")
+FORMER = ("decode", "resample")
+"""Entries that recipes of earlier versions have: versions of libraries. What these compute is measured now instead, by
+:mod:`detector.canaries`."""
 LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:function
 
 
@@ -94,7 +98,7 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration with the weights and libraries that carry it out: everything that decides a value.
+    """A configuration with the weights that carry it out: everything that is chosen about a value.
 
     Parameters
     ----------
@@ -103,11 +107,15 @@ class Recipe:
         Name for people and for the folder of the table; not part of the fingerprint.
     weights : str
         SHA-256 of the checkpoint's files; empty for an encoder without weights.
+    former : tuple of pairs
+        Entries of :data:`FORMER` with which the recipe stands in an older output: they give it the fingerprint that the
+        output has.
     """
 
     config: EmbedConfig
     model: str
     weights: str
+    former: tuple[tuple[str, str], ...] = ()
 
     @property
     def slug(self) -> str:
@@ -131,7 +139,7 @@ class Recipe:
         return name if self.config.dtype == DTYPES[0] else f"{name}-{self.config.dtype}"
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the value of an embedding, as JSON values; stored in heads and run records."""
+        """All that is chosen about the value of an embedding, as JSON values; stored in heads and run records."""
         return {
             "backbone": self.config.backbone,
             "weights": self.weights,
@@ -140,7 +148,7 @@ class Recipe:
             "segment_seconds": self.config.segment_seconds,
             "dtype": self.config.dtype,
             "code": CODE,
-            **audio.versions(),
+            **dict(self.former),
             **({} if self.config.context is None else {"context": self.config.context}),
         } | channels_of(self.config.channels)
 
@@ -149,10 +157,35 @@ class Recipe:
         """Sixteen hexadecimal digits of :meth:`describe`; embeddings of equal fingerprints may be mixed."""
         return digest_of(self.describe())
 
+    def known_as(self, described: Mapping[str, Any]) -> Recipe | None:
+        """Return this recipe with the fingerprint of a description that was stored; None if it is another recipe's.
+
+        Examples
+        --------
+        >>> recipe = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
+        >>> stored = recipe.describe() | {"decode": "libsndfile 1.2.2", "resample": "soxr HQ 1.1.0"}
+        >>> recipe.known_as(stored).fingerprint == digest_of(stored), recipe.known_as(stored | {"layer": 3})
+        (True, None)
+        """
+        if without_former(described) != without_former(self.describe()):
+            return None
+        return replace(self, former=tuple((name, described[name]) for name in FORMER if name in described))
+
+
+def without_former(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description of a recipe without :data:`FORMER`: those of equal recipes are equal, whatever their age."""
+    return {name: value for name, value in described.items() if name not in FORMER}
+
 
 def channels_of(channels: str) -> dict[str, str]:
     """Entry of a recipe for its channels. The mean has none, so that older fingerprints stay valid."""
     return {} if channels == CHANNELS[0] else {"channels": channels}
+
+
+def by_channels(described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of the recipes that differ from one in nothing but the channels, by these."""
+    others = {name: value for name, value in described.items() if name != "channels"}
+    return {channels: others | channels_of(channels) for channels in CHANNELS}
 
 
 def layers_of(text: str, n_layers: int) -> tuple[int, ...]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 
-from detector import audio, signature, starter
+from detector import signature, starter
 from detector.calibration import CALIBRATORS, LARGEST, bounded
-from detector.config import BUILT_IN, CHANNELS, EmbedConfig, channels_of, digest_of
+from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, without_former
 from detector.errors import ConfigError
 from detector.head_checks import check_numbers, refuse_large
 from detector.logistic import Bools
@@ -58,7 +58,7 @@ class Head:
     min_seconds, silence_dbfs : float
         Rows that are shorter (s) are `too_short`, quieter ones (dB re full scale) `silent`; neither gets a score.
     recipe : dict
-        Settings that the embeddings were computed with; rows to score must have its fingerprint.
+        Settings that the embeddings were computed with; rows to score must be of the same.
     model : str
         Name of the encoder, for people.
     training : dict
@@ -100,13 +100,16 @@ class Head:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprints of all embeddings that this head can judge, by the setting `channels`.
+        """Fingerprints of the embeddings that this head can judge, by the setting `channels`.
 
         To the encoder, one channel and the mean of several are both a single signal: a head that was fitted on mono
         recordings judges each side of a call.
         """
-        others = {name: value for name, value in self.recipe.items() if name != "channels"}
-        return {channels: digest_of(others | channels_of(channels)) for channels in CHANNELS}
+        return {channels: digest_of(recipe) for channels, recipe in by_channels(self.recipe).items()}
+
+    def judges(self, described: Mapping[str, Any]) -> bool:
+        """Return True if the head can judge embeddings of a recipe, whatever versions its description names."""
+        return without_former(described) in map(without_former, by_channels(self.recipe).values())
 
     @property
     def embed_config(self) -> EmbedConfig:
@@ -149,7 +152,9 @@ class Head:
         inside = _within_bounds(embeddings)
         return np.where(inside, self._novelty.ood(self._standardised(embeddings, inside)), np.nan)
 
-    def judge(self, rows: pa.Table, prior: float | None, run_id: str) -> pa.Table:
+    def judge(
+        self, rows: pa.Table, prior: float | None, run_id: str, recipe: Mapping[str, Any] | None = None
+    ) -> pa.Table:
         """Judge rows of `embeddings`, and return the rows of `scores`.
 
         Parameters
@@ -160,6 +165,8 @@ class Head:
             Share of spoof to assume, in (0, 1); the head's own if None.
         run_id : str
             Value of the column `run_id`.
+        recipe : mapping, optional
+            Of the rows, where another version of bonafide may have described it otherwise than the head's.
 
         Returns
         -------
@@ -171,7 +178,7 @@ class Head:
         ConfigError
             If the rows were computed by another recipe, or the prior is not between 0 and 1.
         """
-        self._check(rows)
+        self._check(rows, recipe)
         prior = self.prior if prior is None else prior
         if not 0.0 < prior < 1.0:
             raise ConfigError(f"prior {prior}; expected a share between 0 and 1.")
@@ -237,18 +244,8 @@ class Head:
 
     @classmethod
     def starter(cls) -> Head:
-        """Return the built-in head, with the recipe of the decoders and the resampler that are installed.
-
-        It was fitted with certain versions of these. Other versions may change the last digits of a score, and give
-        the head another id.
-
-        Examples
-        --------
-        >>> Head.starter().embed_config.backbone
-        'starter'
-        """
-        head = cls.from_json(starter.HEAD.read_bytes(), str(starter.HEAD))
-        return replace(head, recipe=head.recipe | audio.versions())
+        """Return the built-in head."""
+        return cls.from_json(starter.HEAD.read_bytes(), str(starter.HEAD))
 
     @classmethod
     def from_json(
@@ -333,8 +330,9 @@ class Head:
         embeddings = embeddings if inside.all() else np.where(inside[:, None], embeddings, 0.0)
         return np.asarray((embeddings - np.array(self.mean)) / np.array(self.scale))
 
-    def _check(self, rows: pa.Table) -> None:
-        others = set(rows["fingerprint"].unique().to_pylist()) - set(self.fingerprints.values())
+    def _check(self, rows: pa.Table, recipe: Mapping[str, Any] | None) -> None:
+        known = {*self.fingerprints.values(), *([digest_of(recipe)] if recipe and self.judges(recipe) else ())}
+        others = set(rows["fingerprint"].unique().to_pylist()) - known
         if others:
             raise ConfigError(
                 f"the head is for embeddings of fingerprint {self.fingerprint} ({self.model}: {self.recipe}), but "

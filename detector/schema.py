@@ -98,7 +98,7 @@ _FINGERPRINT = Column(
     "fingerprint",
     pa.string(),
     FilledBy.RUN,
-    "what was computed: encoder and weights, layer, pooling, segment rule, decoder and resampler versions, dtype",
+    "what was computed: encoder and weights, layer, pooling, segment rule, dtype",
 )
 _RUN_ID = Column("run_id", pa.string(), FilledBy.RUN, "the run that wrote the row: `runs/<run_id>.json`")
 

@@ -93,6 +93,14 @@ class RunConfig(ConfinementConfig):
         "audio of one source (a folder below the input) within one shard, after which its recordings are rows "
         "`over_quota`; h [default: no limit]",
     ] = None
+    redo: Annotated[
+        str | None,
+        "embed again what other libraries have computed: codecs as in the tables, or libsndfile, libavcodec, soxr, "
+        "torch; separated by commas",
+    ] = None
+    accept_drift: Annotated[
+        bool, "go on although the canaries give something else than before; the run's record says what"
+    ] = False
     webhook: Annotated[
         str | None, "file of two lines: the URL to notify when the run ends, and the secret that signs the message"
     ] = None

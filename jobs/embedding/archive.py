@@ -10,12 +10,15 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detector.config import Recipe
+from detector import canaries
+from detector.config import Recipe, without_former
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
+from jobs.embedding.canaries import Judge, RunCanaries
 from jobs.embedding.permission import NO_PERMISSION, readable_again
+from jobs.embedding.redo import VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
@@ -37,6 +40,7 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
 from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
+from jobs.tables.recipes import as_stored, recipes_in
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -44,10 +48,16 @@ log = logging.getLogger(__name__)
 
 
 def embed_archive(
-    runner: Runner, inputs: InputConfig, recipe: Recipe, model: ModelConfig, output: OutputConfig, config: RunConfig
+    runner: Runner,
+    inputs: InputConfig,
+    recipe: Recipe,
+    model: ModelConfig,
+    output: OutputConfig,
+    config: RunConfig,
+    judge: Judge | None = None,
 ) -> EmbeddingRun:
     """Embed what is missing of an archive, or has changed since, for one layer: see :func:`embed_layers`."""
-    (run,) = embed_layers(runner, inputs, (recipe,), model, output, config)
+    (run,) = embed_layers(runner, inputs, (recipe,), model, output, config, judge)
     return run
 
 
@@ -58,11 +68,17 @@ def embed_layers(
     model: ModelConfig,
     output: OutputConfig,
     config: RunConfig,
+    judge: Judge | None = None,
 ) -> list[EmbeddingRun]:
     """Embed what is missing of an archive, or has changed since, in one pass for all layers.
 
     Each layer has a ledger of its own, as if it were embedded alone: plans, markers, table, record. A shard that
-    several layers lack is read and encoded once.
+    several layers lack is read and encoded once. A run that has something to do hears the canaries first.
+
+    Parameters
+    ----------
+    judge : callable, optional
+        Scores of embeddings, if a head will judge them.
 
     Raises
     ------
@@ -71,33 +87,46 @@ def embed_layers(
     """
     uri = storage.normal(output.output)
     storage.check_folder(uri)
+    recipes = tuple(as_stored(uri, recipe) for recipe in recipes)
     if not output.new_table:
         _refuse_other_encoder(uri, recipes)
-    contents = Contents()
+    redo = Redo(config.redo or "")
+    contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     runs = [
-        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents) for recipe in recipes
+        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard)
+        for recipe in recipes
     ]
     runs[0].passed_over.report("objects")
     missing = MissingShards(runs)
     if missing.shards:
+        for run in missing.runs:
+            heard.compare_samples(run.ledger, run.recipe)
         pool = runner.pool()
         for run in runs:
             run.device = pool.device
         _log_begin(runs, missing, pool)
         try:
-            _embed_missing(runner, missing, model, pool, config, inputs)
+            _embed_missing(runner, missing, model, pool, config, inputs, heard)
         except SourceChangedError as error:
             for run in missing.runs:
                 run.set_aside = error
         for run in runs:
             run.encoders = runner.encoder_stats.record()
             run.confinement = runner.confinement.level
+            run.canaries = heard.record(run.ledger)
     return runs
 
 
-def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig, contents: Contents) -> EmbeddingRun:
+def _plan(
+    table: Ledger,
+    inputs: InputConfig,
+    recipe: Recipe,
+    config: RunConfig,
+    contents: Contents,
+    heard: RunCanaries,
+) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
-    proposal = Proposal((), frozenset())
+    proposal, redo, versions = Proposal((), frozenset()), Redo(config.redo or ""), canaries.versions()
     passed_over = PassedOver()
 
     def propose_plan(history: PlanHistory) -> Plan | None:
@@ -106,11 +135,14 @@ def _plan(table: Ledger, inputs: InputConfig, recipe: Recipe, config: RunConfig,
         contents.learn(recordings_in(history), others)
         found = archive.find(inputs, contents)
         passed_over = found.passed_over
-        proposal = propose(found, history, done, look, readable_again(table, history, done, found))
+        again = readable_again(table, history, done, found) | redo.slots(table, history, done, versions)
+        proposal = propose(found, history, done, look, again)
         if not proposal.new:
             return None
+        heard.compare_samples(table, recipe)
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
         detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
+        detail[VERSIONS] = versions
         return Plan(run_id, config.run_date, proposal.new, detail)
 
     history = table.freeze(propose_plan)
@@ -147,6 +179,7 @@ def _embed_missing(
     pool: Pool,
     config: RunConfig,
     inputs: InputConfig,
+    heard: RunCanaries,
 ) -> None:
     """Embed the missing shards, and commit each as soon as it is whole."""
     watchdog = Watchdog(config.stall_seconds)
@@ -158,8 +191,10 @@ def _embed_missing(
     with progress("embed", len(missing.shards), n_bytes) as shown, StopRequest() as stop:
 
         def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
-            encoding = (missing.recipes, model, pool)
-            for pieces in runner.embed_portions(portions, *encoding, watchdog, stop, limits, singly=singly):
+            tables = [run.ledger for run in missing.runs]
+            how = (missing.recipes, model, pool, watchdog, stop, limits)
+            for embedded in runner.embed_portions(portions, *how, singly=singly, heard=heard.heard):
+                pieces = heard.taken_from(embedded, tables)
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
                 shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())
@@ -228,9 +263,8 @@ def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
     others = ledger.keys(output, "embeddings")
     if others and not {recipe.fingerprint for recipe in recipes} & set(others):
         recipe = recipes[0]
-        (plan, *_) = Ledger(output, "embeddings", others[0]).history().plans
-        now = recipe.describe()
-        differ = {name: (old, now.get(name)) for name, old in plan.detail["recipe"].items() if old != now.get(name)}
+        before, now = without_former(recipes_in(output)[others[0]]), recipe.describe()
+        differ = {name: (old, now.get(name)) for name, old in before.items() if old != now.get(name)}
         differences = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in sorted(differ.items()))
         raise ConfigError(
             f"{output}: its embeddings have fingerprint {', '.join(others)}, this run's have {recipe.fingerprint}: "

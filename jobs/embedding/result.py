@@ -25,6 +25,8 @@ class EmbeddingRun:
         Objects of the archive that are neither recordings nor containers.
     confinement : str or None
         Weakest level of the decoders of this process; None if it has decoded nothing.
+    canaries : dict or None
+        Largest distances of the canaries, and what was accepted; None if the run had nothing to do.
     set_aside : SourceChangedError or None
         A source that changed while the run read it; raised once all other shards are done.
     """
@@ -37,6 +39,7 @@ class EmbeddingRun:
     device: str = ""
     encoders: dict[str, Any] = field(default_factory=dict)
     confinement: str | None = None
+    canaries: dict[str, Any] | None = None
     markers: list[Marker] = field(default_factory=list)
     set_aside: SourceChangedError | None = None
 
@@ -64,6 +67,7 @@ class EmbeddingRun:
             "device": self.device,
             "encoders": self.encoders,
             "confinement": self.confinement,
+            "canaries": self.canaries,
             "passed_over": self.passed_over.to_content(),
         }
 

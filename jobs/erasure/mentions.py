@@ -17,6 +17,8 @@ from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_parquet
 from jobs.inputs.shards import Shard
 from jobs.storage import NotFoundError, Stored
+from jobs.tables.canaries import FOLDER as CANARIES
+from jobs.tables.canaries import without_names
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.garbage import OBJECT_NAME
 from jobs.tables.ledger import TABLES
@@ -88,7 +90,9 @@ def is_rewritten(name: str) -> bool:
 
 def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
     """Yield the requested ids that an object mentions; the name of one of ours says how to read it."""
-    if not is_rewritten(name):
+    if name.startswith(f"{CANARIES}/"):
+        yield request.ids_in_text(without_names(content.decode(errors="replace")))
+    elif not is_rewritten(name):
         yield from ids_in_foreign(name, content, request)
     elif name.startswith("_plans/"):
         yield ids_in_plan(Plan.from_json(content, name), request)

@@ -19,12 +19,13 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from detector.canaries import Heard, kept
 from detector.config import Recipe
 from detector.errors import DeviceError
 from jobs import storage
@@ -86,6 +87,7 @@ class Cluster:
         limits: Limits,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
         registry, patience = self._session.registry, self._config.store_patience
@@ -98,6 +100,7 @@ class Cluster:
             pool.window_bytes,
             limits,
             self._config.confinement,
+            None if heard is None else kept(heard),
         )
         decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
             decode,
@@ -117,6 +120,7 @@ class Cluster:
                 pool.batch_seconds,
                 registry.reporter("encode"),
                 patience,
+                heard,
             ),
             batch_size=None,
             batch_format="pyarrow",

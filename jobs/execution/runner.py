@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from detector.canaries import Heard
 from detector.config import Recipe
 from jobs.config import ModelConfig
 from jobs.execution.confinement_level import ConfinementLevel
@@ -49,6 +50,7 @@ class Runner(Protocol):
         limits: Limits,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
 
@@ -59,6 +61,9 @@ class Runner(Protocol):
         singly : bool
             If True, an encoder gets one table at a time. Used after workers were lost: a table that waits at an
             encoder is lost with it when a recording ends the encoder's process.
+        heard : mapping, optional
+            The canaries as the driver hears them. Workers that hear others raise ConfigError; every encoder adds its
+            vectors to the first table that it returns (:func:`jobs.inputs.pieces.canaries`).
 
         Yields
         ------

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import platform
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from detector import canaries
 from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone, load_backbone
+from detector.canaries import Heard, heard_otherwise, kept, samples_distance
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.embedding import embed_segments
@@ -22,6 +26,7 @@ from detector.errors import ConfigError, DeviceError
 from jobs import storage
 from jobs.config import ModelConfig
 from jobs.decoding import confinement
+from jobs.decoding.canaries import hear
 from jobs.decoding.process_handle import report_while_working
 from jobs.errors import from_text, to_text
 from jobs.execution.encoder_stats import EncoderStats
@@ -55,6 +60,8 @@ class DecodeStage:
         Of the audio of one recording, and of one source.
     mode : str
         One of :data:`jobs.config.CONFINEMENT`.
+    heard : mapping, optional
+        The canaries as the driver hears them, with the samples that :func:`detector.canaries.kept` keeps.
     """
 
     # Ray Data asks a callable that is no function for its name
@@ -68,7 +75,9 @@ class DecodeStage:
         window_bytes: int = pieces.BATCH_BYTES,
         limits: Limits = NO_QUOTA,
         mode: str = confinement.PREFER,
+        heard: Mapping[str, Heard] | None = None,
     ) -> None:
+        self._heard = heard
         self._config = config
         self._mode = mode
         self._reporter = reporter
@@ -94,6 +103,8 @@ class DecodeStage:
             # one recording may take the decoder minutes without a segment; the kernel limits its CPU time
             waits = itertools.count()
             report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
+            if self._heard is not None:
+                _refuse_other_decoder(self._heard)
             rows = read_shard(portion, self._config.segment_seconds, self._config.channels, self._limits)
             tables = pieces.batches(pieces.of(portion.part, rows), self._window_bytes)
             for number, table in enumerate(tables, start=1):
@@ -116,6 +127,8 @@ class EncodeStage:
     reporter : WorkerReporter
     store_patience : float
         Seconds for which a request to the store is retried.
+    heard : mapping, optional
+        The canaries as the driver hears them; their vectors go with the first table.
     """
 
     def __init__(
@@ -126,9 +139,11 @@ class EncodeStage:
         batch_seconds: float,
         reporter: WorkerReporter,
         store_patience: float,
+        heard: Mapping[str, Heard] | None = None,
     ) -> None:
         storage.set_retry_budget(store_patience, answered=True)
         self._reporter = reporter
+        self._heard = heard
         # a CPU computes one segment at a time in any case; handed over singly, each is a step in the registry
         self._segments_per_pass = 1 if device == "cpu" else None
         self._backbone: Backbone | None = None
@@ -184,7 +199,21 @@ class EncodeStage:
             part = slice(start, start + n_at_once)
             embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
         self._stats.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
-        return pieces.embedded(batch, rows, embeddings, n_frames)
+        embedded = pieces.embedded(batch, rows, embeddings, n_frames)
+        if self._heard is None:
+            return embedded
+        report = self._canaries(self._heard, backbone)
+        self._heard = None
+        return pa.concat_tables([report, embedded])
+
+    def _canaries(self, heard: Mapping[str, Heard], backbone: Backbone) -> pa.Table:
+        """Embed the canaries as recordings are embedded."""
+        self._reporter.begin("encoding the canaries")
+        samples = [each.samples for each in heard.values() if len(each.samples)]
+        n_at_once = self._segments_per_pass or len(samples)
+        parts = [samples[start : start + n_at_once] for start in range(0, len(samples), n_at_once)]
+        vectors = np.concatenate([embed_segments(backbone, part)[0] for part in parts])
+        return pieces.canaries(vectors, canaries.versions())
 
 
 class ItemStage:
@@ -245,14 +274,34 @@ def results_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     yield from map(json.loads, table["result"].to_pylist())
 
 
+@cache
+def _heard_here() -> dict[str, Heard]:
+    """The canaries as this process hears them."""
+    return kept(hear())
+
+
+def _refuse_other_decoder(by_driver: Mapping[str, Heard]) -> None:
+    """Refuse to decode on a machine that hears something else than the driver."""
+    here = _heard_here()
+    distances = {name: samples_distance(each.samples, here[name].samples) for name, each in by_driver.items()}
+    drifts = heard_otherwise(distances, by_driver)
+    if drifts:
+        worst = max(drifts, key=lambda each: each.distance)
+        raise ConfigError(
+            f"this worker ({platform.node()}) hears {worst.codec} otherwise than the driver: {worst.distance:.2g} of "
+            f"full scale, by {worst.libraries[0]} {canaries.versions()[worst.libraries[0]]}. Install the same versions "
+            f"on every machine."
+        )
+
+
 def _load(recipes: tuple[Recipe, ...], model: ModelConfig, device: str, batch_seconds: float) -> Backbone:
     """Load the encoder; refuse one that would compute something else than the driver planned."""
     planned, folder = recipes[0], local_folder(model)
     local = recipe_of(planned.config, folder)
-    if local.fingerprint != planned.fingerprint:
+    if local.known_as(planned.describe()) is None:
         raise ConfigError(
             f"this worker would compute {local.describe()}, the driver planned {planned.describe()}. "
-            f"Install the same versions, and give every machine the same checkpoint."
+            f"Give every machine the same checkpoint, and install the same bonafide."
         )
     layers = tuple(each.config.layer for each in recipes)
     return load_backbone(planned.config, folder, device=device, batch_seconds=batch_seconds, layers=layers)

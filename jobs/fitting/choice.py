@@ -16,9 +16,9 @@ from detector.training.nuisance import clean
 from detector.training.search import choose, edge_of_search, search
 from jobs import storage
 from jobs.fitting.config import FitConfig
-from jobs.tables import ledger
 from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio
 from jobs.tables.ledger import Ledger
+from jobs.tables.recipes import essences_in
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +72,25 @@ def choose_table(settings: FitConfig) -> Choice:
 def _tables(settings: FitConfig) -> list[list[Ledger]]:
     """Return the tables of each recipe that every output has."""
     uris = [storage.normal(each) for each in settings.embeddings]
-    keys = [ledger.keys(uri, "embeddings") for uri in uris]
-    for uri, present in zip(uris, keys, strict=True):
-        if not any(settings.fingerprint in (None, key) for key in present):
+    found = [essences_in(uri) for uri in uris]
+    wanted = {essences.get(settings.fingerprint or "") for essences in found} - {None}
+    for uri, essences in zip(uris, found, strict=True):
+        if not essences or (settings.fingerprint and not wanted & set(essences.values())):
             raise ConfigError(f"{uri}: no table of embeddings here. Give the --output of an `embed` run.")
-    shared = [key for key in keys[0] if settings.fingerprint in (None, key) and all(key in present for present in keys)]
+    shared = []
+    for key, essence in found[0].items():
+        keys = [_key_of(key, essence, essences) for essences in found]
+        if settings.fingerprint in (None, *keys) and None not in keys:
+            shared.append([Ledger(uri, "embeddings", str(name)) for uri, name in zip(uris, keys, strict=True)])
     if not shared:
-        each = "; ".join(f"{uri} has {', '.join(present)}" for uri, present in zip(uris, keys, strict=True))
+        each = "; ".join(f"{uri} has {', '.join(essences)}" for uri, essences in zip(uris, found, strict=True))
         raise ConfigError(f"no fingerprint of embeddings in all outputs: {each}. Embed with the same settings.")
-    return [[Ledger(uri, "embeddings", key) for uri in uris] for key in shared]
+    return shared
+
+
+def _key_of(key: str, essence: str, essences: dict[str, str]) -> str | None:
+    """Return the fingerprint under which an output has the table that another has under ``key``."""
+    return key if key in essences else max((each for each, own in essences.items() if own == essence), default=None)
 
 
 def _tried(table: Labelled, settings: FitConfig) -> Choice:

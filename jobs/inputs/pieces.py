@@ -23,12 +23,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from detector.audio import WHOLE, Excerpt
 from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
+
+CANARIES = "canaries"
+"""In place of a shard's id: the row that has an encoder's vectors of :mod:`detector.canaries`."""
 
 BATCH_BYTES = 8 << 20  # about 130 s of audio, which a task hands over at a time
 
@@ -106,6 +110,32 @@ def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[p
             held, n_bytes = [], 0
     if held:
         yield pa.Table.from_pylist(held, schema=DECODED)
+
+
+def canaries(vectors: npt.NDArray[np.float32], versions: dict[str, str]) -> pa.Table:
+    """Return the row that has an encoder's vectors of the canaries, shape (n_canaries, width), and its versions."""
+    row = {
+        "shard_id": CANARIES,
+        "embedding": vectors.reshape(-1),
+        "n_frames": len(vectors),
+        "passed_over": json.dumps(versions),
+    }
+    return pa.Table.from_pylist([row], schema=EMBEDDED)
+
+
+def without_canaries(table: pa.Table) -> tuple[pa.Table, list[tuple[npt.NDArray[np.float32], dict[str, str]]]]:
+    """Take the rows of :func:`canaries` out of a table of :data:`EMBEDDED`; return the rest, and what they have."""
+    is_report = pc.fill_null(pc.equal(table["shard_id"], CANARIES), False)
+    if not pc.any(is_report).as_py():
+        return table, []
+    reports = table.filter(is_report)
+    vectors = [
+        reports["embedding"][row].values.to_numpy().reshape(reports["n_frames"][row].as_py(), -1)
+        for row in range(len(reports))
+    ]
+    return table.filter(pc.invert(is_report)), list(
+        zip(vectors, map(json.loads, reports["passed_over"].to_pylist()), strict=True)
+    )
 
 
 def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:

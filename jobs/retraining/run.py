@@ -18,7 +18,7 @@ from jobs.reports.evaluation.evaluation import write_report
 from jobs.retraining.config import RetrainConfig
 from jobs.retraining.publication import METRIC, no_worse, publish
 from jobs.scoring.config import ScoreConfig
-from jobs.scoring.heads import read_head
+from jobs.scoring.heads import embeddings_of, read_head
 from jobs.scoring.run import score
 from jobs.tables import run_records
 from jobs.telemetry.names import say
@@ -37,7 +37,8 @@ def retrain(settings: RetrainConfig) -> int:
     if code != 0:
         return code
     folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
-    fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=published.fingerprint))
+    key = embeddings_of(settings.output, published).key
+    fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=key))
     candidate_uri = storage.join(folder, "head.json")
     candidate = read_head(candidate_uri, backbone=settings.backbone)
     if candidate.head_id == published.head_id:

@@ -27,7 +27,7 @@ from jobs.decoding.queue import DecodeQueue
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
-from jobs.scoring.heads import check_fingerprint, read_head
+from jobs.scoring.heads import check_recipe, read_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
@@ -37,7 +37,7 @@ def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
     head = read_head(settings.head, settings.require_signature, settings.backbone)
     folder = local_folder(extract_config(settings, ModelConfig))
-    check_fingerprint(head, recipe_of(head.embed_config, folder, head.model).fingerprint, settings.head)
+    check_recipe(head, recipe_of(head.embed_config, folder, head.model), settings.head)
     backbone = load_backbone(head.embed_config, folder)
     config = head.embed_config
     channel = None if config.channels == CHANNELS[0] else 0

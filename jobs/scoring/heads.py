@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 from detector import starter
-from detector.config import STARTER
+from detector.config import STARTER, Recipe, by_channels, digest_of, without_former
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.head_checks import refuse_large
 from jobs import storage
-from jobs.tables import ledger
 from jobs.tables.ledger import Ledger
+from jobs.tables.recipes import recipes_in
 
 log = logging.getLogger(__name__)
 
@@ -57,20 +58,24 @@ def load_head(uri: str, public_key: str | None = None, loaders: Collection[str] 
     return Head.from_json(storage.read_bytes(uri), uri, key, loaders)
 
 
-def check_fingerprint(head: Head, fingerprint: str, where: str) -> None:
+def check_recipe(head: Head, recipe: Recipe, where: str) -> None:
     """Refuse a head of another encoder before any row is written.
 
     Raises
     ------
     ConfigError
-        If the head is not for embeddings of ``fingerprint``.
+        If the head is not for embeddings of ``recipe``.
     """
-    if fingerprint not in head.fingerprints.values():
-        raise ConfigError(
-            f"{where}: the head is for embeddings of fingerprint {head.fingerprint} ({head.model}, {head.recipe}), "
-            f"but these have {fingerprint}. Use the head that was fitted on this encoder's embeddings, the same "
-            f"--model and library versions, or fit again."
-        )
+    if not head.judges(recipe.describe()):
+        raise _other_encoder(head, recipe.fingerprint, where)
+
+
+def _other_encoder(head: Head, fingerprint: str, where: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: the head is for embeddings of fingerprint {head.fingerprint} ({head.model}, {head.recipe}), but "
+        f"these have {fingerprint}. Use the head that was fitted on this encoder's embeddings, the same --model, or "
+        f"fit again."
+    )
 
 
 def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledger:
@@ -82,13 +87,20 @@ def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledge
         If there is no such table, or only tables of another recipe.
     """
     uri = storage.normal(output)
-    present = ledger.keys(uri, "embeddings")
+    present = recipes_in(uri)
     if not present:
         raise ConfigError(f"{uri}: no embeddings here. Give the --output of an `embed` run.")
-    fingerprint = head.fingerprints[channels] if channels else head.fingerprint
-    others = {name: each for name, each in head.fingerprints.items() if each in present}
-    if fingerprint not in present and others:
-        raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(others)}.")
-    if fingerprint not in present:
-        check_fingerprint(head, ", ".join(present), output)
-    return Ledger(uri, "embeddings", fingerprint)
+    recipes = by_channels(head.recipe)
+    found = {name: key for name, recipe in recipes.items() if (key := _key_of(recipe, present)) is not None}
+    wanted = channels or head.embed_config.channels
+    if wanted not in found and found:
+        raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(found)}.")
+    if not found:
+        raise _other_encoder(head, ", ".join(present), output)
+    return Ledger(uri, "embeddings", found[wanted])
+
+
+def _key_of(recipe: dict[str, Any], present: dict[str, dict[str, Any]]) -> str | None:
+    """Return the fingerprint under which an output has a recipe: the very same if it has it, else the last."""
+    same = [key for key, each in present.items() if without_former(each) == without_former(recipe)]
+    return digest_of(recipe) if digest_of(recipe) in present else max(same, default=None)

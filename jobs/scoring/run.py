@@ -23,12 +23,13 @@ from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
 from jobs.inputs.passed_over import merged
 from jobs.scoring.config import ScoreConfig, ScoringConfig
-from jobs.scoring.heads import check_fingerprint, embeddings_of, read_head
+from jobs.scoring.heads import check_recipe, embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables import run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
+from jobs.tables.recipes import as_stored
 from jobs.telemetry.names import say
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
@@ -64,9 +65,10 @@ def embed_and_score(
     config = head.embed_config
     config = replace(config, channels=settings.channels or config.channels)
     recipe = recipe_of(config, local_folder(model), model.model)
-    check_fingerprint(head, recipe.fingerprint, settings.head)
+    check_recipe(head, recipe, settings.head)
+    recipe = as_stored(storage.normal(settings.output), recipe, head.fingerprints[config.channels])
     with Cluster(settings) as cluster:
-        embedded = embed_archive(cluster, inputs, recipe, model, settings, settings)
+        embedded = embed_archive(cluster, inputs, recipe, model, settings, settings, head.scores)
         write_embedding_records(embedded, verb, started, settings)
         run = score_shards(
             cluster, embedded.ledger, embedded.committed(), head, settings.prior, settings.output, settings

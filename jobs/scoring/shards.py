@@ -191,7 +191,7 @@ class ScoreShard:
         shard = PlannedShard(**{**content, "entry": Entry(**content["entry"])})
         (embedded,) = self.source.markers([shard.entry.state])
         rows = self.source.read(embedded, "embeddings")
-        judged = SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, shard.run_id)
+        judged = self._judged(rows, shard.run_id, embedded.detail.get("recipe"))
         failures = self.source.read(embedded, "failures")
         failures = FAILURES.empty_table() if failures is None else failures
         tables = {"scores": (f"scores/run_date={shard.run_date}", judged)}
@@ -205,6 +205,9 @@ class ScoreShard:
         marker = self.table.commit(shard, embedded.uri, tables, detail)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}
+
+    def _judged(self, rows: pa.Table | None, run_id: str, recipe: dict[str, Any] | None) -> pa.Table:
+        return SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, run_id, recipe)
 
 
 def _outcomes(judged: pa.Table) -> dict[str, int]:

@@ -68,6 +68,11 @@ class Ledger:
         """Read all plans."""
         return self._run(self._protocol.read())
 
+    def first_plan(self) -> Plan:
+        """Read the plan that the table was begun with: its detail says what the table is."""
+        name = f"{self._protocol.plans_folder}/000001.json"
+        return Plan.from_json(self._get(name), storage.join(self.output, name))
+
     def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> PlanHistory:
         """Plan what is new; see :meth:`jobs.tables.protocol.Protocol.freeze`."""
         return self._run(self._protocol.freeze(propose))

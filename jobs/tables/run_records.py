@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from detector import canaries
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
@@ -121,8 +122,9 @@ def settings_of(*configs: Any) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what decides values or speed."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    """Versions of Python, and of what decides values or speed."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages, **canaries.versions()}
 
 
 def now() -> datetime.datetime:

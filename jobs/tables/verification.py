@@ -11,6 +11,7 @@ import pyarrow as pa
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.storage import NotFoundError
+from jobs.tables.canaries import read_references
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
 from jobs.tables.dropping import describe_waiting
@@ -59,6 +60,7 @@ def verify_compacted(place: str) -> list[str]:
 
 
 def _verify_table(table: Ledger) -> list[str]:
+    read_references(table)  # refuses a damaged one
     history, done = table.history(), table.done()
     markers = table.markers(history.names & done)
     wrong = _uncommitted_objects(table, markers)

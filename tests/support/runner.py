@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from detector.canaries import Heard, kept
 from detector.config import Recipe
 from jobs.config import ModelConfig, RunConfig
 from jobs.execution.confinement_level import ConfinementLevel
@@ -69,6 +70,7 @@ class InProcessRunner:
         limits: Limits,
         *,
         singly: bool = False,
+        heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         decode = DecodeStage(
             recipes[0].config,
@@ -77,9 +79,16 @@ class InProcessRunner:
             pool.window_bytes,
             limits,
             self._config.confinement,
+            None if heard is None else kept(heard),
         )
         encode = EncodeStage(
-            recipes, model, pool.device, pool.batch_seconds, LocalReporter(self.registry, "encode"), PATIENCE_SECONDS
+            recipes,
+            model,
+            pool.device,
+            pool.batch_seconds,
+            LocalReporter(self.registry, "encode"),
+            PATIENCE_SECONDS,
+            heard,
         )
         for portion in portions:
             for table in decode(pa.table({ITEM: [portion.to_json()]})):
