@@ -114,7 +114,7 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
 
     Examples
     --------
-    >>> import io
+    >>> import io, soundfile
     >>> file = io.BytesIO()
     >>> soundfile.write(file, np.zeros((8_000, 2)), 8_000, format="WAV")
     >>> stored, blocks = decode(file)

@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from detector.errors import SchemaError
+from jobs.erasure import avro
 
 MAX_BYTES = 1 << 30
 """Bytes that one object may unpack to, all its members and all levels together."""
@@ -91,6 +92,8 @@ class Unpacker:
         for magic, codec in ARROW_STREAMS.items():
             if content.startswith(magic):
                 return iter([("", self._read(pa.CompressedInputStream(pa.BufferReader(content), codec)))])
+        if content.startswith(avro.MAGIC):
+            return self._of_avro(content)
         if zipfile.is_zipfile(io.BytesIO(content)) and not content.startswith(b"PAR1"):
             return self._of_zip(content)
         return self._of_tar(content) if is_tar(content) else None
@@ -119,6 +122,11 @@ class Unpacker:
                 raise EOFError("ends within a compressed stream")
             rest = stream.unused_data.lstrip(b"\0")  # padding
         return b"".join(parts)
+
+    def _of_avro(self, content: bytes) -> Iterator[tuple[str, bytes]]:
+        for block in avro.blocks(content):
+            self._spend(len(block))
+            yield "", _as_text(block)
 
     def _of_zip(self, content: bytes) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -174,7 +174,7 @@ def test_the_page_shows_what_was_promised_beside_what_was_kept() -> None:
     text = page.render(content_of(judged_rows()))
 
     assert "at most 1.0\N{NO-BREAK SPACE}%, 95.0\N{NO-BREAK SPACE}% sure" in text
-    assert "Learn-then-Test; it assumes: rows like these" in text
+    assert "<bdi>Learn-then-Test</bdi>; it assumes: <bdi>rows like these" in text
 
 
 def test_a_head_that_rejects_everything_has_a_page() -> None:
