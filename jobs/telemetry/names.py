@@ -7,7 +7,9 @@ terminal or write to its clipboard, letters that turn the reading direction, spa
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 
 SPELT = re.compile(r"\\(?:[tnr]|x[01][0-9a-f]|x7f|x5c|u[0-9a-f]{4}|U[0-9a-f]{8})")
 """What :func:`printable` writes, and a marked backslash; not `\\x80` or higher, for a byte that is no UTF-8."""
@@ -29,13 +31,18 @@ def printable(text: str) -> str:
 def say(*lines: object) -> None:
     """Print on stdout: each argument is one line, whatever the names in it hold.
 
+    A reader that has gone, such as `head`, ends the printing and not the work.
+
     Examples
     --------
     >>> say("erased one\\ntwo.flac", 3)
     erased one\\ntwo.flac
     3
     """
-    print(*(printable(str(line)) for line in lines), sep="\n")  # noqa: T201 - the one place
+    try:
+        print(*(printable(str(line)) for line in lines), sep="\n", flush=True)  # noqa: T201 - the one place
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its end
 
 
 def reversibly(text: str) -> str:
