@@ -17,6 +17,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from detector.jumbf import Section, boxes, claim_generator
+from detector.layout.tags import synchsafe
 
 CHUNKS = 1_000  # of a RIFF file; boxes of an MP4; frames of a tag; pages of an Ogg stream
 TAGS = 8  # consecutive ID3v2 tags
@@ -86,7 +87,7 @@ def _store(file: Section) -> Section | None:
         if head[:3] != b"ID3" or len(head) < 10:
             break
         # bit 4 of the flags announces a footer of ten bytes
-        n_tag = 10 + _synchsafe(head[6:10])
+        n_tag = 10 + synchsafe(head[6:10])
         if (store := _in_tag(head, sound.part(10, n_tag - 10))) is not None:
             return store
         sound = sound.part(n_tag + (10 if head[5] & 0x10 else 0))
@@ -162,12 +163,12 @@ def _in_tag(head: bytes, tag: Section) -> Section | None:
         tag = _synchronised(tag)
     at = 0
     if flags & 0x40:  # an extended header; version 4 counts its size field
-        at = _synchsafe(tag.read(0, 4)) if version == 4 else 4 + int.from_bytes(tag.read(0, 4), "big")
+        at = synchsafe(tag.read(0, 4)) if version == 4 else 4 + int.from_bytes(tag.read(0, 4), "big")
     for _ in range(CHUNKS):
         frame = tag.read(at, 10)
         if len(frame) < 10 or frame[0] == 0:  # padding
             return None
-        n_bytes = _synchsafe(frame[4:8]) if version == 4 else int.from_bytes(frame[4:8], "big")
+        n_bytes = synchsafe(frame[4:8]) if version == 4 else int.from_bytes(frame[4:8], "big")
         if frame[:4] == b"GEOB" and (store := _in_object(version, frame[9], tag.part(at + 10, n_bytes))) is not None:
             return store
         at += 10 + n_bytes
@@ -192,11 +193,6 @@ def _in_object(version: int, flags: int, content: Section) -> Section | None:
             at += width
         at += width
     return content.part(at)
-
-
-def _synchsafe(size: bytes) -> int:
-    """A number of seven bits in each byte."""
-    return sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=False))
 
 
 def _synchronised(section: Section) -> Section:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
+
+from detector.raw_file import RawFile
 
 BUFFER_BYTES = 1 << 20
 
@@ -23,7 +24,7 @@ def spliced(file: BinaryIO, *parts: bytes | Range) -> BinaryIO:
     Examples
     --------
     >>> whole = spliced(io.BytesIO(b"0123456789"), b"head:", Range(2, 4), Range(7, 10))
-    >>> whole.read(), whole.seek(-2, os.SEEK_END), whole.read()
+    >>> whole.read(), whole.seek(-2, io.SEEK_END), whole.read()
     (b'head:23789', 8, b'89')
     """
     return cast(BinaryIO, io.BufferedReader(_Spliced(file, parts), BUFFER_BYTES))
@@ -43,25 +44,11 @@ def read_at(file: BinaryIO, offset: int, n_bytes: int, size: int) -> bytes:
     return file.read(min(n_bytes, size - offset))
 
 
-class _Spliced(io.RawIOBase):
+class _Spliced(RawFile):
     def __init__(self, file: BinaryIO, parts: Sequence[bytes | Range]) -> None:
+        super().__init__(sum(map(_length, parts)))
         self._file = file
         self._parts = parts
-        self._offset = 0
-        self._size = sum(map(_length, parts))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise OSError(f"no byte {start + offset:,}")
-        self._offset = start + offset
-        return self._offset
 
     def readinto(self, buffer: Any) -> int:
         skipped = 0

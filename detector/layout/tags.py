@@ -45,12 +45,22 @@ def after_id3(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
         head = file.read(HEAD_BYTES)
         if head[:3] != b"ID3" or len(head) < ID3_BYTES:
             return start, head
-        # the size is four times seven bits; bit 4 of the flags announces a footer of 10 bytes
-        start += ID3_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        start += ID3_BYTES if head[5] & 0x10 else 0
+        start += ID3_BYTES + synchsafe(head[6:10])
+        start += ID3_BYTES if head[5] & 0x10 else 0  # bit 4 of the flags announces a footer
         if start >= size:
             break
     return start, b""
+
+
+def synchsafe(size: bytes) -> int:
+    """Return a number of ID3v2, which has seven bits in each of four bytes.
+
+    Examples
+    --------
+    >>> synchsafe(bytes([0, 0, 1, 72]))
+    200
+    """
+    return sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=False))
 
 
 def before_tags(file: BinaryIO, start: int, size: int) -> int:

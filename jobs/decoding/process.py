@@ -29,6 +29,7 @@ import soundfile
 from detector.audio import SAMPLE_RATE, Excerpt
 from detector.decoders import ADDRESS
 from detector.errors import UtteranceError
+from detector.raw_file import RawFile
 from detector.recording import Recording
 from jobs.decoding.sandbox.confinement import confine
 from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS, set_hard_limits
@@ -127,29 +128,15 @@ class Decoder:
             drop_written(unsent, os.writev(self._replies, unsent))
 
 
-class _View(io.RawIOBase):
+class _View(RawFile):
     """A file that our parent holds: read there block by block, the next one while this one is decoded."""
 
     def __init__(self, decoder: Decoder, size: int) -> None:
+        super().__init__(size)
         self._decoder = decoder
-        self._size = size
-        self._offset = 0
         self._asked = (0, 0)  # offset and bytes of the block that is under way
         self._read_to = 0  # where the block before this one ends
         self._head = b""  # which is read again and again: for a manifest, for the layout, by each decoder
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise OSError(f"no byte {start + offset:,}")
-        self._offset = start + offset
-        return self._offset
 
     def readinto(self, buffer: Any) -> int:
         block = (self._offset, min(len(buffer), READ_BYTES, max(0, self._size - self._offset)))

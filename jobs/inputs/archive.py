@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from detector.errors import ConfigError, SchemaError
@@ -24,12 +23,11 @@ from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
 from jobs.inputs.passed_over import PassedOver
+from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from jobs.storage import Links, Listing, Stored
-
-PARQUET_FOOTERS_AT_ONCE = 16  # read while a folder is listed
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +168,7 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
         except (SchemaError, storage.NoPermissionError):
             return None
 
-    with ThreadPoolExecutor(PARQUET_FOOTERS_AT_ONCE) as pool:
-        contents = list(zip(objects, pool.map(content_of, objects), strict=True))
+    contents = list(zip(objects, answers(content_of, objects), strict=True))
     unread = [(stored.uri, content.unread) for stored, content in contents if content and content.unread]
     if unread:
         log.warning(
