@@ -14,19 +14,15 @@ import pyarrow as pa
 
 from detector.column import Column, Columns
 from detector.schema import FAILURE_ERRORS, TABLES
+from detector.sql_types import sql_type
 
 COMMAND = "python -m detector.contract"
 DOCS = Path(__file__).parents[1] / "docs"
 CONTRACT_PAGE, SQL_PAGE = DOCS / "data-contract.md", DOCS / "sql.md"
 LINE = 118  # characters of a DDL line
 
-DIALECTS: dict[str, tuple[str, dict[pa.DataType, str]]] = {
-    "trino": ('"', {pa.string(): "varchar", pa.int32(): "integer", pa.float32(): "real"}),
-    "athena": ("`", {pa.string(): "string", pa.int32(): "int", pa.float32(): "float"}),
-}
-"""By engine: the quote of a name, and the names of types that differ from engine to engine."""
-
-SAME_EVERYWHERE = {pa.float64(): "double", pa.int16(): "smallint", pa.int64(): "bigint", pa.bool_(): "boolean"}
+QUOTES = {"trino": '"', "athena": "`"}
+"""By engine whose DDL the page has: the quote of a name."""
 
 
 def contract_page(page: str) -> str:
@@ -48,7 +44,7 @@ def contract_page(page: str) -> str:
 
 def sql_page(page: str) -> str:
     """Return the text of `docs/sql.md` with the columns of its `CREATE TABLE` statements as the schema has them."""
-    for dialect in DIALECTS:
+    for dialect in QUOTES:
         for name in ("scores", "failures", "embeddings"):
             statement = re.compile(rf"(```{dialect}\n(?:(?!```).)*?TABLE (?:\w+\.)*{name} \(\n)(.*?)(\n\))", re.DOTALL)
             page = statement.sub(lambda found, name=name, dialect=dialect: _ddl(found, dialect, name), page)  # type: ignore[misc]
@@ -75,22 +71,15 @@ def _spelt(column: Column) -> str:
 
 def _ddl(found: re.Match[str], dialect: str, table: str) -> str:
     """Replace the columns of a statement; Trino lists the partition column last, Athena in a clause of its own."""
-    quote, types = DIALECTS[dialect]
+    quote = QUOTES[dialect]
     own = {column.name for column in TABLES[table]}
     others = [name for name in re.findall(rf"{quote}(\w+){quote} ", found[2]) if name in ("run_date", "backbone")]
-    columns = [f"{quote}{each.name}{quote} {_sql_type(each.type, types)}" for each in TABLES[table]]
-    columns += [f"{quote}{name}{quote} {types[pa.string()]}" for name in others if name not in own]
+    columns = [f"{quote}{each.name}{quote} {sql_type(each.type, dialect)}" for each in TABLES[table]]
+    columns += [f"{quote}{name}{quote} {sql_type(pa.string(), dialect)}" for name in others if name not in own]
     # a space within a column must not break the line
     glued = ", ".join(column.replace(" ", "\0") for column in columns)
     lines = textwrap.wrap(glued, LINE, break_long_words=False, break_on_hyphens=False)
     return found[1] + "\n".join(f"  {line}" for line in lines).replace("\0", " ") + found[3]
-
-
-def _sql_type(kind: pa.DataType, types: dict[pa.DataType, str]) -> str:
-    if not pa.types.is_fixed_size_list(kind):
-        return (types | SAME_EVERYWHERE)[kind]
-    element = types[kind.value_type]
-    return f"array<{element}>" if types[pa.string()] == "string" else f"array({element})"
 
 
 if __name__ == "__main__":

@@ -253,6 +253,13 @@ _SCORES: Columns = (
     *_EXCERPT,
     *LEVELS,
     *PROVENANCE,
+    Column(
+        "head",
+        pa.string(),
+        FilledBy.HEAD,
+        "name of the head when it scored (`bonafide heads` lists them); null in rows of earlier versions",
+        nullable=True,
+    ),
 )
 
 _FAILURES: Columns = (

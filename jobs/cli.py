@@ -32,6 +32,8 @@ VERBS = {
     "score": "score embeddings or recordings with a head",
     "evaluate": "compare scores with labels",
     "nightly": "embed and score what is new since the last run",
+    "sql": "ask an output in SQL, with ready views",
+    "heads": "list the heads that have judged an output",
     "review": "export recordings to listen to, import their labels",
     "explain": "explain a head's verdict on one recording",
     "keygen": "make a key pair that signs heads",

@@ -27,6 +27,14 @@ EXAMPLES = {
         "--input s3://archive/ --head s3://heads/head.json --output s3://archive-tables",
         "--input s3://archive/ --head head.json --output tables --players link --max-failures 0.01",
     ),
+    "sql": (
+        'tables "SELECT label, count(*) FROM current WHERE NOT reject GROUP BY label"',
+        "s3://archive-tables --views views.sql --engine spark",
+    ),
+    "heads": (
+        "s3://archive-tables",
+        "tables --head head-5af19c --name calls-2026",
+    ),
     "review export": (
         "--output s3://archive-tables --to queue.csv",
         "--output s3://archive-tables --run 2026-11-23-5af19c2f --rows 200 --to queue.json",

@@ -4,7 +4,7 @@ A field `batch_size: Annotated[int, "segments in one forward pass"] = 16` become
 text and default of the field. :data:`GROUPS` decides under which heading `--help` shows it, unless the annotation names
 one: `Annotated[str, "list of labels", "what to write"]`. With `field(metadata={"positional": True})` it is an argument
 without a flag; `"rest": True` lets that take all words left. With `"alone": "inside"` the flag may be given without a
-value, and then means this one.
+value, and then means this one. An argument with a default may be left out.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ class Parser(argparse.ArgumentParser):
         """Parse, and refuse leftover arguments here, where the verb's flags are known, not in the parser above."""
         self._given = list(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:  # argparse takes an argument that may be left out only where no flag precedes it
+            is_left_out = action.nargs == argparse.OPTIONAL and not action.option_strings
+            if is_left_out and getattr(parsed, action.dest) is None and unknown and not unknown[0].startswith("-"):
+                setattr(parsed, action.dest, unknown.pop(0))
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, []
@@ -166,6 +170,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type, examples: Sequ
     """
     found = settings_in(settings)
     required = [each.usage for each in found if each.is_required]
+    required += [f"[{each.usage}]" for each in found if each.is_positional and not each.is_required]
     parser.usage = " ".join(["%(prog)s", *sorted([*required, "[settings]"], key=lambda word: word.startswith("-- "))])
     parser.description = inspect.cleandoc(settings.__doc__ or "")
     parser.epilog = "\n".join(["examples:", *(f"  {parser.prog} {each}".rstrip() for each in examples)])
@@ -180,7 +185,7 @@ def _add_setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
     about = setting.about.replace("%", "%%")
     if setting.is_positional:
         several = argparse.REMAINDER if setting.takes_rest else "+"
-        nargs = several if setting.is_repeatable else None
+        nargs = several if setting.is_repeatable else None if setting.is_required else "?"
         group.add_argument(setting.name, metavar=setting.name.upper(), nargs=nargs, help=about)
         return
     if setting.default not in (None, ()) and "[default" not in about:

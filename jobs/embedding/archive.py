@@ -140,6 +140,7 @@ def _plan(
         if not proposal.new:
             return None
         heard.compare_samples(table, recipe)
+        ledger.write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
         detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
         detail[VERSIONS] = versions

@@ -8,6 +8,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.tables import ledger
 from jobs.tables.checksummed_json import load_checksummed
+from jobs.tables.heads import active_head
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
 
@@ -24,27 +25,26 @@ def read_record(output: str, run_id: str) -> Record | None:
     return None if "abandoned" in record else record
 
 
-def find_run(output: str, run_id: str | None) -> tuple[Ledger, PlanHistory, Record]:
+def find_run(output: str, run_id: str | None, head_id: str | None = None) -> tuple[Ledger, PlanHistory, Record]:
     """Return a run's table of scores, the plans of that table, and the run's record.
 
     Parameters
     ----------
     output : str
     run_id : str or None
-        If None, the latest complete run is returned; the output must then hold the scores of one head only.
+        If None, the latest complete run is returned.
+    head_id : str, optional
+        Of the head that scored it [default: any for a run that is named, else the active one].
 
     Raises
     ------
     ConfigError
         If there is no such run.
     """
-    heads = ledger.keys(output, "scores")
-    if run_id is None and len(heads) != 1:
-        raise ConfigError(
-            f"{output}: scores of {len(heads)} heads ({', '.join(heads) or 'none'}); name a run by --run."
-        )
-    for head_id in heads:
-        table = Ledger(output, "scores", head_id)
+    if run_id is None and head_id is None:
+        head_id = active_head(output)
+    for each in [head_id] if head_id else ledger.keys(output, "scores"):
+        table = Ledger(output, "scores", each)
         history = table.history()
         for plan in reversed(history.plans):
             record = read_record(output, plan.run_id) if run_id in (None, plan.run_id) else None

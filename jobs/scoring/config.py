@@ -61,8 +61,11 @@ class ScoreConfig(LinkConfig, ScoringConfig):
 class ExplainConfig(ModelConfig, ConfinementConfig):
     """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
 
-    head: Annotated[str, "head.json that `fit` wrote"] = field(metadata={"positional": True})
+    head: Annotated[str, "head.json that `fit` wrote, or with --output a head's name"] = field(
+        metadata={"positional": True}
+    )
     uri: Annotated[str, "recording: a file, or container#member"] = field(metadata={"positional": True})
+    output: Annotated[str | None, "tables whose heads may be called by name", "the head"] = None
     prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
     backbone: Annotated[str | None, LOADER_HELP, "the head"] = None

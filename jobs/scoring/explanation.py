@@ -28,6 +28,7 @@ from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_recipe, read_head
+from jobs.tables.heads import file_of, named_head
 from jobs.tables.labelled import Labelled, Labels
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
@@ -35,9 +36,11 @@ from jobs.telemetry.names import say
 
 def explain(settings: ExplainConfig) -> int:
     """Print the explanation, and return the exit code."""
-    head = read_head(settings.head, settings.require_signature, settings.backbone)
+    named = named_head(storage.normal(settings.output), settings.head) if settings.output else None
+    uri = file_of(named) if named else settings.head
+    head = read_head(uri, settings.require_signature, settings.backbone)
     folder = local_folder(extract_config(settings, ModelConfig))
-    check_recipe(head, recipe_of(head.embed_config, folder, head.model), settings.head)
+    check_recipe(head, recipe_of(head.embed_config, folder, head.model), uri)
     backbone = load_backbone(head.embed_config, folder)
     config = head.embed_config
     channel = None if config.channels == CHANNELS[0] else 0

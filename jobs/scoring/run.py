@@ -46,7 +46,7 @@ def score(settings: ScoreConfig) -> int:
     done = source.done()
     shards = [shard for shard in source.history().current.values() if shard.name in done]
     with Cluster(settings) as cluster:
-        run = score_shards(cluster, source, shards, head, settings.prior, settings.output, settings)
+        run = score_shards(cluster, source, shards, head, settings.prior, settings.output, settings, settings.head)
     return _finish("score", started, run, settings, {})
 
 
@@ -70,8 +70,9 @@ def embed_and_score(
     with Cluster(settings) as cluster:
         embedded = embed_archive(cluster, inputs, recipe, model, settings, settings, head.scores)
         write_embedding_records(embedded, verb, started, settings)
+        shards = embedded.committed()
         run = score_shards(
-            cluster, embedded.ledger, embedded.committed(), head, settings.prior, settings.output, settings
+            cluster, embedded.ledger, shards, head, settings.prior, settings.output, settings, settings.head
         )
     code = _finish(verb, started, run, settings, embedded.record())
     if then is not None:

@@ -26,6 +26,7 @@ from jobs.execution.watchdog import Watchdog
 from jobs.scoring.result import ScoringRun
 from jobs.tables import run_records
 from jobs.tables.dropping import finish_drops
+from jobs.tables.heads import introduce
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
@@ -41,6 +42,7 @@ def score_shards(
     prior: float | None,
     output: str,
     config: RunConfig,
+    file: str,
 ) -> ScoringRun:
     """Score the committed shards of an embedding table that have no scores of this head yet, or older ones.
 
@@ -53,6 +55,8 @@ def score_shards(
         without their sources by now.
     prior : float or None
         Share of spoof to assume; None takes the head's.
+    file : str
+        Where the head was read from; it takes its name from there.
     """
     prior = head.prior if prior is None else prior
     storage.check_folder(output)
@@ -67,7 +71,8 @@ def score_shards(
         if not new:
             return None
         run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), head.head_id)
-        return Plan(run_id, config.run_date, new, {"prior": prior, "fingerprint": source.key})
+        name = introduce(table.output, head, file, config.run_date)
+        return Plan(run_id, config.run_date, new, {"prior": prior, "fingerprint": source.key, "head": name})
 
     history = table.freeze(propose)
     if history.plans:
@@ -76,7 +81,7 @@ def score_shards(
     done = table.done()
     missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
     if missing:
-        task = ScoreShard(source, table, head, prior)
+        task = ScoreShard(source, table, head, prior, _names(history))
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
@@ -84,6 +89,11 @@ def score_shards(
                 watchdog.note_progress()
                 shown.shard(n_rows)
     return run
+
+
+def _names(history: PlanHistory) -> dict[str, str]:
+    """Return what the head was called, by the run that planned rows of it: it may have been renamed since."""
+    return {plan.run_id: plan.detail["head"] for plan in history.plans if "head" in plan.detail}
 
 
 def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
@@ -180,6 +190,7 @@ class ScoreShard:
     table: Ledger
     head: Head
     prior: float
+    names: dict[str, str]
 
     @property
     def __name__(self) -> str:
@@ -207,7 +218,11 @@ class ScoreShard:
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}
 
     def _judged(self, rows: pa.Table | None, run_id: str, recipe: dict[str, Any] | None) -> pa.Table:
-        return SCORES.empty_table() if rows is None else self.head.judge(rows, self.prior, run_id, recipe)
+        if rows is None:
+            return SCORES.empty_table()
+        judged = self.head.judge(rows, self.prior, run_id, recipe)
+        name = pa.array([self.names.get(run_id)] * len(judged), pa.string())
+        return judged.set_column(judged.column_names.index("head"), "head", name)
 
 
 def _outcomes(judged: pa.Table) -> dict[str, int]:

@@ -33,7 +33,7 @@ from jobs.storage.objects import (
     Stored,
     storage_errors,
 )
-from jobs.storage.other import Other
+from jobs.storage.other import Other, filesystem
 from jobs.storage.permissions import is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
@@ -61,6 +61,7 @@ __all__ = [
     "check_folder",
     "download",
     "drafts",
+    "filesystem",
     "first_bytes",
     "is_private",
     "join",

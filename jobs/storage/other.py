@@ -16,6 +16,11 @@ from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
 from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored, source_changed, storage_errors
 
 
+def filesystem(scheme: str) -> Any:
+    """Return fsspec's file system of a scheme, for a library that reads through it, with credentials as everywhere."""
+    return fsspec.filesystem(scheme)
+
+
 class Other:
     """The store of any other scheme. Without conditional writes, two runs at once on one output are not safe."""
 

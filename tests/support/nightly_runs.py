@@ -168,7 +168,7 @@ def night(
     done = source.done()
     slots = {slot_of(name) for name in shards}
     planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
-    scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given)
+    scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given, given.head)
     scoring_run._finish("nightly", STARTED, scored, given, found or {})
     if pages:
         page.write_pages(scored, source)

@@ -21,7 +21,10 @@ class EvaluationConfig(ConfinementConfig):
     head_id: Annotated[
         tuple[str, ...], "heads whose scores are compared, by id, the reference first; repeatable [default: all]"
     ] = ()
-    head: Annotated[tuple[str, ...], "head.json of a compared head, to check what it promises; repeatable"] = ()
+    head: Annotated[
+        tuple[str, ...],
+        "head to compare and check for what it promises, by name, or by file; repeatable",
+    ] = ()
     backbone: Annotated[tuple[str, ...], f"{LOADER_HELP}; repeatable", "the head"] = ()
     embeddings: Annotated[
         str | None, "the --output of `embed`, for rate, codec and level [default: those beside the scores, if any]"

@@ -15,6 +15,7 @@ from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
 from jobs.scoring.heads import load_head
 from jobs.tables import run_records
+from jobs.tables.heads import file_of, named_head
 from jobs.telemetry.names import say
 
 
@@ -47,16 +48,15 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     labels = read_labels(storage.normal(config.labels))
     if not len(labels):
         raise SchemaError(f"{config.labels}: no row has a label. Expected utterance ids, each with its label.")
-    judged = join_scores_with_labels(
-        config.scores, config.head_id, labels, config.split, allow_missing=config.allow_missing
-    )
+    head_ids, files = _wanted(config)
+    judged = join_scores_with_labels(config.scores, head_ids, labels, config.split, allow_missing=config.allow_missing)
     judged = shortcuts.join_metadata(
         restrict_to_shared_ids(judged, allow_missing=config.allow_missing), config.embeddings
     )
     if config.audio:
         confinement.set_mode(config.confinement)
         judged[0] = shortcuts.measure_audio(judged[0])
-    promised = _certificates(config, [each.head_id for each in judged])
+    promised = _certificates(files, config.backbone, [each.head_id for each in judged])
     heads = [
         findings.head_findings(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
         for each in judged
@@ -80,11 +80,23 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     return nan_to_none(content)  # type: ignore[no-any-return]
 
 
-def _certificates(config: EvaluationConfig, judged: list[str]) -> dict[str, dict[str, Any]]:
+def _wanted(config: EvaluationConfig) -> tuple[tuple[str, ...], list[str]]:
+    """Return the ids of the heads to compare, and the files of heads; a head's name stands for both."""
+    outputs = [storage.normal(uri) for uri in config.scores]
+    ids, files = list(config.head_id), []
+    for given in config.head:
+        named = next((head for uri in outputs if (head := named_head(uri, given))), None)
+        files.append(file_of(named) if named else given)
+        if named and named.head_id not in ids:
+            ids.append(named.head_id)
+    return tuple(ids), files
+
+
+def _certificates(files: list[str], loaders: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
     """Return the certificate of each head that has one, by head id."""
     found = {}
-    for uri in map(storage.normal, config.head):
-        head = load_head(uri, loaders=config.backbone)
+    for uri in files:
+        head = load_head(uri, loaders=loaders)
         if head.head_id not in judged:
             raise ConfigError(f"{uri}: head {head.head_id} is none of those judged here: {', '.join(judged)}.")
         if "certificate" in head.training:

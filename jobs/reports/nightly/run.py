@@ -7,10 +7,18 @@ from jobs.inputs.config import InputConfig
 from jobs.reports.nightly.config import NightlyConfig
 from jobs.reports.nightly.page import write_pages
 from jobs.scoring.heads import read_head
+from jobs.scoring.result import ScoringRun
 from jobs.scoring.run import embed_and_score
+from jobs.tables.heads import activate
+from jobs.tables.ledger import Ledger
 
 
 def nightly(settings: NightlyConfig) -> int:
     """Embed and score what is new, write the page, and return the exit code."""
     head = read_head(settings.head, settings.require_signature, settings.backbone)
-    return embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", write_pages)
+
+    def conclude(run: ScoringRun, embeddings: Ledger) -> None:
+        activate(run.ledger.output, head.head_id)
+        write_pages(run, embeddings)
+
+    return embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", conclude)

@@ -34,7 +34,7 @@ class ExportConfig(ReviewConfig):
 
     to: Annotated[str, "file to write"]
     run: Annotated[str | None, "run_id of the run [default: the latest complete one]"] = None
-    head: Annotated[str | None, "head.json that scored the run [default: the one that the run's record names]"] = None
+    head: Annotated[str | None, "head that scored the run, by name or file [default: the active one]"] = None
     backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
     rows: Annotated[int, "recordings to write at most, the most uncertain first"] = MAX_ROWS
 

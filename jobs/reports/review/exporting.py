@@ -13,6 +13,7 @@ from jobs.reports.review.formats import format_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
 from jobs.reports.runs import Record, find_run, scored_shards
 from jobs.scoring.heads import read_head
+from jobs.tables.heads import named_head
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
 
@@ -26,8 +27,9 @@ def export_queue(config: ExportConfig) -> None:
         If there is no such run, or the head is not the one that scored it.
     """
     output = storage.normal(config.output)
-    table, history, record = find_run(output, config.run)
-    head_uri = config.head or record["settings"]["head"]
+    named = named_head(output, config.head) if config.head else None
+    table, history, record = find_run(output, config.run, named.head_id if named else None)
+    head_uri = (named.file if named else config.head) or record["settings"]["head"]
     head = read_head(head_uri, backbone=config.backbone)
     if head.head_id != record["head_id"]:
         raise ConfigError(

@@ -56,7 +56,9 @@ def test_heads_of_every_version_judge_its_rows(former: tuple[tuple[str, str], ..
     head = some_head(replace(RECIPE, former=former))
     source = embed(archive, old)
 
-    run = score_shards(InProcessRunner(), source.ledger, source.committed(), head, None, str(old), RunConfig())
+    run = score_shards(
+        InProcessRunner(), source.ledger, source.committed(), head, None, str(old), RunConfig(), "head.json"
+    )
 
     scores = pq.read_table(old / "scores")
     assert len(scores) == 2

@@ -89,7 +89,9 @@ class History:
                 (self.output / "_commits" / self.table.name / f"{planned.name}.json").unlink()
                 return
         if not (kill and self.rng.random() < 0.7):
-            score_shards(InProcessRunner(), self.table, run.committed(), head(), None, str(self.output), config)
+            score_shards(
+                InProcessRunner(), self.table, run.committed(), head(), None, str(self.output), config, "head.json"
+            )
 
     def commit(self, planned: PlannedShard) -> None:
         shard = Shard.from_content(planned.entry.work)

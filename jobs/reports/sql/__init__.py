@@ -1,0 +1,1 @@
+"""SQL: ready views over an output, for DuckDB at hand and for engines elsewhere."""

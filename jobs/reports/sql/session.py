@@ -1,0 +1,87 @@
+"""Session: DuckDB with the views of an output; the one place that imports it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from detector.errors import ConfigError
+from jobs import storage
+from jobs.inputs.labels import read_labels
+from jobs.reports.nightly.history import summarise
+from jobs.reports.runs import read_record
+from jobs.reports.sql.views import STORED, Content, view_statements
+from jobs.tables.compaction.copy import is_copy, output_of
+from jobs.tables.heads import KnownHead, active_head, known_heads
+from jobs.tables.ledger import READERS, Ledger
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB in memory with the views of an output.
+
+    Parameters
+    ----------
+    content : Content
+    labels : str, optional
+        A list of labels, in any form that `fit` reads: the view `labels`.
+    """
+    import duckdb  # only now: no other verb needs it
+
+    connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")
+    if (scheme := storage.scheme_of(content.place)) != "file":
+        connection.register_filesystem(storage.filesystem(scheme))
+    for statement in view_statements(content, "duckdb"):
+        connection.execute(statement)
+    if labels is not None:
+        connection.register("given_labels", read_labels(storage.normal(labels)))
+        connection.execute("CREATE OR REPLACE VIEW labels AS SELECT * FROM given_labels")
+    return connection
+
+
+def read_content(place: str, labels: str | None = None) -> Content:
+    """Read what the views of an output, or of its compacted copy, follow from.
+
+    Nights of a copy are those of the output that it was made from, as far as that is still there.
+
+    Raises
+    ------
+    ConfigError
+        If neither is at ``place``.
+    """
+    heads = known_heads(place)
+    folders = {folder for folder, _, _ in STORED.values()}
+    present = frozenset(folder for folder in folders if _holds_tables(storage.join(place, folder)))
+    if not present:
+        raise ConfigError(f"{place}: no tables of ours here. Give the --output of a run, or a copy of it.")
+    rows = [head_row(each) for each in heads]
+    nights = _nights(output_of(place) if is_copy(place) else place, heads)
+    return Content(place, present, active_head(place), rows, nights, labels)
+
+
+def head_row(head: KnownHead) -> dict[str, Any]:
+    """Return the row of a head in the view `heads`."""
+    facts = {"head_id": head.head_id, "head": head.name, "since": head.since, "state": head.state, "file": head.file}
+    return facts | head.figures
+
+
+def _holds_tables(folder: str) -> bool:
+    return any(stored.uri.endswith(".parquet") for stored in storage.listing(folder) or [])
+
+
+def _nights(output: str, heads: list[KnownHead]) -> list[dict[str, Any]]:
+    """Return the complete runs that scored something, the first one first."""
+    run_ids = {
+        plan.run_id: head.name for head in heads for plan in Ledger(output, "scores", head.head_id).history().plans
+    }
+    with ThreadPoolExecutor(READERS) as pool:
+        records = list(pool.map(lambda run_id: read_record(output, run_id), run_ids))
+    return [
+        summarise(record)
+        | {"night": record["run_id"][:10], "verb": record["verb"], "head_id": record["head_id"]}
+        | {"head": run_ids[record["run_id"]], "wall_seconds": record["wall_seconds"]}
+        for record in sorted(filter(None, records), key=lambda each: (each["finished"], each["run_id"]))
+    ]

@@ -1,0 +1,139 @@
+"""Views: the same questions have the same answers however many heads have judged, and an empty table is no error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlglot
+
+from jobs.reports.sql.session import connect, read_content
+from jobs.reports.sql.views import STORED, Content, view_statements
+from jobs.tables.heads import activate
+from tests.support import nightly_runs
+
+Run = Callable[..., tuple[int, str, str]]
+
+URI = "s3://archive/2026/radio/0001.tar"
+VIEWS = ("current", "recordings", "segments", "failures", "nights", "heads", "labels", "scores", "embeddings")
+
+
+@pytest.fixture(scope="module")
+def two_heads(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Twelve recordings and a failure, judged by one head, and the next night by another."""
+    output = str(tmp_path_factory.mktemp("tables"))
+    shards = {URI: nightly_runs.recordings(nightly_runs.drawn(12, seed=5)[0])}
+    first, second = nightly_runs.head(), dataclasses.replace(nightly_runs.head(), bias=0.25)
+    for head, date, file in ((first, "2026-11-23", "calls.json"), (second, "2026-11-24", "s3://heads/v2/head.json")):
+        nightly_runs.night(output, shards, {"a.flac": "truncated"}, judge=head, date=date, head_uri=file, pages=False)
+        activate(output, head.head_id)
+    return output
+
+
+def asked(output: str, query: str) -> list[tuple]:
+    return connect(read_content(output)).execute(query).fetchall()
+
+
+def test_each_recording_counts_once_with_the_head_that_is_active(two_heads: str) -> None:
+    second = dataclasses.replace(nightly_runs.head(), bias=0.25).head_id
+
+    assert asked(two_heads, "SELECT count(*), count(DISTINCT utterance_id) FROM scores") == [(24, 12)]
+    assert asked(two_heads, "SELECT count(*), any_value(head_id) FROM current") == [(12, second)]
+    assert asked(two_heads, "SELECT head, count(*) FROM scores GROUP BY head ORDER BY head") == [
+        ("calls", 12),
+        (f"head-{second[:6]}", 12),
+    ]
+
+
+def test_the_night_that_went_back_to_a_head_makes_it_active_again(two_heads: str) -> None:
+    first, second = nightly_runs.head(), dataclasses.replace(nightly_runs.head(), bias=0.25)
+    try:
+        activate(two_heads, first.head_id)
+        assert asked(two_heads, "SELECT DISTINCT head FROM recordings") == [("calls",)]
+        assert asked(two_heads, "SELECT head, state FROM heads ORDER BY state")[0] == ("calls", "active")
+    finally:
+        activate(two_heads, second.head_id)
+
+
+def test_a_failure_counts_once_and_a_night_is_a_row(two_heads: str) -> None:
+    assert asked(two_heads, "SELECT utterance_id, error FROM failures") == [(f"{URI}#a.flac", "truncated")]
+    assert asked(two_heads, "SELECT night, head, recordings, failed FROM nights") == [
+        ("2026-11-23", "calls", 13, 1),
+        ("2026-11-24", asked(two_heads, "SELECT head FROM heads WHERE state = 'active'")[0][0], 13, 1),
+    ]
+
+
+def test_what_is_not_there_answers_with_no_rows_and_every_column(two_heads: str) -> None:
+    connection = connect(
+        dataclasses.replace(read_content(two_heads), present=frozenset(), active=None, heads=[], nights=[])
+    )
+    stored = connect(read_content(two_heads))
+    for view in VIEWS:
+        empty = connection.sql(f"SELECT * FROM {view}")
+        assert empty.fetchall() == []
+        assert set(stored.sql(f"SELECT * FROM {view}").columns) >= set(empty.columns) - {"backbone"}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark", "trino"])
+@pytest.mark.parametrize("present", [frozenset(), frozenset(folder for folder, _, _ in STORED.values())])
+def test_every_engine_can_parse_the_statements_that_are_written_for_it(engine: str, present: frozenset[str]) -> None:
+    heads = [{"head_id": "a" * 16, "head": "o'hara\\", "since": "2026-11-23", "state": "active", "eer": 0.1}]
+    content = Content("s3://tables", present, "a" * 16, heads, [], None)
+
+    parsed = [sqlglot.parse_one(text, dialect=engine) for text in view_statements(content, engine)]
+
+    # no statement is one that sqlglot only passes on
+    assert {each.key for each in parsed} == {"create"}
+    texts = [each.this for view in parsed for each in view.find_all(sqlglot.exp.Literal) if each.is_string]
+    assert "o'hara\\" in texts
+
+
+def test_labels_are_a_view_however_they_are_stored(two_heads: str, tmp_path: Path, bonafide: Run) -> None:
+    name = nightly_runs.recordings(nightly_runs.drawn(1, seed=5)[0])[0].utterance_id
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"utterance_id,label\n{name},spoof\n")
+
+    query = "SELECT l.label, c.utterance_id FROM labels l JOIN current c USING (utterance_id)"
+    code, out, _ = bonafide("sql", two_heads, query, "--labels", labels, "--format", "json")
+
+    assert code == 0
+    assert json.loads(out) == {"label": "spoof", "utterance_id": name}
+
+
+def test_a_mistake_names_what_there_is(two_heads: str, bonafide: Run) -> None:
+    code, _, err = bonafide("sql", two_heads, "SELECT * FROM recordngs")
+
+    assert code == 65
+    assert "recordngs" in err.splitlines()[-1]
+    assert "recordings" in err.splitlines()[-1]
+
+
+def test_names_of_recordings_are_inert_in_every_format(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    hostile = nightly_runs.recordings(nightly_runs.drawn(1, seed=5)[0])
+    hostile[0].member = "=cmd()\x1b[2J\n\u202eforged.flac"
+    nightly_runs.night(output, {URI: hostile}, pages=False)
+
+    answers = [
+        bonafide("sql", output, "SELECT member FROM current", "--format", each)[1] for each in ("table", "csv", "json")
+    ]
+
+    assert not any(mark in answer for answer in answers for mark in ("\x1b", "\u202e", "\nforged"))
+    assert answers[1].splitlines()[1].startswith("'=cmd()")
+    assert json.loads(answers[2])["member"] == hostile[0].member
+
+
+def test_the_views_that_are_written_are_those_that_are_asked(two_heads: str, tmp_path: Path, bonafide: Run) -> None:
+    import duckdb
+
+    code, _, _ = bonafide("sql", two_heads, "--views", tmp_path / "views.sql")
+    connection = duckdb.connect()
+    connection.execute((tmp_path / "views.sql").read_text())
+
+    assert code == 0
+    for view in VIEWS:
+        query = f"SELECT * FROM {view} ORDER BY ALL"
+        assert str(connection.sql(query).fetchall()) == str(connect(read_content(two_heads)).sql(query).fetchall())
