@@ -17,6 +17,7 @@ from detector.config import CHANNELS
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError, ShardError, UtteranceError
 from detector.head import Head
+from detector.head_checks import refuse_large
 from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training.config import TrainingConfig
@@ -139,9 +140,12 @@ def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Ex
 
 
 def _fit_settings(head: str) -> dict[str, Any]:
-    """Read the settings of `fit` from the report next to the head; empty if there is none."""
+    """Read the settings of `fit` from the report next to the head; empty if there is none, or one too large for it."""
+    uri = storage.normal(head).removesuffix(".json") + ".report.json"
     try:
-        report = json.loads(storage.read_bytes(storage.normal(head).removesuffix(".json") + ".report.json"))
+        stored = storage.stat(uri)
+        refuse_large(stored.size if stored else 0, uri)
+        report = json.loads(storage.read_bytes(uri))
         return dict(report["settings"])
     except (storage.NotFoundError, ValueError, KeyError, TypeError):
         return {}

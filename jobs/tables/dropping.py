@@ -19,10 +19,10 @@ from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
-from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.ledger import READERS, Ledger, ledgers
 from jobs.tables.plan import plan_id_of, tombstones
 from jobs.tables.protocol import DROPPED, Plan, PlanHistory, PlannedShard
+from jobs.tables.run_records import write_record
 
 
 def waiting(history: PlanHistory, done: Iterable[str]) -> list[PlannedShard]:
@@ -143,5 +143,5 @@ def _abandon(table: Ledger, run_id: str) -> Abandoned | None:
         "shards": {"planned": len(slots), "committed": len(slots)},
         "digest": Ledger.digest(table.markers(each.name for each in history.of_plan(len(history.plans)))),
     }
-    storage.write_bytes(uri, dump_checksummed(record, indent=1))
+    write_record(uri, record)
     return Abandoned(table.name, len(slots), uri)

@@ -13,7 +13,7 @@ from detector import canaries
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.tables.checksummed_json import dump_checksummed
+from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
 
@@ -66,7 +66,7 @@ def write_records(
     Returns
     -------
     list of dict
-        The records, each with its `uri`; none where there was nothing to do.
+        The records as they are stored, each with its `uri`; none where there was nothing to do.
     """
     folder = storage.join(table.output, "runs")
     have = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
@@ -97,9 +97,21 @@ def write_records(
             **counts(markers),
         }
         uri = storage.join(folder, f"{run_id}.json")
-        storage.write_bytes(uri, dump_checksummed(record, indent=1))
-        written.append({"uri": uri, **record})
+        written.append({"uri": uri, **write_record(uri, record)})
     return written
+
+
+def write_record(uri: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Write a record where there is none; return the one that is then there.
+
+    Two attempts may complete a plan at the same time. They agree on all that was done, but for times and machines, so
+    the first record stays, and no run replaces what another one wrote.
+    """
+    content = dump_checksummed(record, indent=1)
+    while (found := storage.put(uri, content, storage.ABSENT)) is not None:
+        if found.content is not None:  # else it was removed meanwhile
+            return dict(load_checksummed(found.content, uri))
+    return record
 
 
 def write_end(output: str, run_id: str, verb: str, code: int, meaning: str) -> str:

@@ -93,14 +93,16 @@ def embed(
     failures: dict[str, str],
     date: str,
     failed_seconds: float | None = None,
+    state: str = "made",
 ) -> Ledger:
     """Commit shards to the embedding table as `embed` does; failures are of the first, by member with their error."""
     table = Ledger(output, "embeddings", RECIPE.fingerprint)
-    entries = tuple(Entry(slot_of(name), "made") for name in shards)
+    entries = tuple(Entry(slot_of(name), state) for name in shards)
     names = {slot_of(name): name for name in shards}
 
     def propose(history: Any) -> Plan | None:
-        new = tuple(each for each in entries if each.slot not in history.current)
+        have = {(slot, each.entry.state) for slot, each in history.current.items()}
+        new = tuple(each for each in entries if (each.slot, each.state) not in have)
         return Plan(f"{date}-embed{len(history.plans)}", date, new) if new else None
 
     history = table.freeze(propose)
@@ -125,7 +127,7 @@ def embed(
             for member, error in (failures if number == 0 else {}).items()
         ]
         tables = {
-            "failures": (f"failures/run_date={date}", pa.Table.from_pylist(failed, FAILURES)),
+            "failures": (f"failures/run_date={planned.run_date}", pa.Table.from_pylist(failed, FAILURES)),
             "embeddings": ("embeddings/backbone=drawn", pa.Table.from_pylist(rows, embeddings_schema(DIM))),
         }
         detail = {"recipe": RECIPE.describe(), "model": "drawn", "run_id": planned.run_id, "audio_seconds": 0.0}
@@ -149,6 +151,7 @@ def night(
     pages: bool = True,
     found: dict[str, Any] | None = None,
     failed_seconds: float | None = None,
+    state: str = "made",
     **settings: Any,
 ) -> tuple[ScoringRun, Ledger]:
     """Embed, score and record shards as `nightly` does, and write the page.
@@ -159,9 +162,11 @@ def night(
         What the record takes from the listing of the archive.
     failed_seconds : float, optional
         What was decoded of each failure.
+    state : str
+        Of the sources; another one for the same shards is that of replaced sources.
     """
     judge = judge or head()
-    source = embed(output, shards, failures or {}, date, failed_seconds)
+    source = embed(output, shards, failures or {}, date, failed_seconds, state)
     given = NightlyConfig(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )

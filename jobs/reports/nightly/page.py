@@ -35,7 +35,8 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
             record = read_record(scored.ledger.output, run_id) if f"{run_id}.html" not in existing else None
             if record is not None and "players" in record["settings"]:
                 uri = storage.join(folder, f"{run_id}.html")
-                storage.write_bytes(uri, render(page_content(scored, source, record)).encode())
+                html = render(page_content(scored, source, record)).encode()
+                storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
                 say(f"page: {uri}")
     except Exception as error:
         # the run's tables are complete, and its exit code is about them: no page may change it

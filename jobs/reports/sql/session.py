@@ -13,7 +13,7 @@ from jobs.reports.runs import read_record
 from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.heads import KnownHead, active_head, known_heads
-from jobs.tables.ledger import READERS, Ledger
+from jobs.tables.ledger import READERS
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,14 +74,16 @@ def _holds_tables(folder: str) -> bool:
 
 def _nights(output: str, heads: list[KnownHead]) -> list[dict[str, Any]]:
     """Return the complete runs that scored something, the first one first."""
-    run_ids = {
-        plan.run_id: head.name for head in heads for plan in Ledger(output, "scores", head.head_id).history().plans
-    }
+    names = {head.head_id: head.name for head in heads}
+    folder = storage.join(output, "runs")
+    listed = [stored.uri.removeprefix(f"{folder}/") for stored in storage.listing(folder) or []]
+    run_ids = [name.removesuffix(".json") for name in listed if name.endswith(".json") and "/" not in name]
     with ThreadPoolExecutor(READERS) as pool:
-        records = list(pool.map(lambda run_id: read_record(output, run_id), run_ids))
+        found = pool.map(lambda run_id: read_record(output, run_id), run_ids)
+        records = [record for record in found if record is not None and "scores" in record]
     return [
         summarise(record)
         | {"night": record["run_id"][:10], "verb": record["verb"], "head_id": record["head_id"]}
-        | {"head": run_ids[record["run_id"]], "wall_seconds": record["wall_seconds"]}
-        for record in sorted(filter(None, records), key=lambda each: (each["finished"], each["run_id"]))
+        | {"head": names.get(record["head_id"]), "wall_seconds": record["wall_seconds"]}
+        for record in sorted(records, key=lambda each: (each["finished"], each["run_id"]))
     ]

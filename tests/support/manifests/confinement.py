@@ -72,7 +72,8 @@ def accounts(documents: list[Document]) -> Iterator[str]:
         each["metadata"]["name"]: each["metadata"].get("annotations", {}).get("eks.amazonaws.com/role-arn", "")
         for each in of_kind(documents, "ServiceAccount")
     }
-    wanted = {"ray": "bonafide-night", "collector": "bonafide-collector", "submitter": ""}
+    wanted = {"ray": "bonafide-night", "submitter": ""}
+    wanted |= {name: f"bonafide-{name}" for name in ("collector", "verifier", "compactor")}
     for pod in every(documents):
         account = pod.spec.get("serviceAccountName")
         role = roles.get(account, "none").rpartition("/")[2]

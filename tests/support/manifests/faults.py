@@ -29,6 +29,12 @@ CRON, RAY, NIGHT = "CronJob submit-nightly", "RayCluster bonafide", "RayCronJob 
 CRON_POD = "spec.jobTemplate.spec.template.spec"
 SUBMITTER = "spec.jobTemplate.submitterPodTemplate.spec"
 ENTRY = "spec.jobTemplate.entrypoint"
+UNSIGNED = "bonafide nightly --input s3://ARCHIVE/recordings/ --output s3://TABLES/tables"
+SECRET = {"name": "webhook", "items": [{"key": "webhook", "path": "webhook"}]}
+WITH_SECRET = {
+    "containers": [{"name": "decode", "volumeMounts": [{"name": "given", "mountPath": "/x", "readOnly": True}]}],
+    "volumes": [{"name": "given", "projected": {"sources": [{"secret": SECRET}]}}],
+}
 EVERYBODY = [{"ipBlock": {"cidr": "0.0.0.0/0"}}]
 
 KUBERNETES = [
@@ -118,6 +124,32 @@ KUBERNETES = [
     ("places", CRON, at(f"{CRON_POD}.containers.0.command.7", "--input=s3://ARCHIVE/2026/")),
     ("places", CRON, at(f"{CRON_POD}.containers.0.command.10", "--output=s3://ARCHIVE/recordings")),
     ("places", "CronJob collect", at(f"{CRON_POD}.containers.0.command.2", "s3://TABLES/others")),
+    ("places", "CronJob compact", at(f"{CRON_POD}.containers.0.command.4", "s3://TABLES/copy")),
+    ("places", "CronJob compact", at(f"{CRON_POD}.containers.0.command.2", "s3://TABLES/others")),
+    ("places", "CronJob verify", at(f"{CRON_POD}.containers.0.command.2", "s3://TABLES/compacted")),
+    ("signed", NIGHT, at(ENTRY, f"{UNSIGNED} --webhook /run/bonafide/webhook")),
+    ("signed", NIGHT, at(ENTRY, f"{UNSIGNED} --require-signature s3://ARCHIVE/heads/head.pub")),
+    ("signed", CRON, at(f"{CRON_POD}.containers.0.command.15")),
+    ("signed", RAY, at(f"{HEAD}.{POD}.volumes.2.projected.sources.0")),
+    ("signed", RAY, at(f"{HEAD}.{CONTAINER}.volumeMounts.2")),
+    ("told", NIGHT, at(ENTRY, f"{UNSIGNED} --require-signature /run/bonafide/head.pub")),
+    ("told", CRON, at(f"{CRON_POD}.containers.0.command.16")),
+    ("told", CRON, at(f"{CRON_POD}.containers.0.command.16", "--webhook=/run/secrets/webhook")),
+    ("told", "RayJob backfill-", at("spec.entrypoint", f"{UNSIGNED} --webhook s3://ARCHIVE/heads/webhook")),
+    ("told", RAY, at(f"{HEAD}.{POD}.volumes.2.projected.sources.1")),
+    ("told", RAY, at("spec.autoscalerOptions.volumeMounts.0", {"name": "given", "mountPath": "/x", "readOnly": True})),
+    ("told", RAY, at(f"{DECODE}.{POD}", WITH_SECRET)),
+    ("heard", RAY, at(f"{HEAD}.{CONTAINER}.env.2")),
+    ("heard", "CronJob verify", at(f"{CRON_POD}.containers.0.env.1")),
+    ("ordered", "CronJob verify", at(f"{CRON_POD}.serviceAccountName", "collector")),
+    ("ordered", "CronJob compact", at(f"{CRON_POD}.serviceAccountName", "night-worker")),
+    ("ordered", "CronJob verify", at("spec.schedule", "17 16 1 * *")),
+    ("ordered", "CronJob compact", at("spec.suspend", True)),
+    ("ordered", "CronJob collect", at(f"{CRON_POD}.containers.0.command.1", "verify")),
+    ("accounts", "CronJob verify", at(f"{CRON_POD}.serviceAccountName", "compactor")),
+    ("accounts", "ServiceAccount compactor", at("metadata.annotations")),
+    ("network", "NetworkPolicy store", at("spec.podSelector.matchExpressions.0.values", ["ray", "collector"])),
+    ("times", "CronJob verify", at("spec.jobTemplate.spec.podFailurePolicy.rules.1.onExitCodes.values", [65, 75])),
     ("address", "RayJob backfill-", at("spec.clusterSelector.ray|io/cluster", "other")),
     ("address", CRON, at(f"{CRON_POD}.containers.0.command.2", "--address=http://127.0.0.1:8265")),
     ("address", CRON, at(f"{CRON_POD}.containers.0.env", [{"name": "RAY_AUTH_MODE", "value": "token"}])),

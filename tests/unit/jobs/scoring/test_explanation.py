@@ -53,6 +53,12 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     assert "u0007" in nearest
     assert "speaker spk3" in nearest
 
+    with open(tmp_path / "head.report.json", "r+b") as report:
+        report.truncate(64 << 30)  # sparse
+    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
+
+    assert "nearest training rows: unknown" in capsys.readouterr().out
+
 
 def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from jobs import storage
 from jobs.tables import run_records
-from jobs.tables.protocol import PlanHistory
+from jobs.tables.protocol import Marker, PlanHistory
 from tests.support.tables import commit, plan, table
+
+
+def test_of_two_attempts_that_complete_a_plan_together_the_first_writes_the_record(root: str) -> None:
+    history = plan(root, a="1")
+    (shard,) = history.current.values()
+    commit(root, shard, n_rows=2)
+    first: list[dict[str, Any]] = []
+
+    def meanwhile(_: list[Marker]) -> dict[str, Any]:
+        first.extend(write(root, history))
+        return {"by": "the second"}
+
+    second = run_records.write_records(
+        table(root), history, list(history.current), "embed", run_records.now(), {}, meanwhile
+    )
+
+    assert second == first
+    assert "by" not in json.loads(storage.read_bytes(first[0]["uri"]))
 
 
 def write(output: str, history: PlanHistory) -> list[dict[str, Any]]:
