@@ -65,6 +65,8 @@ def _rows(rows: object) -> list[str]:
 
 
 def _spelt(column: Column) -> str:
+    if pa.types.is_date(column.type):
+        return "date"
     is_vector = pa.types.is_fixed_size_list(column.type)
     return "fixed-size list of float" if is_vector else str(column.type)
 

@@ -101,6 +101,11 @@ _FINGERPRINT = Column(
     "what was computed: encoder and weights, layer, pooling, segment rule, dtype",
 )
 _RUN_ID = Column("run_id", pa.string(), FilledBy.RUN, "the run that wrote the row: `runs/<run_id>.json`")
+_CHANGING_RUN_ID = replace(
+    _RUN_ID,
+    text="the run that last found something new for the recording: `runs/<run_id>.json`. It stays when the shard is "
+    "written again because of another recording",
+)
 
 LEVELS: Columns = (
     Column(
@@ -144,6 +149,41 @@ PROVENANCE: Columns = (
 """Columns of `embeddings` and of `scores` that a file says of itself."""
 
 
+HISTORY: Columns = (
+    Column(
+        "first_seen",
+        pa.date32(),
+        FilledBy.RUN,
+        "date of the run that first had a row of the recording; null only in rows of earlier versions",
+        nullable=True,
+    ),
+    Column(
+        "changed_at",
+        pa.date32(),
+        FilledBy.RUN,
+        "date of the run that found the recording's content new or changed: that of `first_seen` until then; null only "
+        "in rows of earlier versions",
+        nullable=True,
+    ),
+    Column(
+        "first_run_id",
+        pa.string(),
+        FilledBy.RUN,
+        "the run that first embedded the recording; null only in rows of earlier versions",
+        nullable=True,
+    ),
+    Column(
+        "removed_at",
+        pa.date32(),
+        FilledBy.RUN,
+        "date of the run that found the recording gone from the archive; null while it is there",
+        nullable=True,
+        is_optional=True,
+    ),
+)
+"""Columns of `embeddings` and of `scores` that a row keeps when its shard is written again."""
+
+
 def _embeddings(dim: int) -> Columns:
     return (
         *_PLACE,
@@ -176,7 +216,7 @@ def _embeddings(dim: int) -> Columns:
             nullable=True,
         ),
         _FINGERPRINT,
-        _RUN_ID,
+        _CHANGING_RUN_ID,
         *_EXCERPT,
         *LEVELS,
         _CLAIMED,
@@ -207,6 +247,7 @@ def _embeddings(dim: int) -> Columns:
             nullable=True,
         ),
         *PROVENANCE,
+        *HISTORY,
     )
 
 
@@ -249,10 +290,11 @@ _SCORES: Columns = (
     ),
     Column("head_id", pa.string(), FilledBy.HEAD, "digest of the head"),
     _FINGERPRINT,
-    _RUN_ID,
+    _CHANGING_RUN_ID,
     *_EXCERPT,
     *LEVELS,
     *PROVENANCE,
+    *HISTORY,
     Column(
         "head",
         pa.string(),

@@ -87,6 +87,10 @@ class RunConfig(ConfinementConfig):
         float, "end with 75 after this time, or 10 × the p99 of a shard's time, without progress; s"
     ] = 120.0
     max_failures: Annotated[float, "share of inputs that may fail before the run ends with exit code 3, 0 to 1"] = 0.05
+    max_removed: Annotated[
+        float, "share of a place's files and containers that may be gone since the last run, or it ends with 65, 0 to 1"
+    ] = 0.2
+    prune: Annotated[bool, "take rows of recordings that are gone from the archive out of the tables"] = False
     max_seconds: Annotated[float, "a recording longer than this is a row `too_long`; s, at most 12 h"] = MAX_SECONDS
     max_source_hours: Annotated[
         float | None,
@@ -140,8 +144,9 @@ class RunConfig(ConfinementConfig):
             raise ConfigError(f"max_source_hours {self.max_source_hours}; expected more than 0.")
         if self.webhook is not None:
             Webhook.read(self.webhook)
-        if not 0.0 <= self.max_failures <= 1.0:
-            raise ConfigError(f"max_failures {self.max_failures}; expected a share between 0 and 1.")
+        for name in ("max_failures", "max_removed"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} {getattr(self, name)}; expected a share between 0 and 1.")
 
     @property
     def max_source_seconds(self) -> float:

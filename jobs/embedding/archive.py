@@ -19,7 +19,7 @@ from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
 from jobs.embedding.permission import NO_PERMISSION, readable_again
 from jobs.embedding.redo import VERSIONS, Redo
-from jobs.embedding.result import EmbeddingRun, MissingShards
+from jobs.embedding.result import EmbeddingRun, Lacking, MissingShards
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
 from jobs.execution.pool import Pool
@@ -38,9 +38,11 @@ from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
 from jobs.tables.dropping import finish_drops
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in
-from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
+from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
+from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
+from jobs.tables.removal import REMOVED_ROWS, RemovalPolicy, slots_to_prune
+from jobs.tables.row_history import is_here
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -98,6 +100,10 @@ def embed_layers(
     ]
     runs[0].passed_over.report("objects")
     missing = MissingShards(runs)
+    for each in missing.unread:
+        _commit_layer(each, None, None, ())
+    if missing.n_unchanged:
+        log.info("%d files beside changed ones are unchanged: their rows are taken over", missing.n_unchanged)
     if missing.shards:
         for run in missing.runs:
             heard.compare_samples(run.ledger, run.recipe)
@@ -133,10 +139,12 @@ def _plan(
         nonlocal proposal, passed_over
         others, done = others_in(history), table.done()
         contents.learn(recordings_in(history), others)
-        found = archive.find(inputs, contents)
+        found = archive.find(inputs, contents, sources_in(history))
         passed_over = found.passed_over
-        again = readable_again(table, history, done, found) | redo.slots(table, history, done, versions)
-        proposal = propose(found, history, done, look, again)
+        again = readable_again(table, history, done, found) | redo.sources(table, history, done, versions)
+        slots = slots_to_prune(table, history, done) if config.prune else frozenset()
+        policy = RemovalPolicy(config.max_removed, config.prune, slots)
+        proposal = propose(found, history, done, look, again, policy)
         if not proposal.new:
             return None
         heard.compare_samples(table, recipe)
@@ -275,45 +283,56 @@ def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
 
 
 def _commit(rows: ShardRows, missing: MissingShards) -> None:
-    """Commit a whole shard for every layer that lacks it."""
-    for run, planned in missing.lacking[rows.shard_id]:
-        _commit_layer(run, rows, planned, missing.shards[rows.shard_id], missing.layers)
+    """Commit a shard that was read for every layer that lacks it."""
+    for each in missing.lacking[rows.shard_id]:
+        _commit_layer(each, rows, missing.shards[rows.shard_id], missing.layers)
 
 
-def _commit_layer(
-    run: EmbeddingRun, rows: ShardRows, planned: PlannedShard, shard: Shard, layers: tuple[int, ...]
-) -> None:
-    recipe = run.recipe
-    embeddings, failures = rows.tables(recipe, planned.run_id, layers)
-    denied = _denied(rows)
+def _commit_layer(lacking: Lacking, rows: ShardRows | None, read: Shard | None, layers: tuple[int, ...]) -> None:
+    """Commit a shard for one layer: rows of what was read of it, if anything was, beside those that are taken over."""
+    run, planned = lacking.run, lacking.planned
+    recipe, taken_over = run.recipe, lacking.take_over()
+    uri = taken_over.shard.uri
+    new = (rows or ShardRows("")).tables(recipe, planned.run_id, layers or None)
+    try:
+        embeddings, failures = taken_over.tables(*new, read)
+    except SourceChangedError as error:
+        run.set_aside = error
+        return
+    tables = {"failures": failures, "embeddings": embeddings}
+    counts = {
+        NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
+        REMOVED_ROWS: len(embeddings) - pc.sum(is_here(embeddings)).as_py() if len(embeddings) else 0,
+    }
     marker = run.ledger.commit(
         planned,
-        shard.uri,
-        {
-            "failures": (f"failures/run_date={planned.run_date}", failures),
-            "embeddings": (f"embeddings/backbone={recipe.slug}", embeddings),
-        },
+        uri,
+        {name: (folder, tables[name]) for name, folder in lacking.folders.items()},
         {
             "run_id": planned.run_id,
-            "audio_seconds": rows.seconds,
+            "audio_seconds": sum(_seconds_of(each, planned.run_id) for each in tables.values()),
             "recipe": recipe.describe(),
             "model": recipe.model,
-            **({NO_PERMISSION: len(denied)} if denied else {}),
-            "passed_over": rows.passed_over,
+            **{name: n for name, n in counts.items() if n},
+            "passed_over": rows.passed_over if rows else {},
         },
+        taken_over.follows,
     )
     if marker is None:
-        log.warning(
-            "%s: a later run planned another state of it while it was embedded", shard.uri, extra={"shard": shard.uri}
-        )
-        run.set_aside = SourceChangedError(f"{shard.uri}: planned in another state meanwhile. Run again.")
+        log.warning("%s: a later run planned another state of it while it was embedded", uri, extra={"shard": uri})
+        run.set_aside = SourceChangedError(f"{uri}: planned in another state meanwhile. Run again.")
         return
     metrics.count("bonafide_alarms_total", len(marker.alarms))
     for table in marker.alarms:
         log.error(
             "%s: computed twice, and the %s differ; the first rows stay. Check the machines for a fault.",
-            shard.uri,
+            uri,
             table,
-            extra={"shard": shard.uri},
+            extra={"shard": uri},
         )
     run.markers.append(marker)
+
+
+def _seconds_of(rows: pa.Table, run_id: str) -> float:
+    """Return the audio of the recordings in which a run found something new."""
+    return pc.sum(rows.filter(pc.equal(rows["run_id"], run_id))["seconds"]).as_py() or 0.0

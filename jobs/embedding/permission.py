@@ -15,14 +15,14 @@ from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
+from jobs.tables.protocol import Marker, PlanHistory
 
 NO_PERMISSION = "no_permission"
 """The word in `failures`; in the detail of a marker, how many such rows its shard has, if it has any."""
 
 
 def readable_again(table: Ledger, history: PlanHistory, done: set[str], archive: Archive) -> frozenset[str]:
-    """Return the slots of committed shards in which a file could not be opened, and now can.
+    """Return the URIs of files of committed shards that could not be opened, and now can.
 
     Only local files get such a row. For them it costs a listing, and a marker for each shard that has failures.
     """
@@ -40,9 +40,11 @@ def readable_again(table: Ledger, history: PlanHistory, done: set[str], archive:
         and any(each.uri in local for each in Shard.from_content(planned.entry.work).sources)
     }
     return frozenset(
-        slot_of_shard(marker.name)
+        uri
         for marker in table.markers(names & done)
-        if NO_PERMISSION in marker.detail and any(_may_be_read(local.get(uri)) for uri in _denied(table, marker))
+        if NO_PERMISSION in marker.detail
+        for uri in _denied(table, marker)
+        if _may_be_read(local.get(uri))
     )
 
 

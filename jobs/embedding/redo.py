@@ -11,7 +11,7 @@ from detector.audio import SAMPLE_RATE
 from detector.canaries import DECODERS, ENCODERS, RESAMPLER, Drift
 from detector.layout import PYAV, SOUNDFILE
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
+from jobs.tables.protocol import Marker, PlanHistory
 
 VERSIONS = "versions"
 """In the detail of a plan: versions of libraries with which its shards were begun."""
@@ -43,8 +43,10 @@ class Redo:
         """Return True if all rows that a drift concerns are embedded again."""
         return bool(self.names & {drift.codec, *drift.libraries})
 
-    def slots(self, table: Ledger, history: PlanHistory, done: set[str], versions: Mapping[str, str]) -> frozenset[str]:
-        """Return the slots of committed shards that have such rows, unless they were begun with these versions."""
+    def sources(
+        self, table: Ledger, history: PlanHistory, done: set[str], versions: Mapping[str, str]
+    ) -> frozenset[str]:
+        """Return the URIs of committed shards that have such rows, unless they were begun with these versions."""
         if not self.names:
             return frozenset()
         older = {
@@ -52,7 +54,9 @@ class Redo:
             for planned in history.current.values()
             if history.plans[planned.number - 1].detail.get(VERSIONS) != versions
         }
-        return frozenset(slot_of_shard(each.name) for each in table.markers(older & done) if self._is_in(table, each))
+        shards = [history.by_name[each.name] for each in table.markers(older & done) if self._is_in(table, each)]
+        works = [each.entry.work for each in shards if each.entry.has_sources]
+        return frozenset(uri for work in works for uri, *_ in work["sources"])
 
     def _is_in(self, table: Ledger, marker: Marker) -> bool:
         batches = table.batches(marker, "embeddings", ["codec", "decoder", "native_rate"])

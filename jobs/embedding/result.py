@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detector.config import Recipe
+from jobs.embedding.take_over import TakeOver
 from jobs.errors import SourceChangedError
 from jobs.inputs.passed_over import PassedOver
+from jobs.inputs.requests import answers
 from jobs.inputs.shards import Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
@@ -72,31 +74,62 @@ class EmbeddingRun:
         }
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """A shard that a layer lacks, as the layer planned it."""
+
+    run: EmbeddingRun
+    planned: PlannedShard
+
+    def take_over(self) -> TakeOver:
+        """Return what it takes over of what stands now; SchemaError if that is damaged."""
+        return TakeOver.of(self.run.ledger, self.run.history, self.folders, self.planned)
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Folders of its rows below the output, by table, in the order in which they are written."""
+        return {
+            "failures": f"failures/run_date={self.planned.run_date}",
+            "embeddings": f"embeddings/backbone={self.run.recipe.slug}",
+        }
+
+
 class MissingShards:
     """Shards that at least one layer lacks; each is read and encoded once for all layers that lack it.
+
+    Of a shard that is planned again, only what changed is read.
 
     Attributes
     ----------
     shards : dict of str to Shard
-        By shard id.
-    lacking : dict of str to list of (EmbeddingRun, PlannedShard)
-        By shard id: the layers that lack it, each with the shard as it planned it.
+        What has to be read, by shard id.
+    lacking : dict of str to list of Lacking
+        By shard id: the shards of layers that need it.
+    unread : list of Lacking
+        Shards of which nothing has to be read.
+    n_unchanged : int
+        Sources whose rows are taken over.
     runs : list of EmbeddingRun
-        Layers that lack at least one shard; no other layer is computed.
+        Layers for which something has to be read; no other layer is computed.
     """
 
     def __init__(self, runs: list[EmbeddingRun]) -> None:
         self.shards: dict[str, Shard] = {}
-        self.lacking: dict[str, list[tuple[EmbeddingRun, PlannedShard]]] = {}
+        self.lacking: dict[str, list[Lacking]] = {}
+        self.unread: list[Lacking] = []
         self.runs: list[EmbeddingRun] = []
+        self.n_unchanged = 0
         for run in runs:
             done = run.ledger.done()
-            missing = [planned for planned in run.shards if planned.name not in done]
-            for planned in missing:
-                shard = shard_of(planned)
+            missing = [Lacking(run, planned) for planned in run.shards if planned.name not in done]
+            for each, (shard, n_unchanged) in zip(missing, answers(_to_read, missing), strict=True):
+                self.n_unchanged += n_unchanged
+                if shard is None:
+                    self.unread.append(each)
+                    continue
                 self.shards[shard.shard_id] = shard
-                self.lacking.setdefault(shard.shard_id, []).append((run, planned))
-            self.runs += [run] if missing else []
+                self.lacking.setdefault(shard.shard_id, []).append(each)
+                self.runs += [run] if run not in self.runs else []
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -109,6 +142,7 @@ class MissingShards:
         return tuple(recipe.config.layer for recipe in self.recipes)
 
 
-def shard_of(planned: PlannedShard) -> Shard:
-    """Return the shard that a plan names, as the readers take it."""
-    return Shard.from_content(planned.entry.work)
+def _to_read(lacking: Lacking) -> tuple[Shard | None, int]:
+    """Return what has to be read of a shard, and the number of sources whose rows are taken over."""
+    taken_over = lacking.take_over()
+    return taken_over.to_read, taken_over.n_unchanged

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.erasure.request import ERASED, ErasureRequest
 from jobs.inputs.shards import Shard
+from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Plan
 
 
@@ -17,7 +18,11 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
         if not entry.has_sources:
             return entry
         shard = _redact_shard(Shard.from_content(entry.work), request)
-        return replace(entry, work=shard.to_content() | ({DROPPED: True} if entry.is_dropped else {}))
+        kept = {name: entry.work[name] for name in (DROPPED, PRUNE) if name in entry.work}
+        left = {source.uri for source in shard.sources}
+        if AGAIN in entry.work:
+            kept[AGAIN] = [uri for uri in entry.work[AGAIN] if uri in left]
+        return replace(entry, work=shard.to_content() | kept)
 
     return replace(plan, entries=tuple(map(redact, plan.entries)))
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from detector.errors import ConfigError, SchemaError
@@ -23,6 +23,7 @@ from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
 from jobs.inputs.passed_over import PassedOver
+from jobs.inputs.places import Place
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.suffixes import kind_of_name
@@ -44,6 +45,8 @@ class Archive:
     """Folders that may not be listed: each a shard that is one row of failures."""
     roots: tuple[str, ...] = ()
     """Local folders that were listed."""
+    places: tuple[Place, ...] = ()
+    """What was listed: a source in one of them that was not found is gone, or was passed over."""
     links: dict[str, Links] = field(default_factory=dict)
     """Links that were passed over, by reason."""
     passed_over: PassedOver = field(default_factory=PassedOver)
@@ -57,12 +60,17 @@ class Archive:
         """Return True for what would have been found if it were there, and might be looked at."""
         return any(uri.startswith(f"{root.rstrip('/')}/") for root in self.roots)
 
+    def place_of(self, uri: str) -> Place | None:
+        """Return the place whose listing would have found an object of this name, the longest if there are several."""
+        places = (each for each in self.places if each.covers(uri))
+        return max(places, key=lambda each: len(each.uri), default=None)
+
     def shards(self) -> list[Shard]:
         """Return the shards of the whole archive that hold recordings, regardless of earlier plans."""
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
-def find(config: InputConfig, contents: Contents | None = None) -> Archive:
+def find(config: InputConfig, contents: Contents | None = None, before: Collection[str] = ()) -> Archive:
     """List the stored objects that ``config`` names.
 
     Parameters
@@ -70,6 +78,8 @@ def find(config: InputConfig, contents: Contents | None = None) -> Archive:
     config : InputConfig
     contents : Contents, optional
         Knows objects whose suffix does not say what they are, and is told of those that are looked at.
+    before : collection of str
+        URIs of sources that earlier runs found. A place that had some may be empty now.
 
     Raises
     ------
@@ -82,6 +92,7 @@ def find(config: InputConfig, contents: Contents | None = None) -> Archive:
     files: dict[str, Stored] = {}
     entries: list[ListEntry] = []
     listings: dict[str, Listing] = {}
+    places: list[Place] = []
     below: dict[str, Stored] = {}
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
@@ -93,7 +104,8 @@ def find(config: InputConfig, contents: Contents | None = None) -> Archive:
             with storage.opened(named):
                 pass  # what is named itself and may not be read ends the run: it is no exception of many
         else:
-            listings[uri] = _listing_of(uri, config.follow_links)
+            place, listings[uri] = _listing_of(uri, config.follow_links, before)
+            places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
         for stored in [named] if named else _without_tables(listed):
@@ -111,7 +123,7 @@ def find(config: InputConfig, contents: Contents | None = None) -> Archive:
     for uri in sorted(below.keys() - files.keys() - containers.keys()):
         passed_over.add(storage.key_of(uri))
     denied = sorted({uri for listing in listings.values() for uri in listing.denied})
-    if not containers and not files and not denied:
+    if not containers and not files and not denied and not any(_had_any(place, before) for place in places):
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
         raise ConfigError(
@@ -124,6 +136,7 @@ def find(config: InputConfig, contents: Contents | None = None) -> Archive:
         selections,
         tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),)) for uri in denied),
         tuple(listing.root for listing in listings.values() if listing.root),
+        tuple(places),
         _links_of(listings.values()),
         passed_over,
     )
@@ -178,21 +191,28 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
     return [stored for stored, content in contents if content is None or content.kind == "audio"]
 
 
-def _listing_of(uri: str, follow: str) -> Listing:
+def _had_any(place: Place, before: Collection[str]) -> bool:
+    return any(map(place.covers, before))
+
+
+def _listing_of(uri: str, follow: str, before: Collection[str]) -> tuple[Place, Listing]:
     """List a folder, prefix or glob, and warn of what is passed over."""
     found = storage.survey(uri, follow)
     is_pattern = found is None and any(letter in uri for letter in "*?[")  # a folder's own name may have these letters
+    place = Place(uri, is_pattern)
     if is_pattern:
         found = storage.matching(uri, follow)
+    elif found is None and storage.scheme_of(uri) != "file" and _had_any(place, before):
+        found = Listing([])  # in a store of objects, a prefix without objects does not exist
     if found is None:
         raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
     storage.warn_of(found.links)
     denied = [*found.denied, *(each.uri for each in found.objects if each.etag == storage.DENIED)]
     if denied:
         log.warning("%d files or folders below %s may not be read; first: %s", len(denied), uri, denied[0])
-    if is_pattern and not found.objects and not found.denied:
+    if is_pattern and not found.objects and not found.denied and not _had_any(place, before):
         raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
-    return found
+    return place, found
 
 
 def _links_of(listings: Iterable[Listing]) -> dict[str, Links]:

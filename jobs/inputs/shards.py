@@ -13,6 +13,7 @@ from jobs import storage
 from jobs.storage import Stored
 
 FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
+REMOVED = "removed"  # the tag of a source that was in the archive and is gone; its rows stay
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
 
@@ -125,6 +126,16 @@ class Shard:
         names = tuple((place, selection.utterance_id) for place, selection in selections)
         excerpts = tuple(selection for _, selection in selections if selection.excerpt != WHOLE)
         return cls(kind, tuple(sources), names, excerpts)
+
+
+def removed(source: Stored) -> Stored:
+    """Return a source as one that was in the archive, and is gone."""
+    return Stored(source.uri, 0, REMOVED)
+
+
+def is_removed(source: Stored) -> bool:
+    """Return True for what :func:`removed` returned."""
+    return source.etag == REMOVED
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from jobs.tables.heads import introduce
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
+from jobs.tables.removal import REMOVED_ROWS
+from jobs.tables.row_history import is_here, with_runs
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -202,18 +204,25 @@ class ScoreShard:
         shard = PlannedShard(**{**content, "entry": Entry(**content["entry"])})
         (embedded,) = self.source.markers([shard.entry.state])
         rows = self.source.read(embedded, "embeddings")
+        folder = f"scores/run_date={shard.run_date}"
+        stands = self.table.standing("scores", folder, shard.slot) if shard.replaces else None
         judged = self._judged(rows, shard.run_id, embedded.detail.get("recipe"))
+        if stands is not None:
+            judged = with_runs(judged, stands.rows)
         failures = self.source.read(embedded, "failures")
         failures = FAILURES.empty_table() if failures is None else failures
-        tables = {"scores": (f"scores/run_date={shard.run_date}", judged)}
+        tables = {"scores": (folder, judged)}
         if self.source.output != self.table.output:
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
-        counts = _counts(judged) | {"failed": embedded.rows["failures"]}
-        bins = histogram(judged["score"].drop_null().to_numpy()).tolist()
+        here = judged.filter(is_here(judged))
+        counts = _counts(here) | {"failed": embedded.rows["failures"]}
+        bins = histogram(here["score"].drop_null().to_numpy()).tolist()
         failed_by = Counter(failures["error"].to_pylist())
         detail = {"run_id": shard.run_id, "counts": counts, "failed_by": failed_by, "histogram": bins}
         detail["passed_over"] = embedded.detail.get("passed_over", {})
-        marker = self.table.commit(shard, embedded.uri, tables, detail)
+        if len(here) < len(judged):
+            detail[REMOVED_ROWS] = len(judged) - len(here)
+        marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}
 

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
+from jobs.storage.globs import Glob
 from jobs.storage.local import Local
 from jobs.storage.names import bytes_of, path_of, text_of, uri_of
 from jobs.storage.objects import (
@@ -48,6 +49,7 @@ __all__ = [
     "READ_AHEAD_BYTES",
     "STORES",
     "Found",
+    "Glob",
     "Links",
     "Listing",
     "NoPermissionError",

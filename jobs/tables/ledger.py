@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,16 @@ from detector.schema import FAILURES
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.storage import Stored
-from jobs.tables.parquet import erased_bytes, is_erased, parquet_bytes, part_of, read_rows, row_batches, shard_part
+from jobs.tables.parquet import (
+    erased_bytes,
+    is_erased,
+    is_whole,
+    parquet_bytes,
+    part_of,
+    read_rows,
+    row_batches,
+    shard_part,
+)
 from jobs.tables.protocol import (
     Answer,
     Marker,
@@ -35,15 +44,35 @@ from jobs.tables.protocol import (
     PlannedShard,
     Protocol,
     Steps,
-    TablePart,
 )
 from jobs.tables.requests import Get, List, Put
 from jobs.tables.row_digest import add
+from jobs.tables.table_part import TablePart
 
 TABLES = ("embeddings", "scores", "failures")
 KINDS = ("embeddings", "scores")
 EMPTY = "empty.parquet"
 READERS = 16  # threads that fetch small objects: the store's latency is the bottleneck
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The rows of a slot that stand in a table.
+
+    Parameters
+    ----------
+    name : str
+        :attr:`~jobs.tables.protocol.PlannedShard.name` of the state that they are of.
+    rows : pyarrow.Table
+    sha256 : str
+        Of their object.
+    is_committed : bool
+    """
+
+    name: str
+    rows: pa.Table
+    sha256: str
+    is_committed: bool
 
 
 class Ledger:
@@ -95,6 +124,7 @@ class Ledger:
         uri: str,
         tables: dict[str, tuple[str, pa.Table]],
         detail: dict[str, Any] | None = None,
+        follows: Mapping[str, str] | None = None,
     ) -> Marker | None:
         """Write the tables of a shard, then its marker; return None if the shard was replaced meanwhile.
 
@@ -108,11 +138,14 @@ class Ledger:
             rows may have stood in another one before comes first, so `failures` before `scores`.
         detail : dict, optional
             Stored in the marker, for later runs.
+        follows : mapping, optional
+            By table name: SHA-256 of the object whose rows were taken over, from :meth:`standing`. If another one
+            stands there by now, the shard is not committed, and the answer is None.
         """
         parts = {}
         for table, (folder, rows) in tables.items():
-            name = storage.join(folder, f"{self.key}-{shard.slot}.parquet")
-            parts[table] = shard_part(table, name, shard.name, rows)
+            part = shard_part(table, self._object_name(folder, shard.slot), shard.name, rows)
+            parts[table] = replace(part, follows=(follows or {}).get(table, ""))
         return self._run(self._protocol.commit(shard, uri, parts, detail or {}))
 
     def commit_dropped(
@@ -134,7 +167,7 @@ class Ledger:
             return shard_part(table, part.name, shard.name, read_rows(part.content))
 
         empty = {
-            table: shard_part(table, storage.join(folder, f"{self.key}-{shard.slot}.parquet"), shard.name, rows)
+            table: shard_part(table, self._object_name(folder, shard.slot), shard.name, rows)
             for table, (folder, rows) in tables.items()
         }
         return self._run(self._protocol.commit_dropped(shard, before, empty, relabel, detail))
@@ -170,6 +203,32 @@ class Ledger:
         """
         content = self._content(marker, table)
         return None if content is None else pq.read_table(content, partitioning=None).replace_schema_metadata()
+
+    def standing(self, table: str, folder: str, slot: str) -> Standing | None:
+        """Read the rows of a slot as they stand in a table, of whatever state; None if there is no object.
+
+        Raises
+        ------
+        SchemaError
+            If the object is damaged: it differs from its marker, or, if it was never committed, from its own footer.
+        """
+        name = self._object_name(folder, slot)
+        content = self._get(name)
+        if content is None:
+            return None
+        uri = storage.join(self.output, name)
+        found = part_of(uri, content)
+        if found is None or not is_whole(table, found):
+            raise SchemaError(
+                f"{uri}: is damaged, and rows of it are to be kept. `verify` says more. Restore it; or remove it, and "
+                f"all recordings of its shard are done again as new ones."
+            )
+        text = self._get(self._protocol.marker_name(found.shard))
+        marker = None if text is None else Marker.from_json(text, uri)
+        if marker is not None and table in marker.sha256:
+            self.recounted(marker, table, content)
+        rows = read_rows(content).replace_schema_metadata()
+        return Standing(found.shard, rows, hashlib.sha256(content).hexdigest(), marker is not None)
 
     def batches(self, marker: Marker, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield some columns of what :meth:`read` returns, a row group at a time, in the same order."""
@@ -233,6 +292,9 @@ class Ledger:
     def digest(markers: Iterable[Marker]) -> str:
         """Return the digest of all rows that the markers describe."""
         return add(digest for marker in markers for digest in marker.digests.values())
+
+    def _object_name(self, folder: str, slot: str) -> str:
+        return storage.join(folder, f"{self.key}-{slot}.parquet")
 
     def _content(self, marker: Marker, table: str) -> io.BytesIO | None:
         if not marker.rows[table]:

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.tables.protocol import TablePart
 from jobs.tables.row_digest import rows_digest
+from jobs.tables.table_part import TablePart
 
 ROW_GROUP_ROWS = 4_096
 SHARD, DIGEST = b"bonafide.of", b"bonafide.digest"
@@ -69,9 +69,13 @@ def erased_bytes(table: str, shard: str, rows: pa.Table) -> bytes:
 
 def is_erased(table: str, part: TablePart) -> bool:
     """Return True if an object says that rows were erased from it, and holds the rows that its footer claims."""
+    return is_whole(table, part) and ERASED in (read_rows(part.content).schema.metadata or {})
+
+
+def is_whole(table: str, part: TablePart) -> bool:
+    """Return True if an object holds the rows that its footer claims."""
     try:
-        rows = read_rows(part.content)
-        return ERASED in (rows.schema.metadata or {}) and rows_digest(table, rows) == part.digest
+        return rows_digest(table, read_rows(part.content)) == part.digest
     except (pa.ArrowException, OSError, KeyError):
         return False
 

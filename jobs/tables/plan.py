@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from detector.audio import WHOLE
@@ -11,12 +11,19 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
+from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
 from jobs.storage import Stored
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
+from jobs.tables.removal import RemovalPolicy, find_gone, refuse_many
 
 OTHERS = "others"
 """In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
+
+AGAIN, PRUNE = "again", "prune"
+"""In the work of a shard: URIs of sources that are read again though they did not change; and, if rows of recordings
+that are gone are to be taken out, True."""
+
+DEFAULT_POLICY = RemovalPolicy()
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,16 @@ def propose(
     done: set[str],
     look: Callable[[str], Stored | None],
     again: Collection[str] = (),
+    policy: RemovalPolicy = DEFAULT_POLICY,
 ) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
     A container is always the same slot. Loose files stay in the group that they were first planned in, so that new
     files beside them make new groups and leave the old ones alone. A slot is planned again where a source of it
-    changed: its new rows will stand where the old ones stood. An object that only a list names, and that is not there,
-    leaves committed rows as they are: it may be a disk that was not mounted. A shard that was planned and never
-    committed is dropped if the store has none of its sources any more; committed rows stay.
+    changed, or is gone (:mod:`jobs.tables.removal`): its new rows will stand where the old ones stood. Sources of it
+    that this archive leaves out stay as they were. An object that only a list names, and that is not there, leaves
+    committed rows as they are: it may be a disk that was not mounted. A shard that was planned and never committed is
+    dropped if the store has none of its sources any more.
 
     Parameters
     ----------
@@ -60,12 +69,14 @@ def propose(
     look : callable
         What the store holds at a URI now: asked for sources of planned shards that the archive leaves out.
     again : collection of str
-        Slots to plan again although no source of theirs changed.
+        URIs of sources to read again although nothing says that they changed.
+    policy : RemovalPolicy
 
     Raises
     ------
     ConfigError
-        Where the archive names other members of a container than were planned, or two sources would share an id.
+        Where the archive names other members of a container than were planned, where two sources would share an id, or
+        where too many sources are gone.
     """
     known = {
         slot: Shard.from_content(planned.entry.work)
@@ -74,36 +85,41 @@ def propose(
     }
     _refuse_shared_ids(archive, known)
     committed = {slot for slot, planned in history.current.items() if planned.name in done}
-    new = [
-        _entry(each)
-        for each in archive.containers
-        if each.slot in again
-        or (_is_new(each, known.get(each.slot)) and not (each.sources[0].is_absent and each.slot in committed))
-    ]
+    before = history.last_committed(done).keys()
+    gone = find_gone(archive, known, look)
+    refuse_many(archive, [known[slot] for slot in before & known.keys()], gone, policy.max_removed)
+    new = []
+    slots: set[str] = set()
+    loose = {stored.uri: stored for stored in archive.files}
+    present = {each.slot: each for each in archive.containers}
+    for slot, shard in known.items():
+        here: Collection[str] = ()
+        if shard.kind == "files":
+            here = [source.uri for source in shard.sources if source.uri in loose]
+            is_committed, had_rows = slot in committed, slot in before
+            is_asked = here or (had_rows and any(source.uri in gone for source in shard.sources))
+            now = _group_now(shard, archive, loose, gone, look, is_committed=is_committed) if is_asked else shard
+        elif shard.kind == FOLDER:
+            continue
+        else:
+            here = [shard.sources[0].uri] if slot in present else []
+            now = _container_now(shard, present.pop(slot, None), slot in before, slot in committed, gone)
+        if here or now != shard or _is_all_removed(now):
+            slots.add(slot)
+        read_again = sorted(uri for uri in here if uri in again)
+        if now != shard or read_again or slot in policy.slots:
+            slots.add(slot)
+            new.append(_entry(now, slot, read_again, prune=policy.prune))
+        for uri in here:
+            loose.pop(uri, None)
+    new += [_entry(each) for each in present.values()]
     folders = [*archive.folders, *_listed_by_now(archive, known)]
     new += [_entry(each) for each in folders if each != known.get(each.slot)]
-    slots = {each.slot for each in (*archive.containers, *folders)}
-    loose = {stored.uri: stored for stored in archive.files}
-    for slot, shard in known.items():
-        here = [source.uri for source in shard.sources if source.uri in loose] if shard.kind == "files" else []
-        if not here:
-            continue
-        slots.add(slot)
-        planned = shard.selections() or {}
-        for uri in here:
-            _refuse_lost_excerpts(uri, planned[uri], archive.selections_of(uri))
-        seen = [uri for uri in here if not (loose[uri].is_absent and slot in committed)]
-        changed = any((loose[uri], archive.selections_of(uri)) != (shard.source(uri), planned[uri]) for uri in seen)
-        if changed or slot in again or (len(here) < len(shard.sources) and slot not in committed):
-            now = _as_it_is_now(shard, archive, loose, look)
-            new += [] if now == shard and slot not in again else [_entry(now, slot)]
-        for uri in here:
-            del loose[uri]
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
-    slots |= {each.slot for each in groups}
+    slots |= {each.slot for each in (*archive.containers, *folders)} | {each.slot for each in groups}
     missing = known.keys() - slots - committed
-    gone = [slot for slot in sorted(missing) if _is_gone(known[slot], look)]
-    return Proposal((*new, *groups, *tombstones(history, done, gone)), frozenset(slots))
+    dropped = [slot for slot in sorted(missing) if _is_gone(known[slot], look)]
+    return Proposal((*new, *groups, *tombstones(history, done, dropped)), frozenset(slots))
 
 
 def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]) -> tuple[Entry, ...]:
@@ -120,6 +136,12 @@ def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]
     return tuple(entries)
 
 
+def sources_in(history: PlanHistory) -> set[str]:
+    """Return the URIs of all sources that plans read."""
+    works = [planned.entry.work for planned in history.current.values() if planned.entry.has_sources]
+    return {uri for work in works for uri, *_ in work["sources"]}
+
+
 def recordings_in(history: PlanHistory) -> set[str]:
     """Return the URIs of the loose files that plans read."""
     works = [planned.entry.work for planned in history.current.values() if planned.entry.has_sources]
@@ -131,17 +153,35 @@ def others_in(history: PlanHistory) -> set[str]:
     return {digest for plan in history.plans for digest in plan.detail.get(OTHERS, ())}
 
 
-def _entry(shard: Shard, slot: str | None = None) -> Entry:
-    return Entry(slot or shard.slot, shard.shard_id, shard.to_content())
+def _entry(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, prune: bool = False) -> Entry:
+    asked = ({AGAIN: list(again)} if again else {}) | ({PRUNE: True} if prune else {})
+    return Entry(slot or shard.slot, shard.shard_id, shard.to_content() | asked)
 
 
-def _is_new(container: Shard, before: Shard | None) -> bool:
-    if before is not None and before.sources == container.sources and before != container:
+def _container_now(
+    shard: Shard, found: Shard | None, had_rows: bool, is_committed: bool, gone: Collection[str]
+) -> Shard:
+    """Return a planned container as it is now."""
+    (source,) = shard.sources
+    if found is not None and not found.sources[0].is_absent:
+        _refuse_other_members(found, shard)
+        return found
+    if source.uri in gone and had_rows:
+        return replace(shard, sources=(removed(source),))
+    return shard if found is None or is_committed or is_removed(source) else found
+
+
+def _refuse_other_members(container: Shard, before: Shard) -> None:
+    if before.sources == container.sources and before != container:
         raise ConfigError(
             f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
             f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
         )
-    return before != container
+
+
+def _is_all_removed(shard: Shard) -> bool:
+    """Return True if nothing of a shard is left to read, so that any run can commit it."""
+    return bool(shard.sources) and all(map(is_removed, shard.sources))
 
 
 def _is_gone(shard: Shard, look: Callable[[str], Stored | None]) -> bool:
@@ -162,17 +202,35 @@ def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:
     ]
 
 
-def _as_it_is_now(
-    shard: Shard, archive: Archive, loose: dict[str, Stored], look: Callable[[str], Stored | None]
+def _group_now(
+    shard: Shard,
+    archive: Archive,
+    loose: dict[str, Stored],
+    gone: Collection[str],
+    look: Callable[[str], Stored | None],
+    *,
+    is_committed: bool,
 ) -> Shard:
-    """The same files as they are now; one that is gone keeps its place, and gets a row that says so."""
-    now = []
-    for source in shard.sources:
-        found = loose.get(source.uri) or look(source.uri)
-        now.append(found or Stored(source.uri, 0, storage.ABSENT))
+    """Return a planned group of files as they are now."""
     planned = shard.selections() or {}
-    selections = {uri: archive.selections_of(uri) if uri in loose else planned[uri] for uri in planned}
-    return Shard.selecting(shard.kind, now, [(uri, item) for uri, each in selections.items() for item in each])
+    selections = dict(planned)
+
+    def now(source: Stored) -> Stored:
+        found = loose.get(source.uri)
+        if found is not None:
+            _refuse_lost_excerpts(source.uri, planned[source.uri], archive.selections_of(source.uri))
+        if found is not None and not (found.is_absent and (is_committed or is_removed(source))):
+            selections[source.uri] = archive.selections_of(source.uri)
+            return found
+        if source.uri in gone:
+            return removed(source)
+        # what this archive leaves out stays as it was, unless it has to be read and cannot be
+        return source if is_committed or is_removed(source) else look(source.uri) or removed(source)
+
+    sources = [now(source) for source in shard.sources]
+    if tuple(sources) == shard.sources and selections == planned:
+        return shard
+    return Shard.selecting(shard.kind, sources, [(uri, item) for uri, each in selections.items() for item in each])
 
 
 def _refuse_lost_excerpts(uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]) -> None:

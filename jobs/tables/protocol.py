@@ -35,13 +35,12 @@ from jobs.storage import ABSENT, Found
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
 from jobs.tables.requests import Get, List, Put
+from jobs.tables.table_part import TablePart
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
 DROPPED = "dropped"  # in the work of a tombstone
 
 Answer = TypeVar("Answer")
-
-
 Steps = Generator[Put | Get | List, Any, Answer]
 
 
@@ -113,6 +112,8 @@ class PlannedShard:
         Date on which the slot was first planned. Its rows stay in that partition, so that new ones replace them.
     replaces : bool
         True if an earlier plan has another state of the slot.
+    planned_on : str
+        Date of the plan's run, of what it finds new, changed or removed.
     """
 
     entry: Entry
@@ -120,6 +121,7 @@ class PlannedShard:
     run_id: str
     run_date: str
     replaces: bool
+    planned_on: str = ""
 
     @property
     def slot(self) -> str:
@@ -143,6 +145,11 @@ class PlanHistory:
         """The shard that each slot holds, or is to hold, according to the last plan that lists it."""
         return {shard.slot: shard for shard in self._shards()}
 
+    @cached_property
+    def by_name(self) -> dict[str, PlannedShard]:
+        """All shards that plans list, also those of states that were replaced since."""
+        return {shard.name: shard for shard in self._shards()}
+
     def last_committed(self, done: Collection[str]) -> dict[str, PlannedShard]:
         """Return, for each slot, the last shard of it whose name is among those that are committed."""
         return {shard.slot: shard for shard in self._shards() if shard.name in done}
@@ -153,7 +160,7 @@ class PlanHistory:
         for number, plan in enumerate(self.plans, start=1):
             for entry in plan.entries:
                 replaces, date = entry.slot in dates, dates.setdefault(entry.slot, plan.run_date)
-                yield PlannedShard(entry, number, plan.run_id, date, replaces)
+                yield PlannedShard(entry, number, plan.run_id, date, replaces, plan.run_date)
 
     def of_plan(self, number: int) -> list[PlannedShard]:
         """Return the shards of one plan that no later plan has replaced."""
@@ -163,31 +170,6 @@ class PlanHistory:
     def names(self) -> set[str]:
         """Names of all current shards; a marker of any other name is of a state that was replaced."""
         return {each.name for each in self.current.values()}
-
-
-@dataclass(frozen=True)
-class TablePart:
-    """The object with one shard's rows of a table.
-
-    Parameters
-    ----------
-    name : str
-        Name of the object, below the output.
-    content : bytes
-        Bytes of the object.
-    rows : int
-        Number of rows.
-    digest : str
-        Order-free digest of the rows: :mod:`jobs.tables.row_digest`.
-    shard : str
-        :attr:`PlannedShard.name`.
-    """
-
-    name: str
-    content: bytes
-    rows: int
-    digest: str
-    shard: str
 
 
 @dataclass(frozen=True)
@@ -240,11 +222,10 @@ class Protocol:
 
     def read(self, earlier: PlanHistory | None = None) -> Steps[PlanHistory]:
         """Read the plans; those of ``earlier`` are not read again."""
-        have = earlier.plans if earlier else ()
+        plans = list(earlier.plans if earlier else ())
         names: list[str] = yield List(self.plans_folder)
         n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # the folder may hold other files
-        plans = list(have)
-        for number in range(len(have) + 1, n_plans + 1):
+        for number in range(len(plans) + 1, n_plans + 1):
             name = self._plan_name(number)
             plans.append(Plan.from_json((yield Get(name)), f"{self._output}/{name}"))
         return PlanHistory(tuple(plans))
@@ -273,6 +254,8 @@ class Protocol:
     ) -> Steps[Marker | None]:
         """Write a shard's objects, then its marker; return None if a later plan has replaced the shard meanwhile.
 
+        So it does if the rows that it follows were replaced or erased.
+
         Parameters
         ----------
         tables : dict
@@ -298,11 +281,9 @@ class Protocol:
         # the marker goes last: if it exists, the shard is complete
         name = self.marker_name(shard.name)
         found: Found | None = yield Put(name, marker.to_json(), ABSENT)
-        return (
-            marker
-            if found is None or found.content is None
-            else Marker.from_json(found.content, f"{self._output}/{name}")
-        )
+        if found is None or found.content is None:
+            return marker
+        return Marker.from_json(found.content, f"{self._output}/{name}")
 
     def commit_dropped(
         self,
@@ -349,6 +330,8 @@ class Protocol:
             # rows of another state: ours replace them, unless a later plan has replaced our state
             history = yield from self.read()
             if history.current[shard.slot].name != shard.name:
+                return None
+            if part.follows and hashlib.sha256(found.content).hexdigest() != part.follows:
                 return None
         return part
 

@@ -147,7 +147,7 @@ def _derived(content: Content, engine: str) -> Iterator[tuple[str, str]]:
     failures = ", ".join(_name(name, engine) for name in FAILURES.names)
     newest = "row_number() OVER (PARTITION BY utterance_id ORDER BY run_id DESC) AS newest"
     yield "recordings", f"SELECT * FROM scores WHERE {is_active}"
-    yield "current", "SELECT * FROM recordings"
+    yield "current", "SELECT * FROM recordings WHERE removed_at IS NULL"
     yield (
         "failures",
         f"SELECT {failures} FROM (SELECT {failures}, {newest} FROM all_failures) AS numbered WHERE newest = 1",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from functools import cache
 
-from jobs.tables.protocol import PlannedShard, TablePart
+from jobs.tables.protocol import PlannedShard
+from jobs.tables.table_part import TablePart
 
 EMBEDDINGS, SCORES = "embeddings-f", "scores-h"
 TABLES = {EMBEDDINGS: ("failures", "embeddings"), SCORES: ("scores",)}  # in the order in which a shard is written

@@ -12,7 +12,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import Selection, Shard
+from jobs.inputs.shards import REMOVED, Selection, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import Proposal, plan_id_of, propose, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory
@@ -55,7 +55,7 @@ def contents(proposal: Proposal) -> list[str]:
 
 def _letter(source: Stored) -> str:
     name = source.uri.removeprefix("s3://bucket/")
-    return name.upper() if source.etag == storage.ABSENT else name
+    return name.upper() if source.etag in (storage.ABSENT, REMOVED) else name
 
 
 @pytest.mark.parametrize("archive", [tars("x", "y"), files("a", "b")])
@@ -126,12 +126,15 @@ def test_a_group_with_a_changed_file_is_planned_again_as_a_whole() -> None:
     assert before.slot in {entry.slot for entry in proposal.new}
 
 
-def test_files_of_a_changed_group_that_the_input_leaves_out_are_looked_up() -> None:
+@pytest.mark.parametrize(("done", "planned"), [(True, "abc"), (False, "abC")])
+def test_files_of_a_changed_group_that_the_input_leaves_out_stay_if_they_have_rows_and_are_looked_up_if_not(
+    done: bool, planned: str
+) -> None:
     _, history = night(files("a", "b", "c"), PlanHistory())
 
-    proposal, _ = night(files("a", a="f"), history, look=lambda uri: stored("b") if uri.endswith("b") else None)
+    proposal, _ = night(files("a", a="f"), history, done=done, look=here("b"))
 
-    assert contents(proposal) == ["abC"]  # c is gone, and keeps its place for a row that says so
+    assert contents(proposal) == [planned]
 
 
 def test_a_deleted_file_does_not_resurrect_rows_of_its_neighbours() -> None:

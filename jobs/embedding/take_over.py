@@ -1,0 +1,228 @@
+"""Take-over: what a shard that is planned again keeps of the rows that stand in its slot, and what it has to read.
+
+```
+planned before    a  b  c  d          rows of a … d stand
+planned now       a  B  ·  d          B was replaced, c is gone
+                  │  │  │  │
+                  │  │  └──┼── rows stay, with `removed_at`
+                  │  └─────┼── read, decoded, embedded
+                  └────────┴── rows are taken over
+```
+
+It follows from the plans and from what stands, not from who did it: a run that finds half of its own shard, written by
+one that was killed, takes that over, too. Nothing is held between the beginning of a run and the commit of the shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detector.schema import FAILURES, embeddings_schema
+from jobs.errors import SourceChangedError
+from jobs.inputs.shards import Selection, Shard, is_removed
+from jobs.storage import Stored
+from jobs.tables.ledger import Ledger
+from jobs.tables.plan import AGAIN, PRUNE
+from jobs.tables.protocol import PlanHistory, PlannedShard
+from jobs.tables.row_history import Night, completed, removed_on, with_history
+
+Tables = tuple[pa.Table, pa.Table]
+"""Rows of `embeddings` and of `failures`."""
+
+
+@dataclass(frozen=True)
+class Former:
+    """The rows that stand in a slot of one table.
+
+    Parameters
+    ----------
+    name : str
+        Of the shard that they were written for; and the shard itself.
+    shard : Shard
+    rows : pyarrow.Table
+    sha256 : str
+        Of their object; empty if there is none.
+    """
+
+    name: str
+    shard: Shard
+    rows: pa.Table
+    sha256: str
+
+    @cached_property
+    def uris(self) -> frozenset[str]:
+        """URIs of sources that have rows here."""
+        return frozenset(self.rows["uri"].unique().to_pylist())
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[Stored, tuple[Selection, ...] | None]]:
+        """By URI: the source as it was, and what was read of it."""
+        return sources_of(self.shard)
+
+
+def sources_of(shard: Shard) -> dict[str, tuple[Stored, tuple[Selection, ...] | None]]:
+    """Return the sources of a shard by URI, each with what to read of it; None is all."""
+    selections = shard.selections()
+    if shard.kind != "files" and selections is not None:
+        everything = tuple(item for each in selections.values() for item in each)
+        return {source.uri: (source, everything) for source in shard.sources}
+    return {source.uri: (source, (selections or {}).get(source.uri)) for source in shard.sources}
+
+
+class TakeOver:
+    """What a planned shard keeps, and what it has to read.
+
+    Parameters
+    ----------
+    planned : PlannedShard
+    embeddings, failures : Former or None
+        Rows that stand in its slot; None if nothing can be taken over from the table.
+    """
+
+    def __init__(self, planned: PlannedShard, embeddings: Former | None, failures: Former | None) -> None:
+        self.shard = Shard.from_content(planned.entry.work)
+        self._night = Night(planned.run_id, planned.planned_on or planned.run_date, planned.run_date)
+        self._again: Collection[str] = planned.entry.work.get(AGAIN, ())
+        self._is_pruned = planned.entry.work.get(PRUNE, False)
+        self._name = planned.name
+        self._embeddings, self._failures = embeddings, failures
+        sources = sources_of(self.shard)
+        self._gone = {uri for uri, (source, _) in sources.items() if is_removed(source)}
+        self._taken = {uri for uri, (source, items) in sources.items() if self._is_taken(source, items)}
+        self.n_unchanged = len(self._taken)
+
+    @classmethod
+    def of(cls, table: Ledger, history: PlanHistory, folders: dict[str, str], planned: PlannedShard) -> TakeOver:
+        """Return what a planned shard takes over of what stands now.
+
+        Parameters
+        ----------
+        folders : dict
+            By table name: its folder below the output.
+
+        Raises
+        ------
+        SchemaError
+            If what stands is damaged.
+        """
+        if not planned.replaces:
+            return cls(planned, None, None)
+        found = {name: table.standing(name, folder, planned.slot) for name, folder in folders.items()}
+        formers: dict[str, Former | None] = dict.fromkeys(folders)
+        for name, stands in found.items():
+            before = None if stands is None else history.by_name.get(stands.name)
+            if stands is not None and before is not None and before.entry.has_sources:
+                shard = Shard.from_content(before.entry.work)
+                formers[name] = Former(stands.name, shard, stands.rows, stands.sha256)
+        embeddings, failures = formers["embeddings"], formers["failures"]
+        # a table without rows has no object; failures are written first, so embeddings may be still to come
+        if found["failures"] is None and embeddings is not None:
+            failures = replace(embeddings, rows=FAILURES.empty_table(), sha256="")
+        elif found["embeddings"] is None and failures is not None and found["failures"].is_committed:  # type: ignore[union-attr]
+            embeddings = replace(failures, rows=embeddings_schema(1).empty_table(), sha256="")
+        return cls(planned, embeddings, failures)
+
+    @cached_property
+    def to_read(self) -> Shard | None:
+        """The part of the shard that has to be read; None if there is none."""
+        left = tuple(each for each in self.shard.sources if each.uri not in self._taken | self._gone)
+        if len(left) == len(self.shard.sources):
+            return self.shard
+        if not left:
+            return None
+        uris = {each.uri for each in left}
+        names = tuple((uri, name) for uri, name in self.shard.names or () if uri in uris)
+        kept = {name for _, name in names}
+        excerpts = tuple(each for each in self.shard.excerpts if each[0] in kept)
+        return replace(self.shard, sources=left, names=names, excerpts=excerpts)
+
+    @property
+    def follows(self) -> dict[str, str]:
+        """SHA-256 of the objects whose rows are taken over, by table."""
+        formers = {"embeddings": self._embeddings, "failures": self._failures}
+        return {name: former.sha256 for name, former in formers.items() if former is not None and former.sha256}
+
+    def tables(self, embeddings: pa.Table, failures: pa.Table, shard: Shard | None) -> Tables:
+        """Return all rows of the shard, in the order of its sources.
+
+        Parameters
+        ----------
+        embeddings, failures : pyarrow.Table
+            Rows of what was read.
+        shard : Shard or None
+            What was read.
+
+        Raises
+        ------
+        SourceChangedError
+            If more has to be read: other rows stand by now than when the run began.
+        """
+        read = {each.uri for each in (shard.sources if shard else ())}
+        taken_over = self._taken - read
+        if {each.uri for each in self.shard.sources} - taken_over - self._gone - read:
+            raise SourceChangedError(f"{self.shard.uri}: its former rows were replaced meanwhile. Run again.")
+        no_rows = embeddings_schema(1).empty_table()
+        standing = completed(no_rows if self._embeddings is None else self._embeddings.rows, self._night.partition)
+        failed = FAILURES.empty_table() if self._failures is None else self._failures.rows
+        new = with_history(embeddings, standing, self._night, self._again)
+        ids = pa.chunked_array([*embeddings["utterance_id"].chunks, *failures["utterance_id"].chunks], pa.string())
+        is_lost = pc.and_(
+            _is_in(standing["uri"], read), pc.invert(pc.is_in(standing["utterance_id"], ids.combine_chunks()))
+        )
+        taken = standing.filter(_is_in(standing["uri"], taken_over))
+        removed = standing.filter(pc.or_(is_lost, _is_in(standing["uri"], self._gone)))
+        rows = _joined([new, taken, removed_on(removed, self._night.date)])
+        if self._is_pruned:
+            rows = rows.filter(pc.is_null(rows["removed_at"]))
+        kept = failed.filter(_is_in(failed["uri"], taken_over))
+        return self._in_order(rows), self._in_order(_joined([failures, kept]))
+
+    def _is_taken(self, source: Stored, items: tuple[Selection, ...] | None) -> bool:
+        """Return True if the rows of a source stand, of this state of it."""
+        if self._embeddings is None or self._failures is None or is_removed(source):
+            return False
+        formers = (self._embeddings, self._failures)
+        is_own = all(former.name == self._name for former in formers)
+        if source.uri in self._again and not is_own:
+            return False
+        # every source that was read has a row
+        has_rows = any(source.uri in former.uris for former in formers)
+        return has_rows and all(former.sources.get(source.uri) == (source, items) for former in formers)
+
+    def _in_order(self, rows: pa.Table) -> pa.Table:
+        place = {source.uri: number for number, source in enumerate(self.shard.sources)}
+        places = np.array([place.get(uri, 0) for uri in rows["uri"].to_pylist()], dtype=np.int64)
+        if (np.diff(places) >= 0).all():
+            return rows
+        return rows.take(np.argsort(places, kind="stable"))
+
+
+def _is_in(column: pa.ChunkedArray, uris: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(column, pa.array(sorted(uris), pa.string()))
+
+
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    """Return the rows of tables of one kind, with the columns of now; those of earlier versions lack some."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if "embedding" not in parts[0].column_names:
+        schema = FAILURES
+    else:
+        # of a table whose rows have no embedding, the dimension says nothing
+        full = [part for part in parts if part["embedding"].null_count < len(part)] or parts
+        schema = embeddings_schema(full[0].schema.field("embedding").type.list_size)
+    return pa.concat_tables([_conformed(part, schema) for part in parts])
+
+
+def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    def column(field: pa.Field) -> pa.ChunkedArray:
+        if field.name not in rows.column_names or rows[field.name].null_count == len(rows):
+            return pa.chunked_array([pa.nulls(len(rows), field.type)])
+        return rows[field.name].cast(field.type)
+
+    return pa.table([column(field) for field in schema], schema=schema)

@@ -1,0 +1,29 @@
+"""Places: the folders, prefixes and patterns of an archive that were listed, so that what is not found is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs import storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or prefix that was listed, or a pattern.
+
+    Examples
+    --------
+    >>> Place("s3://archive/2026/").covers("s3://archive/2026/a.wav"), Place("/data/*/b", True).covers("/data/a/c.wav")
+    (True, False)
+    """
+
+    uri: str
+    is_pattern: bool = False
+
+    def covers(self, uri: str) -> bool:
+        """Return True if a listing of the place would find an object of this name."""
+        if not self.is_pattern:
+            return uri.startswith(f"{self.uri.rstrip('/')}/")
+        if storage.scheme_of(self.uri) == "file":
+            return storage.Glob(storage.path_of(self.uri)).matches(storage.path_of(uri))
+        return storage.Glob(self.uri).matches(uri)

@@ -1,0 +1,121 @@
+"""Removal: the sources that were in an archive and are gone, and how many of them a run accepts.
+
+A source is gone if the run lists its place, the listing does not have it, and the store says that nothing is there. An
+object that only a list names may be on a disk that is not mounted; it is never taken for gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from detector.errors import ConfigError
+from jobs.errors import StorageError
+from jobs.inputs.archive import Archive
+from jobs.inputs.requests import answers
+from jobs.inputs.shards import FOLDER, Shard, is_removed
+from jobs.storage import Stored
+from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import PlanHistory, slot_of_shard
+
+REMOVED_ROWS = "removed"
+"""In the detail of a marker: how many rows of the shard have `removed_at`, if any."""
+
+SHARE = 0.2
+SMALL = 20
+"""Of fewer sources in one place, any number may go but not all: a share of them would say little."""
+
+Look = Callable[[str], Stored | None]
+
+
+@dataclass(frozen=True)
+class RemovalPolicy:
+    """How a run deals with what is gone.
+
+    Parameters
+    ----------
+    max_removed : float
+        Share of the sources of a place that may be gone since the last run.
+    prune : bool
+        True if rows of recordings that are gone are taken out of the tables.
+    slots : frozenset of str
+        Slots that have such rows, to be pruned.
+    """
+
+    max_removed: float = SHARE
+    prune: bool = False
+    slots: frozenset[str] = frozenset()
+
+
+def slots_to_prune(table: Ledger, history: PlanHistory, done: Collection[str]) -> frozenset[str]:
+    """Return the slots of committed shards with rows of recordings that are gone; it reads all markers."""
+    markers = table.markers(history.names.intersection(done))
+    return frozenset(slot_of_shard(each.name) for each in markers if each.detail.get(REMOVED_ROWS))
+
+
+def find_gone(archive: Archive, known: Mapping[str, Shard], look: Look) -> frozenset[str]:
+    """Return the URIs of planned sources that are gone, without those that were gone before.
+
+    Parameters
+    ----------
+    archive : Archive
+    known : mapping of str to Shard
+        By slot.
+    look : callable
+        What the store holds at a URI now. It is asked for each source that the listing lacks: one that links lead to,
+        or in a folder that may not be listed any more, is there all the same.
+    """
+    sources = (*archive.files, *(each.sources[0] for each in archive.containers))
+    here = {source.uri for source in sources if not source.is_absent}
+    missing = [
+        source.uri
+        for shard in known.values()
+        if shard.kind != FOLDER
+        for source in shard.sources
+        if source.uri not in here and _was_there(source) and archive.place_of(source.uri) is not None
+    ]
+
+    def is_gone(uri: str) -> bool:
+        try:
+            return look(uri) is None
+        except StorageError:  # a store that does not answer says nothing
+            return False
+
+    return frozenset(uri for uri, found in zip(missing, answers(is_gone, missing), strict=True) if found)
+
+
+def refuse_many(archive: Archive, shards: Collection[Shard], gone: Collection[str], max_removed: float) -> None:
+    """Refuse an archive of which a place has lost too much at once: it may not be mounted, or not be synchronised.
+
+    Parameters
+    ----------
+    shards : collection of Shard
+        Those that have been committed.
+
+    Raises
+    ------
+    ConfigError
+        If more than the share ``max_removed`` of the sources in a place is gone; of fewer than :data:`SMALL`, if all
+        are.
+    """
+    if not gone or max_removed >= 1.0:
+        return
+    n_before: Counter[str] = Counter()
+    n_gone: Counter[str] = Counter()
+    for source in (source for shard in shards for source in shard.sources if _was_there(source)):
+        place = archive.place_of(source.uri)
+        if place is not None:
+            n_before[place.uri] += 1
+            n_gone[place.uri] += source.uri in gone
+    for where, n in n_before.items():
+        if n_gone[where] > max_removed * n and (n >= SMALL or n_gone[where] == n):
+            raise ConfigError(
+                f"{where}: {n_gone[where]:,} of the {n:,} stored objects that it had are gone, more than --max-removed "
+                f"{max_removed:g} allows. Check that it is mounted and complete; if they are meant to be gone, give "
+                f"--max-removed 1. Their rows stay, with `removed_at`."
+            )
+
+
+def _was_there(source: Stored) -> bool:
+    return not source.is_absent and not is_removed(source)
