@@ -1,16 +1,19 @@
-"""The Python API: one recording in, its verdict out, bit for bit as the distributed job computes it."""
+"""The Python API: recordings in, their verdicts out, bit for bit as the distributed job computes them."""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from detector.audio import Excerpt
-from detector.backbones import Backbone, load_backbone
+from detector.audio import SAMPLE_RATE, Excerpt
+from detector.audio_file import Audio, opened
+from detector.backbones import BATCH_SECONDS, Backbone, load_backbone
 from detector.config import CHANNELS
 from detector.decoders import Samples
 from detector.embedding import embed_segments, join_segments
@@ -18,13 +21,25 @@ from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
 from detector.head_checks import refuse_large
 from detector.recording import Facts, Recording
-from detector.schema import embeddings_schema
+from detector.schema import SPOOF, embeddings_schema
 from detector.silence import heard
+
+ACCEPTED, UNDECIDED = "bona fide", "undecided"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one recording, with the names and units of the columns of `scores` (docs/data-contract.md)."""
+    """The judgement of one recording, with the names and units of the columns of `scores` (docs/data-contract.md).
+
+    Examples
+    --------
+    >>> print(Verdict(4.0, 3.5, 0.5, 0.029, "bonafide", 0.19, 0.2, False, None))
+    bona fide, p_spoof 0.03
+    >>> print(Verdict(4.0, 0.1, 0.5, 0.476, "bonafide", 0.99, 0.2, True, "uncertain"))
+    undecided (uncertain), p_spoof 0.48
+    >>> print(Verdict(0.1, None, 0.5, None, None, None, None, True, "too_short"))
+    undecided (too_short)
+    """
 
     seconds: float
     score: float | None
@@ -35,6 +50,42 @@ class Verdict:
     ood: float | None
     reject: bool
     reject_reason: str | None
+
+    @property
+    def decision(self) -> str:
+        """`bona fide`, `spoof`, or `undecided` where the head abstains."""
+        if self.reject:
+            return UNDECIDED
+        return SPOOF if self.label == SPOOF else ACCEPTED
+
+    @property
+    def probability(self) -> str:
+        """`p_spoof` in two digits, never rounded to a certainty that no head has; empty if there is none.
+
+        Examples
+        --------
+        >>> [Verdict(4.0, 0.0, 0.5, p, None, 0.0, 0.0, False, None).probability for p in (0.001, 0.029, 0.998)]
+        ['<0.01', '0.03', '>0.99']
+        """
+        if self.p_spoof is None:
+            return ""
+        digits = f"{self.p_spoof:.2f}"
+        return {"0.00": "<0.01", "1.00": ">0.99"}.get(digits, digits)
+
+    def __str__(self) -> str:
+        reason = f" ({self.reject_reason})" if self.reject else ""
+        return f"{self.decision}{reason}" + (f", p_spoof {self.probability}" if self.probability else "")
+
+
+class Heard(Protocol):
+    """A recording that is decoded elsewhere, such as in a process of its own."""
+
+    @property
+    def facts(self) -> Facts:
+        """The facts, once :meth:`heard` has been read to its end."""
+
+    def heard(self) -> Iterator[Samples]:
+        """Yield its segments as :func:`detector.silence.heard` does."""
 
 
 class Detector:
@@ -53,11 +104,9 @@ class Detector:
 
     Examples
     --------
-    >>> import soundfile
-    >>> file = io.BytesIO()
-    >>> soundfile.write(file, np.zeros(16_000), 16_000, format="WAV")
-    >>> Detector.load().score(file.getvalue()).reject_reason  # without a head, the starter
-    'silent'
+    >>> detector = Detector.load()  # without a head, the starter
+    >>> print(detector.score(np.zeros(16_000), rate=16_000))
+    undecided (silent)
     """
 
     def __init__(self, head: Head, backbone: Backbone) -> None:
@@ -105,17 +154,24 @@ class Detector:
             )
         return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
 
-    def score(self, audio: bytes, prior: float | None = None, channel: int | None = None) -> Verdict:
+    def score(
+        self, audio: Audio, prior: float | None = None, channel: int | None = None, *, rate: int | None = None
+    ) -> Verdict:
         """Judge one recording.
+
+        It is decoded in this process: for files of strangers, `bonafide check` uses a confined one.
 
         Parameters
         ----------
-        audio : bytes
-            The whole file, in any supported format.
+        audio : str, Path, bytes, binary file or array
+            A path; a whole file as bytes or as an open file, in any supported format; or samples, floats in -1 to 1 of
+            shape (n_samples,) or (n_samples, n_channels).
         prior : float or None
             Share of spoof to assume, in (0, 1); the head's own if None.
         channel : int or None
             Counted from 0. If None, the mean of all channels, or the first if the head is for single channels.
+        rate : int or None
+            Sample rate of an array, in Hz; for an array only.
 
         Returns
         -------
@@ -125,29 +181,100 @@ class Detector:
         Raises
         ------
         UtteranceError
-            If the bytes cannot be decoded, or the embedding is not finite.
+            If it cannot be decoded, or the embedding is not finite.
+        OSError
+            If the path cannot be read.
+        TypeError, ValueError
+            As :func:`detector.audio_file.opened`.
         """
-        config = self.head.embed_config
-        if channel is None and config.channels != CHANNELS[0]:
-            channel = 0
-        recording = Recording(io.BytesIO(audio), config.segment_seconds, excerpt=Excerpt(channel=channel))
-        segments = list(recording.segments())
-        return self.judge(segments, recording.facts, prior, channel)
+        channel = self.channel_of(channel)
+        with opened(audio, rate) as file:
+            recording = Recording(file, self.head.embed_config.segment_seconds, excerpt=Excerpt(channel=channel))
+            embedding = self._embedding(heard(recording.segments(), recording.segments))
+        return self._verdict(embedding, recording.facts, prior, channel)
+
+    def score_many(
+        self,
+        recordings: Iterable[Audio],
+        prior: float | None = None,
+        channel: int | None = None,
+        *,
+        rate: int | None = None,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> Iterator[Verdict | UtteranceError]:
+        """Judge recordings one after the other, each as :meth:`score` does.
+
+        One that cannot be decoded does not end the others: its error stands in its place.
+
+        Parameters
+        ----------
+        recordings : iterable
+            Each as for :meth:`score`. The next is taken when its turn comes.
+        progress : callable, optional
+            Called after each recording with the number that is done, and the number of all: None if `recordings` has
+            no length. For a bar of tqdm, wrap what this returns.
+
+        Yields
+        ------
+        Verdict or UtteranceError
+            In the order of `recordings`.
+
+        Examples
+        --------
+        >>> files = [np.zeros((16_000, 2)), b"<html>404</html>"]
+        >>> for verdict in Detector.load().score_many(files[:1], rate=16_000, progress=print):
+        ...     print(verdict)
+        1 1
+        undecided (silent)
+        >>> [error] = Detector.load().score_many(files[1:])
+        >>> error.error
+        'not_audio'
+        """
+        n = len(recordings) if isinstance(recordings, Sized) else None
+        for done, audio in enumerate(recordings, start=1):
+            verdict: Verdict | UtteranceError
+            try:
+                verdict = self.score(audio, prior, channel, rate=rate)
+            except UtteranceError as error:
+                verdict = error
+            if progress is not None:
+                progress(done, n)
+            yield verdict
 
     def judge(
-        self, segments: list[Samples], facts: Facts, prior: float | None = None, channel: int | None = None
+        self, segments: Iterable[Samples], facts: Facts, prior: float | None = None, channel: int | None = None
     ) -> Verdict:
         """Judge one recording that was decoded elsewhere; otherwise as :meth:`score`.
 
         Parameters
         ----------
-        segments : list of float32 arrays of shape (n_samples,)
+        segments : iterable of float32 arrays of shape (n_samples,)
             16 kHz mono, cut as the head's settings say.
         facts : Facts
         """
-        config = self.head.embed_config
-        embeddings, n_frames = embed_segments(self._backbone, list(heard(iter(segments), lambda: iter(segments))))
-        embedding = join_segments(embeddings, n_frames, config.pooling)
+        held = list(segments)
+        return self._verdict(self._embedding(heard(iter(held), lambda: iter(held))), facts, prior, channel)
+
+    def judge_heard(self, recording: Heard, prior: float | None = None, channel: int | None = None) -> Verdict:
+        """Judge one recording while it is decoded elsewhere, without ever holding all of it; as :meth:`judge`."""
+        embedding = self._embedding(recording.heard())
+        return self._verdict(embedding, recording.facts, prior, channel)
+
+    def channel_of(self, channel: int | None = None) -> int | None:
+        """Return the channel to decode: the one that is asked for, else what the head is for; None for the mean."""
+        return 0 if channel is None and self.head.embed_config.channels != CHANNELS[0] else channel
+
+    def _embedding(self, segments: Iterator[Samples]) -> npt.NDArray[np.float32] | None:
+        """Embed segments while they are decoded, a batch at a time, and join them."""
+        parts = [embed_segments(self._backbone, batch) for batch in _batches(segments)]
+        if not parts:
+            return None
+        embeddings, n_frames = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return join_segments(embeddings, n_frames, self.head.embed_config.pooling)
+
+    def _verdict(
+        self, embedding: npt.NDArray[np.float32] | None, facts: Facts, prior: float | None, channel: int | None
+    ) -> Verdict:
         if embedding is not None and not np.isfinite(embedding).all():
             raise UtteranceError("nonfinite", "the encoder returned NaN or infinity")
         row = {
@@ -155,7 +282,7 @@ class Detector:
             "uri": "",
             **asdict(facts),
             "channel": channel,
-            "layer": config.layer,
+            "layer": self.head.embed_config.layer,
             "embedding": embedding,
             "fingerprint": self.head.fingerprint,
             "run_id": "",
@@ -163,6 +290,19 @@ class Detector:
         schema = embeddings_schema(self._backbone.dim)
         judged = self.head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})
+
+
+def _batches(segments: Iterator[Samples]) -> Iterator[list[Samples]]:
+    batch: list[Samples] = []
+    n_samples = 0
+    for segment in segments:
+        batch.append(segment)
+        n_samples += len(segment)
+        if n_samples >= BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch, n_samples = [], 0
+    if batch:
+        yield batch
 
 
 def _read(head: str | Path, loaders: tuple[str, ...]) -> Head:

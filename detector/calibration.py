@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from sklearn.isotonic import IsotonicRegression
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Matrix
@@ -174,6 +172,8 @@ def _temperature(logits: Floats, is_bonafide: Bools) -> Numbers:
     def loss(log_slope: Floats) -> float:
         return float((weights * np.logaddexp(0.0, sign * np.exp(log_slope[0]) * logits)).sum())
 
+    from scipy.optimize import minimize  # only now: judging needs none of it
+
     found = minimize(loss, x0=-np.log(logits.std() + 1e-12), method="Nelder-Mead", options={"xatol": 1e-9})
     return (float(np.exp(np.clip(found.x[0], -50, 50))), 0.0)
 
@@ -205,6 +205,8 @@ def _isotonic(logits: Floats, is_bonafide: Bools) -> Numbers:
     ----------
     Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
     """
+    from sklearn.isotonic import IsotonicRegression  # only now: it takes 0.5 s, and judging needs none of it
+
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
     model.fit(logits, is_bonafide.astype(np.float64), sample_weight=balanced(is_bonafide))
     low, high = score_bounds(is_bonafide)

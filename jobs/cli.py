@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.metadata
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
@@ -22,7 +24,7 @@ from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
 from jobs.telemetry.ends import COMPLETE, Ends
-from jobs.telemetry.names import printable
+from jobs.telemetry.names import printable, say
 from jobs.telemetry.webhook import Webhook
 
 VERBS = {
@@ -35,6 +37,7 @@ VERBS = {
     "sql": "ask an output in SQL, with ready views",
     "heads": "list the heads that have judged an output",
     "review": "export recordings to listen to, import their labels",
+    "check": "print a verdict on a few recordings",
     "explain": "explain a head's verdict on one recording",
     "keygen": "make a key pair that signs heads",
     "verify": "check the tables against what was committed",
@@ -44,10 +47,14 @@ VERBS = {
     "erase": "remove every trace of a recording from the tables",
     "retrain": "fit a new head, and publish it if it is no worse",
     "submit": "run a verb on a Ray cluster, and follow it",
+    "doctor": "check this machine, the cluster and the store",
     "demo": "run the whole chain on a small artificial archive",
 }
 
+EX_USAGE = 2
+
 EXIT_CODES = {
+    UsageError: EX_USAGE,
     ConfigError: os.EX_DATAERR,
     SchemaError: os.EX_DATAERR,
     StorageError: os.EX_UNAVAILABLE,
@@ -55,8 +62,6 @@ EXIT_CODES = {
     KeyboardInterrupt: os.EX_TEMPFAIL,
 }
 """The exit code for each error that ends a run; any other error is a defect, ``os.EX_SOFTWARE``."""
-
-EX_USAGE = 2
 
 MEANINGS = {
     os.EX_OK: "all done",
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _parser(given)
     try:
-        ends = Ends.from_environment()
+        ends = Ends() if given[:1] in (["check"], ["doctor"]) else Ends.from_environment()  # for people: no run ends
     except UsageError as error:
         parser.error(str(error))
     try:
@@ -141,7 +146,8 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
     try:
         from jobs.storage import private_unless  # only now: --help needs none of it
 
-        refuse_old_packages()
+        if not getattr(module, "CHECKS_PACKAGES", False):
+            refuse_old_packages()
         place = values.get("to") or values.get("output")
         with private_unless(place, shared=values.get("shared", False)):
             return int(module.run(kind(**values))), ""
@@ -222,6 +228,20 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
+class _PrintVersion(argparse.Action):
+    """Print the version, and those of what decides results and clusters, and exit."""
+
+    def __call__(self, parser: Any, _namespace: Any, _values: Any, _option: Any = None) -> None:
+        others = {"Python": platform.python_version()}
+        for name, package in (("torch", "torch"), ("Ray", "ray")):
+            try:
+                others[name] = importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                others[name] = "is not installed"
+        say(f"bonafide {detector.__version__} ({', '.join(f'{name} {each}' for name, each in others.items())})")
+        parser.exit()
+
+
 def _parser(given: Sequence[str]) -> Parser:
     parser = Parser(
         prog="bonafide",
@@ -229,7 +249,8 @@ def _parser(given: Sequence[str]) -> Parser:
         epilog="`bonafide VERB --help` lists the settings of a verb, with examples.\n"
         "With BONAFIDE_LOG_FORMAT=json in the environment, each line of the log is a JSON object.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {detector.__version__}")
+    about = "print the versions of bonafide, Python, torch and Ray, and exit"
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, dest=argparse.SUPPRESS, help=about)
     completion = "print a script that completes verbs and flags in this shell, and exit"
     parser.add_argument(
         "--print-completion", action=_PrintCompletion, choices=SHELLS, dest=argparse.SUPPRESS, help=completion

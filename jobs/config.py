@@ -25,6 +25,8 @@ SHARED_HELP = (
     "except of an output that others may read already"
 )
 
+MAX_SECONDS_HELP = "a recording longer than this is `too_long`; s, at most 12 h"
+
 LOADER_HELP = (
     "encoder of your own, package.module:loader, if the head was fitted on its embeddings; a head that names a loader "
     "is refused unless you name the same one"
@@ -34,6 +36,12 @@ LOADER_HELP = (
 def extract_config(settings: Any, kind: type[Config]) -> Config:
     """Copy the fields of ``kind`` out of larger settings that inherit them."""
     return kind(**{each.name: getattr(settings, each.name) for each in fields(kind)})  # type: ignore[arg-type]
+
+
+def check_max_seconds(seconds: float) -> None:
+    """Raise :class:`ConfigError` unless recordings may be so long."""
+    if not 0.0 < seconds <= MAX_SECONDS:
+        raise ConfigError(f"max_seconds {seconds}; expected more than 0, and {MAX_SECONDS:g} at most.")
 
 
 def _today() -> str:
@@ -91,7 +99,7 @@ class RunConfig(ConfinementConfig):
         float, "share of a place's files and containers that may be gone since the last run, or it ends with 65, 0 to 1"
     ] = 0.2
     prune: Annotated[bool, "take rows of recordings that are gone from the archive out of the tables"] = False
-    max_seconds: Annotated[float, "a recording longer than this is a row `too_long`; s, at most 12 h"] = MAX_SECONDS
+    max_seconds: Annotated[float, MAX_SECONDS_HELP] = MAX_SECONDS
     max_source_hours: Annotated[
         float | None,
         "audio of one source (a folder below the input) within one shard, after which its recordings are rows "
@@ -138,8 +146,7 @@ class RunConfig(ConfinementConfig):
             is_a_day = False
         if not is_a_day:
             raise ConfigError(f"run_date {self.run_date!r}; expected a day as YYYY-MM-DD.")
-        if not 0.0 < self.max_seconds <= MAX_SECONDS:
-            raise ConfigError(f"max_seconds {self.max_seconds}; expected more than 0, and {MAX_SECONDS:g} at most.")
+        check_max_seconds(self.max_seconds)
         if self.max_source_hours is not None and not self.max_source_hours > 0.0:
             raise ConfigError(f"max_source_hours {self.max_source_hours}; expected more than 0.")
         if self.webhook is not None:

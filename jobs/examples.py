@@ -43,6 +43,10 @@ EXAMPLES = {
         "--output s3://archive-tables --from queue.csv --labels labels.csv",
         "--output tables --from anna.csv --from ben.csv --older labels.csv --labels all-labels.parquet",
     ),
+    "check": (
+        "interview.wav call.mp3",
+        "--head s3://heads/head.json --json - < call.flac",
+    ),
     "explain": (
         "head.json recordings/a.flac",
         "s3://heads/head.json s3://archive/0001.tar#a.flac --nearest 10",
@@ -78,6 +82,10 @@ EXAMPLES = {
     "submit": (
         "-- nightly --input s3://archive/ --head s3://heads/head.json --output s3://archive-tables",
         "--address http://ray-head:8265 --attempts 5 -- verify s3://archive-tables",
+    ),
+    "doctor": (
+        "",
+        "--output s3://archive-tables --confinement require",
     ),
     "demo": (
         "",

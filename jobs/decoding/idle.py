@@ -23,6 +23,11 @@ def take(segment_seconds: float) -> DecoderProcess:
     return DecoderProcess(segment_seconds)
 
 
+def start(segment_seconds: float) -> None:
+    """Start a process for the next queue, while the caller's other threads are at work."""
+    IDLE.append(take(segment_seconds))
+
+
 def end_all() -> None:
     """End all idle processes."""
     while IDLE:

@@ -37,6 +37,7 @@ from jobs.inputs.shards import Portion, Shard
 from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
 from jobs.tables.dropping import finish_drops
+from jobs.tables.empty import write_empty_failures
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
 from jobs.tables.protocol import Plan, PlanHistory
@@ -148,7 +149,7 @@ def _plan(
         if not proposal.new:
             return None
         heard.compare_samples(table, recipe)
-        ledger.write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
+        write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
         detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
         detail[VERSIONS] = versions

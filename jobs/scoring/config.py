@@ -1,4 +1,4 @@
-"""Settings of a scoring run and of an explanation."""
+"""Settings of a scoring run, of a check and of an explanation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from detector.config import CHANNELS, STARTER
+from detector.decoders import MAX_SECONDS
 from detector.errors import ConfigError
-from jobs.config import LOADER_HELP, ConfinementConfig, ModelConfig, OutputConfig, RunConfig
+from jobs.config import (
+    LOADER_HELP,
+    MAX_SECONDS_HELP,
+    ConfinementConfig,
+    ModelConfig,
+    OutputConfig,
+    RunConfig,
+    check_max_seconds,
+)
 from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
 
 
@@ -55,6 +64,25 @@ class ScoreConfig(LinkConfig, ScoringConfig):
         check_missing(self.missing)
         if (self.embeddings is not None) == bool(self.input or self.manifest):
             raise ConfigError("give either --embeddings, or --input or --manifest.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(HeadConfig, ModelConfig, ConfinementConfig):
+    """Print a verdict on a few recordings, one line each; nothing is written.
+
+    Exit codes: 0 all are accepted as bona fide, 1 some are flagged as spoof, 3 none is flagged, and some are undecided
+    or unreadable.
+    """
+
+    file: Annotated[tuple[str, ...], "recordings; - is standard input"] = field(metadata={"positional": True})
+    json: Annotated[bool, "print one JSON object a line", "what to write"] = False
+    max_seconds: Annotated[float, MAX_SECONDS_HELP] = MAX_SECONDS
+    device: Annotated[str, "cpu or cuda, or a numbered one such as cuda:1"] = "cpu"
+
+    def __post_init__(self) -> None:
+        HeadConfig.__post_init__(self)
+        ConfinementConfig.__post_init__(self)
+        check_max_seconds(self.max_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ __all__ = [
     "StoredFile",
     "abandon_uploads",
     "bytes_of",
+    "check_bucket",
     "check_folder",
     "download",
     "drafts",
@@ -136,6 +137,13 @@ def check_folder(uri: str) -> None:
     """Raise :class:`ConfigError` if it is known before any work that a folder cannot be written to."""
     if scheme_of(uri) == "file":
         check_local_folder(normal(uri))
+
+
+def check_bucket(uri: str) -> None:
+    """Raise :class:`NotFoundError` if an output's bucket is not there; other kinds of storage have none."""
+    store, uri = _located(uri)
+    if isinstance(store, S3):
+        store.check_bucket(uri)
 
 
 def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import ConfigError, SchemaError
-from detector.schema import FAILURES
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.storage import Stored
@@ -30,7 +29,6 @@ from jobs.tables.parquet import (
     erased_bytes,
     is_erased,
     is_whole,
-    parquet_bytes,
     part_of,
     read_rows,
     row_batches,
@@ -51,7 +49,7 @@ from jobs.tables.table_part import TablePart
 
 TABLES = ("embeddings", "scores", "failures")
 KINDS = ("embeddings", "scores")
-EMPTY = "empty.parquet"
+EMPTY = "empty.parquet"  # an object without rows: jobs.tables.empty
 READERS = 16  # threads that fetch small objects: the store's latency is the bottleneck
 
 
@@ -371,30 +369,9 @@ def ledgers(output: str) -> list[Ledger]:
 
 
 def table_objects(output: str) -> list[Stored]:
-    """List the objects of all tables under an output or a copy, but for those of :func:`write_empty_failures`."""
+    """List the objects of all tables under an output or a copy, but for the one without rows."""
     listed = [each for name in TABLES for each in storage.listing(storage.join(output, name)) or []]
     return [each for each in listed if storage.name_of(each.uri) != EMPTY]
-
-
-def write_empty_failures(output: str, run_date: str) -> None:
-    """Write a table of failures without rows: engines refuse to read a table that has no object.
-
-    Parameters
-    ----------
-    output : str
-    run_date : str
-        Of the first plan: the partition that the object is put into.
-    """
-    uri = storage.join(output, "failures", f"run_date={run_date}", EMPTY)
-    storage.put(uri, parquet_bytes(FAILURES.empty_table()), storage.ABSENT)
-
-
-def copy_empty_failures(output: str, place: str) -> None:
-    """Write the object of :func:`write_empty_failures` in a copy, too, if the output has it."""
-    for stored in storage.listing(storage.join(output, "failures")) or []:
-        if storage.name_of(stored.uri) == EMPTY:
-            run_date = stored.uri.rsplit("/", 2)[1].removeprefix("run_date=")
-            write_empty_failures(place, run_date)
 
 
 def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:

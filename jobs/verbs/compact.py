@@ -37,8 +37,8 @@ def run(settings: Settings) -> int:
     """Bring the copy up to date, read back what was written, and print how it went; return the exit code."""
     from jobs.tables.compaction.compact import compact  # only now: --help needs none of it
     from jobs.tables.compaction.writer import MIB
+    from jobs.tables.empty import copy_empty_failures
     from jobs.tables.heads import copy_heads
-    from jobs.tables.ledger import copy_empty_failures
 
     output, place = (storage.normal(each).rstrip("/") for each in (settings.output, settings.to))
     storage.check_folder(place)

@@ -57,6 +57,13 @@ class S3:
         bucket, key = self._client.split(uri)
         self._client.ask(uri, "delete_object", refusals=(404,), Bucket=bucket, Key=key)
 
+    def check_bucket(self, uri: str) -> None:
+        """List one key, which needs the bucket and the right to list it."""
+        bucket, key = self._client.split(uri)
+        arguments = {"Bucket": bucket, "Prefix": _prefix_of(key), "MaxKeys": 1}
+        if self._client.ask(uri, "list_objects_v2", check_page, (404,), **arguments) is None:
+            raise NotFoundError(f"{uri}: not found. Check the bucket and the spelling.")
+
     @contextlib.contextmanager
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:
         """GET by ranges, each on the condition that the object is still the planned one: no HEAD is needed."""

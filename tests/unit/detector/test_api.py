@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from detector.rejection import p_spoof
 from detector.training.config import TrainingConfig
 from detector.training.fitting import fit_head
 from tests.support.audio import encoded, tone
+from tests.support.heads import some_head
 
 MELSTATS = EmbedConfig(backbone="melstats", segment_seconds=2.0)
 HUGGINGFACE = EmbedConfig(backbone="huggingface", layer=2, segment_seconds=2.0)
@@ -42,6 +46,11 @@ def fitted(recipe: Recipe, dim: int) -> Head:
         model=recipe.model,
     )
     return head
+
+
+@pytest.fixture(scope="module")
+def melstats() -> Detector:
+    return Detector(some_head(), load_backbone(some_head().embed_config))
 
 
 @pytest.fixture
@@ -197,3 +206,83 @@ def test_an_encoder_of_another_size_is_refused(checkpoints: dict[str, Path]) -> 
 
     with pytest.raises(ConfigError, match="the head has 80 dimensions, the encoder gives 32"):
         Detector(head, load_backbone(HUGGINGFACE, str(checkpoints["wav2vec2-layer"])))
+
+
+def test_a_path_bytes_a_file_and_a_stream_give_the_same_verdict(melstats: Detector, tmp_path: Path) -> None:
+    content = encoded(tone(3.0))
+    path = tmp_path / "a.flac"
+    path.write_bytes(content)
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        file.read(100)  # it is read from its beginning all the same
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as stream, os.fdopen(writer, "wb") as sink:
+            threading.Thread(target=lambda: (sink.write(content), sink.close())).start()
+            given = (str(path), path, bytearray(content), memoryview(content), file, raw, io.BytesIO(content), stream)
+            verdicts = [melstats.score(each) for each in given]
+        assert not file.closed
+
+    assert verdicts == [melstats.score(content)] * len(given)
+
+
+@pytest.mark.parametrize(("rate", "n_channels"), [(16_000, 1), (44_100, 1), (8_000, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_are_judged_as_the_wav_file_that_holds_them(
+    rate: int, n_channels: int, dtype: type, melstats: Detector
+) -> None:
+    samples = np.stack([tone(5.0, rate=rate, seed=seed) for seed in range(n_channels)], axis=1).astype(dtype)
+
+    verdict = melstats.score(samples[:, 0] if n_channels == 1 else samples, rate=rate)
+
+    assert verdict == melstats.score(encoded(samples, rate=rate, kind="WAV", subtype="FLOAT"))
+    assert verdict.seconds == pytest.approx(5.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "error", "told"),
+    [
+        (np.zeros(16_000), None, TypeError, "give rate=16000"),
+        (b"RIFF", 16_000, TypeError, "rate 16000 is for an array of samples; found bytes"),
+        (np.zeros(16_000, np.int16), 16_000, TypeError, "Divide int16 by 32768"),
+        (None, None, TypeError, "object is no type of samples"),
+        (io.StringIO("a"), None, TypeError, "mode 'rb'"),
+        (np.zeros(16_000), 0, ValueError, "above 0"),
+        (np.zeros(16_000), 16_000.5, ValueError, "whole number of Hz"),
+        (np.zeros((2, 16_000)), 16_000, ValueError, "Transpose"),
+        (np.zeros((1, 2, 3)), 16_000, ValueError, "n_channels"),
+        ("none.wav", None, FileNotFoundError, "none.wav"),
+        (np.full(16_000, np.nan), 16_000, UtteranceError, "NaN or infinity"),
+        (np.zeros(0), 16_000, UtteranceError, "no samples"),
+        (np.broadcast_to(np.float32(0.0), 12 * 3600 * 100 + 1), 100, UtteranceError, "more than 12 h"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_what_to_give(
+    audio: object, rate: int | None, error: type[Exception], told: str, melstats: Detector
+) -> None:
+    with pytest.raises(error, match=told):
+        melstats.score(audio, rate=rate)
+
+
+def test_many_are_judged_in_order_each_when_its_turn_comes_and_a_broken_one_ends_nothing(melstats: Detector) -> None:
+    files = [encoded(tone(seconds)) for seconds in (1.0, 2.0)]
+    taken, told = [], []
+
+    def given() -> Iterator[bytes]:
+        for file in (files[0], b"<html>404</html>", files[1]):
+            taken.append(file)
+            yield file
+
+    found = melstats.score_many(given(), progress=lambda *numbers: told.append(numbers))
+    first = next(found)
+
+    assert len(taken) == 1
+    assert [first, *found][::2] == [melstats.score(file) for file in files]
+    assert told == [(1, None), (2, None), (3, None)]
+    list(melstats.score_many(files, progress=lambda *numbers: told.append(numbers)))
+    assert told[3:] == [(1, 2), (2, 2)]
+
+
+def test_a_long_recording_is_embedded_in_batches_with_the_bits_of_one(melstats: Detector) -> None:
+    # 165 s are two batches, of 160 s at most
+    audio = encoded(np.tile(tone(5.0), 33))
+
+    assert melstats.score(audio).score == score_by_hand(melstats.head, None, audio)

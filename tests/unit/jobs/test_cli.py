@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import socket
@@ -29,10 +30,6 @@ def test_help_lists_the_verbs_of_the_contract(bonafide: Run) -> None:
     verbs = ("manifest", "embed", "fit", "score", "evaluate", "nightly", "demo")
     assert set(verbs) <= set(VERBS)
     assert all(f"  {verb} " in out and about in out for verb, about in VERBS.items())
-
-
-def test_the_version_is_that_of_the_package(bonafide: Run) -> None:
-    assert bonafide("--version")[:2] == (0, f"bonafide {detector.__version__}\n")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -248,3 +245,12 @@ def test_another_way_to_follow_links_is_65(tmp_path: Path, bonafide: Run) -> Non
     code, _, error = bonafide("manifest", "--input", tmp_path, "--follow-links=yes", "--output", tmp_path / "m.parquet")
 
     assert (code, "expected one of no, inside, anywhere" in error.splitlines()[-1]) == (65, True)
+
+
+def test_the_version_names_what_decides_results_and_clusters(bonafide: Run) -> None:
+    code, out, _ = bonafide("--version")
+
+    assert code == 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    versions = [importlib.metadata.version(name) for name in ("torch", "ray")]
+    assert out == f"bonafide {detector.__version__} (Python {python}, torch {versions[0]}, Ray {versions[1]})\n"

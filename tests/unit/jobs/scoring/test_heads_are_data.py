@@ -51,6 +51,7 @@ VERBS = {
     "score": "score --input archive --head head.json --output out",
     "nightly": "nightly --input archive --head head.json --output out",
     "explain": "explain head.json archive/a.flac",
+    "check": "check --head head.json archive/a.flac",
     "retrain": "retrain --input archive --labels labels.csv --head head.json --output out",
 }
 
