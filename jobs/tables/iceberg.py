@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 FOLDER = "_iceberg"
 CATALOG_NAME = "bonafide"  # engines use it, too
+REST = ("http://", "https://")  # a REST catalog's address begins with it; all others are SQL databases
+COPY = "bonafide.copy"  # the property of a table that says which copy it lists
 OBJECT_PREFIX = "bonafide.object."  # a table has a property for each object: the SHA-256 that is registered
 NAMING_COLUMNS = ("utterance_id", "uri", "member", "audio_sha256", "message")
 """Columns that name recordings. Metadata has no bounds of them; else `erase` would have to rewrite metadata, too."""
@@ -49,7 +51,7 @@ def register_copy(place: str, catalog_uri: str, namespace: str) -> None:
     place : str
         Normal URI of the copy.
     catalog_uri : str
-        SQL database of the catalog.
+        SQL database of the catalog, or the address of a REST catalog.
     namespace : str
         Namespace of the tables.
 
@@ -74,7 +76,7 @@ def register_copy(place: str, catalog_uri: str, namespace: str) -> None:
         for name in TABLES:
             objects = {each: copied for each, copied in standing.items() if copied.compacted.table == name}
             if objects or catalog.table_exists(f"{namespace}.{name}"):
-                _register(catalog, f"{namespace}.{name}", storage.join(place, FOLDER, name), objects)
+                _register(catalog, f"{namespace}.{name}", place, objects)
 
 
 def _require_pyiceberg() -> None:
@@ -83,6 +85,7 @@ def _require_pyiceberg() -> None:
 
 
 def _catalog(uri: str, place: str) -> Catalog:
+    from pyiceberg.catalog import load_catalog
     from pyiceberg.catalog.sql import SqlCatalog
 
     logging.getLogger("pyiceberg").setLevel(logging.WARNING)  # it logs a line for every file
@@ -90,10 +93,14 @@ def _catalog(uri: str, place: str) -> Catalog:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     properties = {"s3.endpoint": endpoint, "s3.region": os.environ.get("AWS_DEFAULT_REGION")}
     given = {name: value for name, value in properties.items() if value}
+    if uri.startswith(
+        REST
+    ):  # warehouse and token come from pyiceberg's own environment: PYICEBERG_CATALOG__BONAFIDE__…
+        return load_catalog(CATALOG_NAME, type="rest", uri=uri, **given)
     return SqlCatalog(CATALOG_NAME, uri=uri, warehouse=storage.join(place, FOLDER), **given)
 
 
-def _register(catalog: Catalog, identifier: str, location: str, objects: dict[str, CopiedObject]) -> None:
+def _register(catalog: Catalog, identifier: str, place: str, objects: dict[str, CopiedObject]) -> None:
     """Add new objects and swap rewritten ones in one snapshot, so that no reader sees the rows of both.
 
     Parameters
@@ -101,8 +108,7 @@ def _register(catalog: Catalog, identifier: str, location: str, objects: dict[st
     objects : dict
         By their names below the copy.
     """
-    place = location.rpartition(f"/{FOLDER}/")[0]
-    table = _table(catalog, identifier, location)
+    table = _table(catalog, identifier, place)
     registered = {
         name.removeprefix(OBJECT_PREFIX): sha256
         for name, sha256 in table.properties.items()
@@ -134,27 +140,31 @@ def _register(catalog: Catalog, identifier: str, location: str, objects: dict[st
     )
 
 
-def _table(catalog: Catalog, identifier: str, location: str) -> Table:
-    """Return the table; create it if there is none.
+def _table(catalog: Catalog, identifier: str, place: str) -> Table:
+    """Return the table; create it if there is none, under the copy or where a REST catalog puts its tables.
 
     Raises
     ------
     ConfigError
         If it belongs to another copy.
     """
+    from pyiceberg.catalog.sql import SqlCatalog
+
     properties = {f"write.metadata.metrics.column.{name}": "counts" for name in NAMING_COLUMNS}
     properties["write.metadata.metrics.column.embedding.element"] = "none"
     # pyiceberg must not repeat a commit that lost a race: the winner may have added the same objects
     properties["commit.retry.num-retries"] = "0"
-    schema = SCHEMAS[identifier.rpartition(".")[2]]
+    properties[COPY] = place
+    name = identifier.rpartition(".")[2]
+    location = storage.join(place, FOLDER, name)
     if catalog.table_exists(identifier):
         table = catalog.load_table(identifier)
     else:
-        table = catalog.create_table_if_not_exists(identifier, schema, location=location, properties=properties)
-    if table.location().rstrip("/") != location:
-        raise ConfigError(
-            f"{identifier}: is the table of {table.location()} in this catalog. Give another --namespace."
-        )
+        given = location if isinstance(catalog, SqlCatalog) else None
+        table = catalog.create_table_if_not_exists(identifier, SCHEMAS[name], location=given, properties=properties)
+    is_here = table.location().rstrip("/") == location  # tables of earlier versions lack the property
+    if (owner := table.properties.get(COPY, place if is_here else table.location())) != place:
+        raise ConfigError(f"{identifier}: is the table of {owner} in this catalog. Give another --namespace.")
     return table
 
 
@@ -205,20 +215,26 @@ def _run_ids(objects: list[Stored]) -> list[str]:
 @contextlib.contextmanager
 def _errors_of_ours(place: str) -> Iterator[None]:
     """Re-raise errors of pyiceberg and SQLAlchemy as our own classes, which say what to do."""
-    from pyiceberg.exceptions import CommitFailedException
+    from pyiceberg import exceptions
     from sqlalchemy import exc
 
+    refused = (exceptions.BadRequestError, exceptions.UnauthorizedError, exceptions.ForbiddenError)
     try:
         yield
-    except CommitFailedException as error:
+    except (exceptions.CommitFailedException, exceptions.CommitStateUnknownException) as error:
         raise RunAgain(f"{place}: another command changed the table; run the same command again ({error}).") from error
     except (exc.ArgumentError, exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(
             f"catalog: {error}. Give sqlite:////path/catalog.db, or install the database's driver."
         ) from error
+    except (*refused, exceptions.AuthorizationExpiredError, exceptions.OAuthError) as error:
+        raise ConfigError(
+            f"catalog: {error}. Give warehouse and token by PYICEBERG_CATALOG__BONAFIDE__WAREHOUSE and …__TOKEN (or "
+            "…__CREDENTIAL), and the right to create and change tables."
+        ) from error
     except StorageError:
         raise
-    except (exc.OperationalError, OSError) as error:
+    except (exceptions.RESTError, exc.OperationalError, OSError) as error:
         raise StorageError(f"{place}: store or catalog gave up: {error}. Run the same command again.") from error
     except exc.DatabaseError as error:
         raise ConfigError(f"catalog: {error}. Give the database of a catalog, or a path where none is yet.") from error

@@ -15,12 +15,19 @@ class Settings:
     """Register a compacted copy as Iceberg tables `embeddings`, `scores` and `failures`; rerun to add what is new."""
 
     copy: Annotated[str, "folder or prefix that `compact` keeps"] = field(metadata={"positional": True})
-    catalog: Annotated[str, "SQL database of the catalog: sqlite:////path/catalog.db or postgresql://user@host/name"]
+    catalog: Annotated[
+        str,
+        "SQL database of the catalog, sqlite:////path/catalog.db or postgresql://user@host/name; or a REST catalog, "
+        "https://host/path",
+    ]
     namespace: Annotated[str, "namespace of the tables"] = "bonafide"
 
     def __post_init__(self) -> None:
         if urlsplit(self.catalog).password is not None:
-            raise ConfigError("catalog: a password in its URI; give it by PGPASSWORD or ~/.pgpass.")
+            raise ConfigError(
+                "catalog: a password in its URI; give it by PGPASSWORD or ~/.pgpass, that of a REST catalog by "
+                "PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL."
+            )
         if not self.namespace.isidentifier():
             raise ConfigError(f"namespace {self.namespace!r}; expected a word of letters, digits and _.")
 

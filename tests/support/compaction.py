@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
+from detector.config import EmbedConfig, Recipe
 from jobs import storage
 from tests.support.nightly_runs import drawn, head, night, recordings
 from tests.support.tables import commit, plan, table
@@ -21,6 +24,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 TABLES = ("embeddings", "scores", "failures")
+
+
+LAYERS = tuple(Recipe(EmbedConfig(backbone="huggingface", layer=layer), "drawn", "00") for layer in (3, 6, 9))
 
 
 TINY = 0.001  # MiB: an object for each shard
@@ -86,3 +92,9 @@ def shards(output: str, n_failures: int = 1, **states: str) -> None:
 
 def each_once(rows: pa.Table) -> bool:
     return len(rows["utterance_id"].unique()) == len(rows)
+
+
+def catalog_at(uri: str) -> SqlCatalog:
+    """The Iceberg catalog in a database; it finds objects where this process does."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    return SqlCatalog("bonafide", uri=uri, **({"s3.endpoint": endpoint} if endpoint else {}))

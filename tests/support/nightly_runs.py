@@ -42,7 +42,7 @@ def drawn(n: int, *, spoof: float = 0.5, seed: int = 0, moved: float = 0.0) -> t
 
 
 @cache
-def head(*, with_sources: bool = True, target_coverage: float = 0.8) -> Head:
+def head(*, with_sources: bool = True, target_coverage: float = 0.8, recipe: Recipe = RECIPE) -> Head:
     """Fitted on 600 rows of sources `radio` (two in three) and `calls`; lengths are 2 to 12 s."""
     vectors, is_bonafide = drawn(600, seed=1)
     number = np.arange(len(vectors))
@@ -56,7 +56,7 @@ def head(*, with_sources: bool = True, target_coverage: float = 0.8) -> Head:
         is_bonafide,
         groups,
         TrainingConfig(c=1.0, standardise=True, target_coverage=target_coverage),
-        recipe=RECIPE.describe(),
+        recipe=recipe.describe(),
         model="drawn",
         seconds=np.random.default_rng(2).uniform(2.0, 12.0, len(vectors)),
         sources=sources if with_sources else None,
@@ -94,9 +94,10 @@ def embed(
     date: str,
     failed_seconds: float | None = None,
     state: str = "made",
+    recipe: Recipe = RECIPE,
 ) -> Ledger:
     """Commit shards to the embedding table as `embed` does; failures are of the first, by member with their error."""
-    table = Ledger(output, "embeddings", RECIPE.fingerprint)
+    table = Ledger(output, "embeddings", recipe.fingerprint)
     entries = tuple(Entry(slot_of(name), state) for name in shards)
     names = {slot_of(name): name for name in shards}
 
@@ -105,11 +106,13 @@ def embed(
         new = tuple(each for each in entries if (each.slot, each.state) not in have)
         return Plan(f"{date}-embed{len(history.plans)}", date, new) if new else None
 
-    history = table.freeze(propose)
+    history, done = table.freeze(propose), table.done()
     same: dict[str, Any] = {"native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
     for number, (slot, name) in enumerate(names.items()):
         planned = history.current[slot]
-        same |= {"layer": -1, "fingerprint": RECIPE.fingerprint, "run_id": planned.run_id}
+        if planned.name in done:
+            continue
+        same |= {"layer": recipe.config.layer, "fingerprint": recipe.fingerprint, "run_id": planned.run_id}
         rows = [
             same
             | vars(each)
@@ -130,7 +133,7 @@ def embed(
             "failures": (f"failures/run_date={planned.run_date}", pa.Table.from_pylist(failed, FAILURES)),
             "embeddings": ("embeddings/backbone=drawn", pa.Table.from_pylist(rows, embeddings_schema(DIM))),
         }
-        detail = {"recipe": RECIPE.describe(), "model": "drawn", "run_id": planned.run_id, "audio_seconds": 0.0}
+        detail = {"recipe": recipe.describe(), "model": "drawn", "run_id": planned.run_id, "audio_seconds": 0.0}
         table.commit(planned, name, tables, detail)
     return table
 
@@ -152,6 +155,7 @@ def night(
     found: dict[str, Any] | None = None,
     failed_seconds: float | None = None,
     state: str = "made",
+    recipe: Recipe = RECIPE,
     **settings: Any,
 ) -> tuple[ScoringRun, Ledger]:
     """Embed, score and record shards as `nightly` does, and write the page.
@@ -164,9 +168,11 @@ def night(
         What was decoded of each failure.
     state : str
         Of the sources; another one for the same shards is that of replaced sources.
+    recipe : Recipe
+        Of the embeddings, and of the head if none is given.
     """
-    judge = judge or head()
-    source = embed(output, shards, failures or {}, date, failed_seconds, state)
+    judge = judge or head(recipe=recipe)
+    source = embed(output, shards, failures or {}, date, failed_seconds, state, recipe)
     given = NightlyConfig(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )

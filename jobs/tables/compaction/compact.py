@@ -46,7 +46,7 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
     sources = [Source.read(table, standing) for table in ledgers(output)]
     if not sources:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
-    _refuse_another(output, place, standing)
+    _refuse_another(output, place, standing, {source.table.name for source in sources})
     updater = CopyUpdater(copy, output, object_bytes, standing)
     backlogs = {source.table.name: source.backlog(standing) for source in sources}
     if dry_run:
@@ -67,10 +67,16 @@ def _refuse_tables(place: str) -> None:
         raise ConfigError(f"{place}: is the output of a run. Give a copy a place of its own.")
 
 
-def _refuse_another(output: str, place: str, standing: dict[str, CopiedObject]) -> None:
+def _refuse_another(output: str, place: str, standing: dict[str, CopiedObject], known: set[str]) -> None:
+    """Refuse a copy of something else, and rows of a ledger that is unknown: no marker would prove or erase these."""
     for each in standing.values():
         if each.compacted.output != output:
             raise ConfigError(f"{place}: is a copy of {each.compacted.output}, not of {output}. Give another --to.")
+        if each.compacted.ledger not in known:
+            raise SchemaError(
+                f"{each.stored.uri}: holds rows of {each.compacted.ledger}, of which {output} has no plan. Restore its "
+                "plans and markers, or remove the object."
+            )
     if wrong := repeated_rows([each.compacted for each in standing.values()]):
         raise SchemaError(
             f"{storage.join(place, wrong[0])}. Remove the first; `compact` then makes anew what is missing."

@@ -202,11 +202,16 @@ def difference(expected: CompactedObject, content: bytes) -> str | None:
 
 
 def repeated_rows(objects: list[CompactedObject]) -> list[str]:
-    """Return a message for each shard whose rows are in more than one object of a table."""
-    places: dict[tuple[str, str], list[str]] = {}
+    """Return a message for each shard of a ledger whose rows are in more than one object of a table.
+
+    Ledgers share slots, as these follow from the names of the sources alone: every head scores the same shards.
+    """
+    places: dict[tuple[str, str, str], list[str]] = {}
     for each in objects:
         for row_range in each.ranges:
-            places.setdefault((each.table, row_range.slot), []).append(each.name)
+            places.setdefault((each.ledger, each.table, row_range.slot), []).append(each.name)
     return [
-        f"{names[0]}: rows of shard {slot} are in {names[1]}, too" for (_, slot), names in places.items() if names[1:]
+        f"{names[0]}: rows of shard {slot} of {ledger} are in {names[1]}, too"
+        for (ledger, _, slot), names in places.items()
+        if names[1:]
     ]

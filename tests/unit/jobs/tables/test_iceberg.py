@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,8 @@ from jobs import storage
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables import iceberg
-from tests.support.compaction import each_once, held, in_a_folder, nights, objects
+from tests.support.compaction import catalog_at, each_once, held, in_a_folder, nights, objects
+from tests.support.rest_catalog import refusing
 from tests.support.tables import SLOTS, commit, plan
 
 Run = Callable[..., tuple[int, str, str]]
@@ -45,10 +45,7 @@ class Registered:
         return out
 
     def table(self, name: str) -> Table:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        return SqlCatalog("bonafide", uri=self.uri, **({"s3.endpoint": endpoint} if endpoint else {})).load_table(
-            f"bonafide.{name}"
-        )
+        return catalog_at(self.uri).load_table(f"bonafide.{name}")
 
     def rows(self, name: str, **scan: Any) -> list[dict[str, Any]]:
         return ordered(self.table(name).scan(**scan).to_arrow())
@@ -314,6 +311,8 @@ def test_without_pyiceberg_the_remedy_is_said(tmp_path: Path, bonafide: Run, mon
     [
         ("postgresql://me:hunter2@host/db", 65, "a password in its URI"),
         ("nonsense", 65, "catalog: "),
+        ("https://me:hunter2@host/catalog", 65, "PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL"),
+        ("http://127.0.0.1:1/catalog", 69, "gave up"),
         ("sqlite:////no/such/folder/c.db", 69, "gave up"),
     ],
 )
@@ -341,6 +340,22 @@ def test_a_catalog_that_is_no_database_is_named(registered: Registered, bonafide
 
     assert code == 65
     assert "file is not a database" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [(401, 65, "__TOKEN"), (403, 65, "the right to create"), (400, 65, "__WAREHOUSE"), (503, 69, "gave up")],
+)
+def test_what_a_rest_catalog_refuses_is_said(tmp_path: Path, bonafide: Run, status: int, code: int, says: str) -> None:
+    output = str(tmp_path / "tables")
+    commit(output, plan(output, a="1").current[SLOTS["a"]], 2)
+    bonafide("compact", output, "--to", tmp_path / "copy")
+
+    with refusing(status) as address:
+        found, _, err = bonafide("register", tmp_path / "copy", "--catalog", address)
+
+    assert found == code
+    assert says in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("root", ["s3"], indirect=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pytest
 
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs.tables.row_digest import COLUMNS, add, rows_digest
+from tests.support.row_digest import by_hand
 
 
 def scores(**changes: object) -> pa.Table:
@@ -31,29 +31,6 @@ def scores(**changes: object) -> pa.Table:
     }
     other = row | {"utterance_id": "b", "score": None, "p_spoof": None, "reject_reason": "silent"}
     return pa.Table.from_pylist([row | changes, other], schema=SCORES)
-
-
-def canonical(value: object) -> bytes:
-    """The bytes of one value as the module's docstring lists them, by a plain loop over Python's own values."""
-    if value is None:
-        return b"n"
-    if isinstance(value, str):
-        return b"s" + struct.pack("<q", len(value.encode())) + value.encode()
-    if isinstance(value, float):
-        return b"f" + struct.pack("<d", math.nan if math.isnan(value) else value)
-    assert isinstance(value, list)
-    if any(number is None for number in value):
-        return b"l" + struct.pack("<q", len(value)) + b"".join(map(canonical, value))
-    numbers = (struct.pack("<d", math.nan if math.isnan(number) else number) for number in value)
-    return b"v" + struct.pack("<q", len(value)) + b"".join(numbers)
-
-
-def by_hand(name: str, rows: pa.Table) -> str:
-    total = 0
-    for row in rows.to_pylist():
-        content = b"".join(map(canonical, [name, *(row[column] for column in COLUMNS[name])]))
-        total += int(hashlib.sha256(content).hexdigest(), 16)
-    return f"{total % 2**256:064x}"
 
 
 def test_a_digest_is_the_sum_of_the_rows_sha256() -> None:
