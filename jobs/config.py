@@ -108,7 +108,7 @@ class RunConfig(ConfinementConfig):
     redo: Annotated[
         str | None,
         "embed again what other libraries have computed: codecs as in the tables, or libsndfile, libavcodec, soxr, "
-        "torch; separated by commas",
+        "torch; or whatever is named: codec=NAME, prefix=URI, shard=URI; separated by commas",
     ] = None
     accept_drift: Annotated[
         bool, "go on although the canaries give something else than before; the run's record says what"

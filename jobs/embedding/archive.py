@@ -18,7 +18,7 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
 from jobs.embedding.permission import NO_PERMISSION, readable_again
-from jobs.embedding.redo import VERSIONS, Redo
+from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, Lacking, MissingShards
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
@@ -36,6 +36,7 @@ from jobs.inputs.passed_over import PassedOver, merged
 from jobs.inputs.shards import Portion, Shard
 from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
+from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
 from jobs.tables.ledger import Ledger
@@ -139,10 +140,12 @@ def _plan(
     def propose_plan(history: PlanHistory) -> Plan | None:
         nonlocal proposal, passed_over
         others, done = others_in(history), table.done()
+        refuse_lost_plans(table, history, done)
         contents.learn(recordings_in(history), others)
         found = archive.find(inputs, contents, sources_in(history))
         passed_over = found.passed_over
-        again = readable_again(table, history, done, found) | redo.sources(table, history, done, versions)
+        redone = redo.sources(table, history, done, versions, config.run_date)
+        again = readable_again(table, history, done, found) | redone
         slots = slots_to_prune(table, history, done) if config.prune else frozenset()
         policy = RemovalPolicy(config.max_removed, config.prune, slots)
         proposal = propose(found, history, done, look, again, policy)
@@ -153,6 +156,8 @@ def _plan(
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
         detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
         detail[VERSIONS] = versions
+        if redone and redo.named:
+            detail[REDO] = redo.named
         return Plan(run_id, config.run_date, proposal.new, detail)
 
     history = table.freeze(propose_plan)

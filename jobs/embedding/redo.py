@@ -1,4 +1,12 @@
-"""What is to be embedded again, by codec or library: shards with rows of it that other libraries have computed."""
+"""What is to be embedded again: rows that other libraries have computed, or shards that are named.
+
+```
+ aac, soxr, torch      shards with rows of a codec or library, unless the installed libraries have computed them
+ codec=aac             shards with rows of a codec, whatever has computed them
+ prefix=s3://a/2026/   shards with a source below a prefix
+ shard=s3://a/1.tar    the shard of a source
+```
+"""
 
 from __future__ import annotations
 
@@ -9,24 +17,36 @@ import pyarrow.compute as pc
 
 from detector.audio import SAMPLE_RATE
 from detector.canaries import DECODERS, ENCODERS, RESAMPLER, Drift
+from detector.errors import ConfigError
 from detector.layout import PYAV, SOUNDFILE
+from jobs import storage
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
 
 VERSIONS = "versions"
 """In the detail of a plan: versions of libraries with which its shards were begun."""
+
+REDO = "redo"
+"""In the detail of a plan: the codecs, prefixes and shards that its run was told to embed again."""
 
 _DECODER_OF = dict(zip(DECODERS, (SOUNDFILE, PYAV), strict=True))
 
 
 class Redo:
-    """Codecs and libraries whose rows are embedded again.
+    """Rows that are embedded again, by the shards that hold them.
 
     Parameters
     ----------
     names : str
-        Separated by commas: codecs as in the column `codec`, `libsndfile` and `libavcodec` for all that these decode,
-        `soxr` for all that it resamples, `torch`, `transformers` or `numpy` for all rows.
+        Separated by commas. Codecs as in the column `codec`, `libsndfile` and `libavcodec` for all that these decode,
+        `soxr` for all that it resamples, `torch`, `transformers` or `numpy` for all rows: of these, what other versions
+        of the libraries have computed. `codec=`, `prefix=` and `shard=`: all that has a row of this codec, or a source
+        below this prefix or at this URI; a run that is started again on the same date does not repeat it.
+
+    Raises
+    ------
+    ConfigError
+        If a name has an `=` behind another word, or nothing behind it.
 
     Examples
     --------
@@ -37,40 +57,88 @@ class Redo:
     """
 
     def __init__(self, names: str) -> None:
-        self.names = frozenset(filter(None, (name.strip() for name in names.split(","))))
+        given = [name.strip() for name in names.split(",") if name.strip()]
+        self.named = sorted({name for name in given if "=" in name})
+        self.names = frozenset(given).difference(self.named)
+        self._codecs = frozenset(_values(self.named, "codec"))
+        self._prefixes = tuple(map(_prefix, _values(self.named, "prefix")))
+        self._sources = frozenset(map(storage.normal, _values(self.named, "shard")))
+        if len([*self._codecs, *self._prefixes, *self._sources]) < len(self.named):
+            raise ConfigError(f"--redo {names}: expected codecs, libraries, codec=NAME, prefix=URI or shard=URI.")
 
     def covers(self, drift: Drift) -> bool:
         """Return True if all rows that a drift concerns are embedded again."""
         return bool(self.names & {drift.codec, *drift.libraries})
 
     def sources(
-        self, table: Ledger, history: PlanHistory, done: set[str], versions: Mapping[str, str]
+        self, table: Ledger, history: PlanHistory, done: set[str], versions: Mapping[str, str], date: str
     ) -> frozenset[str]:
-        """Return the URIs of committed shards that have such rows, unless they were begun with these versions."""
-        if not self.names:
+        """Return the URIs of the sources of committed shards that are embedded again.
+
+        Parameters
+        ----------
+        versions : mapping
+            What is installed: shards that were begun with it are left alone, unless they are named.
+        date : str
+            Date of the run: shards that were planned on it for the same reason are left alone, so that a run that was
+            stopped does not begin anew.
+
+        Raises
+        ------
+        ConfigError
+            If no shard of the table has a source that is named.
+        """
+        if not (self.names or self.named):
             return frozenset()
-        older = {
-            planned.name
-            for planned in history.current.values()
-            if history.plans[planned.number - 1].detail.get(VERSIONS) != versions
-        }
-        shards = [history.by_name[each.name] for each in table.markers(older & done) if self._is_in(table, each)]
-        works = [each.entry.work for each in shards if each.entry.has_sources]
+        committed = [planned for planned in history.current.values() if planned.name in done]
+        named = {planned.name for planned in committed if self._names_a_source(planned)}
+        if (self._prefixes or self._sources) and not named:
+            raise ConfigError(
+                f"--redo {','.join(self.named)}: no committed shard of {table.output} has a source there. Give the URI "
+                f"as in the column `uri`."
+            )
+        plans = {planned.name: history.plans[planned.number - 1] for planned in committed}
+        older = {name for name, plan in plans.items() if plan.detail.get(VERSIONS) != versions}
+        again = {name for name, plan in plans.items() if (plan.run_date, plan.detail.get(REDO)) != (date, self.named)}
+        found = named & again
+        found |= _with_rows(table, again - found, self._codecs)
+        found |= _with_rows(table, older - found, self.names)
+        works = [history.by_name[name].entry.work for name in found if history.by_name[name].entry.has_sources]
         return frozenset(uri for work in works for uri, *_ in work["sources"])
 
-    def _is_in(self, table: Ledger, marker: Marker) -> bool:
-        batches = table.batches(marker, "embeddings", ["codec", "decoder", "native_rate"])
-        return any(pc.any(self._concerned(batch)).as_py() for batch in batches)
+    def _names_a_source(self, planned: PlannedShard) -> bool:
+        uris = [uri for uri, *_ in planned.entry.work["sources"]] if planned.entry.has_sources else []
+        return any(uri.startswith(self._prefixes) or uri in self._sources for uri in uris)
 
-    def _concerned(self, batch: pa.RecordBatch) -> pa.Array:
-        decoders = [decoder for library, decoder in _DECODER_OF.items() if library in self.names]
-        found = pc.or_(
-            pc.is_in(batch["codec"], pa.array(sorted(self.names))),
-            pc.is_in(batch["decoder"], pa.array(decoders, pa.string())),
-        )
-        if RESAMPLER in self.names:
-            found = pc.or_(found, pc.not_equal(batch["native_rate"], SAMPLE_RATE))
-        return pc.or_(found, pa.scalar(bool(self.names & set(ENCODERS))))
+
+def _with_rows(table: Ledger, shards: set[str], names: frozenset[str]) -> set[str]:
+    """Return which of these committed shards have rows of such codecs or libraries."""
+    return {each.name for each in table.markers(shards) if _is_in(table, each, names)} if names else set()
+
+
+def _is_in(table: Ledger, marker: Marker, names: frozenset[str]) -> bool:
+    batches = table.batches(marker, "embeddings", ["codec", "decoder", "native_rate"])
+    return any(pc.any(_concerned(batch, names)).as_py() for batch in batches)
+
+
+def _concerned(batch: pa.RecordBatch, names: frozenset[str]) -> pa.Array:
+    decoders = [decoder for library, decoder in _DECODER_OF.items() if library in names]
+    found = pc.or_(
+        pc.is_in(batch["codec"], pa.array(sorted(names))),
+        pc.is_in(batch["decoder"], pa.array(decoders, pa.string())),
+    )
+    if RESAMPLER in names:
+        found = pc.or_(found, pc.not_equal(batch["native_rate"], SAMPLE_RATE))
+    return pc.or_(found, pa.scalar(bool(names & set(ENCODERS))))
+
+
+def _values(named: list[str], kind: str) -> list[str]:
+    return [name.removeprefix(f"{kind}=") for name in named if name.startswith(f"{kind}=") and name != f"{kind}="]
+
+
+def _prefix(name: str) -> str:
+    """Return a prefix as the URIs of sources begin with it; a slash at its end stays."""
+    return storage.normal(name).rstrip("/") + "/" * name.endswith("/")
 
 
 NOTHING = Redo("")

@@ -25,6 +25,7 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.scoring.result import ScoringRun
 from jobs.tables import run_records
+from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
 from jobs.tables.ledger import Ledger
@@ -100,7 +101,9 @@ def _names(history: PlanHistory) -> dict[str, str]:
 
 def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
     """Return the committed shards of :func:`jobs.tables.plan.left_behind`; for most runs there are none."""
-    found = left_behind(source.history(), table.history(), table.done(), {shard.slot for shard in shards})
+    scored, done = table.history(), table.done()
+    refuse_lost_plans(table, scored, done)
+    found = left_behind(source.history(), scored, done, {shard.slot for shard in shards})
     embedded = source.done() if found else set()
     return [shard for shard in found if shard.name in embedded]
 

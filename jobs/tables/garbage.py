@@ -15,6 +15,7 @@ from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 
 OBJECT_NAME = re.compile(r"(?P<key>[0-9a-f]{16})-[0-9a-f]{16}\.parquet")
+MARKER_NAME = re.compile(r"/(?P<ledger>(embeddings|scores)-[0-9a-f]{16})/[0-9a-f]{16}-\d{6,}\.json$")
 FOLDER = "_garbage"
 
 
@@ -31,12 +32,20 @@ def find_garbage(output: str) -> dict[str, str]:
         its_markers = [stored.uri for stored in markers if f"/_commits/{ledger.name}/" in stored.uri]
         garbage.update(ledger.garbage(objects, its_markers, slot_of))
     garbage.update(uri for uri in tags if (key_of := _key_of(uri)) and key_of not in by_key)
+    planned = {None, *(ledger.name for ledger in by_key.values())}
+    garbage.update(stored.uri for stored in markers if ledger_of(stored.uri) not in planned)
     return {uri: tags[uri] for uri in garbage}
 
 
 def slot_of(uri: str) -> str:
     """Return the slot of the shard that an object belongs to, from its name."""
     return storage.name_of(uri).removesuffix(".parquet").rpartition("-")[2]
+
+
+def ledger_of(uri: str) -> str | None:
+    """Return the name of the ledger that a marker belongs to; None if it is no marker of ours."""
+    match = MARKER_NAME.search(uri)
+    return match["ledger"] if match else None
 
 
 def _key_of(uri: str) -> str | None:

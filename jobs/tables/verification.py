@@ -14,6 +14,7 @@ from jobs.storage import NotFoundError
 from jobs.tables.canaries import read_references
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
+from jobs.tables.copies import differences
 from jobs.tables.dropping import describe_waiting
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger, ledgers, table_objects
@@ -32,11 +33,11 @@ def verify_tables(output: str) -> list[str]:
     list of str
         A message for each difference.
     """
-    tables = ledgers(output)
-    if not tables:
+    tables, unplanned = ledgers(output), list(differences(output))
+    if not (tables or unplanned):
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     wrong = [message for table in tables for message in _verify_table(table)]
-    return [*wrong, *_verify_records(output, {table.name: table for table in tables})]
+    return [*unplanned, *wrong, *_verify_records(output, {table.name: table for table in tables})]
 
 
 def verify_compacted(place: str) -> list[str]:
@@ -99,11 +100,12 @@ def _verify_shard(table: Ledger, marker: Marker) -> Iterator[str]:
         try:
             content = storage.read_bytes(uri)
         except NotFoundError:
-            yield f"{uri}: is gone; it was committed with {marker.rows[name]} rows"
+            yield f"{uri}: is gone; it was committed with {marker.rows[name]} rows of {marker.uri}"
             continue
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != marker.sha256[name]:
-            yield f"{uri}: SHA-256 {sha256}, committed {marker.sha256[name]}{_row_difference(name, content, marker)}"
+            differs = _row_difference(name, content, marker)
+            yield f"{uri}: SHA-256 {sha256}, committed {marker.sha256[name]}; source {marker.uri}{differs}"
         elif (digest := rows_digest(name, read_rows(content))) != marker.digests[name]:
             yield f"{uri}: the digest of its rows is {digest}, committed {marker.digests[name]}"
 

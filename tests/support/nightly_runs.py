@@ -19,7 +19,7 @@ from detector.training.config import TrainingConfig
 from detector.training.fitting import fit_head
 from jobs import storage
 from jobs.reports.nightly import page
-from jobs.reports.nightly.run import NightlyConfig
+from jobs.reports.nightly.config import NightlyConfig
 from jobs.scoring import run as scoring_run
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from detector import metrics
-from jobs.cli import EXIT_CODES
+from jobs.cli import EXIT_CODES, parse
 from jobs.reports.evaluation.page import HEADLINE
 from tests.support import ROOT
 
@@ -68,6 +69,15 @@ def test_every_relative_link_and_anchor_of_a_page_resolves(page: Path) -> None:
             broken.append(link)
 
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_is_one_that_the_program_knows(page: Path) -> None:
+    lines = re.findall(r"^\$ bonafide ([a-z].*)$", page.read_text(), re.MULTILINE)
+
+    for line in lines:
+        if "…" not in line:
+            parse(shlex.split(line.partition("  #")[0]))
 
 
 def test_the_index_lists_every_page() -> None:

@@ -115,7 +115,7 @@ def test_the_commands_and_python_run_in_their_order(
 ) -> None:
     _demo, own_folder, on_s3, on_a_cluster = blocks("console")
     run_block(own_folder, home, job_environment)
-    for page in ("fit-a-head.md", "keep-tables-in-order.md"):
+    for page in ("fit-a-head.md", "keep-tables-in-order.md", "../operations.md"):
         local = [block for block in blocks("console", (HOW_TO / page).read_text()) if "s3://" not in block]
         assert local
         for block in local:
