@@ -85,7 +85,7 @@ def write_recording(path: Path, seconds: float) -> None:
 def peak_of(folder: Path, archive: str, model: Path, how: list[str]) -> dict[str, float]:
     """Embed, and return the peak memory of each kind of process, in MB."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
-    command += ["--model", str(model), "--output", str(folder / f"{archive}-out"), *how]
+    command += ["--runner", "ray", "--model", str(model), "--output", str(folder / f"{archive}-out"), *how]
     return run(command, dict(os.environ)).peak_mb
 
 

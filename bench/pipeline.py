@@ -100,7 +100,7 @@ def write_archive(folder: Path, seconds: float, n_shards: int) -> float:
 def job(folder: Path, archive: str, model: Path, flags: list[str], output: str) -> float:
     """Return the seconds that the command takes."""
     command = [sys.executable, "-m", "jobs", "embed", "--input", str(folder / archive), "--backbone", "huggingface"]
-    command += ["--model", str(model), "--output", str(folder / output), *flags]
+    command += ["--runner", "ray", "--model", str(model), "--output", str(folder / output), *flags]
     return run(command, dict(os.environ)).seconds
 
 

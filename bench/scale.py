@@ -135,7 +135,7 @@ class Lab:
     def job(self, name: str, loader: str, workers: int) -> float:
         """Seconds of the command over an archive."""
         command = [sys.executable, "-m", "jobs", "embed", "--input", f"s3://scale/{name}/", "--encoders", str(workers)]
-        command += ["--encoder-cpus", "0.05", "--backbone", f"bench.scale:{loader}"]
+        command += ["--runner", "ray", "--encoder-cpus", "0.05", "--backbone", f"bench.scale:{loader}"]
         return run([*command, "--output", f"s3://scale/tables/{uuid.uuid4().hex}"], dict(os.environ)).seconds
 
 

@@ -15,6 +15,8 @@ from jobs.telemetry.webhook import Webhook
 Config = TypeVar("Config")
 
 CONFINEMENT = ("require", "prefer", "off")
+RUNNERS = ("auto", "local", "ray")
+AUTO, LOCAL, RAY = RUNNERS
 
 LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
 """Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
@@ -65,8 +67,14 @@ class ConfinementConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(ConfinementConfig):
-    """Settings of how Ray runs the work, and of when a run counts as failed."""
+    """Settings of where and how the work is run, and of when a run counts as failed."""
 
+    runner: Annotated[
+        str,
+        "what runs the work: one worker process on this machine (local); Ray (ray); or local for small work on CPUs "
+        "without RAY_ADDRESS, else ray (auto). The rows are the same",
+    ] = AUTO
+    local_recordings: Annotated[int, "most recordings or containers for which --runner auto takes local"] = 300
     encoders: Annotated[
         int | None, "actors that hold an encoder [default: one for each GPU, or one for each CPU if there is none]"
     ] = None
@@ -119,6 +127,11 @@ class RunConfig(ConfinementConfig):
 
     def __post_init__(self) -> None:
         ConfinementConfig.__post_init__(self)
+        if self.runner not in RUNNERS or self.local_recordings < 0:
+            raise ConfigError(
+                f"runner {self.runner!r}, local_recordings {self.local_recordings}; expected {', '.join(RUNNERS)}, and "
+                f"0 or more."
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
         if not self.batch_seconds > 0 or (self.encoders is not None and self.encoders < 1):

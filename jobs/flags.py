@@ -29,8 +29,8 @@ GROUPS = {
     "the encoder": "EmbedConfig ModelConfig layers channels",
     OTHERS: "max_failures max_removed prune max_seconds max_source_hours webhook confinement",
     "machines": "RunConfig memory_mib address requirements",
-    "rarely needed": "batch_seconds window_mib object_store_mib decode_cpus encoder_cpus encoder_gpus run_date "
-    "store_patience stall_seconds new_table accept_drift redo class_weights nuisance_directions "
+    "rarely needed": "local_recordings batch_seconds window_mib object_store_mib decode_cpus encoder_cpus encoder_gpus "
+    "run_date store_patience stall_seconds new_table accept_drift redo class_weights nuisance_directions "
     "calibrator folds confidence max_ood min_seconds silence_dbfs "
     "search_rows sample_rows allow_missing submission_id",
 }

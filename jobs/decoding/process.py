@@ -12,7 +12,6 @@ must be, since nothing can be loaded later.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -31,11 +30,10 @@ from detector.decoders import ADDRESS
 from detector.errors import UtteranceError
 from detector.raw_file import RawFile
 from detector.recording import Recording
+from jobs.decoding.lifeline import end_with_parent
 from jobs.decoding.sandbox.confinement import confine
 from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS, set_hard_limits
 from jobs.decoding.wire import FRAME, READ, READ_BYTES, REQUEST, SIZE, drop_written, unpack_request
-
-LIFELINE = 0  # stdin: no byte comes through it; its other end closes when our parent ends
 
 Frame = tuple[bytes, bytes | memoryview]
 
@@ -169,21 +167,13 @@ class _View(RawFile):
 
 def main(requests: int, replies: int, memory_bytes: int, is_confined: bool) -> None:
     """Decode a tone with each decoder, give up all other rights, and serve."""
-    _end_with_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    end_with_parent()
     decoder = Decoder(requests, replies, memory_bytes)
     _decode_a_tone()
     set_hard_limits(decoder.most_bytes)
     decoder.serve(confine() if is_confined else "none")
-
-
-def _end_with_parent() -> None:
-    """Let the kernel kill us when the lifeline's other end closes, even while a decoder spins in C."""
-    # O_ASYNC on a pipe follows the parent's process; PR_SET_PDEATHSIG would follow the thread that started us
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(LIFELINE, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(LIFELINE, fcntl.F_SETFL, fcntl.fcntl(LIFELINE, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _decode_a_tone() -> None:

@@ -109,7 +109,7 @@ def embed_layers(
     if missing.shards:
         for run in missing.runs:
             heard.compare_samples(run.ledger, run.recipe)
-        pool = runner.pool()
+        pool = runner.pool(missing.shards.values())
         for run in runs:
             run.device = pool.device
         _log_begin(runs, missing, pool)
@@ -210,8 +210,9 @@ def _embed_missing(
             how = (missing.recipes, model, pool, watchdog, stop, limits)
             for embedded in runner.embed_portions(portions, *how, singly=singly, heard=heard.heard):
                 pieces = heard.taken_from(embedded, tables)
+                n_bytes = pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0
+                shown.read(n_bytes, len(pieces) - pieces["outcome"].null_count)
                 shown.segments(len(pieces) - pieces["n_frames"].null_count)
-                shown.read(pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0)
                 open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())
                 yield pieces
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
-from jobs.execution.cluster import Cluster
+from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
 from jobs.tables import run_records
@@ -29,11 +30,11 @@ log = logging.getLogger(__name__)
 def embed(settings: EmbeddingConfig) -> int:
     """Embed an archive, write the records, print a summary, and return the exit code."""
     started = run_records.now()
-    with Cluster(settings) as cluster:
+    with ChosenRunner(settings) as runner:
         model = extract_config(settings, ModelConfig)
         recipes = recipes_of(settings, local_folder(model), model.model)
-        runs = embed_layers(cluster, settings, recipes, model, settings, settings)
-    records = [record for each in runs for record in write_records(each, "embed", started, settings)]
+        runs = embed_layers(runner, settings, recipes, model, settings, settings)
+    records = [record for each in runs for record in write_records(each, "embed", started, settings, runner.chosen)]
     for each in runs:
         each.raise_set_aside()
     if not records:
@@ -71,8 +72,16 @@ def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None)
     return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
 
 
-def write_records(run: EmbeddingRun, verb: str, started: datetime.datetime, settings: Any) -> list[dict[str, Any]]:
-    """Write the records of the plans that this run completed, and return them."""
+def write_records(
+    run: EmbeddingRun, verb: str, started: datetime.datetime, settings: Any, runners: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Write the records of the plans that this run completed, and return them.
+
+    Parameters
+    ----------
+    runners : mapping, optional
+        The runner of each kind of work: :attr:`jobs.execution.choice.ChosenRunner.chosen`.
+    """
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
         rows, failed = (sum(marker.rows[name] for marker in markers) for name in ("embeddings", "failures"))
@@ -84,7 +93,7 @@ def write_records(run: EmbeddingRun, verb: str, started: datetime.datetime, sett
             "passed_over_members": members_passed_over(markers),
         }
 
-    content = {"settings": run_records.settings_of(settings), **run.record()}
+    content = {"settings": run_records.settings_of(settings), "runners": dict(runners or {}), **run.record()}
     return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
 
 

@@ -1,1 +1,1 @@
-"""Execution: it runs work on Ray, retries what was lost, assembles the results, and ends a run that hangs."""
+"""Execution: it runs work, on Ray or without, retries what was lost, assembles results, and ends a run that hangs."""

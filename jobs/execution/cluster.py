@@ -19,7 +19,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import pieces
 from jobs.inputs.limits import Limits
-from jobs.inputs.shards import Portion
+from jobs.inputs.shards import Portion, Shard
 
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
 # Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.
@@ -64,15 +64,12 @@ class Cluster:
         self._session = RaySession(config.object_store_mib)
         self.encoder_stats = PoolStats()
         self.confinement = ConfinementLevel(config.confinement)
-        storage.set_retry_budget(config.store_patience)
 
-    def __enter__(self) -> Cluster:
-        return self
+    def end(self, *, is_clean: bool) -> None:
+        """Leave the cluster: see :meth:`jobs.execution.ray_session.RaySession.end`."""
+        self._session.end(is_clean=is_clean)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._session.end(is_clean=kind is None)
-
-    def pool(self) -> Pool:
+    def pool(self, _shards: Collection[Shard] = ()) -> Pool:
         """Fit the encoder pool into the cluster: see :func:`jobs.execution.pool.fit_pool`."""
         return fit_pool(self._config, *self._session.resources())
 

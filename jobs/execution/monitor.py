@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Protocol
 
 from jobs import storage
 from jobs.errors import StalledError
 from jobs.execution.confinement_level import ConfinementLevel
-from jobs.execution.encoder_stats import PoolStats
-from jobs.execution.ray_session import RaySession
+from jobs.execution.encoder_stats import EncoderStats, PoolStats
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.telemetry import metrics
@@ -19,19 +20,52 @@ REGISTRY_SECONDS = 2.0  # between two questions to the registry
 log = logging.getLogger(__name__)
 
 
+class Registry(Protocol):
+    """The driver's view of a :class:`jobs.execution.worker_registry.WorkerRegistry`."""
+
+    def progress_steps(self) -> int:
+        """Return a number that grows with every step that is begun for the first time."""
+
+    def current_tasks(self) -> dict[str, tuple[str, float]]:
+        """Return each busy worker's task and step, and the seconds since it began."""
+
+    def encoder_stats(self) -> Mapping[str, EncoderStats]:
+        """Return the latest statistics of each encoder, including those that have ended."""
+
+    def confinement(self) -> set[str]:
+        """Return all levels of confinement that decoders have reached."""
+
+    def close(self) -> None:
+        """Begin no new tasks from now on."""
+
+
+class Machines(Protocol):
+    """The machines that work for a run."""
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of this run's workers."""
+
+    def check_processes(self) -> None:
+        """Raise RunAgain if a process is gone that the run cannot go on without."""
+
+    def check_head(self) -> None:
+        """Raise RunAgain if the head of a cluster is gone."""
+
+
 class Monitor:
     """Watches one stream of results; :meth:`tick` is called twice a second while it runs."""
 
     def __init__(
         self,
-        session: RaySession,
+        machines: Machines,
         watchdog: Watchdog,
         stop: StopRequest,
         stats: PoolStats,
         confinement: ConfinementLevel,
     ) -> None:
-        self._session = session
-        self._registry = session.registry
+        self._machines = machines
+        self._registry = machines.registry
         self._watchdog = watchdog
         self._stop = stop
         self._stats = stats
@@ -52,11 +86,11 @@ class Monitor:
         if self._stop.requested:
             self._registry.close()
             self._stop.raise_when_due()
-        self._session.check_processes()
+        self._machines.check_processes()
         if time.monotonic() - self._last_look > REGISTRY_SECONDS:
             self._last_look = time.monotonic()
             self._look_at_workers()
-            self._session.check_head()
+            self._machines.check_head()
         if self._watchdog.is_overdue():
             self._raise_stall()
 
@@ -74,13 +108,13 @@ class Monitor:
     def _look_at_workers(self) -> None:
         self._take_reports()
         metrics.count_up_to("bonafide_store_retries_total", storage.retries())
-        steps = self._registry.progress_steps(default=self._steps)
+        steps = self._registry.progress_steps()
         if steps != self._steps:
             self._steps = steps
             self._watchdog.note_progress()
 
     def _take_reports(self) -> None:
-        self._stats.update(self._registry.encoder_stats(default=self._stats.encoders))
+        self._stats.update(self._registry.encoder_stats())
         self._confinement.update(self._registry.confinement())
 
     def _raise_stall(self) -> None:

@@ -16,10 +16,12 @@ ANSWER_SECONDS = 2.0
 
 
 class RayRegistry:
-    """The driver's view of the registry. An actor that does not answer is no reason to end a run."""
+    """The driver's view of the registry. An actor that does not answer ends no run: its last answer counts."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+        self._steps = -1
+        self._stats: Mapping[str, EncoderStats] = {}
 
     @classmethod
     def start(cls) -> RayRegistry:
@@ -33,19 +35,20 @@ class RayRegistry:
         """Return a reporter for workers of a role; it can be sent to a worker."""
         return RayReporter(self._actor, role)
 
-    def progress_steps(self, default: int) -> int:
-        """Return :meth:`WorkerRegistry.progress_steps`, or ``default`` without an answer."""
-        return int(self._ask("progress_steps", default))
+    def progress_steps(self) -> int:
+        """Return :meth:`WorkerRegistry.progress_steps`."""
+        self._steps = int(self._ask("progress_steps", self._steps))
+        return self._steps
 
     def current_tasks(self) -> dict[str, tuple[str, float]]:
         """Return :meth:`WorkerRegistry.current_tasks`, or nothing without an answer."""
         tasks: dict[str, tuple[str, float]] = self._ask("current_tasks", {})
         return tasks
 
-    def encoder_stats(self, default: Mapping[str, EncoderStats]) -> Mapping[str, EncoderStats]:
-        """Return :meth:`WorkerRegistry.encoder_stats`, or ``default`` without an answer."""
-        stats: Mapping[str, EncoderStats] = self._ask("encoder_stats", default)
-        return stats
+    def encoder_stats(self) -> Mapping[str, EncoderStats]:
+        """Return :meth:`WorkerRegistry.encoder_stats`."""
+        self._stats = self._ask("encoder_stats", self._stats)
+        return self._stats
 
     def confinement(self) -> set[str]:
         """Return :meth:`WorkerRegistry.confinement`, or nothing without an answer."""

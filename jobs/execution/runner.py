@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,11 +16,14 @@ from jobs.execution.pool import Pool
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs.limits import Limits
-from jobs.inputs.shards import Portion
+from jobs.inputs.shards import Portion, Shard
 
 
 class Runner(Protocol):
-    """Runs the stages of :mod:`jobs.execution.stages` somewhere, and streams their results back."""
+    """Runs the stages of :mod:`jobs.execution.stages` somewhere, and streams their results back.
+
+    There are two: :class:`jobs.execution.cluster.Cluster` on Ray, and :class:`jobs.execution.local.LocalRunner`.
+    """
 
     @property
     def encoder_stats(self) -> PoolStats:
@@ -30,8 +33,8 @@ class Runner(Protocol):
     def confinement(self) -> ConfinementLevel:
         """The weakest confinement of the decoders that have worked for this run."""
 
-    def pool(self) -> Pool:
-        """Return the sizes of the encoder pool.
+    def pool(self, shards: Collection[Shard], /) -> Pool:
+        """Return the sizes of the encoder pool that is to embed these shards.
 
         Raises
         ------
@@ -89,3 +92,6 @@ class Runner(Protocol):
         ConfigError, SchemaError, StorageError, DefectError, RunAgain
             The error that ``function`` raised, or as :meth:`embed_portions`.
         """
+
+    def end(self, *, is_clean: bool) -> None:
+        """End what was started for the run; ``is_clean`` is False after an error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 TICK_SECONDS = 0.5
 
 
-def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Iterator[Item]:
+def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Generator[Item, None, None]:
     """Iterate over ``items`` in a thread of its own; call ``tick`` in this thread before each wait for an item.
 
     An iterator that blocks inside a C++ library can be neither interrupted nor given a timeout. A wait on a queue can:

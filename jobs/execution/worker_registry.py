@@ -34,7 +34,7 @@ class WorkerReporter(Protocol):
 
 
 class WorkerRegistry:
-    """State of all workers; a single actor in a cluster, a plain object in tests."""
+    """State of all workers; a single actor in a cluster, else a plain object, which several threads may use."""
 
     def __init__(self) -> None:
         self._current: dict[str, tuple[str, float]] = {}
@@ -58,11 +58,12 @@ class WorkerRegistry:
 
     def progress_steps(self) -> int:
         """Return a number that grows with every step that is begun for the first time."""
-        return sum(self._highest_step.values()) + len(self._highest_step)
+        steps = list(self._highest_step.values())
+        return sum(steps) + len(steps)
 
     def current_tasks(self) -> dict[str, tuple[str, float]]:
         """Return each busy worker's task and step, and the seconds since it began."""
-        return {worker: (task, time.monotonic() - since) for worker, (task, since) in self._current.items()}
+        return {worker: (task, time.monotonic() - since) for worker, (task, since) in list(self._current.items())}
 
     def report_stats(self, worker: str, stats: EncoderStats) -> None:
         """Record what an encoder has done since it was loaded."""
@@ -83,6 +84,34 @@ class WorkerRegistry:
     def close(self) -> None:
         """Begin no new tasks from now on."""
         self._is_open = False
+
+
+class LocalReporter:
+    """One worker's access to a registry in the same process."""
+
+    def __init__(self, registry: WorkerRegistry, worker: str = "worker") -> None:
+        self._registry = registry
+        self._worker = worker
+
+    def may_begin(self, task: str) -> bool:
+        """Report a new task; return False if the run begins no new tasks."""
+        return self._registry.begin(self._worker, task, 0)
+
+    def begin(self, task: str, step: int = 0) -> None:
+        """Report the step of a task that begins now."""
+        self._registry.begin(self._worker, task, step)
+
+    def idle(self) -> None:
+        """Report that the worker has no task."""
+        self._registry.idle(self._worker)
+
+    def report_stats(self, stats: EncoderStats) -> None:
+        """Report what an encoder has done since it was loaded."""
+        self._registry.report_stats(self._worker, stats)
+
+    def report_confinement(self, level: str) -> None:
+        """Report the weakest level of confinement of the worker's decoders."""
+        self._registry.report_confinement(level)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_archive
 from jobs.embedding.run import code_of, exit_code
 from jobs.embedding.run import write_records as write_embedding_records
-from jobs.execution.cluster import Cluster
+from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
 from jobs.inputs.passed_over import merged
@@ -45,9 +45,9 @@ def score(settings: ScoreConfig) -> int:
     source = embeddings_of(settings.embeddings, head, settings.channels)
     done = source.done()
     shards = [shard for shard in source.history().current.values() if shard.name in done]
-    with Cluster(settings) as cluster:
-        run = score_shards(cluster, source, shards, head, settings.prior, settings.output, settings, settings.head)
-    return _finish("score", started, run, settings, {})
+    with ChosenRunner(settings) as runner:
+        run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
+    return _finish("score", started, run, settings, {"runners": runner.chosen})
 
 
 def embed_and_score(
@@ -67,14 +67,14 @@ def embed_and_score(
     recipe = recipe_of(config, local_folder(model), model.model)
     check_recipe(head, recipe, settings.head)
     recipe = as_stored(storage.normal(settings.output), recipe, head.fingerprints[config.channels])
-    with Cluster(settings) as cluster:
-        embedded = embed_archive(cluster, inputs, recipe, model, settings, settings, head.scores)
-        write_embedding_records(embedded, verb, started, settings)
+    with ChosenRunner(settings) as runner:
+        embedded = embed_archive(runner, inputs, recipe, model, settings, settings, head.scores)
+        write_embedding_records(embedded, verb, started, settings, runner.chosen)
         shards = embedded.committed()
         run = score_shards(
-            cluster, embedded.ledger, shards, head, settings.prior, settings.output, settings, settings.head
+            runner, embedded.ledger, shards, head, settings.prior, settings.output, settings, settings.head
         )
-    code = _finish(verb, started, run, settings, embedded.record())
+    code = _finish(verb, started, run, settings, embedded.record() | {"runners": runner.chosen})
     if then is not None:
         then(run, embedded.ledger)
     embedded.raise_set_aside()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Progress of a verb: shards done, rows, and seconds of audio.
+    """Progress of a verb: shards done, and within them bytes, recordings and segments; speed, and time left.
 
     Parameters
     ----------
@@ -27,19 +28,24 @@ class Progress:
     total : int
         Shards to do.
     n_bytes : int
-        Bytes of all shards, for callers that count bytes by :meth:`read`.
+        Bytes of all shards, for callers that count recordings by :meth:`read`: a bar then shows bytes.
     """
 
     def __init__(self, verb: str, total: int, n_bytes: int = 0) -> None:
         self._verb = verb
         self._total = total
         self._n_bytes = n_bytes
-        self._read = self._first_read = 0
+        self._read = self._first_read = self._recordings = 0
         self._reading_since = 0.0
         self._done = self._rows = self._segments = 0
         self._audio_seconds = 0.0
         self._start = self._last = time.monotonic()
-        self._bar = tqdm(total=total, desc=verb, unit="shard", file=sys.stderr) if sys.stderr.isatty() else None
+        self._bar = self._new_bar() if sys.stderr.isatty() else None
+
+    def _new_bar(self) -> tqdm[NoReturn]:
+        if not self._n_bytes:
+            return tqdm(total=self._total, desc=self._verb, unit="shard", file=sys.stderr)
+        return tqdm(total=self._n_bytes, desc=self._verb, unit="B", unit_scale=True, file=sys.stderr)
 
     def shard(self, rows: int, audio_seconds: float = 0.0) -> None:
         """Count a shard that is done."""
@@ -49,7 +55,8 @@ class Progress:
         self._rows += rows
         self._audio_seconds += audio_seconds
         if self._bar is not None:
-            self._bar.update()
+            is_last = self._done == self._total
+            self._bar.update(self._bar.total - self._bar.n if is_last else not self._n_bytes)
         self._show(at_once=self._done == self._total)
 
     def segments(self, count: int) -> None:
@@ -57,16 +64,22 @@ class Progress:
         self._segments += count
         self._show()
 
-    def read(self, n_bytes: int) -> None:
-        """Count bytes of recordings that are done, before their shards are."""
-        if n_bytes and not self._read:  # the time before it was Ray and the encoder starting
+    def read(self, n_bytes: int, recordings: int) -> None:
+        """Count recordings that are done, and their bytes, before their shards are."""
+        if n_bytes and not self._read:  # the time before it was the encoder starting
             self._first_read, self._reading_since = n_bytes, time.monotonic()
+        # a recording that is read again, or in excerpts, counts again; a container has bytes that are no recording's
+        n_bytes = min(n_bytes, self._n_bytes - self._read)
         self._read += n_bytes
+        self._recordings += recordings
+        if self._bar is not None:
+            self._bar.update(n_bytes)
         self._show()
 
     def _show(self, at_once: bool = False) -> None:
         if self._bar is not None:
-            self._bar.set_postfix_str(self._detail())
+            done = f"{self._done} of {self._total} shards, " if self._n_bytes else ""
+            self._bar.set_postfix_str(done + self._detail())
         elif time.monotonic() - self._last >= LINE_SECONDS or at_once:
             self._last = time.monotonic()
             log.info("%s: %d of %d shards, %s%s", self._verb, self._done, self._total, self._detail(), self._left())
@@ -79,6 +92,11 @@ class Progress:
     def _detail(self) -> str:
         seconds = time.monotonic() - self._start
         detail = f"{self._rows} rows"
+        if self._n_bytes and self._done < self._total:
+            share = 100 * self._read / self._n_bytes
+            detail = f"{self._read / 1e6:.1f} of {self._n_bytes / 1e6:.1f} MB ({share:.0f} %), {detail}"
+        if self._recordings and self._done < self._total:
+            detail += f", {self._recordings} recordings"
         if self._segments:
             detail += f", {self._segments} segments encoded ({self._segments / seconds:.0f} a second)"
         if self._audio_seconds:

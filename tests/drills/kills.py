@@ -117,7 +117,7 @@ def output(name: str) -> str:
 
 def command(name: str) -> list[str]:
     verb = ["embed", "--backbone", "melstats", "--input", f"s3://{BUCKET}/dev/", "--output", output(name)]
-    return [sys.executable, "-m", "jobs", *verb, "--run-date", "2026-01-01", "--stall-seconds", "60"]
+    return [sys.executable, "-m", "jobs", *verb, "--runner", "ray", "--run-date", "2026-01-01", "--stall-seconds", "60"]
 
 
 def noting(environment: dict[str, str], folder: Path, name: str, seconds: float) -> dict[str, str]:

@@ -58,6 +58,7 @@ from tests.support.ray_head import ON_LOOPBACK, RayHead
 RUN_DATE = "2026-01-01"
 HERE = Path(__file__).parent
 Found = TypeVar("Found")
+ON_RAY = ("--runner", "ray")  # the archive is small enough for a run without
 
 
 @dataclass(repr=False)
@@ -113,7 +114,7 @@ class Lab:
         """Return the command line that embeds the archive; the given flags come last, so they override the others."""
         where = (archive or self.archive).uri
         command = ["embed", "--backbone", "melstats", "--input", where, "--output", output or self.output]
-        return [*command, "--run-date", RUN_DATE, "--max-failures", 1, *flags]
+        return [*command, *ON_RAY, "--run-date", RUN_DATE, "--max-failures", 1, *flags]
 
     def start_embed(self, *flags: object, archive: Archive | None = None, output: str | None = None, **how: Any) -> Run:
         """Start embedding the archive."""
@@ -135,7 +136,7 @@ class Lab:
         """Embed and score the archive with :func:`some_head`, to the end."""
         where = (archive or self.archive).uri
         command = ["nightly", "--head", self.head, "--input", where, "--output", self.output]
-        return self.run(*command, "--run-date", RUN_DATE, "--max-failures", 1, *flags, **how)
+        return self.run(*command, *ON_RAY, "--run-date", RUN_DATE, "--max-failures", 1, *flags, **how)
 
     def ray(self) -> RayHead:
         """Return the long-lived Ray."""

@@ -11,39 +11,16 @@ from detector.canaries import Heard, kept
 from detector.config import Recipe
 from jobs.config import ModelConfig, RunConfig
 from jobs.execution.confinement_level import ConfinementLevel
-from jobs.execution.encoder_stats import EncoderStats, PoolStats
+from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool, fit_pool
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.execution.worker_registry import WorkerRegistry
+from jobs.execution.worker_registry import LocalReporter, WorkerRegistry
 from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
 
 PATIENCE_SECONDS = 1.0
-
-
-class LocalReporter:
-    """One worker's access to a registry in this process."""
-
-    def __init__(self, registry: WorkerRegistry, worker: str = "worker") -> None:
-        self._registry = registry
-        self._worker = worker
-
-    def may_begin(self, task: str) -> bool:
-        return self._registry.begin(self._worker, task, 0)
-
-    def begin(self, task: str, step: int = 0) -> None:
-        self._registry.begin(self._worker, task, step)
-
-    def idle(self) -> None:
-        self._registry.idle(self._worker)
-
-    def report_stats(self, stats: EncoderStats) -> None:
-        self._registry.report_stats(self._worker, stats)
-
-    def report_confinement(self, level: str) -> None:
-        self._registry.report_confinement(level)
 
 
 class InProcessRunner:
@@ -56,7 +33,7 @@ class InProcessRunner:
         self.encoder_stats = PoolStats()
         self.confinement = ConfinementLevel(self._config.confinement)
 
-    def pool(self) -> Pool:
+    def pool(self, _shards: object = ()) -> Pool:
         return fit_pool(self._config, self._cpus, 0.0)
 
     def embed_portions(
@@ -102,3 +79,6 @@ class InProcessRunner:
         stage = ItemStage(function, LocalReporter(self.registry, function.__name__), PATIENCE_SECONDS)
         for item in items:
             yield from results_of(stage(pa.table({ITEM: [item]})))
+
+    def end(self, *, is_clean: bool) -> None:
+        pass

@@ -34,7 +34,7 @@ def embedded(folder: Path, name: str, members: list[tuple[str, bytes]]) -> tuple
     (folder / name).mkdir()
     (folder / name / "0.tar").write_bytes(packed(members))
     output = folder / f"{name}-tables"
-    command = [sys.executable, "-m", "jobs", "embed", "--backbone", "melstats", "--encoders", "1"]
+    command = [sys.executable, "-m", "jobs", "embed", "--backbone", "melstats", "--runner", "ray", "--encoders", "1"]
     done = run([*command, "--input", str(folder / name), "--output", str(output)], dict(os.environ))
     return done, pq.read_table(output / "embeddings").drop_columns(["utterance_id", "uri", "run_id"])
 

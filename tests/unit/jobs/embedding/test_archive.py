@@ -77,10 +77,10 @@ def test_objects_and_members_that_are_passed_over_are_counted_and_looked_at_in_o
     runner = InProcessRunner()
     run = embedded(archive, output, runner)
     settings = EmbeddingConfig(input=(str(archive),), output=str(output), backbone="melstats")
-    (record,) = write_records(run, "embed", run_records.now(), settings)
+    (record,) = write_records(run, "embed", run_records.now(), settings, {"embed": "local"})
 
     tar = f"{archive}/0.tar#a.dss"
-    assert record["embeddings"] == 2
+    assert (record["embeddings"], record["runners"]) == (2, {"embed": "local"})
     assert record["confinement"] == runner.confinement.level == confinement.level()
     assert record["passed_over"] == {"(no suffix)": {"count": 1, "examples": [f"{archive}/weights"]}}
     assert record["passed_over_members"] == {".dss": {"count": 1, "examples": [tar]}}

@@ -21,9 +21,9 @@ LISTENERS = """
 import os, re
 from pathlib import Path
 from jobs.config import RunConfig
-from jobs.execution.cluster import Cluster
-with Cluster(RunConfig()) as cluster:
-    cluster.pool()
+from jobs.execution.choice import ChosenRunner
+with ChosenRunner(RunConfig(runner="ray")) as runner:
+    runner.pool(())
     inodes = set()
     for fd in Path("/proc").glob("[0-9]*/fd/*"):
         try:

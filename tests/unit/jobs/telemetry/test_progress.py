@@ -51,12 +51,30 @@ def test_time_left_follows_from_bytes_before_any_shard_is_done(
     monkeypatch.setattr("jobs.telemetry.progress.time.monotonic", lambda: now[0])
     with progress("embed", 2, n_bytes=1_000) as shown:
         now[0] = 150.0  # Ray and the encoder start
-        shown.read(100)
+        shown.read(100, recordings=1)
         now[0] = 170.0
-        shown.read(200)
+        shown.read(200, recordings=3)
 
     # 200 bytes took 20 s, and 700 bytes are left
-    assert lines.messages[-1].endswith("about 70 s left")
+    expected = "embed: 0 of 2 shards, 0.0 of 0.0 MB (30 %), 0 rows, 4 recordings, about 70 s left"
+    assert lines.messages[-1] == expected
+
+
+def test_bytes_that_count_twice_never_exceed_the_total(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.telemetry.progress.time.monotonic", lambda: now[0])
+    with progress("embed", 1, n_bytes=5_000_000) as shown:
+        for _ in range(3):  # a file in three excerpts
+            now[0] += 20.0
+            shown.read(2_000_000, recordings=1)
+
+    assert [line.partition(", ")[2].partition(", 0 rows")[0] for line in lines.messages] == [
+        "2.0 of 5.0 MB (40 %)",
+        "4.0 of 5.0 MB (80 %)",
+        "5.0 of 5.0 MB (100 %)",
+    ]
 
 
 def test_a_line_has_only_what_was_counted(lines: pytest.LogCaptureFixture) -> None:
@@ -73,14 +91,21 @@ def test_no_work_logs_nothing(lines: pytest.LogCaptureFixture) -> None:
     assert lines.messages == []
 
 
-def test_a_terminal_gets_a_bar_and_no_lines() -> None:
+BYTES = PROGRAM.replace('"embed", 2', '"embed", 2, 4_000_000').replace("segments(7)", "read(1_000_000, 2)")
+
+
+@pytest.mark.parametrize(
+    ("program", "parts"), [(PROGRAM, ["2/2"]), (BYTES, [" 25%", "1.00M/4.00M", "2 recordings", "2 of 2 shards"])]
+)
+def test_a_terminal_gets_a_bar_and_no_lines(program: str, parts: list[str]) -> None:
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 160))
-    subprocess.run([sys.executable, "-c", PROGRAM], stderr=theirs, timeout=60, check=True)
+    termios.tcsetwinsize(theirs, (24, 200))
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, timeout=60, check=True)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
 
     assert "embed: 100%" in shown
+    assert [part for part in parts if part not in shown] == []
     assert "5 rows" in shown
     assert "INFO" not in shown
