@@ -9,6 +9,8 @@
 # make attack  hostile acts from inside a decoder, at every level of confinement (part of make test)
 # make engines the tables and queries of docs/sql.md on Spark, too (fetches it; Java 17 or 21 must be there)
 # make fuzz    each fuzz target for SECONDS (60)
+# make locks   the locks of the images, cluster/locks: every package with its hashes
+# make sbom    what the images hold: SBOMs under build/, and docs/licences.md (installs each image's lock: 5 GB)
 # make soak    random faults for SECONDS from SEED (one is drawn, and printed, where none is given)
 
 PYTHON ?= python3
@@ -16,7 +18,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: demo test lint bench drills drills-check simulate soak hostile attack fuzz engines
+.PHONY: demo test lint bench drills drills-check simulate soak hostile attack fuzz engines locks sbom
 
 # limits in seconds of the few drills that `make test` runs, times this: two tests run at once
 SLACK ?= 2
@@ -64,6 +66,27 @@ soak: $(MADE)
 engines: $(MADE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
 	$(BIN)/python -m pytest tests/integration/engines/test_engines.py -m "spark or not spark"
+
+# PyTorch's page of wheels without CUDA, or a folder with the one of constraints.txt
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu/torch/
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --only-binary :all: --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --constraint constraints.txt --custom-compile-command 'make locks'
+
+locks: $(MADE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[locks]'
+	mkdir -p build && sed -n 's/^torch==.*/&+cpu/p' constraints.txt > build/torch-cpu.txt
+	$(LOCK) pyproject.toml --extra aws --override build/torch-cpu.txt --find-links $(TORCH_CPU) --output-file cluster/locks/cpu.txt
+	$(LOCK) pyproject.toml --output-file cluster/locks/gpu.txt
+	sed -n 's/^requires = \["\(.*\)"\].*/\1/p' pyproject.toml | $(LOCK) - --output-file cluster/locks/build.txt
+
+# as the Dockerfile installs them; PYTHON must be of the version that the images have
+sbom: $(MADE)
+	for image in cpu gpu; do \
+		$(PYTHON) -m venv --clear build/images/$$image && build/images/$$image/bin/python -m pip install --quiet \
+			--require-hashes --no-deps --only-binary :all: --find-links $(TORCH_CPU) \
+			--requirement cluster/locks/$$image.txt || exit 1; \
+	done
+	$(BIN)/python -m cluster.supply build/images
 
 FUZZED := container decode provenance head list
 

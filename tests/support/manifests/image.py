@@ -32,6 +32,24 @@ def stages(text: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+# from the index only what has its hash, with nothing that it may ask for in addition, and nothing that is built
+INSTALL = "install --require-hashes --no-deps --only-binary :all:"
+# what was built before: no index at all
+OWN = ("install --no-index --no-deps", "wheel --no-index --no-deps --no-build-isolation", "check")
+
+
+def commands(steps: list[tuple[str, str]]) -> list[str]:
+    """What pip is told, in order."""
+    runs = [rest for word, rest in steps if word == "RUN"]
+    return [each.split("/pip ", 1)[1] for rest in runs for each in rest.split(" && ") if "/pip " in each]
+
+
+def unhashed(steps: list[tuple[str, str]]) -> list[str]:
+    """Commands of pip that could install something without a hash, or ask an index for more than was said."""
+    allowed = (f"{INSTALL} --requirement cluster/locks/", *OWN)
+    return [f"pip {each}" for each in commands(steps) if not each.startswith(allowed)]
+
+
 def linted(text: str) -> Iterator[str]:
     """hadolint has nothing to say."""
     linter = Path(sys.executable).with_name("hadolint")
@@ -46,7 +64,9 @@ def image(text: str) -> Iterator[str]:
     version = re.fullmatch(r"python:(\d+\.\d+\.\d+)-slim-\w+", base["PYTHON"])
     if version is None or version[1] not in SpecifierSet(PROJECT["requires-python"]):
         yield f"PYTHON {base['PYTHON']}"
-    if {rest for each in found.values() for word, rest in each if word == "FROM"} - set(found) != {"${PYTHON}"}:
+    if {rest for each in found.values() for word, rest in each if word == "FROM"} - set(found) != {
+        "${PYTHON}${PYTHON_DIGEST}"
+    }:
         yield "a stage is of something else"
     for target in ("cpu", "gpu"):
         steps = found.get(target, [])
@@ -63,10 +83,10 @@ def image(text: str) -> Iterator[str]:
             yield f"{target}: a login shell finds nothing of ours"
         if re.search(r"KEY|SECRET|TOKEN|PASSWORD", environment):
             yield f"{target}: a secret in the image"
-        installed = [rest for word, rest in found[f"built-{target}"] if "pip install" in rest]
-        for command in re.findall(r"pip install (.*?)(?: &&|$)", " && ".join(installed)):
-            if "--constraint constraints.txt" not in command and "--requirement torch.txt" not in command:
-                yield f"{target}: pip install {command}"
+        if (run := f"{INSTALL} --requirement cluster/locks/{target}.txt") not in commands(found[f"built-{target}"])[0]:
+            yield f"{target}: does not begin with {run}"
+        yield from (f"{target}: {each}" for each in unhashed(found[f"built-{target}"]))
+    yield from (f"source: {each}" for each in unhashed(found["source"]))
     copied = {rest.split()[0] for word, rest in found["source"] if word == "COPY"}
     packages = {"detector", "jobs", "cluster"}
     if not packages <= copied:
