@@ -167,9 +167,8 @@ class _View(RawFile):
 
 def main(requests: int, replies: int, memory_bytes: int, is_confined: bool) -> None:
     """Decode a tone with each decoder, give up all other rights, and serve."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     end_with_parent()
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     decoder = Decoder(requests, replies, memory_bytes)
     _decode_a_tone()
     set_hard_limits(decoder.most_bytes)

@@ -40,6 +40,7 @@ from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, res
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
+from jobs.execution.worker_lifeline import WorkerLifeline
 from jobs.inputs import pieces
 from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion, Shard
@@ -87,7 +88,7 @@ class Cluster:
         heard: Mapping[str, Heard] | None = None,
     ) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
-        registry, patience = self._session.registry, self._config.store_patience
+        registry, lifeline, patience = self._session.registry, self._session.lifeline, self._config.store_patience
         import ray.data  # after joining: Ray reads its settings when it is imported
 
         decode = DecodeStage(
@@ -100,7 +101,7 @@ class Cluster:
             None if heard is None else kept(heard),
         )
         decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
-            decode,
+            TiedStage(decode, lifeline),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.decode_cpus,
@@ -111,6 +112,7 @@ class Cluster:
         embedded = decoded.map_batches(
             EncoderActor,
             fn_constructor_args=(
+                lifeline,
                 recipes,
                 model,
                 pool.device,
@@ -137,8 +139,9 @@ class Cluster:
     ) -> Iterator[dict[str, Any]]:
         """Call ``function`` on every item, each in a task: see :class:`jobs.execution.runner.Runner`."""
         reporter = self._session.registry.reporter(function.__name__)
+        stage = ItemStage(function, reporter, self._config.store_patience, private=storage.is_private())
         results = self._dataset(items).map_batches(
-            ItemStage(function, reporter, self._config.store_patience, private=storage.is_private()),
+            TiedStage(stage, self._session.lifeline),
             batch_size=1,
             batch_format="pyarrow",
             ray_remote_args_fn=_task_limits,
@@ -178,8 +181,50 @@ class Cluster:
             raise WorkersLostError(f"Ray gave up: {first_line(error)}") from error
 
 
+class TiedStage:
+    """A stage in tasks of Ray, whose processes end with the run.
+
+    Parameters
+    ----------
+    stage : DecodeStage or ItemStage
+    lifeline : WorkerLifeline, optional
+        None in a cluster.
+    """
+
+    def __init__(self, stage: DecodeStage | ItemStage, lifeline: WorkerLifeline | None) -> None:
+        self._stage = stage
+        self._lifeline = lifeline
+        self.__name__ = stage.__name__
+
+    def __call__(self, batch: pa.Table) -> Any:
+        """Return what the stage returns."""
+        if self._lifeline is not None:
+            self._lifeline.hold()
+        return self._stage(batch)
+
+
 class EncoderActor(EncodeStage):
-    """An encoder in an actor of Ray; its process ends when its device fails."""
+    """An encoder in an actor of Ray; its process ends with the run, and when its device fails.
+
+    Parameters
+    ----------
+    lifeline : WorkerLifeline, optional
+        None in a cluster.
+    encoder
+        The parameters of :class:`jobs.execution.stages.EncodeStage`.
+    """
+
+    def __init__(self, lifeline: WorkerLifeline | None, *encoder: Any) -> None:
+        if lifeline is not None:
+            lifeline.hold()
+        super().__init__(*encoder)
+        self._is_loaded = True
+
+    def __del__(self) -> None:
+        # Ray drops an encoder after it has taken leave of the raylet: an orderly exit that hangs from here on would
+        # keep the memory, and a GPU's, with nobody there to end it. An encoder has nothing left to say.
+        if getattr(self, "_is_loaded", False):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the embedded table, or end this process."""

@@ -7,16 +7,19 @@ import os
 import re
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from detector.errors import ConfigError
 from jobs.errors import RunAgain
+from jobs.execution.marked_processes import end_marked, put_mark
 from jobs.execution.peer import Peer
 from jobs.execution.preflight import refuse_open_dashboard
 from jobs.execution.ray_registry import RayRegistry
 from jobs.execution.ticks import with_ticks
+from jobs.execution.worker_lifeline import WorkerLifeline
 
 START_SECONDS = 15.0  # a cluster's head may take so long to accept a connection when a run begins
 HEAD_SECONDS = 60.0  # and may be away for so long in its middle: a head that comes back still knows its work
@@ -37,6 +40,8 @@ class RaySession:
     def __init__(self, object_store_mib: int) -> None:
         self._object_store_mib = object_store_mib
         self._head: Peer | None = None
+        self._lifeline: WorkerLifeline | None = None
+        self._mark = uuid.uuid4().hex
         self._registry: RayRegistry | None = None
         self._init_thread: Iterator[None] | None = None
         self._has_ended = threading.Event()
@@ -47,6 +52,12 @@ class RaySession:
         if self._registry is None:
             self._registry = self._join()
         return self._registry
+
+    @property
+    def lifeline(self) -> WorkerLifeline | None:
+        """What the workers of a Ray that we started end with; None in a cluster, whose workers are not ours to end."""
+        self.join()
+        return self._lifeline
 
     def resources(self) -> tuple[float, float]:
         """Return the CPUs and GPUs of the cluster."""
@@ -78,6 +89,9 @@ class RaySession:
             import ray
 
             ray.shutdown()
+            if self._lifeline is not None:
+                end_marked(self._mark)
+                self._lifeline.close()
         self._has_ended.set()
 
     def check_processes(self) -> None:
@@ -112,6 +126,8 @@ class RaySession:
         if address and re.fullmatch(r"[^\s/]+:[0-9]+", address):
             wait_for_head(Peer(address, START_SECONDS))
         _set_environment(address)
+        if not address:
+            put_mark(self._mark)
         import ray
         import ray.data
 
@@ -127,6 +143,7 @@ class RaySession:
             what = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
             raise RunAgain(f"{what}: {first_line(error)}. Check it, and run the same command again.") from error
         self._head = Peer(ray.get_runtime_context().gcs_address, HEAD_SECONDS) if address else None
+        self._lifeline = None if address else WorkerLifeline.open()
         return RayRegistry.start()
 
     def _initialized(self, address: str | None) -> Iterator[None]:

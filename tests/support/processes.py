@@ -1,4 +1,4 @@
-"""The processes of a session, as /proc lists them."""
+"""The processes of a session, or with a mark in their environment, as /proc lists them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,23 @@ def processes(session: int) -> list[Process]:
         n_before = len(ours)
         ours.update(each.pid for each in everything.values() if each.parent in ours)
     return [everything[pid] for pid in sorted(ours & everything.keys())]
+
+
+def marked(mark: str) -> list[Process]:
+    """Return the processes whose environment has this text in it, zombies left out.
+
+    So are found those, too, whose parents are gone and that opened a session of their own.
+    """
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                found += [Process(int(folder.name), int(parent), title)] if state != "Z" else []
+        except OSError:
+            continue  # another user's, or it ended between two reads
+    return found
 
 
 def kill_session(leader: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:

@@ -24,6 +24,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 MAGIC = 12_345
@@ -49,6 +50,10 @@ def _exit(*_):
 def _hang(*_):
     while True:
         time.sleep(3600)
+
+
+def _stay(*_):
+    threading.Thread(target=_hang).start()
 
 
 def _spin(*_):
@@ -82,6 +87,7 @@ EFFECTS = {
     "abort": _abort,  # SIGABRT, as after a crash in C
     "exit": _exit,  # sys.exit(0)
     "hang": _hang,  # never returns, and takes no CPU time
+    "stay": _stay,  # goes on, but the process hangs when it exits, waiting for a thread
     "spin": _spin,  # never returns, and takes all CPU time
     "sleep": _sleep,  # waits for "value" seconds, and goes on
     "allocate": _allocate,  # allocates "value" bytes at once, and goes on
