@@ -22,6 +22,7 @@ from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
 from jobs.tables import run_records
 from jobs.tables.protocol import Marker
+from jobs.tables.removal import REMOVED_ROWS
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,13 @@ def embed(settings: EmbeddingConfig) -> int:
         return 0
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
+    removed = _total(records, REMOVED_ROWS)
     n_shards = sum(len(each.markers) for each in runs)
     of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""
     tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in runs)
     say(
         f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "
-        f"{failed} failed",
+        f"{failed} failed{f'; {removed} of them are gone from the archive' if removed else ''}",
         *(f"tables: {uri}" for uri in tables),
         f"record: {records[-1]['uri']}",
     )
@@ -88,6 +90,7 @@ def write_records(
         return {
             "embeddings": rows,
             "failures": failed,
+            REMOVED_ROWS: sum(marker.detail.get(REMOVED_ROWS, 0) for marker in markers),
             "exit_code": code_of(failed, rows, settings.max_failures),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
             "passed_over_members": members_passed_over(markers),

@@ -209,13 +209,10 @@ def _is_in(column: pa.ChunkedArray, uris: Collection[str]) -> pa.ChunkedArray:
 
 def _joined(parts: list[pa.Table]) -> pa.Table:
     """Return the rows of tables of one kind, with the columns of now; those of earlier versions lack some."""
-    parts = [part for part in parts if len(part)] or parts[:1]
-    if "embedding" not in parts[0].column_names:
-        schema = FAILURES
-    else:
-        # of a table whose rows have no embedding, the dimension says nothing
-        full = [part for part in parts if part["embedding"].null_count < len(part)] or parts
-        schema = embeddings_schema(full[0].schema.field("embedding").type.list_size)
+    schema = FAILURES
+    if "embedding" in parts[0].column_names:
+        # a table of which no row has an embedding may state a dimension of 1
+        schema = embeddings_schema(max(part.schema.field("embedding").type.list_size for part in parts))
     return pa.concat_tables([_conformed(part, schema) for part in parts])
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from detector.errors import ConfigError
 from jobs import storage
@@ -11,6 +15,7 @@ from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.heads import active_head
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.row_history import is_here
 
 Record = dict[str, Any]
 
@@ -62,3 +67,22 @@ def scored_shards(table: Ledger, source: Ledger, history: PlanHistory, number: i
     embedded = {marker.name: marker for marker in source.markers(states)}
     scores = table.markers(shard.name for shard in planned)
     return [(marker, embedded[state]) for marker, state in zip(scores, states, strict=True)]
+
+
+def batches_of_run(table: Ledger, marker: Marker, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of what a run found of a shard: not of its neighbours that are as they were, or gone."""
+    names = list(columns)
+    for batch in table.batches(marker, "scores", [*names, "removed_at", "run_id"]):
+        is_of_run = pc.equal(batch["run_id"], marker.detail["run_id"])
+        yield batch.filter(pc.and_(is_here(batch), is_of_run)).select(names)
+
+
+def failure_batches_of_run(
+    source: Ledger, scored: Marker, embedded: Marker, columns: Iterable[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of the failures that a run counts for a shard: all that are new to its head."""
+    names = list(columns)
+    is_all = scored.detail["counts"]["failed"] == embedded.rows["failures"]
+    for batch in source.batches(embedded, "failures", [*names, "run_id"]):
+        is_new = pc.equal(batch["run_id"], embedded.detail["run_id"])
+        yield (batch if is_all else batch.filter(is_new)).select(names)

@@ -22,6 +22,7 @@ from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
 from jobs.inputs.passed_over import merged
+from jobs.scoring.changes import CHANGES
 from jobs.scoring.config import ScoreConfig, ScoringConfig
 from jobs.scoring.heads import check_recipe, embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
@@ -30,6 +31,7 @@ from jobs.tables import run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 from jobs.tables.recipes import as_stored
+from jobs.tables.removal import REMOVED_ROWS
 from jobs.telemetry.names import say
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
@@ -91,8 +93,18 @@ def _finish(
         failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
         moved = _drift(markers, scores, run.head)
         members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
-        code = code_of(scores["failed"], scores["rows"], settings.max_failures)
-        found = {"scores": scores, "failed_by": failed_by, "passed_over_members": members, "exit_code": code}
+        whole = _total(marker.detail.get("whole", marker.detail["counts"]) for marker in markers)
+        code = code_of(whole["failed"], whole["rows"], settings.max_failures)
+        removed = sum(marker.detail.get(REMOVED_ROWS, 0) for marker in markers)
+        found = {
+            "scores": scores,
+            "whole": {name: whole[name] for name in ("rows", "failed")},
+            "changes": _total(marker.detail.get("changes", {}) for marker in markers),
+            REMOVED_ROWS: removed,
+            "failed_by": failed_by,
+            "passed_over_members": members,
+            "exit_code": code,
+        }
         return found | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
@@ -101,11 +113,12 @@ def _finish(
         say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
         return 0
     output = run.ledger.output
-    total = _total(record["scores"] for record in records)
+    total, whole, changes = (_total(record[name] for record in records) for name in ("scores", "whole", "changes"))
+    say(", ".join(f"{changes[name]} {name}" for name in CHANGES))
     say(*run.summary(total), f"tables: {storage.join(output, 'scores')}", f"record: {records[-1]['uri']}")
     for warning in run.warnings(records):
         say(f"warning: {warning}")
-    return exit_code(output, total["failed"], total["rows"], settings.max_failures)
+    return exit_code(output, whole["failed"], whole["rows"], settings.max_failures)
 
 
 def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:

@@ -23,8 +23,9 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
+from jobs.scoring.changes import count_changes
 from jobs.scoring.result import ScoringRun
-from jobs.tables import run_records
+from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
@@ -84,7 +85,7 @@ def score_shards(
     done = table.done()
     missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
     if missing:
-        task = ScoreShard(source, table, head, prior, _names(history))
+        task = ScoreShard(source, table, head, prior, _names(history), _scored_by_others(table, missing))
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
@@ -97,6 +98,17 @@ def score_shards(
 def _names(history: PlanHistory) -> dict[str, str]:
     """Return what the head was called, by the run that planned rows of it: it may have been renamed since."""
     return {plan.run_id: plan.detail["head"] for plan in history.plans if "head" in plan.detail}
+
+
+def _scored_by_others(table: Ledger, shards: list[PlannedShard]) -> dict[str, str]:
+    """Return the last state of these shards that another head has scored, by slot."""
+    slots = {shard.slot for shard in shards}
+    states: dict[str, str] = {}
+    for other in (Ledger(table.output, "scores", key) for key in ledger.keys(table.output, "scores")):
+        scored = {} if other.key == table.key else other.history().last_committed(other.done())
+        for slot in slots.intersection(scored):
+            states[slot] = max(states.get(slot, ""), scored[slot].entry.state)
+    return states
 
 
 def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
@@ -142,6 +154,8 @@ class ScoringAttempts:
                 self._replaced.append(result["name"])
             for outcome, n_rows in result["outcomes"].items():
                 metrics.count("bonafide_rows_total", n_rows, verb=self.verb, outcome=outcome)
+            for change, n_rows in result["changes"].items():
+                metrics.count("bonafide_changes_total", n_rows, change=change)
             yield result["rows"]
 
     def end_pass(self, lost: WorkersLostError | None) -> None:
@@ -196,6 +210,7 @@ class ScoreShard:
     head: Head
     prior: float
     names: dict[str, str]
+    by_others: dict[str, str]
 
     @property
     def __name__(self) -> str:
@@ -206,7 +221,7 @@ class ScoreShard:
         content = json.loads(text)
         shard = PlannedShard(**{**content, "entry": Entry(**content["entry"])})
         (embedded,) = self.source.markers([shard.entry.state])
-        rows = self.source.read(embedded, "embeddings")
+        rows, embedded_by = self.source.read(embedded, "embeddings"), embedded.detail.get("run_id", "")
         folder = f"scores/run_date={shard.run_date}"
         stands = self.table.standing("scores", folder, shard.slot) if shard.replaces else None
         judged = self._judged(rows, shard.run_id, embedded.detail.get("recipe"))
@@ -218,16 +233,34 @@ class ScoreShard:
         if self.source.output != self.table.output:
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         here = judged.filter(is_here(judged))
-        counts = _counts(here) | {"failed": embedded.rows["failures"]}
-        bins = histogram(here["score"].drop_null().to_numpy()).tolist()
-        failed_by = Counter(failures["error"].to_pylist())
-        detail = {"run_id": shard.run_id, "counts": counts, "failed_by": failed_by, "histogram": bins}
-        detail["passed_over"] = embedded.detail.get("passed_over", {})
+        tonight = here.filter(pc.equal(here["run_id"], shard.run_id))
+        failed = failures if stands is None else failures.filter(pc.equal(failures["run_id"], embedded_by))
+        detail = {
+            "run_id": shard.run_id,
+            "counts": _counts(tonight) | {"failed": len(failed)},
+            "whole": {"rows": len(here), "failed": len(failures)},
+            "changes": count_changes(
+                judged,
+                None if stands is None else stands.rows,
+                failures["utterance_id"].to_pylist(),
+                shard.run_id,
+                lambda run_id: self._is_known(shard, run_id, embedded_by),
+            ),
+            "failed_by": Counter(failed["error"].to_pylist()),
+            "histogram": histogram(tonight["score"].drop_null().to_numpy()).tolist(),
+            "passed_over": embedded.detail.get("passed_over", {}),
+        }
         if len(here) < len(judged):
             detail[REMOVED_ROWS] = len(judged) - len(here)
         marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
-        return {"name": shard.name, "rows": len(judged), "committed": marker is not None, "outcomes": _outcomes(judged)}
+        done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": detail["changes"]}
+        return {"name": shard.name, "committed": marker is not None, **done}
+
+    def _is_known(self, shard: PlannedShard, first_run_id: str, embedded_by: str) -> bool:
+        """Return True if another head has scored a recording: this state of its shard, or one that had it already."""
+        state = self.by_others.get(shard.slot)
+        return state is not None and (state >= shard.entry.state or first_run_id != embedded_by)
 
     def _judged(self, rows: pa.Table | None, run_id: str, recipe: dict[str, Any] | None) -> pa.Table:
         if rows is None:

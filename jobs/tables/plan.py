@@ -85,9 +85,9 @@ def propose(
     }
     _refuse_shared_ids(archive, known)
     committed = {slot for slot, planned in history.current.items() if planned.name in done}
-    before = history.last_committed(done).keys()
+    before = history.last_committed(done)
     gone = find_gone(archive, known, look)
-    refuse_many(archive, [known[slot] for slot in before & known.keys()], gone, policy.max_removed)
+    refuse_many(archive, [known[slot] for slot in before.keys() & known.keys()], gone, policy.max_removed)
     new = []
     slots: set[str] = set()
     loose = {stored.uri: stored for stored in archive.files}
@@ -96,9 +96,9 @@ def propose(
         here: Collection[str] = ()
         if shard.kind == "files":
             here = [source.uri for source in shard.sources if source.uri in loose]
-            is_committed, had_rows = slot in committed, slot in before
-            is_asked = here or (had_rows and any(source.uri in gone for source in shard.sources))
-            now = _group_now(shard, archive, loose, gone, look, is_committed=is_committed) if is_asked else shard
+            is_asked = here or (slot in before and any(source.uri in gone for source in shard.sources))
+            stands = _sources_of(before.get(slot))
+            now = _group_now(shard, archive, loose, gone, look, stands) if is_asked else shard
         elif shard.kind == FOLDER:
             continue
         else:
@@ -158,6 +158,12 @@ def _entry(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, 
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content() | asked)
 
 
+def _sources_of(planned: PlannedShard | None) -> frozenset[Stored]:
+    """Return the sources of a shard of an earlier plan."""
+    has_sources = planned is not None and planned.entry.has_sources
+    return frozenset(Shard.from_content(planned.entry.work).sources) if planned and has_sources else frozenset()
+
+
 def _container_now(
     shard: Shard, found: Shard | None, had_rows: bool, is_committed: bool, gone: Collection[str]
 ) -> Shard:
@@ -208,10 +214,9 @@ def _group_now(
     loose: dict[str, Stored],
     gone: Collection[str],
     look: Callable[[str], Stored | None],
-    *,
-    is_committed: bool,
+    stands: Collection[Stored],
 ) -> Shard:
-    """Return a planned group of files as they are now."""
+    """Return a planned group of files as they are now; ``stands`` are the sources whose rows are committed."""
     planned = shard.selections() or {}
     selections = dict(planned)
 
@@ -219,13 +224,13 @@ def _group_now(
         found = loose.get(source.uri)
         if found is not None:
             _refuse_lost_excerpts(source.uri, planned[source.uri], archive.selections_of(source.uri))
-        if found is not None and not (found.is_absent and (is_committed or is_removed(source))):
+        if found is not None and not (found.is_absent and (source in stands or is_removed(source))):
             selections[source.uri] = archive.selections_of(source.uri)
             return found
         if source.uri in gone:
             return removed(source)
         # what this archive leaves out stays as it was, unless it has to be read and cannot be
-        return source if is_committed or is_removed(source) else look(source.uri) or removed(source)
+        return source if source in stands or is_removed(source) else look(source.uri) or removed(source)
 
     sources = [now(source) for source in shard.sources]
     if tuple(sources) == shard.sources and selections == planned:

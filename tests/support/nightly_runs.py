@@ -108,11 +108,13 @@ def embed(
 
     history, done = table.freeze(propose), table.done()
     same: dict[str, Any] = {"native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
+    planned_on = datetime.date.fromisoformat(date)
     for number, (slot, name) in enumerate(names.items()):
         planned = history.current[slot]
         if planned.name in done:
             continue
         same |= {"layer": recipe.config.layer, "fingerprint": recipe.fingerprint, "run_id": planned.run_id}
+        same |= {"first_run_id": planned.run_id} | dict.fromkeys(("first_seen", "changed_at"), planned_on)
         rows = [
             same
             | vars(each)

@@ -28,6 +28,7 @@ def summarise(record: Record) -> dict[str, Any]:
     return {
         "run_id": record["run_id"],
         "recordings": counts["rows"] + counts["failed"],
+        **record.get("changes", {}),
         "bonafide": counts["accepted_bonafide"],
         "spoof": counts["accepted_spoof"],
         "rejected": counts["rejected"],

@@ -23,7 +23,7 @@ from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
-from jobs.reports.runs import Record, scored_shards
+from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 
@@ -52,11 +52,11 @@ def nightly_report(
     sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
     queue_builder, flagged = ReviewQueueBuilder(head), TopK(SHOWN_FLAGGED, _rank_flagged)
     for number, (scores, embedded) in enumerate(shards):
-        for batch in table.batches(scores, "scores", list(COLUMNS)):
+        for batch in batches_of_run(table, scores, COLUMNS):
             sources.add(batch)
             queue_builder.add(batch, number)
             flagged.add(batch, number)
-        for batch in source.batches(embedded, "failures", ["uri", "member", "seconds"]):
+        for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):
             sources.add_failures(batch)
     queue = queue_builder.queue(source, [embedded for _, embedded in shards])
     same_prior = head.prior == record["prior"]
@@ -72,6 +72,7 @@ def nightly_report(
         "versions": record["versions"],
         "confinement": record.get("confinement"),
         "warnings": _warnings(record),
+        "changes": record.get("changes"),
         "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.by_source.values()),
         "runs": [summarise(each) for each in (*previous, record)],

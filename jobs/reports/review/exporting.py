@@ -11,7 +11,7 @@ from jobs.reports.review.annotations import Row
 from jobs.reports.review.config import ExportConfig
 from jobs.reports.review.formats import format_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
-from jobs.reports.runs import Record, find_run, scored_shards
+from jobs.reports.runs import Record, batches_of_run, find_run, scored_shards
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import named_head
 from jobs.tables.ledger import Ledger
@@ -40,7 +40,7 @@ def export_queue(config: ExportConfig) -> None:
     source = Ledger(output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
     shards = scored_shards(table, source, history, record["plan"])
     for number, (scores, _) in enumerate(shards):
-        for batch in table.batches(scores, "scores", list(COLUMNS)):
+        for batch in batches_of_run(table, scores, COLUMNS):
             builder.add(batch, number)
     queue = builder.queue(source, [embedded for _, embedded in shards])
     uri = storage.normal(config.to)

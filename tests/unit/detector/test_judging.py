@@ -14,10 +14,10 @@ from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.rejection import entropy_bits
-from detector.schema import LEVELS, PROVENANCE, SCORES, embeddings_schema
+from detector.schema import HISTORY, LEVELS, PROVENANCE, SCORES, embeddings_schema
 from tests.support.made_heads import PLAIN, RECIPE, random_head
 
-LATER = ["start", "end", "channel", *(column.name for column in (*LEVELS, *PROVENANCE))]
+LATER = ["start", "end", "channel", *(column.name for column in (*LEVELS, *PROVENANCE, *HISTORY))]
 """Columns that rows of earlier versions lack."""
 
 

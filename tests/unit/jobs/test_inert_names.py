@@ -87,6 +87,8 @@ def test_no_name_acts_in_the_output_of_any_verb(lab: Path, bonafide: Run, capfd:
         "review export": ("review", "export", *tables, "--to", lab / "queue.csv"),
         "keygen": ("keygen", "--output", lab / f"key{HOSTILE}"),
         "verify": ("verify", lab / "tables"),
+        "sql": ("sql", lab / "tables", "SELECT * FROM current"),
+        "heads": ("heads", lab / "tables"),
         "doctor": ("doctor", *tables),
         "gc": ("gc", lab / "tables"),
         "gc --dry-run": ("gc", lab / "tables", "--dry-run"),

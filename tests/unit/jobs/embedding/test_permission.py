@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,8 @@ def test_permission_that_is_lost_after_the_listing_is_a_row_and_is_tried_again_o
 ) -> None:
     find, stack = archive.find, contextlib.ExitStack()
 
-    def find_and_lose(config: InputConfig, contents: Contents) -> archive.Archive:
-        found = find(config, contents)
+    def find_and_lose(config: InputConfig, contents: Contents, before: Collection[str]) -> archive.Archive:
+        found = find(config, contents, before)
         stack.enter_context(denied(folder / "b.wav", folder / "0.tar"))
         return found
 

@@ -31,7 +31,13 @@ class Workers:
         for slot in slots:
             if slot not in lost:
                 outcomes = {"spoof": 1, "bonafide": 2}
-                result = {"name": f"{slot}-000001", "rows": 3, "committed": self._committed, "outcomes": outcomes}
+                result = {
+                    "name": f"{slot}-000001",
+                    "rows": 3,
+                    "committed": self._committed,
+                    "outcomes": outcomes,
+                    "changes": {},
+                }
                 yield from (result, result)  # Ray may deliver the result of a retried task twice
         if lost == "xy":
             raise WorkersLostError("Ray gave up: a node died")

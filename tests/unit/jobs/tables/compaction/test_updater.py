@@ -54,7 +54,7 @@ def test_verify_says_the_same_digest_of_a_copy_as_of_its_output(output: str, cop
 
 
 def test_objects_are_as_large_as_they_may_be_and_no_larger(tmp_path: Any, bonafide: Run) -> None:
-    output, copy, limit = f"{tmp_path}/tables", f"{tmp_path}/copy", 40_000
+    output, copy, limit = f"{tmp_path}/tables", f"{tmp_path}/copy", 60_000
     night(output, tars(*range(12), rows=100), pages=False, head_uri="head.json")
 
     assert bonafide("compact", output, "--to", copy, "--object-mib", limit / 2**20)[0] == 0

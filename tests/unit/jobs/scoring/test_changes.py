@@ -1,0 +1,86 @@
+"""Changes: four numbers that say what a night did, whatever shares a shard with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from detector.schema import SCORES
+from jobs.reports.runs import read_record
+from jobs.scoring.changes import count_changes
+from tests.support import nightly_runs
+
+NIGHT = datetime.date(2026, 11, 23)
+URI = "s3://archive/2026/radio/0001.tar"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def rows(*facts: tuple[str, str, str, bool]) -> pa.Table:
+    """Rows of scores: id, the run that scored it, the run that first embedded it, whether it is there."""
+    same: dict[str, Any] = dict.fromkeys(SCORES.names)
+    named = [
+        same
+        | {"utterance_id": name, "run_id": run, "first_run_id": first, "removed_at": None if is_there else NIGHT}
+        for name, run, first, is_there in facts
+    ]
+    return pa.Table.from_pylist(named, pa.schema([field.with_nullable(True) for field in SCORES]))
+
+
+def counted(judged: pa.Table, former: pa.Table | None, *failed: str, by_others: str = "") -> dict[str, int]:
+    found = count_changes(judged, former, failed, "score-2", lambda first_run_id: first_run_id == by_others)
+    return {name: n for name, n in found.items() if n}
+
+
+def test_each_kind_counts_by_itself_in_a_shard_that_is_written_again() -> None:
+    former = rows(
+        ("same", "score-1", "embed-1", True),
+        ("other bytes", "score-1", "embed-1", True),
+        ("goes", "score-1", "embed-1", True),
+        ("was gone", "score-1", "embed-1", False),
+        ("comes back", "score-1", "embed-1", False),
+        ("breaks", "score-1", "embed-1", True),
+        ("is pruned", "score-1", "embed-1", True),
+    )
+    judged = rows(
+        ("same", "score-1", "embed-1", True),
+        ("other bytes", "score-2", "embed-1", True),
+        ("goes", "score-1", "embed-1", False),
+        ("was gone", "score-1", "embed-1", False),
+        ("comes back", "score-2", "embed-1", True),
+        ("new", "score-2", "embed-2", True),
+    )
+
+    # what broke is replaced by a failure; what is pruned as soon as it goes is removed all the same
+    assert counted(judged, former, "breaks") == {"new": 2, "replaced": 2, "removed": 2}
+
+
+def test_another_head_rescores_what_was_there_and_scores_what_is_new() -> None:
+    judged = rows(("old", "score-2", "embed-1", True), ("new", "score-2", "embed-2", True))
+
+    assert counted(judged, None, by_others="embed-1") == {"rescored": 1, "new": 1}
+    assert counted(judged, None) == {"new": 2}
+
+
+def test_a_night_of_another_head_says_so(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path)
+    shards = {URI: nightly_runs.recordings(nightly_runs.drawn(5, seed=5)[0])}
+    other = dataclasses.replace(nightly_runs.head(), bias=0.25)
+
+    runs = [
+        nightly_runs.night(output, shards, {"a.flac": "truncated"}, date=date, judge=head)[0]
+        for date, head in (("2026-11-23", nightly_runs.head()), ("2026-11-24", other))
+    ]
+
+    records = [read_record(output, run.history.plans[-1].run_id) for run in runs]
+    assert [record and record["changes"] for record in records] == [
+        {"new": 5, "replaced": 0, "rescored": 0, "removed": 0},
+        {"new": 0, "replaced": 0, "rescored": 5, "removed": 0},
+    ]
+    _, out, _ = bonafide("sql", output, "SELECT new, rescored FROM nights ORDER BY run_id", "--format", "csv")
+    assert out.splitlines()[1:] == ["5,0", "0,5"]
