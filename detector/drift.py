@@ -8,14 +8,21 @@ import numpy as np
 
 from detector.logistic import Bools, Indices
 from detector.metrics import Floats
-from detector.rejection import p_spoof
+from detector.prior import LEAST, MOST, estimated_prior, prior_interval, widened
+from detector.rejection import log_odds
 
 EDGES = np.arange(-12.0, 12.01, 0.5)  # nats; scores beyond fall into the first or last bin
 MIDDLES = np.concatenate([EDGES[:1], (EDGES[1:] + EDGES[:-1]) / 2, EDGES[-1:]])
 FAR = 0.99  # quantile of the training distances
 MAX_DISTANCE = 0.2
 MAX_FAR = 0.05
-EM_STEPS = 1_000
+# a share of spoof is told only where a wrong one would be noticed
+MIN_ACCEPTED = (
+    100  # with n scores in about 20 bins, chance makes a distance of 1.8 / sqrt(n): here that of MAX_DISTANCE
+)
+MIN_ACCEPTED_SHARE = 0.5  # else most of the evidence is scores that the head itself declines to judge
+MAX_CLLR = 1 - MAX_DISTANCE  # beyond, a misfit below MAX_DISTANCE may move the share from 0 to 1: prior.widened
+MAX_ODDS = float(np.log(3.0))  # ratio of odds that is worth a warning: it moves the threshold by 1.1 nats
 
 
 @dataclass(frozen=True)
@@ -24,19 +31,27 @@ class Drift:
 
     Parameters
     ----------
-    estimated_prior : float
-        Share of spoof that fits the scores best, in (0, 1). It is an indicator of drift, not a basis for decisions: it
-        is wrong wherever the calibration is, and no score, probability or label depends on it.
+    estimated_prior : float or None
+        Share of spoof that fits the scores best, in (0, 1). It is an indicator of drift, not a basis for decisions: no
+        score, probability or label depends on it. None where the scores cannot tell it.
     distance : float
         Total variation distance of the scores from the best mixture of the calibration rows: the share of scores that
         would have to move. The part expected by chance at this number of rows is subtracted; in [0, 1].
     far : float
         Share of the rows that are farther out than 99 % of the training rows, in [0, 1]; 0.01 is normal.
+    prior_low, prior_high : float or None
+        Interval of the share of spoof: 95 %, widened by what the distance may move it. None where there is no estimate,
+        or an earlier version made it.
+    not_estimated : str or None
+        Reason why there is no estimate.
     """
 
-    estimated_prior: float
+    estimated_prior: float | None
     distance: float
     far: float
+    prior_low: float | None = None
+    prior_high: float | None = None
+    not_estimated: str | None = None
 
     def warnings(self, prior: float) -> list[str]:
         """Warnings for people, with the remedy.
@@ -59,13 +74,19 @@ class Drift:
                 f"perhaps because of another channel, language or codec. Add labelled rows of this archive, or fit "
                 f"with --max-ood {FAR}."
             )
-        odds = np.log(self.estimated_prior / (1 - self.estimated_prior)) - np.log(prior / (1 - prior))
-        if abs(odds) > np.log(3.0):
+        if self._contradicts(prior):
             found.append(
-                f"the scores suggest {self.estimated_prior:.2%} spoof, but the run assumed {prior:.2%}. Listen to a "
-                f"sample and set --prior if the assumption is wrong; nothing was changed."
+                f"the scores suggest {self.prior_low:.2%} to {self.prior_high:.2%} spoof, but the run assumed "
+                f"{prior:.2%}. Listen to a sample and set --prior if the assumption is wrong; nothing was changed."
             )
         return found
+
+    def _contradicts(self, prior: float) -> bool:
+        """Return True if the whole interval has more than three times these odds of spoof, or less than a third."""
+        if self.prior_low is None or self.prior_high is None:
+            return False
+        low, high = (log_odds(min(max(each, LEAST), MOST)) for each in (self.prior_low, self.prior_high))
+        return not low - MAX_ODDS <= log_odds(prior) <= high + MAX_ODDS
 
 
 def histogram(score: Floats) -> Indices:
@@ -87,58 +108,58 @@ def histograms(score: Floats, is_bonafide: Bools) -> dict[str, list[int]]:
     }
 
 
-def estimated_prior(counts: Indices) -> float:
-    """Estimate the share of spoof that maximises the likelihood of calibrated scores.
-
-    Parameters
-    ----------
-    counts : int64 array of shape (n_bins,)
-        As :func:`histogram` returns them.
-
-    References
-    ----------
-    Saerens, Latinne and Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities, Neural
-    Computation 14, 2002.
-
-    Examples
-    --------
-    >>> round(estimated_prior(histogram(np.repeat([-9.0, 9.0], [100, 900]))), 2)
-    0.1
-    """
-    prior = 0.5
-    for _ in range(EM_STEPS):
-        before, prior = prior, float(np.average(p_spoof(MIDDLES, prior), weights=counts))
-        prior = min(max(prior, 1e-6), 1 - 1e-6)
-        if abs(prior - before) < 1e-9:
-            break
-    return prior
-
-
-def drift(counts: Indices, far: int, calibration: dict[str, list[int]]) -> Drift | None:
+def drift(
+    counts: Indices, far: int, calibration: dict[str, list[int]], *, n_accepted: int, cllr: float | None
+) -> Drift | None:
     """Compare an archive's scores with those of the calibration rows.
 
     Parameters
     ----------
     counts : int64 array of shape (n_bins,)
-        :func:`histogram` of the archive's scores.
+        :func:`histogram` of the archive's scores, those of rejected rows included.
     far : int
         Number of rows with an `ood` above :data:`FAR`.
     calibration : dict
         As :func:`histograms` returns it.
+    n_accepted : int
+        Number of rows that the head did not reject.
+    cllr : float or None
+        Of the head's held-out rows, in bits; None if unknown.
 
     Returns
     -------
     Drift or None
         None if there is nothing to compare.
     """
-    classes = [np.array(calibration.get(name, [])) for name in ("bonafide", "spoof")]
-    if not counts.sum() or any(len(each) != len(counts) or not each.sum() for each in classes):
+    bonafide, spoof = (np.array(calibration.get(name, []), dtype=np.int64) for name in ("bonafide", "spoof"))
+    if not counts.sum() or any(len(each) != len(counts) or not each.sum() for each in (bonafide, spoof)):
         return None
-    prior = estimated_prior(counts)
-    bonafide, spoof = (each / each.sum() for each in classes)
-    expected = (1 - prior) * bonafide + prior * spoof
+    prior = estimated_prior(counts, MIDDLES)
+    expected = (1 - prior) * bonafide / bonafide.sum() + prior * spoof / spoof.sum()
     # the mean absolute error of a share q that is estimated from n rows is sqrt(2 q / (pi n))
-    n_rows = 1 / (1 / counts.sum() + 1 / sum(int(each.sum()) for each in classes))
+    n_rows = 1 / (1 / counts.sum() + 1 / (bonafide.sum() + spoof.sum()))
     chance = np.sqrt(2 * expected / (np.pi * n_rows)).sum() / 2
-    distance = np.abs(counts / counts.sum() - expected).sum() / 2
-    return Drift(prior, float(max(distance - chance, 0.0)), far / int(counts.sum()))
+    distance = float(max(np.abs(counts / counts.sum() - expected).sum() / 2 - chance, 0.0))
+    far_share = far / int(counts.sum())
+    reason = _not_estimated(n_accepted, int(counts.sum()), cllr, distance, far_share)
+    if reason is not None or cllr is None:
+        return Drift(None, distance, far_share, not_estimated=reason)
+    low, high = widened(prior_interval(counts, MIDDLES, (bonafide, spoof)), distance, cllr)
+    return Drift(prior, distance, far_share, low, high)
+
+
+def _not_estimated(n_accepted: int, n_rows: int, cllr: float | None, distance: float, far: float) -> str | None:
+    """Return why the scores cannot tell the share of spoof, or None if they can."""
+    if n_accepted < MIN_ACCEPTED:
+        return f"the head accepted {n_accepted} recordings, fewer than {MIN_ACCEPTED}"
+    if n_accepted < MIN_ACCEPTED_SHARE * n_rows:
+        return f"the head rejected most recordings, {n_rows - n_accepted} of {n_rows}"
+    if cllr is None:
+        return "the head's held-out Cllr is unknown"
+    if not cllr < MAX_CLLR:
+        return f"the head tells the classes apart too badly: its held-out Cllr is {cllr:.3f}, not below {MAX_CLLR} bits"
+    if distance > MAX_DISTANCE:
+        return "the scores are unlike those of the calibration rows"
+    if far > MAX_FAR:
+        return "too many recordings are far from the training rows"
+    return None

@@ -245,7 +245,7 @@ def spoof_share(found: Indices | None, of_class: Mapping[str, Counts]) -> float:
 
     References
     ----------
-    As for :func:`detector.drift.estimated_prior`, on bins.
+    As for :func:`detector.prior.estimated_prior`, on bins.
     """
     sizes = [sum(int(counts.sum()) for counts in _first(of_class[label])) for label in LABELS]
     if not all(sizes) or found is None or not found.sum():

@@ -3,13 +3,14 @@
 1. Everything is read. Damage, unknown ids and mentions that cannot be erased are refused before anything is changed.
 2. Tables, markers, plans and records are rewritten, rows before the markers that count them: if the command is
    interrupted, no row is left behind unnoticed, and the same command finishes the work. Pages that mention the
-   recordings are removed.
+   recordings are removed, and drawn again from what is left.
 3. Every object under the output is read again.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +37,8 @@ NOT_ERASED = (
     "`compact`, until `compact` runs again"
 )
 
+Redraw = Callable[[str, list[str]], int]
+
 
 @dataclass(frozen=True)
 class _Target:
@@ -48,8 +51,15 @@ class _Target:
     drafts: list[Stored]
 
 
-def erase(output: str, request: ErasureRequest) -> None:
+def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     """Erase the recordings, read every object again, and print the result.
+
+    Parameters
+    ----------
+    output : str
+    request : ErasureRequest
+    redraw : callable
+        Takes the output and the ids of runs whose pages were removed; draws these again, and returns how many.
 
     Raises
     ------
@@ -65,15 +75,16 @@ def erase(output: str, request: ErasureRequest) -> None:
         finish_drops(table)
     target = _inspect(output, request)
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
-    n_pages = remove_pages(output, request)
+    removed = remove_pages(output, request)
     rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
     _remove_drafts(output, target.drafts)
+    n_pages = redraw(output, removed) - len(remove_pages(output, request))  # one that names it after all must go
     n_objects = prove_erased(output, request)
     say(
-        f"erased {n_rows} rows of {request}, and {n_pages} pages; read again: none of the {n_objects} "
-        f"objects under {output} mentions it",
+        f"erased {n_rows} rows of {request}; pages that showed it: {n_pages} drawn again without, "
+        f"{len(removed) - n_pages} removed; read again: none of the {n_objects} objects under {output} mentions it",
         NOT_ERASED,
     )
 

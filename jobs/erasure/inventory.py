@@ -25,7 +25,7 @@ from jobs.erasure.mentions import (
 from jobs.erasure.proof import describe_remaining
 from jobs.erasure.redaction import redact_plan
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.runs import pages, record_uris, records
+from jobs.erasure.runs import record_uris, records
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan
@@ -173,7 +173,10 @@ def _refuse_containers(output: str, inventory: Inventory) -> None:
 
 
 def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureRequest, inventory: Inventory) -> None:
-    """Refuse ids that are no recordings; an interrupted erasure may have left an id in records and pages only."""
+    """Refuse ids that are no recordings; an interrupted erasure may have left an id in records only.
+
+    Pages do not count: they go before records are written again, and a page holds words and numbers that may be ids.
+    """
     unknown = set(request.ids) - inventory.present_ids
     if unknown and inventory.has_erasures:
         stored_records = list(records(output, tables, request))
@@ -183,7 +186,6 @@ def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureReque
         marker_labels = (marker.uri for markers in inventory.markers.values() for marker in markers)
         unknown -= set().union(*map(request.ids_in_label, marker_labels))
         unknown -= set().union(*(ids_in_record(each.stored, request) for each in stored_records))
-        unknown -= set().union(*(ids for _, ids in pages(output, request)))
     if unknown and not inventory.is_unfinished:
         unknown_request = ErasureRequest(sorted(unknown))
         proof = f": {describe_remaining(output, unknown_request)}" if inventory.has_erasures else ""

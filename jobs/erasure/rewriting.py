@@ -61,21 +61,21 @@ def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequ
     return content
 
 
-def remove_pages(output: str, request: ErasureRequest) -> int:
-    """Remove pages that mention the recordings; the next run writes them again without.
+def remove_pages(output: str, request: ErasureRequest) -> list[str]:
+    """Remove pages that mention the recordings.
 
     Returns
     -------
-    int
-        How many pages were removed.
+    list of str
+        Runs whose pages were removed.
     """
-    n_pages = 0
+    runs = []
     for uri, ids in pages(output, request):
         if ids:
             log.info("removing %s: it mentions an erased recording", uri)
             storage.remove(uri)
-            n_pages += 1
-    return n_pages
+            runs.append(storage.name_of(uri).removesuffix(".html"))
+    return runs
 
 
 def rewrite_records(output: str, tables: list[Ledger], request: ErasureRequest) -> None:

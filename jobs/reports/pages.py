@@ -2,6 +2,7 @@
 
 Everything that a template shows is escaped, and spelt out by :func:`jobs.telemetry.names.printable`. The filter `name`
 also isolates a name: letters that are written from right to left then leave the order of the text around them alone.
+The filter `path` also cuts a long one in the middle for the eye; hovering shows, and copying gives, the whole one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from jobs.telemetry.names import printable
 
+PATH_START, PATH_END = 24, 36  # characters of a long path that are shown; its end tells recordings apart
 NO_BREAK = "\N{NO-BREAK SPACE}"  # what our own figures have before a unit
 
 
@@ -22,7 +24,7 @@ def render_page(template: str, filters: dict[str, Callable[..., Any]], **content
     environment = Environment(
         loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_inert
     )
-    environment.filters |= filters | {"name": _name}
+    environment.filters |= filters | {"name": _name, "path": _path}
     return environment.get_template(template).render(**content)
 
 
@@ -35,3 +37,12 @@ def _inert(value: Any) -> Any:
 
 def _name(text: object) -> Markup:
     return Markup("<bdi>{}</bdi>").format(printable(str(text)))
+
+
+def _path(text: object) -> Markup:
+    """Return a name whose middle, if it is long, stands on the page in no size: no text is left out."""
+    name = printable(str(text))
+    if len(name) <= PATH_START + PATH_END:
+        return _name(text)
+    start, middle, end = name[:PATH_START], name[PATH_START:-PATH_END], name[-PATH_END:]
+    return Markup('<bdi title="{}">{}<span class="cut">{}</span>{}</bdi>').format(name, start, middle, end)

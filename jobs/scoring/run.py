@@ -127,7 +127,13 @@ def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | N
     if not histograms:
         return None
     total = np.array(histograms, dtype=np.int64).sum(axis=0)
-    return drift(total, counts["far_out"], head.training.get("score_histograms", {}))
+    return drift(
+        total,
+        counts["far_out"],
+        head.training.get("score_histograms", {}),
+        n_accepted=counts["accepted_bonafide"] + counts["accepted_spoof"],
+        cllr=head.training.get("held_out", {}).get("cllr"),
+    )
 
 
 def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:

@@ -26,7 +26,11 @@ class Metric:
 
 METRICS = {
     "bonafide_audio_seconds_total": Metric("counter", "audio whose embeddings are committed, s"),
-    "bonafide_changes_total": Metric("counter", "recordings that a scoring run found changed", ("change",)),
+    "bonafide_changes_total": Metric(
+        "counter",
+        "recordings that a scoring run found changed: `new`, `replaced`, `rescored` (another head), `removed`",
+        ("change",),
+    ),
     "bonafide_rows_total": Metric("counter", "rows committed, by the recording's outcome", ("verb", "outcome")),
     "bonafide_shards_committed_total": Metric("counter", "shards committed", ("verb",)),
     "bonafide_shards_left": Metric("gauge", "shards that are planned and not committed", ("verb",)),

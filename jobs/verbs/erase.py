@@ -28,11 +28,12 @@ def run(settings: Settings) -> int:
     """Erase the recordings, or list what mentions them; return the exit code."""
     from jobs.erasure.erasing import erase, print_mentions  # only now: --help needs none of it
     from jobs.erasure.request import ErasureRequest
+    from jobs.reports.nightly.redrawing import redraw_pages
 
     output = storage.normal(settings.output).rstrip("/")
     request = ErasureRequest(settings.utterance_id)
     if settings.dry_run:
         print_mentions(output, request)
     else:
-        erase(output, request)
+        erase(output, request, redraw_pages)
     return 0

@@ -91,7 +91,7 @@ def exceeded_limits(head: dict[str, Any]) -> list[str]:
     So many errors or more would be seen in fewer than one of twenty such samples, were the promise kept.
     """
     certificate, sentences = head["certificate"] or {}, []
-    for name, errors in ((BONAFIDE, "misses"), (SPOOF, "false alarms")):
+    for name, errors in ((BONAFIDE, "false alarms"), (SPOOF, "missed spoof")):
         counts, limit = head["counts"]["of_class"][name], certificate.get(name, {}).get("limit")
         if not certificate.get("certified") or limit is None:
             continue

@@ -7,6 +7,7 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
+from detector.schema import BONAFIDE, SPOOF
 from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Chart, ProbitAxis, across, round_top, up
 from jobs.reports.pages import NO_BREAK, render_page
 
@@ -14,6 +15,7 @@ SQUARE = 380  # height of a picture with two axes of the same kind
 DET_RATES = (0.001, 0.999)
 SHOWN_GROUPS = 40
 N_COLOURS = 6
+THIS_HEAD = "this head"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Metric:
 
 
 HEADLINE = {
-    "equal_error_rate": Metric("EER", "misses and false alarms are equally frequent; 50 % is chance"),
+    "equal_error_rate": Metric("EER", "missed spoof and false alarms are equally frequent; 50 % is chance"),
     "area_under_roc": Metric(
         "AUC", "probability that a bona fide score is above a spoof score; 50 % is chance", better="higher"
     ),
@@ -77,12 +79,13 @@ def render(content: dict[str, Any]) -> str:
         What :func:`jobs.reports.evaluation.evaluation.evaluate` returns.
     """
     heads = [
-        {**head, "letter": _letter(number), "colour": f"head-{number % N_COLOURS}"}
+        {**head, "letter": _letter(number), "colour": f"head-{number % N_COLOURS}", "name": name} | _in_words(head)
         for number, head in enumerate(content["heads"])
+        for name in [THIS_HEAD if len(content["heads"]) == 1 else f"head {_letter(number)}"]
     ]
     return render_page(
         "evaluation.html.j2",
-        {"share": _share, "number": _number, "signed": _signed},
+        {"share": _share, "number": _number, "signed": _signed, "about": _about},
         content=content,
         heads=heads,
         headline=HEADLINE,
@@ -116,6 +119,32 @@ def _signed(value: float | None, form: str) -> str:
     return text.replace("-", "−")
 
 
+def _colon(head: dict[str, Any]) -> str:
+    """Return the start of a text about one of several heads."""
+    return f"Head {head['letter']}: " if head["name"] != THIS_HEAD else ""
+
+
+def _in_words(head: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of the page's first sentences: how many are decided, how many of them rightly, and errors."""
+    counts, headline = head["counts"], head["headline"]
+    risk, of_class = headline["risk"]["value"], counts["of_class"]
+    return {
+        "recordings": counts["bonafide"] + counts["spoof"] + counts["unscored"],
+        "decides": _about(headline["coverage"]["value"]),
+        "right": None if risk is None else _about(1.0 - risk),
+        "missed_spoof": of_class[SPOOF],
+        "false_alarms": of_class[BONAFIDE],
+    }
+
+
+def _about(share: float) -> str:
+    """Return a share in whole percent, which says 0 and 100 only where that is exact."""
+    percent = round(100 * share)
+    if percent in (0, 100) and share not in (0.0, 1.0):
+        return f"more than 99{NO_BREAK}%" if percent else f"less than 1{NO_BREAK}%"
+    return f"{percent}{NO_BREAK}%"
+
+
 def _letter(number: int) -> str:
     return string.ascii_uppercase[number] if number < len(string.ascii_uppercase) else str(number + 1)
 
@@ -140,11 +169,11 @@ def _rows_of_groups(heads: list[dict[str, Any]], dimension: str) -> list[dict[st
 def _det(heads: list[dict[str, Any]]) -> Chart:
     chart = Chart(
         "DET",
-        "Misses over false alarms; two normal distributions give a straight line. Nearer the lower left is better.",
+        "False alarms over missed spoof; normal distributions give a straight line. Nearer the lower left is better.",
         ProbitAxis(*DET_RATES, LEFT, WIDTH - RIGHT),
         ProbitAxis(*DET_RATES, SQUARE - BOTTOM, TOP),
-        "false alarms: spoof accepted",
-        "misses",
+        "missed spoof: accepted",
+        "false alarms",
         height=SQUARE,
     )
     chart.line([(rate, rate) for rate in DET_RATES], "soft", faint=True)
@@ -152,7 +181,7 @@ def _det(heads: list[dict[str, Any]]) -> Chart:
         curve = head["curves"]["det"]
         chart.line(zip(curve["p_fa"], curve["p_miss"], strict=True), head["colour"])
         eer = head["headline"]["equal_error_rate"]["value"]
-        chart.dot(eer, eer, head["colour"], f"{head['letter']}: EER {_share(eer)}", radius=4.0)
+        chart.dot(eer, eer, head["colour"], f"{_colon(head)}EER {_share(eer)}", radius=4.0)
     return chart
 
 
@@ -189,9 +218,7 @@ def _risk_coverage(heads: list[dict[str, Any]]) -> Chart:
         risk, counts = head["headline"]["risk"]["value"], head["counts"]
         if risk is not None:
             kept = counts["kept"] / (counts["bonafide"] + counts["spoof"])
-            chart.dot(
-                kept, risk, head["colour"], f"{head['letter']}: {_share(kept)} kept, {_share(risk)} of them wrong"
-            )
+            chart.dot(kept, risk, head["colour"], f"{_colon(head)}{_share(kept)} kept, {_share(risk)} of them wrong")
     return chart
 
 
@@ -225,7 +252,7 @@ def _reliability(head: dict[str, Any]) -> Chart:
     curve = head["curves"]["reliability"]
     chart = Chart(
         "Reliability",
-        f"Head {head['letter']}: on the line, what is said with 70 % happens in 70 %. The numbers count recordings.",
+        f"{_colon(head)}On the line, what is said with 70 % happens in 70 %. The numbers count recordings.",
         across(0.0, 1.0, percent=True),
         up(0.0, 1.0, SQUARE, percent=True),
         "probability of spoof, said",
@@ -246,7 +273,7 @@ def _scores(head: dict[str, Any]) -> Chart:
     edges = curve["edges"]
     chart = Chart(
         "Scores",
-        f"Head {head['letter']}: recordings by score; the outermost 0.1 % stand in the last bars.",
+        f"{_colon(head)}Recordings by score; the outermost 0.1 % stand in the last bars.",
         across(edges[0], edges[-1]),
         up(0.0, round_top([*curve["bonafide"], *curve["spoof"]], 1.0), whole=True),
         "score in nats, higher is more bona fide",
@@ -263,7 +290,7 @@ def _entropy(head: dict[str, Any]) -> Chart:
     rates = [wrong / rows if rows else None for wrong, rows in zip(curve["wrong"], curve["rows"], strict=True)]
     chart = Chart(
         "Error by entropy",
-        f"Head {head['letter']}: share of wrong decisions among recordings of like entropy. It should rise.",
+        f"{_colon(head)}Share of wrong decisions among recordings of like entropy. It should rise.",
         across(0.0, 1.0),
         up(0.0, round_top(rates, 0.05), percent=True),
         "entropy in bits; the numbers count recordings",

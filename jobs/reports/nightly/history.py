@@ -35,7 +35,8 @@ def summarise(record: Record) -> dict[str, Any]:
         "rejected_by": {reason: counts.get(reason, 0) for reason in REJECT_REASONS},
         "failed": counts["failed"],
         "failed_by": record.get("failed_by", {}),
-        "estimated_prior": drift.get("estimated_prior"),
+        "spoof_share": None if drift.get("prior_low") is None else [drift["prior_low"], drift["prior_high"]],
+        "no_spoof_share": drift.get("not_estimated"),
         "distance": drift.get("distance"),
     }
 

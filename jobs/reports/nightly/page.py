@@ -34,14 +34,19 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
             run_id = scored.history.plans[number - 1].run_id
             record = read_record(scored.ledger.output, run_id) if f"{run_id}.html" not in existing else None
             if record is not None and "players" in record["settings"]:
-                uri = storage.join(folder, f"{run_id}.html")
-                html = render(page_content(scored, source, record)).encode()
-                storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
-                say(f"page: {uri}")
+                say(f"page: {write_page(scored, source, record)}")
     except Exception as error:
         # the run's tables are complete, and its exit code is about them: no page may change it
         log.warning("%s: no page, %s: %s. The next run tries again.", folder, type(error).__name__, error)
         log.debug("no page", exc_info=True)
+
+
+def write_page(scored: ScoringRun, source: Ledger, record: Record) -> str:
+    """Write the page of a run that has none; return its URI."""
+    uri = storage.join(scored.ledger.output, "runs", f"{record['run_id']}.html")
+    html = render(page_content(scored, source, record)).encode()
+    storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
+    return uri
 
 
 def page_content(scored: ScoringRun, source: Ledger, record: Record) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tests.support.labelled_scores import judged_rows
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror=alert(1)>'
 LONG = "a-name-without-any-place-to-break-" * 6
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def content_of(*heads: pa.Table, n_draws: int = 20) -> dict[str, Any]:
@@ -190,3 +191,73 @@ def test_more_groups_than_are_read_are_left_to_the_json() -> None:
     text = page.render(content_of(judged_rows()))
 
     assert "The 40 largest of 51; all are in report.json." in text  # speakers and "unknown"
+
+
+def opened_text(browser: Browser, path: Path, width: int = 400) -> tuple[str, list[str], bool]:
+    """Return what a page shows, the tables that scroll sideways, and whether the page does."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(path.as_uri())
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll(".scroll, td, th")].filter(each => each.offsetParent
+            && each.scrollWidth > each.clientWidth + 1).map(each => each.textContent.slice(0, 80))"""
+    )
+    text, is_wide = page.inner_text("body"), page.evaluate("document.documentElement.scrollWidth > 400")
+    page.close()
+    return text, wide, is_wide
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_at_400_px_nothing_scrolls_sideways(n_heads: int, browser: Browser, tmp_path: Path) -> None:
+    heads = (judged_rows(system=HOSTILE), judged_rows(noise=3.0, system=HOSTILE, head_id=LONG))[:n_heads]
+    (tmp_path / "report.html").write_text(page.render(content_of(*heads)))
+
+    text, wide, is_wide = opened_text(browser, tmp_path / "report.html")
+
+    assert wide == []
+    assert not is_wide
+    assert "Missed spoof, accepted as bona fide" in text
+
+
+def test_the_first_sentence_says_how_many_are_decided_and_how_many_of_these_rightly(
+    browser: Browser, tmp_path: Path
+) -> None:
+    content = content_of(judged_rows())
+    (head,) = content["heads"]
+    # 100 of 160 labelled recordings are decided, 88 of them rightly: 10 spoof and 2 bona fide recordings are not
+    head["counts"] |= {"bonafide": 90, "spoof": 60, "unscored": 10, "kept": 100, "kept_wrong": 12}
+    head["counts"]["of_class"] = {"spoof": {"kept": 40, "kept_wrong": 10}, "bonafide": {"kept": 60, "kept_wrong": 2}}
+    head["headline"]["risk"]["value"], head["headline"]["coverage"]["value"] = 0.12, 0.625
+    (tmp_path / "report.html").write_text(page.render(content))
+
+    text = opened_text(browser, tmp_path / "report.html")[0].replace(NO_BREAK, " ")
+
+    lines = [line for line in text.splitlines() if line]
+    assert lines[1] == ("On 160 labelled recordings this head is right in 88 % of those it decides, and decides 62 %.")
+    assert lines[2].startswith(
+        "Missed spoof, accepted as bona fide: 10 of 40 (25 %). "
+        "False alarms, bona fide speech called spoof: 2 of 60 (3 %)."
+    )
+
+
+def test_heads_have_letters_only_where_there_are_several(browser: Browser, tmp_path: Path) -> None:
+    for number, heads in enumerate([(judged_rows(),), (judged_rows(), judged_rows(head_id="b-head"))]):
+        path = tmp_path / f"{number}.html"
+        path.write_text(page.render(content_of(*heads)))
+        shown = browser.new_page()
+        shown.goto(path.as_uri())
+
+        letters = shown.locator(".key").all_inner_texts()
+        pictures = shown.locator("svg").evaluate_all("all => all.map(svg => svg.ariaLabel)")
+        shown.close()
+
+        assert ("A" in letters) == bool(number)
+        assert any("Head A" in label for label in pictures) == bool(number)
+        assert ("Each head has a letter" in path.read_text()) == bool(number)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0 %"), (0.004, "less than 1 %"), (0.616, "62 %"), (0.996, "more than 99 %"), (1.0, "100 %")],
+)
+def test_a_share_in_words_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
+    assert page._about(share) == text.replace(" %", f"{NO_BREAK}%")

@@ -133,6 +133,57 @@ def test_every_picture_has_axes_units_and_bars(shown: tuple[Page, list[str]]) ->
         assert len({tuple(colour) for colour in picture.reshape(-1, 3)[::3].tolist()}) > 15, labels[number]
 
 
+def test_a_long_path_is_cut_in_the_middle_and_is_whole_on_hover_and_when_copied(
+    shown: tuple[Page, list[str]],
+) -> None:
+    page, _ = shown
+    name = page.locator("bdi[title]:has(.cut)", has_text=LONG).first
+    whole = name.get_attribute("title")
+    assert whole is not None
+
+    name.evaluate("each => getSelection().selectAllChildren(each)")
+    page.keyboard.press("ControlOrMeta+c")
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    page.focus("textarea")
+    page.keyboard.press("ControlOrMeta+v")
+    copied = page.input_value("textarea")
+
+    assert copied == whole
+    assert LONG in whole
+    box = name.locator(".cut").bounding_box()
+    assert box is not None
+    assert box["width"] < 30.0  # px: three dots
+    assert name.evaluate("each => each.getClientRects().length") <= 4  # lines
+
+
+def test_flagged_recordings_stand_before_the_runs_and_the_drift(shown: tuple[Page, list[str]]) -> None:
+    page, _ = shown
+
+    titles = page.locator("h2").all_inner_texts()
+
+    assert titles[:2] == ["Flagged as spoof", "Compared with earlier runs"]
+    assert titles.index("Flagged as spoof") < titles.index("Drift")
+
+
+def test_a_trend_begins_with_the_second_night(browser: Browser, tmp_path: Path) -> None:
+    for number in range(2):
+        rows = nightly_runs.recordings(nightly_runs.drawn(30, seed=number)[0], f"{RADIO}-{number}")
+        nightly_runs.night(str(tmp_path), {f"{RADIO}-{number}": rows}, date=f"2026-11-2{number}")
+
+    for number, path in enumerate(pages_of(tmp_path)):
+        page, _ = opened(browser, path, WIDTHS["desktop"])
+        text = page.inner_text("body")
+        pictures = page.locator("svg").evaluate_all("all => all.map(svg => svg.ariaLabel)")
+        page.close()
+
+        has_trend = bool(number)
+        assert any(label.startswith("New recordings") for label in pictures) == has_trend
+        assert ("Compared with earlier runs" in text) == has_trend
+        assert ("before:" in text) == has_trend
+        assert ("nothing to compare it with yet" in text) != has_trend
+        assert not re.search(r"before: [^(\n]*\(", text)  # one night before has no range
+
+
 def test_dark_is_dark_and_text_can_be_read(shown: tuple[Page, list[str]]) -> None:
     page, _ = shown
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
@@ -246,7 +297,7 @@ def test_a_page_that_was_lost_is_made_again_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole, cut = tmp_path / "run-whole", tmp_path / "run-stops"
     night_of(whole)
 
     class DiesAfterOne(nightly_runs.InProcessRunner):
@@ -263,7 +314,7 @@ def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, m
 
     ((one,), (other,)) = pages_of(whole), pages_of(cut)
     assert one.name == other.name
-    assert other.read_text().replace(str(cut), str(whole)) == one.read_text()
+    assert other.read_text().replace(cut.name, whole.name) == one.read_text()
 
 
 def test_runs_of_versions_without_pages_get_none(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_meters_are_named_as_prometheus_wants_it() -> None:
         assert re.fullmatch(r"bonafide_[a-z_]+", name)
         assert name.endswith("_total") == (each.kind == "counter")
         assert each.about
-        assert set(each.labels) <= {"verb", "outcome", "level"}  # few values each
+        assert set(each.labels) <= {"verb", "outcome", "level", "change"}  # few values each
 
 
 def expressions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,47 @@ def test_no_byte_of_the_output_names_the_recording_afterwards(tables: str, bonaf
     page = next(uri for uri in everything(tables) if uri.endswith(".html"))
     storage.write_bytes(page, storage.read_bytes(page) + f"<td>{VICTIM}</td>".encode())
 
-    assert "and 1 pages" in bonafide("erase", VICTIM, "--output", tables)[1]
+    assert "1 drawn again without, 0 removed" in bonafide("erase", VICTIM, "--output", tables)[1]
 
-    assert storage.stat(page) is None
     assert not [uri for uri, content in everything(tables).items() if b"0003.flac" in content]
     # compressed columns, by an engine of others
     for name in ("embeddings", "scores", "failures"):
         files = f"read_parquet('{tables}/{name}/**/*.parquet')"
         assert duckdb.sql(f"SELECT count(*) FROM {files} WHERE utterance_id LIKE '%0003.flac'").fetchall() == [(0,)]
+
+
+def test_a_page_is_drawn_again_from_the_rows_that_are_left(tables: str, bonafide: Run) -> None:
+    page = next(uri for uri in everything(tables) if uri.endswith(".html"))
+    before = storage.read_bytes(page).decode()
+    shown = re.findall(r'<td class="name"><bdi[^>]*>([^<]*#\d+\.flac)</bdi>', before)
+    victim, *others = dict.fromkeys(shown)
+
+    code, out, err = bonafide("erase", victim, "--output", tables)
+
+    assert code == 0, err
+    assert "1 drawn again without, 0 removed" in out
+    after = storage.read_bytes(page).decode()
+    assert victim not in after
+    assert all(each in after for each in others)
+    assert "<h1>Nightly report</h1>" in after
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["replaced", "gone"])
+def test_a_page_whose_head_is_no_longer_there_is_removed_and_that_is_said(
+    other: bool, tables: str, tmp_path: Path, bonafide: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = next(uri for uri in everything(tables) if uri.endswith(".html"))
+    storage.write_bytes(page, storage.read_bytes(page) + f"<td>{VICTIM}</td>".encode())
+    (tmp_path / "head.json").unlink()
+    if other:
+        (tmp_path / "head.json").write_text(head(target_coverage=0.5).to_json())
+
+    code, out, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 0, err
+    assert "0 drawn again without, 1 removed" in out
+    assert storage.stat(page) is None
+    assert f"{page}: removed, and not drawn again" in caplog.text
 
 
 def test_a_failure_is_erased_like_a_score(tables: str, bonafide: Run) -> None:
@@ -59,7 +93,9 @@ def test_a_failure_is_erased_like_a_score(tables: str, bonafide: Run) -> None:
 def test_the_record_keeps_its_counts_and_says_how_many_rows_were_erased(tables: str, bonafide: Run) -> None:
     bonafide("erase", VICTIM, "--output", tables)
 
-    records = [json.loads(content) for uri, content in everything(tables).items() if "/runs/" in uri]
+    records = [
+        json.loads(content) for uri, content in everything(tables).items() if uri.endswith(".json") and "/runs/" in uri
+    ]
     scored = next(record for record in records if record["table"].startswith("scores"))
     assert scored["erased"] == 1
     assert scored["scores"]["rows"] == 40

@@ -25,8 +25,7 @@ def rows(*facts: tuple[str, str, str, bool]) -> pa.Table:
     """Rows of scores: id, the run that scored it, the run that first embedded it, whether it is there."""
     same: dict[str, Any] = dict.fromkeys(SCORES.names)
     named = [
-        same
-        | {"utterance_id": name, "run_id": run, "first_run_id": first, "removed_at": None if is_there else NIGHT}
+        same | {"utterance_id": name, "run_id": run, "first_run_id": first, "removed_at": None if is_there else NIGHT}
         for name, run, first, is_there in facts
     ]
     return pa.Table.from_pylist(named, pa.schema([field.with_nullable(True) for field in SCORES]))
