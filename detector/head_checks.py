@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from detector.head import Head
 
 MAX_BYTES = 64 << 20  # of a head's file; the largest that `fit` writes, with isotonic calibration, is a few MiB
+REPORT_NUMBERS = ("bonafide", "spoof", "risk", "coverage")
+REPORT_TABLES = ("held_out", "certificate", "score_histograms", "calibration_rows")
+"""What is read of a head's report: numbers, and tables by name. Everything else in it is for people."""
 UNIT = 1.000001  # a number of a direction of length 1, with room for rounding
 
 
@@ -38,6 +41,7 @@ def check_numbers(head: Head) -> None:
     ConfigError
     """
     _check_sizes(head)
+    _check_report(head.training)
     arrays = {"mean": head.mean, "scale": head.scale, "weights": head.weights}
     if len({len(array) for array in arrays.values()}) != 1 or not head.weights:
         sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
@@ -79,8 +83,29 @@ def _check_sizes(head: Head) -> None:
         )
 
 
+def _check_report(training: dict[str, Any]) -> None:
+    """Refuse a report that would be read as something else than it is; whoever wrote the head wrote it, too."""
+    for name in REPORT_NUMBERS:
+        if training.get(name) is not None and not is_number(training[name]):
+            raise ConfigError(f"head: {name} of its report is {str(training[name])[:40]!r}; expected a number.")
+    for name in REPORT_TABLES:
+        if not isinstance(training.get(name) or {}, dict):
+            raise ConfigError(f"head: {name} of its report is no table; fit it again.")
+    for name, value in (training.get("held_out") or {}).items():
+        if not (value is None or is_number(value)):
+            raise ConfigError(f"head: {name} of its report is {str(value)[:40]!r}; expected a number.")
+    for name, counts in (training.get("score_histograms") or {}).items():
+        if not (isinstance(counts, list) and all(is_number(each) and each >= 0 for each in counts)):
+            raise ConfigError(f"head: the histogram of {name} in its report holds no counts; fit it again.")
+
+
+def is_number(value: Any) -> bool:
+    """Return True for a number that double precision holds; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
 def _numbers(head: Head) -> Iterator[tuple[str, float]]:
-    """Yield every number of the model, with the name of its field; those of the recipe and the report are not used."""
+    """Yield every number of the model, with the name of its field; those of the recipe are not used."""
     for field in fields(head):
         value: Any = getattr(head, field.name)
         if isinstance(value, tuple):

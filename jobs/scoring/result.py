@@ -40,7 +40,7 @@ class ScoringRun:
         texts = [
             text for record in records if "drift" in record for text in Drift(**record["drift"]).warnings(self.prior)
         ]
-        certified = self.head.training.get("certificate", {}).get("certified", False)
+        certified = (self.head.training.get("certificate") or {}).get("certified", False)
         if certified and self.prior != self.head.prior:
             texts.append(
                 f"the head's certificate is for a prior of {self.head.prior:g}; at {self.prior:g} the band of rejected "

@@ -130,9 +130,9 @@ def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | N
     return drift(
         total,
         counts["far_out"],
-        head.training.get("score_histograms", {}),
+        head.training.get("score_histograms") or {},
         n_accepted=counts["accepted_bonafide"] + counts["accepted_spoof"],
-        cllr=head.training.get("held_out", {}).get("cllr"),
+        cllr=(head.training.get("held_out") or {}).get("cllr"),
     )
 
 

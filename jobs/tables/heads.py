@@ -17,8 +17,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from detector.config import STARTER
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from detector.head import Head
+from detector.head_checks import is_number
 from detector.schema import LABELS
 from jobs import storage
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
@@ -148,18 +149,35 @@ def _free_name(output: str, head_id: str, file: str) -> str:
 
 
 def _figures(training: dict[str, Any]) -> dict[str, float]:
-    held_out = training.get("held_out", {})
-    found = {short: held_out[name] for name, short in FIGURES.items() if name in held_out}
-    found |= {name: training[name] for name in ("risk", "coverage") if name in training}
-    return found | {f"trained_{label}": training[label] for label in LABELS if label in training}
+    held_out = training.get("held_out") or {}
+    found = {short: held_out[name] for name, short in FIGURES.items() if held_out.get(name) is not None}
+    shown = {name: name for name in ("risk", "coverage")} | {label: f"trained_{label}" for label in LABELS}
+    return found | {shown[name]: training[name] for name in shown if training.get(name) is not None}
 
 
 def _known(output: str, head_id: str) -> KnownHead:
     uri = _uri(output, f"{head_id}.json")
     if storage.stat(uri) is not None:
-        return KnownHead(**load_checksummed(storage.read_bytes(uri), uri))
+        return _read(uri)
     first = Ledger(output, "scores", head_id).first_plan()
     return KnownHead(head_id, head_id, first.run_date, None, {})
+
+
+def _read(uri: str) -> KnownHead:
+    """Read what is noted of a head.
+
+    Raises
+    ------
+    SchemaError
+        If it is damaged, or holds what no head has: the views of SQL are made from it.
+    """
+    content = load_checksummed(storage.read_bytes(uri), uri)
+    figures = content.pop("figures", None)
+    is_ours = {*content} == {"head_id", "name", "since", "file"} and isinstance(figures, dict)
+    texts = [text for name, text in content.items() if (name, text) != ("file", None)]
+    if not (is_ours and all(isinstance(text, str) for text in texts) and all(map(is_number, figures.values()))):
+        raise SchemaError(f"{uri}: holds something else than names and numbers. Remove it: the head is known without.")
+    return KnownHead(**content, figures=figures)
 
 
 def _content(head: KnownHead) -> bytes:

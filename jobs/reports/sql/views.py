@@ -6,12 +6,14 @@ gone from the archive. `scores`, `embeddings` and `all_failures` are the tables 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from detector.errors import SchemaError
 from detector.schema import FAILURES, LABEL_COLUMNS, SCORES, embeddings_schema
 from detector.sql_types import sql_type
 from jobs import storage
@@ -188,6 +190,10 @@ def _rows(rows: Sequence[dict[str, Any]], schema: pa.Schema, engine: str) -> str
     """Select rows that the statement itself holds."""
     if not rows:
         return _nothing(schema, engine)
+    try:
+        rows = pa.Table.from_pylist(list(rows), schema).to_pylist()
+    except (pa.ArrowException, OverflowError) as error:
+        raise SchemaError(f"a record or a head holds values of another type than views have: {error}.") from error
     names = [_name(name, engine) for name in schema.names]
     columns = [
         f"CAST({name} AS {sql_type(each.type, engine)}) AS {name}" for name, each in zip(names, schema, strict=True)
@@ -208,10 +214,13 @@ def _name(name: str, engine: str) -> str:
 
 
 def _literal(value: Any, engine: str) -> str:
-    if value is None:
+    """Return a value as SQL spells it; nothing but numbers and texts ever becomes a part of a statement."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "NULL"
-    if not isinstance(value, str):
+    if isinstance(value, bool | int | float):
         return repr(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} in a view; expected a text or a number")
     if engine == "spark":  # its texts have escapes, and '' ends one and begins another
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return "'" + value.replace("'", "''") + "'"

@@ -138,3 +138,22 @@ def test_a_row_that_is_not_finite_leaves_the_bits_of_its_neighbours() -> None:
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(ConfigError, match=r"h.json: 67,108,865 bytes; a head has at most 67,108,864"):
         Head.from_json(" " * (MAX_BYTES + 1), "h.json")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"risk": ["' ]); COPY (SELECT 1) TO 'x'; --"]},
+        {"coverage": 10**400},
+        {"bonafide": True},
+        {"held_out": 5},
+        {"held_out": {"cllr": "0.1"}},
+        {"certificate": 5},
+        {"score_histograms": 5},
+        {"score_histograms": {"spoof": [1, "2"]}},
+        {"calibration_rows": [1]},
+    ],
+)
+def test_a_report_that_is_read_holds_numbers_where_numbers_are_read(report: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="report"):
+        replace(PLAIN, training=report)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detector.head import Head
+from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.heads import activate, active_head, introduce, known_heads, named_head, rename
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
@@ -77,6 +79,27 @@ def test_a_name_that_is_given_finds_the_head_and_no_other_may_have_it(tmp_path: 
         rename(output, OTHER.head_id, "calls")
     with pytest.raises(ValueError, match="letter or digit"):
         rename(output, OTHER.head_id, "../calls")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"figures": {"risk": ["'); COPY (SELECT 1) TO '/tmp/x'; --"]}},
+        {"figures": {"risk": 10**400}},
+        {"figures": {"risk": True}},
+        {"figures": 5},
+        {"name": 5},
+        {"surprise": 5},
+    ],
+)
+def test_what_is_noted_of_a_head_is_names_and_numbers_or_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    output = str(tmp_path)
+    introduce(output, PLAIN, "head.json", "2026-11-23")
+    noted = tmp_path / "heads" / f"{PLAIN.head_id}.json"
+    noted.write_bytes(dump_checksummed(load_checksummed(noted.read_bytes(), "") | change))
+
+    with pytest.raises(ValueError, match="names and numbers"):
+        known_heads(output)
 
 
 def test_heads_are_listed_and_named_by_the_command(tmp_path: Path, bonafide: Run) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlglot
 
+from detector.errors import SchemaError
 from jobs.reports.sql.session import connect, read_content
 from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.heads import activate
@@ -137,3 +138,11 @@ def test_the_views_that_are_written_are_those_that_are_asked(two_heads: str, tmp
     for view in VIEWS:
         query = f"SELECT * FROM {view} ORDER BY ALL"
         assert str(connection.sql(query).fetchall()) == str(connect(read_content(two_heads)).sql(query).fetchall())
+
+
+@pytest.mark.parametrize("value", [["'); DROP TABLE x; --"], {"a": 1}, b"x", "0.1); SELECT 1; --"])
+def test_a_figure_that_is_no_number_never_becomes_a_statement(value: object) -> None:
+    heads = [{"head_id": "a", "head": "b", "since": "2026-11-23", "state": "active", "risk": value}]
+
+    with pytest.raises(SchemaError, match="another type"):
+        view_statements(Content("/tables", frozenset(), "a", heads, []), "duckdb")
