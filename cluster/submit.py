@@ -7,14 +7,19 @@ the machines' image, or in the exact versions that `--requirements` lists. The j
 machines have a role. Clusters should require a token: set `RAY_AUTH_MODE=token`, and keep the token in
 `~/.ray/auth_token` or in the file that `RAY_AUTH_TOKEN_PATH` names.
 
-Submitting the same verb and settings on the same day again follows the job while it runs, and does nothing after it
-ended with 0. A job that ends with 75 is repeated, as that exit code requests.
+Jobs are named by what they do, the verb and its settings, and numbered. Submitting the same again follows the job that
+is at work, and runs the next one where none is: two schedulers that fire at once share one job, and objects that came
+since are scored on the same day. A job that ends with 75 is repeated, as that exit code requests.
+
+```
+bonafide-nightly-c922e2dc      ended                  ◄── the newest has ended: both submit .3, and one of them is
+bonafide-nightly-c922e2dc.2    ended                      told that it exists already, and follows it
+```
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import hashlib
 import os
 import re
@@ -52,7 +57,8 @@ def run_job(
     verb : sequence of str
         The verb and its settings.
     job_id : str, optional
-        By default made of the verb, its settings and the day: see :func:`submission_id`.
+        Runs once: nothing is submitted after a job of this id ended with 0. By default the id is made of the verb and
+        its settings (:func:`submission_id`), and each call runs the next number of it.
     attempts : int
         Number of times the job is started while it ends with 75.
     requirements : str, optional
@@ -64,7 +70,6 @@ def run_job(
             packages = pinned(requirements)
         except (OSError, ValueError) as error:
             return _end(os.EX_DATAERR, str(error))
-    job_id = job_id or submission_id(verb, datetime.datetime.now(datetime.UTC).date().isoformat())
     try:
         return submit(address, verb, job_id, attempts, packages)
     except (ConnectionError, RuntimeError, RayError) as error:
@@ -74,7 +79,7 @@ def run_job(
 
 
 def submit(
-    address: str, verb: Sequence[str], night: str, attempts: int = 3, packages: Sequence[str] | None = None
+    address: str, verb: Sequence[str], job_id: str | None, attempts: int = 3, packages: Sequence[str] | None = None
 ) -> int:
     """Run ``python -m jobs VERB …`` on a cluster, wait for it, and repeat it while it ends with 75.
 
@@ -84,8 +89,8 @@ def submit(
         URL of the cluster's dashboard.
     verb : sequence of str
         The verb and its settings.
-    night : str
-        Id of the first job; repeated jobs get `.2`, `.3` … appended.
+    job_id : str or None
+        Id of the first job; later ones get `.2`, `.3` … appended. None names and numbers jobs by what they do.
     attempts : int
         How many jobs are run at most.
     packages : sequence of str, optional
@@ -101,7 +106,10 @@ def submit(
     ConnectionError, RuntimeError, ray.exceptions.RayError
         If the cluster is unreachable, or refuses the job or the token.
     """
-    jobs = _Night(JobSubmissionClient(address), address, f"python -m jobs {shlex.join(verb)}", night, packages)
+    client = JobSubmissionClient(address)
+    name = job_id or submission_id(verb)
+    number = 1 if job_id else _number(client, name)
+    jobs = _Night(client, address, f"python -m jobs {shlex.join(verb)}", name, packages, number)
     for attempt in range(1, attempts + 1):
         code, again = jobs.attempt()
         if not again or attempt == attempts:
@@ -112,26 +120,15 @@ def submit(
     return code
 
 
-def submission_id(verb: Sequence[str], today: str) -> str:
-    """Return the id of a night's job, made from its verb, day and settings.
-
-    Parameters
-    ----------
-    verb : sequence of str
-        The verb and its settings; `--run-date` among them replaces today.
-    today : str
-        YYYY-MM-DD.
+def submission_id(verb: Sequence[str]) -> str:
+    """Return the id of a job, made of what it does: the verb and its settings.
 
     Examples
     --------
-    >>> submission_id(["nightly", "--input", "s3://archive/"], "2026-11-23")
-    'bonafide-nightly-2026-11-23-c922e2dc'
-    >>> submission_id(["nightly", "--run-date", "2026-11-22"], "2026-11-23")[:27]
-    'bonafide-nightly-2026-11-22'
+    >>> submission_id(["nightly", "--input", "s3://archive/"])
+    'bonafide-nightly-c922e2dc'
     """
-    command = shlex.join(verb)
-    day = re.search(r" --run-date[ =](\d{4}-\d\d-\d\d)\b", command)
-    return f"bonafide-{verb[0]}-{day[1] if day else today}-{hashlib.sha256(command.encode()).hexdigest()[:8]}"
+    return f"bonafide-{verb[0]}-{hashlib.sha256(shlex.join(verb).encode()).hexdigest()[:8]}"
 
 
 def pinned(path: str) -> list[str]:
@@ -153,9 +150,21 @@ def pinned(path: str) -> list[str]:
     return packages
 
 
+def _number(client: JobSubmissionClient, name: str) -> int:
+    """Return the number of the job of this name that is at work; where none is, the first number that is free."""
+    numbered = re.compile(rf"{re.escape(name)}(?:\.(\d+))?")
+    at_work = {
+        int(match[1] or 1): not job.status.is_terminal()
+        for job in client.list_jobs()
+        if (match := numbered.fullmatch(job.submission_id or ""))
+    }
+    latest = max(at_work, default=0)
+    return latest if at_work.get(latest) else latest + 1
+
+
 @dataclass
 class _Night:
-    """The jobs of one id: the first one and its repetitions."""
+    """The jobs of one name, from a number on: the first one and its repetitions."""
 
     client: JobSubmissionClient
     address: str
@@ -173,7 +182,7 @@ class _Night:
                 break
             info = self.client.get_job_info(job)
             if info.status == JobStatus.SUCCEEDED:
-                print(f"{job} ended with 0 already: nothing submitted; another --submission-id runs it once more")
+                print(f"{job} ended with 0 already: nothing submitted")
                 return 0, False
             if not info.status.is_terminal():
                 print(f"{job} is at work on {self.address} already: following it", file=sys.stderr)

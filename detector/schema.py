@@ -56,8 +56,8 @@ _PLACE = (
         "utterance_id",
         pa.string(),
         FilledBy.INPUT,
-        "path of a file, or `<container>#<member>`, without scheme and bucket; an excerpt adds `@<start>-<end>` and "
-        "`/ch<n>`; unique",
+        "path of a file, or `<container>#<member>`, below its `--input` or without scheme and bucket (`--ids`); an "
+        "excerpt adds `@<start>-<end>` and `/ch<n>`; unique",
     ),
     Column("uri", pa.string(), FilledBy.INPUT, "the stored object"),
     Column("member", pa.string(), FilledBy.INPUT, "name inside a container; null for a file", nullable=True),

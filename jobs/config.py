@@ -21,6 +21,11 @@ AUTO, LOCAL, RAY = RUNNERS
 LABELS_HELP = "manifest, CSV, JSONL or Parquet: utterance_id,label[,split,system,speaker,source,language,codec]"
 """Columns of labels, spelt out here so that --help need not import pyarrow; a test holds them to `detector.schema`."""
 
+MATCH = ("exact", "suffix")
+MATCH_HELP = (
+    "how labels find their recordings: exact, by equal ids, or suffix, by the longest common end of the paths in both, "
+    "for an archive that was moved or copied since"
+)
 
 SHARED_HELP = (
     "let others read what is written on local disks, as the umask allows; else you alone may (modes 0700 and 0600), "
@@ -44,6 +49,12 @@ def check_max_seconds(seconds: float) -> None:
     """Raise :class:`ConfigError` unless recordings may be so long."""
     if not 0.0 < seconds <= MAX_SECONDS:
         raise ConfigError(f"max_seconds {seconds}; expected more than 0, and {MAX_SECONDS:g} at most.")
+
+
+def check_match(match: str) -> None:
+    """Raise :class:`ConfigError` unless a setting is one of :data:`MATCH`."""
+    if match not in MATCH:
+        raise ConfigError(f"match {match!r}; expected one of {', '.join(MATCH)}.")
 
 
 def _today() -> str:

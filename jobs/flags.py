@@ -22,8 +22,8 @@ from jobs.telemetry.names import printable
 
 ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
-    "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels older from_ scores "
-    "split held_out fingerprint",
+    "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels match older from_ "
+    "scores split held_out fingerprint",
     "what to write": "OutputConfig output to format shared sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",

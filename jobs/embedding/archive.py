@@ -39,6 +39,7 @@ from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
+from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
 from jobs.tables.protocol import Plan, PlanHistory
@@ -142,7 +143,8 @@ def _plan(
         others, done = others_in(history), table.done()
         refuse_lost_plans(table, history, done)
         contents.learn(recordings_in(history), others)
-        found = archive.find(inputs, contents, sources_in(history))
+        relative = is_relative(table.output, history, inputs.ids)
+        found = archive.find(inputs, contents, sources_in(history), relative=relative)
         passed_over = found.passed_over
         redone = redo.sources(table, history, done, versions, config.run_date)
         again = readable_again(table, history, done, found) | redone
@@ -155,7 +157,7 @@ def _plan(
         write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
         detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
-        detail[VERSIONS] = versions
+        detail |= {VERSIONS: versions, **describe_rule(found, history)}
         if redone and redo.named:
             detail[REDO] = redo.named
         return Plan(run_id, config.run_date, proposal.new, detail)

@@ -187,7 +187,7 @@ def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureReque
         unknown -= set().union(*map(request.ids_in_label, marker_labels))
         unknown -= set().union(*(ids_in_record(each.stored, request) for each in stored_records))
     if unknown and not inventory.is_unfinished:
-        unknown_request = ErasureRequest(sorted(unknown))
+        unknown_request = ErasureRequest(sorted(unknown), request.roots)
         proof = f": {describe_remaining(output, unknown_request)}" if inventory.has_erasures else ""
         raise ConfigError(
             f"{output}: holds no recording {', '.join(unknown_request.ids)}. The id is misspelt, or the recording was "

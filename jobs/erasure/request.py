@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
 from jobs import storage
@@ -34,6 +34,8 @@ class ErasureRequest:
     ----------
     ids : sequence of str
         Utterance ids, as in the tables. An id includes its excerpts and channels.
+    roots : collection of str
+        Folders that ids are relative to: `a.wav` below `s3://archive/` is also mentioned as `s3://archive/a.wav`.
 
     Attributes
     ----------
@@ -43,12 +45,15 @@ class ErasureRequest:
         Matches the utterance ids of all rows to erase, in Arrow's syntax; agrees with :meth:`ids_of`.
     """
 
-    def __init__(self, ids: Sequence[str]) -> None:
-        self.ids = tuple(dict.fromkeys(ids))
+    def __init__(self, ids: Sequence[str], roots: Collection[str] = ()) -> None:
+        self.ids, self.roots = tuple(dict.fromkeys(ids)), tuple(roots)
+        self._id_of_uri = {root + name: name for name in self.ids for root in self.roots}
+        self._uri_pattern = re.compile(f"(?P<uri>{'|'.join(map(re.escape, self._id_of_uri))}){PART}")
         any_id = f"(?:{'|'.join(map(re.escape, self.ids))}){PART}"
         self.row_regex = rf"\A{any_id}\z"
         self._row_pattern = re.compile(any_id)
-        self._id_of_spelling = {spelling: name for name in self.ids for spelling in _spellings(name)}
+        named = {name: name for name in self.ids} | self._id_of_uri
+        self._id_of_spelling = {each: name for place, name in named.items() for each in _spellings(place)}
         self._text_patterns = _text_patterns(self._id_of_spelling)
 
     def __str__(self) -> str:
@@ -74,9 +79,15 @@ class ErasureRequest:
         --------
         >>> ErasureRequest(["a.wav"]).ids_in_label("s3://archive/a.wav and 2 more")
         {'a.wav'}
+        >>> ErasureRequest(["a.wav"], ["s3://archive/2026/"]).ids_in_label("s3://archive/2026/a.wav")
+        {'a.wav'}
         """
         names = {label, AND_MORE.sub("", label).removeprefix("file://")}
-        return {owner for name in names for each in (name, storage.key_of(name)) for owner in self.ids_of(each)}
+        matches = map(self._uri_pattern.fullmatch, names) if self.roots else ()
+        located = {self._id_of_uri[each["uri"]] for each in matches if each}
+        return located | {
+            owner for name in names for each in (name, storage.key_of(name)) for owner in self.ids_of(each)
+        }
 
     def ids_in_text(self, text: str) -> set[str]:
         """Return the requested ids that free text mentions, however JSON, HTML or a URI spells them.

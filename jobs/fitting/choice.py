@@ -16,7 +16,7 @@ from detector.training.nuisance import clean
 from detector.training.search import choose, edge_of_search, search
 from jobs import storage
 from jobs.fitting.config import FitConfig
-from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio
+from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio, renamed_for
 from jobs.tables.ledger import Ledger
 from jobs.tables.recipes import essences_in
 
@@ -50,8 +50,10 @@ class Choice:
 def choose_table(settings: FitConfig) -> Choice:
     """Try every open setting on every table, and return the choice that does best on grouped folds."""
     outputs = _tables(settings)
-    refuse_shared_audio(outputs[0], storage.normal(settings.labels), settings.split)
-    labels = Labels.read(storage.normal(settings.labels), settings.split)  # not earlier: the check holds as much memory
+    uri = storage.normal(settings.labels)
+    renamed = renamed_for(uri, outputs[0], settings.match)
+    refuse_shared_audio(outputs[0], uri, settings.split, renamed)
+    labels = Labels.read(uri, settings.split, renamed)  # not earlier: the check holds as much memory
     best: Choice | None = None  # one table at a time, so that only one is in memory
     tried: list[dict[str, Any]] = []
     for tables in outputs:

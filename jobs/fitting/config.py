@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.config import LABELS_HELP, SHARED_HELP
+from jobs.config import LABELS_HELP, MATCH, MATCH_HELP, SHARED_HELP, check_match
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class FitConfig(TrainingConfig):
         "used; repeatable: the rows of all outputs are fitted on, each id once",
     ]
     labels: Annotated[str, LABELS_HELP]
+    match: Annotated[str, MATCH_HELP] = MATCH[0]
     output: Annotated[str, "head to write, …/head.json or its folder; the report is written next to it"]
     shared: Annotated[bool, SHARED_HELP] = False
     split: Annotated[str, "split whose rows are fitted on, if the labels have splits"] = "train"
@@ -38,6 +39,7 @@ class FitConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_match(self.match)
         if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
             raise ConfigError(
                 f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "

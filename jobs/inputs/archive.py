@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
@@ -26,6 +26,7 @@ from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.places import Place
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
+from jobs.inputs.sources import archive_roots, folder_of
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from jobs.storage import Links, Listing, Stored
@@ -51,10 +52,33 @@ class Archive:
     """Links that were passed over, by reason."""
     passed_over: PassedOver = field(default_factory=PassedOver)
     """Objects that are neither recordings nor containers."""
+    id_roots: dict[str, str] | None = None
+    """The folder that the id of an object is relative to, by its URI; None if ids are absolute."""
 
     def selections_of(self, uri: str) -> tuple[Selection, ...]:
         """Return what to read of a loose file: all of it, unless a list says otherwise."""
-        return self.selections.get(uri, (Selection(utterance_id(uri, None)),))
+        root = (self.id_roots or {}).get(uri, "")
+        return self.selections.get(uri, (Selection(utterance_id(uri, None, root=root)),))
+
+    def keeping_ids(self, planned: Iterable[Shard]) -> Archive:
+        """Return the archive with the relative ids that recordings have in a plan, from whichever input these came.
+
+        The next run of an output may name a folder above the one before, or a single file: ids stay.
+        """
+        if self.id_roots is None:
+            return self
+        known = {uri: root for shard in planned for uri, root in shard.id_roots() if uri in self.id_roots}
+        roots = self.id_roots | known
+
+        def kept(shard: Shard) -> Shard:
+            return replace(shard, root=roots.get(shard.uri, shard.root))
+
+        return replace(
+            self,
+            containers=tuple(map(kept, self.containers)),
+            folders=tuple(map(kept, self.folders)),
+            id_roots=roots,
+        )
 
     def covers(self, uri: str) -> bool:
         """Return True for what would have been found if it were there, and might be looked at."""
@@ -70,7 +94,9 @@ class Archive:
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
-def find(config: InputConfig, contents: Contents | None = None, before: Collection[str] = ()) -> Archive:
+def find(
+    config: InputConfig, contents: Contents | None = None, before: Collection[str] = (), *, relative: bool = False
+) -> Archive:
     """List the stored objects that ``config`` names.
 
     Parameters
@@ -80,6 +106,8 @@ def find(config: InputConfig, contents: Contents | None = None, before: Collecti
         Knows objects whose suffix does not say what they are, and is told of those that are looked at.
     before : collection of str
         URIs of sources that earlier runs found. A place that had some may be empty now.
+    relative : bool
+        Ids are relative to the input that a recording was found in, the outermost if there are several.
 
     Raises
     ------
@@ -94,11 +122,12 @@ def find(config: InputConfig, contents: Contents | None = None, before: Collecti
     listings: dict[str, Listing] = {}
     places: list[Place] = []
     below: dict[str, Stored] = {}
+    roots: dict[str, str] = {}
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
         named = None if uri.endswith("/") else storage.stat(uri)
         if uri.lower().endswith(LIST_SUFFIXES) and not (named and _has_recordings(named)):
-            entries += read_entries(uri)
+            entries += read_entries(uri, relative)
             continue
         if named:
             with storage.opened(named):
@@ -108,6 +137,9 @@ def find(config: InputConfig, contents: Contents | None = None, before: Collecti
             places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
+        root = folder_of(uri) if named else _root_of(uri, listed)
+        for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
+            roots[found] = min(root, roots.get(found, root), key=len)
         for stored in [named] if named else _without_tables(listed):
             kind = container_kind(stored.uri)
             if kind is not None:
@@ -115,7 +147,8 @@ def find(config: InputConfig, contents: Contents | None = None, before: Collecti
             elif named or kind_of_name(stored.uri) == "audio":  # a file that is named itself may have any suffix
                 files[stored.uri] = stored
     if config.manifest is not None:
-        entries += read_entries(storage.normal(config.manifest))
+        entries += read_entries(storage.normal(config.manifest), relative)
+    roots = {entry.uri: entry.root for entry in entries} | roots if relative else {}
     unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
     files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
     selections = _add_listed(entries, containers, files, config.missing)
@@ -131,17 +164,24 @@ def find(config: InputConfig, contents: Contents | None = None, before: Collecti
             f"{passed_over or 'nothing'}."
         )
     archive = Archive(
-        tuple(containers[uri] for uri in sorted(containers)),
+        tuple(replace(containers[uri], root=roots.get(uri, "")) for uri in sorted(containers)),
         tuple(sorted(files.values())),
         selections,
-        tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),)) for uri in denied),
+        tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),), root=roots.get(uri, "")) for uri in denied),
         tuple(listing.root for listing in listings.values() if listing.root),
         tuple(places),
         _links_of(listings.values()),
         passed_over,
+        {uri: roots[uri] for uri in (*files, *containers, *denied)} if relative else None,
     )
     refuse_shared(_ids(archive))
     return archive
+
+
+def _root_of(uri: str, listed: list[Stored]) -> str:
+    """Return the folder that an input lists: itself, or what stands before the signs of a pattern."""
+    folder = f"{uri.rstrip('/')}/"
+    return folder if not listed or listed[0].uri.startswith(folder) else archive_roots([uri])[0]
 
 
 def _is_unclear(uri: str) -> bool:
@@ -150,8 +190,8 @@ def _is_unclear(uri: str) -> bool:
 
 
 def _ids(archive: Archive) -> list[tuple[str, str]]:
-    """Return (URI, id) of each object; a container's key stands for the ids of its members."""
-    ids = [(shard.uri, storage.key_of(shard.uri)) for shard in archive.containers]
+    """Return (URI, id) of each object; a container's own id stands for the ids of its members."""
+    ids = [(shard.uri, shard.id_of(None)) for shard in archive.containers]
     return ids + [(file.uri, item.utterance_id) for file in archive.files for item in archive.selections_of(file.uri)]
 
 

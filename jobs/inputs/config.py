@@ -21,23 +21,33 @@ MISSING_HELP = (
 )
 
 
+RELATIVE, ABSOLUTE = IDS = ("relative", "absolute")
+DEFAULT_IDS = ABSOLUTE
+
 FOLLOW = ("no", "inside", "anywhere")
 """Values of :data:`jobs.storage.FOLLOW`, repeated because --help need not import the stores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkConfig:
-    """The setting of every verb that reads an archive: which links it follows."""
+    """Settings of every verb that reads an archive: the links that it follows, and the ids that it makes."""
 
     follow_links: Annotated[
         str,
         "follow links to folders, on local disks: no, inside (the default where the flag is given alone: those that "
         "stay in the folder that --input names) or anywhere; never in a circle",
     ] = field(default=FOLLOW[0], metadata={"alone": FOLLOW[1]})
+    ids: Annotated[
+        str | None,
+        "utterance ids: relative, the path below the --input that a recording was found in, so that a copied archive "
+        f"keeps its labels, or absolute, the whole path [default: those that the output has, else {DEFAULT_IDS}]",
+    ] = None
 
     def __post_init__(self) -> None:
         if self.follow_links not in FOLLOW:
             raise ConfigError(f"follow_links {self.follow_links!r}; expected one of {', '.join(FOLLOW)}.")
+        if self.ids not in (None, *IDS):
+            raise ConfigError(f"ids {self.ids!r}; expected one of {', '.join(IDS)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import container_kind
 from jobs.inputs.shards import Selection
+from jobs.inputs.sources import folder_of
 from jobs.inputs.table_files import FORMATS, missing_column, read_table, text_column
 from jobs.inputs.utterance_ids import utterance_id
 
@@ -35,6 +36,8 @@ class ListEntry:
         The list and the row number, for messages.
     excerpt : Excerpt
         The part of the recording that the row selects.
+    root : str
+        The folder that an id is relative to if the row gives none; empty for an absolute one.
     """
 
     uri: str
@@ -42,11 +45,12 @@ class ListEntry:
     given_id: str | None
     where: str
     excerpt: Excerpt = WHOLE
+    root: str = ""
 
     @property
     def selection(self) -> Selection:
         """The utterance that the row selects, under the id that it gives or that the contract's rule makes."""
-        name = self.given_id or utterance_id(self.uri, self.member, self.excerpt)
+        name = self.given_id or utterance_id(self.uri, self.member, self.excerpt, self.root)
         return Selection(name, self.excerpt)
 
     @property
@@ -55,11 +59,11 @@ class ListEntry:
         return self.member is None and container_kind(self.uri) is not None
 
 
-def read_entries(uri: str) -> list[ListEntry]:
+def read_entries(uri: str, relative: bool = False) -> list[ListEntry]:
     """Read a list of recordings: a column `uri`, and any of `member`, `utterance_id`, `start`, `end` and `channel`.
 
     A URI without a scheme is a path, relative to the list's own folder. Start and end are in seconds; channels count
-    from 0.
+    from 0. With ``relative``, an id that a row does not give is the path below the list's folder, for what lies there.
 
     Raises
     ------
@@ -71,6 +75,7 @@ def read_entries(uri: str) -> list[ListEntry]:
         raise missing_column(uri, "uri", table.column_names)
     names = ("uri", "member", "utterance_id", "start", "end", "channel")
     columns = [text_column(table, name, uri).to_pylist() for name in names]
+    root = folder_of(uri) if relative else ""
     entries = []
     for number, (place, member, name, start, end, channel) in enumerate(zip(*columns, strict=True), start=1):
         where = f"{uri} row {number}"
@@ -79,7 +84,7 @@ def read_entries(uri: str) -> list[ListEntry]:
         excerpt = _excerpt(start, end, channel, where)
         if "://" not in place and not posixpath.isabs(place):
             place = storage.join(posixpath.dirname(uri), place)
-        entries.append(ListEntry(storage.normal(place), member, name, where, excerpt))
+        entries.append(ListEntry(storage.normal(place), member, name, where, excerpt, root))
     return entries
 
 

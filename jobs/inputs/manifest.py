@@ -12,12 +12,13 @@ from detector.errors import ConfigError, SchemaError, ShardError
 from detector.schema import LABEL_COLUMNS, MANIFEST
 from jobs import storage
 from jobs.inputs import archive
-from jobs.inputs.config import InputConfig
+from jobs.inputs.config import DEFAULT_IDS, RELATIVE, InputConfig
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.labels import read_labels
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Selection, Shard
-from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
+from jobs.inputs.suffix_matches import match_by_suffix, rename, suggestion
+from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.storage import Stored
 from jobs.telemetry.progress import progress
 
@@ -34,7 +35,7 @@ def list_recordings(config: InputConfig) -> tuple[pa.Table, int]:
     SchemaError
         If a container is broken, a listed member is missing, or two recordings have the same id.
     """
-    found = archive.find(config)
+    found = archive.find(config, relative=(config.ids or DEFAULT_IDS) == RELATIVE)
     found.passed_over.report("objects")
     shards = found.shards()
     rows: list[dict[str, Any]] = []
@@ -63,13 +64,13 @@ def _rows(shard: Shard, passed_over: PassedOver) -> Iterator[dict[str, Any]]:
         for member, named in shard.named_members():
             yield from (_row(selection, shard.sources[0], member, 0) for selection in named)
     else:
-        yield from _rows_of_container(shard.kind, shard.sources[0], selections, passed_over)
+        yield from _rows_of_container(shard, selections, passed_over)
 
 
 def _rows_of_container(
-    kind: str, source: Stored, listed: dict[str, tuple[Selection, ...]] | None, passed_over: PassedOver
+    shard: Shard, listed: dict[str, tuple[Selection, ...]] | None, passed_over: PassedOver
 ) -> Iterator[dict[str, Any]]:
-    container = CONTAINERS[kind]
+    source, container = shard.sources[0], CONTAINERS[shard.kind]
     seen: set[str] = set()
     with storage.opened(source) as file:
         try:
@@ -78,7 +79,7 @@ def _rows_of_container(
                 if listed is not None:
                     selections = listed.get(member.name, ())
                 elif container.recording(member) is not None:
-                    selections = (Selection(utterance_id(source.uri, member.name)),)
+                    selections = (Selection(shard.id_of(member.name)),)
                 else:
                     passed_over.add(member.name, storage.key_of(source.uri))
                 for selection in selections:
@@ -98,7 +99,7 @@ def _row(selection: Selection, source: Stored, member: str | None, n_bytes: int)
     return {"utterance_id": name, "uri": source.uri, "member": member, "bytes": n_bytes, **excerpt.cells()}
 
 
-def add_labels(table: pa.Table, uri: str) -> pa.Table:
+def add_labels(table: pa.Table, uri: str, match: str = "exact") -> pa.Table:
     """Return a manifest with the labels of a table, null for recordings that the table does not name.
 
     Raises
@@ -107,12 +108,15 @@ def add_labels(table: pa.Table, uri: str) -> pa.Table:
         If the labels cannot be read, or if none of them belongs to a recording of the manifest.
     """
     labels = read_labels(uri)
-    recordings = set(table["utterance_id"].to_pylist())
+    names = table["utterance_id"].to_pylist()
+    if match == "suffix":
+        labels = rename(labels, match_by_suffix(labels["utterance_id"].to_pylist(), names, uri))
+    recordings = set(names)
     strangers = [name for name in labels["utterance_id"].to_pylist() if name not in recordings]
     if len(strangers) == len(labels):
         raise SchemaError(
             f"{uri}: none of {len(labels)} labelled ids is in the archive, first {strangers[:1]}. "
-            f"Ids in the archive look like {table['utterance_id'][0].as_py()!r}."
+            f"Ids in the archive look like {names[0]!r}.{suggestion(strangers, names)}"
         )
     if strangers:
         log.warning("%s: %d of %d labelled ids are not in the archive", uri, len(strangers), len(labels))

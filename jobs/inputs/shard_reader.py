@@ -26,7 +26,6 @@ from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
-from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
@@ -74,7 +73,7 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     elif shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
     elif shard.kind == FOLDER:
-        yield from _read_folder(shard.sources[0], reader)
+        yield from _read_folder(shard, reader)
     else:
         selections = shard.selections() or {}
         for source in shard.sources:
@@ -98,10 +97,11 @@ def _read_file(source: Stored, selections: tuple[Selection, ...], reader: _Utter
         file.verify()
 
 
-def _read_folder(source: Stored, reader: _UtteranceReader) -> Iterator[Piece]:
+def _read_folder(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     """Yield the row of a folder that may not be listed; none once it may be, and its files are read themselves."""
+    source = shard.sources[0]
     if source.etag == storage.DENIED:
-        selections = (Selection(utterance_id(source.uri, None)),)
+        selections = (Selection(shard.id_of(None)),)
         yield from reader.fail(selections, _Location(source.uri, None, 0), _no_permission(source))
 
 
@@ -259,7 +259,7 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                     selections = listed.pop(member.name, ())
                 elif (recording := container.recording(member)) is not None:
                     member = recording
-                    selections = (Selection(utterance_id(source.uri, member.name)),)
+                    selections = (Selection(shard.id_of(member.name)),)
                 else:
                     reader.passed_over.add(member.name, storage.key_of(source.uri))
                 if selections:
@@ -267,7 +267,7 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                 file.raise_trouble()
             file.verify()
         except storage.NoPermissionError:
-            whole_id = (Selection(utterance_id(source.uri, None)),)
+            whole_id = (Selection(shard.id_of(None)),)
             places = [(None, whole_id)] if listed is None else list(listed.items())
             for name, selections in places:
                 yield from reader.fail(selections, _Location(source.uri, name, source.size), _no_permission(source))
@@ -276,7 +276,7 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
             # bytes that changed on their way are the store's fault, and no verdict about the container
             file.verify() if whole else _verify(source)
             broken = UtteranceError("bad_archive", str(error))
-            selections = (Selection(utterance_id(source.uri, None)),)
+            selections = (Selection(shard.id_of(None)),)
             yield from reader.fail(selections, _Location(source.uri, None, source.size), broken)
     for name, selections in (listed or {}).items():
         missing = UtteranceError("missing", "listed in the manifest, but not in the shard")

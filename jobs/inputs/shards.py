@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from detector.audio import WHOLE, Excerpt
 from detector.config import digest_of
-from jobs import storage
+from jobs.inputs.utterance_ids import root_of, utterance_id
 from jobs.storage import Stored
 
 FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
@@ -41,12 +41,16 @@ class Shard:
         of its excerpts.
     excerpts : tuple of (str, Excerpt)
         Excerpts by utterance id, for utterances that are not a whole recording.
+    root : str
+        The folder that ids made by the contract's rule are relative to, for a container or a folder; empty if they are
+        absolute. Files have their ids in `names`.
     """
 
     kind: str
     sources: tuple[Stored, ...]
     names: tuple[tuple[str, str], ...] | None = None
     excerpts: tuple[tuple[str, Excerpt], ...] = ()
+    root: str = ""
 
     @property
     def slot(self) -> str:
@@ -73,6 +77,10 @@ class Shard:
         """Return the source at a URI."""
         return next(source for source in self.sources if source.uri == uri)
 
+    def id_of(self, member: str | None) -> str:
+        """Return the id that the contract's rule gives to a member of the container, or to all of it (None)."""
+        return utterance_id(self.sources[0].uri, member, root=self.root)
+
     def selections(self) -> dict[str, tuple[Selection, ...]] | None:
         """Return what to read, by member or URI; None selects all audio members."""
         if self.names is None:
@@ -86,20 +94,29 @@ class Shard:
     def named_members(self) -> Iterator[tuple[str | None, tuple[Selection, ...]]]:
         """Yield what is known of a container before it is read: its listed members, or None for all of it."""
         if self.names is None:
-            yield None, (Selection(storage.key_of(self.sources[0].uri)),)
+            yield None, (Selection(self.id_of(None)),)
         else:
             yield from (self.selections() or {}).items()
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Yield (URI, utterance id) as far as ids are known before the shard is read.
 
-        For a container whose members are not listed, the container's key stands for the ids of all its members.
+        For a container whose members are not listed, its own id stands for the ids of all its members.
         """
         if self.kind == "files":
             yield from self.names or ()
         else:
             uri = self.sources[0].uri
-            yield from ((uri, name) for _, name in self.names or ((uri, storage.key_of(uri)),))
+            yield from ((uri, name) for _, name in self.names or ((uri, self.id_of(None)),))
+
+    def id_roots(self) -> Iterator[tuple[str, str]]:
+        """Yield (URI, the folder that its id is relative to), and leave out files whose ids a list gave."""
+        if self.kind != "files":
+            yield self.sources[0].uri, self.root
+            return
+        for uri, name in self.names or ():
+            if (root := root_of(uri, name)) is not None:
+                yield uri, root
 
     def to_content(self) -> dict[str, Any]:
         """Return the shard as JSON values, for a plan or a worker."""
@@ -107,7 +124,9 @@ class Shard:
             "kind": self.kind,
             "sources": [[source.uri, source.size, source.etag] for source in self.sources],
             "names": None if self.names is None else [list(name) for name in self.names],
-        } | ({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {})
+            **({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {}),
+            **({"root": self.root} if self.root else {}),
+        }
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Shard:
@@ -118,14 +137,17 @@ class Shard:
             tuple(Stored(*source) for source in content["sources"]),
             None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
             tuple((name, Excerpt(*excerpt)) for name, *excerpt in content.get("excerpts", ())),
+            content.get("root", ""),
         )
 
     @classmethod
-    def selecting(cls, kind: str, sources: Sequence[Stored], selections: Sequence[tuple[str, Selection]]) -> Shard:
+    def selecting(
+        cls, kind: str, sources: Sequence[Stored], selections: Sequence[tuple[str, Selection]], root: str = ""
+    ) -> Shard:
         """Return a shard that reads these selections only, each given with its member or URI."""
         names = tuple((place, selection.utterance_id) for place, selection in selections)
         excerpts = tuple(selection for _, selection in selections if selection.excerpt != WHOLE)
-        return cls(kind, tuple(sources), names, excerpts)
+        return cls(kind, tuple(sources), names, excerpts, root)
 
 
 def removed(source: Stored) -> Stored:

@@ -23,6 +23,17 @@ def archive_roots(inputs: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(roots, key=len, reverse=True))
 
 
+def folder_of(uri: str) -> str:
+    """Return the folder of an object, with a slash at its end.
+
+    Examples
+    --------
+    >>> folder_of("s3://archive/2026/a.flac")
+    's3://archive/2026/'
+    """
+    return uri[: uri.rfind("/") + 1]
+
+
 def source_of(uri: str, member: str | None, roots: tuple[str, ...]) -> str:
     """Return the source of a recording, which is compared with the labels' column `source`.
 

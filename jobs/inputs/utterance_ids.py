@@ -12,18 +12,50 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import shortened
 
+WAYS_OUT = (
+    "Give the folder that both are in as --input, keep whole paths by --ids absolute in a new --output, or use "
+    "separate outputs."
+)
+"""For two recordings that would have one id."""
 
-def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE) -> str:
+
+def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE, root: str = "") -> str:
     """Return the id that the contract's rule gives to a recording, or to an excerpt of it.
+
+    Parameters
+    ----------
+    uri : str
+    member : str or None
+    excerpt : Excerpt
+    root : str
+        Folder that the id is relative to, with a slash at its end; empty for an absolute id, that is the whole key. An
+        object that is not below it has an absolute id.
 
     Examples
     --------
+    >>> utterance_id("s3://archive/2026/0001.tar", "call/a.flac", root="s3://archive/2026/")
+    '0001.tar#call/a.flac'
     >>> utterance_id("s3://archive/2026/0001.tar", "call/a.flac")
     '2026/0001.tar#call/a.flac'
     >>> utterance_id("s3://archive/2026/call.flac", None, Excerpt(12.5, 20.0, 1))
     '2026/call.flac@12.5-20/ch1'
     """
-    return storage.key_of(uri) + ("" if member is None else f"#{shortened(member)}") + str(excerpt)
+    below = uri.removeprefix(root)
+    place = below if below and below != uri else storage.key_of(uri)
+    return place + ("" if member is None else f"#{shortened(member)}") + str(excerpt)
+
+
+def root_of(uri: str, name: str) -> str | None:
+    """Return the folder that the id of a file is relative to, empty for an absolute id; None if it is another name.
+
+    Examples
+    --------
+    >>> root_of("s3://archive/2026/a.flac", "a.flac"), root_of("s3://archive/a.flac", "a.flac"), root_of("/a.flac", "x")
+    ('s3://archive/2026/', '', None)
+    """
+    if name == storage.key_of(uri):
+        return ""
+    return uri.removesuffix(name) if uri.endswith(f"/{name}") else None
 
 
 def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
@@ -40,12 +72,11 @@ def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
 def refuse_shared(ids: Iterable[tuple[str, str]]) -> None:
     """Raise :class:`ConfigError` if two objects, each given as (URI, id), have the same id.
 
-    Ids leave out the bucket, so objects with the same key in two buckets cannot share a table.
+    Ids leave out the bucket and, where they are relative, the folder of an `--input`, so objects with the same key in
+    two buckets, or the same path in two inputs, cannot share a table.
     """
     owners: dict[str, str] = {}
     for uri, name in ids:
         if name in owners:
-            raise ConfigError(
-                f"{owners[name]} and {uri} share the utterance id {name!r}; score them in separate outputs."
-            )
+            raise ConfigError(f"{owners[name]} and {uri} share the utterance id {name!r}. {WAYS_OUT}")
         owners[name] = uri

@@ -7,7 +7,16 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
-from jobs.config import LABELS_HELP, LOADER_HELP, ModelConfig, OutputConfig, RunConfig
+from jobs.config import (
+    LABELS_HELP,
+    LOADER_HELP,
+    MATCH,
+    MATCH_HELP,
+    ModelConfig,
+    OutputConfig,
+    RunConfig,
+    check_match,
+)
 from jobs.inputs.config import InputConfig
 
 
@@ -17,6 +26,7 @@ class RetrainConfig(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunC
 
     head: Annotated[str, "published head.json: it names the encoder, and is replaced if the new head is no worse"]
     labels: Annotated[str, LABELS_HELP]
+    match: Annotated[str, MATCH_HELP] = MATCH[0]
     split: Annotated[str, "split whose rows are fitted on"] = "train"
     held_out: Annotated[str, "split whose rows compare the two heads; no head may be fitted on it"] = "eval"
     margin: Annotated[
@@ -33,6 +43,7 @@ class RetrainConfig(InputConfig, TrainingConfig, ModelConfig, OutputConfig, RunC
     def __post_init__(self) -> None:
         for kind in (InputConfig, TrainingConfig, RunConfig):  # each checks its own fields
             kind.__post_init__(self)
+        check_match(self.match)
         if self.split == self.held_out:
             raise ConfigError(
                 f"split {self.split!r} is held out, too; expected two splits, one to fit on and one to compare on."

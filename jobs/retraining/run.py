@@ -69,6 +69,7 @@ def _decision(settings: RetrainConfig, folder: str, heads: dict[str, Head]) -> d
     judging = EvaluationConfig(
         scores=(settings.output,),
         labels=settings.labels,
+        match=settings.match,
         output=folder,
         split=settings.held_out,
         head_id=(published, candidate),

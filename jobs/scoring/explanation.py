@@ -22,7 +22,7 @@ from detector.rejection import entropy_bits, log_odds, p_spoof
 from detector.schema import LABEL_COLUMNS, UNKNOWN
 from detector.training.config import TrainingConfig
 from jobs import storage
-from jobs.config import ModelConfig, extract_config
+from jobs.config import MATCH, ModelConfig, extract_config
 from jobs.decoding import confinement
 from jobs.decoding.queue import DecodeQueue
 from jobs.inputs.checkpoint import local_folder
@@ -30,7 +30,7 @@ from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import check_recipe, read_head
 from jobs.tables.heads import file_of, named_head
-from jobs.tables.labelled import Labelled, Labels
+from jobs.tables.labelled import Labelled, Labels, renamed_for
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
 
@@ -125,7 +125,8 @@ def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: Ex
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
     uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one URI, not a list
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
-    rows = Labelled(tables, Labels.read(storage.normal(labels), stated.get("split")), config)
+    renamed = renamed_for(storage.normal(labels), tables, stated.get("match", MATCH[0]))
+    rows = Labelled(tables, Labels.read(storage.normal(labels), stated.get("split"), renamed), config)
     scale = np.array(head.scale)
     nearest: list[tuple[float, int]] = []
     for index, block in rows.blocks():

@@ -29,6 +29,7 @@ from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
+from jobs.tables.id_rule import ID_ROOTS, id_roots
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
@@ -76,7 +77,10 @@ def score_shards(
             return None
         run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), head.head_id)
         name = introduce(table.output, head, file, config.run_date)
-        return Plan(run_id, config.run_date, new, {"prior": prior, "fingerprint": source.key, "head": name})
+        detail = {"prior": prior, "fingerprint": source.key, "head": name}
+        if roots := id_roots(source.history().plans) - id_roots(history.plans):
+            detail[ID_ROOTS] = sorted(roots)
+        return Plan(run_id, config.run_date, new, detail)
 
     history = table.freeze(propose)
     if history.plans:

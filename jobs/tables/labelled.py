@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from detector.logistic import Bools
 from detector.schema import BONAFIDE, UNKNOWN
 from detector.training.config import TrainingConfig
 from jobs.inputs.labels import label_tables
+from jobs.inputs.suffix_matches import match_by_suffix, suggestion
 from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
@@ -46,15 +47,18 @@ class Labels:
     is_bonafide : bool array of shape (n,)
     names : dict
         `system`, `speaker` and `source`.
+    renamed : mapping
+        Other ids that some ids have in the tables: see :func:`renamed_for`.
     """
 
     uri: str
     digest: Digests
     is_bonafide: Bools
     names: dict[str, Names]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, uri: str, split: str | None = None) -> Labels:
+    def read(cls, uri: str, split: str | None = None, renamed: Mapping[str, str] | None = None) -> Labels:
         """Read a list; only the rows of a split, where one is given and the list knows splits at all.
 
         Raises
@@ -64,7 +68,7 @@ class Labels:
         """
         digests, is_bonafide = [], []
         columns = {name: _Column() for name in (*NAMES, "split")}
-        for table in label_tables(uri):
+        for table in label_tables(uri, renamed):
             digests.append(_digests(table["utterance_id"], uri))
             is_bonafide.append(pc.equal(table["label"], BONAFIDE).to_numpy(zero_copy_only=False).astype(bool))
             for name, column in columns.items():
@@ -72,7 +76,7 @@ class Labels:
         digest = _joined(digests)
         order = np.argsort(digest)
         digest = digest[order]
-        _refuse_repeated(digest[1:][digest[1:] == digest[:-1]], uri)
+        _refuse_repeated(digest[1:][digest[1:] == digest[:-1]], uri, renamed)
         splits = columns.pop("split").names()
         if split is not None and len(splits.words):
             number = splits.words.index(split) if split in splits.words else -2
@@ -80,7 +84,7 @@ class Labels:
             digest, order = digest[kept], order[kept]
         del splits
         names = {name: column.names()[order] for name, column in columns.items()}
-        return cls(uri, digest, _joined(is_bonafide)[order], names)
+        return cls(uri, digest, _joined(is_bonafide)[order], names, renamed or {})
 
     def __len__(self) -> int:
         return len(self.digest)
@@ -102,7 +106,7 @@ class Labels:
         """Read the list again for all that it says of some rows."""
         digests = [int(self.digest[place]) for place in places]
         found: dict[int, dict[str, Any]] = {}
-        for table in label_tables(self.uri):
+        for table in label_tables(self.uri, self.renamed):
             here = np.flatnonzero(np.isin(_digests(table["utterance_id"], self.uri), digests))
             found |= {_digest(row["utterance_id"]): row for row in table.take(here).to_pylist()}
         return [found[digest] for digest in digests]
@@ -148,7 +152,7 @@ class Labelled:
             raise ConfigError(
                 f"{where}: none of {len(labels)} labelled ids is among its usable embeddings "
                 f"(labelled ids look like {labels.example()}, embedded ones like {self._example}). Ids must be spelt "
-                f"alike; look at --split, too."
+                f"alike; look at --split, too.{'' if labels.renamed else _suggestion(labels.uri, tables)}"
             )
         self.labels = labels
         if not here.all():
@@ -216,7 +220,31 @@ class Labelled:
         return np.concatenate(places), np.concatenate(lengths)
 
 
-def refuse_shared_audio(tables: Sequence[Ledger], uri: str, split: str) -> None:
+def renamed_for(uri: str, tables: Sequence[Ledger], match: str) -> dict[str, str]:
+    """Return the ids that labels are to have instead of their own: none, unless they are matched by suffix."""
+    return match_by_suffix(_label_ids(uri), _ids_in(tables), uri) if match == "suffix" else {}
+
+
+def _suggestion(uri: str, tables: Sequence[Ledger]) -> str:
+    return suggestion(_label_ids(uri), _ids_in(tables))
+
+
+def _label_ids(uri: str) -> Iterator[str]:
+    return (name for table in label_tables(uri) for name in table["utterance_id"].drop_null().to_pylist())
+
+
+def _ids_in(tables: Sequence[Ledger]) -> Iterator[str]:
+    """Yield the ids of embeddings, and of failures, whose labels are those of no other recording."""
+    for table in tables:
+        for marker in table.committed():
+            for name in marker.objects:
+                for batch in table.batches(marker, name, ["utterance_id"]):
+                    yield from batch["utterance_id"].to_pylist()
+
+
+def refuse_shared_audio(
+    tables: Sequence[Ledger], uri: str, split: str, renamed: Mapping[str, str] | None = None
+) -> None:
     """Refuse recordings that stand under several ids, by the bytes: what is fitted on must not come back in a test.
 
     Parameters
@@ -226,13 +254,15 @@ def refuse_shared_audio(tables: Sequence[Ledger], uri: str, split: str) -> None:
         The list of labels.
     split : str
         The one to fit on.
+    renamed : mapping, optional
+        Of :func:`renamed_for`.
 
     Raises
     ------
     ConfigError
         Where the bytes of a recording of ``split`` stand in another split as well, or with the other label.
     """
-    labels, fitted = Labels.read(uri), Labels.read(uri, split)
+    labels, fitted = Labels.read(uri, None, renamed), Labels.read(uri, split, renamed)
     is_fitted = np.isin(labels.digest, fitted.digest)
     digest, place = _audio_of(tables, labels)
     for values, what in ((labels.is_bonafide, "both labels"), (is_fitted, "several splits")):
@@ -297,7 +327,7 @@ def _digests(ids: pa.Array | pa.ChunkedArray, where: str) -> Digests:
     return np.fromiter((_digest(name) for name in ids.to_pylist()), np.uint64, len(ids))
 
 
-def _refuse_repeated(digests: Digests, uri: str) -> None:
+def _refuse_repeated(digests: Digests, uri: str, renamed: Mapping[str, str] | None) -> None:
     """Raise where ids of the list have these digests: they stand twice, or else eight bytes are not enough."""
     if not len(digests):
         return
@@ -307,7 +337,7 @@ def _refuse_repeated(digests: Digests, uri: str) -> None:
             table["utterance_id"]
             .filter(pa.array(np.isin(_digests(table["utterance_id"], uri), digests)))
             .combine_chunks()
-            for table in label_tables(uri)
+            for table in label_tables(uri, renamed)
         ]
     )
     refuse_repeated(ids, uri)

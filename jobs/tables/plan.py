@@ -12,6 +12,7 @@ from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
+from jobs.inputs.utterance_ids import WAYS_OUT
 from jobs.storage import Stored
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, refuse_many
@@ -83,6 +84,7 @@ def propose(
         for slot, planned in history.current.items()
         if planned.entry.has_sources
     }
+    archive = archive.keeping_ids(known.values())
     _refuse_shared_ids(archive, known)
     committed = {slot for slot, planned in history.current.items() if planned.name in done}
     before = history.last_committed(done)
@@ -249,7 +251,7 @@ def _refuse_lost_excerpts(uri: str, before: tuple[Selection, ...], now: tuple[Se
 
 
 def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
-    """Ids leave the bucket out: the same key in another bucket cannot go into the same output."""
+    """Ids leave out the bucket, or the folder of an input: the same key elsewhere cannot go into the same output."""
     owners: dict[str, str] = {}
     for shard in known.values():
         for uri, name in shard.ids():
@@ -260,7 +262,7 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
         if owners.get(name, uri) != uri:
             raise ConfigError(
                 f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
-                f"this output; use another --output."
+                f"this output. {WAYS_OUT}"
             )
 
 

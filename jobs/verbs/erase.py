@@ -29,9 +29,10 @@ def run(settings: Settings) -> int:
     from jobs.erasure.erasing import erase, print_mentions  # only now: --help needs none of it
     from jobs.erasure.request import ErasureRequest
     from jobs.reports.nightly.redrawing import redraw_pages
+    from jobs.tables.id_rule import id_roots_of
 
     output = storage.normal(settings.output).rstrip("/")
-    request = ErasureRequest(settings.utterance_id)
+    request = ErasureRequest(settings.utterance_id, sorted(id_roots_of(output)))
     if settings.dry_run:
         print_mentions(output, request)
     else:

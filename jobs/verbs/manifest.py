@@ -9,8 +9,8 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import LABELS_HELP, SHARED_HELP
-from jobs.inputs.config import CORPORA, InputConfig
+from jobs.config import LABELS_HELP, MATCH, MATCH_HELP, SHARED_HELP, check_match
+from jobs.inputs.config import CORPORA, DEFAULT_IDS, RELATIVE, InputConfig
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ class Settings(InputConfig):
     output: Annotated[str, "Parquet manifest to write"]
     shared: Annotated[bool, SHARED_HELP] = False
     labels: Annotated[str | None, LABELS_HELP] = None
+    match: Annotated[str, MATCH_HELP] = MATCH[0]
     corpus: Annotated[
         str | None, f"--input is an unpacked corpus with labels of its own (docs/corpora.md): {', '.join(CORPORA)}"
     ] = None
@@ -31,6 +32,7 @@ class Settings(InputConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_match(self.match)
         if self.corpus is not None and (self.manifest is not None or self.labels is not None):
             raise ConfigError(f"--corpus {self.corpus}: takes --input, and has labels of its own; drop the others.")
         if self.corpus is None and (self.subset or self.allow_missing):
@@ -52,6 +54,7 @@ def run(settings: Settings) -> int:
             settings.subset,
             partial=settings.allow_missing,
             follow_links=settings.follow_links,
+            relative=(settings.ids or DEFAULT_IDS) == RELATIVE,
         )
         storage.write_bytes(uri, parquet_bytes(imported.table))
         for warning in imported.warnings:
@@ -60,7 +63,7 @@ def run(settings: Settings) -> int:
         return 0
     table, n_shards = list_recordings(settings)
     if settings.labels is not None:
-        table = add_labels(table, storage.normal(settings.labels))
+        table = add_labels(table, storage.normal(settings.labels), settings.match)
     storage.write_bytes(uri, parquet_bytes(table))
     n_labelled = len(table) - table["label"].null_count
     say(f"{len(table)} recordings in {n_shards} shards, {n_labelled} with a label", f"manifest: {uri}")

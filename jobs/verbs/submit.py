@@ -24,15 +24,20 @@ class Settings:
     machines take theirs from their role. For a cluster with token authentication, which every cluster should have,
     set RAY_AUTH_MODE=token; the token is read from ~/.ray/auth_token, or from the file in RAY_AUTH_TOKEN_PATH.
 
-    If a job of the same verb, settings and day is running, submit follows that job; if it has ended with 0, there is
-    nothing to do. A job that ends with 75 is started again.
+    If a job of the same verb and settings is running, submit follows that job, so two schedulers that fire at once
+    share it. If it has ended, the next one runs: on the same day too, for the objects that came since. A job that ends
+    with 75 is started again.
     """
 
     command: Annotated[tuple[str, ...], "VERB and its settings"] = field(metadata={"positional": True, "rest": True})
     address: Annotated[str, f"URL of the cluster's dashboard [default: $RAY_API_SERVER_ADDRESS, else {DASHBOARD}]"] = (
         field(default_factory=_address)
     )
-    submission_id: Annotated[str | None, "id of the job [default: made of the verb, its settings and the day]"] = None
+    submission_id: Annotated[
+        str | None,
+        "id of a job that runs once: nothing is submitted after it ended with 0 [default: made of the verb and its "
+        "settings, and numbered]",
+    ] = None
     attempts: Annotated[int, "number of times the job is started while it ends with 75"] = 3
     requirements: Annotated[
         str | None,

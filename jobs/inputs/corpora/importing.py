@@ -15,7 +15,9 @@ from jobs import storage
 from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.corpus import Corpus, Utterance
 from jobs.inputs.corpora.tree import Tree
-from jobs.inputs.utterance_ids import refuse_repeated, utterance_id
+from jobs.inputs.lists import LIST_SUFFIXES
+from jobs.inputs.sources import folder_of
+from jobs.inputs.utterance_ids import refuse_repeated, refuse_shared, utterance_id
 
 SHOWN = 3
 TRAINING_SPLITS = ("train", "dev")
@@ -54,6 +56,7 @@ def import_corpus(
     *,
     partial: bool = False,
     follow_links: str = storage.FOLLOW[0],
+    relative: bool = False,
 ) -> Imported:
     """Read the files and tables of a corpus.
 
@@ -69,6 +72,8 @@ def import_corpus(
         Accept that recordings that the corpus lists are missing.
     follow_links : str
         Which links to folders are followed: one of :data:`jobs.storage.FOLLOW`.
+    relative : bool
+        Ids are relative to the input that a recording lies in, or to the folder of a table that is an input.
 
     Returns
     -------
@@ -101,7 +106,8 @@ def import_corpus(
         )
     if not there:
         raise ConfigError(f"{name}: none of {len(chosen)} listed recordings exists, first {missing[0].where}.")
-    table = _manifest(there)
+    table = _manifest(there, _roots(tree) if relative else ())
+    refuse_shared(dict.fromkeys(zip(table["uri"].to_pylist(), table["utterance_id"].to_pylist(), strict=True)))
     refuse_repeated(table["utterance_id"], name)
     return Imported(table, tuple(_warnings(name, corpus, tree, utterances, there, missing)))
 
@@ -119,10 +125,18 @@ def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Seq
     return [each for each in utterances if not subsets or each.subset is None or each.subset in subsets]
 
 
-def _manifest(utterances: list[Utterance]) -> pa.Table:
+def _roots(tree: Tree) -> list[str]:
+    """Return the folders that relative ids are relative to."""
+    return [folder_of(uri) if uri.lower().endswith(LIST_SUFFIXES) else f"{uri.rstrip('/')}/" for uri in tree.uris]
+
+
+def _manifest(utterances: list[Utterance], roots: Sequence[str]) -> pa.Table:
+    def root_of(uri: str) -> str:
+        return min((root for root in roots if uri.startswith(root)), key=len, default="")
+
     rows = [
         {
-            "utterance_id": utterance_id(each.stored.uri, None, each.excerpt),
+            "utterance_id": utterance_id(each.stored.uri, None, each.excerpt, root_of(each.stored.uri)),
             "uri": each.stored.uri,
             "bytes": each.stored.size,
             **{name: getattr(each, name) for name in LABEL_COLUMNS},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from detector.errors import ConfigError
-from jobs.config import LABELS_HELP, LOADER_HELP, SHARED_HELP, ConfinementConfig
+from jobs.config import LABELS_HELP, LOADER_HELP, MATCH, MATCH_HELP, SHARED_HELP, ConfinementConfig, check_match
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,7 @@ class EvaluationConfig(ConfinementConfig):
 
     scores: Annotated[tuple[str, ...], "the --output of a `score` or `nightly` run; repeatable, to compare heads"] = ()
     labels: Annotated[str, LABELS_HELP]
+    match: Annotated[str, MATCH_HELP] = MATCH[0]
     output: Annotated[str, "folder or prefix that gets report.json and report.html"]
     shared: Annotated[bool, SHARED_HELP] = False
     split: Annotated[str, "split whose rows are compared, if the labels have splits"] = "eval"
@@ -35,6 +36,7 @@ class EvaluationConfig(ConfinementConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_match(self.match)
         if not self.scores:
             raise ConfigError("no --scores; give the --output of a `score` or `nightly` run.")
         if self.draws < 2:

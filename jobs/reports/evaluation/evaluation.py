@@ -49,7 +49,9 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     if not len(labels):
         raise SchemaError(f"{config.labels}: no row has a label. Expected utterance ids, each with its label.")
     head_ids, files = _wanted(config)
-    judged = join_scores_with_labels(config.scores, head_ids, labels, config.split, allow_missing=config.allow_missing)
+    judged = join_scores_with_labels(
+        config.scores, head_ids, labels, config.split, allow_missing=config.allow_missing, match=config.match
+    )
     judged = shortcuts.join_metadata(
         restrict_to_shared_ids(judged, allow_missing=config.allow_missing), config.embeddings
     )

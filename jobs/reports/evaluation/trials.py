@@ -14,6 +14,7 @@ from detector.errors import ConfigError
 from detector.metrics import Trials
 from detector.schema import BONAFIDE, SCORES, SPOOF, UNKNOWN
 from jobs import storage
+from jobs.inputs.suffix_matches import match_by_suffix, rename, suggestion
 from jobs.inputs.utterance_ids import refuse_repeated
 from jobs.tables import ledger
 from jobs.tables.protocol import Marker
@@ -58,7 +59,13 @@ class HeadTrials:
 
 
 def join_scores_with_labels(
-    uris: Iterable[str], head_ids: tuple[str, ...], labels: pa.Table, split: str, *, allow_missing: bool
+    uris: Iterable[str],
+    head_ids: tuple[str, ...],
+    labels: pa.Table,
+    split: str,
+    *,
+    allow_missing: bool,
+    match: str = "exact",
 ) -> list[HeadTrials]:
     """Join the scores of every head under ``uris`` with the labels.
 
@@ -74,6 +81,8 @@ def join_scores_with_labels(
         The rows to judge by, where the labels know splits.
     allow_missing : bool
         Whether a labelled id may have neither a score nor a failure.
+    match : str
+        One of :data:`jobs.config.MATCH`.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def join_scores_with_labels(
         where = ", ".join(f"{name} in {uri}" for uri, name in found) or "none"
         what = f"not there: {', '.join(absent)}" if absent else f"there twice: {', '.join(twice)}"
         raise ConfigError(f"heads {what}. Found: {where}. Name each head's scores once, by --scores and --head-id.")
-    judged = [_joined(uri, head_id, labels, split) for uri, head_id in found]
+    judged = [_joined(uri, head_id, labels, split, match) for uri, head_id in found]
     for each in judged:
         if each.missing and not allow_missing:
             raise ConfigError(
@@ -178,12 +187,15 @@ def _heads_of(uri: str, head_ids: tuple[str, ...]) -> list[str]:
     return [head_id for head_id in head_ids if head_id in here] if head_ids else here
 
 
-def _joined(uri: str, head_id: str, labels: pa.Table, split: str) -> HeadTrials:
+def _joined(uri: str, head_id: str, labels: pa.Table, split: str, match: str) -> HeadTrials:
     history = ledger.Ledger(uri, "scores", head_id)
     markers = history.committed()
     scores = _tables(history, markers, "scores", SCORES)
     refuse_repeated(scores["utterance_id"], uri)
     failures = {name for marker in markers for name in _failed_ids(history, marker)}
+    names = [*scores["utterance_id"].to_pylist(), *failures]
+    if match == "suffix":
+        labels = rename(labels, match_by_suffix(labels["utterance_id"].to_pylist(), names, uri))
     known = labels["split"].null_count < len(labels)
     of_split = pc.equal(labels["split"], split).fill_null(False) if known else pa.array([True] * len(labels))
     wanted = labels.filter(of_split).rename_columns(RENAMED)
@@ -194,6 +206,7 @@ def _joined(uri: str, head_id: str, labels: pa.Table, split: str) -> HeadTrials:
         raise ConfigError(
             f"{uri}: none of {len(wanted)} labelled ids (split {split!r}) is among {len(scores)} scores of head "
             f"{head_id}. The ids of both must be spelt alike; a score's is {some!r}."
+            f"{suggestion(wanted['utterance_id'].to_pylist(), names)}"
         )
     without = sorted(set(wanted["utterance_id"].to_pylist()) - set(rows["utterance_id"].to_pylist()))
     seen = scores.join(others, "utterance_id", join_type="inner").sort_by("utterance_id")

@@ -97,8 +97,9 @@ def head(bucket: fsspec.AbstractFileSystem) -> str:
 def submit(cluster: str, environment: dict[str, str], tmp_path: Path) -> Submit:
     """Submit as users do, from a folder that has nothing to do with ours."""
 
-    def started(*verb: str, **others: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "jobs", "submit", "--address", cluster, "--", *verb]
+    def started(*verb: str, options: tuple[str, ...] = (), **others: str) -> subprocess.Popen[str]:
+        words = options or ("--", *verb)
+        command = [sys.executable, "-m", "jobs", "submit", "--address", cluster, *words]
         ours = {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             command,

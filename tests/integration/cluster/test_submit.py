@@ -20,6 +20,7 @@ import pytest
 from cluster.submit import pinned, submission_id
 from detector import Detector
 from tests.integration.cluster.conftest import UTTERANCES, Submit
+from tests.support.archives import write_tar
 
 NIGHT = (
     "nightly",
@@ -32,13 +33,13 @@ NIGHT = (
 )
 
 
-def test_the_id_of_a_job_is_that_of_its_night() -> None:
+def test_the_id_of_a_job_is_that_of_what_it_does() -> None:
     night = ["nightly", "--input", "s3://archive/"]
 
-    assert submission_id(night, "2026-11-23") == submission_id(list(night), "2026-11-23")
-    assert submission_id(night, "2026-11-24") != submission_id(night, "2026-11-23")
-    assert submission_id([*night, "--prior", "0.1"], "2026-11-23") != submission_id(night, "2026-11-23")
-    assert submission_id([*night, "--run-date=2026-11-20"], "2026-11-23").startswith("bonafide-nightly-2026-11-20-")
+    assert submission_id(night) == submission_id(list(night))
+    assert submission_id([*night, "--prior", "0.1"]) != submission_id(night)
+    assert submission_id([*night, "--run-date=2026-11-20"]) != submission_id(night)
+    assert submission_id(night).startswith("bonafide-nightly-")
 
 
 def test_requirements_name_exact_versions(tmp_path: Path) -> None:
@@ -90,27 +91,44 @@ def scores(bucket: fsspec.AbstractFileSystem, output: str) -> dict[str, float]:
     return dict(rows)
 
 
-def test_a_night_submitted_twice_runs_once(
+def test_a_night_submitted_twice_at_once_runs_once_and_again_for_what_came_since(
     submit: Submit, bucket: fsspec.AbstractFileSystem, head: str, tmp_path: Path
 ) -> None:
     night = (*NIGHT, "--output", "s3://night/tables")
     two = [submit(*night), submit(*night)]
     (first_code, first_out, first), (second_code, second_out, second) = map(ended, two)
-    third_code, third_out, third = ended(submit(*night))
+    found = scores(bucket, "night/tables")
+    write_tar(tmp_path / "late.tar", {"late.flac": UTTERANCES["spoof-0-1"]})
+    bucket.put(str(tmp_path / "late.tar"), "night/archive/late.tar")
+    try:
+        third_code, third_out, third = ended(submit(*night))
+    finally:
+        bucket.rm("night/archive/late.tar")
 
     assert (first_code, second_code, third_code) == (0, 0, 0), first + second + third
+    name = submission_id(night)
     assert [("submitted" in err, "at work" in err) for err in (first, second)].count((True, False)) == 1
     assert "1 × GPU" in first_out + first
     assert "scored 24 utterances" in first_out
     assert "scored 24 utterances" in second_out  # whoever came second followed the first one's log
-    assert "ended with 0 already" in third_out
-    assert "submitted" not in third
-    found = scores(bucket, "night/tables")
+    assert sum(f"submitted {name} to" in err for err in (first, second)) == 1
+    assert f"submitted {name}.2 to" in third
+    assert "scored 1 utterances" in third_out
     assert found.keys() == {f"archive/{who.split('-')[1]}.tar#{who}.flac" for who in UTTERANCES}
     (tmp_path / "head.json").write_bytes(bucket.cat("night/heads/head.json"))
     by_api = Detector.load(tmp_path / "head.json").score(UTTERANCES["spoof-0-1"])
     assert by_api.score.hex() == found["archive/0.tar#spoof-0-1.flac"].hex()
-    assert len(bucket.glob("night/tables/runs/*.json")) == 2  # of the embeddings and of the scores
+    assert scores(bucket, "night/tables").keys() == found.keys() | {"archive/late.tar#late.flac"}
+    assert len(bucket.glob("night/tables/runs/*.json")) == 4  # of the embeddings and of the scores, twice
+
+
+def test_a_job_of_an_id_that_is_given_runs_once(submit: Submit) -> None:
+    given = ("--submission-id", "once", "--", "gc", "--help")
+    first, second = ended(submit(options=given)), ended(submit(options=given))
+
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "submitted once to" in first[2]
+    assert "once ended with 0 already: nothing submitted" in second[1]
 
 
 def test_a_job_s_exit_code_and_cause_come_through(submit: Submit, head: str) -> None:
@@ -133,7 +151,7 @@ def test_without_the_token_nothing_is_submitted(submit: Submit, tmp_path: Path) 
 def test_a_job_that_ends_with_75_is_started_again(submit: Submit, bucket: fsspec.AbstractFileSystem, head: str) -> None:
     night = (*NIGHT, "--output", "s3://night/again")
     following = submit(*night)
-    job = submission_id(night, "")
+    job = submission_id(night)
     while not bucket.glob("night/again/_plans/**"):  # it is at work
         assert following.poll() is None
         time.sleep(0.1)

@@ -109,8 +109,10 @@ def test_permission_that_is_lost_after_the_listing_is_a_row_and_is_tried_again_o
 ) -> None:
     find, stack = archive.find, contextlib.ExitStack()
 
-    def find_and_lose(config: InputConfig, contents: Contents, before: Collection[str]) -> archive.Archive:
-        found = find(config, contents, before)
+    def find_and_lose(
+        config: InputConfig, contents: Contents, before: Collection[str], *, relative: bool
+    ) -> archive.Archive:
+        found = find(config, contents, before, relative=relative)
         stack.enter_context(denied(folder / "b.wav", folder / "0.tar"))
         return found
 

@@ -120,7 +120,9 @@ class Nights:
         assert killed or read == self.touched
         self.touched.clear()
         config = RunConfig(run_date=self.today.isoformat())
-        score_shards(InProcessRunner(), self.table, run.committed(), head(), None, str(self.output), config)
+        score_shards(
+            InProcessRunner(), self.table, run.committed(), head(), None, str(self.output), config, "head.json"
+        )
 
     def planned(self, prune: bool) -> EmbeddingRun:
         config = RunConfig(run_date=self.today.isoformat(), max_removed=1.0, prune=prune)

@@ -64,7 +64,9 @@ class Archive:
     def score(self, day: int) -> dict[str, dict[str, Any]]:
         """Score what is embedded, and return the rows of `scores`."""
         config, shards = RunConfig(run_date=DAYS[day]), self.run.committed()
-        score_shards(InProcessRunner(), self.run.ledger, shards, some_head(RECIPE), None, str(self.output), config)
+        score_shards(
+            InProcessRunner(), self.run.ledger, shards, some_head(RECIPE), None, str(self.output), config, "head.json"
+        )
         return self.rows("scores")
 
     def rows(self, table: str = "embeddings") -> dict[str, dict[str, Any]]:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detector.errors import SchemaError
+from detector.errors import ConfigError, SchemaError
 from detector.training.config import TrainingConfig
 from jobs.tables import labelled
-from jobs.tables.labelled import Labelled, Labels
+from jobs.tables.labelled import Labelled, Labels, renamed_for
 from jobs.tables.ledger import Ledger
 from tests.support.embeddings import LAST, vectors, write
 
@@ -130,3 +130,20 @@ def test_a_labelled_row_takes_fifteen_bytes_however_long_its_names_are(tmp_path:
     held = [found.digest, found.is_bonafide, *(column.code for column in found.names.values())]
     # eight of the digest, one of the class, and two of each number up to 200 (one up to 127, four above 32,767)
     assert sum(each.nbytes for each in held) == 20_000 * (8 + 1 + 3 * 2)
+
+
+def test_labels_of_an_archive_that_was_moved_join_by_suffix_only_when_asked(tmp_path: Path) -> None:
+    ids = [f"day/u{number:02d}.flac" for number in range(8)]
+    write(tmp_path, LAST, vectors(1.0)[:8], ids=ids)
+    uri = listed(tmp_path / "a.parquet", [f"/old/place/{name}" for name in ids[:6]], speaker=list("abcdef"))
+    tables = [Ledger(str(tmp_path), "embeddings", LAST.fingerprint)]
+
+    with pytest.raises(ConfigError, match=r"--match suffix would join 6 of them by the ends of their paths: '/old/"):
+        Labelled(tables, Labels.read(uri), TrainingConfig())
+    assert renamed_for(uri, tables, "exact") == {}
+    labels = Labels.read(uri, renamed=renamed_for(uri, tables, "suffix"))
+    rows = Labelled(tables, labels, TrainingConfig())
+
+    assert rows.n_rows == 6
+    texts = rows.labels.texts(rows.labels.find(pa.array(ids[:6])))
+    assert [(row["utterance_id"], row["speaker"]) for row in texts] == list(zip(ids[:6], "abcdef", strict=True))

@@ -208,3 +208,16 @@ def test_an_archive_of_tars_without_audio_is_65(written: Run, tmp_path: Path, la
 
     assert code == 65
     assert str(tmp_path) in last
+
+
+def test_labels_by_other_paths_are_joined_by_suffix_only_when_asked(
+    recordings: Path, written: Run, tmp_path: Path
+) -> None:
+    listed = labels(tmp_path, "utterance_id,label\n/old/c.flac,bonafide\n/old/0.tar#a.flac,spoof\n")
+
+    code, _, cause = written("--input", recordings, "--labels", listed)
+    done, out, _ = written("--input", recordings, "--labels", listed, "--match", "suffix")
+
+    assert code == 65
+    assert "--match suffix would join 2 of them by the ends of their paths" in cause
+    assert (done, "2 with a label" in out) == (0, True)

@@ -226,3 +226,27 @@ def test_an_output_without_scores_is_refused(tmp_path: Path, capsys: pytest.Capt
 
     assert code == 65
     assert "no scores here" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_labels_of_a_moved_archive_are_judged_by_suffix_only_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = [{**each, "utterance_id": f"new/{each['utterance_id']}.flac"} for each in ROWS]
+    write_scores(tmp_path / "moved", moved)
+    lines = [f"/old/{name}.flac,{label}" for name, label in TRUTH.items()]
+    (tmp_path / "old.csv").write_text("\n".join(["utterance_id,label", *lines]))
+    command = ["evaluate", "--scores", str(tmp_path / "moved"), "--labels", str(tmp_path / "old.csv"), "--draws", "10"]
+
+    refused = main([*command, "--output", str(tmp_path / "exact")])
+    cause = capsys.readouterr().err
+    code = main([*command, "--match", "suffix", "--output", str(tmp_path / "suffix")])
+    out = capsys.readouterr().out
+
+    assert refused == 65
+    assert "--match suffix would join 7 of them by the ends of their paths: '/old/" in cause
+    assert code == 0
+    assert "7 labels matched by the longest common end of their paths" in caplog.text
+    report = json.loads((tmp_path / "suffix" / "report.json").read_text())
+    assert report["settings"]["match"] == "suffix"
+    assert "3 bonafide and 3 spoof scores" in out
+    assert "EER 33.3%" in out  # one of three on each side
