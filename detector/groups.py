@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
@@ -258,6 +256,9 @@ def blocks(n_rows: int) -> Iterator[slice]:
 
 def _joined(columns: list[Names]) -> Codes:
     """Group number of every row, where rows that share a known name are in one group."""
+    from scipy.sparse import coo_array  # only now: judging needs none of it
+    from scipy.sparse.csgraph import connected_components
+
     starts = np.cumsum([0, *(len(column.words) for column in columns)])
     n_rows, n_names = len(columns[0].code), int(starts[-1])
     links = [np.empty(0, dtype=np.int64)]  # pairs of names that occur in one row, each as one number

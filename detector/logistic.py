@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from detector.errors import ConfigError
 from detector.metrics import Floats
@@ -355,6 +354,8 @@ class _Newton:
 
     def _directions(self, gradient: Floats, factors: list[Any]) -> tuple[Floats, Floats]:
         """Newton step of every model, and twice the fall of the loss that it predicts."""
+        from scipy.linalg import cho_solve  # only now: judging needs none of it
+
         direction = np.array([-cho_solve(factor, each) for factor, each in zip(factors, gradient, strict=True)])
         return direction, -np.einsum("md,md->m", direction, gradient)
 
@@ -385,9 +386,11 @@ class _Newton:
 
 def _factor(curvature: Floats) -> Any:
     """Cholesky factor; a matrix that rounding made singular gets the smallest ridge that makes it regular."""
+    from scipy.linalg import cho_factor  # only now: judging needs none of it
+
     ridge, size = 0.0, np.trace(curvature) / len(curvature)
     while True:
         try:
             return cho_factor(curvature + ridge * np.eye(len(curvature)), lower=True, check_finite=False)
-        except LinAlgError:
+        except np.linalg.LinAlgError:
             ridge = max(100.0 * ridge, 1e-13 * size, 1e-300)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,6 +85,8 @@ def probit(rates: Floats) -> Floats:
     >>> probit(np.array([0.5, 0.1587])).round(3).tolist()
     [0.0, -1.0]
     """
+    from scipy.special import ndtri  # only now: judging needs none of it
+
     return np.asarray(ndtri(rates))
 
 
@@ -193,7 +195,7 @@ def chance_interval(n_bonafide: int, n_spoof: int, level: float = 0.95) -> tuple
     >>> [round(rate, 4) for rate in chance_interval(400, 400)]
     [0.4654, 0.5346]
     """
-    half = float(ndtri(0.5 + level / 2.0)) * np.sqrt(1.0 / n_bonafide + 1.0 / n_spoof) / 4.0
+    half = NormalDist().inv_cdf(0.5 + level / 2.0) * np.sqrt(1.0 / n_bonafide + 1.0 / n_spoof) / 4.0
     return float(max(0.0, 0.5 - half)), float(min(1.0, 0.5 + half))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from detector.metrics.detection import Floats
 from detector.metrics.resampling import N_DRAWS, SEED, measure_draws
@@ -96,7 +96,7 @@ def share_interval(n_found: int, n_rows: int, level: float = 0.95) -> Interval:
     """
     if not n_rows:
         return Interval(float("nan"), float("nan"), float("nan"))
-    share, z = n_found / n_rows, float(ndtri((1.0 + level) / 2.0))
+    share, z = n_found / n_rows, NormalDist().inv_cdf((1.0 + level) / 2.0)
     middle = share + z**2 / (2.0 * n_rows)
     half = z * float(np.sqrt(share * (1.0 - share) / n_rows + z**2 / (4.0 * n_rows**2)))
     low, high = ((middle + sign * half) / (1.0 + z**2 / n_rows) for sign in (-1.0, 1.0))

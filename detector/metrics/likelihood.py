@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.special import xlogy
 
 from detector.metrics.detection import Floats
 
@@ -77,6 +75,9 @@ def min_cllr(bonafide: Floats, spoof: Floats) -> float:
 
 def min_cllr_of_counts(n_bonafide: Floats, n_spoof: Floats) -> float:
     """Compute :func:`min_cllr` of trials counted by rising score: two arrays of shape (n_scores,)."""
+    from scipy.optimize import isotonic_regression  # only now: judging needs none of it
+    from scipy.special import xlogy
+
     there = n_bonafide + n_spoof > 0
     n_bonafide, n_spoof = n_bonafide[there], n_spoof[there]
     total = n_bonafide + n_spoof

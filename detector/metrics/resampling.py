@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from detector.metrics import calibration, detection, likelihood, selective
 from detector.metrics.detection import ASVSPOOF5, Floats
 from detector.metrics.trials import Trials
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 N_DRAWS = 1_000
 SEED = 42
@@ -182,6 +184,8 @@ def _tally(
     list of str
         Names of :attr:`Counts.sums`.
     """
+    from scipy import sparse  # only now: judging needs none of it
+
     scored = trials.scored
     of_scored, truth, wrong = cluster[scored], trials.is_spoof[scored], trials.wrong[scored]
     score, p_spoof, kept = trials.score[scored], trials.p_spoof[scored], trials.kept[scored]

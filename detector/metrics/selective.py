@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma
 
 from detector.metrics.detection import Floats
 
@@ -112,6 +111,8 @@ def excess_area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
 
 def least_area(n_rows: Floats | np.float64, n_wrong: Floats | np.float64) -> Floats:
     """Compute the AURC if all errors are rejected first: ``sum_{j=1}^{n_wrong} j / (n_right + j) / n_rows``."""
+    from scipy.special import digamma  # only now: judging needs none of it
+
     n_right = n_rows - n_wrong
     harmonic = digamma(n_rows + 1.0) - digamma(n_right + 1.0)  # 1 / (n_right + 1) + … + 1 / n_rows
     return np.asarray((n_wrong - n_right * harmonic) / n_rows)

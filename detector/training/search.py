@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,13 +46,36 @@ class Candidate:
     cllr_of_folds: tuple[float | None, ...] = ()
 
 
-def search(rows: Rows, is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> list[Candidate]:
+def settings_to_try(config: TrainingConfig) -> list[tuple[bool, float]]:
+    """Return the settings that :func:`search` tries, as (standardise, c).
+
+    Examples
+    --------
+    >>> settings_to_try(TrainingConfig(standardise=False))
+    [(False, 1.0), (False, 100.0), (False, 10000.0), (False, 1000000.0)]
+    """
+    return [
+        (standardise, c)
+        for standardise in ((True, False) if config.standardise is None else (config.standardise,))
+        for c in ((STANDARDISED_C if standardise else RAW_C) if config.c is None else (config.c,))
+    ]
+
+
+def search(
+    rows: Rows,
+    is_bonafide: Bools,
+    groups: Groups,
+    config: TrainingConfig,
+    on_tried: Callable[[], object] = lambda: None,
+) -> list[Candidate]:
     """Try penalties with and without standardising on grouped folds.
 
     Parameters
     ----------
     rows, is_bonafide, groups, config
         As for :func:`detector.training.fitting.fit_head`. Settings that ``config`` states are not searched.
+    on_tried : callable
+        Called after each setting that was tried.
 
     Returns
     -------
@@ -59,11 +85,12 @@ def search(rows: Rows, is_bonafide: Bools, groups: Groups, config: TrainingConfi
     partition = Partition.of_folds(groups.folds(is_bonafide, config.folds), is_bonafide)
     facts = partition.moments(rows)
     candidates = []
-    for standardise in (True, False) if config.standardise is None else (config.standardise,):
+    for standardise, settings in itertools.groupby(settings_to_try(config), key=operator.itemgetter(0)):
         models = None
-        for c in (STANDARDISED_C if standardise else RAW_C) if config.c is None else (config.c,):
+        for _, c in settings:
             models = fit_models(rows, partition, facts, replace(config, c=c, standardise=standardise), models)
             candidates.append(_candidate(c, standardise, models.logits(rows, partition.number), partition))
+            on_tried()
     return sorted(candidates, key=lambda each: (each.cllr, each.c))
 
 

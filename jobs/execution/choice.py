@@ -14,6 +14,7 @@ from jobs.config import AUTO, LOCAL, RAY, RunConfig
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.gpus import visible_gpus
+from jobs.execution.pandas_import import keep_pandas_out, let_pandas_in
 from jobs.execution.pool import Pool
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
@@ -43,6 +44,7 @@ class ChosenRunner:
     """
 
     def __init__(self, config: RunConfig) -> None:
+        keep_pandas_out()
         self.chosen: dict[str, str] = {}
         self._config = config
         self._runners: dict[str, Runner] = {}
@@ -136,4 +138,5 @@ def _started(name: str, config: RunConfig) -> Runner:
         return LocalRunner(config)
     from jobs.execution.cluster import Cluster  # only now: a local run needs none of it
 
+    let_pandas_in()
     return Cluster(config)

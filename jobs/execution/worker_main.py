@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from jobs.decoding.lifeline import end_with_parent
 from jobs.execution.encoder_stats import EncoderStats
+from jobs.execution.pandas_import import keep_pandas_out
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage
 from jobs.execution.ticks import with_ticks
 from jobs.execution.worker_process import ASK, EMBEDDED, ENCODING, END, LOADED, READING, REPORT, Order
@@ -116,6 +117,7 @@ class PipeReporter:
 def main(descriptor: int) -> None:
     """Carry out the order that comes through a socket."""
     end_with_parent()
+    keep_pandas_out()
     faulthandler.enable()  # its last words, for the driver's log
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)

@@ -13,12 +13,13 @@ from detector.logistic import Bools, Rows, gather
 from detector.training.config import TrainingConfig
 from detector.training.fitting import certification_rows
 from detector.training.nuisance import clean
-from detector.training.search import choose, edge_of_search, search
+from detector.training.search import choose, edge_of_search, search, settings_to_try
 from jobs import storage
 from jobs.fitting.config import FitConfig
 from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio, renamed_for
 from jobs.tables.ledger import Ledger
 from jobs.tables.recipes import essences_in
+from jobs.telemetry.progress import Steps, steps
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,17 @@ def choose_table(settings: FitConfig) -> Choice:
     labels = Labels.read(uri, settings.split, renamed)  # not earlier: the check holds as much memory
     best: Choice | None = None  # one table at a time, so that only one is in memory
     tried: list[dict[str, Any]] = []
-    for tables in outputs:
-        table = Labelled(tables, labels, settings)
-        if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
-            choice = _tried(table, settings)
-            tried += choice.tried
-            if best is None or choice.tried[0]["cllr"] < best.tried[0]["cllr"]:
-                best = choice
+    n_settings = len(settings_to_try(settings))
+    with steps("fit", len(outputs) * n_settings, f"settings tried, of {len(outputs)} tables") as shown:
+        for tables in outputs:
+            table = Labelled(tables, labels, settings)
+            if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
+                choice = _tried(table, settings, shown)
+                tried += choice.tried
+                if best is None or choice.tried[0]["cllr"] < best.tried[0]["cllr"]:
+                    best = choice
+            else:
+                shown.skip(n_settings)
     if best is None:
         raise ConfigError(
             f"{', '.join(settings.embeddings)}: recipe {settings.recipe} is for the mean over the last layer, and none "
@@ -95,7 +100,7 @@ def _key_of(key: str, essence: str, essences: dict[str, str]) -> str | None:
     return key if key in essences else max((each for each, own in essences.items() if own == essence), default=None)
 
 
-def _tried(table: Labelled, settings: FitConfig) -> Choice:
+def _tried(table: Labelled, settings: FitConfig, shown: Steps) -> Choice:
     """Return the best settings for one table."""
     groups = groups_of(table.is_bonafide, table.names)
     certifying = certification_rows(table.is_bonafide, groups, settings)
@@ -103,13 +108,18 @@ def _tried(table: Labelled, settings: FitConfig) -> Choice:
     rows: Rows = gather(table, sampled)
     sources = table.names["source"][sampled]
     rows = clean(rows, table.is_bonafide[sampled], sources, settings.nuisance_directions) or rows
-    candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings)
+    candidates = search(rows, table.is_bonafide[sampled], groups[sampled], settings, shown.done)
     best = choose(candidates)
     config = replace(settings, c=best.c, standardise=best.standardise)
     which = {"model": table.model, **{name: table.recipe[name] for name in ("layer", "pooling")}}
-    log.info("%s: C = %g, %s: Cllr %.3f on the folds", which, best.c, "standardised" * best.standardise, best.cllr)
+    layer = "last layer" if which["layer"] == LAST_LAYER else f"layer {which['layer']}"
+    name = f"{which['model']}, {layer}, pooling {which['pooling']}"
+    scaled = "standardised" if best.standardise else "not standardised"
+    log.info(
+        "%s: best C is %g, %s: Cllr %.3f bits on %d folds", name, best.c, scaled, best.cllr, len(best.cllr_of_folds)
+    )
     edge = edge_of_search(best, candidates)
     if edge is not None:
-        log.warning("%s: %s", which, edge)
+        log.warning("%s: %s", name, edge)
     tried = [which | asdict(each) for each in candidates]
     return Choice(table, groups, config, certifying, sampled, rows, tried, edge)

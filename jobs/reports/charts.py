@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
-
-from scipy.special import ndtri
 
 WIDTH, HEIGHT = 440, 300
 LEFT, BOTTOM, TOP, RIGHT = 52, 44, 12, 24
@@ -63,7 +62,8 @@ class ProbitAxis(Axis):
 
     def at(self, value: float) -> float:
         """Return the position of a rate in pixels; a rate outside the axis is at its end."""
-        low, high, place = (float(ndtri(min(max(each, 1e-9), 1 - 1e-9))) for each in (self.low, self.high, value))
+        rates = (min(max(each, 1e-9), 1 - 1e-9) for each in (self.low, self.high, value))
+        low, high, place = map(NormalDist().inv_cdf, rates)
         share = min(max((place - low) / (high - low), 0.0), 1.0)
         return round(self.start + share * (self.end - self.start), 1)
 

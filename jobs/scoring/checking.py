@@ -32,6 +32,7 @@ from jobs.config import ModelConfig, extract_config
 from jobs.decoding import confinement, idle
 from jobs.decoding.queue import DecodeQueue
 from jobs.errors import UsageError
+from jobs.execution.pandas_import import keep_pandas_out
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import container_kind
 from jobs.scoring.config import CheckConfig
@@ -89,6 +90,7 @@ class Line:
 def check(settings: CheckConfig) -> int:
     """Print a line for each recording, and return the exit code."""
     _refuse_many(settings.file)
+    keep_pandas_out()
     head = read_head(settings.head, settings.require_signature, settings.backbone)
     confinement.set_mode(settings.confinement)
     columns = min(MOST_COLUMNS, max(len(printable(name)) for name in settings.file))

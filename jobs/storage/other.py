@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
-
 from detector.errors import ConfigError
 from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
 from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored, source_changed, storage_errors
@@ -18,6 +16,8 @@ from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored, 
 
 def filesystem(scheme: str) -> Any:
     """Return fsspec's file system of a scheme, for a library that reads through it, with credentials as everywhere."""
+    import fsspec  # only now: runs on local disks need none of it
+
     return fsspec.filesystem(scheme)
 
 
@@ -25,6 +25,8 @@ class Other:
     """The store of any other scheme. Without conditional writes, two runs at once on one output are not safe."""
 
     def __init__(self, scheme: str) -> None:
+        import fsspec  # as above
+
         self._scheme = scheme
         try:
             self._fs: Any = fsspec.filesystem(scheme, use_listings_cache=False)

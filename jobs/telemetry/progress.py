@@ -114,6 +114,61 @@ class Progress:
         return f", about {left * (time.monotonic() - self._start) / self._done:.0f} s left" if self._done else ""
 
 
+class Steps:
+    """Progress of work in equal steps: how many are done, of how many, and the time left.
+
+    Parameters
+    ----------
+    verb : str
+        Such as `fit`.
+    total : int
+        Steps to do.
+    unit : str
+        A step for people to read, in the plural.
+    """
+
+    def __init__(self, verb: str, total: int, unit: str) -> None:
+        self._verb, self._total, self._unit = verb, total, unit
+        self._done = 0
+        self._start = self._last = time.monotonic()
+        self._bar: tqdm[NoReturn] | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=verb, unit=f" {unit}", file=sys.stderr)
+
+    def done(self) -> None:
+        """Count a step that is done."""
+        self._done += 1
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(1)
+        elif now - self._last >= LINE_SECONDS or self._done == self._total:
+            self._last = now
+            left = (self._total - self._done) * (now - self._start) / self._done
+            rest = f", about {left:.0f} s left" if self._done < self._total else f", in {now - self._start:.0f} s"
+            log.info("%s: %d of %d %s%s", self._verb, self._done, self._total, self._unit, rest)
+
+    def skip(self, count: int) -> None:
+        """Take steps out of the total: they need not be done."""
+        self._total -= count
+        if self._bar is not None:
+            self._bar.total = self._total
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def steps(verb: str, total: int, unit: str) -> Iterator[Steps]:
+    """Show progress in equal steps while the block runs."""
+    shown = Steps(verb, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
 @contextmanager
 def progress(verb: str, total: int, n_bytes: int = 0) -> Iterator[Progress]:
     """Show progress while the block runs."""

@@ -32,19 +32,21 @@ RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "00")
 STARTED = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
 
 
-def drawn(n: int, *, spoof: float = 0.5, seed: int = 0, moved: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    n: int, *, spoof: float = 0.5, seed: int = 0, moved: float = 0.0, dim: int = DIM
+) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of two classes, two standard deviations apart in the first dimension; and which are bona fide."""
     rng = np.random.default_rng(seed)
     is_bonafide = rng.random(n) >= spoof
-    vectors = rng.normal(size=(n, DIM))
+    vectors = rng.normal(size=(n, dim))
     vectors[:, 0] += np.where(is_bonafide, 1.0, -1.0)
     return (vectors + moved).astype(np.float32), is_bonafide
 
 
 @cache
-def head(*, with_sources: bool = True, target_coverage: float = 0.8, recipe: Recipe = RECIPE) -> Head:
+def head(*, with_sources: bool = True, target_coverage: float = 0.8, recipe: Recipe = RECIPE, dim: int = DIM) -> Head:
     """Fitted on 600 rows of sources `radio` (two in three) and `calls`; lengths are 2 to 12 s."""
-    vectors, is_bonafide = drawn(600, seed=1)
+    vectors, is_bonafide = drawn(600, seed=1, dim=dim)
     number = np.arange(len(vectors))
     sources = Names.of(["radio" if each % 3 else "calls" for each in number])
     none = Names.of([None] * len(vectors))

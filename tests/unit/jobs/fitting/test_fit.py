@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import stat
 from pathlib import Path
 
@@ -182,3 +184,22 @@ def test_keys_are_made_once_and_sign(tmp_path: Path, labels: str) -> None:
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
     with pytest.raises(ConfigError, match=r"key\.pem: cannot be written"):
         keygen.run(keygen.Settings(output=str(tmp_path / "key")))
+
+
+def test_the_log_of_a_fit_counts_the_settings_of_all_tables_and_reads_as_text(
+    tmp_path: Path, labels: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, LAST, vectors(1.0))
+    write(tmp_path, NINTH, vectors(0.5))
+
+    fitted(tmp_path, labels, "head")
+
+    # six penalties with standardising and four without, for each of two layers
+    assert any(line.startswith("fit: 20 of 20 settings tried, of 2 tables, in ") for line in caplog.messages)
+    best = [line for line in caplog.messages if "best C is" in line]
+    assert [re.sub(r"C is .*", "", line) for line in sorted(best)] == [
+        "tiny, last layer, pooling mean: best ",
+        "tiny, layer 9, pooling mean: best ",
+    ]
+    assert not [line for line in caplog.messages if re.search(r"[{}]", line)]

@@ -11,7 +11,7 @@ import termios
 
 import pytest
 
-from jobs.telemetry.progress import progress
+from jobs.telemetry.progress import progress, steps
 
 PROGRAM = """
 import logging
@@ -109,3 +109,24 @@ def test_a_terminal_gets_a_bar_and_no_lines(program: str, parts: list[str]) -> N
     assert [part for part in parts if part not in shown] == []
     assert "5 rows" in shown
     assert "INFO" not in shown
+
+
+def test_equal_steps_tell_how_many_are_left_and_for_how_long(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.telemetry.progress.time.monotonic", lambda: now[0])
+    with steps("fit", 6, "settings tried") as shown:
+        for seconds in (112.0, 118.0, 136.0):
+            now[0] = seconds
+            shown.done()
+        shown.skip(2)
+        now[0] = 140.0
+        shown.done()
+
+    # 12 s for one step of six, 36 s for three; then there are 6 - 2 steps
+    assert lines.messages == [
+        "fit: 1 of 6 settings tried, about 60 s left",
+        "fit: 3 of 6 settings tried, about 36 s left",
+        "fit: 4 of 4 settings tried, in 40 s",
+    ]
