@@ -20,7 +20,6 @@ import detector
 from detector.errors import ConfigError, SchemaError
 from jobs.errors import DefectError, RunAgain, StorageError, UsageError, is_ours, lacks_package
 from jobs.examples import EXAMPLES
-from jobs.execution.marked_processes import end_all
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
@@ -129,7 +128,6 @@ def entry() -> NoReturn:
     with contextlib.suppress(OSError):  # the reader of a pipe may be gone
         sys.stdout.flush()
         sys.stderr.flush()
-    end_all()
     os._exit(code)
 
 

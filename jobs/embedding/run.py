@@ -40,7 +40,7 @@ def embed(settings: EmbeddingConfig) -> int:
         each.raise_set_aside()
     if not records:
         say(f"nothing new: all {len(runs[0].slots)} shards are embedded")
-        return 0
+        return max(run_records.exit_code_of(each.ledger.output, each.history, settings.run_date) for each in runs)
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     removed = _total(records, REMOVED_ROWS)

@@ -14,7 +14,7 @@ from typing import Any
 
 from detector.errors import ConfigError
 from jobs.errors import RunAgain
-from jobs.execution.marked_processes import end_marked, put_mark
+from jobs.execution import reaper
 from jobs.execution.peer import Peer
 from jobs.execution.preflight import refuse_open_dashboard
 from jobs.execution.ray_registry import RayRegistry
@@ -82,15 +82,14 @@ class RaySession:
     def end(self, *, is_clean: bool) -> None:
         """Leave the cluster.
 
-        After an error Ray is left to end with this process: shut down in the middle of work, it may hang, or end this
-        process with an exit code of its own.
+        After an error Ray is left to the reaper, which ends it after this process: shut down in the middle of work, it
+        may hang, or end this process with an exit code of its own.
         """
         if self._registry is not None and is_clean:
             import ray
 
             ray.shutdown()
             if self._lifeline is not None:
-                end_marked(self._mark)
                 self._lifeline.close()
         self._has_ended.set()
 
@@ -126,8 +125,6 @@ class RaySession:
         if address and re.fullmatch(r"[^\s/]+:[0-9]+", address):
             wait_for_head(Peer(address, START_SECONDS))
         _set_environment(address)
-        if not address:
-            put_mark(self._mark)
         import ray
         import ray.data
 
@@ -143,7 +140,6 @@ class RaySession:
             what = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
             raise RunAgain(f"{what}: {first_line(error)}. Check it, and run the same command again.") from error
         self._head = Peer(ray.get_runtime_context().gcs_address, HEAD_SECONDS) if address else None
-        self._lifeline = None if address else WorkerLifeline.open()
         return RayRegistry.start()
 
     def _initialized(self, address: str | None) -> Iterator[None]:
@@ -159,7 +155,10 @@ class RaySession:
                 # a full object store stops the readers; audio is never written to a disk
                 "_system_config": {"automatic_object_spilling_enabled": False},
             }
-        joined = ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
+            self._lifeline = WorkerLifeline.open()
+            reaper.start(self._mark, self._lifeline.reader)
+        with reaper.marking(self._mark):
+            joined = ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
         refuse_open_dashboard(joined.dashboard_url)
         yield
         self._has_ended.wait()

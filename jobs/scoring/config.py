@@ -97,8 +97,7 @@ class ExplainConfig(ModelConfig, ConfinementConfig):
     prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
     backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
-    embeddings: Annotated[
-        tuple[str, ...], "tables that the head was fitted on; repeatable [default: as its report says]"
-    ] = ()
-    labels: Annotated[str | None, "labels that the head was fitted on [default: as its report says]"] = None
+    embeddings: Annotated[tuple[str, ...], "tables that the head was fitted on, to name its nearest rows"] = ()
+    labels: Annotated[str | None, "labels that the head was fitted on, to name its nearest rows"] = None
     nearest: Annotated[int, "number of training rows to name"] = 5
+    max_seconds: Annotated[float, "a longer recording is refused; s"] = 3_600.0

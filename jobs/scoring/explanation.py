@@ -46,9 +46,12 @@ def explain(settings: ExplainConfig) -> int:
     config = head.embed_config
     channel = None if config.channels == CHANNELS[0] else 0
     confinement.set_mode(settings.confinement)
-    with DecodeQueue(config.segment_seconds) as queue:
+    with DecodeQueue(config.segment_seconds, settings.max_seconds) as queue:
         recording = queue.put(io.BytesIO(_recording(settings.uri)), settings.uri, Excerpt(channel=channel))
-        segments = list(recording.segments())
+        try:
+            segments = list(recording.segments())
+        except UtteranceError as error:
+            raise ConfigError(f"{settings.uri}: {error.error}: {error.message}.") from error
     verdict = Detector(head, backbone).judge(segments, recording.facts, settings.prior, channel)
     say(
         f"{settings.uri}: {verdict.seconds:.2f} s",
@@ -117,13 +120,17 @@ def _recording(uri: str) -> bytes:
 
 
 def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> list[str]:
-    """List the training rows that are nearest in standardised embeddings, with their labels and groups."""
+    """List the training rows that are nearest in standardised embeddings, with their labels and groups.
+
+    The report beside a head is signed by nobody, so nothing is opened because it is named there.
+    """
     stated = _fit_settings(settings.head)
-    uris, labels = settings.embeddings or stated.get("embeddings"), settings.labels or stated.get("labels")
+    uris, labels = settings.embeddings, settings.labels
     if embedding is None or not uris or not labels:
-        return ["nearest training rows: unknown; give the --embeddings and --labels that the head was fitted on"]
+        named = [stated.get("embeddings"), stated.get("labels")]
+        where = f"; its report names {named[0]} and {named[1]}" if all(named) else ""
+        return [f"nearest training rows: give the --embeddings and --labels that the head was fitted on{where}"]
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
-    uris = [uris] if isinstance(uris, str) else uris  # reports of earlier versions name one URI, not a list
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
     renamed = renamed_for(storage.normal(labels), tables, stated.get("match", MATCH[0]))
     rows = Labelled(tables, Labels.read(storage.normal(labels), stated.get("split"), renamed), config)

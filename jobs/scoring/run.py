@@ -111,7 +111,7 @@ def _finish(
     records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
     if not records:
         say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
-        return 0
+        return run_records.exit_code_of(run.ledger.output, run.history, settings.run_date)
     output = run.ledger.output
     total, whole, changes = (_total(record[name] for record in records) for name in ("scores", "whole", "changes"))
     say(", ".join(f"{changes[name]} {name}" for name in CHANGES))

@@ -30,7 +30,7 @@ class Other:
         self._scheme = scheme
         try:
             self._fs: Any = fsspec.filesystem(scheme, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, TypeError) as error:  # some need arguments that no URI can give
             raise ConfigError(
                 f"{scheme}://: no such kind of storage: {error}. Use a path, file:// or s3://."
             ) from error

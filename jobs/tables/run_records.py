@@ -114,6 +114,21 @@ def write_record(uri: str, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def exit_code_of(output: str, history: PlanHistory, run_date: str) -> int:
+    """Return the exit code that the last plan's record states, if the plan is of this date, else 0.
+
+    A run that ended with too many failures may be started again by a scheduler that knows nothing but "not 0". There is
+    nothing left to do then; that it says so with 0 must not hide what the tables hold.
+    """
+    if not history.plans or history.plans[-1].run_date != run_date:
+        return 0
+    uri = storage.join(output, "runs", f"{history.plans[-1].run_id}.json")
+    try:
+        return int(load_checksummed(storage.read_bytes(uri), uri).get("exit_code", 0))
+    except storage.NotFoundError:
+        return 0
+
+
 def write_end(output: str, run_id: str, verb: str, code: int, meaning: str) -> str:
     """Write `runs/ended/<run_id>-<time>.json`: how an attempt ended that left its plan unfinished; return the URI.
 

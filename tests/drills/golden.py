@@ -42,7 +42,7 @@ class Archive:
 
 @dataclass(repr=False)
 class Golden:
-    """Expected rows without `run_id`, from a plain loop over detector.*: no Ray, no store, no processes."""
+    """Expected rows without a history, from a plain loop over detector.*: no Ray, no store, no processes."""
 
     embeddings: pa.Table
     failures: pa.Table
@@ -101,7 +101,8 @@ def with_failure(archive: Archive, shard: int, number: int, n_bytes: int | None 
     (row,) = (row for row in right.embeddings.to_pylist() if mine.search(row["utterance_id"]))
     data = next(data for where, data in _recordings(archive.uri, archive.tars) if mine.search(where["utterance_id"]))
     where = {name: row[name] for name in ("utterance_id", "uri", "member")}
-    failure = {"attempts": 1, "bytes": n_bytes or len(data), **where, **found}
+    decoded = {name: row[name] for name in ("seconds", "seconds_claimed")} if found["stage"] == "embed" else {}
+    failure = {"attempts": 1, "bytes": n_bytes or len(data), **where, **decoded, **found}
     kept = right.embeddings.filter(pc.not_equal(right.embeddings["utterance_id"], row["utterance_id"]))
     return replace(archive, golden=Golden(kept, _table([*right.failures.to_pylist(), failure], FAILURES)))
 

@@ -184,11 +184,11 @@ def compare(store: Any) -> dict[str, Any]:
     for name in ("quiet", "shot"):
         glob = f"s3://{key_of(output(name))}/embeddings/**/*.parquet"
         sql.sql(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{glob}', hive_partitioning = false)")
-    one = "SELECT count(*) FROM"
+    one, facts = "SELECT count(*) FROM", "* EXCLUDE (run_id, first_run_id, first_seen, changed_at, removed_at)"
     counts = {
         "lost": f"{one} quiet ANTI JOIN shot USING (utterance_id)",
         "twice": f"{one} (SELECT utterance_id FROM shot GROUP BY ALL HAVING count(*) > 1)",
-        "changed": f"{one} (SELECT * EXCLUDE run_id FROM shot EXCEPT SELECT * EXCLUDE run_id FROM quiet)",
+        "changed": f"{one} (SELECT {facts} FROM shot EXCEPT SELECT {facts} FROM quiet)",
     }
     found: dict[str, Any] = {name: sql.sql(query).fetchall()[0][0] for name, query in counts.items()}
     return found | {"equal": _digest(store, "quiet") == _digest(store, "shot")}

@@ -48,7 +48,7 @@ import pyarrow as pa
 import pytest
 
 from tests.drills.golden import Archive, golden, put_archive
-from tests.drills.reader import Reader, assert_same_rows, exact, rows_of
+from tests.drills.reader import Reader, assert_same_rows, rows_of
 from tests.drills.runs import RUN_SECONDS, SLACK, Fault, Run
 from tests.drills.store import BUCKET, key_of
 from tests.support.heads import some_head
@@ -178,7 +178,7 @@ class Lab:
 
     def allow(self, archive: Archive) -> None:
         """Allow readers to see the rows of this state of an archive."""
-        every = [exact(row) for row in archive.golden.embeddings.to_pylist()]
+        every = rows_of(archive.golden.embeddings)
         for uri in {row["uri"] for row in every}:
             rows = [row for row in every if row["uri"] == uri]
             if rows not in self._right.setdefault(uri, []):
@@ -219,7 +219,7 @@ class Lab:
         if scored:
             tables["scores"] = right.scores(some_head())
         for table, rows in tables.items():
-            expected = [exact(row) for row in rows.to_pylist() if row["uri"] not in left_out]
+            expected = [row for row in rows_of(rows) if row["uri"] not in left_out]
             assert_same_rows(table, rows_of(self.read(table)), sorted(expected, key=lambda row: row["utterance_id"]))
 
     def assert_clean(self) -> None:

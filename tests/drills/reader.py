@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from detector.schema import HISTORY
 from tests.drills.store import key_of
 
 POLL_SECONDS = 0.2
+WRITTEN = {"run_id", "head", *(column.name for column in HISTORY)}
 
 
 class Reader:
@@ -79,8 +81,8 @@ class Reader:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Return rows without `run_id`, and with exact floats."""
-    return [exact(row) for row in table.drop_columns(["run_id"] if "run_id" in table.column_names else []).to_pylist()]
+    """Return rows with exact floats, without what says when and by whom they were written."""
+    return [exact(row) for row in table.drop_columns([*WRITTEN.intersection(table.column_names)]).to_pylist()]
 
 
 def exact(row: dict[str, Any]) -> dict[str, Any]:
@@ -103,4 +105,5 @@ def assert_same_rows(table: str, found: list[dict[str, Any]], expected: list[dic
     lost, added = sorted(set(right) - set(ids)), sorted(set(ids) - set(right))
     assert lost + added == [], f"{table}: lost {lost}; not in the undisturbed table {added}"
     differ = [(a, b) for a, b in zip(found, expected, strict=True) if a != b]
-    assert not differ, f"{table}: {len(differ)} rows differ, first {differ[0]}"
+    first = [(name, a.get(name), b.get(name)) for a, b in differ[:1] for name in a | b if a.get(name) != b.get(name)]
+    assert not differ, f"{table}: {len(differ)} rows differ, first {differ[0][0]['utterance_id']}: {first or differ[0]}"

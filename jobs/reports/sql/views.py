@@ -6,6 +6,7 @@ gone from the archive. `scores`, `embeddings` and `all_failures` are the tables 
 
 from __future__ import annotations
 
+import glob
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def _declared(columns: Iterable[pa.Field], engine: str) -> str:
 def _duckdb_select(place: str, schema: pa.Schema) -> str:
     """Select what is stored, with every column of this version: objects of earlier ones have fewer."""
     known = [each for each in schema if not pa.types.is_fixed_size_list(each.type)]  # of the dimension that is stored
-    pattern = _literal(f"{place}/**/*.parquet", "duckdb")
+    pattern = _literal(f"{glob.escape(place)}/**/*.parquet", "duckdb")
     return f"{_nothing(known, 'duckdb')}\nUNION ALL BY NAME SELECT * FROM read_parquet({pattern}, union_by_name = true)"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from detector.errors import ConfigError
 from jobs.scoring.explanation import ExplainConfig, _recording, explain
 from tests.support.audio import encoded, tone
 from tests.support.embeddings import N_ROWS, fitted, write, write_labels
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -40,7 +44,8 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     fitted(tmp_path, labels, "head")
     capsys.readouterr()
 
-    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
+    given = {"embeddings": (str(tmp_path),), "labels": labels}
+    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording), **given))
 
     lines = capsys.readouterr().out.splitlines()
     table = next(place for place, line in enumerate(lines) if line.split()[:2] == ["from", "to"])
@@ -53,11 +58,37 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     assert "u0007" in nearest
     assert "speaker spk3" in nearest
 
-    with open(tmp_path / "head.report.json", "r+b") as report:
-        report.truncate(64 << 30)  # sparse
+    # whoever publishes a head may have written its report, so nothing in it is opened
+    report = tmp_path / "head.report.json"
+    stated = {"embeddings": ["http://127.0.0.1:9/steal"], "labels": "s3://secrets/l.csv"}
+    report.write_text(json.dumps({"settings": stated}))
     explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("nearest training rows: give the --embeddings and --labels")
+    assert said.endswith("its report names ['http://127.0.0.1:9/steal'] and s3://secrets/l.csv")
 
-    assert "nearest training rows: unknown" in capsys.readouterr().out
+    with open(report, "r+b") as file:
+        file.truncate(64 << 30)  # sparse
+    explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
+    assert capsys.readouterr().out.splitlines()[-1].endswith("that the head was fitted on")
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(5.0, "too_long"), (0.0, "empty")])
+def test_a_recording_that_cannot_be_explained_is_said_to_be_so(
+    tmp_path: Path, labels: str, bonafide: Run, seconds: float, error: str
+) -> None:
+    config = EmbedConfig(backbone="melstats", segment_seconds=2.0)
+    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, 80)).astype(np.float32)
+    embeddings[1::2, 0] += 3.0
+    write(tmp_path, recipe_of(config, None), embeddings)
+    fitted(tmp_path, labels, "head")
+    recording = tmp_path / "a.flac"
+    recording.write_bytes(encoded(tone(seconds)) if seconds else b"")
+
+    code, _, err = bonafide("explain", tmp_path / "head.json", recording, "--max-seconds", 4)
+
+    assert code == 65
+    assert f"a.flac: {error}: " in err.splitlines()[-1]
 
 
 def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tmp_path: Path) -> None:

@@ -50,3 +50,17 @@ def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(t
     assert record["shards"] == {"planned": 2, "committed": 2}
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run-1.json"]
     assert write(output, history) == []
+
+
+def test_the_exit_code_of_a_day_stays_what_its_record_says(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    history = plan(output, a="1")
+    assert run_records.exit_code_of(output, history, "2026-01-01") == 0  # it has no record yet
+    (shard,) = history.current.values()
+    commit(output, shard, n_rows=0, n_failures=2)
+    run_records.write_records(
+        table(output), history, list(history.current), "embed", run_records.now(), {}, lambda _: {"exit_code": 3}
+    )
+
+    days = ("2026-01-01", "2026-01-02")
+    assert [run_records.exit_code_of(output, history, day) for day in days] == [3, 0]

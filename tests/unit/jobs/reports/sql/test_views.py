@@ -146,3 +146,13 @@ def test_a_figure_that_is_no_number_never_becomes_a_statement(value: object) -> 
 
     with pytest.raises(SchemaError, match="another type"):
         view_statements(Content("/tables", frozenset(), "a", heads, []), "duckdb")
+
+
+def test_the_name_of_an_output_is_no_pattern(tmp_path: Path, bonafide: Run) -> None:
+    shards = {URI: nightly_runs.recordings(nightly_runs.drawn(3, seed=5)[0])}
+    for name in ("a", "[ab]", "*"):
+        nightly_runs.night(str(tmp_path / name), shards, pages=False)
+
+    for name in ("[ab]", "*"):
+        _, out, _ = bonafide("sql", tmp_path / name, "SELECT count(*) FROM scores", "--format", "csv")
+        assert out.splitlines()[1] == "3"
