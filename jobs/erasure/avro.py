@@ -6,25 +6,24 @@ Reference: Apache Avro 1.12 Specification, Object Container Files.
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-
 from detector.errors import SchemaError
+from jobs.erasure.parts import Budget, Kind, Part
+from jobs.erasure.streams import inflate, stream_parts
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
 MAX_LONG_BYTES = 10
 
-CODECS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"null": bytes,
-    b"deflate": lambda data: zlib.decompress(data, wbits=-15),
-    b"zstandard": lambda data: bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()),
+CODECS: dict[bytes, Callable[[bytes, Budget], bytes]] = {
+    b"null": lambda data, _: data,
+    b"deflate": inflate,
+    b"zstandard": lambda data, budget: b"".join(part.content for part in stream_parts(data, budget) or ()),
 }
 
 
-def blocks(content: bytes) -> Iterator[bytes]:
+def avro_parts(content: bytes, budget: Budget) -> Iterator[Part]:
     """Yield the header of a file, and each block of its rows as plain Avro.
 
     Raises
@@ -35,7 +34,7 @@ def blocks(content: bytes) -> Iterator[bytes]:
     Examples
     --------
     >>> header = MAGIC + b"\\x02" + b"\\x14avro.codec" + b"\\x08null" + b"\\x00" + bytes(SYNC_BYTES)
-    >>> list(blocks(header + b"\\x02" + b"\\x06abc" + bytes(SYNC_BYTES)))[1:]
+    >>> [part.content for part in avro_parts(header + b"\\x02" + b"\\x06abc" + bytes(SYNC_BYTES), Budget())][1:]
     [b'abc']
     """
     file = io.BytesIO(content)
@@ -50,10 +49,10 @@ def blocks(content: bytes) -> Iterator[bytes]:
     if codec not in CODECS:
         raise SchemaError(f"an Avro file that is compressed by {codec!r}")
     sync = file.read(SYNC_BYTES)
-    yield content[: file.tell()]
+    yield Part("", content[: file.tell()], Kind.FIELDS)
     while file.tell() < len(content):
         _long(file)
-        yield CODECS[codec](_bytes(file))
+        yield Part("", CODECS[codec](_bytes(file), budget), Kind.FIELDS)
         if file.read(SYNC_BYTES) != sync:
             raise SchemaError("an Avro file that is damaged")
 
@@ -69,6 +68,22 @@ def _long(file: io.BytesIO) -> int:
         if byte[0] < 0x80:
             return value >> 1 ^ -(value & 1)
     raise SchemaError("an Avro file that ends within a number")
+
+
+def long_bytes(value: int) -> bytes:
+    """Return a number of at least 0 as Avro writes it, such as before a text of that length.
+
+    Examples
+    --------
+    >>> long_bytes(4), long_bytes(64)
+    (b'\\x08', b'\\x80\\x01')
+    """
+    value <<= 1
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
 
 
 def _bytes(file: io.BytesIO) -> bytes:

@@ -20,12 +20,11 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
-from jobs.erasure.packed import Unpacker
+from jobs.erasure.packed import ARROW_FILE, FEATHER, ORC, PARQUET, TABLES, Unpacker
+from jobs.erasure.parts import Kind, Part
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.tables import ids_in_batch, ids_in_parquet, ids_in_schema
+from jobs.erasure.tables import ids_in_about, ids_in_batch, ids_in_parquet, ids_in_schema, refuse_second_table
 
-PARQUET = b"PAR1"
-ARROW_FILE, FEATHER, ORC = b"ARROW1", b"FEA1", b"ORC"
 ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -33,6 +32,8 @@ ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-1
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+NOT_TEXT = re.compile(r"[\0-\x06\x0e-\x1a\x1c\x1d\x1f]|\A(?:%PDF|!<arch>)")
+"""Control characters that no text has, though packed bytes may; and formats that may be of letters alone."""
 JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")
 
 
@@ -45,9 +46,9 @@ def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterat
         Any of :data:`jobs.erasure.mentions.UNREADABLE`, if some of it cannot be read.
     """
     yield ids_in_name(name, request)
-    for leaf, inner in Unpacker().leaves(name, content):
-        yield ids_in_name(leaf, request)
-        yield from _ids_in_leaf(inner, request)
+    for leaf in Unpacker().leaves(name, content):
+        yield ids_in_name(leaf.name, request)
+        yield from _ids_in_leaf(leaf, request)
 
 
 def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
@@ -62,22 +63,51 @@ def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
     return set().union(*(request.ids_of("/".join(parts[start:])) for start in range(len(parts))))
 
 
-def _ids_in_leaf(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
-    if content.startswith(PARQUET) or content.endswith(PARQUET):
-        yield from ids_in_parquet(pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True), request)
-    elif content.startswith(ARROW_FILE):
-        reader = pa.ipc.open_file(io.BytesIO(content))
-        yield ids_in_schema(reader.schema, request)
-        for number in range(reader.num_record_batches):
-            yield from ids_in_batch(reader.get_batch(number), request)
-    elif content.startswith((FEATHER, ORC)):
-        read = pa.feather.read_table if content.startswith(FEATHER) else pa.orc.read_table
-        rows = read(io.BytesIO(content))
-        yield ids_in_schema(rows.schema, request)
-        for batch in rows.to_batches():
-            yield from ids_in_batch(batch, request)
+def _ids_in_leaf(leaf: Part, request: ErasureRequest) -> Iterator[set[str]]:
+    content = leaf.content
+    if leaf.kind is Kind.FIELDS:
+        yield request.ids_in_fields(content)
+    elif leaf.kind is Kind.HEADER:
+        yield request.ids_in_text(content.replace(b"\0", b"\n").decode(errors="replace"))
+    elif content.startswith(TABLES) or content.endswith((PARQUET, ARROW_FILE, FEATHER)):
+        yield from _ids_in_table(content, request)
     else:
         yield from map(request.ids_in_text, spellings(text_of(content)))
+
+
+def _ids_in_table(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids in a table that is the whole content: two, one behind the other, are refused."""
+    if content.startswith(PARQUET):
+        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        refuse_second_table(content, file.metadata)
+        yield from ids_in_parquet(file, request)
+    elif content.startswith(ORC):
+        file = pa.orc.ORCFile(io.BytesIO(content))
+        n_bytes = len(ORC) + file.content_length + file.stripe_statistics_length + file.file_footer_length
+        n_bytes += file.file_postscript_length + 1
+        if n_bytes != len(content):
+            raise SchemaError(f"has {len(content):,} bytes, and its footer describes {n_bytes:,}")
+        yield from _ids_in_rows(file.read(), request)
+    else:
+        magic = next((each for each in (ARROW_FILE, FEATHER) if content.startswith(each)), b"")
+        if not magic or not content.endswith(magic) or content.count(magic) > 2:
+            raise SchemaError("is no table from its first byte to its last one")
+        if magic == FEATHER:
+            yield from _ids_in_rows(pa.feather.read_table(io.BytesIO(content)), request)
+            return
+        reader = pa.ipc.open_file(io.BytesIO(content))
+        yield ids_in_schema(reader.schema, request)
+        yield ids_in_about(reader.metadata, request)
+        for number in range(reader.num_record_batches):
+            batch, about = reader.get_batch_with_custom_metadata(number)
+            yield ids_in_about(about, request)
+            yield from ids_in_batch(batch, request)
+
+
+def _ids_in_rows(rows: pa.Table, request: ErasureRequest) -> Iterator[set[str]]:
+    yield ids_in_schema(rows.schema, request)
+    for batch in rows.to_batches():
+        yield from ids_in_batch(batch, request)
 
 
 def text_of(content: bytes) -> str:
@@ -93,7 +123,7 @@ def text_of(content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:
+    if NOT_TEXT.search(text):
         raise SchemaError(
             f"is no table, archive or text that is known here; it begins with the bytes {content[:8].hex(' ')}"
         )

@@ -22,6 +22,7 @@ from jobs.erasure.mentions import (
     shards_of,
     unread_links,
 )
+from jobs.erasure.own_objects import read_own
 from jobs.erasure.proof import describe_remaining
 from jobs.erasure.redaction import redact_plan
 from jobs.erasure.request import ErasureRequest
@@ -137,7 +138,7 @@ def identify_rows(content: bytes, request: ErasureRequest) -> tuple[pa.Table, pa
     file = pq.ParquetFile(io.BytesIO(content))
     columns = [name for name in ("utterance_id", "uri", "audio_sha256") if name in file.schema_arrow.names]
     rows = file.read(columns=columns)
-    return rows, pc.match_substring_regex(rows["utterance_id"], request.row_regex)
+    return rows, request.rows_of(rows["utterance_id"])
 
 
 def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request: ErasureRequest) -> None:
@@ -146,14 +147,17 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
     if links := unread_links(output):
         raise ConfigError(f"{links[0]}. Remove the link, then run the same command again.")
     for stored in storage.listing(output) or []:
-        is_ours = is_rewritten(stored.uri.removeprefix(f"{output}/")) and stored.uri not in uncommitted
+        name = stored.uri.removeprefix(f"{output}/")
+        is_ours = is_rewritten(name) and stored.uri not in uncommitted
+        if name.startswith("runs/") and is_ours:
+            is_ours = read_own(name, storage.read_bytes(stored.uri)) is not None
         if is_ours or not (problem := problem_with(output, stored, request)):
             continue
         remedy = (
             "bonafide did not write it. Delete it, or rewrite it without the recording; then run the same command "
             "again."
         )
-        if stored.uri in uncommitted and is_rewritten(stored.uri.removeprefix(f"{output}/")):
+        if stored.uri in uncommitted and is_rewritten(name):
             remedy = (
                 f"Its rows were never committed. Run `bonafide gc {output} --grace-hours 0` first, or remove it; then "
                 "run the same command again."

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
 from jobs import storage
 from jobs.erasure.foreign import ids_in_foreign
-from jobs.erasure.packed import MAX_BYTES, UNPACK_ERRORS
+from jobs.erasure.own_objects import read_own
+from jobs.erasure.packed import UNPACK_ERRORS
+from jobs.erasure.parts import MAX_BYTES
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.tables import ids_in_parquet
 from jobs.inputs.shards import Shard
 from jobs.storage import NotFoundError, Stored
-from jobs.tables.canaries import FOLDER as CANARIES
-from jobs.tables.canaries import without_names
-from jobs.tables.checksummed_json import load_checksummed
+from jobs.tables.canaries import Reference, without_names
 from jobs.tables.garbage import OBJECT_NAME
+from jobs.tables.heads import KnownHead
 from jobs.tables.ledger import TABLES
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 
@@ -89,21 +87,22 @@ def is_rewritten(name: str) -> bool:
 
 
 def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
-    """Yield the requested ids that an object mentions; the name of one of ours says how to read it."""
-    if name.startswith(f"{CANARIES}/"):
-        yield request.ids_in_text(without_names(content.decode(errors="replace")))
-    elif not is_rewritten(name):
+    """Yield the requested ids that an object mentions: field by field if it is one of ours, else by its content."""
+    ours = read_own(name, content)
+    if ours is None:
         yield from ids_in_foreign(name, content, request)
-    elif name.startswith("_plans/"):
-        yield ids_in_plan(Plan.from_json(content, name), request)
-    elif name.startswith("_commits/"):
-        yield request.ids_in_label(Marker.from_json(content, name).uri)
-    elif name.endswith(".json"):
-        yield ids_in_record(load_checksummed(content, name), request)
-    elif name.endswith(".html"):
-        yield request.ids_in_text(content.decode(errors="replace"))
+    elif isinstance(ours, Plan):
+        yield ids_in_plan(ours, request)
+    elif isinstance(ours, Marker):
+        yield request.ids_in_label(ours.uri)
+    elif isinstance(ours, Reference):
+        yield request.ids_in_text(without_names(content.decode()))
+    elif isinstance(ours, KnownHead):
+        yield request.ids_in_label(ours.file or "")
+    elif isinstance(ours, str):
+        yield request.ids_in_text(ours)
     else:
-        yield from ids_in_parquet(pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True), request)
+        yield ids_in_record(ours, request)
 
 
 def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:

@@ -9,22 +9,35 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from jobs import storage
+from jobs.erasure.avro import long_bytes
+from jobs.erasure.finder import Finder
 from jobs.telemetry.names import printable
 
 ERASED = "(erased)"
 """Replaces a label that names an erased recording."""
 
-NUMBER = r"\d[\d.]*(?:e[+-]?\d+)?"
-PART = rf"(?:@{NUMBER}-(?:{NUMBER}|end))?(?:/ch\d+)?"
+NUMBER = r"[0-9][0-9.]*(?:e[+-]?[0-9]+)?"
+EXCERPT, CHANNEL = rf"@{NUMBER}-(?:{NUMBER}|end)", r"/ch[0-9]+"
+PART = rf"(?:{EXCERPT})?(?:{CHANNEL})?"
 """An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` writes it."""
+ENDS = tuple(re.compile(rf"{end}\Z") for end in (CHANNEL, EXCERPT))
 
-KEY = r"(?P<key>://(?:[^/\s\"'<>]*/)?)"  # precedes a key in a URI
+WORD = re.compile(r"[\w-]+")
+AROUND_NAME = (r"\A|[^\w./#-]", rf"(?P<part>{PART})(?=\.?(?![\w.#/@-]))")
+AROUND_WORD = (r"(?:\A|[\"'>])\s*", rf"(?P<part>{PART})(?=\s*(?:\Z|[\"'<]))")
+"""What precedes and follows an id in text. A recording may be called `1` or `mean`: such a word counts only as a whole
+text, in quotes or between tags; any other id wherever it is not inside a longer name."""
+
 AND_MORE = re.compile(r" and \d+ more\Z")
-AFTER_URI = re.compile(r"[\"'<>\n\t]|: |, | and ")
 
 
 class ErasureRequest:
@@ -41,20 +54,19 @@ class ErasureRequest:
     ----------
     ids : tuple of str
         The ids, each once.
-    row_regex : str
-        Matches the utterance ids of all rows to erase, in Arrow's syntax; agrees with :meth:`ids_of`.
     """
 
     def __init__(self, ids: Sequence[str], roots: Collection[str] = ()) -> None:
-        self.ids, self.roots = tuple(dict.fromkeys(ids)), tuple(roots)
-        self._id_of_uri = {root + name: name for name in self.ids for root in self.roots}
-        self._uri_pattern = re.compile(f"(?P<uri>{'|'.join(map(re.escape, self._id_of_uri))}){PART}")
-        any_id = f"(?:{'|'.join(map(re.escape, self.ids))}){PART}"
-        self.row_regex = rf"\A{any_id}\z"
-        self._row_pattern = re.compile(any_id)
-        named = {name: name for name in self.ids} | self._id_of_uri
-        self._id_of_spelling = {each: name for place, name in named.items() for each in _spellings(place)}
-        self._text_patterns = _text_patterns(self._id_of_spelling)
+        self.ids = tuple(dict.fromkeys(ids))
+        self._ids = set(self.ids)
+        self.roots = tuple(roots)
+        self._id_of_uri = {root + name: name for name in self.ids for root in roots}
+        self._ids_of_spelling: defaultdict[str, set[str]] = defaultdict(set)
+        for place, name in (*((name, name) for name in self.ids), *self._id_of_uri.items()):
+            for spelling in _spellings(place):
+                self._ids_of_spelling[spelling].add(name)
+        words = {each for each in self._ids_of_spelling if WORD.fullmatch(each)}
+        self._finders = [Finder(self._ids_of_spelling.keys() - words, *AROUND_NAME), Finder(words, *AROUND_WORD)]
 
     def __str__(self) -> str:
         return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
@@ -68,9 +80,22 @@ class ErasureRequest:
         >>> request.ids_of("a.wav@12.5-end/ch0"), request.ids_of("a.wav.bak")
         ({'a.wav'}, set())
         """
-        if not self._row_pattern.fullmatch(utterance_id):
-            return set()
-        return {name for name in self.ids if re.fullmatch(re.escape(name) + PART, utterance_id)}
+        return self._ids.intersection(_wholes(utterance_id))
+
+    def rows_of(self, utterance_ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Return a mask of the rows to erase; agrees with :meth:`ids_of`.
+
+        Examples
+        --------
+        >>> ErasureRequest(["a.wav"]).rows_of(pa.array(["a.wav/ch0", "b.wav"])).to_pylist()
+        [True, False]
+        """
+        requested = pa.array(self.ids, utterance_ids.type)
+        mask = pc.is_in(utterance_ids, requested)
+        for end in (CHANNEL, EXCERPT):
+            utterance_ids = pc.replace_substring_regex(utterance_ids, rf"{end}\z", "")
+            mask = pc.or_(mask, pc.is_in(utterance_ids, requested))
+        return mask
 
     def ids_in_label(self, label: str) -> set[str]:
         """Return the requested ids that a label names: an id, a URI with that key, or a marker's name of a file group.
@@ -83,9 +108,8 @@ class ErasureRequest:
         {'a.wav'}
         """
         names = {label, AND_MORE.sub("", label).removeprefix("file://")}
-        matches = map(self._uri_pattern.fullmatch, names) if self.roots else ()
-        located = {self._id_of_uri[each["uri"]] for each in matches if each}
-        return located | {
+        wholes = {whole for name in names for whole in _wholes(name)} if self._id_of_uri else set()
+        return {self._id_of_uri[each] for each in wholes & self._id_of_uri.keys()} | {
             owner for name in names for each in (name, storage.key_of(name)) for owner in self.ids_of(each)
         }
 
@@ -100,11 +124,47 @@ class ErasureRequest:
         """
         mentioned = self.ids_in_label(text)
         for spelling in {text, html.unescape(text)}:
-            for pattern in self._text_patterns:
-                for match in pattern.finditer(spelling):
-                    if match["key"] or not _is_within_uri(spelling, match.start("name")):
-                        mentioned |= self.ids_of(self._id_of_spelling[match["name"]] + match["part"])
+            for finder in self._finders:
+                for name, part in finder.find(spelling):
+                    mentioned.update(*(self.ids_of(each + part) for each in self._ids_of_spelling[name]))
         return mentioned
+
+    def ids_in_fields(self, content: bytes) -> set[str]:
+        """Return the requested ids in rows of a binary format, where nothing separates a text from the next one.
+
+        A word counts where its length precedes it, as Avro writes it.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["a.wav", "mean"])
+        >>> request.ids_in_fields(b"1a.wav2 mean"), request.ids_in_fields(b"\\x08mean")
+        ({'a.wav'}, {'mean'})
+        """
+        mentioned: set[str] = set()
+        for spelling, _ in self._field_finder.find(content.decode("latin-1")):
+            mentioned |= self._ids_of_field[spelling]
+        return mentioned
+
+    @cached_property
+    def _ids_of_field(self) -> dict[str, set[str]]:
+        """The requested ids, by the bytes of their spellings, one character a byte; words with their lengths."""
+        return {
+            (long_bytes(len(field)) + field if WORD.fullmatch(spelling) else field).decode("latin-1"): ids
+            for spelling, ids in self._ids_of_spelling.items()
+            for field in [spelling.encode(errors="surrogateescape")]
+        }
+
+    @cached_property
+    def _field_finder(self) -> Finder:
+        return Finder(self._ids_of_field, "", "(?P<part>)")
+
+
+def _wholes(name: str) -> list[str]:
+    """Return a name, and what is left of it without a channel, and without an excerpt."""
+    names = [name]
+    for end in ENDS:
+        names.append(end.sub("", names[-1]))
+    return names
 
 
 def _spellings(name: str) -> set[str]:
@@ -112,30 +172,3 @@ def _spellings(name: str) -> set[str]:
     in_json = {json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
     names = (name, storage.bytes_of(name))  # the second: in a link to a local file
     return {name, printable(name), *in_json, *(quote(each, safe=safe) for each in names for safe in ("/", ""))}
-
-
-def _text_patterns(spellings: dict[str, str]) -> list[re.Pattern[str]]:
-    """Return patterns that find ids in text, but not inside longer names.
-
-    A recording may be called `1` or `mean`: such a word counts only as a whole text, in quotes or between tags.
-    """
-    words = sorted((each for each in spellings if re.fullmatch(r"[\w-]+", each)), key=len, reverse=True)
-    names = sorted(spellings.keys() - set(words), key=len, reverse=True)
-    kinds = (
-        (names, r"[^\w./#-]", r"\.?(?![\w.#/@-])"),
-        (words, r"[\"'>]\s*", r"\s*(?:\Z|[\"'<])"),
-    )
-    return [
-        re.compile(rf"(?:\A\s*|{KEY}|{before})(?P<name>{'|'.join(map(re.escape, each))})(?P<part>{PART})(?={after})")
-        for each, before, after in kinds
-        if each
-    ]
-
-
-def _is_within_uri(text: str, start: int) -> bool:
-    """Return True if ``start`` is inside a URI.
-
-    A URI may hold spaces: `s3://archive/my call.flac` does not mention `call.flac`.
-    """
-    uri_start = text.rfind("://", 0, start)
-    return uri_start >= 0 and not AFTER_URI.search(text, uri_start, start)

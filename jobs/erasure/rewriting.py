@@ -54,7 +54,7 @@ def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequ
     if stored is None or not pc.any(identify_rows(content, request)[1]).as_py():
         return content
     rows = read_rows(content)
-    is_requested = pc.match_substring_regex(rows["utterance_id"], request.row_regex)
+    is_requested = request.rows_of(rows["utterance_id"])
     content = table.without(marker, name, rows.filter(pc.invert(is_requested)))
     if storage.put(uri, content, stored.etag) is not None:
         raise RunAgain(f"{uri}: was replaced meanwhile; run the same command again.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import storage
+from jobs.erasure.own_objects import read_own
 from jobs.erasure.redaction import redact_record
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.checksummed_json import load_checksummed
@@ -37,8 +38,9 @@ def record_uris(output: str) -> list[str]:
 def pages(output: str, request: ErasureRequest) -> Iterator[tuple[str, set[str]]]:
     """Yield each page's URI, with the requested ids that it mentions."""
     for uri in objects_below(output, "runs"):
-        if uri.endswith(".html"):
-            yield uri, request.ids_in_text(storage.read_bytes(uri).decode(errors="replace"))
+        page = read_own(uri.removeprefix(f"{output}/"), storage.read_bytes(uri)) if uri.endswith(".html") else None
+        if isinstance(page, str):
+            yield uri, request.ids_in_text(page)
 
 
 def records(output: str, tables: list[Ledger], request: ErasureRequest) -> Iterator[StoredRecord]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from detector.errors import SchemaError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.parquet import row_batches
@@ -16,6 +17,8 @@ ID_COLUMNS = {"utterance_id", "uri"}
 SAFE_COLUMNS = {field.name for schema in (embeddings_schema(1), SCORES, FAILURES) for field in schema}
 SAFE_COLUMNS -= ID_COLUMNS | {"message", "claim_generator"}
 """Columns that name no recording: they hold fixed words, numbers and digests. `member` is only a part of an id."""
+
+MAGIC = b"PAR1"
 
 OURS = b"bonafide."
 """Keys of the footers that bonafide writes begin with it; only there the columns are those of the data contract."""
@@ -37,9 +40,39 @@ def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterator[se
 
 def ids_in_schema(schema: pa.Schema, request: ErasureRequest) -> set[str]:
     """Return the requested ids in names and metadata of columns, and in the metadata of the schema."""
-    about = (each.decode(errors="replace") for pair in (schema.metadata or {}).items() for each in pair)
     description = schema.to_string(truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False)
-    return request.ids_in_text(description).union(*map(request.ids_in_text, about))
+    return request.ids_in_text(description) | ids_in_about(schema.metadata, request)
+
+
+def ids_in_about(metadata: Mapping[bytes, bytes] | None, request: ErasureRequest) -> set[str]:
+    """Return the requested ids in keys and values of metadata."""
+    about = (each.decode(errors="replace") for pair in (metadata or {}).items() for each in pair)
+    return set().union(*map(request.ids_in_text, about))
+
+
+def refuse_second_table(content: bytes, metadata: pq.FileMetaData) -> None:
+    """Refuse a Parquet file that another one was appended to: its footer would be read with the other one's rows.
+
+    Raises
+    ------
+    SchemaError
+        If the end of a file stands in the bytes that are no column's.
+    """
+    place = len(MAGIC)
+    for start, end in [*sorted(_columns(metadata)), (len(content) - len(MAGIC), len(content))]:
+        if MAGIC in content[place:start]:
+            raise SchemaError("is more than one Parquet file")
+        place = max(place, end)
+
+
+def _columns(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
+    """Yield where the bytes of each column of each row group begin and end."""
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            offsets = (column.dictionary_page_offset, column.data_page_offset)
+            start = min(each for each in offsets if each is not None)
+            yield start, start + column.total_compressed_size
 
 
 def ids_in_batch(

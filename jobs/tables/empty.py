@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pyarrow as pa
+
 from detector.schema import FAILURES
 from jobs import storage
 from jobs.tables.ledger import EMPTY
-from jobs.tables.parquet import parquet_bytes
+from jobs.tables.parquet import parquet_bytes, read_rows
 
 
 def write_empty_failures(output: str, run_date: str) -> None:
@@ -26,3 +30,17 @@ def copy_empty_failures(output: str, place: str) -> None:
     for stored in storage.listing(storage.join(output, "failures")) or []:
         if storage.name_of(stored.uri) == EMPTY:
             write_empty_failures(place, stored.uri.rsplit("/", 2)[1].removeprefix("run_date="))
+
+
+def verify_empty_failures(output: str) -> Iterator[str]:
+    """Yield a message for each such object that is no table, or has rows: no marker counts them."""
+    for stored in storage.listing(storage.join(output, "failures")) or []:
+        if storage.name_of(stored.uri) != EMPTY:
+            continue
+        try:
+            n_rows = len(read_rows(storage.read_bytes(stored.uri)))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            yield f"{stored.uri}: cannot be read as a table ({' '.join(str(error).split())}). Remove it."
+            continue
+        if n_rows:
+            yield f"{stored.uri}: has {n_rows} rows, and should have none. Remove it."

@@ -12,6 +12,7 @@ called by their ids, and the one that scored last is the active one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -110,6 +111,39 @@ def activate(output: str, head_id: str) -> None:
     _write(_uri(output, ACTIVE), dump_checksummed({"head_id": head_id}))
 
 
+def head_from_json(text: bytes, uri: str) -> KnownHead:
+    """Return what is noted of a head.
+
+    Raises
+    ------
+    SchemaError
+        If it is damaged, or holds what no head has: the views of SQL are made from it.
+    """
+    content = load_checksummed(text, uri)
+    figures = content.pop("figures", None)
+    is_ours = {*content} == {"head_id", "name", "since", "file"} and isinstance(figures, dict)
+    texts = [text for name, text in content.items() if (name, text) != ("file", None)]
+    if not (is_ours and all(isinstance(text, str) for text in texts) and all(map(is_number, figures.values()))):
+        raise SchemaError(f"{uri}: holds something else than names and numbers. Remove it: the head is known without.")
+    return KnownHead(**content, figures=figures)
+
+
+def verify_heads(output: str) -> Iterator[str]:
+    """Yield a message for each object under `heads/` that is damaged."""
+    for stored in storage.listing(storage.join(output, FOLDER)) or []:
+        content, name = storage.read_bytes(stored.uri), storage.name_of(stored.uri)
+        try:
+            found = (
+                load_checksummed(content, stored.uri) if name == ACTIVE else vars(head_from_json(content, stored.uri))
+            )
+        except (SchemaError, ValueError) as error:
+            yield str(error)
+            continue
+        head_id = found.get("head_id")
+        if not isinstance(head_id, str) or name not in (ACTIVE, f"{head_id}.json"):
+            yield f"{stored.uri}: is of the head {head_id!r}; it was copied or renamed. Remove it."
+
+
 def copy_heads(output: str, place: str) -> None:
     """Note the heads of an output in its compacted copy, too, which lacks plans and records to tell them from."""
     for head in known_heads(output):
@@ -158,26 +192,9 @@ def _figures(training: dict[str, Any]) -> dict[str, float]:
 def _known(output: str, head_id: str) -> KnownHead:
     uri = _uri(output, f"{head_id}.json")
     if storage.stat(uri) is not None:
-        return _read(uri)
+        return head_from_json(storage.read_bytes(uri), uri)
     first = Ledger(output, "scores", head_id).first_plan()
     return KnownHead(head_id, head_id, first.run_date, None, {})
-
-
-def _read(uri: str) -> KnownHead:
-    """Read what is noted of a head.
-
-    Raises
-    ------
-    SchemaError
-        If it is damaged, or holds what no head has: the views of SQL are made from it.
-    """
-    content = load_checksummed(storage.read_bytes(uri), uri)
-    figures = content.pop("figures", None)
-    is_ours = {*content} == {"head_id", "name", "since", "file"} and isinstance(figures, dict)
-    texts = [text for name, text in content.items() if (name, text) != ("file", None)]
-    if not (is_ours and all(isinstance(text, str) for text in texts) and all(map(is_number, figures.values()))):
-        raise SchemaError(f"{uri}: holds something else than names and numbers. Remove it: the head is known without.")
-    return KnownHead(**content, figures=figures)
 
 
 def _content(head: KnownHead) -> bytes:

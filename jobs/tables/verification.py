@@ -16,7 +16,9 @@ from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
 from jobs.tables.copies import differences
 from jobs.tables.dropping import describe_waiting
+from jobs.tables.empty import verify_empty_failures
 from jobs.tables.garbage import slot_of
+from jobs.tables.heads import verify_heads
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import Marker, slot_of_shard
@@ -37,6 +39,7 @@ def verify_tables(output: str) -> list[str]:
     if not (tables or unplanned):
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     wrong = [message for table in tables for message in _verify_table(table)]
+    wrong += [*verify_heads(output), *verify_empty_failures(output)]
     return [*unplanned, *wrong, *_verify_records(output, {table.name: table for table in tables})]
 
 
@@ -49,6 +52,7 @@ def verify_compacted(place: str) -> list[str]:
         A message for each difference.
     """
     manifests, wrong = verify_copy(place)
+    wrong += [*verify_heads(place), *verify_empty_failures(place)]
     for name in sorted({each.compacted.ledger for each in manifests}):
         objects = [each.compacted for each in manifests if each.compacted.ledger == name]
         rows = Counter(dict.fromkeys(sorted({each.table for each in objects}), 0))

@@ -326,7 +326,7 @@ def test_what_cannot_be_scored_is_refused_with_65(
     )
 
     assert cause.format(folder=unfit) in refused.stderr.splitlines()[-1]
-    assert not list(tmp_path.rglob("*.parquet"))
+    assert [path for path in tmp_path.rglob("*.parquet") if path.name != "empty.parquet"] == []
 
 
 def test_a_head_of_another_encoder_is_refused_with_both_fingerprints(

@@ -51,7 +51,7 @@ def test_of_a_night_all_is_created_and_only_rows_of_a_replaced_source_are_replac
     second = conditions(proxy, s3_root)
     night("second", 4)
 
-    folders = {"_plans", "_commits", "embeddings", "scores", "failures", "runs"}
+    folders = {"_plans", "_commits", "embeddings", "scores", "failures", "runs", "heads"}
     assert set(first) == {(folder, CREATED) for folder in folders}
     replaced = {(folder, REPLACED) for folder in ("embeddings", "scores", "failures")}
     assert set(second) == {(folder, CREATED) for folder in ("_plans", "_commits", "runs")} | replaced
@@ -63,12 +63,13 @@ def test_verbs_that_keep_order_replace_nothing_that_they_have_not_read(
 ) -> None:
     night("first", 3)
     storage.remove(f"{s3_root}/a")  # what the fixture left there
-    storage.write_bytes(f"{s3_root}/scores/{'0' * 16}-{'0' * 16}.parquet", b"of no plan")
     victim = f"{storage.key_of(NAME)}#0001.flac"
     conditions(proxy, s3_root)
 
     assert bonafide("verify", s3_root)[0] == 0
     verify = conditions(proxy, s3_root)
+    storage.write_bytes(f"{s3_root}/scores/{'0' * 16}-{'0' * 16}.parquet", b"of no plan")
+    conditions(proxy, s3_root)
     assert bonafide("gc", s3_root)[0] == bonafide("gc", s3_root, "--grace-hours", "0")[0] == 0
     gc = conditions(proxy, s3_root)
     assert bonafide("compact", s3_root, "--to", f"{s3_root}-copy")[0] == 0

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import storage
-from jobs.erasure import packed
+from jobs.erasure import parts
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_named_and_not_taken_for_text(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["a.gz", "a.zip", "a.tar", "a.zst"])
 def test_what_unpacks_beyond_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(packed, "MAX_BYTES", 1000)
+    monkeypatch.setattr(parts, "MAX_BYTES", 1000)
     packers: dict[str, Callable[[bytes], bytes]] = {
         "a.gz": gzip.compress,
         "a.zip": lambda content: zipped("a", content),
