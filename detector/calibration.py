@@ -16,8 +16,10 @@ from detector.errors import ConfigError
 from detector.logistic import Bools, Matrix
 from detector.logistic import fit as fit_logistic
 from detector.metrics import Floats, cllr
+from detector.metrics.checks import check_booleans, check_labelled
 
 LARGEST = 1e50  # size of any number of a head; what it divides by is at least 1 / LARGEST (detector/head_checks.py)
+FAR = 800.0  # nats beyond which exp(-FAR) is 0, and a score is its bound
 
 Numbers = tuple[float, ...]
 
@@ -63,6 +65,7 @@ def calibrate(name: str, logits: Floats, is_bonafide: Bools) -> Numbers:
     ConfigError
         If the logits rank no better than chance, or calibration would raise their Cllr.
     """
+    check_labelled(logits, is_bonafide)
     slope, _ = _affine(logits, is_bonafide)
     if slope <= 0:
         raise ConfigError(
@@ -97,6 +100,7 @@ def score_bounds(is_bonafide: Bools) -> tuple[float, float]:
     >>> round(np.exp(-low)), round(np.exp(high))
     (1000, 100)
     """
+    check_booleans(is_bonafide=is_bonafide)
     return -float(np.log1p(is_bonafide.sum())), float(np.log1p((~is_bonafide).sum()))
 
 
@@ -112,6 +116,7 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     [-7.0, 0.0, 1.0, 7.0]
     """
     low, high = bounds
+    score = np.minimum(score, high + FAR)  # beyond, the two terms would cancel, or be infinite
     found, above = np.logaddexp(score, low), score - high
     found -= np.logaddexp(above, 0.0, out=above)  # in place, because rows may be millions
     return np.asarray(found)

@@ -20,6 +20,7 @@ from scipy.stats import beta
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
 from detector.metrics import Floats
+from detector.metrics.checks import check_labelled
 from detector.rejection import entropy_bits, p_spoof
 
 HALF_WIDTHS = np.arange(14.0, -0.01, -0.1)  # nats around the threshold; fixed before any row is seen
@@ -146,6 +147,7 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     promised = {name: limit for name, limit in limits.items() if limit is not None}
     if not promised:
         raise ConfigError("nothing to certify: give --certify-miss or --certify-false-alarm.")
+    check_labelled(score, is_bonafide, fewest=0)  # without rows, nothing is certified
     entropy = entropy_bits(score, prior)
     of_class = {"bonafide": is_bonafide, "spoof": ~is_bonafide}
     confidence = 1.0 - (1.0 - promise.confidence) / len(SPARE_ERRORS)

@@ -30,6 +30,7 @@ Kinds = npt.NDArray[np.integer[Any]]  # small integers of any width
 BLOCK_ROWS = 4_096
 MAX_PASSES = 300
 TOLERANCE = 1e-8  # largest last step, relative to the largest coefficient
+NEGLIGIBLE = 1e-26  # or its gain, relative to the loss: if the optimum is zero, no step is relatively small
 CURVATURE_ROWS = 64  # per dimension: enough to estimate the curvature to about 30 %; further steps correct the rest
 SLOW = 0.25  # the curvature is computed again if a step leaves more than this share of the expected gain
 
@@ -197,8 +198,8 @@ class Models:
         return found
 
 
-def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
-    """Compute mean and standard deviation over selections of rows in one pass.
+def moments(rows: Rows, kind: Kinds, selected: Bools, shift: Floats | None = None) -> Moments:
+    """Compute mean and standard deviation over selections of rows in one pass, or two if the first row is far out.
 
     Parameters
     ----------
@@ -221,7 +222,7 @@ def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
     ([[2.0], [4.0]], [1.0])
     """
     n_rows = np.zeros((selected.shape[1], 1))
-    shift: Floats | None = None
+    is_first = shift is None
     sums = np.zeros((selected.shape[1], rows.dim))
     squares = np.zeros_like(sums)
     for index, block in rows.blocks():
@@ -240,6 +241,8 @@ def moments(rows: Rows, kind: Kinds, selected: Bools) -> Moments:
         )
     mean = sums / n_rows
     scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
+    if is_first and shift is not None and (np.abs(mean) > 1e4 * scale).any():
+        return moments(rows, kind, selected, shift + mean[0])  # else the squares would lose half of their digits
     return Moments(mean + (0.0 if shift is None else shift), np.where(scale > 0, scale, 1.0))
 
 
@@ -339,7 +342,7 @@ class _Newton:
             # the size of the full step even if it was shortened: a shortened step is no sign of convergence
             size = np.abs(direction).max(axis=1) / np.maximum(np.abs(tried).max(axis=1), 1e-12)
             self.last_step = np.where(active, size, self.last_step)
-            arrived = falls & (size <= TOLERANCE)
+            arrived = falls & ((size <= TOLERANCE) | (gain <= NEGLIGIBLE * np.abs(value)))
             rounding = active & ~falls & (length < 1e-3) & (gain <= 1e-10 * np.abs(value))
             length[active & ~falls] /= 2.0
             self.at[falls], value[falls], gradient[falls] = tried[falls], new_value[falls], new_gradient[falls]

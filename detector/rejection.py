@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.metrics import Floats
+from detector.metrics.checks import check_labelled, check_share
 
 BLOCK_ROWS = 1 << 16
 
@@ -96,7 +97,8 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     """
     found = np.empty(len(score))
     for start in range(0, len(score), BLOCK_ROWS):  # blocks, because rows may be millions
-        odds = np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior))
+        # 800, because exp(-800) is 0, and 0 times infinity would be NaN
+        odds = np.minimum(np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior)), 800.0)
         # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
         decay = np.exp(-odds)
         found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)
@@ -131,6 +133,7 @@ def threshold_for_coverage(entropy: Floats, coverage: float) -> float:
     >>> threshold_for_coverage(np.array([0.1, 0.2, 0.3, 0.9]), coverage=0.75)
     0.3
     """
+    check_share("coverage", coverage)
     ordered = np.sort(entropy)
     return float(ordered[max(0, int(np.ceil(coverage * len(ordered) - 1e-9)) - 1)])
 
@@ -153,6 +156,7 @@ def threshold_for_risk(entropy: Floats, wrong: npt.NDArray[np.bool_], risk: floa
     >>> threshold_for_risk(entropy, np.array([True] * 4), risk=0.34) is None
     True
     """
+    check_labelled(entropy, wrong, fewest=0)
     ordered, ordered_wrong = np.sort(entropy), np.sort(entropy[wrong])
     # count rows at or below each threshold, block by block from the loosest, because rows may be millions
     for end in range(len(ordered), 0, -BLOCK_ROWS):

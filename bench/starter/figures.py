@@ -68,11 +68,11 @@ def figures(judged: Judged) -> str:
 def differences(judged: Judged, reference: str) -> str:
     """Table of the EER of every other head less that of the reference, on the same draws."""
     lines = [f"| EER less that of {reference}, points | `{judged.split}` |", "| --- | --- |"]
-    own = _draws(judged.trials[reference])
     for name, trials in judged.trials.items():
         if name != reference:
             value = 100 * (_eer(trials) - _eer(judged.trials[reference]))
-            low, high = quantile_range(100 * (_draws(trials) - own), 0.95)
+            of_head, of_reference = _draws(trials, judged.trials[reference])
+            low, high = quantile_range(100 * (of_head - of_reference), 0.95, trials.n_clusters)
             lines.append(f"| {name} | {value:+.1f} ({low:+.1f} to {high:+.1f}) |")
             if judged.split == "pages":
                 lines.append(f"| {name}, mean of the pages | {_page_difference(judged, name, reference)} |")
@@ -97,8 +97,8 @@ def groups(judged: Judged, head: str) -> str:
 
 def by_page(judged: Judged, name: str) -> tuple[float, float, float]:
     """Mean over the pages of the EER on each, and its interval, as shares."""
-    drawn = _page_draws(judged, name)
-    low, high = quantile_range(drawn, 0.95)
+    (drawn,) = _page_draws(judged, name)
+    low, high = quantile_range(drawn, 0.95, judged.trials[name].n_clusters)
     return _page_mean(judged, judged.trials[name]), low, high
 
 
@@ -163,8 +163,8 @@ def _risk(trials: Trials, coverage: float) -> float:
     return selective.risk_at_coverage(trials.uncertainty, trials.wrong, coverage)
 
 
-def _draws(trials: Trials) -> Floats:
-    return measure_draws(trials, N_DRAWS, SEED)["equal_error_rate"]
+def _draws(*heads: Trials) -> Floats:
+    return np.stack([each["equal_error_rate"] for each in measure_draws(heads, N_DRAWS, SEED)])
 
 
 def _pages(judged: Judged, trials: Trials) -> list[Trials]:
@@ -176,13 +176,15 @@ def _page_mean(judged: Judged, trials: Trials) -> float:
     return float(np.mean([_eer(each) for each in _pages(judged, trials)]))
 
 
-def _page_draws(judged: Judged, name: str) -> Floats:
-    return np.asarray(np.mean([_draws(each) for each in _pages(judged, judged.trials[name])], axis=0))
+def _page_draws(judged: Judged, *names: str) -> Floats:
+    pages = zip(*(_pages(judged, judged.trials[name]) for name in names), strict=True)
+    return np.asarray(np.mean([_draws(*heads) for heads in pages], axis=0))
 
 
 def _page_difference(judged: Judged, name: str, reference: str) -> str:
     value = _page_mean(judged, judged.trials[name]) - _page_mean(judged, judged.trials[reference])
-    low, high = quantile_range(_page_draws(judged, name) - _page_draws(judged, reference), 0.95)
+    of_head, of_reference = _page_draws(judged, name, reference)
+    low, high = quantile_range(of_head - of_reference, 0.95, judged.trials[name].n_clusters)
     return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 

@@ -8,6 +8,7 @@
 - :mod:`resampling`: the metrics over draws of speakers and systems
 - :mod:`intervals`: how far a metric would move with other speakers and systems
 - :mod:`comparison`: the difference of two heads on the same trials
+- :mod:`checks`: the arrays that a metric accepts
 
 `docs/metrics.md` explains every metric and its pitfalls.
 """

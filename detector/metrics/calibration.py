@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from detector.metrics.checks import check_labelled
 from detector.metrics.detection import Floats
 
 N_BINS = 15  # as in the code of Pascu et al.
@@ -41,8 +42,9 @@ def expected_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
     >>> expected_calibration_error(np.array([0.5, 0.5, 1.0]), np.array([True, False, True]))
     0.0
     """
+    check_labelled(p_spoof, is_spoof)
     gaps = np.zeros(n_bins)
-    for start in range(0, max(len(p_spoof), 1), BLOCK_ROWS):  # blocks, because trials may be millions
+    for start in range(0, len(p_spoof), BLOCK_ROWS):  # blocks, because trials may be millions
         predicted, true = p_spoof[start : start + BLOCK_ROWS], is_spoof[start : start + BLOCK_ROWS]
         gaps += np.bincount(equal_width(predicted, n_bins), weights=true - predicted, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(p_spoof))
@@ -73,6 +75,7 @@ def equal_mass_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int =
     >>> round(equal_mass_calibration_error(p_spoof, np.array([False, False, True, True]), n_bins=2), 3)
     0.15
     """
+    check_labelled(p_spoof, is_spoof)
     gaps = np.bincount(_equal_mass(p_spoof, n_bins), weights=is_spoof - p_spoof, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(p_spoof))
 
@@ -105,6 +108,7 @@ def debiased_calibration_error(p_spoof: Floats, is_spoof: Bools, n_bins: int = N
     >>> debiased_calibration_error(half, np.arange(100) < 50), debiased_calibration_error(half, np.arange(100) < 100)
     (0.0, 0.5)
     """
+    check_labelled(p_spoof, is_spoof)
     bins = _equal_mass(p_spoof, n_bins)
     counts = np.bincount(bins, minlength=n_bins).astype(np.float64)
     several = counts > 1
@@ -143,6 +147,7 @@ def reliability_diagram(
     >>> predicted.tolist(), observed.tolist(), counts.tolist()
     ([0.02, 0.9], [0.5, 1.0], [2, 1])
     """
+    check_labelled(p_spoof, is_spoof)
     bins = equal_width(p_spoof, n_bins)
     counts = np.bincount(bins, minlength=n_bins)
     filled = counts > 0
@@ -173,13 +178,12 @@ def brier_score(p_spoof: Floats, is_spoof: Bools) -> float:
     >>> brier_score(np.array([0.5, 1.0]), np.array([True, True]))
     0.125
     """
+    check_labelled(p_spoof, is_spoof)
     return float(np.mean(np.square(p_spoof - is_spoof)))
 
 
 def equal_width(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
     """Return the bin of each probability; an edge belongs to the bin above it, and 1 to the last bin."""
-    if not len(p_spoof):
-        raise ValueError("no trials; a calibration error needs at least one.")
     if not ((p_spoof >= 0.0) & (p_spoof <= 1.0)).all():  # also NaN
         raise ValueError("a probability is NaN or outside [0, 1].")
     return np.minimum((p_spoof * n_bins).astype(np.int64), n_bins - 1)
@@ -187,5 +191,8 @@ def equal_width(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
 
 def _equal_mass(p_spoof: Floats, n_bins: int) -> npt.NDArray[np.int64]:
     equal_width(p_spoof, n_bins)  # refuses values that are not probabilities
-    first_place = np.searchsorted(np.sort(p_spoof), p_spoof, "left")  # equal probabilities get the same place
-    return (first_place * n_bins) // len(p_spoof)
+    # A bin starts at the first place that is not below its share of the rows. A row belongs to it or to one above if
+    # the probability just before that place is smaller; so equal probabilities share the bin of the first of them.
+    starts = -(-np.arange(1, n_bins) * len(p_spoof) // n_bins)
+    limits = np.partition(p_spoof, starts - 1)[starts - 1]
+    return np.searchsorted(limits, p_spoof, "left")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.metrics.intervals import quantile_range
+from detector.metrics.intervals import WITHOUT_INTERVAL, range_of_draws
 from detector.metrics.resampling import N_DRAWS, SEED, measure_draws
 from detector.metrics.trials import Trials
 
@@ -37,7 +37,8 @@ def compare(
     Parameters
     ----------
     first, second : Trials
-        Of the same utterances in the same order.
+        Of the same utterances in the same order. Either head may leave rows without a score; a draw on which one of
+        them has no score of a class is left out.
     n_draws, level, seed
         As for :func:`detector.metrics.intervals`.
 
@@ -53,11 +54,14 @@ def compare(
     if not np.array_equal(first.is_spoof, second.is_spoof) or not np.array_equal(first.cluster, second.cluster):
         raise ValueError("the trials of the two heads differ; a paired comparison needs the same, in the same order.")
     a, b = first.measure(), second.measure()
-    drawn_a, drawn_b = measure_draws(first, n_draws, seed), measure_draws(second, n_draws, seed)
+    drawn_a, drawn_b = measure_draws([first, second], n_draws, seed)
+    n_clusters = min(first.n_clusters, second.n_clusters)
     comparisons = {}
     for name in a:
-        differences = drawn_a[name] - drawn_b[name]
+        difference, differences = a[name] - b[name], drawn_a[name] - drawn_b[name]
         defined = differences[~np.isnan(differences)]
-        below = float(np.mean((defined < 0) + 0.5 * (defined == 0))) if len(defined) else float("nan")
-        comparisons[name] = Comparison(a[name] - b[name], *quantile_range(differences, level), below)
+        says = len(defined) and name not in WITHOUT_INTERVAL
+        below = float(np.mean((defined < 0) + 0.5 * (defined == 0))) if says else float("nan")
+        low, high = range_of_draws(name, difference, differences, level, n_clusters)
+        comparisons[name] = Comparison(difference, low, high, below)
     return comparisons

@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from detector.metrics.checks import check_classes
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -33,7 +35,7 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
     Raises
     ------
     ValueError
-        If a class is empty, or a score is NaN.
+        If a class is empty, a score is NaN, or an array is not floats in one dimension.
 
     References
     ----------
@@ -45,17 +47,10 @@ def error_rates(bonafide: Floats, spoof: Floats) -> tuple[Floats, Floats, Floats
     >>> p_miss.tolist(), p_fa.tolist()
     ([0.0, 0.0, 0.5, 1.0], [1.0, 0.5, 0.0, 0.0])
     """
-    _check(bonafide, spoof)
+    check_classes(bonafide, spoof)
     thresholds = np.append(np.unique(np.concatenate([bonafide, spoof])), np.inf)
     misses, rejections = (_n_below(thresholds, scores) for scores in (bonafide, spoof))
     return thresholds, misses / len(bonafide), (len(spoof) - rejections) / len(spoof)
-
-
-def _check(bonafide: Floats, spoof: Floats) -> None:
-    if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
-    if np.isnan(bonafide).any() or np.isnan(spoof).any():
-        raise ValueError("NaN among the scores; leave out rows without a score.")
 
 
 def _n_below(thresholds: Floats, scores: Floats) -> Floats:
@@ -115,7 +110,7 @@ def equal_error_rate(bonafide: Floats, spoof: Floats, *, interpolate: bool = Tru
     >>> equal_error_rate(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.5]))
     0.3333333333333333
     """
-    _check(bonafide, spoof)
+    check_classes(bonafide, spoof)
     return eer_of_sorted(np.sort(bonafide), np.sort(spoof), interpolate=interpolate)
 
 
@@ -136,6 +131,8 @@ def eer_of_sorted(bonafide: Floats, spoof: Floats, *, interpolate: bool = True) 
     >>> eer_of_sorted(np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.5]))
     0.3333333333333333
     """
+
+    check_classes(bonafide[-1:], spoof[-1:])  # NaN sorts to the end
 
     def rates(threshold: float) -> tuple[float, float]:
         below = np.searchsorted(bonafide, threshold), np.searchsorted(spoof, threshold)
@@ -256,8 +253,9 @@ class OperatingPoint:
     false_alarm_cost: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.p_spoof < 1.0 or min(self.miss_cost, self.false_alarm_cost) <= 0.0:
-            raise ValueError(f"{self}: p_spoof must be inside (0, 1), and the costs above 0.")
+        are_costs = all(0.0 < cost < np.inf for cost in (self.miss_cost, self.false_alarm_cost))  # NaN is neither
+        if not 0.0 < self.p_spoof < 1.0 or not are_costs:
+            raise ValueError(f"{self}: p_spoof must be inside (0, 1), and the costs above 0 and finite.")
 
     @property
     def beta(self) -> float:
@@ -328,4 +326,5 @@ def act_dcf(bonafide: Floats, spoof: Floats, at: OperatingPoint = ASVSPOOF5) -> 
     >>> act_dcf(np.array([1.0, -1.0]), np.array([-2.0, -3.0]))  # one of two bona fide is below -0.642
     0.95
     """
+    check_classes(bonafide, spoof)
     return float(at.cost(float(np.mean(bonafide < at.threshold)), float(np.mean(spoof >= at.threshold))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from detector.metrics.checks import check_classes
 from detector.metrics.detection import Floats
 
 
@@ -29,8 +30,7 @@ def cllr(bonafide: Floats, spoof: Floats) -> float:
     >>> cllr(np.zeros(3), np.zeros(5))
     1.0
     """
-    if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
+    check_classes(bonafide, spoof)
     return float((bits_lost(bonafide).mean() + bits_lost(-spoof).mean()) / 2.0)
 
 
@@ -65,8 +65,7 @@ def min_cllr(bonafide: Floats, spoof: Floats) -> float:
     >>> min_cllr(np.array([0.2, 0.3]), np.array([0.1, 0.0]))  # separated, whatever the scale
     0.0
     """
-    if not len(bonafide) or not len(spoof):
-        raise ValueError(f"{len(bonafide)} bona fide and {len(spoof)} spoof scores; expected at least one of each.")
+    check_classes(bonafide, spoof)
     distinct, place = np.unique(np.concatenate([bonafide, spoof]), return_inverse=True)
     n_bonafide = np.bincount(place[: len(bonafide)], minlength=len(distinct))
     n_spoof = np.bincount(place[len(bonafide) :], minlength=len(distinct))

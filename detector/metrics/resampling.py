@@ -10,7 +10,7 @@ draws (n_draws, n_clusters) × counts (n_clusters, n_counts) = counts of every d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from detector.metrics import calibration, detection, likelihood, selective
 from detector.metrics.detection import ASVSPOOF5, Floats
-from detector.metrics.trials import Trials
+from detector.metrics.trials import Bools, Trials
+
+Strata = npt.NDArray[np.int64]
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -53,6 +55,17 @@ class Counts:
     wrong: Floats
     gaps: Floats
     sums: dict[str, Floats]
+
+    def __getitem__(self, draws: Bools) -> Counts:
+        """The counts of some draws: a mask of shape (n_draws,)."""
+        sums = {name: each[draws] for name, each in self.sums.items()}
+        rows, wrong, gaps = self.rows[draws], self.wrong[draws], self.gaps[draws]
+        return Counts(self.bonafide[draws], self.spoof[draws], rows, wrong, gaps, sums)
+
+    @cached_property
+    def has_both_classes(self) -> Bools:
+        """True for draws with a score of each class: bool array of shape (n_draws,)."""
+        return np.asarray((self.sums["bonafide"] > 0) & (self.sums["spoof"] > 0))
 
     @cached_property
     def p_miss(self) -> Floats:
@@ -107,49 +120,74 @@ MEASURES: dict[str, Callable[[Counts], Floats]] = {
     "risk_at_90_coverage": lambda counts: counts.risk_at(0.90),
     "risk_at_80_coverage": lambda counts: counts.risk_at(0.80),
     "area_under_risk_coverage": lambda counts: selective.area_of_curve(counts.coverage, counts.risk),
-    "excess_area_under_risk_coverage": lambda counts: (
+    "excess_area_under_risk_coverage": lambda counts: np.maximum(
         selective.area_of_curve(counts.coverage, counts.risk)
-        - selective.least_area(counts.sums["scored"], counts.sums["wrong"])
+        - selective.least_area(counts.sums["scored"], counts.sums["wrong"]),
+        0.0,
     ),
 }
 """Every metric that has an interval, as a function of the counts."""
 
 
-def measure_draws(trials: Trials, n_draws: int, seed: int) -> dict[str, Floats]:
-    """Compute every metric of :data:`MEASURES` on every draw.
+def measure_draws(heads: Sequence[Trials], n_draws: int, seed: int) -> list[dict[str, Floats]]:
+    """Compute every metric of :data:`MEASURES` on every draw, on the same draws for all heads.
 
     Parameters
     ----------
-    trials : Trials
+    heads : sequence of Trials
+        One for each head, of the same utterances and clusters in the same order; not every head need score all of them.
     n_draws : int
     seed : int
-        The same seed and clusters give the same draws, so that two heads can be compared draw by draw.
+        The same seed and strata give the same draws.
 
     Returns
     -------
-    dict of str to float64 array of shape (n_draws,)
-        NaN where a metric is not defined on a draw.
+    list of dict of str to float64 array of shape (n_draws,)
+        For each head; NaN where a metric is not defined on a draw, or a draw has no score of one class by this head.
     """
-    chunks: list[dict[str, Floats]] = []
-    for counts in draws(trials, n_draws, seed):
-        chunks.append({name: np.asarray(measure(counts)) for name, measure in MEASURES.items()})
-    return {name: np.concatenate([each[name] for each in chunks]) for name in MEASURES}
+    strata = strata_of(heads)
+    return [_measured(draws(trials, strata, n_draws, seed)) for trials in heads]
 
 
-def draws(trials: Trials, n_draws: int, seed: int) -> Iterator[Counts]:
-    """Draw clusters and count their trials, in chunks of draws that bound the memory.
+def _measured(chunks: Iterator[Counts]) -> dict[str, Floats]:
+    found: dict[str, list[Floats]] = {name: [] for name in MEASURES}
+    for counts in chunks:
+        whole = counts if counts.has_both_classes.all() else counts[counts.has_both_classes]
+        for name, measure in MEASURES.items():
+            values = np.full(len(counts.bonafide), np.nan)
+            values[counts.has_both_classes] = measure(whole)
+            found[name].append(values)
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def strata_of(heads: Sequence[Trials]) -> Strata:
+    """Return the stratum of each cluster, which depends on the classes of the rows that any of the heads scored.
 
     Clusters of bona fide trials only, of spoof trials only and of both are drawn separately, so that every draw has
-    both classes.
+    both classes. Were the strata of two heads different, their draws would be, too.
+
+    Returns
+    -------
+    int array of shape (n_clusters,)
+        In the order of the clusters' names: 1 has bona fide trials, 2 spoof, 3 both, 0 none with a score.
+    """
+    _, cluster = np.unique(heads[0].cluster, return_inverse=True)
+    scored = np.any([trials.scored for trials in heads], axis=0)
+    strata = np.zeros(int(cluster.max()) + 1, dtype=np.int64)
+    for bit, of_class in ((1, ~heads[0].is_spoof), (2, heads[0].is_spoof)):
+        strata[np.unique(cluster[of_class & scored])] |= bit
+    return strata
+
+
+def draws(trials: Trials, strata: Strata, n_draws: int, seed: int) -> Iterator[Counts]:
+    """Draw clusters and count their trials, in chunks of draws that bound the memory.
+
+    A chunk is smaller the more distinct scores the head has; the draws are the same however they are cut into chunks.
     """
     _, cluster = np.unique(trials.cluster, return_inverse=True)
-    n_clusters = int(cluster.max()) + 1
-    tally, widths, names = _tally(trials, cluster, n_clusters)
-    strata = np.zeros(n_clusters, dtype=np.int64)
-    for bit, of_class in ((1, ~trials.is_spoof & trials.scored), (2, trials.is_spoof & trials.scored)):
-        strata[np.unique(cluster[of_class])] |= bit
+    tally, widths, names = _tally(trials, cluster, len(strata))
     rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_NUMBERS // max(n_clusters, sum(widths)))
+    step = max(1, CHUNK_NUMBERS // max(len(strata), sum(widths)))
     for start in range(0, n_draws, step):
         times = _times_drawn(strata, min(step, n_draws - start), rng)
         counted = (tally.T @ times.T).T
@@ -157,15 +195,16 @@ def draws(trials: Trials, n_draws: int, seed: int) -> Iterator[Counts]:
         yield Counts(bonafide, spoof, rows, wrong, gaps, dict(zip(names, sums.T, strict=True)))
 
 
-def _times_drawn(strata: npt.NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> Floats:
+def _times_drawn(strata: Strata, n_draws: int, rng: np.random.Generator) -> Floats:
     """Draw clusters, and return how often each is drawn: float64 array of shape (n_draws, n_clusters).
 
-    From each stratum as many clusters are drawn as it has.
+    From each stratum as many clusters are drawn as it has. One draw follows another in the generator, never one stratum
+    another, so that a draw does not depend on the number of draws.
     """
     times = np.zeros((n_draws, len(strata)))
-    for stratum in np.unique(strata):
-        (members,) = np.nonzero(strata == stratum)
-        for row in times:
+    of_stratum = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    for row in times:
+        for members in of_stratum:
             row[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
     return times
 

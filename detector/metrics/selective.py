@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from detector.metrics.checks import check_labelled, check_share
 from detector.metrics.detection import Floats
 
 Bools = npt.NDArray[np.bool_]
@@ -39,8 +40,7 @@ def risk_coverage(uncertainty: Floats, wrong: Bools) -> tuple[Floats, Floats]:
     >>> coverage.tolist(), risk.round(3).tolist()
     ([0.25, 0.75, 1.0], [0.0, 0.333, 0.5])
     """
-    if not len(uncertainty) or np.isnan(uncertainty).any():
-        raise ValueError("no rows, or NaN among the uncertainties; leave out rows without a score.")
+    check_labelled(uncertainty, wrong)
     order = np.argsort(uncertainty, kind="stable")
     ordered = uncertainty[order]
     last_of_ties = np.append(ordered[1:] > ordered[:-1], True)
@@ -105,8 +105,9 @@ def excess_area_under_risk_coverage(uncertainty: Floats, wrong: Bools) -> float:
     >>> round(excess_area_under_risk_coverage(uncertainty, np.array([True, False, False])), 4)  # 11/18 - 2/18
     0.5
     """
+    area = area_under_risk_coverage(uncertainty, wrong)
     least = float(least_area(np.float64(len(wrong)), np.float64(np.sum(wrong))))
-    return area_under_risk_coverage(uncertainty, wrong) - least
+    return max(0.0, area - least)  # rounding can leave -2e-16
 
 
 def least_area(n_rows: Floats | np.float64, n_wrong: Floats | np.float64) -> Floats:
@@ -139,6 +140,7 @@ def risk_at_coverage(uncertainty: Floats, wrong: Bools, coverage: float) -> floa
     >>> risk_at_coverage(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]), coverage=0.5)
     0.5
     """
+    check_share("coverage", coverage)
     reached, risk = risk_coverage(uncertainty, wrong)
     return float(risk[first_at(reached, coverage)])
 
@@ -174,6 +176,7 @@ def accuracy_over_kept(entropy_bits: Floats, wrong: Bools) -> tuple[Floats, Floa
     >>> kept[[0, 50, 51]].round(3).tolist(), accuracy[[0, 50, 51]].round(3).tolist()
     ([1.0, 0.667, 0.333], [0.667, 1.0, 1.0])
     """
+    check_labelled(entropy_bits, wrong)
     order = np.argsort(entropy_bits, kind="stable")
     reliability = 1.0 - entropy_bits[order]
     # rows are sorted by rising entropy, so the kept ones are a prefix

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.metrics import calibration, detection, likelihood, selective
+from detector.metrics import calibration, checks, detection, likelihood, selective
 from detector.metrics.detection import Floats
 
 Bools = npt.NDArray[np.bool_]
@@ -56,6 +56,8 @@ class Trials:
         lengths = {name: len(each) for name, each in vars(self).items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"arrays of different lengths: {lengths}.")
+        checks.check_floats(score=self.score, p_spoof=self.p_spoof, uncertainty=self.uncertainty)
+        checks.check_booleans(is_spoof=self.is_spoof, wrong=self.wrong, kept=self.kept)
 
     def __getitem__(self, rows: Bools | npt.NDArray[np.integer[Any]]) -> Trials:
         """The selected trials, in the given order."""
@@ -65,6 +67,12 @@ class Trials:
     def scored(self) -> Bools:
         """True for rows that have a score: bool array of shape (n,)."""
         return ~np.isnan(self.score)
+
+    @cached_property
+    def n_clusters(self) -> int:
+        """Clusters with a score of the class that has fewer of them."""
+        classes = (self.is_spoof, ~self.is_spoof)
+        return min(len(np.unique(self.cluster[self.scored & of_class])) for of_class in classes)
 
     def measure(self) -> dict[str, float]:
         """Compute every metric of :data:`detector.metrics.resampling.MEASURES` from the trials as they are."""

@@ -133,7 +133,9 @@ def _print_headline(head: dict[str, Any]) -> None:
 
     def shown(name: str, form: str = ".1%") -> str:
         value, low, high = (headline[name][each] for each in ("value", "low", "high"))
-        return "none" if value is None else f"{value:{form}} ({low:{form}} to {high:{form}})"
+        if value is None:
+            return "none"
+        return f"{value:{form}}" + ("" if low is None else f" ({low:{form}} to {high:{form}})")
 
     say(
         f"head {head['head_id']}: {counts['bonafide']} bonafide and {counts['spoof']} spoof scores of "

@@ -34,13 +34,22 @@ HEADLINE = {
         "AUC", "probability that a bona fide score is above a spoof score; 50 % is chance", better="higher"
     ),
     "min_dcf": Metric(
-        "minDCF", "cost at the best threshold, with 5 % spoof (ASVspoof 5); accepting everything costs 1", "number"
+        "minDCF",
+        "cost at the best threshold, with 5 % spoof (ASVspoof 5); accepting everything costs 1. Of such intervals "
+        "about 90 % hold the truth",
+        "number",
     ),
     "act_dcf": Metric("actDCF", "the same at the threshold that a log-likelihood ratio implies", "number"),
     "cllr": Metric("Cllr", "bits lost per trial; 0 is perfect, 1 is no information, more misleads", "number"),
-    "min_cllr": Metric("min-Cllr", "the part of Cllr that no calibration could remove", "number"),
+    "min_cllr": Metric(
+        "min-Cllr",
+        "the part of Cllr that no calibration could remove. Of such intervals about 90 % hold the truth",
+        "number",
+    ),
     "expected_calibration_error": Metric(
-        "ECE", "gap between stated probability and observed share, in 15 bins of equal width"
+        "ECE",
+        "gap between stated probability and observed share, in 15 bins of equal width; chance alone raises it, so "
+        "it has no interval",
     ),
     "equal_mass_calibration_error": Metric("ECE, equal mass", "the same, in bins with equal numbers of trials"),
     "debiased_calibration_error": Metric("ECE, debiased", "root mean square gap, without the part that chance adds"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, getcontext
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -95,3 +97,23 @@ def test_scores_stay_within_their_bounds_and_keep_their_order() -> None:
     assert found.max() < bounds[1]
     assert (np.diff(found) > 0).all()
     assert np.abs(found - score)[np.abs(score) < 1].max() < 0.03  # ln(1 + e/101)
+
+
+def test_a_score_of_any_size_reaches_its_bound_and_never_falls() -> None:
+    # ln((e^s + e^low) / (1 + e^(s - high))) tends to low and high
+    score = np.array([-np.inf, -1e308, -1e16, -800.0, 0.0, 30.0, 800.0, 1e4, 1e16, 1e300, 1e308, np.inf])
+
+    found = bounded(score, (-5.0, 7.0))
+
+    assert found[[0, -1]].tolist() == [-5.0, 7.0]
+    assert found[-5:] == pytest.approx(7.0, abs=1e-12)
+    assert (np.diff(found) >= -1e-12).all()
+
+
+def test_bounded_scores_are_the_formula_in_exact_arithmetic() -> None:
+    # 50 digits by Python's decimals
+    getcontext().prec = 50
+    for score in (-40.0, -5.0, -0.3, 2.0, 7.0, 33.0, 790.0):
+        above = Decimal(score).exp() + Decimal(-5).exp()
+        expected = (above / (1 + (Decimal(score) - 7).exp())).ln()
+        assert bounded(np.array([score]), (-5.0, 7.0))[0] == pytest.approx(float(expected), abs=2e-13)

@@ -118,6 +118,31 @@ def test_moments_are_numpy_s_over_every_selection_and_a_constant_has_scale_one()
         np.testing.assert_allclose(found.scale[number], expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0])
+def test_rows_that_are_in_both_classes_have_the_optimum_zero(scale: float) -> None:
+    # each row with weight 1 in both classes: by symmetry neither weights nor bias differ from zero
+    once = scale * np.random.default_rng(2).normal(5.0, 1.0, size=(500, 8))
+    rows, is_bonafide = Matrix(np.concatenate([once, once])), np.arange(1_000) < 500
+
+    found = fit(rows, is_bonafide, SAME[:1_000], np.ones((1, 1)), np.zeros(8), np.ones(8), np.full((1, 8), 1e-6))
+
+    assert np.abs(found.logits(rows, SAME[:1_000])).max() < 1e-10
+    assert found.passes < 20
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e6, 1e8])
+def test_a_first_row_far_out_does_not_cost_the_digits_of_the_variance(outlier: float) -> None:
+    values = np.random.default_rng(4).normal(size=(1_000, 1))
+    values[0] = outlier
+    selected = np.array([[True], [False]])  # the first row is of a kind that is not selected
+    kind = (np.arange(1_000) == 0).astype(np.int8)
+
+    found = moments(Matrix(values), kind, selected)
+
+    assert found.mean[0, 0] == pytest.approx(values[1:].mean(), abs=1e-9)
+    assert found.scale[0, 0] == pytest.approx(values[1:].std(), rel=1e-9)
+
+
 def test_a_subset_has_the_chosen_rows_in_their_order() -> None:
     embeddings, _ = draw(100, 3)
     chosen = np.random.default_rng(0).random(100) < 0.3

@@ -56,6 +56,13 @@ def test_entropy_stays_exact_where_the_probability_rounds_to_one() -> None:
     assert entropy_bits(np.array([-50.0, 50.0]), 0.5) == pytest.approx([expected, expected], rel=1e-12, abs=0.0)
 
 
+def test_the_entropy_of_an_infinite_score_is_zero_and_no_score_has_none() -> None:
+    entropy = entropy_bits(np.array([np.inf, -np.inf, np.nan]), 0.5)
+
+    assert entropy[:2].tolist() == [0.0, 0.0]
+    assert np.isnan(entropy[2])
+
+
 def test_entropy_of_absurd_scores_is_zero() -> None:
     assert entropy_bits(np.array([-1e300, -1e4, 1e4, 1e300]), 0.3).tolist() == [0.0] * 4
 

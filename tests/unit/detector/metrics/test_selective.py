@@ -91,3 +91,9 @@ def test_accuracy_over_kept_is_the_hand_count_at_every_threshold_of_the_paper() 
 def test_a_row_without_a_score_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         risk_coverage(np.array([0.1, np.nan]), np.array([True, False]))
+
+
+def test_the_excess_of_a_perfect_order_is_never_below_zero() -> None:
+    for n_rows in range(2, 400):
+        wrong = np.arange(n_rows) >= n_rows - n_rows // 2
+        assert excess_area_under_risk_coverage(np.arange(float(n_rows)), wrong) >= 0.0
