@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.scoring.changes import FAILED_RUNS
 from jobs.tables import ledger
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.heads import active_head
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
-from jobs.tables.row_history import is_here
+from jobs.tables.row_history import is_here, of_runs
 
 Record = dict[str, Any]
 
@@ -82,7 +83,6 @@ def failure_batches_of_run(
 ) -> Iterator[pa.RecordBatch]:
     """Yield some columns of the failures that a run counts for a shard: all that are new to its head."""
     names = list(columns)
-    is_all = scored.detail["counts"]["failed"] == embedded.rows["failures"]
+    runs = scored.detail.get(FAILED_RUNS)
     for batch in source.batches(embedded, "failures", [*names, "run_id"]):
-        is_new = pc.equal(batch["run_id"], embedded.detail["run_id"])
-        yield (batch if is_all else batch.filter(is_new)).select(names)
+        yield (batch if runs is None else of_runs(batch, runs)).select(names)

@@ -13,6 +13,9 @@ CHANGES = ("new", "replaced", "rescored", "removed")
 """Kinds of changes: a recording's first score, or the first since it came back; the score of one whose bytes are others
 than before; the first score by this head of one that another head has scored; a recording that is gone."""
 
+FAILED_RUNS = "failed_runs"
+"""In the detail of a marker: runs of `embeddings` whose failures are new to the head; all are where it is missing."""
+
 
 def count_changes(
     judged: pa.Table, former: pa.Table | None, failed: Collection[str], run_id: str, known: Callable[[str], bool]

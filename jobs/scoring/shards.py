@@ -23,18 +23,19 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.scoring.changes import count_changes
+from jobs.scoring.changes import FAILED_RUNS, count_changes
 from jobs.scoring.result import ScoringRun
 from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
 from jobs.tables.id_rule import ID_ROOTS, id_roots
-from jobs.tables.ledger import Ledger
+from jobs.tables.ledger import Ledger, Standing
+from jobs.tables.parquet import with_note
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.tables.removal import REMOVED_ROWS
-from jobs.tables.row_history import is_here, with_runs
+from jobs.tables.row_history import is_here, of_runs, with_runs
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -89,7 +90,8 @@ def score_shards(
     done = table.done()
     missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
     if missing:
-        task = ScoreShard(source, table, head, prior, _names(history), _scored_by_others(table, missing))
+        others, since = _scored_by_others(table, missing), _embedded_since(source, table, missing)
+        task = ScoreShard(source, table, head, prior, _names(history), others, since)
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
@@ -113,6 +115,18 @@ def _scored_by_others(table: Ledger, shards: list[PlannedShard]) -> dict[str, st
         for slot in slots.intersection(scored):
             states[slot] = max(states.get(slot, ""), scored[slot].entry.state)
     return states
+
+
+def _embedded_since(source: Ledger, table: Ledger, shards: list[PlannedShard]) -> dict[str, list[str]]:
+    """Return the runs that embedded shards since the head scored them last, by slot; another head may have been on."""
+    embedded, scored = source.history().by_name, table.history().last_committed(table.done())
+    states = {shard.slot: scored[shard.slot].entry.state for shard in shards if shard.slot in scored}
+    last = {slot: embedded[state].number for slot, state in states.items() if state in embedded}
+    runs: dict[str, list[str]] = {slot: [] for slot in last}
+    for each in embedded.values():
+        if each.number > last.get(each.slot, each.number):
+            runs[each.slot].append(each.run_id)
+    return runs
 
 
 def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
@@ -215,6 +229,7 @@ class ScoreShard:
     prior: float
     names: dict[str, str]
     by_others: dict[str, str]
+    embedded_since: dict[str, list[str]]
 
     @property
     def __name__(self) -> str:
@@ -233,33 +248,45 @@ class ScoreShard:
             judged = with_runs(judged, stands.rows)
         failures = self.source.read(embedded, "failures")
         failures = FAILURES.empty_table() if failures is None else failures
-        tables = {"scores": (folder, judged)}
+        changes = self._changes(shard, judged, stands, failures, embedded_by)
+        tables = {"scores": (folder, with_note(judged, changes))}
         if self.source.output != self.table.output:
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         here = judged.filter(is_here(judged))
         tonight = here.filter(pc.equal(here["run_id"], shard.run_id))
-        failed = failures if stands is None else failures.filter(pc.equal(failures["run_id"], embedded_by))
+        since = self.embedded_since.get(shard.slot)
+        failed = failures if since is None else of_runs(failures, since)
         detail = {
             "run_id": shard.run_id,
             "counts": _counts(tonight) | {"failed": len(failed)},
             "whole": {"rows": len(here), "failed": len(failures)},
-            "changes": count_changes(
-                judged,
-                None if stands is None else stands.rows,
-                failures["utterance_id"].to_pylist(),
-                shard.run_id,
-                lambda run_id: self._is_known(shard, run_id, embedded_by),
-            ),
+            "changes": changes,
             "failed_by": Counter(failed["error"].to_pylist()),
             "histogram": histogram(tonight["score"].drop_null().to_numpy()).tolist(),
             "passed_over": embedded.detail.get("passed_over", {}),
         }
+        if since is not None:
+            detail[FAILED_RUNS] = since
         if len(here) < len(judged):
             detail[REMOVED_ROWS] = len(judged) - len(here)
         marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
-        done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": detail["changes"]}
+        done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": changes}
         return {"name": shard.name, "committed": marker is not None, **done}
+
+    def _changes(
+        self, shard: PlannedShard, judged: pa.Table, stands: Standing | None, failures: pa.Table, embedded_by: str
+    ) -> dict[str, int]:
+        """Count what the run changes, or take it from rows that an earlier attempt wrote, and did not commit."""
+        if stands is not None and stands.name == shard.name and stands.note is not None:
+            return {name: int(n) for name, n in stands.note.items()}
+        former = None if stands is None else stands.rows
+        failed = failures["utterance_id"].to_pylist()
+        return dict(
+            count_changes(
+                judged, former, failed, shard.run_id, lambda run_id: self._is_known(shard, run_id, embedded_by)
+            )
+        )
 
     def _is_known(self, shard: PlannedShard, first_run_id: str, embedded_by: str) -> bool:
         """Return True if another head has scored a recording: this state of its shard, or one that had it already."""

@@ -29,6 +29,7 @@ from jobs.tables.parquet import (
     erased_bytes,
     is_erased,
     is_whole,
+    note_of,
     part_of,
     read_rows,
     row_batches,
@@ -65,12 +66,15 @@ class Standing:
     sha256 : str
         Of their object.
     is_committed : bool
+    note : dict, optional
+        Of the run that wrote them.
     """
 
     name: str
     rows: pa.Table
     sha256: str
     is_committed: bool
+    note: dict[str, Any] | None = None
 
 
 class Ledger:
@@ -225,8 +229,8 @@ class Ledger:
         marker = None if text is None else Marker.from_json(text, uri)
         if marker is not None and table in marker.sha256:
             self.recounted(marker, table, content)
-        rows = read_rows(content).replace_schema_metadata()
-        return Standing(found.shard, rows, hashlib.sha256(content).hexdigest(), marker is not None)
+        rows, sha256 = read_rows(content), hashlib.sha256(content).hexdigest()
+        return Standing(found.shard, rows.replace_schema_metadata(), sha256, marker is not None, note_of(rows))
 
     def batches(self, marker: Marker, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield some columns of what :meth:`read` returns, a row group at a time, in the same order."""

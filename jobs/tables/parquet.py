@@ -6,6 +6,7 @@ The same rows give the same bytes, so a shard that is computed again writes the 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobs.tables.table_part import TablePart
 
 ROW_GROUP_ROWS = 4_096
 SHARD, DIGEST = b"bonafide.of", b"bonafide.digest"
+NOTE = b"bonafide.note"
 ERASED = b"bonafide.erased"  # rows were taken out after the commit
 
 
@@ -45,10 +47,35 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def shard_part(table: str, name: str, shard: str, rows: pa.Table) -> TablePart:
-    """Return the object of a shard's rows of one table, whose footer names the shard and the digest of its rows."""
+    """Return the object of a shard's rows of one table, whose footer names the shard and the digest of its rows.
+
+    A note (:func:`with_note`) goes into the footer, too.
+    """
     digest = rows_digest(table, rows)
-    content = parquet_bytes(rows, {SHARD: shard.encode(), DIGEST: digest.encode()})
+    about = {SHARD: shard.encode(), DIGEST: digest.encode()}
+    about |= {key: value for key, value in (rows.schema.metadata or {}).items() if key == NOTE}
+    content = parquet_bytes(rows, about)
     return TablePart(name, content, len(rows), digest, shard)
+
+
+def with_note(rows: pa.Table, note: dict[str, Any]) -> pa.Table:
+    """Return rows with what the run that writes them, and it alone, can say of them.
+
+    Whoever finds the object without a marker finishes the commit from it, and cannot see any more what stood before.
+    """
+    return rows.replace_schema_metadata({NOTE: json.dumps(note, sort_keys=True).encode()})
+
+
+def note_of(rows: pa.Table) -> dict[str, Any] | None:
+    """Return the note of an object's rows; None if it has none.
+
+    Examples
+    --------
+    >>> note_of(read_rows(parquet_bytes(pa.table({"a": [1]}), {NOTE: b'{"new": 1}'})))
+    {'new': 1}
+    """
+    note = (rows.schema.metadata or {}).get(NOTE)
+    return None if note is None else json.loads(note)
 
 
 def part_of(name: str, content: bytes) -> TablePart | None:

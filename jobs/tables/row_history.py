@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from detector.schema import HISTORY
 
 COLUMNS = tuple(column.name for column in HISTORY)
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 _TYPES = {column.name: column.type for column in HISTORY}
 
 
@@ -95,6 +96,8 @@ FOUND = ("score", "p_spoof", "ood", "reject_reason")
 def with_runs(scores: pa.Table, former: pa.Table) -> pa.Table:
     """Return new rows of `scores`, each with the run that it names already where nothing new was found since.
 
+    A recording that was gone and comes back is found anew, so that the run which finds it counts it, and shows it.
+
     Parameters
     ----------
     scores, former : pyarrow.Table
@@ -102,14 +105,14 @@ def with_runs(scores: pa.Table, former: pa.Table) -> pa.Table:
     """
     names = ["utterance_id", "run_id", *FOUND]
     changed_at = former["changed_at"] if "changed_at" in former.column_names else pa.nulls(len(former), pa.date32())
-    known = {
-        row["utterance_id"]: (since, row)
-        for since, row in zip(changed_at.to_pylist(), former.select(names).to_pylist(), strict=True)
-    }
+    rows = zip(changed_at.to_pylist(), former.select(names).to_pylist(), is_here(former).to_pylist(), strict=True)
+    known = {row["utterance_id"]: (since, row, was_here) for since, row, was_here in rows}
     runs = []
-    for row in scores.select([*names, "changed_at"]).to_pylist():
-        since, before = known.get(row["utterance_id"], (None, None))
-        is_same = before is not None and all(before[name] == row[name] for name in FOUND)
+    for row, is_there in zip(
+        scores.select([*names, "changed_at"]).to_pylist(), is_here(scores).to_pylist(), strict=True
+    ):
+        since, before, was_here = known.get(row["utterance_id"], (None, None, False))
+        is_same = before is not None and (was_here or not is_there) and all(before[name] == row[name] for name in FOUND)
         # a row of an earlier version does not say when it changed
         runs.append(before["run_id"] if is_same and since in (None, row["changed_at"]) else row["run_id"])
     return _with_column(scores, "run_id", pa.array(runs, pa.string()))
@@ -126,6 +129,11 @@ def is_here(rows: pa.Table | pa.RecordBatch) -> pa.Array:
     if "removed_at" not in rows.schema.names:
         return pa.repeat(True, len(rows))
     return pc.is_null(rows["removed_at"])
+
+
+def of_runs(rows: Rows, run_ids: Collection[str]) -> Rows:
+    """Return the rows that one of these runs wrote."""
+    return rows.filter(pc.is_in(rows["run_id"], pa.array(sorted(run_ids), pa.string())))
 
 
 def _with_column(rows: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -47,4 +47,5 @@ def _write_views(content: Content, file: str, engine: str) -> None:
 
 
 def _print(text: str) -> None:
-    say(*text.split("\n"))
+    if text:  # no rows as JSON are no line, which a program would not take for an object
+        say(*text.split("\n"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,24 @@ def test_scores_keep_their_run_unless_their_own_recording_changed(archive: Archi
     assert history(now["b.flac"]) == (DAYS[0], DAYS[1], None)
     assert now["b.flac"]["run_id"].startswith(DAYS[1])
     assert now["c.flac"] == before["c.flac"] | {"removed_at": datetime.date.fromisoformat(DAYS[1])}
+
+
+def test_the_night_that_finds_a_recording_again_names_itself_in_its_score(archive: Archive) -> None:
+    archive.night(0)
+    archive.score(0)
+    path = archive.folder / "b.flac"
+    content = path.read_bytes()
+    path.unlink()
+    archive.night(1)
+    archive.score(1)
+    path.write_bytes(content)
+    archive.night(2)
+
+    now = archive.score(2)
+
+    assert now["b.flac"]["run_id"].startswith(DAYS[2])  # so that it is new on that night's page and in its record
+    assert history(now["b.flac"]) == (DAYS[0], DAYS[0], None)
+    assert {now[name]["run_id"][:10] for name in ("a.flac", "c.flac")} == {DAYS[0]}
 
 
 def test_a_recording_that_is_gone_keeps_its_row_with_the_date_also_when_nothing_else_changed(archive: Archive) -> None:
@@ -291,10 +311,37 @@ def test_queries_night_by_night_lose_nothing_when_neighbours_are_replaced(archiv
     queries = [each for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) for each in block.split(";")[:-1]]
     connection = duckdb.connect()
     scores = f"read_parquet('{archive.output}/scores/**/*.parquet', union_by_name = true)"
-    connection.execute(f"CREATE VIEW scores AS SELECT * FROM {scores}")
+    connection.execute(f"CREATE VIEW recordings AS SELECT * FROM {scores}")
 
     new, replaced, removed, at_the_end = (connection.execute(query).fetchall() for query in queries)
 
     first, second = (datetime.date.fromisoformat(day) for day in DAYS[:2])
     assert (new, replaced, removed) == ([(first, 3), (second, 1)], [(second, 1)], [(second, 1)])
     assert [name.rpartition("/")[2] for (name,) in at_the_end] == ["a.flac", "b.flac", "d.flac"]
+
+
+def test_an_attempt_that_finds_its_own_rows_without_a_marker_says_what_they_changed(archive: Archive) -> None:
+    archive.night(0)
+    archive.score(0)
+    archive.write("b.flac", 5.0, 9)
+    archive.write("d.flac", 1.0, 8)
+    (archive.folder / "c.flac").unlink()
+    archive.night(1)
+    archive.score(1)
+
+    def markers() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in archive.output.glob("_commits/scores-*/*.json")}
+
+    def changes() -> Counter[str]:
+        second = [content for content in markers().values() if json.loads(content)["detail"]["run_id"][:10] == DAYS[1]]
+        return sum((Counter(json.loads(content)["detail"]["changes"]) for content in second), Counter())
+
+    before = markers()
+    assert changes() == {"new": 1, "replaced": 1, "removed": 1}
+
+    for path, content in before.items():
+        if json.loads(content)["detail"]["run_id"][:10] == DAYS[1]:
+            path.unlink()  # as if the run had been killed between the rows and the marker
+    archive.score(1)
+
+    assert markers() == before

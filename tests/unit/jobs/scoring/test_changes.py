@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from detector.schema import SCORES
 from jobs.reports.runs import read_record
-from jobs.scoring.changes import count_changes
+from jobs.scoring.changes import FAILED_RUNS, count_changes
 from tests.support import nightly_runs
 
 NIGHT = datetime.date(2026, 11, 23)
@@ -83,3 +83,23 @@ def test_a_night_of_another_head_says_so(tmp_path: Path, bonafide: Run) -> None:
     ]
     _, out, _ = bonafide("sql", output, "SELECT new, rescored FROM nights ORDER BY run_id", "--format", "csv")
     assert out.splitlines()[1:] == ["5,0", "0,5"]
+
+
+def test_a_head_that_comes_back_counts_all_failures_since_it_was_last_on(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    shards = {URI: nightly_runs.recordings(nightly_runs.drawn(5, seed=5)[0])}
+    first, other = nightly_runs.head(), dataclasses.replace(nightly_runs.head(), bias=0.25)
+
+    runs = [
+        nightly_runs.night(output, shards, {"a.flac": "truncated"}, date=date, judge=head, state=state, pages=False)
+        for date, head, state in (
+            ("2026-11-23", first, "1"),
+            ("2026-11-24", other, "2"),
+            ("2026-11-25", other, "3"),
+            ("2026-11-25", first, "3"),
+        )
+    ]
+
+    scored, source = runs[-1]
+    (marker,) = scored.ledger.markers(scored.history.names)
+    assert marker.detail[FAILED_RUNS] == [plan.run_id for plan in source.history().plans[1:]]

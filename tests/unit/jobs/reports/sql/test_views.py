@@ -104,6 +104,10 @@ def test_labels_are_a_view_however_they_are_stored(two_heads: str, tmp_path: Pat
     assert json.loads(out) == {"label": "spoof", "utterance_id": name}
 
 
+def test_an_answer_of_no_rows_is_no_line_of_json(two_heads: str, bonafide: Run) -> None:
+    assert bonafide("sql", two_heads, "SELECT * FROM labels", "--format", "json")[:2] == (0, "")
+
+
 def test_a_mistake_names_what_there_is(two_heads: str, bonafide: Run) -> None:
     code, _, err = bonafide("sql", two_heads, "SELECT * FROM recordngs")
 
