@@ -207,6 +207,7 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
     check_header(stored, mixer.channel)
+    stream.codec_context.thread_count = 1  # a confined decoder may start no thread
     if stored.codec == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     claimed = layout.claimed_seconds

@@ -31,7 +31,8 @@ FAILURE_ERRORS = {
     "bad_name": "a member whose name points outside its archive, is not a valid name, or exceeds 1,024 bytes",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
-    "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, twice",
+    "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, slept, or read the "
+    "file over and over, twice",
     "empty": "no bytes, or no samples",
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",

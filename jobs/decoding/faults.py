@@ -2,8 +2,8 @@
 
 One death proves nothing: an operator may have killed the process, or an earlier recording may have broken it. The same
 recording is tried once more, in a new process. A fault that happens there too is the recording's own and becomes its
-row in `failures`; a kill from outside that happens twice says something about the machine, and the run ends with
-:class:`jobs.errors.RunAgain`.
+row in `failures`; a kill from outside that happens twice, which no confined decoder can feign, says something about the
+machine, and the run ends with :class:`jobs.errors.RunAgain`.
 """
 
 from __future__ import annotations
@@ -64,14 +64,33 @@ def exit_error(code: int, cpu_seconds: float) -> DecoderError:
     >>> exit_error(-signal.SIGSEGV, 60.0)
     DecoderError("the decoder's process died of SIGSEGV")
     """
-    if code == 0:  # a decoder never exits with 0; something else in this process has reaped it
-        return DecoderError(None, "the decoder's process is gone")
-    if code > 0:
+    if code >= 0:
         return DecoderError("decoder_crash", f"the decoder's process ended with exit code {code}")
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if name == "SIGXCPU":
         return timeout_error(cpu_seconds)
     return DecoderError("decoder_crash" if name in CRASH_SIGNALS else None, f"the decoder's process died of {name}")
+
+
+def stall_error(state: str, seconds: float) -> DecoderError:
+    """Return the fault of a process that did not work for too long.
+
+    Parameters
+    ----------
+    state : str
+        As `/proc/PID/stat` gives it. A process that sleeps waits for itself: its recording has it do so. One that is
+        stopped (T) or waits for a disk (D) shows a fault of the machine.
+    seconds : float
+        How long.
+
+    Examples
+    --------
+    >>> stall_error("S", 600.0)
+    DecoderError('asleep for 600 s of its work')
+    """
+    if state == "S":
+        return DecoderError("decoder_timeout", f"asleep for {seconds:g} s of its work")
+    return DecoderError(None, f"{seconds:g} s without a word or any CPU time of the decoder, in state {state}")
 
 
 def timeout_error(cpu_seconds: float) -> DecoderError:

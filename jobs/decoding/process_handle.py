@@ -19,7 +19,8 @@ import numpy as np
 from detector.audio import SAMPLE_RATE
 from detector.decoders import Samples
 from jobs.decoding import confinement
-from jobs.decoding.faults import DecoderError, check, exit_error, timeout_error
+from jobs.decoding.activity import STALLED_SECONDS, Activity
+from jobs.decoding.faults import DecoderError, check, exit_error, stall_error, timeout_error
 from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS
 from jobs.decoding.wire import FRAME, LEVEL_BYTES, drop_written
 from jobs.errors import RunAgain
@@ -28,7 +29,8 @@ CPU_SECONDS = 60.0  # CPU time of the process from one segment to the next
 MEMORY_BYTES = 1 << 30  # address space that a decoder may take beyond that of its imports
 LOOK_SECONDS = 5.0  # between two looks at a process that is silent
 SHORT_LOOK_SECONDS = 0.5  # where little is left of its CPU time
-STALLED_SECONDS = 600.0  # without a byte or any CPU time
+KERNEL_SECONDS = 60.0  # that the kernel, whose SIGKILL tells nothing of the cause, allows beyond our own limit
+PARTS = 512  # most that one writev takes; the kernel's limit is 1,024
 DEATH_SECONDS = 5.0  # from closed pipes to the end of the process
 PIPE_BYTES = 1 << 20
 MALLOC_KEPT_BYTES = 16 << 20
@@ -104,6 +106,7 @@ class DecoderProcess:
         self.pid = self._process.pid
         self._cpu_clock = ~self.pid << 3 | 2  # as clock_getcpuclockid of the C library computes it
         self._cpu_seconds = 0.0
+        self._activity = Activity(Path(f"/proc/{self.pid}"))
         self.allow_cpu(0.0)
         # A write that blocks could deadlock: the decoder may be blocked too, writing samples that we do not read yet.
         os.set_blocking(self._requests.fileno(), False)
@@ -153,7 +156,13 @@ class DecoderProcess:
 
         This side keeps the time: a process that was taken over could prolong, ignore or stop a timer of its own.
         """
-        self._cpu_deadline = min(self.cpu_seconds() + max(CPU_SECONDS, seconds), LIFE_CPU_SECONDS)
+        most = LIFE_CPU_SECONDS - KERNEL_SECONDS
+        self._cpu_deadline = min(self.cpu_seconds() + max(CPU_SECONDS, seconds), most)
+
+    def begin(self, seconds: float) -> None:
+        """Let the process begin with a recording: give it CPU time, and count its sleep anew."""
+        self.allow_cpu(seconds)
+        self._activity.begin(self._cpu_seconds)
 
     def end(self) -> None:
         """Kill the process, and leave no zombie and no open file."""
@@ -166,6 +175,11 @@ class DecoderProcess:
         """Send a frame, as far as the pipe takes it now; the rest is sent while we wait for replies."""
         self._unsent += map(memoryview, (FRAME.pack(kind, sum(map(len, parts))), *parts))
         self._write()
+
+    @property
+    def has_read_all(self) -> bool:
+        """False if the process has not taken all that was sent."""
+        return not self._unsent
 
     def header(self) -> tuple[bytes, int]:
         """Receive the kind of the next frame, and its bytes of content.
@@ -195,7 +209,9 @@ class DecoderProcess:
     def _write(self) -> None:
         try:
             while self._unsent:
-                drop_written(self._unsent, os.writev(self._requests.fileno(), self._unsent))
+                n_bytes = os.writev(self._requests.fileno(), self._unsent[:PARTS])
+                self._activity.n_bytes += n_bytes
+                drop_written(self._unsent, n_bytes)
         except BlockingIOError:
             pass
         except BrokenPipeError:
@@ -207,36 +223,47 @@ class DecoderProcess:
             n_bytes = os.readv(self._replies.fileno(), [view])
             if not n_bytes:
                 raise self._ended()
+            self._activity.n_bytes += n_bytes
             view = view[n_bytes:]
 
     def _wait(self) -> None:
         """Wait for a reply, and write what is unsent meanwhile.
 
-        There is no timeout: a busy machine is slow, which says nothing of a recording, so CPU time is limited instead.
-        Only a process that uses none, and sends nothing, for many looks in a row has stalled. The time that the looks
-        waited is counted, since the clock goes on while our own process is stopped.
+        There is no timeout: a busy machine is slow, which says nothing of a recording, so CPU time is limited instead;
+        and so is the time that the process sleeps, in sum, since it may wake as often as it likes. The time that the
+        polls waited is counted, since the clock goes on while our own process is stopped.
         """
-        idle_seconds, cpu_seconds = 0.0, -1.0
         while True:
             poll = self._readable_or_writable if self._unsent else self._readable
-            wait_seconds = min(LOOK_SECONDS, max(SHORT_LOOK_SECONDS, self._cpu_deadline - cpu_seconds))
+            wait_seconds = min(LOOK_SECONDS, max(SHORT_LOOK_SECONDS, self._cpu_deadline - self._cpu_seconds))
+            begun = time.monotonic()
             ready = [file for file, _ in poll.poll(wait_seconds * 1_000)]
+            self._activity.waited_seconds += min(wait_seconds, time.monotonic() - begun)
+            if not ready or self._activity.is_look_due(LOOK_SECONDS):
+                self._look()
             if self._replies.fileno() in ready:
                 return
             if ready:
                 self._write()
-                continue
-            before, cpu_seconds = cpu_seconds, self.cpu_seconds()
-            if cpu_seconds > self._cpu_deadline:
-                raise timeout_error(CPU_SECONDS)
-            idle_seconds = idle_seconds + wait_seconds if cpu_seconds == before else 0.0
-            if not idle_seconds:
-                report_work()
-            if idle_seconds >= STALLED_SECONDS:
-                raise DecoderError(None, f"{idle_seconds:g} s without a word or any CPU time of the decoder")
+
+    def _look(self) -> None:
+        """Raise if the process has computed or slept for too long; report that the worker gets on if it computes."""
+        before = self._cpu_seconds
+        if self.cpu_seconds() > self._cpu_deadline:
+            raise timeout_error(CPU_SECONDS)
+        if self._activity.asleep_seconds(self._cpu_seconds) >= STALLED_SECONDS:
+            state = self._activity.state()
+            if state != "R":  # that wait for a processor is counted once it is over
+                raise stall_error(state, STALLED_SECONDS)
+        if self._cpu_seconds > before:
+            report_work()
 
     def _ended(self) -> DecoderError:
         """Return the fault that ended the process, now that its pipe is closed."""
+        try:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:  # something else in our own process has reaped it, and knows how it ended
+            return DecoderError(None, "the decoder's process is gone")
         try:
             return exit_error(self._process.wait(DEATH_SECONDS), CPU_SECONDS)
         except subprocess.TimeoutExpired:

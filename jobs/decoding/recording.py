@@ -16,6 +16,7 @@ from jobs.decoding import replies
 from jobs.decoding.content import HashedContent
 from jobs.decoding.faults import TRIES, DecoderError, check
 from jobs.decoding.process_handle import DecoderProcess, report_work
+from jobs.decoding.reads import Reads
 from jobs.decoding.wire import READ, SIZE, TEXT_BYTES, pack_request
 
 REPORT_SECONDS = 5.0
@@ -117,7 +118,8 @@ class DecodedRecording:
     def _decoded_by(self, process: DecoderProcess) -> Iterator[Samples]:
         """Yield the segments that a process sends; take its last reply, or raise it."""
         process.is_busy = True
-        process.allow_cpu(self._queue.segment_seconds + self._excerpt.start)  # what lies before is decoded, too
+        process.begin(self._queue.segment_seconds + self._excerpt.start)  # what lies before is decoded, too
+        reads = Reads(self._content)
         segment_samples = round(self._queue.segment_seconds * SAMPLE_RATE)
         n_segments, n_samples, is_last = 0, 0, False
         while True:
@@ -135,7 +137,8 @@ class DecodedRecording:
                     self._n_yielded = n_segments
                     yield samples
             elif kind == b"read":
-                process.send(b"data", self._content.read(*READ.unpack(process.content(n_bytes, READ.size))))
+                check(not self.is_held and not is_last and process.has_read_all, "a read that nobody waits for")
+                process.send(b"data", reads.answer(process.content(n_bytes, READ.size)))
             else:
                 reply = replies.parse(process.content(n_bytes, TEXT_BYTES))
                 break

@@ -27,6 +27,7 @@ from jobs.errors import RunAgain
 from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
+from jobs.tables.garbage import remove_drafts
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.telemetry.names import say
 
@@ -79,7 +80,7 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
-    _remove_drafts(output, target.drafts)
+    remove_drafts(output, target.drafts)
     n_pages = redraw(output, removed) - len(remove_pages(output, request))  # one that names it after all must go
     n_objects = prove_erased(output, request)
     say(
@@ -108,12 +109,6 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
     inventory = take_inventory(output, tables, request)
     _print_other_ids(tables, request, inventory.audio_hashes)
     return _Target(output, tables, planned, inventory, storage.drafts(output))
-
-
-def _remove_drafts(output: str, before: list[Stored]) -> None:
-    """Remove drafts that are as they were at the inventory: no clock tells whether their writers were killed."""
-    for stored in set(before).intersection(storage.drafts(output)):
-        storage.remove(stored.uri)
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:

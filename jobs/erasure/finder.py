@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 SCHEME = "://"
-KEY = re.compile(r"://(?:[^/\s\"'<>]*/)?")  # precedes a key in a URI
+KEY = re.compile(r"(?=(?P<bucket>://(?:[^/\s\"'<>]*/)?))")  # precedes a key in a URI; one may begin inside another
 AFTER_URI = re.compile(r"[\"'<>\n\t]|: |, | and ")
 MAX_URI = 8192  # characters: a scheme further before a name is no part of the same URI
 
@@ -46,7 +46,7 @@ class Finder:
             if (found := self._at(text, start.end())) and not _is_within_uri(text, start.end()):
                 yield found
         for start in KEY.finditer(text):
-            for place in {start.start() + len(SCHEME), start.end()}:
+            for place in {start.start() + len(SCHEME), start.end("bucket")}:
                 if found := self._at(text, place):
                     yield found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from detector.config import STARTER
 from detector.errors import SchemaError
 from jobs import storage
 from jobs.erasure.foreign import ids_in_foreign
@@ -49,13 +50,16 @@ def everything(output: str) -> list[Stored]:
 
 
 def unread_links(output: str) -> list[str]:
-    """Describe links to folders below the output; no listing follows them, so what lies behind them is not read."""
+    """Describe links below the output that lead to a folder, which no listing follows, or to nothing.
+
+    A link to nothing has a name and a target, either of which may name a recording.
+    """
     found = storage.survey(output)
     links = {} if found is None else found.links
     return [
-        f"{each.first}: a link to a folder, which is not followed, so what it mentions is not known"
+        f"{each.first}: a link to {'nothing' if reason == 'broken' else 'a folder'}, which is not followed, so what it "
+        "mentions is not known"
         for reason, each in links.items()
-        if reason != "broken"
     ]
 
 
@@ -98,7 +102,7 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
     elif isinstance(ours, Reference):
         yield request.ids_in_text(without_names(content.decode()))
     elif isinstance(ours, KnownHead):
-        yield request.ids_in_label(ours.file or "")
+        yield set() if ours.file in (None, STARTER) else request.ids_in_label(ours.file)
     elif isinstance(ours, str):
         yield request.ids_in_text(ours)
     else:

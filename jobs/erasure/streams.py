@@ -50,11 +50,15 @@ def stream_parts(content: bytes, budget: Budget) -> Iterator[Part] | None:
 
 
 def inflate(content: bytes, budget: Budget) -> bytes:
-    """Decompress raw deflate that is one stream, and nothing else."""
+    """Decompress raw deflate that is one stream, and nothing else but the rest of a checksum.
+
+    Writers that cut zlib's header and checksum off, such as pyiceberg's of Avro, leave three bytes of the latter.
+    """
     stream = zlib.decompressobj(wbits=-15)
     inflated = stream.decompress(content, budget.bytes_left + 1)
     budget.spend(len(inflated))
-    if not stream.eof or stream.unused_data:
+    checksum = zlib.adler32(inflated).to_bytes(4, "big")
+    if not stream.eof or stream.unused_data not in (b"", checksum[:3]):
         raise SchemaError("holds a compressed stream that does not end where it should")
     return inflated
 

@@ -8,9 +8,11 @@ after the grace time, by the store's clock.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from detector.config import digest_of
 from jobs import storage
+from jobs.storage import Stored
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 
@@ -79,3 +81,9 @@ def mark(output: str, garbage: dict[str, str], grace: float) -> tuple[float, lis
             due.update(each for each, etag in marked.items() if garbage.get(each) == etag)
             storage.remove(uri)  # whatever it lists and is still garbage is removed now
     return now, sorted(due)
+
+
+def remove_drafts(folder: str, before: Iterable[Stored]) -> None:
+    """Remove drafts that are as they were at an earlier look: no clock tells whether their writers were killed."""
+    for stored in set(before).intersection(storage.drafts(folder)):
+        storage.remove(stored.uri)

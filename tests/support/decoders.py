@@ -42,6 +42,29 @@ if "jobs.decoding.process" in sys.orig_argv:
     def kill_once():
         if not was_killed: kill()
     def freeze(): os.kill(os.getpid(), signal.SIGSTOP)
+    def tell(kind, content): os.write(int(sys.argv[-3]), kind + len(content).to_bytes(8, "little") + content)
+    def flood():
+        while True: tell(b"read", (0).to_bytes(8, "little") + (1 << 20).to_bytes(8, "little"))
+    def flood_of_bytes():
+        while True: tell(b"read", (0).to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    def ask_for_nothing(): tell(b"read", bytes(16))
+    def ask_beyond(): tell(b"read", b"\\xff" * 16)
+    def ask_in_part(): tell(b"read", bytes(5))
+    def fail_by_a_list(): tell(b"fail", b'{"error": [], "message": ""}')
+    def fail_deeply(): tell(b"fail", b'{"error": ' + b"[" * 900 + b"]" * 900 + b', "message": ""}')
+    def nothing():
+        while True: tell(b"none", b"")
+    def nap(): time.sleep(3600)
+    def half_a_frame():
+        os.write(int(sys.argv[-3]), b"wa")
+        nap()
+    def drip():
+        while True: time.sleep(0.02)
+    def drip_bytes():
+        os.write(int(sys.argv[-3]), b"wave" + (64_000).to_bytes(8, "little"))
+        while True:
+            os.write(int(sys.argv[-3]), b"x")
+            time.sleep(0.02)
     def babble(): os.write(int(sys.argv[-3]), b"wave" + b"\\xff" * 8)
     def hurry(): os.write(int(sys.argv[-3]), b"done" + (2).to_bytes(8, "little") + b"{}")
     def read(): (here.parent / "secret").read_text()
@@ -52,7 +75,8 @@ if "jobs.decoding.process" in sys.orig_argv:
         with open(here / "written", "wb") as file: file.write(b"what I found")
 
     def faulty(file, *how):
-        content = file.read()
+        file.seek(0)
+        content = file.read(32 << 20)
         stored, blocks, ledger = decode(file, *how)
         fault = re.search(b"fault:([a-z_]+)(:later)?", content)
         if fault is None:

@@ -7,7 +7,7 @@ import zlib
 from typing import NamedTuple
 
 from detector.errors import ShardError
-from jobs.inputs.containers.member import bomb, exceeds_ratio
+from jobs.inputs.containers.member import FREE_BYTES, MAX_PASSES, bomb, exceeds_ratio, wild
 from jobs.inputs.containers.window import Readable
 from jobs.storage import ReadOnlyFile
 
@@ -21,6 +21,7 @@ __all__ = ["DecompressedFile", "Gzip", "Zstd", "zstd"]
 READ_BYTES = 64 << 10
 BLOCK_BYTES = 1 << 20
 KEPT_BYTES = 64 << 10  # of the previous block: tarfile steps back by a header or two
+MAX_FILE_PASSES = 500  # for all members: Zstandard restarts at its frame's first byte, and a tar may be a single frame
 WINDOW_LOG = 27  # 128 MiB: the default limit of the zstd command
 ERRORS = (zlib.error, zstd.ZstdError)
 
@@ -105,7 +106,8 @@ class DecompressedFile(ReadOnlyFile):
     """The content of a compressed file; consecutive streams are read as one.
 
     Reading forward costs nothing but decompression. A step back restarts at the last restart point if the decompressor
-    can be copied, else at the first byte of the stream. A file that expands far beyond what recordings do is refused.
+    can be copied, else at the first byte of the stream. A file that expands far beyond what recordings do is refused,
+    and so are a member that is read in a wild order, and the members after it once all of them have cost far too much.
 
     Parameters
     ----------
@@ -130,6 +132,8 @@ class DecompressedFile(ReadOnlyFile):
         self._offset = 0
         self._stream: Stream = begin()
         self._restart_points = [_RestartPoint(0, b"", 0, None)]
+        self._furthest = 0
+        self._n_again = self._n_again_in_member = 0
 
     def _read_at(self, offset: int, size: int) -> bytes:
         parts = []
@@ -145,7 +149,8 @@ class DecompressedFile(ReadOnlyFile):
         return b"".join(parts)
 
     def forget_before(self, offset: int) -> None:
-        """Promise not to seek before this offset, so that the restart points before it can be dropped."""
+        """Promise not to seek before this offset, where a member begins: restart points before it can be dropped."""
+        self._n_again_in_member = 0
         copy = None if self._stream.eof else self._stream.copied()
         if copy is not None and self._start <= offset:
             self._restart_points = [_RestartPoint(self._start, self._block, self._offset, copy)]
@@ -159,9 +164,20 @@ class DecompressedFile(ReadOnlyFile):
     def _step_back(self, offset: int) -> None:
         self._restart_points = [point for point in self._restart_points if point.start <= offset]
         point = self._restart_points[-1]
+        self._check_costs(self._furthest - point.start)
         copy = None if point.stream is None else point.stream.copied()
         self._start, self._block, self._offset = point.start, point.block, point.offset
         self._stream = self._begin() if copy is None else copy
+
+    def _check_costs(self, n_once: int) -> None:
+        """Refuse a step back if too much was decompressed again; once, from the restart point, it was ``n_once``.
+
+        Whoever reads on, to the next member, is never refused.
+        """
+        if self._n_again_in_member > FREE_BYTES + MAX_PASSES * n_once:
+            raise wild(self._n_again_in_member)
+        if self._n_again > FREE_BYTES + MAX_FILE_PASSES * self._furthest:
+            raise wild(self._n_again)
 
     def _load_block(self) -> bool:
         """Replace the current block by the next one; return False at the end."""
@@ -186,6 +202,11 @@ class DecompressedFile(ReadOnlyFile):
             raise ShardError(f"the stream is broken after {self._end:,} bytes of content: {error}") from error
         kept = self._block[-KEPT_BYTES:]
         self._start, self._block = self._end - len(kept), kept + content
+        if self._end > self._furthest:
+            self._furthest = self._end
+        else:
+            self._n_again += len(content)
+            self._n_again_in_member += len(content)
         if exceeds_ratio(self._end, self._offset):
             raise ShardError(bomb(self._end, self._offset))
         return True

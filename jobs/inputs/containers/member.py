@@ -8,6 +8,7 @@ from detector.errors import UtteranceError
 
 MAX_MEMBERS = 1_000_000  # of a container
 MAX_RATIO = 200  # decompressed bytes for each stored byte
+MAX_PASSES = 64  # over a member's bytes: each of 16 channels is decoded by itself, and decoders look at the end first
 FREE_BYTES = 64 << 20  # decompressed bytes that are always allowed: 35 minutes of silence at 16 kHz
 
 
@@ -38,3 +39,18 @@ def exceeds_ratio(n_bytes: int, n_stored: int) -> bool:
 def bomb(n_bytes: int, n_stored: int) -> str:
     """Return the message for content that :func:`exceeds_ratio`."""
     return f"{n_bytes:,} bytes from {n_stored:,}: a decompression bomb, above the limit of {MAX_RATIO} to 1"
+
+
+def wild(n_bytes: int) -> UtteranceError:
+    """Return the error of a member whose decoder had ``n_bytes`` decompressed, most of them again and again.
+
+    Examples
+    --------
+    >>> wild(1 << 30).error
+    'bad_archive'
+    """
+    return UtteranceError(
+        "bad_archive",
+        f"its parts are stored in a wild order: {n_bytes:,} bytes were decompressed to read it, more than {MAX_PASSES} "
+        f"passes over it; store it outside of the archive, or write it anew with its sound from front to back",
+    )

@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
 from jobs.errors import StorageError
-from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, MAX_PASSES, Member, bomb, exceeds_ratio, wild
 from jobs.inputs.containers.names import name_fault
 from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
@@ -91,13 +91,14 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | Utter
 class _Content(ReadOnlyFile):
     """A member's content as a file: broken bytes fail this member alone, and a read never ends early.
 
-    A step back decompresses the member from its beginning.
+    A step back decompresses the member from its beginning, so what a decoder may have decompressed is limited.
     """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         super().__init__()
         self._file = file
         self._n_bytes = size
+        self._n_left = FREE_BYTES + MAX_PASSES * size
 
     def _read_at(self, offset: int, size: int) -> bytes:
         n_remaining = self._n_bytes - offset
@@ -110,6 +111,7 @@ class _Content(ReadOnlyFile):
         return b"".join(parts)
 
     def _read_some(self, offset: int, size: int) -> bytes:
+        self._spend(offset, size)
         try:
             if self._file.tell() != offset:
                 self._file.seek(offset)  # zipfile may stop checking the CRC after a seek
@@ -123,6 +125,13 @@ class _Content(ReadOnlyFile):
         if not part:
             raise UtteranceError("bad_archive", f"its content ends at {offset:,} of {self._n_bytes:,} bytes")
         return part
+
+    def _spend(self, offset: int, size: int) -> None:
+        """Count what a read decompresses."""
+        place = self._file.tell()
+        self._n_left -= size + (offset - place if offset >= place else offset)
+        if self._n_left < 0:
+            raise wild(FREE_BYTES + MAX_PASSES * self._n_bytes)
 
     def _size(self) -> int:
         return self._n_bytes

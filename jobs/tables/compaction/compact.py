@@ -21,6 +21,7 @@ from jobs.tables.compaction.copy import AGAIN, CompactedCopy
 from jobs.tables.compaction.objects import CopiedObject, repeated_rows
 from jobs.tables.compaction.source import Backlog, Source
 from jobs.tables.compaction.updater import CopyUpdater
+from jobs.tables.garbage import remove_drafts
 from jobs.tables.ledger import TABLES, ledgers
 from jobs.tables.row_digest import add
 from jobs.telemetry.names import say
@@ -42,7 +43,7 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
     copy = CompactedCopy(place)
     _refuse_tables(place)
     # the copy is looked at before the markers are read: a command with older markers than another finds its PUT refused
-    standing = copy.look()
+    standing, drafts = copy.look(), storage.drafts(place)
     sources = [Source.read(table, standing) for table in ledgers(output)]
     if not sources:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
@@ -55,8 +56,10 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
         for source in sources:
             updater.update(source, backlogs[source.table.name])
         storage.abandon_uploads(place, started)  # drafts of a killed command may hold rows that were erased since
+        remove_drafts(place, drafts)
         _prove(copy, updater, sources)
         copy.remove_stale_manifests(updater.standing)
+        _print_others(copy, updater.standing)
     for source in sources:
         if source.waiting:
             say(f"{source.table.name}: {len(source.waiting)} shards are planned and not done; they wait")
@@ -122,6 +125,15 @@ def _prove_table(table: str, copy: CompactedCopy, updater: CopyUpdater, sources:
         f"{n_rows} rows, digest {add(digests)[:16]} as committed; "
         f"{updater.written[table]} written, {updater.rewritten[table]} rewritten"
     )
+
+
+def _print_others(copy: CompactedCopy, standing: dict[str, CopiedObject]) -> None:
+    """Name what else lies in the copy: rows in it would outlive an erasure."""
+    if others := copy.others(standing):
+        say(
+            f"{others[0]}: is not of the copy, so nobody has looked whether it holds rows that were erased; this is so "
+            f"for {len(others)} objects. Remove them."
+        )
 
 
 def _mb(sizes: Iterable[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from detector.errors import SchemaError
@@ -20,7 +21,8 @@ from jobs.tables.compaction.objects import (
     read_footer,
     repeated_rows,
 )
-from jobs.tables.ledger import READERS, table_objects
+from jobs.tables.heads import FOLDER as HEADS
+from jobs.tables.ledger import EMPTY, READERS, table_objects
 from jobs.telemetry.progress import progress
 
 AGAIN = "run `compact` again"
@@ -58,6 +60,13 @@ class CompactedCopy:
     def unchanged(self, standing: dict[str, CopiedObject]) -> bool:
         """Return True if the copy still has exactly these objects. It costs a listing for each table."""
         return sorted(each.stored for each in standing.values()) == sorted(table_objects(self.place))
+
+    def others(self, standing: Collection[str]) -> list[str]:
+        """List the objects that are neither tables of the copy, nor their manifests, nor what is noted of heads."""
+        known = {*standing, *map(manifest_name, standing)}
+        listed = [stored.uri.removeprefix(f"{self.place}/") for stored in storage.listing(self.place) or []]
+        others = [each for each in listed if each not in known and not each.startswith(f"{HEADS}/")]
+        return [storage.join(self.place, each) for each in others if storage.name_of(each) != EMPTY]
 
     def remove_stale_manifests(self, standing: dict[str, CopiedObject]) -> None:
         """Remove manifests without an object. Call it only after all rows are proven to be elsewhere."""

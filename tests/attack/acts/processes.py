@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
 from typing import Any
 
-from tests.attack.acts.act import act, call, since
+from tests.attack.acts.act import act, call, libc, since
 
 
 @act("fork")
@@ -45,6 +46,25 @@ def clone3(_to: dict[str, Any]) -> None:
     os.waitpid(child, 0)
 
 
+@act("start a thread, and with many of them use up all process ids")
+def thread(_to: dict[str, Any]) -> None:
+    held = ctypes.c_void_p()
+    code = libc.pthread_create(ctypes.byref(held), None, libc.sched_yield, None)
+    if code:
+        raise OSError(code, "pthread_create")
+    libc.pthread_join(held, None)
+
+
+@act("start a thread by a call of its own")
+def raw_thread(_to: dict[str, Any]) -> None:
+    # without memory and files of its process a thread of it is invalid, which is told before one is made
+    try:
+        call("clone", 0x00010000, 0, 0, 0, 0)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
 @act("run a program", *since(1))
 def execute(_to: dict[str, Any]) -> None:
     os.execv("/bin/true", ["true"])
@@ -61,6 +81,16 @@ def session(_to: dict[str, Any]) -> None:
     if os.getsid(0) == os.getpid():
         return  # it leads one already
     os.setsid()
+
+
+@act("signal itself by thread, as if an operator had stopped it")
+def stop_itself(_to: dict[str, Any]) -> None:
+    signal.raise_signal(signal.SIGCONT)
+
+
+@act("send a signal to its own process, as if another had killed it")
+def kill_itself(_to: dict[str, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGURG)
 
 
 @act("kill another process", *since(6))

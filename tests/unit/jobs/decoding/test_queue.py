@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from detector.audio import SAMPLE_RATE
 from detector.errors import UtteranceError
 from jobs import storage
-from jobs.decoding import idle, process_handle
+from jobs.decoding import confinement, idle, process_handle
 from jobs.decoding.faults import CANNOT_BE
 from jobs.decoding.queue import DecodeQueue
 from jobs.errors import RunAgain
@@ -99,6 +100,7 @@ def test_a_fault_of_content_has_the_same_message_and_leaves_the_process_alive(co
         ("abort", "decoder_crash", "the decoder's process died of SIGABRT"),
         ("crash:later", "decoder_crash", "the decoder's process died of SIGSEGV"),
         ("leave", "decoder_crash", "the decoder's process ended with exit code 3"),
+        ("vanish", "decoder_crash", "the decoder's process ended with exit code 0"),
         ("stumble", "decoder_crash", "KeyError: 'no codec <object>'"),
         (
             "babble",
@@ -130,6 +132,15 @@ def test_a_recording_that_breaks_its_decoder_is_one_row_between_whole_neighbours
         assert outcomes[ordinal]["audio_sha256"] == facts.audio_sha256
 
 
+@pytest.fixture
+def _unconfined() -> Iterator[None]:
+    """Decoders that may kill or stop themselves, as an operator would."""
+    confinement.set_mode(confinement.OFF)
+    yield
+    confinement.set_mode(confinement.PREFER)
+
+
+@pytest.mark.usefixtures("_unconfined")
 def test_a_recording_whose_decoder_was_killed_is_decoded_anew_and_no_segment_comes_twice(
     faults: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,19 +162,30 @@ def test_a_recording_whose_decoder_was_killed_is_decoded_anew_and_no_segment_com
     assert "night/a.flac: the decoder's process died of SIGKILL" in warning
 
 
-@pytest.mark.parametrize(("name", "words"), [("kill", "the decoder's process died of SIGKILL"), ("vanish", "is gone")])
-def test_a_decoder_that_is_killed_from_outside_twice_is_no_verdict(faults: Path, name: str, words: str) -> None:
-    with pytest.raises(RunAgain, match=rf"night/a\.flac: .*{words}, 2 times"):
-        in_decoder(faulty(name), "night/a.flac")
+@pytest.mark.usefixtures("_unconfined")
+def test_a_decoder_that_is_killed_from_outside_twice_is_no_verdict(faults: Path) -> None:
+    with pytest.raises(RunAgain, match=r"night/a\.flac: the decoder's process died of SIGKILL, 2 times"):
+        in_decoder(faulty("kill"), "night/a.flac")
 
     assert in_decoder(FLAC) == in_process(io.BytesIO(FLAC))
 
 
-def test_a_stalled_decoder_does_not_fail_the_recording(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_handle, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(process_handle, "STALLED_SECONDS", 20 * process_handle.LOOK_SECONDS)
+def test_a_decoder_that_something_else_has_reaped_is_no_verdict() -> None:
+    with DecodeQueue(SEGMENT_SECONDS) as queue:
+        process = queue.process_for(queue.put(io.BytesIO(FLAC), "a"))
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitpid(process.pid, 0)
 
-    with pytest.raises(RunAgain, match=r"night/a\.flac: 1 s without a word or any CPU time"):
+        assert str(process._ended()) == "the decoder's process is gone"
+        assert isinstance(process._ended().verdict("a"), RunAgain)
+
+
+@pytest.mark.usefixtures("_unconfined")
+def test_a_stopped_decoder_does_not_fail_the_recording(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_handle, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(process_handle, "STALLED_SECONDS", 1.0)
+
+    with pytest.raises(RunAgain, match=r"night/a\.flac: 1 s without a word or any CPU time .*, in state T"):
         in_decoder(faulty("freeze"), "night/a.flac")
 
 

@@ -173,6 +173,12 @@ def test_a_link_to_a_folder_is_named(tmp_path: Path) -> None:
     assert "link to a folder, which is not followed" in search(output)[0]
 
 
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(f"/archive/{CALL}")
+
+    assert "link to nothing, which is not followed" in search(tmp_path)[0]
+
+
 @pytest.mark.parametrize("name", ["scores/x.parquet.bak", "_plans/x.json.old", "runs/backup.zip", ".x.Xa3f9k"])
 def test_a_foreign_copy_is_refused_with_the_remedy_and_nothing_is_changed(
     tables: str, bonafide: Run, name: str

@@ -23,6 +23,8 @@ from jobs import storage
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.checksummed_json import dump_checksummed
+from jobs.tables.heads import introduce
+from tests.support.made_heads import PLAIN
 from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
 from tests.unit.jobs.erasure.test_foreign import CALL, parquet, tar, zipped, zstd
 
@@ -246,6 +248,7 @@ def words_of(content: bytes) -> Iterator[str]:
 
 
 def test_words_of_our_own_objects_are_no_mentions(tables: str) -> None:
+    introduce(tables, PLAIN, "starter", "2026-11-30")
     objects = {uri: content for uri, content in everything(tables).items() if uri.endswith(".json")}
     words = {word for content in objects.values() for word in words_of(content)}
     ids = {word for word in words if word and "/" not in word and ".flac" not in word} | {"starter", "2026-11-30"}
@@ -253,6 +256,19 @@ def test_words_of_our_own_objects_are_no_mentions(tables: str) -> None:
     mentions, _ = find_mentions(tables, ErasureRequest(sorted(ids)))
 
     assert [each for each in mentions if ".json: " in each] == []
+
+
+def test_verify_and_gc_take_an_output_with_heads_for_whole(tables: str, bonafide: Run) -> None:
+    before = sorted(Path(tables, "heads").iterdir())
+
+    assert before
+    assert bonafide("verify", tables)[0] == 0
+    assert bonafide("gc", tables, "--grace-hours", "0")[0] == 0
+    assert sorted(Path(tables, "heads").iterdir()) == before
+    Path(tables, "heads", "active.json").write_bytes(b"{}")
+    code, _, err = bonafide("verify", tables)
+    assert code == 65
+    assert f"{tables}/heads/active.json: is damaged" in err
 
 
 # an independent writer of nested containers: whatever it hides, the proof names

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+import time
 
 import pyarrow as pa
 import pytest
@@ -106,3 +109,30 @@ def test_a_channel_matches_its_own_id_and_that_of_its_recording() -> None:
 
     assert request.ids_of("a.wav/ch0") == {"a.wav", "a.wav/ch0"}
     assert request.ids_in_text(json.dumps({"id": "a.wav/ch0"})) == {"a.wav", "a.wav/ch0"}
+
+
+def test_many_ids_are_looked_up_and_not_tried_one_by_one() -> None:
+    names = [f"2026/11/{number:06d}.tar#calls/recording.flac" for number in range(20_000)]
+    text = "".join(f"odd thing at {name}\n" for name in names)
+    before = time.process_time()
+
+    request = ErasureRequest(names[::2])
+
+    assert request.rows_of(pa.array(names)).to_pylist() == [True, False] * 10_000
+    assert set().union(*map(request.ids_of, names)) == request.ids_in_text(text) == set(names[::2])
+    assert time.process_time() - before < 5.0  # a pattern an id took hours
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_in_text_are_those_of_a_pattern_an_id(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(200):
+        names = ["".join(rng.choices("ab/", k=rng.randrange(1, 4))).strip("/") + ".c" for _ in range(3)]
+        pieces = ["a", "b", "/", ".c", " ", "@1-2", "/ch0", ".", "'", "\n", *names, *names]
+        text = " " + "".join(rng.choices(pieces, k=rng.randrange(1, 12)))
+
+        for name in names:
+            in_text = rf"(?:\A|[^\w./#-]){re.escape(name)}(?:@1-2)?(?:/ch0)?\.?(?![\w.#/@-])"
+            expected = {name} if re.search(in_text, text) else set()
+            assert ErasureRequest([name]).ids_in_text(text) == expected, (name, text)
+            assert expected <= ErasureRequest(names).ids_in_text(text)

@@ -11,7 +11,7 @@ import pytest
 
 from detector.head import Head
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
-from jobs.tables.heads import activate, active_head, introduce, known_heads, named_head, rename
+from jobs.tables.heads import activate, active_head, introduce, known_heads, named_head, rename, verify_heads
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Entry, Plan
 from tests.support.made_heads import PLAIN
@@ -111,3 +111,19 @@ def test_heads_are_listed_and_named_by_the_command(tmp_path: Path, bonafide: Run
     assert code == 0
     assert out.splitlines()[2].split()[:2] == [PLAIN.head_id, "calls"]
     assert bonafide("heads", tmp_path / "nothing")[0] == 65
+
+
+def test_verify_names_what_is_damaged_of_heads(tmp_path: Path) -> None:
+    output, folder = str(tmp_path), tmp_path / "heads"
+    introduce(output, PLAIN, "starter", "2026-11-23")
+    activate(output, PLAIN.head_id)
+    assert list(verify_heads(output)) == []
+    content = (folder / f"{PLAIN.head_id}.json").read_bytes()
+
+    (folder / f"{PLAIN.head_id}.json").write_bytes(content.replace(b"starter", b"another"))
+    (folder / "active.json").write_bytes(b"{}")
+    (folder / "0123456789abcdef.json").write_bytes(content)
+    (folder / "notes.json").write_bytes(dump_checksummed({"name": "x"}))
+
+    found = list(verify_heads(output))
+    assert [message.partition(": ")[0] for message in found] == sorted(map(str, folder.iterdir()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from jobs import storage
@@ -163,3 +164,21 @@ def test_erase_in_a_copy_whose_objects_are_gone_says_the_same(output: str, copy:
 
     assert code == 65
     assert f"is a copy of {output}; erase there" in err.splitlines()[-1]
+
+
+def test_drafts_go_whatever_their_clock_says_and_other_objects_are_named(tmp_path: Path, bonafide: Run) -> None:
+    output, copy = f"{tmp_path}/tables", f"{tmp_path}/copy"
+    shards(output, a="1")
+    bonafide("compact", output, "--to", copy)
+    draft, other = Path(copy, ".fut.123-abcdef01.part"), Path(copy, "foreign.bin")
+    for each in (draft, other):
+        each.write_bytes(b"rows that were erased since")
+        os.utime(each, (time.time() + 7200, time.time() + 7200))
+
+    code, out, err = bonafide("compact", output, "--to", copy)
+
+    assert code == 0, err
+    assert not draft.exists()
+    assert f"{other}: is not of the copy" in out
+    other.unlink()
+    assert "is not of the copy" not in bonafide("compact", output, "--to", copy)[1]
