@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
 
 from detector.errors import ConfigError
 from detector.logistic import Bools, Indices
@@ -99,6 +98,8 @@ def upper_bound(n_wrong: npt.ArrayLike, n_rows: npt.ArrayLike, confidence: float
     0.001
     """
     wrong, right = np.asarray(n_wrong), np.asarray(n_rows) - np.asarray(n_wrong)
+    from scipy.stats import beta  # only now: it takes a second to import, and scoring needs none of it
+
     return np.where(right > 0, beta.ppf(confidence, wrong + 1, np.maximum(right, 1)), 1.0)
 
 

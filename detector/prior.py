@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from detector.logistic import Indices
 from detector.metrics import Floats
@@ -149,5 +147,8 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     at_low, at_high = function(low), function(high)
     if at_low * at_high > 0.0 or low >= high:
         return low if abs(at_low) < abs(at_high) else high
+    from scipy.optimize import brentq  # only now: they take a second to import
+    from scipy.special import expit
+
     odds = float(brentq(lambda each: function(float(expit(each))), log_odds(low), log_odds(high), xtol=1e-9))
     return float(expit(odds))

@@ -21,6 +21,8 @@ def redraw_pages(output: str, run_ids: Iterable[str]) -> int:
     A page that cannot be drawn, such as one whose head is gone, is left out with a warning: an erasure must not fail
     by it.
 
+    Recordings that a page held are links on it from now on.
+
     Returns
     -------
     int
@@ -45,5 +47,7 @@ def _redraw(output: str, run_id: str) -> None:
     head = load_head(settings["head"], settings.get("require_signature"), loaders)
     if head.head_id != record["head_id"]:
         raise ConfigError(f"{settings['head']}: is head {head.head_id} now; expected {record['head_id']}.")
+    if settings["players"] == "embed":  # an eraser reads no recordings, and needs no right to
+        record = record | {"settings": settings | {"players": "link"}}
     scored = ScoringRun(head, record["prior"], table, history, frozenset())
     write_page(scored, embeddings_of(output, head, settings.get("channels")), record)

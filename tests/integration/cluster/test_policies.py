@@ -236,7 +236,7 @@ PLACES += [f"{TABLES}/tables/{name}/x.parquet" for name in ("embeddings", "score
         ("compactor", "PutObject", PLACES),
         ("compactor", "DeleteObject", [*PLACES, f"{TABLES}/compacted/scores/x.parquet"]),
         ("eraser", "DeleteObject", PLACES),
-        ("eraser", "GetObject", PLACES[:2]),
+        ("eraser", "GetObject", PLACES[:1]),
         ("sql-reader", "GetObject", [*PLACES[:3], *PLACES[5:]]),
         ("sql-reader", "PutObject", PLACES),
         ("sql-reader", "DeleteObject", PLACES),

@@ -21,7 +21,7 @@ WITHOUT = (
     [
         ("numpy", ["embed", "--help"]),
         ("packaging", ["verify", "/nowhere"]),
-        ("fsspec", ["verify", "/nowhere"]),
+        ("fsspec", ["verify", "gs://nowhere"]),
         ("soxr", ["explain", "head.json", "a.wav"]),
         ("ray", ["submit", "--", "nightly"]),
     ],

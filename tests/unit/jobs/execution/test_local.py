@@ -121,6 +121,7 @@ def test_a_recording_that_ends_the_encoder_by_a_signal_is_a_row_and_all_others_a
     assert not children()
 
 
+@pytest.mark.long
 def test_an_encoder_that_hangs_ends_the_run_with_its_name_and_leaves_no_process(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.mkdir()

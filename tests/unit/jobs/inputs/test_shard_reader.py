@@ -71,7 +71,7 @@ def passed_over(shard: Shard) -> dict[str, int]:
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst", ".zip", ".ZIP"])
 def test_members_whose_names_say_nothing_are_read_by_their_first_bytes(tmp_path: Path, suffix: str) -> None:
-    long = encoded(tone(4.5, seed=1), kind="WAV", subtype="DOUBLE") * 40  # 23 MB, more than is held
+    long = encoded(tone(180.0, seed=1), kind="WAV", subtype="DOUBLE")  # 23 MB, more than is held
     members = {"call.17": FLAC, "notes": b"text", "._a.wav": b"\0\5\x16\7" + bytes(90), "long": long, "a.json": FLAC}
     path = tmp_path / f"0{suffix}"
     path.write_bytes(PACKED[f"0{suffix}"](members))

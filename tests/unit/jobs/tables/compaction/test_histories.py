@@ -273,5 +273,6 @@ def test_those_of_a_hundred_more_histories_do(tmp_path: Path, bonafide: Run, see
     check(str(tmp_path / "root"), tmp_path / "catalog.db", seed, bonafide)
 
 
+@pytest.mark.long
 def test_they_do_in_a_bucket(s3_root: str, tmp_path: Path, bonafide: Run) -> None:
     check(s3_root, tmp_path / "catalog.db", 4, bonafide)

@@ -66,6 +66,7 @@ def tables(root: str, bonafide: Run) -> TwoHeadsAndThreeLayers:
     return TwoHeadsAndThreeLayers(f"{root}/tables", f"{root}/copy", bonafide)
 
 
+@pytest.mark.parametrize("root", ["folder", pytest.param("s3", marks=pytest.mark.long)], indirect=True)
 def test_a_copy_follows_night_by_night_and_nothing_that_is_erased_stays(
     tables: TwoHeadsAndThreeLayers, tmp_path: Path
 ) -> None:
