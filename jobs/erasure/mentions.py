@@ -16,7 +16,7 @@ from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
 from jobs.erasure.request import ErasureRequest
 from jobs.inputs.shards import Shard
-from jobs.storage import NotFoundError, Stored
+from jobs.storage import SPECIAL, NotFoundError, Stored
 from jobs.tables.canaries import Reference, without_names
 from jobs.tables.garbage import OBJECT_NAME
 from jobs.tables.heads import KnownHead
@@ -44,21 +44,27 @@ def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]
     return [*problems, *unread_links(output)], len(objects)
 
 
+UNREAD = {
+    "broken": "a link to nothing, which is not followed",
+    SPECIAL: "a pipe, socket or device, which is not read",
+}
+
+
 def everything(output: str) -> list[Stored]:
     """List all objects under an output: also hidden ones, and drafts, which no other listing has."""
     return sorted([*(storage.listing(output) or []), *storage.drafts(output)])
 
 
 def unread_links(output: str) -> list[str]:
-    """Describe links below the output that lead to a folder, which no listing follows, or to nothing.
+    """Describe what no listing has below the output: links to a folder or to nothing, pipes, sockets and devices.
 
-    A link to nothing has a name and a target, either of which may name a recording.
+    Each has a name, and a link a target, either of which may name a recording.
     """
     found = storage.survey(output)
     links = {} if found is None else found.links
+    folder = "a link to a folder, which is not followed"
     return [
-        f"{each.first}: a link to {'nothing' if reason == 'broken' else 'a folder'}, which is not followed, so what it "
-        "mentions is not known"
+        f"{each.first}: {UNREAD.get(reason, folder)}, so what it mentions is not known"
         for reason, each in links.items()
     ]
 

@@ -39,13 +39,14 @@ from jobs.storage.permissions import is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
-from jobs.storage.walk import FOLLOW, REASONS
+from jobs.storage.walk import FOLLOW, REASONS, SPECIAL
 
 __all__ = [
     "ABSENT",
     "DENIED",
     "FOLLOW",
     "READ_AHEAD_BYTES",
+    "SPECIAL",
     "STORES",
     "Found",
     "Glob",

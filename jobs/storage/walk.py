@@ -30,13 +30,15 @@ from jobs.storage.objects import DENIED, Links, Listing, Stored
 FOLLOW = ("no", "inside", "anywhere")
 """Which links to folders are followed: none; those that stay below the folder that is walked; all."""
 
+SPECIAL = "special"
 REASONS = {
     "folder": "links to folders, which are passed over; --follow-links follows those that stay in the archive",
     "outside": "links to folders outside of the archive, which are passed over; --follow-links=anywhere follows them",
     "repeated": "links to folders that they lie in, or that another link leads to, which are passed over",
     "broken": "links to nothing, which are passed over",
+    SPECIAL: "pipes, sockets and devices, which are passed over",
 }
-"""Why links are passed over, as a log says it."""
+"""Why links, and what is no file, are passed over, as a log says it."""
 
 DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # a file that is being written, or was when its writer was killed
 BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # what a link to nothing gives
@@ -117,7 +119,11 @@ class _Walk:
             elif entry.is_file() and not DRAFT.search(entry.name):
                 self._files.append(stored_at(entry.path, entry.stat()))
             elif entry.is_symlink():
-                entry.stat()  # raises for one that leads to nothing, not for one to a device
+                entry.stat()  # raises for one that leads to nothing
+                if not entry.is_file():
+                    self._pass_over(SPECIAL, entry.path)
+            elif not entry.is_file():
+                self._pass_over(SPECIAL, entry.path)
         except PermissionError:
             self._files.append(Stored(uri_of(entry.path), 0, DENIED))
         except OSError as error:

@@ -183,3 +183,15 @@ def test_permission_that_is_lost_while_a_file_is_read_does_not_lose_the_file(roo
 
 def test_the_help_names_the_ways_to_follow_that_the_store_knows() -> None:
     assert config.FOLLOW == storage.FOLLOW
+
+
+def test_what_is_no_file_is_passed_over_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"a")
+    os.mkfifo(tmp_path / "b.wav")
+    (tmp_path / "c.wav").symlink_to("/dev/null")
+
+    found = storage.survey(str(tmp_path))
+
+    assert found is not None
+    assert [storage.name_of(stored.uri) for stored in found.objects] == ["a.wav"]
+    assert {reason: each.n for reason, each in found.links.items()} == {"special": 2}
