@@ -127,6 +127,7 @@ def test_the_commands_and_python_run_in_their_order(
     store.put(str(home / "my-recordings" / "call.flac"), "archive/2026/call.flac")
     run_block(on_s3, home, job_environment)
     with_token = job_environment | {"RAY_AUTH_MODE": "token"}
+    shell("ray get-auth-token --generate", home, with_token)  # nothing before needed a Ray, which would have left one
     with ray_head(with_token, tmp_path / "ray") as address:
         on_the_cluster = with_token | {"RAY_API_SERVER_ADDRESS": address, "RAY_ADDRESS": address}
         outs = run_block(on_a_cluster, home, on_the_cluster)
