@@ -70,7 +70,7 @@ def explain(settings: ExplainConfig) -> int:
         numbers = _numbers(head, embedding, verdict.prior) if n else "  too short for a frame"
         say(f"{start:6.1f}  {end:6.1f}{numbers}")
         start = end
-    say("", *_nearest(head, join_segments(embeddings, n_frames), settings))
+    say("", *_nearest(head, join_segments(embeddings, n_frames), settings, uri))
     return 0
 
 
@@ -119,12 +119,14 @@ def _recording(uri: str) -> bytes:
     raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
 
 
-def _nearest(head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig) -> list[str]:
+def _nearest(
+    head: Head, embedding: npt.NDArray[np.float32] | None, settings: ExplainConfig, head_uri: str
+) -> list[str]:
     """List the training rows that are nearest in standardised embeddings, with their labels and groups.
 
     The report beside a head is signed by nobody, so nothing is opened because it is named there.
     """
-    stated = _fit_settings(settings.head)
+    stated = _fit_settings(head_uri)
     uris, labels = settings.embeddings, settings.labels
     if embedding is None or not uris or not labels:
         named = [stated.get("embeddings"), stated.get("labels")]

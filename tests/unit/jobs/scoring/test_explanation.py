@@ -18,6 +18,8 @@ from detector.config import EmbedConfig
 from detector.embedding import embed_segments
 from detector.errors import ConfigError
 from jobs.scoring.explanation import ExplainConfig, _recording, explain
+from jobs.scoring.heads import read_head
+from jobs.tables.heads import introduce
 from tests.support.audio import encoded, tone
 from tests.support.embeddings import N_ROWS, fitted, write, write_labels
 
@@ -109,3 +111,21 @@ def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tm
     assert _recording(rf"{tmp_path}/0.tar#m\xe9.wav") == b"abc"
     with pytest.raises(ConfigError, match=r"0\.tar#none.wav: no such member"):
         _recording(f"{tmp_path}/0.tar#none.wav")
+
+
+def test_a_head_that_is_called_by_its_name_has_the_report_beside_its_file(
+    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EmbedConfig(backbone="melstats", segment_seconds=2.0)
+    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, 80)).astype(np.float32)
+    embeddings[1::2, 0] += 3.0
+    write(tmp_path, recipe_of(config, None), embeddings)
+    fitted(tmp_path, labels, "calls")
+    recording = tmp_path / "a.flac"
+    recording.write_bytes(encoded(tone(2.0)))
+    introduce(str(tmp_path), read_head(str(tmp_path / "calls.json")), str(tmp_path / "calls.json"), "2026-11-23")
+    capsys.readouterr()
+
+    explain(ExplainConfig(head="calls", uri=str(recording), output=str(tmp_path)))
+
+    assert f"its report names ['{tmp_path}'] and {labels}" in capsys.readouterr().out.splitlines()[-1]
