@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import zipfile
 
 import pytest
 
@@ -13,20 +11,12 @@ from jobs.inputs.containers import decompressed
 from jobs.inputs.containers import zipped as zips
 from jobs.inputs.containers.decompressed import zstd
 from tests.hostile.harness import AFTER, BEFORE, Lab, alone, hostile, packed
+from tests.support.containers import zipped
 from tests.support.wild_films import wild_film
-
-
-def zip_of(members: list[tuple[str, bytes]]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
-        for name, content in members:
-            opened.writestr(name, content)
-    return file.getvalue()
-
 
 WILD = {
     "0.tar": (packed, "decoder_timeout"),
-    "0.zip": (zip_of, "bad_archive"),
+    "0.zip": (lambda members: zipped(dict(members)), "bad_archive"),
     "0.tar.gz": (lambda members: gzip.compress(packed(members), 1), "bad_archive"),
     "0.tar.zst": (lambda members: zstd.compress(packed(members)), "bad_archive"),
 }

@@ -193,9 +193,9 @@ def test_more_groups_than_are_read_are_left_to_the_json() -> None:
     assert "The 40 largest of 51; all are in report.json." in text  # speakers and "unknown"
 
 
-def opened_text(browser: Browser, path: Path, width: int = 400) -> tuple[str, list[str], bool]:
-    """Return what a page shows, the tables that scroll sideways, and whether the page does."""
-    page = browser.new_page(viewport={"width": width, "height": 800})
+def opened_text(browser: Browser, path: Path) -> tuple[str, list[str], bool]:
+    """Return what a page of 400 px shows, the tables that scroll sideways, and whether the page does."""
+    page = browser.new_page(viewport={"width": 400, "height": 800})
     page.goto(path.as_uri())
     wide = page.evaluate(
         """() => [...document.querySelectorAll(".scroll, td, th")].filter(each => each.offsetParent

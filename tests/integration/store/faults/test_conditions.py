@@ -12,7 +12,7 @@ from tests.support import nightly_runs
 from tests.support.proxy import FaultProxy
 
 Run = Callable[..., tuple[int, str, str]]
-NAME, OTHER = "s3://archive/2026/radio/0001.tar", "s3://archive/2026/radio/0002.tar"
+NAME = "s3://archive/2026/radio/0001.tar"
 CREATED, REPLACED, BLIND = "If-None-Match", "If-Match", "none"
 
 
@@ -31,7 +31,7 @@ def conditions(proxy: FaultProxy, root: str) -> Counter[tuple[str, str]]:
 
 @pytest.fixture
 def night(s3_root: str) -> Callable[[str, int], None]:
-    """A night over two containers, of which the first has the given state."""
+    """A night over a container in the given state."""
 
     def run(state: str, seed: int) -> None:
         date = f"2026-11-2{seed}"

@@ -7,9 +7,7 @@ import gzip
 import io
 import lzma
 import os
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from jobs import storage
 from jobs.erasure import parts
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
+from tests.support.containers import tarred, zipped
 from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
 
 Run = Callable[..., tuple[int, str, str]]
@@ -48,28 +47,12 @@ def orc() -> bytes:
     return file.getvalue()
 
 
-def tar(name: str, content: bytes, mode: str = "w") -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
-
-
 def without_magic(content: bytes) -> bytes:
     """A tar as it was before POSIX: the header ends with the link's name, and its checksum is right."""
     header = bytearray(content[:257] + bytes(255))
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + content[512:]
-
-
-def zipped(name: str, content: bytes, **options: int) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content)
-    return file.getvalue()
 
 
 def zstd(content: bytes) -> bytes:
@@ -90,10 +73,10 @@ MENTIONING = {
     "no-suffix": feather(2),
     "old.feather": feather(1),
     "a.orc": orc(),
-    "tables.tgz": tar("x/scores.parquet", parquet(), "w:gz"),
-    "old-tar-without-magic": without_magic(tar("x", parquet())),
-    "tables.zip": zipped("scores.parquet", parquet()),
-    "nested.zip": zipped("tables.tgz", tar("a.csv", f"id\n{CALL}\n".encode(), "w:gz")),
+    "tables.tgz": gzip.compress(tarred({"x/scores.parquet": parquet()})),
+    "old-tar-without-magic": without_magic(tarred({"x": parquet()})),
+    "tables.zip": zipped({"scores.parquet": parquet()}),
+    "nested.zip": zipped({"tables.tgz": gzip.compress(tarred({"a.csv": f"id\n{CALL}\n".encode()}))}),
     "a.csv.zst": zstd(f"id,label\n{CALL},spoof\n".encode()),
     "a.csv.bz2": bz2.compress(f"id,label\n{CALL},spoof\n".encode()) + bz2.compress(b"more"),
     "a.json.xz": lzma.compress(b'{"id": "2026\\/call.flac"}'),
@@ -102,7 +85,7 @@ MENTIONING = {
     "a.csv": f"id\n{CALL}\n".encode("utf-16"),
     "log.txt": b"GET /x?id=2026%2fcall.flac HTTP/1.1",
     ".hidden/2026/call.flac": b"",
-    "names.tar": tar(CALL, b""),
+    "names.tar": tarred({CALL: b""}),
     ".scores.parquet.4711-0123abcd.part": parquet(),
 }
 
@@ -122,10 +105,10 @@ UNREADABLE = {
     "half.gz": gzip.compress(os.urandom(999))[:-9],
     "tail.gz": gzip.compress(b"x") + b"something else",
     "tail.bz2": bz2.compress(b"x") + b"something else",
-    "half.tar": tar("a", bytes(2048))[:1024],
-    "tail.tar": tar("a", b"x") + b"something else",
+    "half.tar": tarred({"a": bytes(2048)})[:1024],
+    "tail.tar": tarred({"a": b"x"}) + b"something else",
     "half.zst": zstd(os.urandom(999))[:-9],
-    "broken.zip": zipped("a.csv", b"x" * 99).replace(b"PK\x03\x04", b"PK\x03\x05", 1),
+    "broken.zip": zipped({"a.csv": b"x" * 99}).replace(b"PK\x03\x04", b"PK\x03\x05", 1),
     "base.sqlite": b"SQLite format 3\0" + bytes(84),
     "old.csv": "caf\xe9".encode("latin-1"),
     "a.7z": b"7z\xbc\xaf\x27\x1c" + bytes(26),
@@ -147,8 +130,8 @@ def test_what_unpacks_beyond_the_limit_is_not_read(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(parts, "MAX_BYTES", 1000)
     packers: dict[str, Callable[[bytes], bytes]] = {
         "a.gz": gzip.compress,
-        "a.zip": lambda content: zipped("a", content),
-        "a.tar": lambda content: tar("a", content),
+        "a.zip": lambda content: zipped({"a": content}),
+        "a.tar": lambda content: tarred({"a": content}),
         "a.zst": zstd,
     }
     (tmp_path / name).write_bytes(packers[name](bytes(5000)))
@@ -159,7 +142,7 @@ def test_what_unpacks_beyond_the_limit_is_not_read(tmp_path: Path, monkeypatch: 
 
 
 def test_other_recordings_are_no_mentions(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped("x/2026/call.flac.txt", b"2026/call.flac.old, my/2026/call.flac"))
+    (tmp_path / "a.zip").write_bytes(zipped({"x/2026/call.flac.txt": b"2026/call.flac.old, my/2026/call.flac"}))
 
     assert search(tmp_path) == []
 
@@ -184,7 +167,7 @@ def test_a_foreign_copy_is_refused_with_the_remedy_and_nothing_is_changed(
     tables: str, bonafide: Run, name: str
 ) -> None:
     content = storage.read_bytes(first_object(tables, "scores"))
-    storage.write_bytes(f"{tables}/{name}", zipped("a.pq", content) if name.endswith("zip") else content)
+    storage.write_bytes(f"{tables}/{name}", zipped({"a.pq": content}) if name.endswith("zip") else content)
     before = everything(tables)
 
     code, _, err = bonafide("erase", VICTIM, "--output", tables)
