@@ -17,9 +17,9 @@ from detector.logistic import Bools, Matrix
 from detector.logistic import fit as fit_logistic
 from detector.metrics import Floats, cllr
 from detector.metrics.checks import check_booleans, check_labelled
+from detector.rejection import NEGLIGIBLE_NATS
 
 LARGEST = 1e50  # size of any number of a head; what it divides by is at least 1 / LARGEST (detector/head_checks.py)
-FAR = 800.0  # nats beyond which exp(-FAR) is 0, and a score is its bound
 
 Numbers = tuple[float, ...]
 
@@ -116,7 +116,7 @@ def bounded(score: Floats, bounds: tuple[float, float]) -> Floats:
     [-7.0, 0.0, 1.0, 7.0]
     """
     low, high = bounds
-    score = np.minimum(score, high + FAR)  # beyond, the two terms would cancel, or be infinite
+    score = np.minimum(score, high + NEGLIGIBLE_NATS)  # beyond, the two terms would cancel, or be infinite
     found, above = np.logaddexp(score, low), score - high
     found -= np.logaddexp(above, 0.0, out=above)  # in place, because rows may be millions
     return np.asarray(found)

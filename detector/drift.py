@@ -16,10 +16,9 @@ MIDDLES = np.concatenate([EDGES[:1], (EDGES[1:] + EDGES[:-1]) / 2, EDGES[-1:]])
 FAR = 0.99  # quantile of the training distances
 MAX_DISTANCE = 0.2
 MAX_FAR = 0.05
-# a share of spoof is told only where a wrong one would be noticed
-MIN_ACCEPTED = (
-    100  # with n scores in about 20 bins, chance makes a distance of 1.8 / sqrt(n): here that of MAX_DISTANCE
-)
+# A share of spoof is told only where a wrong one would be noticed. With n scores in about 20 bins, chance makes a
+# distance of 1.8 / sqrt(n): with MIN_ACCEPTED that of MAX_DISTANCE.
+MIN_ACCEPTED = 100
 MIN_ACCEPTED_SHARE = 0.5  # else most of the evidence is scores that the head itself declines to judge
 MAX_CLLR = 1 - MAX_DISTANCE  # beyond, a misfit below MAX_DISTANCE may move the share from 0 to 1: prior.widened
 MAX_ODDS = float(np.log(3.0))  # ratio of odds that is worth a warning: it moves the threshold by 1.1 nats

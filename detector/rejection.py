@@ -9,6 +9,7 @@ from detector.metrics import Floats
 from detector.metrics.checks import check_labelled, check_share
 
 BLOCK_ROWS = 1 << 16
+NEGLIGIBLE_NATS = 800.0  # exp(-800) is 0
 
 
 def log_odds(prior: float) -> float:
@@ -97,8 +98,8 @@ def entropy_bits(score: Floats, prior: float) -> Floats:
     """
     found = np.empty(len(score))
     for start in range(0, len(score), BLOCK_ROWS):  # blocks, because rows may be millions
-        # 800, because exp(-800) is 0, and 0 times infinity would be NaN
-        odds = np.minimum(np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior)), 800.0)
+        # 0 times infinity would be NaN
+        odds = np.minimum(np.abs(score[start : start + BLOCK_ROWS] - log_odds(prior)), NEGLIGIBLE_NATS)
         # H = log(1 + e^-x) + x e^-x / (1 + e^-x), for log odds of size x
         decay = np.exp(-odds)
         found[start : start + BLOCK_ROWS] = (np.log1p(decay) + odds * decay / (1.0 + decay)) / np.log(2.0)

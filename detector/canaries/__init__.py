@@ -96,6 +96,11 @@ def kept(heard: Mapping[str, Heard]) -> dict[str, Heard]:
     return {name: replace(each, samples=each.samples[::KEPT_EVERY]) for name, each in heard.items()}
 
 
+def decoded(heard: Mapping[str, Heard]) -> list[str]:
+    """Return the names of the canaries that an encoder embeds, in the order of its vectors: those with samples."""
+    return [name for name, each in heard.items() if len(each.samples)]
+
+
 def versions() -> dict[str, str]:
     """Return the versions of :data:`LIBRARIES` that are installed."""
     own = {

@@ -171,7 +171,7 @@ def strata_of(heads: Sequence[Trials]) -> Strata:
     int array of shape (n_clusters,)
         In the order of the clusters' names: 1 has bona fide trials, 2 spoof, 3 both, 0 none with a score.
     """
-    _, cluster = np.unique(heads[0].cluster, return_inverse=True)
+    cluster = heads[0].cluster_numbers
     scored = np.any([trials.scored for trials in heads], axis=0)
     strata = np.zeros(int(cluster.max()) + 1, dtype=np.int64)
     for bit, of_class in ((1, ~heads[0].is_spoof), (2, heads[0].is_spoof)):
@@ -184,8 +184,7 @@ def draws(trials: Trials, strata: Strata, n_draws: int, seed: int) -> Iterator[C
 
     A chunk is smaller the more distinct scores the head has; the draws are the same however they are cut into chunks.
     """
-    _, cluster = np.unique(trials.cluster, return_inverse=True)
-    tally, widths, names = _tally(trials, cluster, len(strata))
+    tally, widths, names = _tally(trials, trials.cluster_numbers, len(strata))
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK_NUMBERS // max(len(strata), sum(widths)))
     for start in range(0, n_draws, step):

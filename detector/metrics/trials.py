@@ -69,10 +69,16 @@ class Trials:
         return ~np.isnan(self.score)
 
     @cached_property
+    def cluster_numbers(self) -> npt.NDArray[np.int64]:
+        """The clusters, numbered in the order of their names: int array of shape (n,)."""
+        _, numbers = np.unique(self.cluster, return_inverse=True)
+        return numbers  # type: ignore[no-any-return]
+
+    @cached_property
     def n_clusters(self) -> int:
         """Clusters with a score of the class that has fewer of them."""
         classes = (self.is_spoof, ~self.is_spoof)
-        return min(len(np.unique(self.cluster[self.scored & of_class])) for of_class in classes)
+        return min(len(np.unique(self.cluster_numbers[self.scored & of_class])) for of_class in classes)
 
     def measure(self) -> dict[str, float]:
         """Compute every metric of :data:`detector.metrics.resampling.MEASURES` from the trials as they are."""

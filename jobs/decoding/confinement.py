@@ -79,14 +79,13 @@ def described(level: str) -> str:
     >>> described("full")
     'decoders are confined: full'
     """
-    missing = {
-        FULL: "",
-        "seccomp": ", without Landlock: the kernel lacks it, or the container refuses it",
-        NONE: ": a hostile recording that takes a decoder over has all rights of this user",
+    known = {
+        FULL: "confined: full",
+        "seccomp": "confined: seccomp, without Landlock: the kernel lacks it, or the container refuses it",
+        NONE: "not confined: a hostile recording that takes a decoder over has all rights of this user",
     }
-    without_filter = ", without a filter of system calls: processes, UDP, metadata of files are open to a decoder"
-    confined = "not confined" if level == NONE else "confined"
-    return f"decoders are {confined}" + ("" if level == NONE else f": {level}") + missing.get(level, without_filter)
+    without_filter = "without a filter of system calls: processes, UDP, metadata of files are open to a decoder"
+    return f"decoders are {known.get(level, f'confined: {level}, {without_filter}')}"
 
 
 def _strength(level: str) -> tuple[int, int]:

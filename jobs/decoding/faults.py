@@ -66,10 +66,21 @@ def exit_error(code: int, cpu_seconds: float) -> DecoderError:
     """
     if code >= 0:
         return DecoderError("decoder_crash", f"the decoder's process ended with exit code {code}")
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    name = signal_name(-code)
     if name == "SIGXCPU":
         return timeout_error(cpu_seconds)
     return DecoderError("decoder_crash" if name in CRASH_SIGNALS else None, f"the decoder's process died of {name}")
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; one of the real-time signals has only a number.
+
+    Examples
+    --------
+    >>> signal_name(11), signal_name(36)
+    ('SIGSEGV', 'signal 36')
+    """
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def stall_error(state: str, seconds: float) -> DecoderError:

@@ -45,7 +45,6 @@ from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, r
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
 from jobs.tables.removal import REMOVED_ROWS, RemovalPolicy, slots_to_prune
-from jobs.tables.row_history import is_here
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -311,7 +310,7 @@ def _commit_layer(lacking: Lacking, rows: ShardRows | None, read: Shard | None, 
     tables = {"failures": failures, "embeddings": embeddings}
     counts = {
         NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
-        REMOVED_ROWS: len(embeddings) - pc.sum(is_here(embeddings)).as_py() if len(embeddings) else 0,
+        REMOVED_ROWS: len(embeddings) - embeddings["removed_at"].null_count,
     }
     marker = run.ledger.commit(
         planned,

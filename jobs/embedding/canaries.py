@@ -96,7 +96,7 @@ class RunCanaries:
             If vectors differ too much, and no drift is accepted.
         """
         rest, reports = pieces.without_canaries(embedded)
-        names = [name for name, each in self.heard.items() if len(each.samples)]
+        names = canaries.decoded(self.heard)
         for vectors, versions in reports:
             for table, of_layer in zip(tables, np.split(vectors, len(tables), axis=1), strict=True):
                 found = dict(zip(names, of_layer, strict=True))

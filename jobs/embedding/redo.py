@@ -103,12 +103,10 @@ class Redo:
         found = named & again
         found |= _with_rows(table, again - found, self._codecs)
         found |= _with_rows(table, older - found, self.names)
-        works = [history.by_name[name].entry.work for name in found if history.by_name[name].entry.has_sources]
-        return frozenset(uri for work in works for uri, *_ in work["sources"])
+        return frozenset(uri for name in found for uri in history.by_name[name].entry.source_uris)
 
     def _names_a_source(self, planned: PlannedShard) -> bool:
-        uris = [uri for uri, *_ in planned.entry.work["sources"]] if planned.entry.has_sources else []
-        return any(uri.startswith(self._prefixes) or uri in self._sources for uri in uris)
+        return any(uri.startswith(self._prefixes) or uri in self._sources for uri in planned.entry.source_uris)
 
 
 def _with_rows(table: Ledger, shards: set[str], names: frozenset[str]) -> set[str]:

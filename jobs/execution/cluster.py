@@ -214,6 +214,8 @@ class EncoderActor(EncodeStage):
         The parameters of :class:`jobs.execution.stages.EncodeStage`.
     """
 
+    _is_loaded = False
+
     def __init__(self, lifeline: WorkerLifeline | None, *encoder: Any) -> None:
         if lifeline is not None:
             lifeline.hold()
@@ -223,7 +225,7 @@ class EncoderActor(EncodeStage):
     def __del__(self) -> None:
         # Ray drops an encoder after it has taken leave of the raylet: an orderly exit that hangs from here on would
         # keep the memory, and a GPU's, with nobody there to end it. An encoder has nothing left to say.
-        if getattr(self, "_is_loaded", False):
+        if self._is_loaded:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

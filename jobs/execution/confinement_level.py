@@ -47,4 +47,5 @@ class ConfinementLevel:
             metrics.set_gauge("bonafide_confinement", 0.0, level=self.level)
         self.level = found
         metrics.set_gauge("bonafide_confinement", 1.0, level=found)
-        log.log(confinement.severity(found, self._mode), "%s", confinement.described(found))
+        if found != confinement.level():  # else this process has said so of its own decoders
+            log.log(confinement.severity(found, self._mode), "%s", confinement.described(found))

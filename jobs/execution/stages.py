@@ -209,7 +209,7 @@ class EncodeStage:
     def _canaries(self, heard: Mapping[str, Heard], backbone: Backbone) -> pa.Table:
         """Embed the canaries as recordings are embedded."""
         self._reporter.begin("encoding the canaries")
-        samples = [each.samples for each in heard.values() if len(each.samples)]
+        samples = [heard[name].samples for name in canaries.decoded(heard)]
         n_at_once = self._segments_per_pass or len(samples)
         parts = [samples[start : start + n_at_once] for start in range(0, len(samples), n_at_once)]
         vectors = np.concatenate([embed_segments(backbone, part)[0] for part in parts])

@@ -15,7 +15,6 @@ says which table it encodes, so that the driver knows what was lost with it, and
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 from detector.canaries import Heard
 from detector.config import Recipe
 from jobs.config import ModelConfig
+from jobs.decoding.faults import signal_name
 from jobs.execution.pool import Pool
 from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
@@ -159,7 +159,7 @@ class WorkerProcess:
         if self._has_finished:
             return None
         code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        how = signal_name(-code) if code < 0 else f"exit code {code}"
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
         said = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"a worker process ended with {how}" + (f": {said[-1]}" if said else "")

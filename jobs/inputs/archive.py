@@ -137,9 +137,10 @@ def find(
             places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
-        root = folder_of(uri) if named else _root_of(uri, listed)
-        for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
-            roots[found] = min(root, roots.get(found, root), key=len)
+        if relative:
+            root = folder_of(uri) if named else _root_of(uri, listed)
+            for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
+                roots[found] = min(root, roots.get(found, root), key=len)
         for stored in [named] if named else _without_tables(listed):
             kind = container_kind(stored.uri)
             if kind is not None:
@@ -148,7 +149,8 @@ def find(
                 files[stored.uri] = stored
     if config.manifest is not None:
         entries += read_entries(storage.normal(config.manifest), relative)
-    roots = {entry.uri: entry.root for entry in entries} | roots if relative else {}
+    if relative:
+        roots = {entry.uri: entry.root for entry in entries} | roots
     unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
     files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
     selections = _add_listed(entries, containers, files, config.missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from jobs import storage
 
@@ -24,6 +25,12 @@ class Place:
         """Return True if a listing of the place would find an object of this name."""
         if not self.is_pattern:
             return uri.startswith(f"{self.uri.rstrip('/')}/")
-        if storage.scheme_of(self.uri) == "file":
-            return storage.Glob(storage.path_of(self.uri)).matches(storage.path_of(uri))
-        return storage.Glob(self.uri).matches(uri)
+        return self._glob.matches(storage.path_of(uri) if self._is_local else uri)
+
+    @cached_property
+    def _glob(self) -> storage.Glob:
+        return storage.Glob(storage.path_of(self.uri) if self._is_local else self.uri)
+
+    @property
+    def _is_local(self) -> bool:
+        return storage.scheme_of(self.uri) == "file"

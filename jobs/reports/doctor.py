@@ -6,6 +6,7 @@ A check returns a :class:`Finding`, or raises the error that a run would end wit
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import shutil
 import tempfile
@@ -108,7 +109,7 @@ def _confinement(mode: str) -> Finding:
     confinement.set_mode(mode)
     idle.start(SEGMENT_SECONDS)
     level = confinement.level() or confinement.NONE
-    if level == confinement.FULL or mode == confinement.OFF:
+    if confinement.severity(level, mode) == logging.INFO:
         return Finding(OK, confinement.described(level))
     remedy = "Use Linux 5.13 or later with Landlock, and a container profile that allows it"
     return Finding(WARNING, f"{confinement.described(level)}. {remedy}: docs/confinement.md")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.inputs.requests import answers
 from jobs.scoring.changes import FAILED_RUNS
 from jobs.tables import ledger
 from jobs.tables.checksummed_json import load_checksummed
@@ -29,6 +31,12 @@ def read_record(output: str, run_id: str) -> Record | None:
     except storage.NotFoundError:
         return None
     return None if "abandoned" in record else record
+
+
+def read_records(output: str, run_ids: Sequence[str]) -> list[Record]:
+    """Return the records of those of these runs that have one, in their order, several at a time."""
+    found = answers(partial(read_record, output), run_ids)
+    return [record for record in found if record is not None]
 
 
 def find_run(output: str, run_id: str | None, head_id: str | None = None) -> tuple[Ledger, PlanHistory, Record]:

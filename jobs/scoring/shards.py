@@ -67,8 +67,9 @@ def score_shards(
     prior = head.prior if prior is None else prior
     storage.check_folder(output)
     table = Ledger(storage.normal(output), "scores", head.head_id)
-    finish_drops(table)
-    shards = [*shards, *_left_behind(source, shards, table)]
+    embedded, scored = source.history(), table.history()
+    finish_drops(table, scored)
+    shards = [*shards, *_left_behind(source, embedded, table, scored, shards)]
 
     def propose(history: PlanHistory) -> Plan | None:
         _refuse_other_prior(history, prior)
@@ -79,7 +80,7 @@ def score_shards(
         run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), head.head_id)
         name = introduce(table.output, head, file, config.run_date)
         detail = {"prior": prior, "fingerprint": source.key, "head": name}
-        if roots := id_roots(source.history().plans) - id_roots(history.plans):
+        if roots := id_roots(embedded.plans) - id_roots(history.plans):
             detail[ID_ROOTS] = sorted(roots)
         return Plan(run_id, config.run_date, new, detail)
 
@@ -90,7 +91,10 @@ def score_shards(
     done = table.done()
     missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
     if missing:
-        others, since = _scored_by_others(table, missing), _embedded_since(source, table, missing)
+        others, since = (
+            _scored_by_others(table, missing),
+            _embedded_since(embedded, history.last_committed(done), missing),
+        )
         task = ScoreShard(source, table, head, prior, _names(history), others, since)
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
@@ -117,25 +121,28 @@ def _scored_by_others(table: Ledger, shards: list[PlannedShard]) -> dict[str, st
     return states
 
 
-def _embedded_since(source: Ledger, table: Ledger, shards: list[PlannedShard]) -> dict[str, list[str]]:
+def _embedded_since(
+    embedded: PlanHistory, scored: dict[str, PlannedShard], shards: list[PlannedShard]
+) -> dict[str, list[str]]:
     """Return the runs that embedded shards since the head scored them last, by slot; another head may have been on."""
-    embedded, scored = source.history().by_name, table.history().last_committed(table.done())
     states = {shard.slot: scored[shard.slot].entry.state for shard in shards if shard.slot in scored}
-    last = {slot: embedded[state].number for slot, state in states.items() if state in embedded}
+    last = {slot: embedded.by_name[state].number for slot, state in states.items() if state in embedded.by_name}
     runs: dict[str, list[str]] = {slot: [] for slot in last}
-    for each in embedded.values():
+    for each in embedded.by_name.values():
         if each.number > last.get(each.slot, each.number):
             runs[each.slot].append(each.run_id)
     return runs
 
 
-def _left_behind(source: Ledger, shards: list[PlannedShard], table: Ledger) -> list[PlannedShard]:
+def _left_behind(
+    source: Ledger, embedded: PlanHistory, table: Ledger, scored: PlanHistory, shards: list[PlannedShard]
+) -> list[PlannedShard]:
     """Return the committed shards of :func:`jobs.tables.plan.left_behind`; for most runs there are none."""
-    scored, done = table.history(), table.done()
+    done = table.done()
     refuse_lost_plans(table, scored, done)
-    found = left_behind(source.history(), scored, done, {shard.slot for shard in shards})
-    embedded = source.done() if found else set()
-    return [shard for shard in found if shard.name in embedded]
+    found = left_behind(embedded, scored, done, {shard.slot for shard in shards})
+    committed = source.done() if found else set()
+    return [shard for shard in found if shard.name in committed]
 
 
 class ScoringAttempts:

@@ -116,13 +116,11 @@ class _Walk:
                 self._enter(entry.path, folder.above)
             elif entry.is_dir():
                 self._see_link(entry.path, folder)
-            elif entry.is_file() and not DRAFT.search(entry.name):
-                self._files.append(stored_at(entry.path, entry.stat()))
-            elif entry.is_symlink():
-                entry.stat()  # raises for one that leads to nothing
-                if not entry.is_file():
-                    self._pass_over(SPECIAL, entry.path)
-            elif not entry.is_file():
+            elif entry.is_file():
+                if not DRAFT.search(entry.name):
+                    self._files.append(stored_at(entry.path, entry.stat()))
+            else:
+                entry.stat()  # raises for a link that leads to nothing
                 self._pass_over(SPECIAL, entry.path)
         except PermissionError:
             self._files.append(Stored(uri_of(entry.path), 0, DENIED))

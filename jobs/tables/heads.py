@@ -59,9 +59,15 @@ class KnownHead:
     state: str = STATES[1]
 
 
-def known_heads(output: str) -> list[KnownHead]:
-    """Return the heads of an output, the active one first, then the last first."""
-    active = active_head(output)
+def known_heads(output: str, active: str | None = None) -> list[KnownHead]:
+    """Return the heads of an output, the active one first, then the last first.
+
+    Parameters
+    ----------
+    active : str, optional
+        What :func:`active_head` returns, if it is known already.
+    """
+    active = active or active_head(output)
     noted = {storage.name_of(each.uri) for each in storage.listing(storage.join(output, FOLDER)) or []} - {ACTIVE}
     ids = {*(name.removesuffix(".json") for name in noted), *keys(output, "scores")}
     heads = [_known(output, head_id) for head_id in ids]
@@ -146,9 +152,10 @@ def verify_heads(output: str) -> Iterator[str]:
 
 def copy_heads(output: str, place: str) -> None:
     """Note the heads of an output in its compacted copy, too, which lacks plans and records to tell them from."""
-    for head in known_heads(output):
+    active = active_head(output)
+    for head in known_heads(output, active):
         _write(_uri(place, f"{head.head_id}.json"), _content(head))
-    if (active := active_head(output)) is not None:
+    if active is not None:
         activate(place, active)
 
 

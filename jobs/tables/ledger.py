@@ -28,12 +28,12 @@ from jobs.storage import Stored
 from jobs.tables.parquet import (
     erased_bytes,
     is_erased,
-    is_whole,
     note_of,
     part_of,
     read_rows,
     row_batches,
     shard_part,
+    whole_rows,
 )
 from jobs.tables.protocol import (
     Answer,
@@ -220,7 +220,8 @@ class Ledger:
             return None
         uri = storage.join(self.output, name)
         found = part_of(uri, content)
-        if found is None or not is_whole(table, found):
+        rows = None if found is None else whole_rows(table, found)
+        if found is None or rows is None:
             raise SchemaError(
                 f"{uri}: is damaged, and rows of it are to be kept. `verify` says more. Restore it; or remove it, and "
                 f"all recordings of its shard are done again as new ones."
@@ -229,7 +230,7 @@ class Ledger:
         marker = None if text is None else Marker.from_json(text, uri)
         if marker is not None and table in marker.sha256:
             self.recounted(marker, table, content)
-        rows, sha256 = read_rows(content), hashlib.sha256(content).hexdigest()
+        sha256 = hashlib.sha256(content).hexdigest()
         return Standing(found.shard, rows.replace_schema_metadata(), sha256, marker is not None, note_of(rows))
 
     def batches(self, marker: Marker, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

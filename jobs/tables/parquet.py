@@ -96,15 +96,17 @@ def erased_bytes(table: str, shard: str, rows: pa.Table) -> bytes:
 
 def is_erased(table: str, part: TablePart) -> bool:
     """Return True if an object says that rows were erased from it, and holds the rows that its footer claims."""
-    return is_whole(table, part) and ERASED in (read_rows(part.content).schema.metadata or {})
+    rows = whole_rows(table, part)
+    return rows is not None and ERASED in (rows.schema.metadata or {})
 
 
-def is_whole(table: str, part: TablePart) -> bool:
-    """Return True if an object holds the rows that its footer claims."""
+def whole_rows(table: str, part: TablePart) -> pa.Table | None:
+    """Return the rows of an object; None if they are not those that its footer claims."""
     try:
-        return rows_digest(table, read_rows(part.content)) == part.digest
+        rows = read_rows(part.content)
+        return rows if rows_digest(table, rows) == part.digest else None
     except (pa.ArrowException, OSError, KeyError):
-        return False
+        return None
 
 
 def read_rows(content: bytes) -> pa.Table:

@@ -9,13 +9,12 @@ from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
 from jobs.inputs.utterance_ids import WAYS_OUT
 from jobs.storage import Stored
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
-from jobs.tables.removal import RemovalPolicy, find_gone, refuse_many
+from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, refuse_many
 
 OTHERS = "others"
 """In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
@@ -106,11 +105,10 @@ def propose(
         else:
             here = [shard.sources[0].uri] if slot in present else []
             now = _container_now(shard, present.pop(slot, None), slot in before, slot in committed, gone)
-        if here or now != shard or _is_all_removed(now):
+        if here or now != shard or slot in policy.slots or _is_all_removed(now):
             slots.add(slot)
         read_again = sorted(uri for uri in here if uri in again)
         if now != shard or read_again or slot in policy.slots:
-            slots.add(slot)
             new.append(_entry(now, slot, read_again, prune=policy.prune))
         for uri in here:
             loose.pop(uri, None)
@@ -120,7 +118,7 @@ def propose(
     groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
     slots |= {each.slot for each in (*archive.containers, *folders)} | {each.slot for each in groups}
     missing = known.keys() - slots - committed
-    dropped = [slot for slot in sorted(missing) if _is_gone(known[slot], look)]
+    dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
     return Proposal((*new, *groups, *tombstones(history, done, dropped)), frozenset(slots))
 
 
@@ -140,14 +138,13 @@ def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]
 
 def sources_in(history: PlanHistory) -> set[str]:
     """Return the URIs of all sources that plans read."""
-    works = [planned.entry.work for planned in history.current.values() if planned.entry.has_sources]
-    return {uri for work in works for uri, *_ in work["sources"]}
+    return {uri for planned in history.current.values() for uri in planned.entry.source_uris}
 
 
 def recordings_in(history: PlanHistory) -> set[str]:
     """Return the URIs of the loose files that plans read."""
-    works = [planned.entry.work for planned in history.current.values() if planned.entry.has_sources]
-    return {uri for work in works if work["kind"] == "files" for uri, *_ in work["sources"]}
+    entries = [planned.entry for planned in history.current.values() if planned.entry.has_sources]
+    return {uri for entry in entries if entry.work["kind"] == "files" for uri in entry.source_uris}
 
 
 def others_in(history: PlanHistory) -> set[str]:
@@ -190,14 +187,6 @@ def _refuse_other_members(container: Shard, before: Shard) -> None:
 def _is_all_removed(shard: Shard) -> bool:
     """Return True if nothing of a shard is left to read, so that any run can commit it."""
     return bool(shard.sources) and all(map(is_removed, shard.sources))
-
-
-def _is_gone(shard: Shard, look: Callable[[str], Stored | None]) -> bool:
-    """Return True if the store says that it has none of the sources; one that does not answer says nothing."""
-    try:
-        return all(look(source.uri) is None for source in shard.sources)
-    except StorageError:
-        return False
 
 
 def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:

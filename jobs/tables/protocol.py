@@ -72,6 +72,11 @@ class Entry:
         """True if the work names sources; scores have none, nor has the tombstone of what was never committed."""
         return isinstance(self.work, dict) and "sources" in self.work
 
+    @property
+    def source_uris(self) -> list[str]:
+        """URIs of the sources that the work names."""
+        return [uri for uri, *_ in self.work["sources"]] if self.has_sources else []
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from detector.errors import ConfigError
 from jobs.errors import StorageError
@@ -76,13 +77,16 @@ def find_gone(archive: Archive, known: Mapping[str, Shard], look: Look) -> froze
         if source.uri not in here and _was_there(source) and archive.place_of(source.uri) is not None
     ]
 
-    def is_gone(uri: str) -> bool:
-        try:
-            return look(uri) is None
-        except StorageError:  # a store that does not answer says nothing
-            return False
+    found = answers(partial(is_gone, look=look), missing)
+    return frozenset(uri for uri, has_gone in zip(missing, found, strict=True) if has_gone)
 
-    return frozenset(uri for uri, found in zip(missing, answers(is_gone, missing), strict=True) if found)
+
+def is_gone(uri: str, look: Look) -> bool:
+    """Return True if the store says that nothing is there; one that does not answer says nothing."""
+    try:
+        return look(uri) is None
+    except StorageError:
+        return False
 
 
 def refuse_many(archive: Archive, shards: Collection[Shard], gone: Collection[str], max_removed: float) -> None:

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from detector.schema import HISTORY
 
-COLUMNS = tuple(column.name for column in HISTORY)
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 _TYPES = {column.name: column.type for column in HISTORY}
 

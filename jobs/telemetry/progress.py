@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -159,21 +158,11 @@ class Steps:
             self._bar.close()
 
 
-@contextmanager
-def steps(verb: str, total: int, unit: str) -> Iterator[Steps]:
+def steps(verb: str, total: int, unit: str) -> closing[Steps]:
     """Show progress in equal steps while the block runs."""
-    shown = Steps(verb, total, unit)
-    try:
-        yield shown
-    finally:
-        shown.close()
+    return closing(Steps(verb, total, unit))
 
 
-@contextmanager
-def progress(verb: str, total: int, n_bytes: int = 0) -> Iterator[Progress]:
+def progress(verb: str, total: int, n_bytes: int = 0) -> closing[Progress]:
     """Show progress while the block runs."""
-    shown = Progress(verb, total, n_bytes)
-    try:
-        yield shown
-    finally:
-        shown.close()
+    return closing(Progress(verb, total, n_bytes))

@@ -39,8 +39,8 @@ ARCHITECTURES = {
 }
 """By the name of `uname -m`."""
 
-# Numbers on x86-64 and on arm64; None where the machine has no such call. The most frequent come first.
-CALLS: dict[str, tuple[int | None, int]] = {
+# Numbers on x86-64 and on arm64. The most frequent come first.
+CALLS: dict[str, tuple[int, int]] = {
     "read": (0, 63),
     "writev": (20, 66),
     "write": (1, 64),
@@ -142,9 +142,5 @@ def filter_for(machine: str, pid: int) -> bytes:
         ("tgkill", ALLOW, aborts_itself),
         *((name, KILL, ()) for name in KILLED),
     ]
-    rules = [
-        Rule(number, answer, checks)
-        for name, answer, checks in answers
-        if (number := numbers[name][column]) is not None
-    ]
+    rules = [Rule(numbers[name][column], answer, checks) for name, answer, checks in answers]
     return assemble(audit, rules, REFUSE, foreign_from)

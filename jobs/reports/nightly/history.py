@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from detector.schema import REJECT_REASONS
-from jobs.reports.runs import Record, read_record
-from jobs.tables.ledger import READERS
+from jobs.reports.runs import Record, read_records
 from jobs.tables.protocol import PlanHistory
 
 MAX_PREVIOUS_RUNS = 30
@@ -17,9 +15,7 @@ MAX_PREVIOUS_RUNS = 30
 def previous_records(output: str, history: PlanHistory, number: int) -> list[Record]:
     """Return the records of the last complete runs of a head before a plan, the oldest first."""
     run_ids = [plan.run_id for plan in history.plans[max(number - 1 - MAX_PREVIOUS_RUNS, 0) : number - 1]]
-    with ThreadPoolExecutor(READERS) as pool:
-        records = pool.map(lambda run_id: read_record(output, run_id), run_ids)
-        return [record for record in records if record is not None]
+    return read_records(output, run_ids)
 
 
 def summarise(record: Record) -> dict[str, Any]:

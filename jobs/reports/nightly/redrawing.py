@@ -9,7 +9,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.reports.nightly.page import write_page
 from jobs.reports.runs import find_run
-from jobs.scoring.heads import embeddings_of, load_head
+from jobs.scoring.heads import embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ def redraw_pages(output: str, run_ids: Iterable[str]) -> int:
 def _redraw(output: str, run_id: str) -> None:
     table, history, record = find_run(output, run_id)
     settings = record["settings"]
-    loaders = () if settings.get("backbone") is None else (settings["backbone"],)
-    head = load_head(settings["head"], settings.get("require_signature"), loaders)
+    head = read_head(settings["head"], settings.get("require_signature"), settings.get("backbone"))
     if head.head_id != record["head_id"]:
         raise ConfigError(f"{settings['head']}: is head {head.head_id} now; expected {record['head_id']}.")
     if settings["players"] == "embed":  # an eraser reads no recordings, and needs no right to

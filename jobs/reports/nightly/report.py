@@ -6,6 +6,7 @@ columns; memory holds only counts by source and the candidates of the queue.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,7 @@ from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.shift import Reference
-from jobs.decoding.confinement import FULL, OFF, described
+from jobs.decoding.confinement import described, severity
 from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
@@ -97,7 +98,7 @@ def _rank_flagged(batch: pa.RecordBatch) -> tuple[Bools, Floats]:
 def _warnings(record: Record) -> list[str]:
     warnings = Drift(**record["drift"]).warnings(record["prior"]) if "drift" in record else []
     level = record.get("confinement")
-    if level not in (None, FULL) and record["settings"].get("confinement") != OFF:
+    if level is not None and severity(level, record["settings"].get("confinement")) > logging.INFO:
         warnings.append(f"{described(level)}.")
     failed, recordings = record["scores"]["failed"], record["scores"]["failed"] + record["scores"]["rows"]
     allowed = record["settings"]["max_failures"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.labels import read_labels
 from jobs.reports.nightly.history import summarise
-from jobs.reports.runs import read_record
+from jobs.reports.runs import read_records
 from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.heads import KnownHead, active_head, known_heads
-from jobs.tables.ledger import READERS
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,14 +50,15 @@ def read_content(place: str, labels: str | None = None) -> Content:
     ConfigError
         If neither is at ``place``.
     """
-    heads = known_heads(place)
+    active = active_head(place)
+    heads = known_heads(place, active)
     folders = {folder for folder, _, _ in STORED.values()}
     present = frozenset(folder for folder in folders if _holds_tables(storage.join(place, folder)))
     if not present:
         raise ConfigError(f"{place}: no tables of ours here. Give the --output of a run, or a copy of it.")
     rows = [head_row(each) for each in heads]
     nights = _nights(output_of(place) if is_copy(place) else place, heads)
-    return Content(place, present, active_head(place), rows, nights, labels)
+    return Content(place, present, active, rows, nights, labels)
 
 
 def head_row(head: KnownHead) -> dict[str, Any]:
@@ -78,9 +77,7 @@ def _nights(output: str, heads: list[KnownHead]) -> list[dict[str, Any]]:
     folder = storage.join(output, "runs")
     listed = [stored.uri.removeprefix(f"{folder}/") for stored in storage.listing(folder) or []]
     run_ids = [name.removesuffix(".json") for name in listed if name.endswith(".json") and "/" not in name]
-    with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda run_id: read_record(output, run_id), run_ids)
-        records = [record for record in found if record is not None and "scores" in record]
+    records = [record for record in read_records(output, run_ids) if "scores" in record]
     return [
         summarise(record)
         | {"night": record["run_id"][:10], "verb": record["verb"], "head_id": record["head_id"]}

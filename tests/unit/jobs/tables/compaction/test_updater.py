@@ -90,7 +90,7 @@ def test_nothing_new_reads_no_rows_and_writes_nothing(
     assert out.count("0 written, 0 rewritten") == 3
     # a plan and its markers of either ledger, a manifest of each object, what is noted of the head in both places, and
     # for an output that notes nothing its first plan: all of them small JSON
-    assert len(asked) == 2 * (1 + 4) + 3 + 5
+    assert len(asked) == 2 * (1 + 4) + 3 + 4
     assert all(each.startswith("read_bytes") and each.endswith(".json") for each in asked)
     assert etags(copy) == before
 
