@@ -8,7 +8,6 @@ import json
 import lzma
 import random
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,23 +23,14 @@ from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.heads import introduce
+from tests.support.containers import tarred, zipped
 from tests.support.made_heads import PLAIN
 from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
-from tests.unit.jobs.erasure.test_foreign import CALL, parquet, tar, zipped, zstd
+from tests.unit.jobs.erasure.test_foreign import CALL, parquet, zstd
 
 Run = Callable[..., tuple[int, str, str]]
 CSV = f"id,label\n{CALL},spoof\n".encode()
 OTHER = b"id,label\n2026/other.flac,spoof\n"
-
-
-def tar_of(*members: tuple[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
 
 
 def zip_with_comment(comment: bytes, **members: bytes) -> bytes:
@@ -104,17 +94,17 @@ def table(name: str) -> bytes:
 
 
 LONG = "2026/a-call-of-fifty-or-so-characters/0000012345.flac"
-NOTES = zipped("notes.txt", b"nothing of interest")
+NOTES = zipped({"notes.txt": b"nothing of interest"})
 
 HIDDEN = {
-    "tar with a zip at its end": tar_of(("scores.parquet", parquet()), ("notes.zip", NOTES)),
-    "tar, then a zip": tar("scores.parquet", parquet()) + NOTES,
-    "zip, then a zip": zipped("scores.csv", CSV) + NOTES,
+    "tar with a zip at its end": tarred({"scores.parquet": parquet(), "notes.zip": NOTES}),
+    "tar, then a zip": tarred({"scores.parquet": parquet()}) + NOTES,
+    "zip, then a zip": zipped({"scores.csv": CSV}) + NOTES,
     "table, then a zip": parquet() + NOTES,
     "gzip, then a zip": gzip.compress(CSV) + NOTES,
-    "script, then a zip": b"#!/bin/sh\nexec unzip $0\n" + zipped("scores.parquet", parquet()),
+    "script, then a zip": b"#!/bin/sh\nexec unzip $0\n" + zipped({"scores.parquet": parquet()}),
     "script with the id, then a zip": b"#!/bin/sh\n# " + CALL.encode() + b"\n" + NOTES,
-    "zip in the comment of a zip": zip_with_comment(zipped("a.csv", CSV), a=b"x"),
+    "zip in the comment of a zip": zip_with_comment(zipped({"a.csv": CSV}), a=b"x"),
     "table in the comment of a zip": zip_with_comment(parquet(), a=b"x"),
     "zip with something behind it": NOTES + gzip.compress(CSV),
     "zip with a member that its directory leaves out": without_entry(zip_with_comment(b"", a=CSV, b=b"x")),
@@ -124,8 +114,8 @@ HIDDEN = {
     "comment in a gzip": gzip_with(16, b"of " + CALL.encode() + b"\0", b"x"),
     "extra field in a gzip": gzip_with(4, struct.pack("<H", len(NOTES) + 200) + bytes(200) + NOTES, b"x"),
     "gzips of tables": gzip.compress(table("other")) + gzip.compress(parquet()),
-    "gzips of tars": gzip.compress(tar("a", b"x")) + gzip.compress(tar("b", CSV)),
-    "gzips of zips": gzip.compress(zipped("a", CSV)) + gzip.compress(NOTES),
+    "gzips of tars": gzip.compress(tarred({"a": b"x"})) + gzip.compress(tarred({"b": CSV})),
+    "gzips of zips": gzip.compress(zipped({"a": CSV})) + gzip.compress(NOTES),
     "frame that zstd skips": zstd(b"x" * 99) + skipped(CSV) + zstd(b"y" * 99),
     "frame that zstd skips, packed": zstd(b"x" * 99) + skipped(gzip.compress(CSV)),
     "frame that zstd skips at the start": skipped(gzip.compress(CSV)) + zstd(b"x"),
@@ -149,8 +139,8 @@ def test_a_copy_is_found_or_refused_wherever_it_hides(tmp_path: Path, name: str)
 
 
 HARMLESS = {
-    "tar with a zip at its end": tar_of(("other.csv", OTHER), ("notes.zip", NOTES)),
-    "zip, then a zip": zipped("other.csv", OTHER) + NOTES,
+    "tar with a zip at its end": tarred({"other.csv": OTHER, "notes.zip": NOTES}),
+    "zip, then a zip": zipped({"other.csv": OTHER}) + NOTES,
     "script, then a zip": b"#!/bin/sh\nexec unzip $0\n" + NOTES,
     "zip with a comment": zip_with_comment(b"made by hand", a=OTHER, b=b""),
     "zip in a gzip that stores it": gzip.compress(NOTES, 0),
@@ -282,7 +272,7 @@ def packed(rng: random.Random, content: bytes, depth: int) -> bytes:
     before, after = rng.sample([(f"a{rng.random()}", inner), ("b", other)], 2)
     return rng.choice(
         [
-            lambda: tar_of(before, after),
+            lambda: tarred(dict([before, after])),
             lambda: zip_with_comment(b"", **dict([before, after])),
             lambda: zip_with_comment(inner[:60000], b=other),
             lambda: gzip.compress(inner),
@@ -293,7 +283,7 @@ def packed(rng: random.Random, content: bytes, depth: int) -> bytes:
             lambda: inner + NOTES,
             lambda: other + inner,
             lambda: inner + other,
-            lambda: tar_of(before, after) + NOTES,
+            lambda: tarred(dict([before, after])) + NOTES,
             lambda: without_entry(zip_with_comment(b"", a=inner, b=other)),
         ]
     )()
