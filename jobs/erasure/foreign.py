@@ -7,11 +7,9 @@ raises an error, as it may hold anything.
 from __future__ import annotations
 
 import codecs
-import html
 import io
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.feather
@@ -34,7 +32,6 @@ ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-1
 }
 NOT_TEXT = re.compile(r"[\0-\x06\x0e-\x1a\x1c\x1d\x1f]|\A(?:%PDF|!<arch>)")
 """Control characters that no text has, though packed bytes may; and formats that may be of letters alone."""
-JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")
 
 
 def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
@@ -68,11 +65,11 @@ def _ids_in_leaf(leaf: Part, request: ErasureRequest) -> Iterator[set[str]]:
     if leaf.kind is Kind.FIELDS:
         yield request.ids_in_fields(content)
     elif leaf.kind is Kind.HEADER:
-        yield request.ids_in_text(content.replace(b"\0", b"\n").decode(errors="replace"))
+        yield request.ids_in_foreign_text(content.replace(b"\0", b"\n").decode(errors="replace"))
     elif content.startswith(TABLES) or content.endswith((PARQUET, ARROW_FILE, FEATHER)):
         yield from _ids_in_table(content, request)
     else:
-        yield from map(request.ids_in_text, spellings(text_of(content)))
+        yield request.ids_in_foreign_text(text_of(content))
 
 
 def _ids_in_table(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
@@ -128,17 +125,3 @@ def text_of(content: bytes) -> str:
             f"is no table, archive or text that is known here; it begins with the bytes {content[:8].hex(' ')}"
         )
     return text
-
-
-def spellings(text: str) -> set[str]:
-    """Return a text as it is, and as JSON, HTML and URIs read it.
-
-    Examples
-    --------
-    >>> sorted(spellings(r"a\\/b"))
-    ['a/b', 'a\\\\/b']
-    """
-    unescaped = JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
-    if unescaped != text:
-        unescaped = unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs of surrogates
-    return {text, unescaped, html.unescape(text), unquote(text)}

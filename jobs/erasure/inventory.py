@@ -24,9 +24,10 @@ from jobs.erasure.mentions import (
 )
 from jobs.erasure.own_objects import read_own
 from jobs.erasure.proof import describe_remaining
-from jobs.erasure.redaction import redact_plan
+from jobs.erasure.redaction import redact_plan, redact_texts
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.runs import record_uris, records
+from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan
@@ -94,13 +95,14 @@ def take_inventory(output: str, tables: list[Ledger], request: ErasureRequest) -
 
 
 def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: ErasureRequest) -> None:
-    recounted, n_rows = marker, 0
+    recounted, n_rows, has_mentions = marker, 0, False
     for name in marker.objects:
         content = read_object(table, marker, name)
         recounted = table.recounted(recounted, name, content)
         rows, is_requested = identify_rows(content, request)
         requested, others = rows.filter(is_requested), rows.filter(pc.invert(is_requested))
         n_rows += len(requested)
+        has_mentions |= redact_texts(others, request) is not others
         inventory.present_ids |= set().union(*map(request.ids_of, requested["utterance_id"].to_pylist()))
         if "audio_sha256" in rows.column_names:
             inventory.audio_hashes |= set(requested["audio_sha256"].to_pylist())
@@ -109,7 +111,7 @@ def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: Era
                 inventory.containers[each] = others["utterance_id"][pc.index(others["uri"], uri).as_py()].as_py()
     inventory.is_unfinished |= recounted != marker
     inventory.has_erasures |= "erased" in recounted.detail
-    if n_rows or recounted != marker or request.ids_in_label(marker.uri):
+    if n_rows or has_mentions or recounted != marker or request.ids_in_label(marker.uri):
         inventory.markers.setdefault(table.name, []).append(marker)
 
 
@@ -134,9 +136,10 @@ def read_object(table: Ledger, marker: Marker, name: str) -> bytes:
 
 
 def identify_rows(content: bytes, request: ErasureRequest) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Return the columns of a table that identify its rows, and a mask of the rows to erase."""
+    """Return the columns that name recordings, a row's own and others, and a mask of the rows to erase."""
     file = pq.ParquetFile(io.BytesIO(content))
-    columns = [name for name in ("utterance_id", "uri", "audio_sha256") if name in file.schema_arrow.names]
+    wanted = ("utterance_id", "uri", "audio_sha256", *sorted(TEXT_COLUMNS))
+    columns = [name for name in wanted if name in file.schema_arrow.names]
     rows = file.read(columns=columns)
     return rows, request.rows_of(rows["utterance_id"])
 

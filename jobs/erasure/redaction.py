@@ -1,14 +1,34 @@
-"""Redaction: copies of plans and run records that no longer name the recordings of an erasure request."""
+"""Redaction: copies of rows, plans and run records that no longer name the recordings of an erasure request."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.shards import Shard
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Plan
+
+
+def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
+    """Return rows in which :data:`~jobs.erasure.request.ERASED` replaces texts that name the recordings.
+
+    A stranger decides what a row of another recording says: where a link led, or what a file claims of its maker.
+    The same object is returned if nothing is to be replaced.
+    """
+    for name in TEXT_COLUMNS.intersection(rows.column_names):
+        texts = pc.unique(rows[name].drop_null()).to_pylist()
+        named = [each for each in texts if request.ids_in_text(each)]
+        if named:
+            is_named = pc.is_in(rows[name], pa.array(named, rows[name].type))
+            redacted = pc.if_else(is_named, pa.scalar(ERASED, rows[name].type), rows[name])
+            rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), redacted)
+    return rows
 
 
 def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -19,19 +20,18 @@ import pyarrow.compute as pc
 
 from jobs import storage
 from jobs.erasure.avro import long_bytes
-from jobs.erasure.finder import Finder
+from jobs.erasure.finder import WORD, Finder, finders
+from jobs.erasure.foreign_text import ForeignTextSearch
+from jobs.inputs.id_spelling import CHANNEL, EXCERPT, name_in_id, spelt_in_id
 from jobs.telemetry.names import printable
 
 ERASED = "(erased)"
 """Replaces a label that names an erased recording."""
 
-NUMBER = r"[0-9][0-9.]*(?:e[+-]?[0-9]+)?"
-EXCERPT, CHANNEL = rf"@{NUMBER}-(?:{NUMBER}|end)", r"/ch[0-9]+"
 PART = rf"(?:{EXCERPT})?(?:{CHANNEL})?"
 """An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` writes it."""
 ENDS = tuple(re.compile(rf"{end}\Z") for end in (CHANNEL, EXCERPT))
 
-WORD = re.compile(r"[\w-]+")
 AROUND_NAME = (r"\A|[^\w./#-]", rf"(?P<part>{PART})(?=\.?(?![\w.#/@-]))")
 AROUND_WORD = (r"(?:\A|[\"'>])\s*", rf"(?P<part>{PART})(?=\s*(?:\Z|[\"'<]))")
 """What precedes and follows an id in text. A recording may be called `1` or `mean`: such a word counts only as a whole
@@ -60,16 +60,20 @@ class ErasureRequest:
         self.ids = tuple(dict.fromkeys(ids))
         self._ids = set(self.ids)
         self.roots = tuple(roots)
-        self._id_of_uri = {root + name: name for name in self.ids for root in roots}
+        self._id_of_uri = {root + name_in_id(name): name for name in self.ids for root in roots}
         self._ids_of_spelling: defaultdict[str, set[str]] = defaultdict(set)
         for place, name in (*((name, name) for name in self.ids), *self._id_of_uri.items()):
-            for spelling in _spellings(place):
+            for spelling in spellings(place):
                 self._ids_of_spelling[spelling].add(name)
-        words = {each for each in self._ids_of_spelling if WORD.fullmatch(each)}
-        self._finders = [Finder(self._ids_of_spelling.keys() - words, *AROUND_NAME), Finder(words, *AROUND_WORD)]
+        self._finders = finders(self._ids_of_spelling, AROUND_NAME, AROUND_WORD)
 
     def __str__(self) -> str:
         return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
+
+    @property
+    def has_members(self) -> bool:
+        """True if an id is that of a member of a container."""
+        return any("#" in each for each in self.ids)
 
     def ids_of(self, utterance_id: str) -> set[str]:
         """Return the requested ids that an utterance id is, or is a part of.
@@ -109,8 +113,9 @@ class ErasureRequest:
         """
         names = {label, AND_MORE.sub("", label).removeprefix("file://")}
         wholes = {whole for name in names for whole in _wholes(name)} if self._id_of_uri else set()
+        keys = {storage.key_of(name) for name in names}
         return {self._id_of_uri[each] for each in wholes & self._id_of_uri.keys()} | {
-            owner for name in names for each in (name, storage.key_of(name)) for owner in self.ids_of(each)
+            owner for each in names | keys | set(map(spelt_in_id, keys)) for owner in self.ids_of(each)
         }
 
     def ids_in_text(self, text: str) -> set[str]:
@@ -128,6 +133,22 @@ class ErasureRequest:
                 for name, part in finder.find(spelling):
                     mentioned.update(*(self.ids_of(each + part) for each in self._ids_of_spelling[name]))
         return mentioned
+
+    def ids_in_foreign_text(self, text: str) -> set[str]:
+        """Return the requested ids that a text of another program may mention, in whatever format it is.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["2026/1.tar#a.wav"])
+        >>> request.ids_in_foreign_text("/old/2026/1.tar#a.wav"), request.ids_in_foreign_text("2026/1.tar;b.wav;0.5")
+        ({'2026/1.tar#a.wav'}, set())
+        """
+        return self.ids_in_label(text) | self._foreign.ids_in(text)
+
+    @cached_property
+    def _foreign(self) -> ForeignTextSearch:
+        places = ((name, name) for name in self.ids)
+        return ForeignTextSearch([*places, *self._id_of_uri.items()], spellings)
 
     def ids_in_fields(self, content: bytes) -> set[str]:
         """Return the requested ids in rows of a binary format, where nothing separates a text from the next one.
@@ -167,8 +188,14 @@ def _wholes(name: str) -> list[str]:
     return names
 
 
-def _spellings(name: str) -> set[str]:
+def spellings(name: str) -> set[str]:
     """Return an id as it is, in JSON and in URIs; HTML entities are decoded before the search."""
     in_json = {json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
     names = (name, storage.bytes_of(name))  # the second: in a link to a local file
-    return {name, printable(name), *in_json, *(quote(each, safe=safe) for each in names for safe in ("/", ""))}
+    return {
+        name,
+        printable(name),
+        unicodedata.normalize("NFC", name),
+        *in_json,
+        *(quote(each, safe=safe) for each in names for safe in ("/", "")),
+    }

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from jobs import storage
-from jobs.erasure.inventory import Inventory, identify_rows, read_object
-from jobs.erasure.redaction import redact_plan
+from jobs.erasure.inventory import Inventory, read_object
+from jobs.erasure.redaction import redact_plan, redact_texts
 from jobs.erasure.request import ERASED, ErasureRequest
 from jobs.erasure.runs import objects_below, pages, records
 from jobs.errors import RunAgain
@@ -46,16 +46,18 @@ def rewrite_table(table: Ledger, inventory: Inventory, request: ErasureRequest) 
 
 
 def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequest) -> bytes:
-    """Remove rows from an object of a shard, if it holds any of the recordings; return its content."""
+    """Remove rows and mentions from an object of a shard, if it has any of the recordings; return its content."""
     uri = storage.join(table.output, marker.objects[name])
     stored = storage.stat(uri)
     content = read_object(table, marker, name)
     table.recounted(marker, name, content)  # refuses an object that was changed since the inventory
-    if stored is None or not pc.any(identify_rows(content, request)[1]).as_py():
+    if stored is None:
         return content
     rows = read_rows(content)
-    is_requested = request.rows_of(rows["utterance_id"])
-    content = table.without(marker, name, rows.filter(pc.invert(is_requested)))
+    kept = redact_texts(rows.filter(pc.invert(request.rows_of(rows["utterance_id"]))), request)
+    if kept.equals(rows):
+        return content
+    content = table.without(marker, name, kept)
     if storage.put(uri, content, stored.etag) is not None:
         raise RunAgain(f"{uri}: was replaced meanwhile; run the same command again.")
     return content

@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import io
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
-from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.parquet import row_batches
 
-ID_COLUMNS = {"utterance_id", "uri"}
-SAFE_COLUMNS = {field.name for schema in (embeddings_schema(1), SCORES, FAILURES) for field in schema}
-SAFE_COLUMNS -= ID_COLUMNS | {"message", "claim_generator"}
-"""Columns that name no recording: they hold fixed words, numbers and digests. `member` is only a part of an id."""
+TEXT_COLUMNS = {"message", "claim_generator"}
+"""The columns of our own tables that may name a recording: the others hold fixed words, numbers and digests, and
+`member` is only a part of an id."""
 
 MAGIC = b"PAR1"
 
 OURS = b"bonafide."
-"""Keys of the footers that bonafide writes begin with it; only there the columns are those of the data contract."""
+"""Keys of the footers that bonafide writes begin with it."""
+
+
+def own_parquet(content: bytes) -> pq.ParquetFile | None:
+    """Return an object of a table as a file if bonafide wrote it; None if not, or if it cannot be read."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return None
+    return file if any(key.startswith(OURS) for key in file.metadata.metadata or {}) else None
+
+
+def ids_in_own_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids in an object of a table, whose columns are those of the data contract."""
+    about = file.metadata.metadata or {}
+    yield set().union(*(request.ids_in_text(each.decode(errors="replace")) for pair in _notes(about) for each in pair))
+    ways = {"utterance_id": request.ids_of, "uri": request.ids_in_label}
+    ways |= dict.fromkeys(TEXT_COLUMNS, request.ids_in_text)
+    columns = [name for name in file.schema_arrow.names if name in ways]
+    for batch in row_batches(file, columns):
+        for name, column in zip(columns, batch.columns, strict=True):
+            yield from map(ways[name], _distinct_texts(column))
 
 
 def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterator[set[str]]:
     """Yield the requested ids in a file's texts and bytes, and in its footer."""
-    about = file.metadata.metadata or {}
-    is_ours = any(key.startswith(OURS) for key in about)
     yield ids_in_schema(file.schema_arrow, request)
-    for pair in about.items():
-        if pair[0] != b"ARROW:schema":  # the schema once more, in base64
-            yield from (request.ids_in_text(each.decode(errors="replace")) for each in pair)
-    safe = SAFE_COLUMNS if is_ours else frozenset()
-    columns = [field.name for field in file.schema_arrow if field.name not in safe and _holds_text(field.type)]
+    yield ids_in_about(dict(_notes(file.metadata.metadata or {})), request)
+    columns = [field.name for field in file.schema_arrow if _holds_text(field.type)]
     for batch in row_batches(file, columns):
-        yield from ids_in_batch(batch, request, ID_COLUMNS if is_ours else frozenset())
+        yield from ids_in_batch(batch, request)
+
+
+def _notes(about: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return (pair for pair in about.items() if pair[0] != b"ARROW:schema")  # the schema once more, in base64
 
 
 def ids_in_schema(schema: pa.Schema, request: ErasureRequest) -> set[str]:
     """Return the requested ids in names and metadata of columns, and in the metadata of the schema."""
     description = schema.to_string(truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False)
-    return request.ids_in_text(description) | ids_in_about(schema.metadata, request)
+    return request.ids_in_foreign_text(description) | ids_in_about(schema.metadata, request)
 
 
 def ids_in_about(metadata: Mapping[bytes, bytes] | None, request: ErasureRequest) -> set[str]:
     """Return the requested ids in keys and values of metadata."""
     about = (each.decode(errors="replace") for pair in (metadata or {}).items() for each in pair)
-    return set().union(*map(request.ids_in_text, about))
+    return set().union(*map(request.ids_in_foreign_text, about))
 
 
 def refuse_second_table(content: bytes, metadata: pq.FileMetaData) -> None:
@@ -75,14 +94,25 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
             yield start, start + column.total_compressed_size
 
 
-def ids_in_batch(
-    batch: pa.RecordBatch, request: ErasureRequest, id_columns: Collection[str] = ()
-) -> Iterator[set[str]]:
-    """Yield the requested ids in a batch; a whole value is compared in columns that hold ids, all others are text."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        ids_in = request.ids_in_label if name in id_columns else request.ids_in_text
+def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest) -> Iterator[set[str]]:
+    """Yield the requested ids in the texts of a batch, each alone, and those of a row together."""
+    for column in batch.columns:
         if _holds_text(column.type):
-            yield from (ids_in(value) for array in _text_arrays(column) for value in _distinct_texts(array))
+            texts = (value for array in _text_arrays(column) for value in _distinct_texts(array))
+            yield from map(request.ids_in_foreign_text, texts)
+    if request.has_members:
+        yield request.ids_in_foreign_text("\n".join(_lines(batch)))
+
+
+def _lines(batch: pa.RecordBatch) -> Iterator[str]:
+    """Return the texts of each row that stand in columns of their own, as a line."""
+    texts = [column.cast("large_string") for column in batch.columns if _is_string(column.type)]
+    if len(texts) < 2:
+        return
+    lines = pc.binary_join_element_wise(
+        *texts, pa.scalar("\t", pa.large_string()), null_handling="replace", null_replacement=""
+    )
+    yield from pc.unique(pc.replace_substring(lines, "\n", " ")).to_pylist()
 
 
 def _holds_text(kind: pa.DataType) -> bool:
@@ -93,6 +123,11 @@ def _holds_text(kind: pa.DataType) -> bool:
     if kind.num_fields:
         return any(_holds_text(kind.field(number).type) for number in range(kind.num_fields))
     return _is_text(kind)
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(getattr(pa.types, f"is_{test}")(kind) for test in ("string", "large_string", "string_view"))
 
 
 def _is_text(kind: pa.DataType) -> bool:

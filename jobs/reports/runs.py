@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.requests import answers
 from jobs.scoring.changes import FAILED_RUNS
@@ -24,13 +24,23 @@ Record = dict[str, Any]
 
 
 def read_record(output: str, run_id: str) -> Record | None:
-    """Return the record of a run, or None if the run is not complete, or only gave up what another one planned."""
+    """Return the record of a run, or None if the run is not complete, or only gave up what another one planned.
+
+    Raises
+    ------
+    SchemaError
+        If it is damaged, or that of another run.
+    """
     uri = storage.join(output, "runs", f"{run_id}.json")
     try:
         record = dict(load_checksummed(storage.read_bytes(uri), uri))
     except storage.NotFoundError:
         return None
-    return None if "abandoned" in record else record
+    if "abandoned" in record:
+        return None
+    if record["run_id"] != run_id:
+        raise SchemaError(f"{uri}: is the record of {record['run_id']!r}. Remove it, or restore the right one.")
+    return record
 
 
 def read_records(output: str, run_ids: Sequence[str]) -> list[Record]:

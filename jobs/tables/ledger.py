@@ -27,7 +27,7 @@ from jobs.errors import RunAgain
 from jobs.storage import Stored
 from jobs.tables.parquet import (
     erased_bytes,
-    is_erased,
+    erased_from,
     note_of,
     part_of,
     read_rows,
@@ -258,13 +258,13 @@ class Ledger:
     @staticmethod
     def without(marker: Marker, table: str, rows: pa.Table) -> bytes:
         """Return the object of a committed shard with only these of its rows, marked as one with erased rows."""
-        return erased_bytes(table, marker.name, rows)
+        return erased_bytes(table, marker.name, rows, marker.sha256[table])
 
     def recounted(self, marker: Marker, table: str, content: bytes) -> Marker:
         """Return the marker of an object from which rows were erased; the same marker if none were.
 
-        Bytes that differ from the marker count as erased only if the footer says so, there are fewer rows, and the
-        rows have the digest that the footer claims.
+        Bytes that differ from the marker count as erased only if the footer says so, the rows have the digest that it
+        claims, and there are fewer of them. As many, of which a text was redacted, must follow the marker's object.
 
         Raises
         ------
@@ -281,7 +281,8 @@ class Ledger:
         if found and found.shard != marker.name:
             raise RunAgain(f"{uri}: its rows were replaced meanwhile; run the same command again.")
         n_erased = 0 if found is None else marker.rows[table] - found.rows
-        if found is None or n_erased <= 0 or not is_erased(table, found):
+        before = None if found is None or n_erased < 0 else erased_from(table, found)
+        if found is None or before is None or (n_erased == 0 and before != marker.sha256[table]):
             raise SchemaError(f"{uri}: is not what was committed. `verify` says more.")
         return replace(
             marker,

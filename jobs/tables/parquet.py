@@ -19,7 +19,7 @@ from jobs.tables.table_part import TablePart
 ROW_GROUP_ROWS = 4_096
 SHARD, DIGEST = b"bonafide.of", b"bonafide.digest"
 NOTE = b"bonafide.note"
-ERASED = b"bonafide.erased"  # rows were taken out after the commit
+ERASED = b"bonafide.erased"  # rows, or texts in them, were taken out after the commit: SHA-256 of the object before
 
 
 def parquet_bytes(rows: pa.Table, about: dict[bytes, bytes] | None = None) -> bytes:
@@ -88,16 +88,26 @@ def part_of(name: str, content: bytes) -> TablePart | None:
         return None
 
 
-def erased_bytes(table: str, shard: str, rows: pa.Table) -> bytes:
-    """Return the object of a shard with only these of its rows; its footer says that some were erased."""
-    about = {SHARD: shard.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: b"yes"}
+def erased_bytes(table: str, shard: str, rows: pa.Table, before: str) -> bytes:
+    """Return the object of a shard with only these of its rows; its footer says from which object others were erased.
+
+    Parameters
+    ----------
+    before : str
+        SHA-256 of that object.
+    """
+    about = {SHARD: shard.encode(), DIGEST: rows_digest(table, rows).encode(), ERASED: before.encode()}
     return parquet_bytes(rows, about)
 
 
-def is_erased(table: str, part: TablePart) -> bool:
-    """Return True if an object says that rows were erased from it, and holds the rows that its footer claims."""
+def erased_from(table: str, part: TablePart) -> str | None:
+    """Return the SHA-256 of the object from which rows were erased; None if it is not as it was left then.
+
+    Objects of older releases say only that some were: `yes`.
+    """
     rows = whole_rows(table, part)
-    return rows is not None and ERASED in (rows.schema.metadata or {})
+    before = None if rows is None else (rows.schema.metadata or {}).get(ERASED)
+    return None if before is None else before.decode(errors="replace")
 
 
 def whole_rows(table: str, part: TablePart) -> pa.Table | None:

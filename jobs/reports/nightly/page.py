@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from jobs import storage
+from jobs.errors import RunAgain
 from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH
 from jobs.reports.nightly.charts import QUANTITIES, SHARES, drift_chart, recordings_chart, share_chart
 from jobs.reports.nightly.history import MAX_PREVIOUS_RUNS, previous_records, shares
@@ -15,10 +16,14 @@ from jobs.reports.review.players import players
 from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
 from jobs.reports.runs import Record, read_record
 from jobs.scoring.result import ScoringRun
+from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
+
+DRAWINGS = 3
+"""Times that a page is drawn at most."""
 
 
 def write_pages(scored: ScoringRun, source: Ledger) -> None:
@@ -42,11 +47,28 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
 
 
 def write_page(scored: ScoringRun, source: Ledger, record: Record) -> str:
-    """Write the page of a run that has none; return its URI."""
+    """Write the page of a run that has none; return its URI.
+
+    Raises
+    ------
+    RunAgain
+        If recordings were erased each time while it was drawn. It is not left behind, as it may show them.
+    """
     uri = storage.join(scored.ledger.output, "runs", f"{record['run_id']}.html")
-    html = render(page_content(scored, source, record)).encode()
-    storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
-    return uri
+    for _ in range(DRAWINGS):
+        before = _markers(scored.ledger, source)
+        html = render(page_content(scored, source, record)).encode()
+        storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
+        if before <= _markers(scored.ledger, source):
+            return uri
+        storage.remove(uri)
+    raise RunAgain(f"{uri}: recordings were erased while it was drawn; run the same command again.")
+
+
+def _markers(*tables: Ledger) -> set[Stored]:
+    """List the markers of tables. An erasure writes those anew whose rows it took out."""
+    folders = (storage.join(table.output, "_commits", table.name) for table in tables)
+    return {stored for folder in folders for stored in storage.listing(folder) or []}
 
 
 def page_content(scored: ScoringRun, source: Ledger, record: Record) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def as_table(names: Sequence[str], rows: Rows) -> str:
     a.flac       12
     call.flac     3
     """
+    names = [_shown(name) for name in names]
     cells = [[_shown(value) for value in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(names, *cells, strict=True)]
     right = [all(_is_number(row[column]) for row in rows) and bool(rows) for column in range(len(names))]
@@ -43,8 +44,8 @@ def as_csv(names: Sequence[str], rows: Rows) -> str:
     """Return rows as CSV in which no text is a formula to a spreadsheet; null is an empty cell."""
     file = io.StringIO(newline="")
     sheet = csv.writer(file, lineterminator="\n")
-    sheet.writerow(names)
-    sheet.writerows([[escape_formula(each) if isinstance(each, str) else each for each in row] for row in rows])
+    for row in (names, *rows):  # a name may be a value, as PIVOT makes it
+        sheet.writerow([escape_formula(each) if isinstance(each, str) else each for each in row])
     return file.getvalue().removesuffix("\n")
 
 

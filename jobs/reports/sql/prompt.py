@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from detector.errors import ConfigError
 from jobs.reports.sql.answers import FORMS
+from jobs.telemetry.names import printable
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +45,7 @@ def converse(connection: duckdb.DuckDBPyConnection, form: str, write: object) ->
             for text in answer(connection, statement, form):
                 write(text)  # type: ignore[operator]
         except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{printable(str(error))}\n")
 
 
 def _statements() -> Iterator[str]:

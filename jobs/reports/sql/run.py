@@ -9,7 +9,7 @@ from jobs.reports.sql.config import SqlConfig
 from jobs.reports.sql.prompt import answer, converse
 from jobs.reports.sql.session import connect, read_content
 from jobs.reports.sql.views import Content, view_statements
-from jobs.telemetry.names import say
+from jobs.telemetry.names import printable, say
 
 
 def ask(settings: SqlConfig) -> None:
@@ -36,10 +36,10 @@ def ask(settings: SqlConfig) -> None:
 
 def _write_views(content: Content, file: str, engine: str) -> None:
     uri = storage.normal(file)
-    nights = content.nights
+    last = content.nights[-1]["run_id"] if content.nights else "none yet"
     notes = [
-        f"-- Views of {content.place} for {engine}: write them again after a night, as they name the active head",
-        f"-- and hold the nights, of which the last is {nights[-1]['run_id'] if nights else 'none yet'}.",
+        f"-- Views of {printable(content.place)} for {engine}: write them again after a night, as they name the active",
+        f"-- head and hold the nights, of which the last is {printable(last)}.",
     ]
     statements = [f"{statement};" for statement in view_statements(content, engine)]
     storage.write_bytes(uri, "\n\n".join(["\n".join(notes), *statements, ""]).encode())

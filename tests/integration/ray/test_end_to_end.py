@@ -60,17 +60,28 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def job(on_ray: dict[str, str]) -> Job:
-    """Run a verb as users do, in a process of its own, on a Ray that is there already."""
+def job_in(environment: dict[str, str]) -> Job:
+    """Run a verb as users do, in a process of its own."""
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-        done = subprocess.run(command, env=on_ray, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run
+
+
+@pytest.fixture(scope="module")
+def job(on_ray: dict[str, str]) -> Job:
+    """A job on a Ray that is there already."""
+    return job_in(on_ray)
+
+
+@pytest.fixture(scope="module")
+def small_job(job_environment: dict[str, str]) -> Job:
+    """A job without a Ray, as small ones are by default; `test_runners` shows that its rows are the same."""
+    return job_in(job_environment)
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +148,10 @@ def test_shards_in_a_bucket_become_tables_that_duckdb_reads(
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
-def test_p_spoof_in_the_table_is_the_contract_s_formula(job: Job, head: Path, archive: Path, tmp_path: Path) -> None:
-    job("score", "--input", archive / "0000.tar", "--head", head, "--output", tmp_path, "--prior", 0.01)
+def test_p_spoof_in_the_table_is_the_contract_s_formula(
+    small_job: Job, head: Path, archive: Path, tmp_path: Path
+) -> None:
+    small_job("score", "--input", archive / "0000.tar", "--head", head, "--output", tmp_path, "--prior", 0.01)
 
     ((wrong, rows),) = duckdb.sql(
         "SELECT count(*) FILTER (abs(p_spoof - 1 / (1 + exp(score - ln(prior / (1 - prior))))) > 1e-12 "
@@ -235,11 +248,11 @@ def test_a_stopped_run_exits_with_75_and_resumes_where_it_stopped(
     assert stopped == undisturbed
 
 
-def test_a_file_has_one_score_by_command_and_by_api(job: Job, head: Path, tmp_path: Path) -> None:
+def test_a_file_has_one_score_by_command_and_by_api(small_job: Job, head: Path, tmp_path: Path) -> None:
     recording = tmp_path / "call.flac"
     recording.write_bytes(utterance("bonafide", 5))
 
-    job("score", "--input", recording, "--head", head, "--output", tmp_path / "by-command")
+    small_job("score", "--input", recording, "--head", head, "--output", tmp_path / "by-command")
 
     by_api = Detector.load(head).score(recording.read_bytes()).score
     assert score_in(tmp_path / "by-command").hex() == by_api.hex()
@@ -317,11 +330,11 @@ def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_cannot_be_scored_is_refused_with_65(
-    what: str, job: Job, bucket: object, head: Path, unfit: Path, tmp_path: Path
+    what: str, small_job: Job, bucket: object, head: Path, unfit: Path, tmp_path: Path
 ) -> None:
     arguments, cause = REFUSED[what]
 
-    refused = job(
+    refused = small_job(
         "nightly", *(each.format(folder=unfit) for each in arguments), "--head", head, "--output", tmp_path, code=65
     )
 
@@ -330,12 +343,12 @@ def test_what_cannot_be_scored_is_refused_with_65(
 
 
 def test_a_head_of_another_encoder_is_refused_with_both_fingerprints(
-    job: Job, head: Path, unfit: Path, archive: Path, tmp_path: Path
+    small_job: Job, head: Path, unfit: Path, archive: Path, tmp_path: Path
 ) -> None:
     other = ("--backbone", "huggingface", "--model", unfit / "hubert", "--layer", 1)
-    job("embed", "--input", unfit / "same.flac", *other, "--output", tmp_path)
+    small_job("embed", "--input", unfit / "same.flac", *other, "--output", tmp_path)
 
-    refused = job("score", "--embeddings", tmp_path, "--head", head, "--output", tmp_path, code=65)
+    refused = small_job("score", "--embeddings", tmp_path, "--head", head, "--output", tmp_path, code=65)
 
     (table,) = (tmp_path / "_plans").iterdir()
     cause = refused.stderr.splitlines()[-1]

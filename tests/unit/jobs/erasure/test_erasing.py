@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from detector.audio import Excerpt
 from jobs import storage
 from jobs.tables import run_records
+from tests.support.audio import encoded, tone
 from tests.support.nightly_runs import Recording, drawn, head, night
 from tests.support.tables import SLOTS, commit, plan
 from tests.unit.jobs.erasure.outputs import TAR, VICTIM, everything, first_object, rows
@@ -88,6 +90,27 @@ def test_a_failure_is_erased_like_a_score(tables: str, bonafide: Run) -> None:
 
     assert rows(tables, "failures") == {}
     assert bonafide("verify", tables)[0] == 0
+
+
+def test_what_a_stranger_s_row_says_of_the_recording_is_redacted(tmp_path: Path, bonafide: Run) -> None:
+    archive, output = tmp_path / "archive", str(tmp_path / "tables")
+    archive.mkdir()
+    (archive / "my call.flac").write_bytes(encoded(tone(1.0)))
+    with tarfile.open(archive / "s.tar", "w") as packed:
+        link = tarfile.TarInfo("link.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "my call.flac"
+        packed.addfile(link)
+    embed = ("embed", "--input", archive, "--ids", "relative", "--backbone", "melstats", "--runner", "local")
+    assert bonafide(*embed, "--max-failures", 1, "--output", output)[0] == 0
+    assert "my call.flac" in rows(output, "failures")["s.tar#link.wav"]["message"]
+
+    code, _, err = bonafide("erase", "my call.flac", "--output", output)
+
+    assert code == 0, err
+    assert rows(output, "failures")["s.tar#link.wav"]["message"] == "(erased)"
+    assert bonafide("verify", output)[0] == 0
+    (archive / "my call.flac").unlink()
+    assert "nothing new" in bonafide(*embed, "--max-failures", 1, "--output", output)[1]
 
 
 def test_the_record_keeps_its_counts_and_says_how_many_rows_were_erased(tables: str, bonafide: Run) -> None:

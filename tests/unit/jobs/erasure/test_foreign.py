@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import time
@@ -19,6 +20,7 @@ import pytest
 
 from jobs import storage
 from jobs.erasure import parts
+from jobs.erasure.foreign_text import PIECE
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from tests.support.containers import tarred, zipped
@@ -62,8 +64,8 @@ def zstd(content: bytes) -> bytes:
     return bytes(sink.getvalue())
 
 
-def search(folder: Path) -> list[str]:
-    return find_mentions(str(folder), ErasureRequest((CALL,)))[0]
+def search(folder: Path, name: str = CALL) -> list[str]:
+    return find_mentions(str(folder), ErasureRequest((name,)))[0]
 
 
 MENTIONING = {
@@ -141,8 +143,81 @@ def test_what_unpacks_beyond_the_limit_is_not_read(tmp_path: Path, monkeypatch: 
     assert "unpacks to more than 1,000 bytes" in found
 
 
+MEMBER = "2026/0001.tar#it's 7\" b.flac"
+WRITTEN = {
+    "CSV with a URI before the id": f"uri;utterance_id\ns3://archive/2026/0001.tar;{CALL};0.5",
+    "Markdown": f"| s3://archive/2026/0001.tar | {CALL} |",
+    "prose with a URI before it": f"see https://wiki/page {CALL} is fake",
+    "CSV of two columns": "s3://archive/2026/0001.tar,s3://archive/2026/call.flac",
+    "path": f"/mnt/old/{CALL}",
+    "path of Windows": "C:\\mnt\\2026\\call.flac",
+    "fragment": f"https://player/{CALL}#t=10",
+    "table in JSON": json.dumps({"text": f"id\tscore\n{CALL}\t0.5\n"}),
+    "JSON in JSON": json.dumps(json.dumps(json.dumps({"text": f"id\n{CALL}\n"}))),
+    "form": "https://player/?file=2026%2fcall.flac&t=10",
+}
+WRITTEN_OF_A_MEMBER = {
+    "CSV with quotes": 'utterance_id,score\n"2026/0001.tar#it\'s 7"" b.flac",1.84\n',
+    "SQL": "VALUES ('2026/0001.tar#it''s 7\" b.flac', 1.84)",
+    "shell": "cat 2026/0001.tar#it\\'s\\ 7\\\"\\ b.flac",
+    "JSON in CSV": '1,"{""id"": ""2026/0001.tar#it\'s 7\\"" b.flac""}"',
+    "container and member": 'uri,member,score\ns3://archive/2026/0001.tar,it\'s 7"" b.flac,1.84',
+    "container and member below one another": json.dumps(
+        {"uri": "/old/2026/0001.tar", "member": "it's 7\" b.flac"}, indent=1
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [*((CALL, text) for text in WRITTEN.values()), *((MEMBER, text) for text in WRITTEN_OF_A_MEMBER.values())],
+    ids=[*WRITTEN, *WRITTEN_OF_A_MEMBER],
+)
+def test_a_recording_is_found_however_another_program_writes_it(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(text)
+
+    assert search(tmp_path, name) == [f"{tmp_path}/x: mentions {name}"]
+
+
+@pytest.mark.parametrize("written", ["caf\u00e9.wav", "cafe\u0301.wav"])
+def test_an_accent_is_found_composed_or_not(written: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(f"{written},0.5")
+
+    assert search(tmp_path, "cafe\u0301.wav")
+    assert search(tmp_path, "caf\u00e9.wav")
+
+
+@pytest.mark.parametrize("text", ["id,score\n1,0.5", '{"id": 1}', "[1, 2]", "id=1"])
+def test_a_word_counts_as_a_field_of_its_own(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(text)
+
+    assert search(tmp_path, "1")
+
+
+def test_members_of_other_containers_on_other_lines_are_no_mentions(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("2026/0001.tar,b.flac\n2026/0002.tar,a.flac\nchannel 1 of 2\n")
+
+    assert search(tmp_path, "2026/0001.tar#a.flac") == search(tmp_path, "1") == []
+
+
+def test_an_extract_of_a_table_of_ours_without_its_ids_is_found(tmp_path: Path) -> None:
+    rows = pa.table({"uri": ["s3://archive/2026/0001.tar"], "member": ["a.flac"], "score": [0.5]})
+    pq.write_table(rows.replace_schema_metadata({"bonafide.of": "a shard"}), tmp_path / "x.parquet")
+
+    assert search(tmp_path, "2026/0001.tar#a.flac")
+    assert search(tmp_path, "2026/0001.tar#b.flac") == []
+
+
+def test_a_name_is_found_where_a_long_text_is_cut_into_pieces(tmp_path: Path) -> None:
+    for place in range(PIECE - 20, PIECE + 20):
+        (tmp_path / "x").write_text("x" * (place - 1) + " " + CALL + " end")
+        assert search(tmp_path), place
+        (tmp_path / "x").write_text("x" * place + CALL + " end")
+        assert search(tmp_path) == [], place
+
+
 def test_other_recordings_are_no_mentions(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped({"x/2026/call.flac.txt": b"2026/call.flac.old, my/2026/call.flac"}))
+    (tmp_path / "a.zip").write_bytes(zipped({"x/2026/call.flac.txt": b"2026/call.flac.old, my-2026/call.flac"}))
 
     assert search(tmp_path) == []
 

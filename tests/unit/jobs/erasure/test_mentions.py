@@ -49,11 +49,16 @@ def test_text_is_found_in_a_footer(tmp_path: Path, about: dict[str, Any]) -> Non
     assert find_mentions(str(tmp_path), ErasureRequest((CALL,)))[0] == [f"{tmp_path}/x.parquet: mentions {CALL}"]
 
 
-def test_fixed_words_of_the_tables_are_no_mentions(tmp_path: Path) -> None:
+def test_fixed_words_are_no_mentions_in_the_tables_and_are_in_a_copy(tmp_path: Path) -> None:
     rows = pa.table({"label": ["spoof"], "member": ["call.flac"]}).replace_schema_metadata({"bonafide.of": "a shard"})
-    pq.write_table(rows, tmp_path / "x.parquet")
+    ours, copy = tmp_path / "scores" / f"{0:016x}-{0:016x}.parquet", tmp_path / "x.parquet"
+    ours.parent.mkdir()
+    pq.write_table(rows, ours)
+    request = ErasureRequest(("spoof", "call.flac"))
 
-    assert find_mentions(str(tmp_path), ErasureRequest(("spoof", "call.flac"))) == ([], 1)
+    assert find_mentions(str(tmp_path), request) == ([], 1)
+    pq.write_table(rows, copy)
+    assert find_mentions(str(tmp_path), request) == ([f"{copy}: mentions call.flac, spoof"], 2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import sqlglot
 from detector.errors import SchemaError
 from jobs.reports.sql.session import connect, read_content
 from jobs.reports.sql.views import STORED, Content, view_statements
+from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.heads import activate
 from tests.support import nightly_runs
 
@@ -160,3 +162,28 @@ def test_the_name_of_an_output_is_no_pattern(tmp_path: Path, bonafide: Run) -> N
     for name in ("[ab]", "*"):
         _, out, _ = bonafide("sql", tmp_path / name, "SELECT count(*) FROM scores", "--format", "csv")
         assert out.splitlines()[1] == "3"
+
+
+def test_a_record_under_another_run_s_name_is_refused(two_heads: str, tmp_path: Path) -> None:
+    output = shutil.copytree(two_heads, tmp_path / "tables")
+    record = json.loads(next((output / "runs").glob("*.json")).read_bytes())
+    forged = {key: value for key, value in record.items() if key != "checksum"} | {"run_id": "2099\nDROP TABLE x;--"}
+    (output / "runs" / "2099-01-01-aaaaaaaa.json").write_bytes(dump_checksummed(forged))
+
+    with pytest.raises(SchemaError, match=r"2099-01-01-aaaaaaaa\.json: is the record of"):
+        read_content(str(output))
+
+
+def test_no_name_ends_the_comment_of_a_file_of_views(two_heads: str, tmp_path: Path, bonafide: Run) -> None:
+    output = shutil.copytree(two_heads, tmp_path / "tables\nDROP TABLE x;--")
+
+    assert bonafide("sql", output, "--views", tmp_path / "views.sql")[0] == 0
+
+    assert "\nDROP" not in (tmp_path / "views.sql").read_text().partition("\n\n")[0]
+
+
+def test_a_name_of_a_column_is_as_inert_as_a_cell(two_heads: str, bonafide: Run) -> None:
+    query = 'SELECT 1 AS "=HYPERLINK(\'x\')", 2 AS "a\nforged\x1b"'
+
+    assert bonafide("sql", two_heads, "--format", "csv", query)[1] == "'=HYPERLINK('x'),a\\nforged\\x1b\n1,2\n"
+    assert "a\\nforged\\x1b" in bonafide("sql", two_heads, query)[1].splitlines()[0]

@@ -1,0 +1,48 @@
+r"""Id spelling: the name of a key or member as an id holds it, such that it reads as one thing.
+
+`#` stands between a container and its member, `@` before the times of an excerpt, `/ch` before a channel. Who names a
+file may write them, too, and so give it the id of another recording. There they are spelt out, as bytes that are not
+text are: `1.tar#a.flac` is a member, `1.tar\x23a.flac` a file of that name.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jobs.inputs.containers import CONTAINERS
+
+NUMBER = r"[0-9][0-9.]*(?:e[+-]?[0-9]+)?"
+EXCERPT, CHANNEL = rf"@{NUMBER}-(?:{NUMBER}|end)", r"/ch[0-9]+"
+"""Ends of an id, as :class:`detector.audio.Excerpt` writes them."""
+
+_SUFFIXES = "|".join(re.escape(suffix) for each in CONTAINERS.values() for suffix in each.suffixes)
+_MEMBER = re.compile(rf"({_SUFFIXES})#", re.IGNORECASE)
+_PART = re.compile(rf"[@/](?=(?:(?<=@){EXCERPT[1:]}|(?<=/){CHANNEL[1:]})(?:{CHANNEL})?\Z)")
+_SPELT_OUT = {r"\x23": "#", r"\x40": "@", r"\x2f": "/"}
+
+
+def spelt_in_id(name: str) -> str:
+    r"""Return a key or the name of a member as ids hold it.
+
+    Examples
+    --------
+    >>> spelt_in_id("2026/1.tar#a.flac"), spelt_in_id("a@0-5/ch1"), spelt_in_id("take #2@home.wav")
+    ('2026/1.tar\\x23a.flac', 'a\\x400-5\\x2fch1', 'take #2@home.wav')
+    """
+    name = _MEMBER.sub(r"\1\\x23", name)
+    while part := _PART.search(name):
+        name = f"{name[: part.start()]}\\x{ord(part[0]):02x}{name[part.end() :]}"
+    return name
+
+
+def name_in_id(text: str) -> str:
+    r"""Return the name that :func:`spelt_in_id` spelt out.
+
+    Examples
+    --------
+    >>> name_in_id(spelt_in_id("2026/1.tar#a.flac/ch1"))
+    '2026/1.tar#a.flac/ch1'
+    """
+    for spelt, character in _SPELT_OUT.items():
+        text = text.replace(spelt, character)
+    return text
