@@ -10,6 +10,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.feather
@@ -18,10 +19,11 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
-from jobs.erasure.packed import ARROW_FILE, FEATHER, ORC, PARQUET, TABLES, Unpacker
+from jobs.erasure.gaps import parquet_gaps, refuse_arrow_gap
+from jobs.erasure.packed import ARROW_FILE, FEATHER, ORC, PARQUET, TABLES, UNPACK_ERRORS, Unpacker
 from jobs.erasure.parts import Kind, Part
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.tables import ids_in_about, ids_in_batch, ids_in_parquet, ids_in_schema, refuse_second_table
+from jobs.erasure.tables import BytesReader, ids_in_about, ids_in_batch, ids_in_parquet, ids_in_schema
 
 ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -30,6 +32,8 @@ ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-1
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+MAX_DIGEST = 64
+"""Bytes of a cell that may be a digest or a number; longer ones must be known for what they are."""
 NOT_TEXT = re.compile(r"[\0-\x06\x0e-\x1a\x1c\x1d\x1f]|\A(?:%PDF|!<arch>)")
 """Control characters that no text has, though packed bytes may; and formats that may be of letters alone."""
 
@@ -43,9 +47,7 @@ def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterat
         Any of :data:`jobs.erasure.mentions.UNREADABLE`, if some of it cannot be read.
     """
     yield ids_in_name(name, request)
-    for leaf in Unpacker().leaves(name, content):
-        yield ids_in_name(leaf.name, request)
-        yield from _ids_in_leaf(leaf, request)
+    yield from _ids_in_content(name, content, request, Unpacker())
 
 
 def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
@@ -60,51 +62,68 @@ def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
     return set().union(*(request.ids_of("/".join(parts[start:])) for start in range(len(parts))))
 
 
-def _ids_in_leaf(leaf: Part, request: ErasureRequest) -> Iterator[set[str]]:
+def _ids_in_content(name: str, content: bytes, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
+    for leaf in unpacker.leaves(name, content):
+        yield ids_in_name(leaf.name, request)
+        yield from _ids_in_leaf(leaf, request, unpacker)
+
+
+def _ids_in_leaf(leaf: Part, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
     content = leaf.content
     if leaf.kind is Kind.FIELDS:
         yield request.ids_in_fields(content)
     elif leaf.kind is Kind.HEADER:
         yield request.ids_in_foreign_text(content.replace(b"\0", b"\n").decode(errors="replace"))
     elif content.startswith(TABLES) or content.endswith((PARQUET, ARROW_FILE, FEATHER)):
-        yield from _ids_in_table(content, request)
+        yield from _ids_in_table(content, request, partial(_ids_in_cell, request=request, unpacker=unpacker))
     else:
         yield request.ids_in_foreign_text(text_of(content))
 
 
-def _ids_in_table(content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
+def _ids_in_cell(content: bytes, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
+    """Yield the requested ids in the bytes of a cell: as in an object, but digests and numbers are no riddles."""
+    yield request.ids_in_fields(content)
+    try:
+        yield from _ids_in_content("", content, request, unpacker)
+    except (*UNPACK_ERRORS, SchemaError, pa.ArrowException):
+        if len(content) > MAX_DIGEST:
+            raise
+
+
+def _ids_in_table(content: bytes, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
     """Yield the requested ids in a table that is the whole content: two, one behind the other, are refused."""
     if content.startswith(PARQUET):
         file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-        refuse_second_table(content, file.metadata)
-        yield from ids_in_parquet(file, request)
+        yield from map(request.ids_in_fields, parquet_gaps(content, file.metadata))
+        yield from ids_in_parquet(file, request, ids_in_bytes)
     elif content.startswith(ORC):
         file = pa.orc.ORCFile(io.BytesIO(content))
         n_bytes = len(ORC) + file.content_length + file.stripe_statistics_length + file.file_footer_length
         n_bytes += file.file_postscript_length + 1
         if n_bytes != len(content):
             raise SchemaError(f"has {len(content):,} bytes, and its footer describes {n_bytes:,}")
-        yield from _ids_in_rows(file.read(), request)
+        yield from _ids_in_rows(file.read(), request, ids_in_bytes)
     else:
         magic = next((each for each in (ARROW_FILE, FEATHER) if content.startswith(each)), b"")
         if not magic or not content.endswith(magic) or content.count(magic) > 2:
             raise SchemaError("is no table from its first byte to its last one")
         if magic == FEATHER:
-            yield from _ids_in_rows(pa.feather.read_table(io.BytesIO(content)), request)
+            yield from _ids_in_rows(pa.feather.read_table(io.BytesIO(content)), request, ids_in_bytes)
             return
+        refuse_arrow_gap(content)
         reader = pa.ipc.open_file(io.BytesIO(content))
         yield ids_in_schema(reader.schema, request)
         yield ids_in_about(reader.metadata, request)
         for number in range(reader.num_record_batches):
             batch, about = reader.get_batch_with_custom_metadata(number)
             yield ids_in_about(about, request)
-            yield from ids_in_batch(batch, request)
+            yield from ids_in_batch(batch, request, ids_in_bytes)
 
 
-def _ids_in_rows(rows: pa.Table, request: ErasureRequest) -> Iterator[set[str]]:
+def _ids_in_rows(rows: pa.Table, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
     yield ids_in_schema(rows.schema, request)
     for batch in rows.to_batches():
-        yield from ids_in_batch(batch, request)
+        yield from ids_in_batch(batch, request, ids_in_bytes)
 
 
 def text_of(content: bytes) -> str:

@@ -11,11 +11,12 @@ from detector.config import STARTER
 from detector.errors import SchemaError
 from jobs import storage
 from jobs.erasure.foreign import ids_in_foreign
+from jobs.erasure.gaps import parquet_gaps
 from jobs.erasure.own_objects import read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.tables import ids_in_own_parquet, own_parquet, refuse_second_table
+from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.shards import Shard
 from jobs.storage import SPECIAL, NotFoundError, Stored
 from jobs.tables.canaries import Reference, without_names
@@ -100,7 +101,7 @@ def is_rewritten(name: str) -> bool:
 def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
     """Yield the requested ids that an object mentions: field by field if it is one of ours, else by its content."""
     if name.partition("/")[0] in TABLES and is_rewritten(name) and (table := own_parquet(content)):
-        refuse_second_table(content, table.metadata)
+        parquet_gaps(content, table.metadata)
         yield from ids_in_own_parquet(table, request)
         return
     ours = read_own(name, content)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from detector.errors import SchemaError
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.parquet import row_batches
 
@@ -17,7 +16,8 @@ TEXT_COLUMNS = {"message", "claim_generator"}
 """The columns of our own tables that may name a recording: the others hold fixed words, numbers and digests, and
 `member` is only a part of an id."""
 
-MAGIC = b"PAR1"
+BytesReader = Callable[[bytes], Iterator[set[str]]]
+"""Yields the requested ids in a value that is no text, but bytes."""
 
 OURS = b"bonafide."
 """Keys of the footers that bonafide writes begin with it."""
@@ -41,16 +41,16 @@ def ids_in_own_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterato
     columns = [name for name in file.schema_arrow.names if name in ways]
     for batch in row_batches(file, columns):
         for name, column in zip(columns, batch.columns, strict=True):
-            yield from map(ways[name], _distinct_texts(column))
+            yield from map(ways[name], pc.unique(column.drop_null()).to_pylist())
 
 
-def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterator[set[str]]:
+def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
     """Yield the requested ids in a file's texts and bytes, and in its footer."""
     yield ids_in_schema(file.schema_arrow, request)
     yield ids_in_about(dict(_notes(file.metadata.metadata or {})), request)
     columns = [field.name for field in file.schema_arrow if _holds_text(field.type)]
     for batch in row_batches(file, columns):
-        yield from ids_in_batch(batch, request)
+        yield from ids_in_batch(batch, request, ids_in_bytes)
 
 
 def _notes(about: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -69,37 +69,15 @@ def ids_in_about(metadata: Mapping[bytes, bytes] | None, request: ErasureRequest
     return set().union(*map(request.ids_in_foreign_text, about))
 
 
-def refuse_second_table(content: bytes, metadata: pq.FileMetaData) -> None:
-    """Refuse a Parquet file that another one was appended to: its footer would be read with the other one's rows.
-
-    Raises
-    ------
-    SchemaError
-        If the end of a file stands in the bytes that are no column's.
-    """
-    place = len(MAGIC)
-    for start, end in [*sorted(_columns(metadata)), (len(content) - len(MAGIC), len(content))]:
-        if MAGIC in content[place:start]:
-            raise SchemaError("is more than one Parquet file")
-        place = max(place, end)
-
-
-def _columns(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
-    """Yield where the bytes of each column of each row group begin and end."""
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            offsets = (column.dictionary_page_offset, column.data_page_offset)
-            start = min(each for each in offsets if each is not None)
-            yield start, start + column.total_compressed_size
-
-
-def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest) -> Iterator[set[str]]:
-    """Yield the requested ids in the texts of a batch, each alone, and those of a row together."""
-    for column in batch.columns:
-        if _holds_text(column.type):
-            texts = (value for array in _text_arrays(column) for value in _distinct_texts(array))
-            yield from map(request.ids_in_foreign_text, texts)
+def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
+    """Yield the requested ids in the texts and bytes of a batch, each alone, and in the texts of a row together."""
+    for column in filter(lambda column: _holds_text(column.type), batch.columns):
+        for array in _text_arrays(column):
+            for value in pc.unique(array.drop_null()).to_pylist():
+                if isinstance(value, str):
+                    yield request.ids_in_foreign_text(value)
+                else:
+                    yield from ids_in_bytes(value)
     if request.has_members:
         yield request.ids_in_foreign_text("\n".join(_lines(batch)))
 
@@ -150,8 +128,3 @@ def _text_arrays(column: pa.Array) -> Iterator[pa.Array]:
         yield from _text_arrays(column.flatten())
     elif _is_text(kind):
         yield column
-
-
-def _distinct_texts(array: pa.Array) -> Iterator[str]:
-    for value in pc.unique(array.drop_null()).to_pylist():
-        yield value if isinstance(value, str) else value.decode(errors="replace")

@@ -40,6 +40,11 @@ def explain(settings: ExplainConfig) -> int:
     named = named_head(storage.normal(settings.output), settings.head) if settings.output else None
     uri = file_of(named) if named else settings.head
     head = read_head(uri, settings.require_signature, settings.backbone)
+    if named and head.head_id != named.head_id:
+        raise ConfigError(
+            f"{uri}: is head {head.head_id} now, and {named.name} is {named.head_id}. Put that back, or give the path "
+            f"of a head's file."
+        )
     folder = local_folder(extract_config(settings, ModelConfig))
     check_recipe(head, recipe_of(head.embed_config, folder, head.model), uri)
     backbone = load_backbone(head.embed_config, folder)

@@ -38,7 +38,7 @@ from jobs.storage.other import Other, filesystem
 from jobs.storage.permissions import is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.retry_budget import retries, set_retry_budget
-from jobs.storage.uris import join, key_of, name_of, normal, scheme_of
+from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
 from jobs.storage.walk import FOLLOW, REASONS, SPECIAL
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "private_unless",
     "put",
     "read_bytes",
+    "real_folder",
     "remove",
     "retries",
     "scheme_of",

@@ -51,6 +51,19 @@ def normal(uri: str) -> str:
     return uri
 
 
+def real_folder(uri: str) -> str:
+    """Return the place of a folder, with a slash at its end: one spelling, and on local disks without links.
+
+    Examples
+    --------
+    >>> real_folder("s3://bucket/tables"), real_folder("/../etc/")
+    ('s3://bucket/tables/', '/etc/')
+    """
+    uri = normal(uri)
+    real = uri_of(os.path.realpath(path_of(uri))) if scheme_of(uri) == "file" else uri
+    return f"{real.rstrip('/')}/"
+
+
 def refuse_metadata(place: str, where: str) -> None:
     """Raise ConfigError if a host is a link-local address: there, a cloud's machines get their own credentials.
 

@@ -17,7 +17,7 @@ from jobs.tables.compaction.copy import verify_copy
 from jobs.tables.copies import differences
 from jobs.tables.dropping import describe_waiting
 from jobs.tables.empty import verify_empty_failures
-from jobs.tables.garbage import slot_of
+from jobs.tables.garbage import OBJECT_NAME, slot_of
 from jobs.tables.heads import verify_heads
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.parquet import read_rows
@@ -39,7 +39,7 @@ def verify_tables(output: str) -> list[str]:
     if not (tables or unplanned):
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     wrong = [message for table in tables for message in _verify_table(table)]
-    wrong += [*verify_heads(output), *verify_empty_failures(output)]
+    wrong += [*_foreign_objects(output), *verify_heads(output), *verify_empty_failures(output)]
     return [*unplanned, *wrong, *_verify_records(output, {table.name: table for table in tables})]
 
 
@@ -96,6 +96,14 @@ def _uncommitted_objects(table: Ledger, markers: list[Marker]) -> list[str]:
         and slot_of(stored.uri) in committed
         and stored.uri not in listed
     ]
+
+
+def _foreign_objects(output: str) -> Iterator[str]:
+    """Yield a message for each object among the tables that no run writes, by its name: readers see its rows."""
+    for stored in table_objects(output):
+        name = storage.name_of(stored.uri)
+        if name.endswith(".parquet") and not OBJECT_NAME.fullmatch(name):
+            yield f"{stored.uri}: was not written by a run, and readers see its rows; remove it"
 
 
 def _verify_shard(table: Ledger, marker: Marker) -> Iterator[str]:

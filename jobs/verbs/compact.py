@@ -25,7 +25,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.object_mib <= MOST_MIB:
             raise ConfigError(f"object_mib {self.object_mib}; expected more than 0, at most {MOST_MIB}.")
-        output, to = (f"{storage.normal(place).rstrip('/')}/" for place in (self.output, self.to))
+        output, to = map(storage.real_folder, (self.output, self.to))
         if output.startswith(to) or to.startswith(output):
             raise ConfigError(
                 f"--to {self.to}: lies within the output, or the output in it. A copy needs a place of its own, or "

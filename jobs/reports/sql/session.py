@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from detector.errors import ConfigError
@@ -28,7 +31,9 @@ def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConne
     """
     import duckdb  # only now: no other verb needs it
 
-    connection = duckdb.connect()
+    spilled = tempfile.mkdtemp(prefix="bonafide-sql-")  # of the user alone; rows are personal data
+    atexit.register(shutil.rmtree, spilled, ignore_errors=True)
+    connection = duckdb.connect(config={"temp_directory": spilled})
     connection.execute("SET enable_progress_bar = false")
     if (scheme := storage.scheme_of(content.place)) != "file":
         connection.register_filesystem(storage.filesystem(scheme))

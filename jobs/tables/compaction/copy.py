@@ -22,7 +22,7 @@ from jobs.tables.compaction.objects import (
     repeated_rows,
 )
 from jobs.tables.heads import FOLDER as HEADS
-from jobs.tables.ledger import EMPTY, READERS, table_objects
+from jobs.tables.ledger import EMPTY, READERS, ledgers, table_objects
 from jobs.telemetry.progress import progress
 
 AGAIN = "run `compact` again"
@@ -126,8 +126,8 @@ class CompactedCopy:
 
 
 def is_copy(place: str) -> bool:
-    """Return True if ``place`` holds a compacted copy."""
-    return bool(storage.listing(storage.join(place, FOLDER)))
+    """Return True if ``place`` holds a compacted copy; a place with plans is an output, whatever lies in it."""
+    return bool(storage.listing(storage.join(place, FOLDER))) and not ledgers(place)
 
 
 def output_of(place: str) -> str:

@@ -208,6 +208,59 @@ def test_an_extract_of_a_table_of_ours_without_its_ids_is_found(tmp_path: Path) 
     assert search(tmp_path, "2026/0001.tar#b.flac") == []
 
 
+def with_gap(content: bytes, gap: bytes, magic: bytes) -> bytes:
+    """A table's file with bytes between its last column and its footer."""
+    end = len(content) - len(magic) - 4
+    footer = end - int.from_bytes(content[end : end + 4], "little")
+    return content[:footer] + gap + content[footer:]
+
+
+def arrow_of(rows: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, rows.schema) as writer:
+        writer.write_table(rows)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("gap", [f"id\n{CALL},0.5".encode(), gzip.compress(CALL.encode())])
+def test_bytes_that_belong_to_no_column_are_named(gap: bytes, tmp_path: Path) -> None:
+    rows = pa.table({"score": [0.5]})
+    file = io.BytesIO()
+    pq.write_table(rows, file)
+    (tmp_path / "a.parquet").write_bytes(with_gap(file.getvalue(), gap, b"PAR1"))
+    (tmp_path / "b.arrow").write_bytes(with_gap(arrow_of(rows), gap, b"ARROW1"))
+
+    found = search(tmp_path)
+
+    assert [f"has {len(gap)} bytes that belong to no column" in each for each in found] == [True, True]
+
+
+@pytest.mark.parametrize(("name", "found"), [(CALL, True), ("2026/other.flac", False)])
+def test_an_index_of_pages_is_no_riddle_and_is_searched(name: str, found: bool, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [f"{CALL}.bak"]}), tmp_path / "x.parquet", write_page_index=True)
+
+    assert bool(search(tmp_path, name)) is found
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (gzip.compress(f"id,score\n{CALL},0.5".encode()), f"mentions {CALL}"),
+        (f"\ufeff{CALL}".encode("utf-16"), f"mentions {CALL}"),
+        (CALL.encode(), f"mentions {CALL}"),
+        (os.urandom(99) + b"\0", "is no table, archive or text"),
+        (bytes(32), ""),
+        (b"of no interest", ""),
+    ],
+)
+def test_bytes_in_a_cell_are_read_as_an_object_is(cell: bytes, said: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"cell": [cell]}), tmp_path / "x.parquet")
+
+    found = search(tmp_path)
+
+    assert said in found[0] if said else not found
+
+
 def test_a_name_is_found_where_a_long_text_is_cut_into_pieces(tmp_path: Path) -> None:
     for place in range(PIECE - 20, PIECE + 20):
         (tmp_path / "x").write_text("x" * (place - 1) + " " + CALL + " end")

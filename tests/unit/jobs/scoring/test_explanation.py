@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,10 @@ def labels(tmp_path: Path) -> str:
     return write_labels(tmp_path / "labels.csv")
 
 
+EMBEDDINGS = np.random.default_rng(0).normal(size=(N_ROWS, 80)).astype(np.float32)
+EMBEDDINGS[1::2, 0] += 3.0
+
+
 def test_explain_names_segments_and_the_nearest_training_rows(
     tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,8 +44,7 @@ def test_explain_names_segments_and_the_nearest_training_rows(
     recording = tmp_path / "a.flac"
     recording.write_bytes(encoded(samples))
     (mine,), _ = embed_segments(load_backbone(config, None), [samples])
-    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, len(mine))).astype(np.float32)
-    embeddings[1::2, 0] += 3.0
+    embeddings = EMBEDDINGS.copy()
     embeddings[7] = mine
     write(tmp_path, recipe_of(config, None), embeddings)
     fitted(tmp_path, labels, "head")
@@ -117,9 +121,7 @@ def test_a_head_that_is_called_by_its_name_has_the_report_beside_its_file(
     tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = EmbedConfig(backbone="melstats", segment_seconds=2.0)
-    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, 80)).astype(np.float32)
-    embeddings[1::2, 0] += 3.0
-    write(tmp_path, recipe_of(config, None), embeddings)
+    write(tmp_path, recipe_of(config, None), EMBEDDINGS)
     fitted(tmp_path, labels, "calls")
     recording = tmp_path / "a.flac"
     recording.write_bytes(encoded(tone(2.0)))
@@ -129,3 +131,14 @@ def test_a_head_that_is_called_by_its_name_has_the_report_beside_its_file(
     explain(ExplainConfig(head="calls", uri=str(recording), output=str(tmp_path)))
 
     assert f"its report names ['{tmp_path}'] and {labels}" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_name_never_stands_for_another_head(tmp_path: Path, labels: str) -> None:
+    write(tmp_path, recipe_of(EmbedConfig(backbone="melstats", segment_seconds=2.0), None), EMBEDDINGS)
+    fitted(tmp_path, labels, "calls")
+    head, other = read_head(str(tmp_path / "calls.json")), tmp_path / "other.json"
+    introduce(str(tmp_path), head, str(other), "2026-11-23")
+    other.write_text(replace(head, bias=head.bias + 1.0).to_json())
+
+    with pytest.raises(ConfigError, match=rf"other\.json: is head .*, and other is {head.head_id}"):
+        explain(ExplainConfig(head="other", uri=str(tmp_path / "a.flac"), output=str(tmp_path)))

@@ -43,6 +43,17 @@ def test_committed_tables_pass_and_unfinished_work_is_reported(output: str, bona
     assert "1 planned and not done yet" in out
 
 
+def test_rows_that_no_run_wrote_are_named(output: str, bonafide: Run) -> None:
+    uri = place(output, "b")
+    stray = f"{uri.rpartition('/')[0]}/copy.parquet"
+    storage.write_bytes(stray, storage.read_bytes(uri))
+
+    code, _, err = bonafide("verify", output)
+
+    assert code == 65
+    assert f"{stray}: was not written by a run, and readers see its rows; remove it" in err
+
+
 def test_one_flipped_byte_is_found_and_its_object_named(output: str, bonafide: Run) -> None:
     uri = place(output, "b")
     content = bytearray(storage.read_bytes(uri))

@@ -187,3 +187,10 @@ def test_a_name_of_a_column_is_as_inert_as_a_cell(two_heads: str, bonafide: Run)
 
     assert bonafide("sql", two_heads, "--format", "csv", query)[1] == "'=HYPERLINK('x'),a\\nforged\\x1b\n1,2\n"
     assert "a\\nforged\\x1b" in bonafide("sql", two_heads, query)[1].splitlines()[0]
+
+
+def test_what_does_not_fit_in_memory_goes_to_a_folder_of_the_user_alone(two_heads: str) -> None:
+    (folder,) = connect(read_content(two_heads)).execute("SELECT current_setting('temp_directory')").fetchone() or ()
+
+    assert Path(folder).stat().st_mode & 0o777 == 0o700
+    assert Path.cwd() not in Path(folder).parents

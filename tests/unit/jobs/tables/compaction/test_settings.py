@@ -48,6 +48,25 @@ def test_gc_leaves_a_copy_alone(output: str, copy: str, bonafide: Run) -> None:
     assert {uri: after[uri] for uri in before} == before
 
 
+def test_a_link_leads_no_copy_into_the_output(tmp_path: Any, bonafide: Run) -> None:
+    output = f"{tmp_path}/tables"
+    commit(output, plan(output, a="1").current[SLOTS["a"]], 2)
+    (tmp_path / "link").symlink_to(f"{output}/embeddings")
+
+    code, _, err = bonafide("compact", output, "--to", tmp_path / "link" / "copy")
+
+    assert code == 65
+    assert "A copy needs a place of its own" in err.splitlines()[-1]
+
+
+def test_an_output_with_the_folder_of_a_copy_is_an_output(tmp_path: Any, bonafide: Run) -> None:
+    output = f"{tmp_path}/tables"
+    commit(output, plan(output, a="1").current[SLOTS["a"]], 2)
+    storage.write_bytes(f"{output}/_compacted/x.json", b"{}")
+
+    assert bonafide("verify", output)[0] == 0
+
+
 @pytest.mark.parametrize("other", ["{output}", "{output}/copy", "{output}/", "{output}/.."])
 def test_a_copy_within_the_output_or_around_it_is_refused(tmp_path: Any, bonafide: Run, other: str) -> None:
     output = f"{tmp_path}/tables"
