@@ -9,11 +9,16 @@ from detector.audio import SAMPLE_RATE
 from detector.decoders import DECODERS, MAX_CHANNELS, RATES
 from detector.errors import UtteranceError
 from detector.recording import Facts
-from detector.schema import DECODED, FAILURE_ERRORS, TABLES
+from detector.schema import DECODED, TABLES
 from jobs.decoding.faults import CANNOT_BE, DecoderError, check
 
 CODEC_CHARACTERS = 64
 GENERATOR_CHARACTERS = 200
+DECODER_ERRORS = frozenset(
+    {"bad_header", "decode_error", "decoder_crash", "empty", "nonfinite_audio", "not_audio", "out_of_range"}
+    | {"too_large", "too_long", "trailing_data", "truncated"}
+)
+"""What a decoder may find; whether a file is there, may be read and is within a quota, only its worker knows."""
 LENGTHS = tuple(column for column in TABLES["failures"] if column.name in ("seconds", "seconds_claimed"))
 
 
@@ -57,7 +62,7 @@ def failure_of(kind: bytes, reply: dict[str, Any]) -> UtteranceError:
     error, message = reply.get("error"), reply.get("message")
     lengths = {column.name: reply.get(column.name) for column in LENGTHS}
     is_length = all(column.accepts(lengths[column.name]) for column in LENGTHS)
-    if kind == b"fail" and error in FAILURE_ERRORS and isinstance(message, str) and is_length:
+    if kind == b"fail" and error in DECODER_ERRORS and isinstance(message, str) and is_length:
         # half a surrogate pair is no text, and no table can hold it
         return UtteranceError(error, message.encode(errors="backslashreplace").decode(), **lengths)
     raise DecoderError("decoder_crash", f"{CANNOT_BE}: {kind!r}")

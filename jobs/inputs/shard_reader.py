@@ -29,6 +29,7 @@ from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
+MAX_SIZE = (1 << 63) - 1  # that a column holds
 NO_QUOTA = Limits()
 GONE = "no object of this name: a list names it, or it was in the archive before"
 
@@ -292,7 +293,9 @@ def _fail_absent_container(shard: Shard, reader: _UtteranceReader) -> Iterator[P
 def _read_member(
     selections: tuple[Selection, ...], source: Stored, member: Member, reader: _UtteranceReader
 ) -> Iterator[Piece]:
-    location, content = _Location(source.uri, shortened(member.name), member.size), member.content
+    # a header may claim any number; no table holds one beyond the limit
+    location = _Location(source.uri, shortened(member.name), min(member.size, MAX_SIZE))
+    content = member.content
     if not isinstance(content, UtteranceError):
         try:
             content = _buffered(content, member.size)

@@ -16,9 +16,11 @@ import soundfile
 from jobs import storage
 from jobs.inputs.containers import CONTAINERS, container_kind, tar
 from jobs.inputs.containers.decompressed import zstd
-from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES
+from jobs.inputs.pieces import batches
+from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
+from jobs.inputs.shards import Portion
 from tests.support.audio import RATE, encoded, tone
-from tests.support.containers import FLAC, OTHER, errors, put, read, shard_of, tarred
+from tests.support.containers import FLAC, OTHER, SEGMENT_SECONDS, errors, put, read, shard_of, tarred, zipped
 from tests.support.sparse_tars import BLOCK, FORMS, Extents, extended, sparse_member
 
 PACKS: dict[str, Callable[[bytes], bytes]] = {"0.tar": bytes, "0.tar.gz": gzip.compress, "0.tar.zst": zstd.compress}
@@ -170,3 +172,33 @@ def test_a_member_that_a_header_for_all_members_shortens_is_a_row_and_not_half_h
     path = put(tmp_path / "0.tar", extended([(key, "32044")], tarfile.XGLTYPE) + tarred({"a.wav": content}))
 
     assert errors(path) == [("a.wav", "bad_archive")]
+
+
+HUGE = 10**400
+
+
+def test_a_size_that_no_number_of_a_table_holds_is_a_row(tmp_path: Path) -> None:
+    content = extended([("GNU.sparse.map", "0,1,2"), ("GNU.sparse.realsize", str(HUGE)), ("GNU.sparse.major", "9")])
+    path = put(tmp_path / "0.tar", content + tarred({"a.wav": OTHER, "b.flac": OTHER}))
+
+    (rows,) = batches(read_shard(Portion(shard_of(path)), SEGMENT_SECONDS))
+
+    outcomes = [each for each in rows["outcome"].to_pylist() if each]
+    assert [each["error"] for each in outcomes] == ["bad_archive", None]
+    assert outcomes[0]["bytes"] == 2**63 - 1
+
+
+def test_a_size_in_a_zip_that_no_number_of_a_table_holds_is_a_row(tmp_path: Path) -> None:
+    content = bytearray(zipped({"a.flac": OTHER}))
+    place = content.index(b"PK\x01\x02")
+    name = content.index(b"a.flac", place) + len(b"a.flac")
+    content[place + 24 : place + 28] = b"\xff" * 4  # the size stands in a ZIP64 field
+    content[place + 30 : place + 32] = (12).to_bytes(2, "little")
+    content[name:name] = b"\x01\x00\x08\x00" + b"\xff" * 8
+    end = content.index(b"PK\x05\x06")
+    content[end + 12 : end + 16] = (int.from_bytes(content[end + 12 : end + 16], "little") + 12).to_bytes(4, "little")
+
+    (rows,) = batches(read_shard(Portion(shard_of(put(tmp_path / "0.zip", bytes(content)))), SEGMENT_SECONDS))
+
+    (outcome,) = (each for each in rows["outcome"].to_pylist() if each)
+    assert (outcome["error"], outcome["bytes"]) == ("bad_archive", 2**63 - 1)
