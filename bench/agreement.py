@@ -133,7 +133,6 @@ class Week:
 
     def erase(self, name: str) -> None:
         """Erase a recording that is not in the archive any more."""
-        name = str(self.archive / name)
         self.run("erase", name, "--output", self.output)
         self.recount.erase(name)
         self.check()
@@ -272,18 +271,22 @@ def _at_once(arguments: list[str], n: int) -> str:
 
 def _n_heard(log: str) -> int:
     """Return how many recordings were encoded: none is longer than a segment."""
-    return sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) segments? encoded", log))
+    *_, last = ["0", *re.findall(r"([\d,]+) segments? encoded", log)]  # a slow run says more than once how far it is
+    return int(last.replace(",", ""))
 
 
 def _compare_lines(printed: str, night: Night) -> None:
     line = ", ".join(f"{night.changes[name]} {name}" for name in CHANGES)
     _same("changes on stdout", line in printed.splitlines(), True)
+    pruned = sum(int(n) for n in re.findall(r"^(\d+) pruned: ", printed, re.MULTILINE))
+    _same("pruned on stdout", pruned, night.n_pruned)
     scored, failed = re.search(r"scored ([\d,]+) utterances.*; ([\d,]+) inputs failed", printed).groups()  # type: ignore[union-attr]
     _same("scored on stdout", [int(scored), int(failed)], [len(night.judged), len(night.failed)])
 
 
 def _compare_record(record: dict[str, Any], night: Night) -> None:
     _same("changes of the record", record["changes"], dict(night.changes))
+    _same("pruned of the record", record["pruned"], night.n_pruned)
     counts = record["scores"]
     outcomes = {"bonafide": counts["accepted_bonafide"], "spoof": counts["accepted_spoof"]}
     outcomes["rejected"] = counts["rejected"]
@@ -301,6 +304,8 @@ def _compare_page(page: str, night: Night) -> None:
         _same(f"{name} on the page", int(found[1]) if found else 0, night.changes[name])
     gone = [int(each.split()[0]) for each in text if "gone from the archive" in each]
     _same("removed on the page", sum(gone), night.changes["removed"])
+    taken_out = [int(each.split()[0]) for each in text if "rows taken out" in each]
+    _same("pruned on the page", sum(taken_out), night.n_pruned)
     shown = {"flagged as spoof": "spoof", "accepted as bona fide": "bonafide", "rejected": "rejected"}
     for words, outcome in shown.items():
         (found_n,) = [int(each.split()[0]) for each in text if re.match(rf"\d+ {words}", each)]

@@ -38,7 +38,6 @@ from bench.dev_corpus import CORPUS, ROOT, check, job
 from bench.marked import write_between
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.containers.decompressed import zstd
-from jobs.inputs.utterance_ids import utterance_id
 
 PAGE = ROOT / "docs" / "inputs.md"
 BEGIN, END = "<!-- codecs: begin -->", "<!-- codecs: end -->"
@@ -213,7 +212,7 @@ def fitted(corpus: Path, folder: Path, embed: list[str]) -> str:
         rows = csv.writer(file)
         rows.writerow(["utterance_id", *names])
         for row in csv.DictReader(listed):
-            rows.writerow([utterance_id(str(corpus / row["file"]), None), *(row[name] for name in names)])
+            rows.writerow([row["file"], *(row[name] for name in names)])
     job(dict(os.environ), "embed", "--input", str(corpus), *embed, "--output", tables)
     job(dict(os.environ), "fit", "--embeddings", tables, "--labels", labels, "--output", head)
     return head
@@ -246,14 +245,14 @@ def write(utterances: list[tuple[str, Recording, int]], folder: Path) -> list[Wa
         for name, samples, rate in utterances:
             path = here / f"{name}{codec.suffix}"
             path.write_bytes(codec.encode(samples, rate))
-            ids[name] = utterance_id(str(path), None)
+            ids[name] = f"{here.name}/{path.name}"
         ways.append(Way(codec.name, codec.lossless, ids))
     flac = by_soundfile("FLAC", "PCM_16")
     members = {f"{name}.flac": flac(samples, rate) for name, samples, rate in utterances}
     for kind, content in packed(members):
         path = folder / f"all{CONTAINERS[kind].suffixes[0]}"
         path.write_bytes(content)
-        ids = {name: utterance_id(str(path), f"{name}.flac") for name, _, _ in utterances}
+        ids = {name: f"{path.name}#{name}.flac" for name, _, _ in utterances}
         ways.append(Way(f"FLAC in {CONTAINERS[kind].suffixes[0]}", lossless=True, ids=ids))
     return ways
 

@@ -70,7 +70,7 @@ def pack(corpus: Path, target: str, labels: Path) -> list[dict[str, str]]:
         table = csv.writer(file)
         table.writerow(["utterance_id", *LABEL_COLUMNS])
         for number, row in enumerate(rows):
-            name = f"dev/{number % N_SHARDS:04d}.tar#{row['file']}"
+            name = f"{number % N_SHARDS:04d}.tar#{row['file']}"
             table.writerow([name, *(row[column] for column in LABEL_COLUMNS)])
     return rows
 

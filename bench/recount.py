@@ -83,11 +83,12 @@ def sources(archive: Path) -> dict[str, bytes]:
     """Read all recordings of an archive of loose files and tars, by id."""
     found: dict[str, bytes] = {}
     for path in sorted(archive.rglob("*")):
+        name = str(path.relative_to(archive))
         if path.suffix == ".tar":
             with tarfile.open(path) as tar:
-                found |= {f"{path}#{info.name}": tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+                found |= {f"{name}#{info.name}": tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
         elif path.is_file():
-            found[str(path)] = path.read_bytes()
+            found[name] = path.read_bytes()
     return found
 
 

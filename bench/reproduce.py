@@ -214,7 +214,8 @@ def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Tab
     inputs = [word for folder in folders for word in ("--input", folder)]
     subset = ("--subset", VERSIONS[name]) if name in VERSIONS else ()
     missing = ("--allow-missing",) if partial else ()
-    bonafide("manifest", "--corpus", name, *inputs, *subset, *missing, "--output", str(output))
+    ids = ("--ids", "absolute")  # corpora share one output, and may have the same paths
+    bonafide("manifest", "--corpus", name, *inputs, *subset, *missing, *ids, "--output", str(output))
     return pq.read_table(output)
 
 

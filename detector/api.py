@@ -24,6 +24,9 @@ from detector.recording import Facts, Recording
 from detector.schema import SPOOF, embeddings_schema
 from detector.silence import heard
 
+Embedded = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""Vectors of segments, of shape (n_segments, dim), and the number of frames in each."""
+
 ACCEPTED, UNDECIDED = "bona fide", "undecided"
 
 
@@ -190,8 +193,8 @@ class Detector:
         channel = self.channel_of(channel)
         with opened(audio, rate) as file:
             recording = Recording(file, self.head.embed_config.segment_seconds, excerpt=Excerpt(channel=channel))
-            embedding = self._embedding(heard(recording.segments(), recording.segments))
-        return self._verdict(embedding, recording.facts, prior, channel)
+            embedding = self._joined(*self._embedded(heard(recording.segments(), recording.segments)))
+        return self.judge_embedding(embedding, recording.facts, prior, channel)
 
     def score_many(
         self,
@@ -252,29 +255,35 @@ class Detector:
             16 kHz mono, cut as the head's settings say.
         facts : Facts
         """
+        return self.judge_embedding(self._joined(*self.embed(segments)), facts, prior, channel)
+
+    def embed(self, segments: Iterable[Samples]) -> Embedded:
+        """Embed the segments of one recording, as :meth:`judge` does.
+
+        Returns
+        -------
+        embeddings, n_frames
+            As of :func:`detector.embedding.embed_segments`; of a recording that is silent as a whole, those of a single
+            segment without a frame.
+        """
         held = list(segments)
-        return self._verdict(self._embedding(heard(iter(held), lambda: iter(held))), facts, prior, channel)
+        return self._embedded(heard(iter(held), lambda: iter(held)))
 
-    def judge_heard(self, recording: Heard, prior: float | None = None, channel: int | None = None) -> Verdict:
-        """Judge one recording while it is decoded elsewhere, without ever holding all of it; as :meth:`judge`."""
-        embedding = self._embedding(recording.heard())
-        return self._verdict(embedding, recording.facts, prior, channel)
-
-    def channel_of(self, channel: int | None = None) -> int | None:
-        """Return the channel to decode: the one that is asked for, else what the head is for; None for the mean."""
-        return 0 if channel is None and self.head.embed_config.channels != CHANNELS[0] else channel
-
-    def _embedding(self, segments: Iterator[Samples]) -> npt.NDArray[np.float32] | None:
-        """Embed segments while they are decoded, a batch at a time, and join them."""
-        parts = [embed_segments(self._backbone, batch) for batch in _batches(segments)]
-        if not parts:
-            return None
-        embeddings, n_frames = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return join_segments(embeddings, n_frames, self.head.embed_config.pooling)
-
-    def _verdict(
-        self, embedding: npt.NDArray[np.float32] | None, facts: Facts, prior: float | None, channel: int | None
+    def judge_embedding(
+        self,
+        embedding: npt.NDArray[np.float32] | None,
+        facts: Facts,
+        prior: float | None = None,
+        channel: int | None = None,
     ) -> Verdict:
+        """Judge one recording by its embedding; otherwise as :meth:`judge`.
+
+        Parameters
+        ----------
+        embedding : float32 array of shape (dim,), or None
+            What :func:`detector.embedding.join_segments` makes of :meth:`embed` by the head's pooling; None for a
+            recording without a frame.
+        """
         if embedding is not None and not np.isfinite(embedding).all():
             raise UtteranceError("nonfinite", "the encoder returned NaN or infinity")
         row = {
@@ -290,6 +299,28 @@ class Detector:
         schema = embeddings_schema(self._backbone.dim)
         judged = self.head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})
+
+    def judge_heard(self, recording: Heard, prior: float | None = None, channel: int | None = None) -> Verdict:
+        """Judge one recording while it is decoded elsewhere, without ever holding all of it; as :meth:`judge`."""
+        embedding = self._joined(*self._embedded(recording.heard()))
+        return self.judge_embedding(embedding, recording.facts, prior, channel)
+
+    def channel_of(self, channel: int | None = None) -> int | None:
+        """Return the channel to decode: the one that is asked for, else what the head is for; None for the mean."""
+        return 0 if channel is None and self.head.embed_config.channels != CHANNELS[0] else channel
+
+    def _embedded(self, segments: Iterator[Samples]) -> Embedded:
+        """Embed segments while they are decoded, a batch at a time."""
+        parts = [embed_segments(self._backbone, batch) for batch in _batches(segments)]
+        if not parts:
+            return np.zeros((0, self._backbone.dim), np.float32), np.zeros(0, np.int64)
+        embeddings, n_frames = zip(*parts, strict=True)
+        return np.concatenate(embeddings), np.concatenate(n_frames)
+
+    def _joined(
+        self, embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32] | None:
+        return join_segments(embeddings, n_frames, self.head.embed_config.pooling)
 
 
 def _batches(segments: Iterator[Samples]) -> Iterator[list[Samples]]:

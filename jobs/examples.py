@@ -72,7 +72,7 @@ EXAMPLES = {
         "/data/copy --catalog sqlite:////data/catalog.db --namespace calls",
     ),
     "erase": (
-        "2026/0001.tar#a.flac --output s3://archive-tables --dry-run",
+        "0001.tar#a.flac --output s3://archive-tables --dry-run",
         "a.flac b.flac --output tables",
     ),
     "retrain": (

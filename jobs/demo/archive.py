@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def write_archive(folder: Path) -> DemoArchive:
     with archive.labels.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["utterance_id", *list(labelled[0])[1:]])
-        table.writerows([f"{os.fspath(shard)}#{member}", *facts] for member, *facts in map(dict.values, labelled))
+        table.writerows([f"{shard.name}#{member}", *facts] for member, *facts in map(dict.values, labelled))
     return archive
 
 

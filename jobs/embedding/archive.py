@@ -41,10 +41,11 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
 from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import note_of
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
-from jobs.tables.removal import REMOVED_ROWS, RemovalPolicy, slots_to_prune
+from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS, RemovalPolicy, slots_to_prune
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -311,6 +312,7 @@ def _commit_layer(lacking: Lacking, rows: ShardRows | None, read: Shard | None, 
     counts = {
         NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
         REMOVED_ROWS: len(embeddings) - embeddings["removed_at"].null_count,
+        PRUNED_ROWS: (note_of(embeddings) or {}).get(PRUNED_ROWS, 0),
     }
     marker = run.ledger.commit(
         planned,

@@ -22,7 +22,7 @@ from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
 from jobs.tables import run_records
 from jobs.tables.protocol import Marker
-from jobs.tables.removal import REMOVED_ROWS
+from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,14 @@ def embed(settings: EmbeddingConfig) -> int:
         return max(run_records.exit_code_of(each.ledger.output, each.history, settings.run_date) for each in runs)
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
-    removed = _total(records, REMOVED_ROWS)
+    removed, pruned = (_total(records, name) for name in (REMOVED_ROWS, PRUNED_ROWS))
     n_shards = sum(len(each.markers) for each in runs)
     of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""
     tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in runs)
     say(
         f"embedded {rows} utterances, {seconds / 60:.1f} min of audio, in {n_shards} shards{of_layers}; "
         f"{failed} failed{f'; {removed} of them are gone from the archive' if removed else ''}",
+        *([pruned_line(pruned)] if pruned else ()),
         *(f"tables: {uri}" for uri in tables),
         f"record: {records[-1]['uri']}",
     )
@@ -90,7 +91,7 @@ def write_records(
         return {
             "embeddings": rows,
             "failures": failed,
-            REMOVED_ROWS: sum(marker.detail.get(REMOVED_ROWS, 0) for marker in markers),
+            **{name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)},
             "exit_code": code_of(failed, rows, settings.max_failures),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
             "passed_over_members": members_passed_over(markers),
@@ -105,6 +106,11 @@ def members_passed_over(markers: list[Marker]) -> dict[str, Any]:
     members = merged(marker.detail.get("passed_over", {}) for marker in markers)
     members.report("members of containers")
     return members.to_content()
+
+
+def pruned_line(n_rows: int) -> str:
+    """Return the line of the summary that says how many rows `--prune` took out."""
+    return f"{n_rows} pruned: rows of recordings that are gone from the archive were taken out"
 
 
 def code_of(failed: int, rows: int, max_failures: float) -> int:

@@ -28,9 +28,11 @@ from jobs.errors import SourceChangedError
 from jobs.inputs.shards import Selection, Shard, is_removed
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import with_note
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import PlanHistory, PlannedShard
-from jobs.tables.row_history import Night, completed, removed_on, with_history
+from jobs.tables.removal import PRUNED_ROWS
+from jobs.tables.row_history import Night, completed, is_here, removed_on, with_history
 
 Tables = tuple[pa.Table, pa.Table]
 """Rows of `embeddings` and of `failures`."""
@@ -48,12 +50,15 @@ class Former:
     rows : pyarrow.Table
     sha256 : str
         Of their object; empty if there is none.
+    n_pruned : int
+        Rows that the run that wrote these took out.
     """
 
     name: str
     shard: Shard
     rows: pa.Table
     sha256: str
+    n_pruned: int = 0
 
     @cached_property
     def uris(self) -> frozenset[str]:
@@ -119,7 +124,8 @@ class TakeOver:
             before = None if stands is None else history.by_name.get(stands.name)
             if stands is not None and before is not None and before.entry.has_sources:
                 shard = Shard.from_content(before.entry.work)
-                formers[name] = Former(stands.name, shard, stands.rows, stands.sha256)
+                n_pruned = (stands.note or {}).get(PRUNED_ROWS, 0)
+                formers[name] = Former(stands.name, shard, stands.rows, stands.sha256, n_pruned)
         embeddings, failures = formers["embeddings"], formers["failures"]
         # a table without rows has no object; failures are written first, so embeddings may be still to come
         if found["failures"] is None and embeddings is not None:
@@ -149,7 +155,7 @@ class TakeOver:
         return {name: former.sha256 for name, former in formers.items() if former is not None and former.sha256}
 
     def tables(self, embeddings: pa.Table, failures: pa.Table, shard: Shard | None) -> Tables:
-        """Return all rows of the shard, in the order of its sources.
+        """Return all rows of the shard, in the order of its sources; a note of `embeddings` counts what was taken out.
 
         Parameters
         ----------
@@ -177,11 +183,19 @@ class TakeOver:
         )
         taken = standing.filter(_is_in(standing["uri"], taken_over))
         removed = standing.filter(pc.or_(is_lost, _is_in(standing["uri"], self._gone)))
-        rows = _joined([new, taken, removed_on(removed, self._night.date)])
+        rows = self._in_order(_joined([new, taken, removed_on(removed, self._night.date)]))
         if self._is_pruned:
-            rows = rows.filter(pc.is_null(rows["removed_at"]))
+            rows = self._pruned(rows)
         kept = failed.filter(_is_in(failed["uri"], taken_over))
-        return self._in_order(rows), self._in_order(_joined([failures, kept]))
+        return rows, self._in_order(_joined([failures, kept]))
+
+    def _pruned(self, rows: pa.Table) -> pa.Table:
+        """Take out the rows of recordings that are gone, and note how many they and those of a killed attempt are."""
+        here = rows.filter(is_here(rows))
+        former = self._embeddings
+        n_before = former.n_pruned if former is not None and former.name == self._name else 0
+        n_pruned = n_before + len(rows) - len(here)
+        return with_note(here, {PRUNED_ROWS: n_pruned}) if n_pruned else here
 
     def _is_taken(self, source: Stored, items: tuple[Selection, ...] | None) -> bool:
         """Return True if the rows of a source stand, of this state of it."""

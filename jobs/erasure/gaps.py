@@ -62,8 +62,8 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 def _extents(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
     """Yield where the bytes of each column of each row group begin and end."""
     for column in _columns(metadata):
-        offsets = (column.dictionary_page_offset, column.data_page_offset)
-        start = min(each for each in offsets if each is not None)
+        offsets = filter(None, (column.dictionary_page_offset, column.data_page_offset))  # 0 without rows
+        start = min(offsets, default=len(PARQUET))
         yield start, start + column.total_compressed_size
 
 

@@ -65,18 +65,25 @@ class Archive:
 
         The next run of an output may name a folder above the one before, or a single file: ids stay.
         """
-        if self.id_roots is None:
+        found = self.id_roots
+        if found is None:
             return self
-        known = {uri: root for shard in planned for uri, root in shard.id_roots() if uri in self.id_roots}
-        roots = self.id_roots | known
+        roots = found | {uri: root for shard in planned for uri, root in shard.id_roots() if uri in found}
 
         def kept(shard: Shard) -> Shard:
             return replace(shard, root=roots.get(shard.uri, shard.root))
+
+        def kept_selection(uri: str, item: Selection) -> Selection:
+            was, now = (utterance_id(uri, None, item.excerpt, each[uri]) for each in (found, roots))
+            return item._replace(utterance_id=now) if item.utterance_id == was else item  # a list may state ids
 
         return replace(
             self,
             containers=tuple(map(kept, self.containers)),
             folders=tuple(map(kept, self.folders)),
+            selections={
+                uri: tuple(kept_selection(uri, item) for item in items) for uri, items in self.selections.items()
+            },
             id_roots=roots,
         )
 

@@ -22,7 +22,7 @@ MISSING_HELP = (
 
 
 RELATIVE, ABSOLUTE = IDS = ("relative", "absolute")
-DEFAULT_IDS = ABSOLUTE
+DEFAULT_IDS = RELATIVE
 
 FOLLOW = ("no", "inside", "anywhere")
 """Values of :data:`jobs.storage.FOLLOW`, repeated because --help need not import the stores."""

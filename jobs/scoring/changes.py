@@ -58,5 +58,18 @@ def count_changes(
     return found
 
 
+def count_pruned(judged: pa.Table, former: pa.Table | None, failed: Collection[str]) -> int:
+    """Count the rows that `--prune` took out of a shard: a recording that is gone keeps its row otherwise.
+
+    Parameters
+    ----------
+    judged, former, failed
+        As for :func:`count_changes`.
+    """
+    if former is None:
+        return 0
+    return len(set(former["utterance_id"].to_pylist()).difference(judged["utterance_id"].to_pylist(), failed))
+
+
 def _here(rows: pa.Table) -> list[bool]:
     return list(is_here(rows).to_pylist())

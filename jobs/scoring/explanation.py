@@ -14,7 +14,7 @@ from detector.audio import SAMPLE_RATE, Excerpt
 from detector.backbones import load_backbone
 from detector.checkpoint import recipe_of
 from detector.config import CHANNELS
-from detector.embedding import embed_segments, join_segments
+from detector.embedding import join_segments
 from detector.errors import ConfigError, ShardError, UtteranceError
 from detector.head import Head
 from detector.head_checks import refuse_large
@@ -57,7 +57,10 @@ def explain(settings: ExplainConfig) -> int:
             segments = list(recording.segments())
         except UtteranceError as error:
             raise ConfigError(f"{settings.uri}: {error.error}: {error.message}.") from error
-    verdict = Detector(head, backbone).judge(segments, recording.facts, settings.prior, channel)
+    detector = Detector(head, backbone)
+    embeddings, n_frames = detector.embed(segments)
+    embedding = join_segments(embeddings, n_frames, config.pooling)
+    verdict = detector.judge_embedding(embedding, recording.facts, settings.prior, channel)
     say(
         f"{settings.uri}: {verdict.seconds:.2f} s",
         f"head {head.head_id} ({head.model}), prior {verdict.prior:g} spoof",
@@ -67,15 +70,14 @@ def explain(settings: ExplainConfig) -> int:
         say(f"no score: {verdict.reject_reason}")
         return 0
     say(*_verdict(head, verdict))
-    embeddings, n_frames = embed_segments(backbone, segments)
     say("", "  from      to     score   p_spoof   entropy       ood")
     start = 0.0
-    for segment, embedding, n in zip(segments, embeddings, n_frames, strict=True):
+    for segment, vector, n in zip(segments, embeddings, n_frames, strict=True):
         end = start + len(segment) / SAMPLE_RATE
-        numbers = _numbers(head, embedding, verdict.prior) if n else "  too short for a frame"
+        numbers = _numbers(head, vector, verdict.prior) if n else "  too short for a frame"
         say(f"{start:6.1f}  {end:6.1f}{numbers}")
         start = end
-    say("", *_nearest(head, join_segments(embeddings, n_frames), settings, uri))
+    say("", *_nearest(head, embedding, settings, uri))
     return 0
 
 

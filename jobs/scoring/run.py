@@ -16,7 +16,7 @@ from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_archive
-from jobs.embedding.run import code_of, exit_code
+from jobs.embedding.run import code_of, exit_code, pruned_line
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
@@ -31,7 +31,7 @@ from jobs.tables import run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 from jobs.tables.recipes import as_stored
-from jobs.tables.removal import REMOVED_ROWS
+from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.telemetry.names import say
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
@@ -95,12 +95,12 @@ def _finish(
         members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
         whole = _total(marker.detail.get("whole", marker.detail["counts"]) for marker in markers)
         code = code_of(whole["failed"], whole["rows"], settings.max_failures)
-        removed = sum(marker.detail.get(REMOVED_ROWS, 0) for marker in markers)
+        gone = {name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)}
         found = {
             "scores": scores,
             "whole": {name: whole[name] for name in ("rows", "failed")},
             "changes": _total(marker.detail.get("changes", {}) for marker in markers),
-            REMOVED_ROWS: removed,
+            **gone,
             "failed_by": failed_by,
             "passed_over_members": members,
             "exit_code": code,
@@ -115,6 +115,8 @@ def _finish(
     output = run.ledger.output
     total, whole, changes = (_total(record[name] for record in records) for name in ("scores", "whole", "changes"))
     say(", ".join(f"{changes[name]} {name}" for name in CHANGES))
+    if pruned := sum(record[PRUNED_ROWS] for record in records):
+        say(pruned_line(pruned))
     say(*run.summary(total), f"tables: {storage.join(output, 'scores')}", f"record: {records[-1]['uri']}")
     for warning in run.warnings(records):
         say(f"warning: {warning}")

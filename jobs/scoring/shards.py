@@ -23,7 +23,7 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.scoring.changes import FAILED_RUNS, count_changes
+from jobs.scoring.changes import CHANGES, FAILED_RUNS, count_changes, count_pruned
 from jobs.scoring.result import ScoringRun
 from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
@@ -34,7 +34,7 @@ from jobs.tables.ledger import Ledger, Standing
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
-from jobs.tables.removal import REMOVED_ROWS
+from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.tables.row_history import is_here, of_runs, with_runs
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
@@ -255,8 +255,9 @@ class ScoreShard:
             judged = with_runs(judged, stands.rows)
         failures = self.source.read(embedded, "failures")
         failures = FAILURES.empty_table() if failures is None else failures
-        changes = self._changes(shard, judged, stands, failures, embedded_by)
-        tables = {"scores": (folder, with_note(judged, changes))}
+        note = self._note(shard, judged, stands, failures, embedded_by)
+        changes, n_pruned = {name: note.get(name, 0) for name in CHANGES}, note.get(PRUNED_ROWS, 0)
+        tables = {"scores": (folder, with_note(judged, note))}
         if self.source.output != self.table.output:
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
         here = judged.filter(is_here(judged))
@@ -276,24 +277,26 @@ class ScoreShard:
             detail[FAILED_RUNS] = since
         if len(here) < len(judged):
             detail[REMOVED_ROWS] = len(judged) - len(here)
+        if n_pruned:
+            detail[PRUNED_ROWS] = n_pruned
         marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": changes}
         return {"name": shard.name, "committed": marker is not None, **done}
 
-    def _changes(
+    def _note(
         self, shard: PlannedShard, judged: pa.Table, stands: Standing | None, failures: pa.Table, embedded_by: str
     ) -> dict[str, int]:
-        """Count what the run changes, or take it from rows that an earlier attempt wrote, and did not commit."""
+        """Count what the run changes and prunes, or take it from rows that an earlier attempt left uncommitted."""
         if stands is not None and stands.name == shard.name and stands.note is not None:
             return {name: int(n) for name, n in stands.note.items()}
         former = None if stands is None else stands.rows
         failed = failures["utterance_id"].to_pylist()
-        return dict(
-            count_changes(
-                judged, former, failed, shard.run_id, lambda run_id: self._is_known(shard, run_id, embedded_by)
-            )
+        changes = count_changes(
+            judged, former, failed, shard.run_id, lambda run_id: self._is_known(shard, run_id, embedded_by)
         )
+        n_pruned = count_pruned(judged, former, failed)
+        return {**changes, **({PRUNED_ROWS: n_pruned} if n_pruned else {})}
 
     def _is_known(self, shard: PlannedShard, first_run_id: str, embedded_by: str) -> bool:
         """Return True if another head has scored a recording: this state of its shard, or one that had it already."""

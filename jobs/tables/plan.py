@@ -11,7 +11,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
-from jobs.inputs.utterance_ids import WAYS_OUT
+from jobs.inputs.utterance_ids import WAYS_OUT, root_of
 from jobs.storage import Stored
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, refuse_many
@@ -179,8 +179,9 @@ def _container_now(
 def _refuse_other_members(container: Shard, before: Shard) -> None:
     if before.sources == container.sources and before != container:
         raise ConfigError(
-            f"{container.uri}: its rows are in this output already, from another selection of its members (shard "
-            f"{before.shard_id}, now {container.shard_id}). They would stand twice; use another --output."
+            f"{container.uri}: its rows are in this output already, from another selection of its members or under "
+            f"other ids (shard {before.shard_id}, now {container.shard_id}). They would stand twice; list it as before "
+            f"(docs/inputs.md#ids), or use another --output."
         )
 
 
@@ -215,6 +216,7 @@ def _group_now(
         found = loose.get(source.uri)
         if found is not None:
             _refuse_lost_excerpts(source.uri, planned[source.uri], archive.selections_of(source.uri))
+            _refuse_other_rule(source.uri, planned[source.uri], archive.selections_of(source.uri))
         if found is not None and not (found.is_absent and (source in stands or is_removed(source))):
             selections[source.uri] = archive.selections_of(source.uri)
             return found
@@ -236,6 +238,18 @@ def _refuse_lost_excerpts(uri: str, before: tuple[Selection, ...], now: tuple[Se
         raise ConfigError(
             f"{uri}: {name!r} is in this output already, and is not among the excerpts that are named now: its rows "
             f"would be replaced. Name all excerpts of a recording, or use another --output."
+        )
+
+
+def _refuse_other_rule(uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]) -> None:
+    """A list may rename a recording, but one whose ids count from another folder does so to all, and by mistake."""
+    names = before[0].utterance_id, now[0].utterance_id
+    was, asked = (root_of(uri, name) for name in names)
+    if was is not None and asked is not None and was != asked:
+        raise ConfigError(
+            f"{uri}: its id in this output is {names[0]!r}, and in the list {names[1]!r}: each recording would be "
+            f"there twice, once as removed. List them with {f'--input {was}' if was else '--ids absolute'}, or use "
+            f"another --output."
         )
 
 

@@ -23,6 +23,9 @@ from jobs.tables.protocol import PlanHistory, slot_of_shard
 REMOVED_ROWS = "removed"
 """In the detail of a marker: how many rows of the shard have `removed_at`, if any."""
 
+PRUNED_ROWS = "pruned"
+"""In the detail of a marker, and in the note of its rows: how many rows were taken out of the shard, if any."""
+
 SHARE = 0.2
 SMALL = 20
 """Of fewer sources in one place, any number may go but not all: a share of them would say little."""

@@ -73,13 +73,12 @@ def _recordings(uri: str, objects: dict[str, bytes]) -> Iterator[tuple[dict[str,
     """Yield every recording of an archive, with the columns that locate it."""
     for name, content in sorted(objects.items()):
         where = f"{uri}{name}"
-        key = where.partition("://")[2].partition("/")[2]
         if not name.endswith(".tar"):
-            yield {"utterance_id": key, "uri": where, "member": None}, content
+            yield {"utterance_id": name, "uri": where, "member": None}, content
             continue
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for info in archive:
-                row = {"utterance_id": f"{key}#{info.name}", "uri": where, "member": info.name}
+                row = {"utterance_id": f"{name}#{info.name}", "uri": where, "member": info.name}
                 yield row, archive.extractfile(info).read()
 
 
@@ -96,10 +95,10 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def with_failure(archive: Archive, shard: int, number: int, n_bytes: int | None = None, **found: Any) -> Archive:
     """Return the archive with one recording as a failure, ``found`` in its row; pass it to ``lab.allow``, too."""
-    mine = re.compile(rf"/{shard:04d}\.tar#{number:02d}\.")
+    mine = re.compile(rf"{shard:04d}\.tar#{number:02d}\.")
     right = archive.golden
-    (row,) = (row for row in right.embeddings.to_pylist() if mine.search(row["utterance_id"]))
-    data = next(data for where, data in _recordings(archive.uri, archive.tars) if mine.search(where["utterance_id"]))
+    (row,) = (row for row in right.embeddings.to_pylist() if mine.match(row["utterance_id"]))
+    data = next(data for where, data in _recordings(archive.uri, archive.tars) if mine.match(where["utterance_id"]))
     where = {name: row[name] for name in ("utterance_id", "uri", "member")}
     decoded = {name: row[name] for name in ("seconds", "seconds_claimed")} if found["stage"] == "embed" else {}
     failure = {"attempts": 1, "bytes": n_bytes or len(data), **where, **decoded, **found}

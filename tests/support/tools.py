@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dev_corpus import CORPUS
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HEADERS = (
     Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -65,6 +67,10 @@ def _may_mount() -> bool:
 
 
 TOOLS = {
+    "the dev corpus": Tool(
+        lambda: (CORPUS / "metadata.csv").exists(),
+        "put the corpus of the project's shared folder into ../shared/corpus/dev, beside the checkout",
+    ),
     "a Chromium": Tool(_has_browser, "apt-get install chromium, or python -m playwright install chromium"),
     "KubeRay's CRDs": Tool(
         lambda: CRDS in os.environ,

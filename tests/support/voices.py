@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +31,8 @@ def write_corpus(folder: Path) -> None:
     with (folder / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["utterance_id", "label", "split", "system", "speaker"])
-        table.writerows(_write_shards(folder / "training", _voices(rng, N_TRAINING), "train"))
-        table.writerows(_write_shards(folder / "new", _voices(rng, N_NEW), "eval"))
+        table.writerows(_write_shards(folder / "training", ("0000", "0001"), _voices(rng, N_TRAINING), "train"))
+        table.writerows(_write_shards(folder / "new", ("0002", "0003"), _voices(rng, N_NEW), "eval"))
 
 
 Recording = tuple[str, bytes, str, str]  # member, bytes, label, group
@@ -87,17 +86,17 @@ def _file(samples: npt.NDArray[np.float64]) -> bytes:
     return file.getvalue()
 
 
-def _write_shards(folder: Path, recordings: Iterator[Recording], split: str) -> list[list[str]]:
+def _write_shards(folder: Path, names: tuple[str, str], recordings: Iterator[Recording], split: str) -> list[list[str]]:
     """Write two tar shards; return a row of labels for each recording."""
     folder.mkdir()
     rows = []
-    paths = [folder / f"{index:04d}.tar" for index in range(2)]
+    paths = [folder / f"{name}.tar" for name in names]
     tars = [tarfile.open(path, "w") for path in paths]  # noqa: SIM115 - closed below
     for number, (member, content, label, group) in enumerate(recordings):
         info = tarfile.TarInfo(member)
         info.size = len(content)
         tars[number % 2].addfile(info, io.BytesIO(content))
-        name = f"{os.fspath(paths[number % 2])}#{member}"
+        name = f"{paths[number % 2].name}#{member}"
         rows.append([name, label, split, group if label == SPOOF else "-", group if label == BONAFIDE else "-"])
     for tar in tars:
         tar.close()

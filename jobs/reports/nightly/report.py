@@ -74,6 +74,7 @@ def nightly_report(
         "confinement": record.get("confinement"),
         "warnings": _warnings(record),
         "changes": record.get("changes"),
+        "pruned": record.get("pruned", 0),
         "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.by_source.values()),
         "runs": [summarise(each) for each in (*previous, record)],

@@ -81,7 +81,7 @@ def bucket(store: fsspec.AbstractFileSystem, tmp_path_factory: pytest.TempPathFa
         write_tar(folder / f"{shard}.tar", {f"{name}.flac": UTTERANCES[name] for name in names})
         store.put(str(folder / f"{shard}.tar"), f"night/archive/{shard}.tar")
         split = "eval" if shard == 0 else "train"
-        lines += [f"archive/{shard}.tar#{name}.flac,{name.split('-')[0]},{split},{name},{name}" for name in names]
+        lines += [f"{shard}.tar#{name}.flac,{name.split('-')[0]},{split},{name},{name}" for name in names]
     store.pipe("night/labels.csv", "\n".join(lines).encode())
     return store
 

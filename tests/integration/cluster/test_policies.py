@@ -132,7 +132,7 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, cluster: str, en
 
     scores = pq.read_table(BytesIO(bucket.cat(bucket.glob(f"{TABLES}/tables/scores/**/*.parquet")[0])))
     bucket.call_s3("create_multipart_upload", Bucket=TABLES, Key="tables/embeddings/begun")
-    victims = (scores["utterance_id"][0].as_py(), "recordings/page.flac")
+    victims = (scores["utterance_id"][0].as_py(), "page.flac")
     eraser = record(("erase", *victims, "--output", OUTPUT))
     compactor += record(compact)  # writes again what held the recordings
 

@@ -114,11 +114,11 @@ def test_a_night_submitted_twice_at_once_runs_once_and_again_for_what_came_since
     assert sum(f"submitted {name} to" in err for err in (first, second)) == 1
     assert f"submitted {name}.2 to" in third
     assert "scored 1 utterances" in third_out
-    assert found.keys() == {f"archive/{who.split('-')[1]}.tar#{who}.flac" for who in UTTERANCES}
+    assert found.keys() == {f"{who.split('-')[1]}.tar#{who}.flac" for who in UTTERANCES}
     (tmp_path / "head.json").write_bytes(bucket.cat("night/heads/head.json"))
     by_api = Detector.load(tmp_path / "head.json").score(UTTERANCES["spoof-0-1"])
-    assert by_api.score.hex() == found["archive/0.tar#spoof-0-1.flac"].hex()
-    assert scores(bucket, "night/tables").keys() == found.keys() | {"archive/late.tar#late.flac"}
+    assert by_api.score.hex() == found["0.tar#spoof-0-1.flac"].hex()
+    assert scores(bucket, "night/tables").keys() == found.keys() | {"late.tar#late.flac"}
     assert len(bucket.glob("night/tables/runs/*.json")) == 4  # of the embeddings and of the scores, twice
 
 

@@ -102,7 +102,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for label in ("bonafide", "spoof"):
                 for number in range(N_EACH):
                     who = f"{label}-{number}"
-                    table.writerow([f"shards/{shard:04d}.tar#{label}/{number:02d}.flac", label, who, who])
+                    table.writerow([f"{shard:04d}.tar#{label}/{number:02d}.flac", label, who, who])
     return path
 
 
@@ -310,7 +310,7 @@ REFUSED = {
     "a missing bucket": (("--input", "s3://no-such-bucket/shards/"), "no such file, folder or prefix"),
     "an archive with no audio": (("--input", "{folder}/papers"), "no audio found"),
     "a tar with no audio": (("--input", "{folder}/papers.tar"), "no audio found"),
-    "two rows with one id": (("--input", "{folder}/repeated.tar"), "'{folder}/repeated.tar#same.flac' occurs twice"),
+    "two rows with one id": (("--input", "{folder}/repeated.tar"), "'repeated.tar#same.flac' occurs twice"),
     "a head of another encoder": (("--input", "{folder}/same.flac", "--model", "{folder}/hubert"), "no weights"),
 }
 

@@ -10,21 +10,21 @@ import pytest
 
 from tests.integration.ray.test_readme import blocks, shell
 from tests.support import ROOT
-from tests.support.audio import encoded, tone
+from tests.support.dev_corpus import N_NEW, one_recording, write_corpus
 from tests.support.ray_head import ray_head
-from tests.support.voices import write_corpus
 
 WALK = (ROOT / "docs" / "walk.md").read_text()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.needs("the dev corpus")
 def test_a_newcomer_gets_from_the_first_folder_to_a_cluster(
     store: fsspec.AbstractFileSystem, job_environment: dict[str, str], tmp_path: Path
 ) -> None:
     write_corpus(tmp_path / "my-corpus")
     (tmp_path / "my-recordings").mkdir()
-    (tmp_path / "my-recordings" / "call.flac").write_bytes(encoded(tone(2.0)))
+    (tmp_path / "my-recordings" / "call.flac").write_bytes(one_recording())
     (tmp_path / "home").mkdir()  # without a token
     environment = job_environment | {"HOME": str(tmp_path / "home")}
     *before, on_s3, on_a_cluster = (
@@ -34,7 +34,7 @@ def test_a_newcomer_gets_from_the_first_folder_to_a_cluster(
     for command in (command for each in before for command in each):
         printed[command] = printed.get(command, "") + run(command, tmp_path, environment)
     night = next(text for command, text in printed.items() if " nightly " in command)
-    assert "48 new, 0 replaced, 0 rescored, 0 removed" in night
+    assert f"{2 * N_NEW} new, 0 replaced, 0 rescored, 0 removed" in night
     assert "nothing new" in night
 
     if store.exists("archive/tables"):  # of another test: all share one store

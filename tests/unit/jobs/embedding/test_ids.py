@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from detector.checkpoint import recipe_of
@@ -17,6 +19,7 @@ from jobs.embedding.result import EmbeddingRun
 from jobs.erasure.erasing import erase
 from jobs.erasure.request import ErasureRequest
 from jobs.inputs.config import InputConfig
+from jobs.inputs.manifest import list_recordings
 from jobs.reports.nightly.redrawing import redraw_pages
 from jobs.scoring.shards import score_shards
 from jobs.tables.id_rule import id_roots_of
@@ -28,8 +31,8 @@ from tests.support.runner import InProcessRunner
 RECIPE = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=2.0), None)
 
 
-def embedded(output: Path, *inputs: Path, ids: str | None = None) -> EmbeddingRun:
-    config = InputConfig(input=tuple(map(str, inputs)), ids=ids)
+def embedded(output: Path, *inputs: Path, ids: str | None = None, config: InputConfig | None = None) -> EmbeddingRun:
+    config = config or InputConfig(input=tuple(map(str, inputs)), ids=ids)
     return embed_archive(
         InProcessRunner(), config, RECIPE, ModelConfig(), OutputConfig(output=str(output)), RunConfig()
     )
@@ -84,6 +87,32 @@ def test_an_output_continues_with_its_ids_and_refuses_the_other_rule(rule: str, 
     assert embedded(tmp_path / "output", archive, ids=rule).markers == []
 
 
+def test_a_new_output_has_relative_ids(archive: Path, tmp_path: Path) -> None:
+    assert rows(embedded(tmp_path / "output", archive)).keys() == IDS
+
+
+@pytest.mark.parametrize(("rule", "remedy"), [("relative", "--input {}/"), ("absolute", "--ids absolute")])
+def test_a_manifest_whose_ids_count_from_elsewhere_would_name_all_anew_and_is_refused(
+    rule: str, remedy: str, archive: Path, tmp_path: Path
+) -> None:
+    def listed(ids: str | None, folder: Path) -> InputConfig:
+        table, _ = list_recordings(InputConfig(input=(str(folder),), ids=ids))
+        pq.write_table(table, tmp_path / "manifest.parquet")
+        return InputConfig(manifest=str(tmp_path / "manifest.parquet"))
+
+    (archive / "broken.tar").unlink()
+    (archive / "0.tar").unlink()
+    output = tmp_path / "output"
+    before = rows(embedded(output, config=listed(rule, archive))).keys()
+    others = listed(None, archive if rule == "absolute" else archive.parent)
+
+    with pytest.raises(ConfigError, match=re.escape(remedy.format(archive))) as refused:
+        embedded(output, config=others)
+
+    assert "would be there twice" in str(refused.value)
+    assert rows(embedded(output, config=listed(rule, archive))).keys() == before
+
+
 def test_a_run_of_another_input_keeps_ids_and_does_nothing_again(archive: Path, tmp_path: Path) -> None:
     embedded(tmp_path / "output", archive, ids="relative")
     (archive / "calls" / "e.flac").write_bytes(encoded(tone(1.0, seed=9)))
@@ -94,6 +123,17 @@ def test_a_run_of_another_input_keeps_ids_and_does_nothing_again(archive: Path, 
     assert len(outer.markers) == 1
     assert single.markers == []
     assert rows(single).keys() == IDS | {"2026/calls/e.flac"}
+
+
+def test_a_list_without_ids_that_lies_deeper_keeps_ids_and_does_nothing_again(archive: Path, tmp_path: Path) -> None:
+    embedded(tmp_path / "output", archive)
+    listing = archive / "calls" / "list.csv"
+    listing.write_text("uri\nd.flac\n../c.flac\n")
+
+    run = embedded(tmp_path / "output", listing)
+
+    assert run.markers == []
+    assert rows(run).keys() == IDS
 
 
 def test_another_input_with_the_same_paths_is_refused_and_nothing_is_planned(archive: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from jobs.inputs.contents import Contents
 from jobs.inputs.shards import Shard
 from jobs.scoring.shards import score_shards
 from jobs.tables.ledger import Ledger
+from jobs.tables.removal import PRUNED_ROWS
 from jobs.tables.verification import verify_tables
 from tests.support.nightly_runs import DIM, RECIPE, head
 from tests.support.runner import InProcessRunner
@@ -46,6 +47,7 @@ class Recount:
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: set[str] = field(default_factory=set)
+    n_pruned: int = 0
 
     def night(self, content: dict[str, str], today: date, *, prune: bool) -> None:
         self.failures = {name for name, text in content.items() if text == BROKEN}
@@ -60,7 +62,9 @@ class Recount:
         for name in self.rows.keys() - content.keys():
             self.rows[name]["removed_at"] = self.rows[name]["removed_at"] or today
         if prune:
+            n_before = len(self.rows)
             self.rows = {name: row for name, row in self.rows.items() if row["removed_at"] is None}
+            self.n_pruned += n_before - len(self.rows)
 
 
 class Nights:
@@ -99,11 +103,10 @@ class Nights:
 
     def content(self) -> dict[str, str]:
         """Content of each recording by its id."""
-        base = storage.key_of(f"{self.archive}/")
         found = {}
         for name, text in self.sources.items():
             members = {"": text} if name in FILES else {f"#{each}": says for each, says in json.loads(text).items()}
-            found |= {f"{base}{name}{each}": says for each, says in members.items()}
+            found |= {f"{name}{each}": says for each, says in members.items()}
         return found
 
     def night(self, *, prune: bool) -> None:
@@ -163,7 +166,7 @@ class Nights:
             members = {None: text} if name in FILES else json.loads(text)
             for member, says in members.items():
                 number = len(rows.outcomes)
-                place = {"utterance_id": storage.key_of(source.uri) + (f"#{member}" if member else "")}
+                place = {"utterance_id": name + (f"#{member}" if member else "")}
                 place |= {"uri": source.uri, "member": member, "bytes": len(says)}
                 if says == BROKEN:
                     rows.outcomes[number] = place | {"stage": "decode", "error": "not_audio", "message": "made"}
@@ -174,6 +177,13 @@ class Nights:
                 vector = np.full(DIM, float(says), dtype=np.float32)
                 rows.segments[number] = {0: (vector, 10)}
         return rows
+
+    def n_pruned(self, table: str) -> int:
+        """Rows that were taken out so far, as markers say."""
+        key = RECIPE.fingerprint if table == "embeddings" else head().head_id
+        ledger = Ledger(str(self.output), table, key)
+        markers = ledger.markers(ledger.done().intersection(ledger.history().by_name))
+        return sum(each.detail.get(PRUNED_ROWS, 0) for each in markers)
 
     def rows(self, table: str) -> dict[str, dict[str, Any]]:
         paths = (self.output / table).rglob("*.parquet")
@@ -196,6 +206,7 @@ def test_the_history_of_every_row_is_that_of_its_own_recording(tmp_path: Path, s
         for table in ("embeddings", "scores"):
             shown = nights.rows(table)
             assert {name: [row[each] for each in dates] for name, row in shown.items()} == expected
+            assert nights.n_pruned(table) == recount.n_pruned
             assert all(row["run_id"].startswith(row["changed_at"].isoformat()) for row in shown.values())
             assert all(row["first_run_id"].startswith(row["first_seen"].isoformat()) for row in shown.values())
         assert {name: row["audio_sha256"] for name, row in nights.rows("embeddings").items()} == {

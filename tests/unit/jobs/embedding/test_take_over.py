@@ -24,6 +24,7 @@ from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.inputs.config import InputConfig
 from jobs.scoring.shards import score_shards
+from jobs.tables.removal import PRUNED_ROWS
 from jobs.tables.verification import verify_tables
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
@@ -205,6 +206,8 @@ def test_all_rows_of_a_tar_that_is_gone_stay_until_they_are_pruned(archive: Arch
     assert {name for name, row in gone.items() if row["removed_at"]} == {"0.tar#a.flac", "0.tar#b.flac", "a.flac"}
     assert list(pruned) == list(again) == ["b.flac", "c.flac"]
     assert archive.run.markers == []
+    pruned_rows = [each.detail.get(PRUNED_ROWS, 0) for each in archive.run.ledger.markers(archive.run.history.names)]
+    assert sum(pruned_rows) == 3
     archive.write_tar("0.tar", a=1)
     assert history(archive.night(4)["0.tar#a.flac"]) == (DAYS[4], DAYS[4], None)
 

@@ -100,7 +100,7 @@ def test_what_a_stranger_s_row_says_of_the_recording_is_redacted(tmp_path: Path,
         link = tarfile.TarInfo("link.wav")
         link.type, link.linkname = tarfile.SYMTYPE, "my call.flac"
         packed.addfile(link)
-    embed = ("embed", "--input", archive, "--ids", "relative", "--backbone", "melstats", "--runner", "local")
+    embed = ("embed", "--input", archive, "--backbone", "melstats", "--runner", "local")
     assert bonafide(*embed, "--max-failures", 1, "--output", output)[0] == 0
     assert "my call.flac" in rows(output, "failures")["s.tar#link.wav"]["message"]
 

@@ -42,7 +42,7 @@ def test_a_file_that_is_called_like_a_member_doubles_no_id_and_either_can_be_era
     archive.mkdir()
     write_tar(archive / "1.tar", {"a.flac": encoded(tone(0.5)), "a.flac@0-1": b"", "a.flac@0-1/ch0.flac": b""})
     (archive / "1.tar#a.flac").write_bytes(encoded(tone(0.5, seed=1)))
-    embed = ("embed", "--input", archive, "--ids", "relative", "--backbone", "melstats", "--runner", "local")
+    embed = ("embed", "--input", archive, "--backbone", "melstats", "--runner", "local")
     assert bonafide(*embed, "--max-failures", 1, "--output", output)[0] == 0
 
     def ids() -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from detector.schema import SCORES
 from jobs.reports.runs import read_record
@@ -83,6 +84,27 @@ def test_a_night_of_another_head_says_so(tmp_path: Path, bonafide: Run) -> None:
     ]
     _, out, _ = bonafide("sql", output, "SELECT new, rescored FROM nights ORDER BY run_id", "--format", "csv")
     assert out.splitlines()[1:] == ["5,0", "0,5"]
+
+
+def test_rows_that_were_taken_out_are_counted_on_stdout_in_the_record_and_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = nightly_runs.recordings(nightly_runs.drawn(5, seed=5)[0])
+    nightly_runs.night(str(tmp_path), {URI: recordings}, state="1")
+    assert " pruned" not in capsys.readouterr().out
+
+    run, _ = nightly_runs.night(str(tmp_path), {URI: recordings[:3]}, state="2", date="2026-11-24")
+
+    record = read_record(str(tmp_path), run.history.plans[-1].run_id)
+    assert record is not None
+    assert record["pruned"] == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == [
+        "0 new, 3 replaced, 0 rescored, 2 removed",
+        "2 pruned: rows of recordings that are gone from the archive were taken out",
+    ]
+    page = (tmp_path / "runs" / f"{record['run_id']}.html").read_text()
+    assert "<div><b>2</b>rows taken out, of recordings that are gone</div>" in page
 
 
 def test_a_head_that_comes_back_counts_all_failures_since_it_was_last_on(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from detector.backbones import load_backbone
+from detector.backbones.melstats import MelStats
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
-from detector.embedding import embed_segments
+from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
+from detector.pooling import POOLINGS
 from jobs.scoring.explanation import ExplainConfig, _recording, explain
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import introduce
@@ -77,6 +79,40 @@ def test_explain_names_segments_and_the_nearest_training_rows(
         file.truncate(64 << 30)  # sparse
     explain(ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording)))
     assert capsys.readouterr().out.splitlines()[-1].endswith("that the head was fitted on")
+
+
+@pytest.mark.parametrize("pooling", sorted(POOLINGS))
+def test_nearest_rows_are_those_of_the_pooling_that_the_head_was_fitted_on(
+    pooling: str, tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EmbedConfig(backbone="melstats", segment_seconds=2.0, pooling=pooling)
+    samples = np.concatenate([0.05 * tone(2.0, seed=1), tone(1.0, hertz=2_000.0, seed=2)]).astype(np.float32)
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(encoded(samples, kind="WAV", subtype="FLOAT"))
+    # two segments, of which the second is shorter and louder: every pooling joins them to another vector
+    parts = embed_segments(load_backbone(config, None), [samples[:32_000], samples[32_000:]])
+    embeddings = np.random.default_rng(0).normal(size=(N_ROWS, parts[0].shape[1])).astype(np.float32)
+    embeddings[1::2, 0] += 3.0
+    embeddings[7], embeddings[9] = join_segments(*parts, pooling), parts[0].mean(axis=0)
+    write(tmp_path, recipe_of(config, None), embeddings)
+    fitted(tmp_path, labels, "head")
+    capsys.readouterr()
+    heard: list[int] = []
+    embed = MelStats.embed
+
+    def counted(self: MelStats, segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        heard.extend(map(len, segments))
+        return embed(self, segments)
+
+    monkeypatch.setattr(MelStats, "embed", counted)
+    explain(
+        ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording), embeddings=(str(tmp_path),), labels=labels)
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    nearest = lines[next(place for place, line in enumerate(lines) if line.startswith("nearest of 240")) + 1]
+    assert nearest.split()[::2][:2] == ["0.000", "u0007"]
+    assert heard == [32_000, 16_000]  # each segment once
 
 
 @pytest.mark.parametrize(("seconds", "error"), [(5.0, "too_long"), (0.0, "empty")])
