@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,20 +75,20 @@ def difference(head: dict[str, list[float]], n_rows: int, dim: int) -> float:
     return float(np.abs(np.array(head["weights"]) - expected).max() / np.abs(expected).max())
 
 
-def draw(start: int, dim: int) -> Drawn:
+def draw(start: int, dim: int, n_rows: int = SHARD_ROWS) -> Drawn:
     """Draw the rows of one shard: correlated normals of different scales, labelled by a logistic model."""
     rng = np.random.default_rng([7, start])
     fixed = np.random.default_rng(7)
     mixing, scales = fixed.normal(size=(16, dim)), fixed.lognormal(size=dim)
     direction = fixed.normal(size=dim) / np.sqrt(dim)
-    plain = rng.normal(size=(SHARD_ROWS, dim)) + rng.normal(size=(SHARD_ROWS, 16)) @ mixing / 4.0
-    is_bonafide = plain @ direction + rng.logistic(size=SHARD_ROWS) > 0
+    plain = rng.normal(size=(n_rows, dim)) + rng.normal(size=(n_rows, 16)) @ mixing / 4.0
+    is_bonafide = plain @ direction + rng.logistic(size=n_rows) > 0
     return (plain * scales).astype(np.float32), is_bonafide
 
 
-def write(folder: Path, n_rows: int, dim: int) -> None:
-    """Write the table as `embed` does, and its labels, with 40 speakers and 20 systems."""
-    table = Ledger(str(folder), "embeddings", RECIPE.fingerprint)
+def write(folder: Path, n_rows: int, dim: int, recipe: Recipe = RECIPE, noise: float = 0.0) -> None:
+    """Write the table as `embed` does, and its labels, with 20 speakers and 20 systems."""
+    table = Ledger(str(folder), "embeddings", recipe.fingerprint)
     entries = tuple(Entry(f"{start:016x}", "drawn") for start in range(0, n_rows, SHARD_ROWS))
 
     def propose(history: PlanHistory) -> Plan | None:
@@ -96,23 +97,26 @@ def write(folder: Path, n_rows: int, dim: int) -> None:
     labels = []
     for shard in table.freeze(propose).current.values():
         start = int(shard.slot, 16)
-        embeddings, is_bonafide = draw(start, dim)
-        ids = [f"u{start + number:09d}" for number in range(SHARD_ROWS)]
-        same = {"uri": "u", "member": None, "seconds": 3.0, "native_rate": 16_000, "channels": 1}
-        same |= {"codec": "c", "decoder": "d", "rms_dbfs": -20.0, "layer": -1, "run_id": "run"}
-        same |= {"start": None, "end": None, "channel": None, "speech_share": 1.0, "clipped_share": 0.0}
+        size = min(SHARD_ROWS, n_rows - start)
+        embeddings, is_bonafide = draw(start, dim, size)
+        embeddings *= 1.0 + noise * np.random.default_rng(start).normal(size=embeddings.shape).astype(np.float32)
+        ids = [f"u{start + number:09d}" for number in range(size)]
         schema = embeddings_schema(dim)
-        columns = {name: pa.array([value] * SHARD_ROWS, schema.field(name).type) for name, value in same.items()}
+        same: dict[str, Any] = dict.fromkeys(schema.names)
+        same |= {"uri": "u", "seconds": 3.0, "native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d"}
+        same |= {"rms_dbfs": -20.0, "layer": recipe.config.layer, "run_id": "run", "fingerprint": recipe.fingerprint}
+        same |= {"speech_share": 1.0, "clipped_share": 0.0, "truncated": False}
+        del same["utterance_id"], same["audio_sha256"], same["embedding"]
+        columns = {name: pa.array([value] * size, schema.field(name).type) for name, value in same.items()}
         digests = [hashlib.sha256(name.encode()).hexdigest() for name in ids]
         columns |= {"utterance_id": pa.array(ids), "audio_sha256": pa.array(digests)}
-        columns |= {"fingerprint": pa.array([RECIPE.fingerprint] * SHARD_ROWS)}
         columns["embedding"] = pa.FixedSizeListArray.from_arrays(
             embeddings.ravel(), type=schema.field("embedding").type
         )
         rows = pa.table([columns[name] for name in schema.names], schema=schema)
-        detail = {"recipe": RECIPE.describe(), "model": RECIPE.model}
-        table.commit(shard, shard.slot, {"embeddings": ("embeddings/backbone=drawn", rows)}, detail)
-        group = np.random.default_rng(start).integers(20, size=SHARD_ROWS)
+        detail = {"recipe": recipe.describe(), "model": recipe.model}
+        table.commit(shard, shard.slot, {"embeddings": (f"embeddings/backbone={recipe.slug}", rows)}, detail)
+        group = np.random.default_rng(start).integers(20, size=size)
         words = np.where(is_bonafide, BONAFIDE, SPOOF)
         system = np.where(is_bonafide, "-", np.char.add("system-", group.astype(str)))
         speaker = np.where(is_bonafide, np.char.add("speaker-", group.astype(str)), "-")

@@ -11,6 +11,7 @@ last       x   x   x   x   x         the model of the head
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,8 +20,9 @@ import numpy as np
 from detector.calibration import class_weights
 from detector.errors import ConfigError
 from detector.groups import Codes, Groups, tally
-from detector.logistic import Bools, Models, Moments, Rows, fit, moments
+from detector.logistic import Bools, Kinds, Matrix, Models, Moments, Rows, fit, moments
 from detector.metrics import Floats
+from detector.training import span
 from detector.training.config import TrainingConfig
 
 
@@ -116,6 +118,70 @@ def held_out_logits(rows: Rows, is_bonafide: Bools, groups: Groups, config: Trai
     return cross_fit(rows, is_bonafide, groups.folds(is_bonafide, config.folds), config)[2]
 
 
+def stated_c(config: TrainingConfig) -> float:
+    """Return C, or raise ConfigError if the settings leave it open."""
+    if config.c is None:
+        raise ConfigError("c is not stated.")
+    return config.c
+
+
+def logits_by_penalty(
+    rows: Rows, partition: Partition, facts: Moments, config: TrainingConfig, penalties: Iterable[float], model: Kinds
+) -> Iterator[Floats]:
+    """Compute the logits of the models of :func:`fit_models` at one C after another, by the shorter way.
+
+    Rows that are fewer than their dimensions are fitted in the space that they span. The optimum is the same, to the
+    tolerance of the search; its last digits are not, so a head is fitted by :func:`fit_models` itself.
+
+    Parameters
+    ----------
+    rows, partition, facts
+        As for :func:`fit_models`.
+    config : TrainingConfig
+        States `standardise`.
+    penalties : iterable of float
+        Values of C, each near the one before: a search starts where the last one ended.
+    model : int array of shape (n_rows,)
+        Column of ``partition.seen`` that scores each row.
+
+    Yields
+    ------
+    float64 array of shape (n_rows,)
+        For each C, the logit of every row; higher for bona fide.
+    """
+    if span.is_shorter(rows):
+        yield from _logits_in_span(rows, partition, facts, config, penalties, model)
+        return
+    models = None
+    for c in penalties:
+        models = fit_models(rows, partition, facts, replace(config, c=c), models)
+        yield models.logits(rows, model)
+
+
+def _logits_in_span(
+    rows: Rows, partition: Partition, facts: Moments, config: TrainingConfig, penalties: Iterable[float], model: Kinds
+) -> Iterator[Floats]:
+    n_models, weights = partition.seen.shape[1], partition.weights(config.class_weights)
+    # Models that are standardised by their own rows have coordinates of their own; else all have the same.
+    together = [[each] for each in range(n_models)] if config.standardise else [list(range(n_models))]
+    units = facts.scale[:n_models] if config.standardise else np.ones((1, rows.dim))
+    spans: list[Matrix] = [span.coordinates(rows, facts.mean[-1], unit) for unit in units]
+    starts: list[Models | None] = [None] * len(spans)
+    nothing, one = np.zeros(rows.n_rows), np.ones(rows.n_rows)
+    for c in penalties:
+        logits = np.empty(rows.n_rows)
+        for place, (short, columns) in enumerate(zip(spans, together, strict=True)):
+            penalty = np.outer(partition.share[columns] / c, one)
+            of_kind = weights[:, columns]
+            found = fit(
+                short, partition.is_bonafide, partition.kind, of_kind, nothing, one, penalty, start=starts[place]
+            )
+            starts[place] = found
+            mine = np.isin(model, columns)
+            logits[mine] = found.logits(short, np.clip(model - columns[0], 0, len(columns) - 1))[mine]
+        yield logits
+
+
 def fit_models(
     rows: Rows, partition: Partition, facts: Moments, config: TrainingConfig, start: Models | None
 ) -> Models:
@@ -141,8 +207,7 @@ def fit_models(
     ConfigError
         If `c` is not stated, or the fit does not converge.
     """
-    if config.c is None:
-        raise ConfigError("c is not stated.")
+    c = stated_c(config)
     centre, scale = facts.mean[-1], facts.scale[-1]
     # All models are standardised by the moments of all rows, so that they share one pass. The penalty on a weight in
     # a model's own units is converted to the shared ones.
@@ -151,6 +216,6 @@ def fit_models(
     # The penalty per row is the same for a model of four folds as for that of all five. With the same total penalty,
     # the logits of the final model would be larger than those that calibrate it (by 7 % where C is small, measured on
     # a known model).
-    penalty = partition.share[:, None] * (unit / scale) ** 2 / config.c
+    penalty = partition.share[:, None] * (unit / scale) ** 2 / c
     weights = partition.weights(config.class_weights)
     return fit(rows, partition.is_bonafide, partition.kind, weights, centre, scale, penalty, start=start)

@@ -17,7 +17,7 @@ from detector.groups import Groups
 from detector.logistic import Bools, Rows
 from detector.metrics import Floats
 from detector.training.config import TrainingConfig
-from detector.training.crossfit import Partition, fit_models
+from detector.training.crossfit import Partition, logits_by_penalty
 
 STANDARDISED_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 RAW_C = (1.0, 1e2, 1e4, 1e6)
@@ -86,10 +86,11 @@ def search(
     facts = partition.moments(rows)
     candidates = []
     for standardise, settings in itertools.groupby(settings_to_try(config), key=operator.itemgetter(0)):
-        models = None
-        for _, c in settings:
-            models = fit_models(rows, partition, facts, replace(config, c=c, standardise=standardise), models)
-            candidates.append(_candidate(c, standardise, models.logits(rows, partition.number), partition))
+        penalties = [c for _, c in settings]
+        own = replace(config, standardise=standardise)
+        found = logits_by_penalty(rows, partition, facts, own, penalties, partition.number)
+        for c, logits in zip(penalties, found, strict=True):
+            candidates.append(_candidate(c, standardise, logits, partition))
             on_tried()
     return sorted(candidates, key=lambda each: (each.cllr, each.c))
 
