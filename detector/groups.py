@@ -173,10 +173,29 @@ def groups_of(is_bonafide: Bools, facts: Mapping[str, Names]) -> Groups:
         found = Groups(_joined([facts[name] for name in names]), f"no {' or '.join(names)} in common")
         if min(found.n_groups(is_bonafide).values()) >= MIN_GROUPS:
             return found
+    return by_class(is_bonafide, facts, {"bonafide": ("speaker", "source"), "spoof": ("system", "speaker", "source")})
+
+
+def by_class(is_bonafide: Bools, facts: Mapping[str, Names], wanted: Mapping[str, tuple[str, ...]]) -> Groups:
+    """Group the rows of each class by the first of the wanted names that a row has.
+
+    Parameters
+    ----------
+    is_bonafide : bool array of shape (n_rows,)
+    facts : mapping
+        As for :func:`groups_of`.
+    wanted : mapping
+        Keys of ``facts`` by class, `bonafide` and `spoof`. A row without any of the names is a group of its own.
+
+    Examples
+    --------
+    >>> facts = {"system": Names.of("aab--"), "source": Names.of("xyzxx")}
+    >>> by_class(np.arange(5) > 2, facts, {"bonafide": ("source",), "spoof": ("system",)}).of_row.tolist()
+    [1, 1, 2, 0, 0]
+    """
     code, start = np.full(len(is_bonafide), -1, dtype=np.int32), 0
-    wanted = [("speaker", "source"), ("system", "speaker", "source")]
-    for rows, order in zip((is_bonafide, ~is_bonafide), wanted, strict=True):
-        for name in order:
+    for rows, label in ((is_bonafide, "bonafide"), (~is_bonafide, "spoof")):
+        for name in wanted[label]:
             known = rows & (code < 0) & (facts[name].code >= 0)
             code[known] = facts[name].code[known].astype(np.int32) + start
             start += len(facts[name].words)

@@ -10,6 +10,7 @@ archive is not that of the labelled rows.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ THRESHOLDS = entropy_bits(HALF_WIDTHS, 0.5)
 
 SPARE_ERRORS = (0, 3, 10)  # a search starts where this many errors would still keep the promise
 
+METHOD = "Learn-then-Test, fixed sequence of thresholds, exact binomial bounds"
 ASSUMPTIONS = (
     "the archive's bona fide and spoof recordings are like those of the certification rows (exchangeable), each class "
     "by itself, in any proportion",
@@ -46,11 +48,24 @@ class Promise:
         Largest share of kept bona fide rows called spoof, and of kept spoof rows called bona fide; None for no bound.
     confidence : float
         Share of the draws of certification rows in which the promise holds, in (0, 1).
+    over : str or None
+        A word of :data:`detector.training.config.OVER`: the bounds are on systems, sources or both, not on rows
+        (:mod:`detector.group_guarantee`).
+    quantile : float or None
+        Share of the systems or sources that must keep the bound; None if their mean must.
     """
 
     max_miss: float | None
     max_false_alarm: float | None
     confidence: float
+    over: str | None = None
+    quantile: float | None = None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The bounds that are promised, by class."""
+        limits = {"bonafide": self.max_miss, "spoof": self.max_false_alarm}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True)
@@ -61,15 +76,17 @@ class Certificate:
     promise: Promise
     prior: float
     classes: dict[str, dict[str, Any]]
+    method: str = METHOD
+    assumptions: tuple[str, ...] = ASSUMPTIONS
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values, with the assumptions in words."""
         return {
             "certified": self.max_entropy_bits is not None,
-            "method": "Learn-then-Test, fixed sequence of thresholds, exact binomial bounds",
+            "method": self.method,
             "confidence": self.promise.confidence,
             "prior": self.prior,
-            "assumptions": list(ASSUMPTIONS),
+            "assumptions": list(self.assumptions),
             **self.classes,
         }
 
@@ -144,8 +161,7 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     >>> found.max_entropy_bits, round(found.classes["spoof"]["bound"], 4)
     (1.0, 0.0082)
     """
-    limits = {"bonafide": promise.max_miss, "spoof": promise.max_false_alarm}
-    promised = {name: limit for name, limit in limits.items() if limit is not None}
+    promised = promise.limits
     if not promised:
         raise ConfigError("nothing to certify: give --certify-miss or --certify-false-alarm.")
     check_labelled(score, is_bonafide, fewest=0)  # without rows, nothing is certified
@@ -153,21 +169,19 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     of_class = {"bonafide": is_bonafide, "spoof": ~is_bonafide}
     confidence = 1.0 - (1.0 - promise.confidence) / len(SPARE_ERRORS)
     wrong = (p_spoof(score, prior) > 0.5) == is_bonafide
-    counts = {name: _counts(entropy[rows], wrong[rows], THRESHOLDS) for name, rows in of_class.items()}
+    counts = {name: counts_at(entropy[rows], wrong[rows], THRESHOLDS) for name, rows in of_class.items()}
     bounds = {name: upper_bound(*counts[name], confidence) for name in promised}
     shown = np.all([bounds[name] <= limit for name, limit in promised.items()], axis=0)
-    found = []
+    searches = []
     for n_errors in SPARE_ERRORS:
         start = {name: _rows_for(n_errors, limit, confidence) for name, limit in promised.items()}
-        tested = np.flatnonzero(np.all([counts[name][1] >= start[name] for name in promised], axis=0))
-        passed = list(itertools.takewhile(lambda place: shown[place], tested))
-        found += [float(THRESHOLDS[passed[-1]])] if passed else []
-    best = max(found, default=None)
+        searches.append(np.flatnonzero(np.all([counts[name][1] >= start[name] for name in promised], axis=0)))
+    best = loosest(searches, shown)
     classes: dict[str, dict[str, Any]] = {}
     for name, rows in of_class.items():
         at = np.array([-1.0 if best is None else best])
-        n_wrong, n_kept = (int(each[0]) for each in _counts(entropy[rows], wrong[rows], at))
-        limit = limits[name]
+        n_wrong, n_kept = (int(each[0]) for each in counts_at(entropy[rows], wrong[rows], at))
+        limit = promised.get(name)
         classes[name] = {
             "rows": int(rows.sum()),
             "kept": n_kept,
@@ -179,6 +193,25 @@ def certify(score: Floats, is_bonafide: Bools, prior: float, promise: Promise) -
     return Certificate(best, promise, prior, classes)
 
 
+def loosest(searches: Iterable[Indices], shown: Bools) -> float | None:
+    """Search thresholds from strict to loose, until one is not shown to keep the promise.
+
+    Parameters
+    ----------
+    searches : iterable of int arrays
+        Places in :data:`THRESHOLDS` that each search tests, in its order.
+    shown : bool array of shape (n_thresholds,)
+        True where the rows show that the promise is kept.
+
+    Returns
+    -------
+    float or None
+        Bits: the loosest threshold that any of the searches reaches; None if all fail at their start.
+    """
+    passed = [list(itertools.takewhile(lambda place: shown[place], tested)) for tested in searches]
+    return max((float(THRESHOLDS[each[-1]]) for each in passed if each), default=None)
+
+
 def _rows_for(n_errors: int, limit: float, confidence: float) -> int:
     """Kept rows that certify the limit although ``n_errors`` of them are wrong."""
     n_rows = rows_needed(limit, confidence)
@@ -187,7 +220,7 @@ def _rows_for(n_errors: int, limit: float, confidence: float) -> int:
     return n_rows
 
 
-def _counts(entropy: Floats, wrong: Bools, thresholds: Floats) -> tuple[Indices, Indices]:
+def counts_at(entropy: Floats, wrong: Bools, thresholds: Floats) -> tuple[Indices, Indices]:
     """Wrong rows, and all rows, at or below each threshold: int64 arrays of the shape of ``thresholds``."""
     n_kept = np.searchsorted(np.sort(entropy), thresholds, side="right")
     return np.searchsorted(np.sort(entropy[wrong]), thresholds, side="right"), n_kept

@@ -39,6 +39,7 @@ from detector.metrics.likelihood import cllr, min_cllr
 from detector.metrics.selective import (
     accuracy_over_kept,
     area_under_risk_coverage,
+    coverage_at_risk,
     excess_area_under_risk_coverage,
     risk_at_coverage,
     risk_coverage,
@@ -60,6 +61,7 @@ __all__ = [
     "chance_interval",
     "cllr",
     "compare",
+    "coverage_at_risk",
     "debiased_calibration_error",
     "eer_of_sorted",
     "equal_error_rate",

@@ -145,6 +145,44 @@ def risk_at_coverage(uncertainty: Floats, wrong: Bools, coverage: float) -> floa
     return float(risk[first_at(reached, coverage)])
 
 
+def coverage_at_risk(uncertainty: Floats, wrong: Bools, risk: float) -> float:
+    """Compute the largest share of rows that can be kept with an error rate of at most ``risk`` among them.
+
+    This looks at the labels, so it says what a perfect choice of the threshold on these very rows would keep; a rule
+    that is chosen on other rows keeps less or breaks the risk.
+
+    Parameters
+    ----------
+    uncertainty : array of shape (n,)
+        Rows of equal uncertainty are kept together.
+    wrong : bool array of shape (n,)
+    risk : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        In [0, 1], higher is better; 0 if even the most certain rows are wrong more often.
+
+    References
+    ----------
+    SAC, the selective accuracy constraint: Galil, Dabbah and El-Yaniv, ICLR 2023, arXiv 2302.11874.
+
+    Examples
+    --------
+    >>> uncertainty, wrong = np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, False, True, True])
+    >>> coverage_at_risk(uncertainty, wrong, 0.34), coverage_at_risk(uncertainty, wrong, 0.01)
+    (0.75, 0.5)
+    """
+    check_share("risk", risk)
+    return float(coverage_of_curve(*risk_coverage(uncertainty, wrong), risk))
+
+
+def coverage_of_curve(coverage: Floats, risk: Floats, limit: float) -> Floats:
+    """Find the last step of a curve with at most a risk: arrays of shape (..., n_steps) to (...,), 0 without one."""
+    return np.asarray(np.where(risk <= limit, coverage, 0.0).max(axis=-1))
+
+
 def first_at(reached: Floats, coverage: float) -> npt.NDArray[np.intp]:
     """Find the first step that keeps at least ``coverage``: array of shape (..., n_steps) to (...,)."""
     return np.asarray(np.argmax(reached >= coverage - 1e-9, axis=-1))

@@ -18,6 +18,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 CALIBRATORS = ("affine", "temperature", "beta", "isotonic")  # keys of detector.calibration.CALIBRATORS
 CLASS_WEIGHTS = ("balanced", "none")
+OVER = ("systems", "sources", "both")
 FOLDS = 5
 MIN_SECONDS = 0.1
 MAX_OOD = 0.999  # rejects one in a thousand of recordings that resemble the training rows
@@ -57,11 +58,23 @@ class TrainingConfig:
     target_coverage: Annotated[float | None, "desired share of kept rows, instead of --target-risk"] = None
     certify_miss: Annotated[
         float | None,
-        "certify that at most this share of kept bona fide rows is called spoof; sets one fold aside for it",
+        "certify that at most this share of kept bona fide rows is called spoof; sets one fold aside for it, unless it "
+        "is over sources",
     ] = None
     certify_false_alarm: Annotated[
         float | None,
-        "certify that at most this share of kept spoof rows is called bona fide; sets one fold aside for it",
+        "certify that at most this share of kept spoof rows is called bona fide; sets one fold aside for it, unless it "
+        "is over systems",
+    ] = None
+    certify_over: Annotated[
+        str | None,
+        f"bound the rates of systems (false alarms), sources (misses) or both, not of rows: {', '.join(OVER)}; each is "
+        "judged by the fold that did not learn from it [default: of rows]",
+    ] = None
+    certify_quantile: Annotated[
+        float | None,
+        "with --certify-over: the bound is for this share of the systems or sources, such as 0.9 [default: for the "
+        "mean over them, the rate to expect of a new one]",
     ] = None
     confidence: Annotated[float, "share of the draws of its rows in which a certificate must hold"] = 0.95
     max_ood: Annotated[
@@ -80,7 +93,8 @@ class TrainingConfig:
             raise ConfigError(f"c {self.c}; expected a number above 0.")
         if self.nuisance_directions < 0:
             raise ConfigError(f"nuisance_directions {self.nuisance_directions}; expected 0 or more.")
-        least = 2 if self.promise is None else 3
+        self._check_over()
+        least = 2 if self.promise is None or self.certify_over else 3
         if self.folds is not None and not least <= self.folds <= MAX_FOLDS:
             raise ConfigError(f"folds {self.folds}; expected {least} to {MAX_FOLDS:,}.")
         if not 0.0 < self.max_ood <= 1.0:
@@ -88,8 +102,8 @@ class TrainingConfig:
         for name in ("min_seconds", "silence_dbfs"):
             if not math.isfinite(getattr(self, name)):
                 raise ConfigError(f"{name} {getattr(self, name)}; expected a finite number.")
-        shares = ("prior", "target_risk", "target_coverage", "certify_miss", "certify_false_alarm", "confidence")
-        for name in shares:
+        shares = ("prior", "target_risk", "target_coverage", "certify_miss", "certify_false_alarm")
+        for name in (*shares, "certify_quantile", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0.0 < value < 1.0:
                 raise ConfigError(f"{name} {value}; expected a share between 0 and 1.")
@@ -104,7 +118,24 @@ class TrainingConfig:
             return None
         from detector.guarantee import Promise  # only now: it takes scipy.stats, and --help reads these settings
 
-        return Promise(self.certify_miss, self.certify_false_alarm, self.confidence)
+        return Promise(
+            self.certify_miss, self.certify_false_alarm, self.confidence, self.certify_over, self.certify_quantile
+        )
+
+    def _check_over(self) -> None:
+        if self.certify_over is None:
+            if self.certify_quantile is not None:
+                raise ConfigError(f"certify_quantile {self.certify_quantile} without certify_over; add --certify-over.")
+            return
+        if self.certify_over not in OVER:
+            raise ConfigError(f"certify_over {self.certify_over!r}; expected one of {', '.join(OVER)}.")
+        needed = {"systems": ("certify_false_alarm",), "sources": ("certify_miss",)}
+        for name in needed.get(self.certify_over, ("certify_miss", "certify_false_alarm")):
+            if getattr(self, name) is None:
+                raise ConfigError(
+                    f"certify_over {self.certify_over} bounds {name}, which is not stated; "
+                    f"add --{name.replace('_', '-')}."
+                )
 
     def _apply_recipe(self) -> None:
         if self.recipe is not None and self.recipe not in RECIPES:

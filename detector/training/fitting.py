@@ -11,13 +11,13 @@ import numpy.typing as npt
 from detector import novelty
 from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, score_bounds
 from detector.groups import Groups, Names
-from detector.guarantee import Promise, certify
 from detector.head import Head
 from detector.logistic import Bools, Rows, subset
 from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import called_spoof, entropy_bits, threshold_for_coverage, threshold_for_risk
 from detector.shift import Reference
+from detector.training import certificate
 from detector.training.config import TrainingConfig
 from detector.training.crossfit import cross_fit
 from detector.training.nuisance import clean
@@ -37,6 +37,7 @@ def fit_head(
     model: str,
     certifying: Bools | None = None,
     seconds: npt.NDArray[np.floating[Any]] | None = None,
+    systems: Names | None = None,
     sources: Names | None = None,
     about: dict[str, Any] | None = None,
 ) -> tuple[Head, dict[str, Any], HeldOut]:
@@ -58,9 +59,11 @@ def fit_head(
         fold (:func:`certification_rows`).
     seconds : float array of shape (n_rows,), optional
         Length of each recording, which later archives are compared with.
+    systems : Names, optional
+        System of each row, which a promise over systems needs.
     sources : Names, optional
-        Source of each row, which later archives are compared with, and whose differences `nuisance_directions` takes
-        out.
+        Source of each row, which later archives are compared with, whose differences `nuisance_directions` takes out,
+        and which a promise over sources needs.
     about : dict, optional
         Further entries for the report.
 
@@ -94,16 +97,28 @@ def fit_head(
     distances, ood = novelty.learn(training_rows, fold, mean, scale)
     near = ood <= config.max_ood
     score = bounded(CALIBRATORS[config.calibrator].apply(calibration, logits), bounds)
+    by_fold = (fold, logits) if config.certify_over is not None else None
     del logits  # rows may be millions: no array outlives its last use
     values = {"score": score, "entropy_bits": entropy_bits(score, config.prior), "ood": ood}
     values |= {} if seconds is None else {"seconds": seconds[used].astype(np.float64)}
     reference = Reference.of(values, truth, None if sources is None else sources[used])
     del ood, values
     head = _head(mean, scale, weights, float(models.bias[-1]), calibration, bounds, distances, config, recipe, model)
-    if config.promise:
-        aim = _certified_threshold(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
-    else:
+    if config.promise is None:
         aim = _empirical_threshold(score, truth, near, config)
+    elif by_fold is None:
+        aim = certificate.over_rows(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
+    else:
+        names = {"system": systems, "source": sources}
+        named = {name: Names.of([None] * len(used)) if each is None else each for name, each in names.items()}
+        aim = certificate.over_groups(
+            cleaned or training_rows,
+            truth,
+            {name: each[used] for name, each in named.items()},
+            near,
+            by_fold,
+            config,
+        )
     threshold = aim.pop("threshold")
     wrong = called_spoof(score, config.prior) == truth
     # None: the promise cannot be kept, so every row is rejected
@@ -124,13 +139,13 @@ def fit_head(
 
 
 def certification_rows(is_bonafide: Bools, groups: Groups, config: TrainingConfig) -> Bools:
-    """Choose the rows that certify: one grouped fold if ``config`` makes a promise, else none.
+    """Choose the rows that certify: one grouped fold if ``config`` makes a promise on rows, else none.
 
     Returns
     -------
     bool array of shape (n_rows,)
     """
-    if config.promise is None:
+    if config.promise is None or config.promise.over is not None:
         return np.zeros(len(is_bonafide), dtype=bool)
     return np.asarray(groups.folds(is_bonafide, config.folds) == 0)
 
@@ -169,17 +184,6 @@ def _head(
         model=model,
         training={},
     )
-
-
-def _certified_threshold(head: Head, rows: Rows, is_bonafide: Bools, promise: Promise) -> dict[str, Any]:
-    """Certify a threshold on entropy on rows that nothing has seen yet, among those that are not too far out."""
-    score, ood = np.empty(rows.n_rows), np.empty(rows.n_rows)
-    for index, block in rows.blocks():
-        embeddings = block.astype(np.float64)
-        score[index], ood[index] = head.scores(embeddings), head.ood(embeddings)
-    near = ood <= head.max_ood
-    certificate = certify(score[near], is_bonafide[near], head.prior, promise)
-    return {"threshold": certificate.max_entropy_bits, "certificate": certificate.describe()}
 
 
 def _empirical_threshold(score: Floats, is_bonafide: Bools, near: Bools, config: TrainingConfig) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def fit(settings: FitConfig) -> int:
         model=chosen.rows.model,
         certifying=chosen.certifying[used],
         seconds=chosen.rows.seconds[used],
+        systems=names["system"][used],
         sources=names["source"][used],
         about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
     )

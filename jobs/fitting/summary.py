@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from detector.head import Head
-from detector.schema import BONAFIDE, LABELS
+from detector.schema import BONAFIDE, LABELS, SPOOF
 from jobs.telemetry.names import say
+
+ERROR_OF = {BONAFIDE: "miss", SPOOF: "false alarm"}
 
 
 def print_summary(head: Head, content: dict[str, Any]) -> None:
@@ -46,17 +48,55 @@ def print_summary(head: Head, content: dict[str, Any]) -> None:
 
 
 def _print_certificate(certificate: dict[str, Any]) -> None:
-    shown = [(name, certificate[name]) for name in LABELS if certificate[name]["limit"] is not None]
-    for name, bound in shown:
-        what = "miss" if name == BONAFIDE else "false alarm"
-        if certificate["certified"]:
-            say(
-                f"certified, {certificate['confidence']:.0%} sure: {what} at most {bound['bound']:.2%} of kept {name} "
-                f"rows ({bound['wrong']} of {bound['kept']} wrong, limit {bound['limit']:g}), at a prior of "
-                f"{certificate['prior']:g} and for rows like these"
-            )
+    for name in (name for name in LABELS if certificate[name]["limit"] is not None):
+        bound = certificate[name]
+        if not certificate["certified"]:
+            say(_not_certified(name, bound))
+        elif "groups" in bound:
+            say(_certified_over_groups(name, bound, certificate))
         else:
             say(
-                f"{what} of {bound['limit']:g} cannot be certified with n = {bound['rows']} {name} rows "
-                f"(at least {bound['rows_needed']} kept rows without an error are needed): the head rejects everything"
+                f"certified, {certificate['confidence']:.0%} sure: {ERROR_OF[name]} at most {bound['bound']:.2%} of "
+                f"kept {name} rows ({bound['wrong']} of {bound['kept']} wrong, limit {bound['limit']:g}), at a prior "
+                f"of {certificate['prior']:g} and for rows like these"
             )
+    if "coverage_on_rows" in certificate:
+        say(
+            f"the price: {certificate['coverage']:.1%} of the held-out rows are kept; "
+            f"{certificate['coverage_on_rows']:.1%} would be, were rows of one system or source independent"
+        )
+
+
+def _certified_over_groups(name: str, bound: dict[str, Any], certificate: dict[str, Any]) -> str:
+    groups, limit, worst = bound["over"], bound["limit"], bound["worst"]
+    sure = f"certified, {certificate['confidence']:.0%} sure: {ERROR_OF[name]}"
+    if "quantile" in bound:
+        promised = (
+            f"{sure} at most {limit:g} of kept {name} rows for {bound['quantile']:.0%} of {groups} "
+            f"({bound['groups_failed']} of {bound['groups_with_enough_rows']} do not show it)"
+        )
+    else:
+        promised = (
+            f"{sure} at most {bound['bound']:.2%} of the kept {name} rows of a new one of the {groups}, in expectation "
+            f"({bound['groups_kept']} {groups}, limit {limit:g})"
+        )
+    return (
+        f"{promised}, at a prior of {certificate['prior']:g}; {bound['groups_above_limit']} of {bound['groups_kept']} "
+        f"are above the limit here, the worst, {worst['name']}, with {worst['rate']:.0%} of {worst['kept']}"
+    )
+
+
+def _not_certified(name: str, bound: dict[str, Any]) -> str:
+    what, limit, nothing = ERROR_OF[name], bound["limit"], "the head rejects everything"
+    if "groups" not in bound:
+        return (
+            f"{what} of {limit:g} cannot be certified with n = {bound['rows']} {name} rows (at least "
+            f"{bound['rows_needed']} kept rows without an error are needed): {nothing}"
+        )
+    groups = bound["over"]
+    enough = f"with {bound['rows_needed']} kept rows each " if "quantile" in bound else ""
+    share = f" for {bound['quantile']:.0%} of {groups}" if "quantile" in bound else f" over {groups}"
+    return (
+        f"{what} of {limit:g}{share} cannot be certified with n = {bound['groups']} {groups} (at least "
+        f"{bound['groups_needed']} {enough}without an error are needed): {nothing}"
+    )

@@ -95,12 +95,29 @@ def exceeded_limits(head: dict[str, Any]) -> list[str]:
         counts, limit = head["counts"]["of_class"][name], certificate.get(name, {}).get("limit")
         if not certificate.get("certified") or limit is None:
             continue
+        if "groups" in certificate[name]:
+            sentences += _exceeded_over_groups(errors, counts, certificate[name])
+            continue
         if binom.sf(counts["kept_wrong"] - 1, counts["kept"], limit) < BROKEN_BELOW:
             sentences.append(
                 f"it was certified for at most {limit:.2%} {errors} among the kept, and here are "
                 f"{counts['kept_wrong']} of {counts['kept']}: these recordings are not like those of its certificate."
             )
     return sentences
+
+
+def _exceeded_over_groups(errors: str, counts: dict[str, Any], bound: dict[str, Any]) -> list[str]:
+    """Return a warning if the error rate is above a limit that was certified over groups.
+
+    Rows of one group are alike, so that no count of rows says how rare this is.
+    """
+    if counts["kept_wrong"] <= bound["limit"] * counts["kept"]:
+        return []
+    return [
+        f"it was certified over {bound['groups_kept']} {bound['over']} for at most "
+        f"{bound['limit']:.2%} {errors} among the kept, and here are {counts['kept_wrong']} of {counts['kept']}: few "
+        f"systems or sources may do this by chance; many say that these are not like those of its certificate."
+    ]
 
 
 def _counts(trials: Trials) -> dict[str, Any]:

@@ -24,6 +24,7 @@ LABELLED: dict[str, Callable[[Any, Any], Any]] = {
     "brier_score": metrics.brier_score,
     "risk_coverage": metrics.risk_coverage,
     "risk_at_coverage": lambda numbers, labels: metrics.risk_at_coverage(numbers, labels, 0.5),
+    "coverage_at_risk": lambda numbers, labels: metrics.coverage_at_risk(numbers, labels, 0.5),
     "area_under_risk_coverage": metrics.area_under_risk_coverage,
     "excess_area_under_risk_coverage": metrics.excess_area_under_risk_coverage,
     "accuracy_over_kept": metrics.accuracy_over_kept,

@@ -8,6 +8,7 @@ import pytest
 from detector.metrics import (
     accuracy_over_kept,
     area_under_risk_coverage,
+    coverage_at_risk,
     excess_area_under_risk_coverage,
     risk_at_coverage,
     risk_coverage,
@@ -97,3 +98,19 @@ def test_the_excess_of_a_perfect_order_is_never_below_zero() -> None:
     for n_rows in range(2, 400):
         wrong = np.arange(n_rows) >= n_rows - n_rows // 2
         assert excess_area_under_risk_coverage(np.arange(float(n_rows)), wrong) >= 0.0
+
+
+@pytest.mark.parametrize("risk", [0.01, 0.05, 0.3, 0.6])
+def test_coverage_at_a_risk_is_twice_the_risk_where_uncertainty_is_the_chance_of_an_error(risk: float) -> None:
+    # of the most certain share c, c² / 2 of all rows are wrong: the risk is c / 2
+    n = 20_000
+    share = np.arange(1, n + 1) / n
+    wrong = np.diff(np.floor(share**2 * n / 2), prepend=0.0) > 0
+
+    assert coverage_at_risk(share, wrong, risk) == pytest.approx(min(2 * risk, 1.0), abs=0.005)
+
+
+def test_coverage_at_a_risk_of_a_perfect_order_is_the_share_of_right_rows_over_one_less_the_risk() -> None:
+    assert coverage_at_risk(np.arange(100.0), np.arange(100) >= 76, 0.05) == pytest.approx(0.76 / 0.95)
+    assert coverage_at_risk(np.arange(100.0), np.arange(100) < 24, 0.05) == 0.0
+    assert coverage_at_risk(np.zeros(100), np.arange(100) < 5, 0.05) == 1.0  # equals are kept together

@@ -173,6 +173,22 @@ def test_a_certificate_is_written_to_head_and_report(
     assert "miss of 0.001 cannot be certified with n = " in capsys.readouterr().out
 
 
+def test_a_certificate_over_systems_says_how_many_are_needed_and_what_it_costs(
+    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, LAST, vectors(6.0))
+
+    _, report = fitted(tmp_path, labels, "most", certify_false_alarm=0.6, certify_over="systems", certify_quantile=0.3)
+    assert report["training"]["certificate"]["spoof"]["groups"] == 8
+    printed = capsys.readouterr().out
+    assert "certified, 95% sure: false alarm at most 0.6 of kept spoof rows for 30% of systems" in printed
+    assert "would be, were rows of one system or source independent" in printed
+
+    fitted(tmp_path, labels, "none", certify_false_alarm=0.05, certify_over="systems")
+    printed = capsys.readouterr().out
+    assert "false alarm of 0.05 over systems cannot be certified with n = 8 systems (at least 89 without" in printed
+
+
 def test_keys_are_made_once_and_sign(tmp_path: Path, labels: str) -> None:
     write(tmp_path, LAST, vectors(1.0))
     keygen.run(keygen.Settings(output=str(tmp_path / "key")))

@@ -177,5 +177,16 @@ def test_a_promise_that_these_rows_break_is_named(limit: float | None, certified
     assert all(f"here are {counts['kept_wrong']} of {counts['kept']}" in text for text in found)
 
 
+@pytest.mark.parametrize(("limit", "sentences"), [(0.01, 1), (0.5, 0)])
+def test_a_promise_over_groups_that_these_rows_exceed_is_named_as_such(limit: float, sentences: int) -> None:
+    bound = {"limit": limit, "over": "sources", "groups": 90, "groups_kept": 80}
+    certificate = {"certified": True, "bonafide": bound, "spoof": {"limit": None}}
+
+    found = exceeded_limits(head_findings(judged_rows(), 10) | {"certificate": certificate})
+
+    assert len(found) == sentences
+    assert all("certified over 80 sources" in text and "by chance" in text for text in found)
+
+
 def test_a_head_without_a_certificate_breaks_none() -> None:
     assert exceeded_limits(head_findings(judged_rows(), 10) | {"certificate": None}) == []
