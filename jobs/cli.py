@@ -104,9 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():  # Python delivers signals only there
         signal.signal(signal.SIGTERM, _stop)
     code, cause = _outcome(module, kind, values)
-    ends.write(verb, code)
-    _record_end(values.get("output"), verb, code)
-    if values.get("webhook"):
+    if not values.get("dry_run"):  # a look ahead is no end of a run
+        ends.write(verb, code)
+        _record_end(values.get("output"), verb, code)
+    if values.get("webhook") and not values.get("dry_run"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
         print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout

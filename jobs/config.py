@@ -51,6 +51,18 @@ def check_max_seconds(seconds: float) -> None:
         raise ConfigError(f"max_seconds {seconds}; expected more than 0, and {MAX_SECONDS:g} at most.")
 
 
+def check_place_of_copy(output: str, to: str) -> None:
+    """Raise :class:`ConfigError` unless a compacted copy has a place apart from its output."""
+    from jobs.storage import real_folder  # only now: --help needs none of it
+
+    place, copy = map(real_folder, (output, to))
+    if place.startswith(copy) or copy.startswith(place):
+        raise ConfigError(
+            f"{to}: lies within the output, or the output in it. A copy needs a place of its own, or readers would see "
+            "every row twice."
+        )
+
+
 def check_match(match: str) -> None:
     """Raise :class:`ConfigError` unless a setting is one of :data:`MATCH`."""
     if match not in MATCH:
@@ -183,6 +195,31 @@ class RunConfig(ConfinementConfig):
     def max_source_seconds(self) -> float:
         """The quota of a source in a shard, in seconds; infinite if there is none."""
         return math.inf if self.max_source_hours is None else self.max_source_hours * 3600.0
+
+
+PRICES = ("price_gpu_hour", "price_core_hour", "price_put_1000", "price_get_1000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig:
+    """Settings of what a run costs: a look ahead, and prices, of which none is assumed."""
+
+    dry_run: Annotated[bool, "print what the run would do and about what it would cost, and write nothing"] = False
+    price_gpu_hour: Annotated[float | None, "$ an hour of a GPU, for --dry-run and the run's record"] = None
+    price_core_hour: Annotated[float | None, "$ an hour of a core that encodes, likewise"] = None
+    price_put_1000: Annotated[float | None, "$ for 1,000 PUT or LIST requests to the store, likewise"] = None
+    price_get_1000: Annotated[float | None, "$ for 1,000 GET or HEAD requests to the store, likewise"] = None
+
+    def __post_init__(self) -> None:
+        for name in PRICES:
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < math.inf:
+                raise ConfigError(f"{name} {value}; expected a price in dollars, 0 or more.")
+
+    @property
+    def has_prices(self) -> bool:
+        """True if any price is given."""
+        return any(getattr(self, name) is not None for name in PRICES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,15 +24,16 @@ ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
     "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels match older from_ "
     "scores split held_out fingerprint",
-    "what to write": "OutputConfig output to format shared sign_key catalog namespace",
+    "what to write": "OutputConfig output to compact_to format shared sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
-    OTHERS: "max_failures max_removed prune max_seconds max_source_hours webhook confinement",
+    OTHERS: "dry_run max_failures max_removed prune max_seconds max_source_hours webhook confinement",
     "machines": "RunConfig memory_mib address requirements",
     "rarely needed": "local_recordings batch_seconds window_mib object_store_mib decode_cpus encoder_cpus encoder_gpus "
     "run_date store_patience stall_seconds new_table accept_drift redo class_weights nuisance_directions "
+    "compact_minutes compact_mib compact_required "
     "calibrator folds confidence max_ood min_seconds silence_dbfs "
-    "search_rows sample_rows allow_missing submission_id",
+    "search_rows sample_rows allow_missing submission_id CostConfig",
 }
 """Headings of `--help`, in order, and what is listed under each: settings, or all settings that a class declares.
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,9 +18,11 @@ from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
+from jobs.embedding.cost import FOUND, READ_BYTES, changes_of
 from jobs.embedding.permission import NO_PERMISSION, readable_again
 from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, Lacking, MissingShards
+from jobs.embedding.speed import GroupSize
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
 from jobs.execution.pool import Pool
@@ -28,6 +31,7 @@ from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs import archive
+from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
@@ -94,11 +98,12 @@ def embed_layers(
     storage.check_folder(uri)
     recipes = tuple(as_stored(uri, recipe) for recipe in recipes)
     if not output.new_table:
-        _refuse_other_encoder(uri, recipes)
+        refuse_other_encoder(uri, recipes)
     redo = Redo(config.redo or "")
     contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
+    group_size = GroupSize(config)
     runs = [
-        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard)
+        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard, group_size)
         for recipe in recipes
     ]
     runs[0].passed_over.report("objects")
@@ -133,6 +138,7 @@ def _plan(
     config: RunConfig,
     contents: Contents,
     heard: RunCanaries,
+    group_size: GroupSize,
 ) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
     proposal, redo, versions = Proposal((), frozenset()), Redo(config.redo or ""), canaries.versions()
@@ -140,23 +146,15 @@ def _plan(
 
     def propose_plan(history: PlanHistory) -> Plan | None:
         nonlocal proposal, passed_over
-        others, done = others_in(history), table.done()
-        refuse_lost_plans(table, history, done)
-        contents.learn(recordings_in(history), others)
-        relative = is_relative(table.output, history, inputs.ids)
-        found = archive.find(inputs, contents, sources_in(history), relative=relative)
+        before = others_in(history)
+        found, proposal, redone = look_for_new(table, history, inputs, config, contents, group_size)
         passed_over = found.passed_over
-        redone = redo.sources(table, history, done, versions, config.run_date)
-        again = readable_again(table, history, done, found) | redone
-        slots = slots_to_prune(table, history, done) if config.prune else frozenset()
-        policy = RemovalPolicy(config.max_removed, config.prune, slots)
-        proposal = propose(found, history, done, look, again, policy)
         if not proposal.new:
             return None
         heard.compare_samples(table, recipe)
         write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
         run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
-        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - others)}
+        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - before)}
         detail |= {VERSIONS: versions, **describe_rule(found, history)}
         if redone and redo.named:
             detail[REDO] = redo.named
@@ -172,6 +170,34 @@ def _plan(
             n_dropped,
         )
     return EmbeddingRun(recipe, table, history, proposal.slots, passed_over)
+
+
+def look_for_new(
+    table: Ledger,
+    history: PlanHistory,
+    inputs: InputConfig,
+    config: RunConfig,
+    contents: Contents,
+    group_size: GroupSize,
+) -> tuple[Archive, Proposal, frozenset[str]]:
+    """List an archive and propose what is new beside earlier plans; nothing is written.
+
+    Returns
+    -------
+    (Archive, Proposal, frozenset of str)
+        The third is the URIs of sources that `--redo` reads again.
+    """
+    others, done = others_in(history), table.done()
+    refuse_lost_plans(table, history, done)
+    contents.learn(recordings_in(history), others)
+    relative = is_relative(table.output, history, inputs.ids)
+    found = archive.find(inputs, contents, sources_in(history), relative=relative)
+    redone = Redo(config.redo or "").sources(table, history, done, canaries.versions(), config.run_date)
+    again = readable_again(table, history, done, found) | redone
+    slots = slots_to_prune(table, history, done) if config.prune else frozenset()
+    policy = RemovalPolicy(config.max_removed, config.prune, slots)
+    group_seconds = partial(group_size.seconds, table, history)
+    return found, propose(found, history, done, look, again, policy, group_seconds), redone
 
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
@@ -276,7 +302,7 @@ def _count(rows: ShardRows) -> None:
         metrics.count("bonafide_rows_total", n_rows, verb="embed", outcome=outcome)
 
 
-def _refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
+def refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
     """Refuse a second encoder in one output: a query over all embeddings would find every recording twice."""
     others = ledger.keys(output, "embeddings")
     if others and not {recipe.fingerprint for recipe in recipes} & set(others):
@@ -321,6 +347,8 @@ def _commit_layer(lacking: Lacking, rows: ShardRows | None, read: Shard | None, 
         {
             "run_id": planned.run_id,
             "audio_seconds": sum(_seconds_of(each, planned.run_id) for each in tables.values()),
+            READ_BYTES: read.size if read else 0,
+            FOUND: changes_of(embeddings, planned.run_id, planned.planned_on or planned.run_date),
             "recipe": recipe.describe(),
             "model": recipe.model,
             **{name: n for name, n in counts.items() if n},

@@ -13,9 +13,11 @@ from detector.checkpoint import n_layers_of, recipe_of
 from detector.config import STARTER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import ModelConfig, extract_config
+from jobs.config import CostConfig, ModelConfig, extract_config
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.config import EmbeddingConfig
+from jobs.embedding.cost import measured
+from jobs.embedding.estimate import estimate
 from jobs.embedding.result import EmbeddingRun
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
@@ -34,8 +36,12 @@ def embed(settings: EmbeddingConfig) -> int:
     with ChosenRunner(settings) as runner:
         model = extract_config(settings, ModelConfig)
         recipes = recipes_of(settings, local_folder(model), model.model)
+        if settings.dry_run:
+            say(*estimate(settings, recipes, settings, settings).lines(settings))
+            return 0
         runs = embed_layers(runner, settings, recipes, model, settings, settings)
-    records = [record for each in runs for record in write_records(each, "embed", started, settings, runner.chosen)]
+    used = (runner.chosen, runner.requests)
+    records = [record for each in runs for record in write_records(each, "embed", started, settings, *used)]
     for each in runs:
         each.raise_set_aside()
     if not records:
@@ -76,14 +82,19 @@ def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None)
 
 
 def write_records(
-    run: EmbeddingRun, verb: str, started: datetime.datetime, settings: Any, runners: Mapping[str, str] | None = None
+    run: EmbeddingRun,
+    verb: str,
+    started: datetime.datetime,
+    settings: Any,
+    runners: Mapping[str, str] | None = None,
+    requests: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Write the records of the plans that this run completed, and return them.
 
     Parameters
     ----------
-    runners : mapping, optional
-        The runner of each kind of work: :attr:`jobs.execution.choice.ChosenRunner.chosen`.
+    runners, requests : mapping, optional
+        The runner of each kind of work, and requests to the store; see :class:`jobs.execution.choice.ChosenRunner`.
     """
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
@@ -97,8 +108,16 @@ def write_records(
             "passed_over_members": members_passed_over(markers),
         }
 
-    content = {"settings": run_records.settings_of(settings), "runners": dict(runners or {}), **run.record()}
+    content = {"settings": run_records.settings_of(settings), **work_of(run, settings, runners, requests)}
     return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+
+
+def work_of(
+    run: EmbeddingRun, settings: Any, runners: Mapping[str, str] | None, requests: Mapping[str, int] | None
+) -> dict[str, Any]:
+    """Return the fields of a record on how the embedding was done, and what it took."""
+    cost = measured(run.markers, run.device, run.encoders, settings.encoder_gpus, requests)
+    return {"runners": dict(runners or {}), **run.record(), "cost": cost.record(extract_config(settings, CostConfig))}
 
 
 def members_passed_over(markers: list[Marker]) -> dict[str, Any]:

@@ -149,6 +149,23 @@ class TakeOver:
         return replace(self.shard, sources=left, names=names, excerpts=excerpts)
 
     @property
+    def replaced(self) -> frozenset[str]:
+        """URIs of sources that are read again: rows of them stand, of another state."""
+        standing = self._standing_uris()
+        return frozenset(each.uri for each in (self.to_read.sources if self.to_read else ()) if each.uri in standing)
+
+    @property
+    def n_removed(self) -> int:
+        """Number of rows whose recordings are gone, and were there when the rows were written."""
+        if self._embeddings is None:
+            return 0
+        rows = self._embeddings.rows.filter(is_here(self._embeddings.rows))
+        return len(rows.filter(_is_in(rows["uri"], self._gone)))
+
+    def _standing_uris(self) -> frozenset[str]:
+        return frozenset().union(*(each.uris for each in (self._embeddings, self._failures) if each is not None))
+
+    @property
     def follows(self) -> dict[str, str]:
         """SHA-256 of the objects whose rows are taken over, by table."""
         formers = {"embeddings": self._embeddings, "failures": self._failures}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ class ChosenRunner:
         self.chosen: dict[str, str] = {}
         self._config = config
         self._runners: dict[str, Runner] = {}
+        self._requests_before = Counter(storage.request_counts())
         storage.set_retry_budget(config.store_patience)
 
     def __enter__(self) -> ChosenRunner:
@@ -60,6 +62,14 @@ class ChosenRunner:
         """End all runners that were taken; ``is_clean`` is False after an error."""
         for runner in self._runners.values():
             runner.end(is_clean=is_clean)
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Requests to the store since this was made, by kind: of this process, and of all workers that reported any."""
+        counts = Counter(storage.request_counts()) - self._requests_before
+        for runner in self._runners.values():
+            counts.update(runner.encoder_stats.requests)
+        return {kind: counts[kind] for kind in self._requests_before}
 
     @property
     def encoder_stats(self) -> PoolStats:

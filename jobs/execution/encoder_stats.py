@@ -36,10 +36,17 @@ class EncoderStats:
 
 
 class PoolStats:
-    """The statistics of all encoders of a run; logs their speed once, and once that decode starves them."""
+    """The statistics of all encoders of a run; logs their speed once, and once that decode starves them.
+
+    Attributes
+    ----------
+    requests : mapping of str to int
+        Requests to the store by all workers in processes of their own, by kind.
+    """
 
     def __init__(self) -> None:
         self.encoders: Mapping[str, EncoderStats] = {}
+        self.requests: Mapping[str, int] = {}
         self._has_logged_speed = self._has_warned = False
 
     def update(self, encoders: Mapping[str, EncoderStats]) -> None:

@@ -35,6 +35,9 @@ class Registry(Protocol):
     def confinement(self) -> set[str]:
         """Return all levels of confinement that decoders have reached."""
 
+    def requests(self) -> dict[str, int]:
+        """Return the requests to the store of all workers in processes of their own, by kind."""
+
     def close(self) -> None:
         """Begin no new tasks from now on."""
 
@@ -115,6 +118,7 @@ class Monitor:
 
     def _take_reports(self) -> None:
         self._stats.update(self._registry.encoder_stats())
+        self._stats.requests = self._registry.requests()
         self._confinement.update(self._registry.confinement())
 
     def _raise_stall(self) -> None:

@@ -22,6 +22,7 @@ class RayRegistry:
         self._actor = actor
         self._steps = -1
         self._stats: Mapping[str, EncoderStats] = {}
+        self._requests: dict[str, int] = {}
 
     @classmethod
     def start(cls) -> RayRegistry:
@@ -54,6 +55,11 @@ class RayRegistry:
         """Return :meth:`WorkerRegistry.confinement`, or nothing without an answer."""
         levels: set[str] = self._ask("confinement", set())
         return levels
+
+    def requests(self) -> dict[str, int]:
+        """Return :meth:`WorkerRegistry.requests`."""
+        self._requests = self._ask("requests", self._requests)
+        return self._requests
 
     def close(self) -> None:
         """Ask the registry to let no new tasks begin, without waiting for an answer."""
@@ -96,7 +102,7 @@ class RayReporter:
     def idle(self) -> None:
         """Report that the worker has no task."""
         metrics.count_up_to("bonafide_store_retries_total", storage.retries())
-        self._actor.idle.remote(self._worker)
+        self._actor.idle.remote(self._worker, storage.request_counts())
 
     def report_stats(self, stats: EncoderStats) -> None:
         """Report what an encoder has done since it was loaded."""

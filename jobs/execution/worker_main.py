@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import storage
 from jobs.decoding.lifeline import end_with_parent
 from jobs.execution.encoder_stats import EncoderStats
 from jobs.execution.pandas_import import keep_pandas_out
@@ -103,7 +104,7 @@ class PipeReporter:
 
     def idle(self) -> None:
         """Report that the worker has no task."""
-        self._worker.send(REPORT, ("idle", self._name))
+        self._worker.send(REPORT, ("idle", self._name, storage.request_counts()))
 
     def report_stats(self, stats: EncoderStats) -> None:
         """Report what an encoder has done since it was loaded."""

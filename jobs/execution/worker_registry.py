@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -41,6 +42,7 @@ class WorkerRegistry:
         self._highest_step: dict[str, int] = {}
         self._encoder_stats: dict[str, EncoderStats] = {}
         self._confinement: set[str] = set()
+        self._requests: dict[str, dict[str, int]] = {}
         self._is_open = True
 
     def begin(self, worker: str, task: str, step: int) -> bool:
@@ -52,9 +54,15 @@ class WorkerRegistry:
         self._highest_step[task] = max(step, self._highest_step.get(task, -1))
         return self._is_open
 
-    def idle(self, worker: str) -> None:
-        """Record that a worker has no task."""
+    def idle(self, worker: str, requests: dict[str, int] | None = None) -> None:
+        """Record that a worker has no task, and the requests to the store of its process so far."""
         self._current.pop(worker, None)
+        if requests is not None:
+            self._requests[worker.partition(" ")[2]] = requests  # a process may have several roles
+
+    def requests(self) -> dict[str, int]:
+        """Return the requests to the store of all workers, but for those in the driver's process, by kind."""
+        return dict(sum(map(Counter, list(self._requests.values())), Counter()))
 
     def progress_steps(self) -> int:
         """Return a number that grows with every step that is begun for the first time."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal, NamedTuple
 
 from detector.audio import WHOLE, Excerpt
 from detector.config import digest_of
+from jobs.inputs.durations import stated_seconds
 from jobs.inputs.utterance_ids import root_of, utterance_id
 from jobs.storage import Stored
 
@@ -184,16 +186,32 @@ class Portion:
         return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["part"])
 
 
-def group_files(files: Sequence[Stored], selections_of: Callable[[str], tuple[Selection, ...]]) -> list[Shard]:
-    """Group loose files, in their order, into shards of bounded size."""
+def group_files(
+    files: Sequence[Stored],
+    selections_of: Callable[[str], tuple[Selection, ...]],
+    max_seconds: float = math.inf,
+) -> list[Shard]:
+    """Group loose files, in their order, into shards of bounded size.
+
+    Parameters
+    ----------
+    max_seconds : float
+        Audio of a group, by :func:`jobs.inputs.durations.stated_seconds`; a file that has more stands alone.
+    """
     groups: list[list[Stored]] = []
-    n_bytes = 0
+    n_bytes, seconds = 0, 0.0
     for stored in files:
-        if not groups or len(groups[-1]) == MAX_SHARD_FILES or n_bytes + stored.size > MAX_SHARD_BYTES:
+        is_full = bool(groups) and (
+            len(groups[-1]) == MAX_SHARD_FILES
+            or n_bytes + stored.size > MAX_SHARD_BYTES
+            or seconds + stated_seconds(stored) > max_seconds
+        )
+        if not groups or is_full:
             groups.append([])
-            n_bytes = 0
+            n_bytes, seconds = 0, 0.0
         groups[-1].append(stored)
         n_bytes += stored.size
+        seconds += stated_seconds(stored)
     return [
         Shard.selecting("files", each, [(file.uri, item) for file in each for item in selections_of(file.uri)])
         for each in groups

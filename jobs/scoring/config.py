@@ -12,6 +12,7 @@ from jobs.config import (
     LOADER_HELP,
     MAX_SECONDS_HELP,
     ConfinementConfig,
+    CostConfig,
     ModelConfig,
     OutputConfig,
     RunConfig,
@@ -35,7 +36,7 @@ class HeadConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
+class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig, CostConfig):
     """Settings that `score` and `nightly` share."""
 
     channels: Annotated[
@@ -47,6 +48,7 @@ class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig):
             raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
         HeadConfig.__post_init__(self)
         RunConfig.__post_init__(self)
+        CostConfig.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)

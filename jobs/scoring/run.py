@@ -16,7 +16,8 @@ from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_archive
-from jobs.embedding.run import code_of, exit_code, pruned_line
+from jobs.embedding.estimate import estimate, request_lines
+from jobs.embedding.run import code_of, exit_code, pruned_line, work_of
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
@@ -24,6 +25,7 @@ from jobs.inputs.config import InputConfig
 from jobs.inputs.passed_over import merged
 from jobs.scoring.changes import CHANGES
 from jobs.scoring.config import ScoreConfig, ScoringConfig
+from jobs.scoring.estimate import estimate_scores, with_scores
 from jobs.scoring.heads import check_recipe, embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
@@ -47,6 +49,10 @@ def score(settings: ScoreConfig) -> int:
     source = embeddings_of(settings.embeddings, head, settings.channels)
     done = source.done()
     shards = [shard for shard in source.history().current.values() if shard.name in done]
+    if settings.dry_run:
+        line, cost = estimate_scores(shards, head, settings.output)
+        say("dry run: nothing is written", line, *request_lines(cost, settings))
+        return 0
     with ChosenRunner(settings) as runner:
         run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
     return _finish("score", started, run, settings, {"runners": runner.chosen})
@@ -69,14 +75,18 @@ def embed_and_score(
     recipe = recipe_of(config, local_folder(model), model.model)
     check_recipe(head, recipe, settings.head)
     recipe = as_stored(storage.normal(settings.output), recipe, head.fingerprints[config.channels])
+    if settings.dry_run:
+        found = estimate(inputs, (recipe,), settings, settings)
+        say(*with_scores(found, head, settings.output).lines(settings))
+        return 0
     with ChosenRunner(settings) as runner:
         embedded = embed_archive(runner, inputs, recipe, model, settings, settings, head.scores)
-        write_embedding_records(embedded, verb, started, settings, runner.chosen)
+        write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests)
         shards = embedded.committed()
         run = score_shards(
             runner, embedded.ledger, shards, head, settings.prior, settings.output, settings, settings.head
         )
-    code = _finish(verb, started, run, settings, embedded.record() | {"runners": runner.chosen})
+    code = _finish(verb, started, run, settings, work_of(embedded, settings, runner.chosen, runner.requests))
     if then is not None:
         then(run, embedded.ledger)
     embedded.raise_set_aside()

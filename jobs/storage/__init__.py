@@ -37,6 +37,7 @@ from jobs.storage.objects import (
 from jobs.storage.other import Other, filesystem
 from jobs.storage.permissions import is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
+from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
 from jobs.storage.walk import FOLLOW, REASONS, SPECIAL
@@ -81,6 +82,7 @@ __all__ = [
     "read_bytes",
     "real_folder",
     "remove",
+    "request_counts",
     "retries",
     "scheme_of",
     "set_private",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -49,6 +50,7 @@ def propose(
     look: Callable[[str], Stored | None],
     again: Collection[str] = (),
     policy: RemovalPolicy = DEFAULT_POLICY,
+    group_seconds: Callable[[], float] = lambda: math.inf,
 ) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
@@ -71,6 +73,8 @@ def propose(
     again : collection of str
         URIs of sources to read again although nothing says that they changed.
     policy : RemovalPolicy
+    group_seconds : callable
+        Audio of a group of loose files, at most; asked for only if new groups are made.
 
     Raises
     ------
@@ -115,7 +119,8 @@ def propose(
     new += [_entry(each) for each in present.values()]
     folders = [*archive.folders, *_listed_by_now(archive, known)]
     new += [_entry(each) for each in folders if each != known.get(each.slot)]
-    groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of)]
+    most = group_seconds() if loose else 0.0
+    groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of, most)]
     slots |= {each.slot for each in (*archive.containers, *folders)} | {each.slot for each in groups}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]

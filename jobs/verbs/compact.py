@@ -7,7 +7,7 @@ from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import SHARED_HELP
+from jobs.config import SHARED_HELP, check_place_of_copy
 
 MOST_MIB = 4_096  # S3 takes 5 GiB in one PUT
 
@@ -25,12 +25,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.object_mib <= MOST_MIB:
             raise ConfigError(f"object_mib {self.object_mib}; expected more than 0, at most {MOST_MIB}.")
-        output, to = map(storage.real_folder, (self.output, self.to))
-        if output.startswith(to) or to.startswith(output):
-            raise ConfigError(
-                f"--to {self.to}: lies within the output, or the output in it. A copy needs a place of its own, or "
-                "readers would see every row twice."
-            )
+        check_place_of_copy(self.output, self.to)
 
 
 def run(settings: Settings) -> int:

@@ -90,7 +90,7 @@ def render(content: dict[str, Any]) -> str:
     runs, drift = content["runs"], content["drift"] or {"pictures": {}}
     return render_page(
         "nightly.html.j2",
-        {"share": _percent, "number": _number, "hours": _hours, "count": _count},
+        {"share": _percent, "number": _number, "hours": _hours, "count": _count, "cost": _cost},
         content=content,
         this_run=runs[-1],
         shares=shares(runs[-1]),
@@ -118,6 +118,15 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _cost(cost: Record) -> str:
+    """Return what a run took, in words: of its hours and dollars, those that are known."""
+    parts = [f"{cost['bytes'] / 1e6:,.1f} MB read", f"{_hours(cost['audio_seconds'])} of audio"]
+    parts += [f"{cost[f'{name}_hours']:,.3f} {name}-hours" for name in ("gpu", "core") if cost[f"{name}_hours"]]
+    parts += [f"{n:,} {kind.upper()}" for kind, n in cost["requests"].items() if n]
+    parts += [f"${cost['dollars']:,.2f}"] if cost["dollars"] is not None else []
+    return ", ".join(parts)
 
 
 def _count(value: float) -> str:

@@ -75,6 +75,7 @@ def nightly_report(
         "warnings": _warnings(record),
         "changes": record.get("changes"),
         "pruned": record.get("pruned", 0),
+        "cost": record.get("cost"),
         "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.by_source.values()),
         "runs": [summarise(each) for each in (*previous, record)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.config import extract_config
 from jobs.inputs.config import InputConfig
 from jobs.reports.nightly.config import NightlyConfig
+from jobs.reports.nightly.copying import with_copy
 from jobs.reports.nightly.page import write_pages
 from jobs.scoring.heads import read_head
 from jobs.scoring.result import ScoringRun
@@ -14,11 +15,12 @@ from jobs.tables.ledger import Ledger
 
 
 def nightly(settings: NightlyConfig) -> int:
-    """Embed and score what is new, write the page, and return the exit code."""
+    """Embed and score what is new, write the page, update the copy, and return the exit code."""
     head = read_head(settings.head, settings.require_signature, settings.backbone)
 
     def conclude(run: ScoringRun, embeddings: Ledger) -> None:
         activate(run.ledger.output, head.head_id)
         write_pages(run, embeddings)
 
-    return embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", conclude)
+    code = embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", conclude)
+    return code if settings.dry_run else with_copy(settings, code)

@@ -21,6 +21,7 @@ from fsspec.asyn import sync
 from detector.errors import ConfigError
 from jobs.errors import StorageError
 from jobs.storage.objects import NotFoundError
+from jobs.storage.request_counts import GET, PUT, count_request, kind_of
 from jobs.storage.retry_budget import RetryBudget
 from jobs.storage.s3.body import RangeBody, answered, check_object, send
 from jobs.storage.s3.errors import (
@@ -101,8 +102,12 @@ class S3Client:
     ) -> Any:
         """Send a request whose answer has no large body; return None if its status is one of ``refusals``."""
 
+        kind = kind_of(operation)
+
         async def attempt(client: Any) -> Any:
             method = getattr(client, operation)
+            if kind is not None:
+                count_request(kind)
             answer = await answered(method(**self._arguments(method, **arguments)))
             check(answer)
             return answer
@@ -121,6 +126,7 @@ class S3Client:
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
         async def attempt(client: Any) -> Any:
+            count_request(PUT)
             body = io.BytesIO(content)
             arguments = self._arguments(client.put_object, Bucket=bucket, Key=key, ContentMD5=md5, **condition)
             return await send(client.put_object(Body=body, **arguments), body, len(content))
@@ -151,6 +157,7 @@ class S3Client:
         bucket, key = self.split(uri)
 
         async def attempt(client: Any) -> bool:
+            count_request(GET)
             arguments = self._arguments(client.get_object, Bucket=bucket, Key=key, **body.condition(start, stop))
             reply = await answered(client.get_object(**arguments))
             async with reply["Body"] as stream:

@@ -189,3 +189,17 @@ def test_an_object_that_changes_while_it_is_read_is_for_the_next_run(
         file.seek(-1, 2)  # beyond what was read ahead
         with pytest.raises(RunAgain, match=uri):
             file.read(1)
+
+
+def test_requests_to_s3_are_counted_by_what_is_charged_for(s3_root: str) -> None:
+    uri = storage.join(s3_root, "a.flac")
+    before = storage.request_counts()
+
+    storage.write_bytes(uri, b"0123")
+    assert storage.put(uri, b"4567", storage.ABSENT) is not None  # refused, and what stands there is read
+    assert storage.stat(uri) is not None
+    assert len(storage.listing(s3_root) or []) == 1
+    storage.remove(uri)
+
+    counts = {kind: n - before[kind] for kind, n in storage.request_counts().items()}
+    assert counts == {"put": 2, "get": 2, "list": 1}

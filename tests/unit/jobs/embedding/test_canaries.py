@@ -23,6 +23,7 @@ from jobs.decoding.canaries import hear
 from jobs.embedding import archive as archive_module
 from jobs.embedding import canaries as run_canaries
 from jobs.embedding.archive import embed_layers
+from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
 from jobs.erasure.mentions import problem_with
@@ -37,6 +38,8 @@ from tests.support.audio import encoded, tone
 from tests.support.canaries import RECIPE, add, archive_in, embed, imitate, objects
 from tests.support.heads import some_head
 from tests.support.runner import InProcessRunner
+
+SETTINGS = EmbeddingConfig(backbone="melstats", input=("archive",), output="output")
 
 OTHER_RESAMPLER = """
 import sys
@@ -118,7 +121,7 @@ def test_a_patch_release_that_changes_nothing_is_accepted(
     assert len(run.markers) == 1
     assert run.canaries == {"largest": {"samples": 0.0, "embedding": 0.0, "score": 0.0}, "accepted": []}
     assert objects(output).items() >= before.items()
-    (record, *_) = write_records(run, "embed", run_records.now(), RunConfig())
+    (record, *_) = write_records(run, "embed", run_records.now(), SETTINGS)
     assert (record["versions"]["soxr"], record["canaries"]) == ("99.1", run.canaries)
     assert set(pq.read_table(output / "embeddings")["fingerprint"].to_pylist()) == {RECIPE.fingerprint}
 
@@ -203,7 +206,7 @@ def test_a_drift_is_accepted_once_is_recorded_and_needs_no_flag_from_then_on(
 
     run = embed(archive, output, accept_drift=True)
 
-    (record,) = write_records(run, "embed", run_records.now(), RunConfig())[-1:]
+    (record,) = write_records(run, "embed", run_records.now(), SETTINGS)[-1:]
     assert {each["codec"] for each in record["canaries"]["accepted"]} == {"aac"}
     assert record["canaries"]["largest"]["samples"] > 0.01
     assert len(read_references(run.ledger)) == 2

@@ -24,6 +24,7 @@ from jobs.config import RunConfig
 from jobs.embedding.archive import _commit_layer, _plan
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.result import EmbeddingRun, MissingShards
+from jobs.embedding.speed import GroupSize
 from jobs.execution.assembly import ShardRows
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
@@ -129,7 +130,9 @@ class Nights:
 
     def planned(self, prune: bool) -> EmbeddingRun:
         config = RunConfig(run_date=self.today.isoformat(), max_removed=1.0, prune=prune)
-        return _plan(self.table, InputConfig(input=(str(self.archive),)), RECIPE, config, Contents(), HEARD)
+        return _plan(
+            self.table, InputConfig(input=(str(self.archive),)), RECIPE, config, Contents(), HEARD, GroupSize(config)
+        )
 
     def embed(self, run: EmbeddingRun, read: set[str], dies: Any = lambda: 1.0) -> None:
         missing = MissingShards([run])

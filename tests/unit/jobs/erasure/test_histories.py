@@ -27,6 +27,7 @@ from detector.schema import FAILURES, embeddings_schema
 from jobs.config import RunConfig
 from jobs.embedding.archive import _plan
 from jobs.embedding.canaries import RunCanaries
+from jobs.embedding.speed import GroupSize
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.shards import Shard
@@ -79,7 +80,15 @@ class History:
     def night(self) -> None:
         """Run `nightly`, which may be killed after its plan, within a shard, between shards, or before its scores."""
         config = RunConfig(run_date=self.rng.choice(["2026-11-22", "2026-11-23"]))
-        run = _plan(self.table, InputConfig(input=(str(self.archive),)), RECIPE, config, Contents(), RunCanaries())
+        run = _plan(
+            self.table,
+            InputConfig(input=(str(self.archive),)),
+            RECIPE,
+            config,
+            Contents(),
+            RunCanaries(),
+            GroupSize(config),
+        )
         done = self.table.done()
         missing = [each for each in run.shards if each.name not in done]
         kill = self.rng.random() < 0.5

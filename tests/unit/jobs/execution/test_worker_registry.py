@@ -23,3 +23,14 @@ def test_the_registry_counts_steps_begun_for_the_first_time_and_shows_each_worke
     }
     registry.close()
     assert not registry.begin("decode 4", "reading b.tar", 0)
+
+
+def test_requests_are_counted_once_for_each_process() -> None:
+    registry = WorkerRegistry()
+
+    registry.idle("decode 1 on a", {"put": 0, "get": 3})
+    registry.idle("encode 1 on a", {"put": 2, "get": 5})  # the same process, later
+    registry.idle("decode 1 on b", {"put": 0, "get": 7})
+    registry.idle("decode 1 on b")
+
+    assert registry.requests() == {"put": 2, "get": 12}

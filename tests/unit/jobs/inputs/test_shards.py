@@ -33,6 +33,16 @@ def test_loose_files_are_grouped_by_number_and_bytes_in_order(sizes: list[int], 
     assert [source for shard in shards for source in shard.sources] == files
 
 
+def test_a_group_has_no_more_audio_than_is_asked_for() -> None:
+    # WAV has 32,000 bytes a second, so these have 30 s each but for one of 90 s
+    sizes = [960_000] * 4 + [2_880_000, 960_000]
+    files = [Stored(f"s3://b/{index}.wav", size, "") for index, size in enumerate(sizes)]
+
+    shards = group_files(files, lambda uri: (Selection(uri),), max_seconds=60.0)
+
+    assert [len(shard.sources) for shard in shards] == [2, 2, 1, 1]
+
+
 def test_a_group_has_the_ids_of_its_files() -> None:
     selections = {"s3://b/a.flac": (Selection("a.flac"),), "s3://b/b.flac": (Selection("mine"),)}
 

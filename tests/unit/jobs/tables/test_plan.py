@@ -90,6 +90,20 @@ def test_new_files_make_a_new_group_and_leave_the_old_alone(done: bool) -> None:
     assert len(third.slots) == 3
 
 
+def test_groups_of_another_size_are_made_of_new_files_alone() -> None:
+    # of an unknown format, 10 bytes are 1 / 1,700 s
+    def planned(names: str, history: PlanHistory, n_files: int) -> Proposal:
+        done = {each.name for each in history.current.values()}
+        return propose(files(*names), history, done, nothing_there, group_seconds=lambda: (n_files + 0.5) / 1_700)
+
+    first = planned("abcd", PlanHistory(), 2)
+    history = PlanHistory((Plan("run 1", "2026-01-01", first.new),))
+
+    assert contents(first) == ["ab", "cd"]
+    assert contents(planned("abcd", history, 3)) == []
+    assert contents(planned("abcdefgh", history, 3)) == ["efg", "h"]
+
+
 def test_a_replaced_tar_keeps_its_slot_and_its_date_and_gets_a_new_state() -> None:
     _, history = night(tars("x"), PlanHistory())
     (before,) = history.current.values()
