@@ -101,6 +101,9 @@ class RunConfig(ConfinementConfig):
     encoders: Annotated[
         int | None, "actors that hold an encoder [default: one for each GPU, or one for each CPU if there is none]"
     ] = None
+    assemblers: Annotated[
+        int | None, "with Ray: actors that put shards together and commit them [default: one for every 8 encoders]"
+    ] = None
     encoder_cpus: Annotated[
         float | None, "CPUs that an encoder reserves [default: 1, or less to leave enough for decoding]"
     ] = None
@@ -157,6 +160,8 @@ class RunConfig(ConfinementConfig):
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
+        if self.assemblers is not None and self.assemblers < 1:
+            raise ConfigError(f"assemblers {self.assemblers}; expected 1 or more.")
         if not self.batch_seconds > 0 or (self.encoders is not None and self.encoders < 1):
             raise ConfigError(
                 f"batch_seconds {self.batch_seconds}, encoders {self.encoders}; expected more than 0, and 1 or more."

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from detector import canaries
 from detector.config import Recipe, without_former
@@ -18,10 +15,10 @@ from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
-from jobs.embedding.cost import FOUND, READ_BYTES, changes_of
-from jobs.embedding.permission import NO_PERMISSION, readable_again
+from jobs.embedding.commits import Committed, ShardCommit
+from jobs.embedding.permission import readable_again
 from jobs.embedding.redo import REDO, VERSIONS, Redo
-from jobs.embedding.result import EmbeddingRun, Lacking, MissingShards
+from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
@@ -37,7 +34,8 @@ from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
 from jobs.inputs.limits import Limits
 from jobs.inputs.passed_over import PassedOver, merged
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.requests import answers
+from jobs.inputs.shards import Portion
 from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
@@ -45,11 +43,10 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
 from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.ledger import Ledger
-from jobs.tables.parquet import note_of
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
-from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS, RemovalPolicy, slots_to_prune
+from jobs.tables.removal import RemovalPolicy, slots_to_prune
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -108,8 +105,7 @@ def embed_layers(
     ]
     runs[0].passed_over.report("objects")
     missing = MissingShards(runs)
-    for each in missing.unread:
-        _commit_layer(each, None, None, ())
+    missing.commit_unread()
     if missing.n_unchanged:
         log.info("%d files beside changed ones are unchanged: their rows are taken over", missing.n_unchanged)
     if missing.shards:
@@ -224,39 +220,40 @@ def _embed_missing(
     inputs: InputConfig,
     heard: RunCanaries,
 ) -> None:
-    """Embed the missing shards, and commit each as soon as it is whole."""
+    """Embed the missing shards; each is committed as soon as it is whole."""
     watchdog = Watchdog(config.stall_seconds)
     limits = Limits(config.max_seconds, config.max_source_seconds, archive_roots(inputs.input))
-    open_shards = _OpenShards()
     n_bytes = sum(shard.size for shard in missing.shards.values())
+    commit = ShardCommit([(run.ledger, run.recipe) for run in missing.runs])
+    assemblers = runner.assemblers(commit, pool)
     empty: list[ShardRows] = []
-    denied: list[str] = []
+    denied: list[Committed] = []
     with progress("embed", len(missing.shards), n_bytes) as shown, StopRequest() as stop:
 
         def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
             tables = [run.ledger for run in missing.runs]
-            how = (missing.recipes, model, pool, watchdog, stop, limits)
+            how = (missing.recipes, model, pool, watchdog, stop, limits, assemblers)
             for embedded in runner.embed_portions(portions, *how, singly=singly, heard=heard.heard):
-                pieces = heard.taken_from(embedded, tables)
-                n_bytes = pc.sum(pc.struct_field(pieces["outcome"], "bytes")).as_py() or 0
-                shown.read(n_bytes, len(pieces) - pieces["outcome"].null_count)
-                shown.segments(len(pieces) - pieces["n_frames"].null_count)
-                open_shards.see(pieces["shard_id"].unique().drop_null().to_pylist())
-                yield pieces
+                if heard.compare(embedded, tables):
+                    assemblers.approve(heard.compared)
+                for receipt in embedded["receipt"].drop_null().to_pylist():
+                    shown.read(receipt["bytes"], receipt["recordings"])
+                    shown.segments(receipt["segments"])
+                metrics.set_gauge("bonafide_shards_open", assemblers.n_open)
+                yield embedded
 
-        for rows in retry(EmbeddingAttempts(list(missing.shards.values()), stream)):
-            if rows.outcomes:
-                _commit(rows, missing)
-            else:
-                empty.append(rows)
-            watchdog.note_commit(open_shards.close(rows.shard_id))
-            shown.shard(len(rows.outcomes), rows.seconds)
-            denied += _denied(rows)
-            _count(rows)
+        for committed in retry(EmbeddingAttempts(list(missing.shards.values()), stream, assemblers, missing.planned)):
+            missing.note(committed)
+            if committed.empty is not None:
+                empty.append(committed.empty)
+            if committed.n_denied:
+                denied.append(committed)
+            watchdog.note_commit(committed.open_seconds)
+            shown.shard(committed.n_recordings, committed.audio_seconds)
+            _count(committed)
     if denied:
-        log.warning(
-            "%d files or folders may not be read, and are rows of failures; first: %s", len(denied), min(denied)
-        )
+        n_denied, first = sum(each.n_denied for each in denied), min(each.first_denied for each in denied)
+        log.warning("%d files or folders may not be read, and are rows of failures; first: %s", n_denied, first)
     if empty and len(empty) == max(len(run.slots) for run in missing.runs):
         # raised before any of them is committed, so that the next run says the same
         where = inputs.manifest or ", ".join(inputs.input)
@@ -264,41 +261,13 @@ def _embed_missing(
         raise ConfigError(
             f"{where}: no audio found in {len(empty)} shard(s); expected audio members, found {others or 'none'}."
         )
-    for rows in empty:
-        _commit(rows, missing)
+    for committed in answers(commit.write, empty):
+        missing.note(committed)
 
 
-def _denied(rows: ShardRows) -> list[str]:
-    """Return the URIs of what may not be read."""
-    return [found["uri"] for found in rows.outcomes.values() if found["error"] == NO_PERMISSION]
-
-
-class _OpenShards:
-    """Shards that the encoders have begun to return but not finished, with the time since their first piece."""
-
-    def __init__(self) -> None:
-        self._begun: dict[str, float] = {}
-        self._closed: set[str] = set()
-
-    def see(self, shard_ids: list[str]) -> None:
-        """Note that pieces of these shards arrived."""
-        for shard_id in shard_ids:
-            self._begun.setdefault(shard_id, time.monotonic())
-        self._report()
-
-    def close(self, shard_id: str) -> float:
-        """Note that a shard is whole; return the seconds since its first piece."""
-        self._closed.add(shard_id)
-        self._report()
-        return time.monotonic() - self._begun[shard_id]
-
-    def _report(self) -> None:
-        metrics.set_gauge("bonafide_shards_open", len(self._begun) - len(self._closed))
-
-
-def _count(rows: ShardRows) -> None:
-    metrics.count("bonafide_audio_seconds_total", rows.seconds)
-    for outcome, n_rows in Counter(found["error"] or "embedded" for found in rows.outcomes.values()).items():
+def _count(committed: Committed) -> None:
+    metrics.count("bonafide_audio_seconds_total", committed.audio_seconds)
+    for outcome, n_rows in committed.outcomes.items():
         metrics.count("bonafide_rows_total", n_rows, verb="embed", outcome=outcome)
 
 
@@ -315,62 +284,3 @@ def refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:
             f"{differences or 'the recipe has other fields'}. Run as before, use another --output, or write a second "
             f"table with --new-table."
         )
-
-
-def _commit(rows: ShardRows, missing: MissingShards) -> None:
-    """Commit a shard that was read for every layer that lacks it."""
-    for each in missing.lacking[rows.shard_id]:
-        _commit_layer(each, rows, missing.shards[rows.shard_id], missing.layers)
-
-
-def _commit_layer(lacking: Lacking, rows: ShardRows | None, read: Shard | None, layers: tuple[int, ...]) -> None:
-    """Commit a shard for one layer: rows of what was read of it, if anything was, beside those that are taken over."""
-    run, planned = lacking.run, lacking.planned
-    recipe, taken_over = run.recipe, lacking.take_over()
-    uri = taken_over.shard.uri
-    new = (rows or ShardRows("")).tables(recipe, planned.run_id, layers or None)
-    try:
-        embeddings, failures = taken_over.tables(*new, read)
-    except SourceChangedError as error:
-        run.set_aside = error
-        return
-    tables = {"failures": failures, "embeddings": embeddings}
-    counts = {
-        NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
-        REMOVED_ROWS: len(embeddings) - embeddings["removed_at"].null_count,
-        PRUNED_ROWS: (note_of(embeddings) or {}).get(PRUNED_ROWS, 0),
-    }
-    marker = run.ledger.commit(
-        planned,
-        uri,
-        {name: (folder, tables[name]) for name, folder in lacking.folders.items()},
-        {
-            "run_id": planned.run_id,
-            "audio_seconds": sum(_seconds_of(each, planned.run_id) for each in tables.values()),
-            READ_BYTES: read.size if read else 0,
-            FOUND: changes_of(embeddings, planned.run_id, planned.planned_on or planned.run_date),
-            "recipe": recipe.describe(),
-            "model": recipe.model,
-            **{name: n for name, n in counts.items() if n},
-            "passed_over": rows.passed_over if rows else {},
-        },
-        taken_over.follows,
-    )
-    if marker is None:
-        log.warning("%s: a later run planned another state of it while it was embedded", uri, extra={"shard": uri})
-        run.set_aside = SourceChangedError(f"{uri}: planned in another state meanwhile. Run again.")
-        return
-    metrics.count("bonafide_alarms_total", len(marker.alarms))
-    for table in marker.alarms:
-        log.error(
-            "%s: computed twice, and the %s differ; the first rows stay. Check the machines for a fault.",
-            uri,
-            table,
-            extra={"shard": uri},
-        )
-    run.markers.append(marker)
-
-
-def _seconds_of(rows: pa.Table, run_id: str) -> float:
-    """Return the audio of the recordings in which a run found something new."""
-    return pc.sum(rows.filter(pc.equal(rows["run_id"], run_id))["seconds"]).as_py() or 0.0

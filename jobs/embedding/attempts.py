@@ -10,15 +10,19 @@ pass 3   the same, each on its own        a recording that is lost alone, while 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, WorkersLostError, from_text
-from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
+from jobs.execution.assemblers import Assemblers, Unfinished
 from jobs.execution.retries import PASSES
+from jobs.inputs import pieces
 from jobs.inputs.shards import Portion, Shard
 
+IDLE_SECONDS = 0.05  # between two looks at assemblers that commit
 MAX_CRASHES = 3  # in one shard: if more recordings end their encoder, the recordings are not the cause
 
 log = logging.getLogger(__name__)
@@ -27,23 +31,35 @@ Stream = Callable[[list[Portion], bool], Iterator[pa.Table]]
 
 
 class EmbeddingAttempts:
-    """Shards to embed, as :class:`jobs.execution.retries.Work` whose results are whole shards.
+    """Shards to embed, as :class:`jobs.execution.retries.Work` whose results are those of their commits.
 
     Parameters
     ----------
     shards : list of Shard
     stream : callable
-        Yields pieces of :data:`jobs.inputs.pieces.EMBEDDED` of the portions, in no order, without those that were
-        lost. If its second argument is True, an encoder gets one table at a time.
+        Yields what :meth:`jobs.execution.runner.Runner.embed_portions` yields of the portions. If its second argument
+        is True, an encoder gets one table at a time.
+    assemblers : Assemblers
+        Their results have a `shard_id`.
+    planned : callable, optional
+        Returns what the commit of a shard, given by its id, needs of the plans: see
+        :class:`jobs.inputs.shards.Portion`.
     """
 
     verb = "embed"
 
-    def __init__(self, shards: list[Shard], stream: Stream) -> None:
+    def __init__(
+        self,
+        shards: list[Shard],
+        stream: Stream,
+        assemblers: Assemblers,
+        planned: Callable[[str], Any] = lambda _: None,
+    ) -> None:
         self._missing = {shard.shard_id: shard for shard in shards}
         self._stream = stream
+        self._planned = planned
         self._cause = "its workers were lost"
-        self._assembler = ShardAssembler()
+        self._assemblers = assemblers
         self._changed: list[SourceChangedError] = []
         self._corrupt: dict[str, CorruptError] = {}
         self._n_done = 0
@@ -53,8 +69,8 @@ class EmbeddingAttempts:
         """True if every shard is whole or set aside."""
         return not self._missing
 
-    def attempt(self, number: int) -> Iterator[ShardRows]:
-        """Stream what is missing; yield each shard once, when it is whole.
+    def attempt(self, number: int) -> Iterator[Any]:
+        """Stream what is missing; yield the result of each shard once, when it is committed.
 
         Raises
         ------
@@ -65,22 +81,25 @@ class EmbeddingAttempts:
             troubles = table.filter(table["trouble"].is_valid())
             for shard_id, text in zip(troubles["shard_id"].to_pylist(), troubles["trouble"].to_pylist(), strict=True):
                 self._note(shard_id, from_text(text))
-            for rows in self._assembler.add(table.filter(table["trouble"].is_null())):
-                yield self._done(rows)
+            _, rest = pieces.for_driver(table)
+            if len(rest):
+                self._assemblers.add(rest)
+            yield from self._results()
 
     def end_pass(self, lost: WorkersLostError | None) -> None:
         """Drop shards of corrupt bytes as a whole, now that no piece of them is under way."""
         self._cause = str(lost or self._cause)
         for shard_id, error in self._corrupt.items():
-            self._assembler.forget(shard_id)
+            self._assemblers.forget(shard_id)
             self._cause = str(error)
 
     def describe_missing(self) -> str:
         """Return the number of shards that are not whole, the first that has pieces, and the cause."""
-        first = min((not self._assembler.rows(key).outcomes, shard.uri) for key, shard in self._missing.items())[1]
+        begun = {key for key, each in self._assemblers.unfinished().items() if each.n_outcomes}
+        first = min((key not in begun, shard.uri) for key, shard in self._missing.items())[1]
         return f"{len(self._missing)} shard(s) not whole, first {first}: {self._cause}"
 
-    def finish(self) -> Iterator[ShardRows]:
+    def finish(self) -> Iterator[Any]:
         """Fail the few recordings that end their encoder every time.
 
         Raises
@@ -90,9 +109,14 @@ class EmbeddingAttempts:
         SourceChangedError
             If a source was replaced or removed since the plan; all other shards are done.
         """
-        for shard_id in list(self._missing):
-            if (rows := self._without_crashing(shard_id)) is not None:
-                yield self._done(rows)
+        unfinished = self._assemblers.unfinished() if self._missing else {}
+        for shard_id in self._missing:
+            if shard_id in unfinished and self._are_to_blame(unfinished[shard_id]):
+                self._give_up(shard_id)
+        while not self._assemblers.is_idle():
+            yield from self._results()
+            time.sleep(IDLE_SECONDS)
+        yield from self._results()
         for shard_id in self._missing:
             if shard_id in self._corrupt:
                 raise self._corrupt[shard_id]
@@ -103,19 +127,21 @@ class EmbeddingAttempts:
 
     def _portions(self, number: int) -> list[Portion]:
         """Return what the pass of this number has to read."""
-        if number == 1:
-            return [Portion(shard) for shard in self._missing.values()]
+        unfinished = self._assemblers.unfinished() if number > 1 else {}
         portions: list[Portion] = []
         for shard_id, shard in self._missing.items():
-            rows = self._assembler.rows(shard_id)
-            if shard_id in self._corrupt:
-                portions.append(Portion(shard))
-            elif rows.n_utterances is None:
-                portions += [Portion(shard, None, "known"), Portion(shard, None, "segments")]
+            planned, have = self._planned(shard_id), unfinished.get(shard_id)
+            if number == 1 or shard_id in self._corrupt:
+                portions.append(Portion(shard, planned=planned))
+                continue
+            if have is None or have.n_outcomes != have.n_utterances:
+                portions.append(Portion(shard, None, "known", planned))
+            if have is None or have.n_utterances is None:
+                portions.append(Portion(shard, None, "segments"))
             elif number == PASSES:
-                portions += [Portion(shard, (ordinal,), "segments") for ordinal in rows.missing]
+                portions += [Portion(shard, (ordinal,), "segments") for ordinal in have.missing]
             else:
-                portions.append(Portion(shard, tuple(rows.missing), "segments"))
+                portions.append(Portion(shard, have.missing, "segments"))
         return portions
 
     def _note(self, shard_id: str, trouble: Exception) -> None:
@@ -132,23 +158,23 @@ class EmbeddingAttempts:
             case _:
                 raise trouble
 
-    def _without_crashing(self, shard_id: str) -> ShardRows | None:
-        """Return a shard with failures for the recordings that end their encoder; None if they are not the cause.
+    def _are_to_blame(self, have: Unfinished) -> bool:
+        """Return True if the recordings that a shard lacks are what ends the encoders.
 
-        They are the cause if they are few, and something else has passed through the same encoders.
+        They are if they are few, and something else has passed through the same encoders.
         """
-        rows = self._assembler.rows(shard_id)
-        n_passed = self._n_done + len(rows.outcomes) - len(rows.missing)
-        if rows.n_utterances is None or len(rows.missing) > MAX_CRASHES or not n_passed:
-            return None
-        for ordinal in rows.missing:
-            log.error("%s: the encoder's process dies on it", rows.outcomes[ordinal]["utterance_id"])
-            message = "the encoder's process dies on this recording, alone and every time"
-            rows.outcomes[ordinal] = failed_to_embed(rows.outcomes[ordinal], "encoder_crash", message, PASSES)
-        return self._assembler.close(shard_id)
+        n_passed = self._n_done + have.n_outcomes - len(have.missing)
+        return have.n_outcomes == have.n_utterances and len(have.missing) <= MAX_CRASHES and n_passed > 0
 
-    def _done(self, rows: ShardRows) -> ShardRows:
-        self._n_done += 1
-        self._corrupt.pop(rows.shard_id, None)
-        self._missing.pop(rows.shard_id, None)
-        return rows
+    def _give_up(self, shard_id: str) -> None:
+        message = "the encoder's process dies on this recording, alone and every time"
+        for utterance_id in self._assemblers.give_up(shard_id, "encoder_crash", message, PASSES):
+            log.error("%s: the encoder's process dies on it", utterance_id)
+
+    def _results(self) -> Iterator[Any]:
+        """Yield what came of shards that were committed; one that was committed twice counts once."""
+        for result in self._assemblers.take():
+            self._corrupt.pop(result.shard_id, None)
+            if self._missing.pop(result.shard_id, None) is not None:
+                self._n_done += 1
+                yield result

@@ -59,6 +59,8 @@ class RunCanaries:
         self._redo = redo
         self._judge = judge
         self._tables: dict[str, _TableCanaries] = {}
+        self.compared: set[str] = set()
+        """Digests of the vectors that were compared, and did not end the run."""
 
     @cached_property
     def heard(self) -> dict[str, Heard]:
@@ -82,8 +84,8 @@ class RunCanaries:
                 each.refuse_other_samples()
             self._tables[table.name] = each
 
-    def taken_from(self, embedded: pa.Table, tables: list[Ledger]) -> pa.Table:
-        """Return a table of pieces without the vectors of canaries, which are compared with the references.
+    def compare(self, embedded: pa.Table, tables: list[Ledger]) -> bool:
+        """Compare the vectors of canaries in a table of pieces with the references; return True if there are any.
 
         Parameters
         ----------
@@ -95,13 +97,14 @@ class RunCanaries:
         ConfigError
             If vectors differ too much, and no drift is accepted.
         """
-        rest, reports = pieces.without_canaries(embedded)
+        reports = pieces.canaries_in(embedded)
         names = canaries.decoded(self.heard)
         for vectors, versions in reports:
             for table, of_layer in zip(tables, np.split(vectors, len(tables), axis=1), strict=True):
                 found = dict(zip(names, of_layer, strict=True))
                 self._tables[table.name].compare(found, versions, accept_drift=self._accept_drift)
-        return rest
+            self.compared.add(pieces.canaries_digest(vectors, versions))
+        return bool(reports)
 
     def record(self, table: Ledger) -> dict[str, Any] | None:
         """Return what the run's record says: the largest distances, and what was accepted; None if none was heard."""

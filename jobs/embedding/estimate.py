@@ -14,8 +14,9 @@ from detector.config import Recipe
 from jobs import storage
 from jobs.config import CostConfig, OutputConfig, RunConfig
 from jobs.embedding.archive import look_for_new, refuse_other_encoder
+from jobs.embedding.commits import Lacking
 from jobs.embedding.cost import CHANGES, Cost
-from jobs.embedding.result import EmbeddingRun, Lacking, MissingShards
+from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize, Speed, speed_of
 from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
@@ -204,7 +205,7 @@ def estimate(inputs: InputConfig, recipes: tuple[Recipe, ...], output: OutputCon
     inside = [rates.n_recordings_of(each) for each in containers]
     seconds = sum(map(rates.seconds_of, read))
     n_bytes = sum(each.size for each in read)
-    lacking = [each for several in missing.lacking.values() for each in several] + missing.unread
+    lacking = list(missing.every())
     cost = Cost(
         changes,
         n_bytes,
@@ -248,7 +249,7 @@ def _changes(missing: MissingShards) -> tuple[Counter[str], list[Stored]]:
     changes: Counter[str] = Counter()
     containers: list[Stored] = []
     seen: set[str] = set()
-    for lacking in (*missing.unread, *(each for several in missing.lacking.values() for each in several)):
+    for lacking in missing.every():
         if lacking.planned.slot in seen:  # for another layer
             continue
         seen.add(lacking.planned.slot)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from detector.config import Recipe
-from jobs.embedding.take_over import TakeOver
-from jobs.errors import SourceChangedError
+from jobs.embedding.commits import Committed, Lacking
+from jobs.errors import SourceChangedError, from_text
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
+from jobs.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -50,6 +56,33 @@ class EmbeddingRun:
         """Shards of the archive, as the newest plan has them."""
         return [self.history.current[slot] for slot in sorted(self.slots)]
 
+    @cached_property
+    def formers(self) -> dict[str, list[PlannedShard]]:
+        """What all plans made of the slots that were planned more than once, by slot."""
+        again = {each.slot for each in self.shards if each.replaces}
+        found: dict[str, list[PlannedShard]] = {slot: [] for slot in again}
+        for each in self.history.by_name.values() if again else ():
+            if each.slot in again:
+                found[each.slot].append(each)
+        return found
+
+    def lacking(self, planned: PlannedShard) -> Lacking:
+        """Return a planned shard as one that this layer lacks."""
+        formers = tuple(each for each in self.formers.get(planned.slot, ()) if each != planned)
+        return Lacking(self.ledger, self.recipe, planned, formers)
+
+    def note(self, marker: Marker) -> None:
+        """Take note of a shard that this run has committed."""
+        metrics.count("bonafide_alarms_total", len(marker.alarms))
+        for table in marker.alarms:
+            log.error(
+                "%s: computed twice, and the %s differ; the first rows stay. Check the machines for a fault.",
+                marker.uri,
+                table,
+                extra={"shard": marker.uri},
+            )
+        self.markers.append(marker)
+
     def committed(self) -> list[PlannedShard]:
         """Return the shards whose rows are committed."""
         done = self.ledger.done()
@@ -74,26 +107,6 @@ class EmbeddingRun:
         }
 
 
-@dataclass(frozen=True)
-class Lacking:
-    """A shard that a layer lacks, as the layer planned it."""
-
-    run: EmbeddingRun
-    planned: PlannedShard
-
-    def take_over(self) -> TakeOver:
-        """Return what it takes over of what stands now; SchemaError if that is damaged."""
-        return TakeOver.of(self.run.ledger, self.run.history, self.folders, self.planned)
-
-    @property
-    def folders(self) -> dict[str, str]:
-        """Folders of its rows below the output, by table, in the order in which they are written."""
-        return {
-            "failures": f"failures/run_date={self.planned.run_date}",
-            "embeddings": f"embeddings/backbone={self.run.recipe.slug}",
-        }
-
-
 class MissingShards:
     """Shards that at least one layer lacks; each is read and encoded once for all layers that lack it.
 
@@ -105,8 +118,8 @@ class MissingShards:
         What has to be read, by shard id.
     lacking : dict of str to list of Lacking
         By shard id: the shards of layers that need it.
-    unread : list of Lacking
-        Shards of which nothing has to be read.
+    unread : list of tuple
+        Shards of which nothing has to be read, each with the layer that lacks it.
     n_unchanged : int
         Sources whose rows are taken over.
     runs : list of EmbeddingRun
@@ -116,20 +129,54 @@ class MissingShards:
     def __init__(self, runs: list[EmbeddingRun]) -> None:
         self.shards: dict[str, Shard] = {}
         self.lacking: dict[str, list[Lacking]] = {}
-        self.unread: list[Lacking] = []
+        self.unread: list[tuple[EmbeddingRun, Lacking]] = []
         self.runs: list[EmbeddingRun] = []
         self.n_unchanged = 0
         for run in runs:
             done = run.ledger.done()
-            missing = [Lacking(run, planned) for planned in run.shards if planned.name not in done]
+            missing = [run.lacking(planned) for planned in run.shards if planned.name not in done]
             for each, (shard, n_unchanged) in zip(missing, answers(_to_read, missing), strict=True):
                 self.n_unchanged += n_unchanged
                 if shard is None:
-                    self.unread.append(each)
+                    self.unread.append((run, each))
                     continue
                 self.shards[shard.shard_id] = shard
                 self.lacking.setdefault(shard.shard_id, []).append(each)
                 self.runs += [run] if run not in self.runs else []
+
+    def note(self, committed: Committed) -> None:
+        """Take note of a shard that was committed, or set aside.
+
+        Raises
+        ------
+        Exception
+            The error that ended its commit.
+        """
+        if committed.trouble:
+            raise from_text(committed.trouble)
+        runs = {run.ledger.name: run for run in self.runs}
+        for name, marker in committed.markers.items():
+            runs[name].note(marker)
+        for name, why in committed.set_aside.items():
+            log.warning("%s", why)
+            runs[name].set_aside = SourceChangedError(why)
+
+    def every(self) -> Iterator[Lacking]:
+        """Yield all that layers lack, also what is not read."""
+        yield from (each for _, each in self.unread)
+        yield from (each for several in self.lacking.values() for each in several)
+
+    def commit_unread(self) -> None:
+        """Commit the shards of which nothing has to be read."""
+        for run, each in self.unread:
+            try:
+                run.note(each.commit(None, None, ()))
+            except SourceChangedError as error:
+                run.set_aside = error
+
+    def planned(self, shard_id: str) -> list[dict[str, Any]]:
+        """Return what the commit of a shard needs of the plans: see :class:`jobs.inputs.shards.Portion`."""
+        return [each.to_content(self.shards[shard_id]) for each in self.lacking[shard_id]]
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:

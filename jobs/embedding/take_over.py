@@ -15,7 +15,7 @@ one that was killed, takes that over, too. Nothing is held between the beginning
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -30,7 +30,7 @@ from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import AGAIN, PRUNE
-from jobs.tables.protocol import PlanHistory, PlannedShard
+from jobs.tables.protocol import PlannedShard
 from jobs.tables.removal import PRUNED_ROWS
 from jobs.tables.row_history import Night, completed, is_here, removed_on, with_history
 
@@ -103,11 +103,15 @@ class TakeOver:
         self.n_unchanged = len(self._taken)
 
     @classmethod
-    def of(cls, table: Ledger, history: PlanHistory, folders: dict[str, str], planned: PlannedShard) -> TakeOver:
+    def of(
+        cls, table: Ledger, by_name: Mapping[str, PlannedShard], folders: dict[str, str], planned: PlannedShard
+    ) -> TakeOver:
         """Return what a planned shard takes over of what stands now.
 
         Parameters
         ----------
+        by_name : mapping
+            All that plans made of its slot, by :attr:`jobs.tables.protocol.PlannedShard.name`.
         folders : dict
             By table name: its folder below the output.
 
@@ -121,7 +125,7 @@ class TakeOver:
         found = {name: table.standing(name, folder, planned.slot) for name, folder in folders.items()}
         formers: dict[str, Former | None] = dict.fromkeys(folders)
         for name, stands in found.items():
-            before = None if stands is None else history.by_name.get(stands.name)
+            before = None if stands is None else by_name.get(stands.name)
             if stands is not None and before is not None and before.entry.has_sources:
                 shard = Shard.from_content(before.entry.work)
                 n_pruned = (stands.note or {}).get(PRUNED_ROWS, 0)

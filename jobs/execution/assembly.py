@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,12 @@ class ShardRows:
 
     Attributes
     ----------
+    begun : float
+        When the first piece arrived, by `time.monotonic`.
     n_utterances : int or None
         Utterances of the shard, once its end has arrived.
+    portion : str
+        What was read, as :meth:`jobs.inputs.shards.Portion.to_json` writes it, once the end has arrived.
     outcomes : dict of int
         By ordinal: an utterance's facts, or why it failed.
     segments : dict of int
@@ -33,7 +38,9 @@ class ShardRows:
     """
 
     shard_id: str
+    begun: float = field(default_factory=time.monotonic)
     n_utterances: int | None = None
+    portion: str = ""
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
     segments: dict[int, dict[int, tuple[npt.NDArray[np.float32], int]]] = field(default_factory=dict)
     passed_over: dict[str, Any] = field(default_factory=dict)
@@ -45,12 +52,15 @@ class ShardRows:
 
     @property
     def missing(self) -> list[int]:
-        """Ordinals of utterances whose outcome has arrived, but not all of their segments."""
-        return [
-            ordinal
-            for ordinal, outcome in sorted(self.outcomes.items())
-            if outcome["error"] is None and len(self.segments.get(ordinal, ())) != outcome["n_segments"]
-        ]
+        """Ordinals of utterances of which something has not arrived: their outcome, or one of their segments."""
+        expected = {*range(self.n_utterances or 0), *self.outcomes}
+        return [ordinal for ordinal in sorted(expected) if not self._has(ordinal)]
+
+    def _has(self, ordinal: int) -> bool:
+        outcome = self.outcomes.get(ordinal)
+        if outcome is None:
+            return False
+        return outcome["error"] is not None or len(self.segments.get(ordinal, ())) == outcome["n_segments"]
 
     @property
     def seconds(self) -> float:
@@ -110,7 +120,7 @@ class ShardAssembler:
             touched.add(shard_id)
             rows = self._open.setdefault(shard_id, ShardRows(shard_id))
             if row["n_utterances"] is not None:
-                rows.n_utterances = row["n_utterances"]
+                rows.n_utterances, rows.portion = row["n_utterances"], row["portion"] or ""
                 rows.passed_over = json.loads(row["passed_over"] or "{}")
             elif row["outcome"] is not None:
                 rows.outcomes[row["ordinal"]] = row["outcome"]
@@ -120,9 +130,10 @@ class ShardAssembler:
             if (whole := self.close(shard_id)) is not None:
                 yield whole
 
-    def rows(self, shard_id: str) -> ShardRows:
-        """Return the pieces of an unfinished shard that have arrived."""
-        return self._open.setdefault(shard_id, ShardRows(shard_id))
+    @property
+    def open(self) -> dict[str, ShardRows]:
+        """The pieces of shards that are not whole, by their ids."""
+        return self._open
 
     def forget(self, shard_id: str) -> None:
         """Drop the pieces of a shard, which were made of corrupt bytes."""
@@ -130,7 +141,7 @@ class ShardAssembler:
 
     def close(self, shard_id: str) -> ShardRows | None:
         """Return a shard if it is whole, which it may become without a new piece; else None."""
-        if not self._open[shard_id].whole:
+        if shard_id not in self._open or not self._open[shard_id].whole:
             return None
         self._done.add(shard_id)
         return self._open.pop(shard_id)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from jobs import storage
 from jobs.config import AUTO, LOCAL, RAY, RunConfig
+from jobs.execution.assemblers import Assemblers, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.gpus import visible_gpus
@@ -88,6 +89,10 @@ class ChosenRunner:
         size = f"{n_recordings} recordings or containers of {n_bytes / 1e6:.1f} MB"
         is_small = n_recordings <= self._config.local_recordings and n_bytes <= LOCAL_BYTES
         return self._choose(EMBED, size, is_small, uses_encoder=True).pool(shards)
+
+    def assemblers(self, commit: Commit, pool: Pool) -> Assemblers:
+        """Return the assemblers of the runner that :meth:`pool` has chosen."""
+        return self._embedder.assemblers(commit, pool)
 
     def embed_portions(self, *portions: Any, **how: Any) -> Iterator[pa.Table]:
         """Embed on the runner that :meth:`pool` has chosen: see :class:`jobs.execution.runner.Runner`."""

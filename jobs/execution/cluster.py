@@ -1,12 +1,13 @@
-"""A cluster: the runner that streams shards through Ray Data to a pool of encoders and back.
+"""A cluster: the runner that streams shards through Ray Data to a pool of encoders, and from them to assemblers.
 
 ```
- plan            CPU tasks, one a shard         actor pool            driver
-┌───────┐ json ┌────────────────────────┐     ┌──────────┐ pooled   ┌──────────┐ one object
-│ shard ├─────►│ read ─► decode ─► cut  ├────►│ encoder  ├─────────►│ assemble ├─────────────► store
-│ shard │      │ 8 MiB pieces, streamed │ audio│ 1 CPU or │ vectors  │ commit   │ a shard
-└───────┘      └────────────────────────┘     │ 1 GPU    │          └──────────┘
-                                              └──────────┘
+ plan            CPU tasks, one a shard         actor pool           actors
+┌───────┐ json ┌────────────────────────┐     ┌──────────┐ pooled  ┌───────────┐ one object
+│ shard ├─────►│ read ─► decode ─► cut  ├────►│ encoder  ├────────►│ assembler ├─────────────► store
+│ shard │      │ 8 MiB pieces, streamed │audio│ 1 CPU or │ vectors │ commit    │ a shard
+└───────┘      └────────────────────────┘     │ 1 GPU    │         └─────┬─────┘
+                                              └────┬─────┘               │ markers
+                                                   └──── receipts ───────┴─────────► driver
 ```
 
 Audio is passed through the object store (shared memory), a few tables a task; a full store stops the readers. A Ray
@@ -19,6 +20,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -30,11 +32,13 @@ from detector.config import Recipe
 from detector.errors import DeviceError
 from jobs import storage
 from jobs.config import ModelConfig, RunConfig
-from jobs.errors import StorageError, WorkersLostError
+from jobs.errors import RunAgain, StorageError, WorkersLostError, to_text
+from jobs.execution.assemblers import Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.monitor import Monitor
-from jobs.execution.pool import Pool, fit_pool
+from jobs.execution.pool import Pool, fit_pool, n_assemblers
+from jobs.execution.ray_assemblers import Delivery, RayAssemblers
 from jobs.execution.ray_session import RaySession, first_line
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
@@ -48,6 +52,7 @@ from jobs.inputs.shards import Portion, Shard
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
 # Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.
 TABLES_IN_FLIGHT = 2
+IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,12 @@ class Cluster:
         """Fit the encoder pool into the cluster: see :func:`jobs.execution.pool.fit_pool`."""
         return fit_pool(self._config, *self._session.resources())
 
+    def assemblers(self, commit: Commit, pool: Pool) -> RayAssemblers:
+        """Start the assemblers: see :class:`jobs.execution.runner.Runner`."""
+        reporter, lifeline = self._session.registry.reporter("assemble"), self._session.lifeline
+        how = (lifeline, commit, reporter, self._config.store_patience)
+        return RayAssemblers(n_assemblers(self._config, pool), *how, private=storage.is_private())
+
     def embed_portions(
         self,
         portions: list[Portion],
@@ -83,6 +94,7 @@ class Cluster:
         watchdog: Watchdog,
         stop: StopRequest,
         limits: Limits,
+        assemblers: RayAssemblers,
         *,
         singly: bool = False,
         heard: Mapping[str, Heard] | None = None,
@@ -113,6 +125,7 @@ class Cluster:
             EncoderActor,
             fn_constructor_args=(
                 lifeline,
+                assemblers.delivery,
                 recipes,
                 model,
                 pool.device,
@@ -130,8 +143,9 @@ class Cluster:
             # the GPUs are given here since Ray Data refuses `num_gpus` without a batch size
             ray_remote_args_fn=partial(_actor_limits, pool.encoder_gpus),
         )
-        for table in self._streamed(embedded, watchdog, stop):
-            watchdog.note_progress()
+        for table in self._streamed(embedded, watchdog, stop, assemblers):
+            if len(table):
+                watchdog.note_progress()
             yield table
 
     def map_items(
@@ -166,14 +180,21 @@ class Cluster:
         context.max_errored_blocks = -1
         return ray.data.from_items([{ITEM: item} for item in items], override_num_blocks=len(items))
 
-    def _streamed(self, dataset: Any, watchdog: Watchdog, stop: StopRequest) -> Iterator[pa.Table]:
-        """Yield the tables of a dataset while the monitor watches."""
+    def _streamed(
+        self, dataset: Any, watchdog: Watchdog, stop: StopRequest, assemblers: RayAssemblers | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the tables of a dataset while the monitor watches, and empty ones while assemblers have work."""
         import ray
 
         monitor = Monitor(self._session, watchdog, stop, self.encoder_stats, self.confinement)
         batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
-            yield from with_ticks(iter(batches), monitor.tick)
+            nothing = None if assemblers is None else pieces.EMBEDDED.empty_table()
+            yield from with_ticks(iter(batches), monitor.tick, nothing)
+            while assemblers is not None and not assemblers.is_idle():
+                monitor.tick()
+                yield nothing
+                time.sleep(IDLE_SECONDS)
             monitor.finish()
         except (ray.exceptions.RayError, OSError) as error:
             if isinstance(error, StorageError):
@@ -210,15 +231,18 @@ class EncoderActor(EncodeStage):
     ----------
     lifeline : WorkerLifeline, optional
         None in a cluster.
+    deliver : Delivery
+        Gives the pieces to their assemblers.
     encoder
         The parameters of :class:`jobs.execution.stages.EncodeStage`.
     """
 
     _is_loaded = False
 
-    def __init__(self, lifeline: WorkerLifeline | None, *encoder: Any) -> None:
+    def __init__(self, lifeline: WorkerLifeline | None, deliver: Delivery, *encoder: Any) -> None:
         if lifeline is not None:
             lifeline.hold()
+        self._deliver = deliver
         super().__init__(*encoder)
         self._is_loaded = True
 
@@ -229,9 +253,11 @@ class EncoderActor(EncodeStage):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the embedded table, or end this process."""
+        """Deliver the pieces of the embedded table, and return the rest; or end this process."""
         try:
-            return super().__call__(batch)
+            return self._deliver(super().__call__(batch))
+        except RunAgain as error:
+            return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
         except (DeviceError, SystemExit):
             # The process cannot be trusted any more. Ray replaces a worker that was killed and gives its table to
             # another; one that exits normally would leave its place in the pool empty for ever.

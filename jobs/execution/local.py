@@ -17,6 +17,7 @@ from detector.config import Recipe
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, RunConfig
 from jobs.errors import WorkersLostError
+from jobs.execution.assemblers import Assembler, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.gpus import visible_gpus
@@ -65,6 +66,10 @@ class LocalRunner:
         cpus = len(os.sched_getaffinity(0))
         return fit_pool(replace(self._config, encoders=1, encoder_cpus=0.0, decode_cpus=0.5), cpus, visible_gpus())
 
+    def assemblers(self, commit: Commit, _pool: Pool) -> Assembler:
+        """Return an assembler in this process, which commits a shard as soon as it is whole."""
+        return Assembler(commit)
+
     def embed_portions(
         self,
         portions: list[Portion],
@@ -74,6 +79,7 @@ class LocalRunner:
         watchdog: Watchdog,
         stop: StopRequest,
         limits: Limits,
+        _assemblers: Any,
         *,
         singly: bool = False,
         heard: Mapping[str, Heard] | None = None,

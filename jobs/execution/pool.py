@@ -10,6 +10,7 @@ from jobs.inputs.pieces import BATCH_BYTES
 
 DECODE_BYTES = 400 << 20  # reserved by a decode task: Python, one member in memory, its pieces, a decoder process
 WINDOWS_HELD = 4  # windows of audio in a decode task: as pieces, as a table, and on their way to the object store
+ENCODERS_AN_ASSEMBLER = 8  # by default: a core assembles what so many GPUs embed
 CPU_WINDOW_MIB, GPU_WINDOW_MIB = BATCH_BYTES >> 20, 32  # of audio: 130 s, 520 s
 
 
@@ -67,3 +68,14 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
         )
     window_mib = config.window_mib or (GPU_WINDOW_MIB if device == "cuda" else CPU_WINDOW_MIB)
     return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_seconds, window_mib)
+
+
+def n_assemblers(config: RunConfig, pool: Pool) -> int:
+    """Return the number of assemblers beside a pool of encoders.
+
+    Examples
+    --------
+    >>> [n_assemblers(RunConfig(), fit_pool(RunConfig(encoders=each), cpus=64, gpus=0)) for each in (1, 8, 9)]
+    [1, 1, 2]
+    """
+    return config.assemblers or -(-pool.encoders // ENCODERS_AN_ASSEMBLER)

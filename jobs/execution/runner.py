@@ -10,6 +10,7 @@ import pyarrow as pa
 from detector.canaries import Heard
 from detector.config import Recipe
 from jobs.config import ModelConfig
+from jobs.execution.assemblers import Assemblers, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool
@@ -42,6 +43,9 @@ class Runner(Protocol):
             If a GPU is required and there is none, or if the encoders leave no CPU for a decode task.
         """
 
+    def assemblers(self, commit: Commit, pool: Pool, /) -> Assemblers:
+        """Return the assemblers that are to put shards together, and to commit each of them by ``commit``."""
+
     def embed_portions(
         self,
         portions: list[Portion],
@@ -51,6 +55,7 @@ class Runner(Protocol):
         watchdog: Watchdog,
         stop: StopRequest,
         limits: Limits,
+        assemblers: Any,
         *,
         singly: bool = False,
         heard: Mapping[str, Heard] | None = None,
@@ -61,6 +66,8 @@ class Runner(Protocol):
         ----------
         recipes : tuple of Recipe
             They differ in nothing but the layer; all layers are computed in one pass.
+        assemblers : Assemblers
+            What :meth:`assemblers` returned.
         singly : bool
             If True, an encoder gets one table at a time. Used after workers were lost: a table that waits at an
             encoder is lost with it when a recording ends the encoder's process.
@@ -71,8 +78,8 @@ class Runner(Protocol):
         Yields
         ------
         pyarrow.Table
-            Pieces of :data:`jobs.inputs.pieces.EMBEDDED`, in no order, with errors as rows. The pieces that a lost
-            worker held are missing.
+            Tables of :data:`jobs.inputs.pieces.EMBEDDED`, in no order: receipts, errors, canaries, and those pieces
+            that no encoder has delivered to their assemblers. What a lost worker held is missing. Tables may be empty.
 
         Raises
         ------

@@ -106,7 +106,7 @@ class DecodeStage:
             if self._heard is not None:
                 _refuse_other_decoder(self._heard)
             rows = read_shard(portion, self._config.segment_seconds, self._config.channels, self._limits)
-            tables = pieces.batches(pieces.of(portion.part, rows), self._window_bytes)
+            tables = pieces.batches(pieces.of(portion, rows), self._window_bytes)
             for number, table in enumerate(tables, start=1):
                 self._reporter.begin(f"reading {uri}", number)
                 yield table
@@ -200,11 +200,11 @@ class EncodeStage:
             embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
         self._stats.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
         embedded = pieces.embedded(batch, rows, embeddings, n_frames)
-        if self._heard is None:
-            return embedded
-        report = self._canaries(self._heard, backbone)
-        self._heard = None
-        return pa.concat_tables([report, embedded])
+        parts = [embedded, pieces.receipts(embedded)]
+        if self._heard is not None:
+            parts.insert(0, self._canaries(self._heard, backbone))
+            self._heard = None
+        return pa.concat_tables(parts)
 
     def _canaries(self, heard: Mapping[str, Heard], backbone: Backbone) -> pa.Table:
         """Embed the canaries as recordings are embedded."""

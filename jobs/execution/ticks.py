@@ -13,8 +13,12 @@ Item = TypeVar("Item")
 TICK_SECONDS = 0.5
 
 
-def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Generator[Item, None, None]:
+def with_ticks(
+    items: Iterator[Item], tick: Callable[[], None], nothing: Item | None = None
+) -> Generator[Item, None, None]:
     """Iterate over ``items`` in a thread of its own; call ``tick`` in this thread before each wait for an item.
+
+    Where ``nothing`` is given, it is yielded after each wait in which no item came.
 
     An iterator that blocks inside a C++ library can be neither interrupted nor given a timeout. A wait on a queue can:
     what ``tick`` raises ends the iteration, even if no item ever comes.
@@ -49,6 +53,8 @@ def with_ticks(items: Iterator[Item], tick: Callable[[], None]) -> Generator[Ite
             try:
                 item, error = ready.get(timeout=TICK_SECONDS)
             except queue.Empty:
+                if nothing is not None:
+                    yield nothing
                 continue
             if isinstance(error, StopIteration):
                 return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 
 P99_FACTOR = 10
+RECENT_SHARDS = 1_000
 
 
 class Watchdog:
@@ -35,14 +37,14 @@ class Watchdog:
         self._floor = floor_seconds
         self._clock = clock
         self._last_progress = clock()
-        self._shard_seconds: list[float] = []
+        self._shard_seconds: deque[float] = deque(maxlen=RECENT_SHARDS)
 
     @property
     def patience(self) -> float:
         """Seconds without progress after which the run ends."""
         if not self._shard_seconds:
             return self._floor
-        return max(self._floor, P99_FACTOR * float(np.quantile(self._shard_seconds, 0.99)))
+        return max(self._floor, P99_FACTOR * float(np.quantile(list(self._shard_seconds), 0.99)))
 
     def note_progress(self) -> None:
         """Note that a step was done that had not been done before."""

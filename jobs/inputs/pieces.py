@@ -9,12 +9,14 @@ shard_id  ordinal  segment  samples     outcome                      n_utterance
 3f…                                                                  2             end of the shard
 ```
 
-An encoder replaces `samples` by `embedding` and `n_frames`, and passes all other columns on. The error of a worker is a
-row too, in the column `trouble`: an exception would lose its class on the way to the driver.
+An encoder replaces `samples` by `embedding` and `n_frames`, and passes all other columns on, with one more row for each
+shard in a table: the receipt, with what the driver counts. The error of a worker is a row too, in the column `trouble`:
+an exception would lose its class on the way to the driver.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -30,6 +32,7 @@ from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
+from jobs.inputs.shards import Portion
 
 CANARIES = "canaries"
 """In place of a shard's id: the row that has an encoder's vectors of :mod:`detector.canaries`."""
@@ -40,10 +43,19 @@ Piece = dict[str, Any]
 
 _PLACE = {"shard_id": pa.string(), "ordinal": pa.int32(), "segment": pa.int32()}
 _OUTCOME = pa.struct([*OUTCOME, pa.field("n_segments", pa.int32())])
-_ENDS = {"outcome": _OUTCOME, "n_utterances": pa.int32(), "passed_over": pa.string(), "trouble": pa.string()}
+_ENDS = {
+    "outcome": _OUTCOME,
+    "n_utterances": pa.int32(),
+    "passed_over": pa.string(),
+    "portion": pa.string(),
+    "trouble": pa.string(),
+}
+_COUNTS = {"bytes": pa.int64(), "recordings": pa.int64(), "segments": pa.int64()}
 
 DECODED = pa.schema({**_PLACE, "samples": pa.binary(), **_ENDS})
-EMBEDDED = pa.schema({**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames": pa.int64(), **_ENDS})
+EMBEDDED = pa.schema(
+    {**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames": pa.int64(), **_ENDS, "receipt": pa.struct(_COUNTS)}
+)
 
 
 def segment(shard_id: str, ordinal: int, index: int, samples: Samples) -> Piece:
@@ -87,15 +99,13 @@ def failed(
     return {**where, "stage": stage, **vars(error)}
 
 
-def of(part: str, rows: Iterable[Piece]) -> Iterator[Piece]:
-    """Return the pieces that belong to a :attr:`jobs.inputs.shards.Portion.part`.
-
-    Examples
-    --------
-    >>> [piece["ordinal"] for piece in of("known", [{"ordinal": 0, "samples": b""}, {"ordinal": 1}])]
-    [1]
-    """
-    return (row for row in rows if part == "all" or ("samples" in row) == (part == "segments"))
+def of(portion: Portion, rows: Iterable[Piece]) -> Iterator[Piece]:
+    """Yield the pieces that belong to a portion of a shard; the end of the shard carries the portion as JSON."""
+    for row in rows:
+        if "n_utterances" in row:
+            row = {**row, "portion": portion.to_json()}
+        if portion.part == "all" or ("samples" in row) == (portion.part == "segments"):
+            yield row
 
 
 def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[pa.Table]:
@@ -123,19 +133,19 @@ def canaries(vectors: npt.NDArray[np.float32], versions: dict[str, str]) -> pa.T
     return pa.Table.from_pylist([row], schema=EMBEDDED)
 
 
-def without_canaries(table: pa.Table) -> tuple[pa.Table, list[tuple[npt.NDArray[np.float32], dict[str, str]]]]:
-    """Take the rows of :func:`canaries` out of a table of :data:`EMBEDDED`; return the rest, and what they have."""
-    is_report = pc.fill_null(pc.equal(table["shard_id"], CANARIES), False)
-    if not pc.any(is_report).as_py():
-        return table, []
-    reports = table.filter(is_report)
+def canaries_in(table: pa.Table) -> list[tuple[npt.NDArray[np.float32], dict[str, str]]]:
+    """Return the vectors and versions in the rows of :func:`canaries` in a table of :data:`EMBEDDED`."""
+    reports = table.filter(pc.equal(table["shard_id"], CANARIES))
     vectors = [
         reports["embedding"][row].values.to_numpy().reshape(reports["n_frames"][row].as_py(), -1)
         for row in range(len(reports))
     ]
-    return table.filter(pc.invert(is_report)), list(
-        zip(vectors, map(json.loads, reports["passed_over"].to_pylist()), strict=True)
-    )
+    return list(zip(vectors, map(json.loads, reports["passed_over"].to_pylist()), strict=True))
+
+
+def canaries_digest(vectors: npt.NDArray[np.float32], versions: dict[str, str]) -> str:
+    """Return what tells the canaries of one encoder from those of another: the same digest, the same vectors."""
+    return hashlib.sha256(vectors.tobytes() + json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
 def samples_of(table: pa.Table) -> tuple[npt.NDArray[np.int64], list[Samples]]:
@@ -166,5 +176,32 @@ def embedded(
         "embedding": vectors,
         "n_frames": pa.array(frames, mask=~is_segment),
         **{name: table[name] for name in _ENDS},
+        "receipt": pa.nulls(len(table), EMBEDDED.field("receipt").type),
     }
     return pa.table(columns, schema=EMBEDDED)
+
+
+def receipts(table: pa.Table) -> pa.Table:
+    """Return the receipt of each shard that a table of :data:`EMBEDDED` has pieces of."""
+    n_bytes = pc.struct_field(table["outcome"], "bytes")
+    counted = pa.table(
+        {
+            "shard_id": table["shard_id"],
+            "bytes": n_bytes,
+            "recordings": pc.cast(table["outcome"].is_valid(), pa.int64()),
+            "segments": pc.cast(table["n_frames"].is_valid(), pa.int64()),
+        }
+    ).filter(table["trouble"].is_null())
+    sums = counted.group_by("shard_id").aggregate([(name, "sum") for name in _COUNTS])
+    rows = [
+        {"shard_id": row["shard_id"], "receipt": {name: row[f"{name}_sum"] or 0 for name in _COUNTS}}
+        for row in sums.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=EMBEDDED)
+
+
+def for_driver(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Divide a table of :data:`EMBEDDED`: what the driver alone is to see, and the pieces of shards."""
+    is_canary = pc.fill_null(pc.equal(table["shard_id"], CANARIES), False)
+    is_report = pc.or_(is_canary, pc.or_(table["trouble"].is_valid(), table["receipt"].is_valid()))
+    return table.filter(is_report), table.filter(pc.invert(is_report))

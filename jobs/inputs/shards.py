@@ -168,22 +168,27 @@ class Portion:
 
     When a shard is retried, `part` divides it: its segments are read in one portion, and its outcomes (`known`) in
     another. An encoder that crashes on a segment then cannot take the outcomes with it.
+
+    `planned` goes along with the end of the shard, as JSON, to whoever commits it.
     """
 
     shard: Shard
     only: tuple[int, ...] | None = None
     part: Literal["all", "segments", "known"] = "all"
+    planned: Any = None
 
     def to_json(self) -> str:
         """Return the portion as text, for a worker."""
-        return json.dumps({"shard": self.shard.to_content(), "only": self.only, "part": self.part})
+        content = {"shard": self.shard.to_content(), "only": self.only, "part": self.part, "planned": self.planned}
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> Portion:
         """Return the portion that :meth:`to_json` wrote."""
         content = json.loads(text)
         only = content["only"]
-        return cls(Shard.from_content(content["shard"]), None if only is None else tuple(only), content["part"])
+        shard = Shard.from_content(content["shard"])
+        return cls(shard, None if only is None else tuple(only), content["part"], content["planned"])
 
 
 def group_files(

@@ -1,9 +1,10 @@
 """Random kills over one run on the dev corpus: `python -m tests.drills.kills --kills 50 --seed 7`.
 
-The corpus is packed into small tars in a store behind the proxy. An encoder, the driver, the raylet or the store is
-killed at random moments, each time after some more recordings were encoded; the same command is started again
-whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with those
-of an undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on entry.
+The corpus is packed into small tars in a store behind the proxy. An encoder, an assembler, the driver, the raylet or
+the store is killed at random moments, each time after some more recordings were encoded; the same command is started
+again whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with
+those of an undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on
+entry.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ from tests.support.seaweedfs import s3_server
 
 CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
 EMBED = "detector.backbones.melstats:MelStats.embed"
-TARGETS = {"encoder": r"^ray::MapWorker", "driver": None, "raylet": r"raylet/raylet", "store": None}
+TARGETS = {
+    "encoder": r"^ray::MapWorker",
+    "assembler": r"^ray::AssemblerActor",
+    "driver": None,
+    "raylet": r"raylet/raylet",
+    "store": None,
+}
 SAMPLE_RATE = 16_000
 
 

@@ -47,6 +47,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from jobs.tables.ledger import EMPTY
 from tests.drills.golden import Archive, golden, put_archive
 from tests.drills.reader import Reader, assert_same_rows, rows_of
 from tests.drills.runs import RUN_SECONDS, SLACK, Fault, Run
@@ -227,6 +228,7 @@ class Lab:
         for _ in range(2):
             self.run("gc", self.output, "--grace-hours", 0)
         named = {place for marker in self.markers().values() for place in marker["objects"].values()}
+        named |= {name for name in self.names() if name.endswith(f"/{EMPTY}")}
         left = [name for name in self.names() if name.endswith((".parquet", ".part")) and name not in named]
         assert not left, f"left behind: {left}"
         assert not self.open_uploads()

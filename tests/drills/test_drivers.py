@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ from tests.drills.archive import seeded_tars
 from tests.drills.lab import Lab
 from tests.drills.marks import drill
 from tests.drills.work import (
+    ASSEMBLER,
     AUDIO,
     MARKER,
     committed,
@@ -27,12 +27,12 @@ from tests.support.proxy import Request
 
 @drill(
     "D04",
-    injects="SIGSTOP to a driver right after it wrote a shard's rows; a second run does the shard; then SIGCONT",
+    injects="SIGSTOP to an assembler right after it wrote a shard's rows; a second run does the shard; then SIGCONT",
     holds="the late marker gets 412; one digest, no alarm; both end with 0",
     limit=150,
 )
-def test_a_driver_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) -> None:
-    lab.proxy.when("PUT", "/embeddings/").nth(3).then(lambda _: first.kill(number=signal.SIGSTOP))
+def test_an_assembler_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) -> None:
+    lab.proxy.when("PUT", "/embeddings/").nth(3).then(lambda _: first.kill(ASSEMBLER, signal.SIGSTOP))
     first = lab.start_embed()
     lab.wait_for(lambda: lab.proxy.count("PUT", "/embeddings/") >= 3, run=first)
     slept = time.monotonic()
@@ -40,7 +40,7 @@ def test_a_driver_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) -> Non
     lab.assert_same_as_undisturbed()
     before = lab.markers()
 
-    first.kill(number=signal.SIGCONT)
+    first.kill(ASSEMBLER, signal.SIGCONT)
     first.wait()
 
     first.assert_ended(0)
@@ -81,7 +81,7 @@ def test_a_killed_driver_resumes_where_it_stopped(lab: Lab) -> None:
 
 
 def _workers(lab: Lab) -> list[int]:
-    return [each.pid for each in processes(lab.ray().pid) if re.search(r"^ray::Map", each.title)]
+    return [each.pid for each in processes(lab.ray().pid) if re.search(r"^ray::(Map|Assembler)", each.title)]
 
 
 @drill(
@@ -114,8 +114,11 @@ def test_a_driver_may_be_killed_at_every_write(lab: Lab, when: str) -> None:
             assert not any(marker["alarms"] for marker in lab.markers().values())
         except AssertionError as error:
             raise AssertionError(f"{when} PUT {len(places)}, of a {places[-1]}") from error
-    # a plan, a record; 6 markers, 6 objects of embeddings, and 3 of failures: every second shard has one
-    assert Counter(places) == {"plan PUT": 1, "marker PUT": 6, "table PUT": 9, "record PUT": 1}
+    # a plan, a record; 6 markers, 6 objects of embeddings, and 3 of failures: every second shard has one. Several
+    # commits are under way at once, so in each run another one may be the n-th
+    assert len(places) == 1 + 6 + 9 + 1
+    assert {places[0], *places[-1:]} == {"plan PUT", "record PUT"}
+    assert set(places[1:-1]) == {"marker PUT", "table PUT"}
     lab.held(f"{len(places)} places {when} a PUT")
 
 

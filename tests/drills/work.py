@@ -12,6 +12,7 @@ from tests.drills.lab import Lab
 from tests.drills.runs import Fault
 from tests.support.proxy import Request
 
+ASSEMBLER = r"^ray::Assembler"
 AUDIO = r"\.tar$"
 MARKER = r"/_commits/embeddings"
 EMBED = "detector.backbones.melstats:MelStats.embed"

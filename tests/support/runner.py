@@ -10,6 +10,7 @@ import pyarrow as pa
 from detector.canaries import Heard, kept
 from detector.config import Recipe
 from jobs.config import ModelConfig, RunConfig
+from jobs.execution.assemblers import Assembler, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool, fit_pool
@@ -36,6 +37,9 @@ class InProcessRunner:
     def pool(self, _shards: object = ()) -> Pool:
         return fit_pool(self._config, self._cpus, 0.0)
 
+    def assemblers(self, commit: Commit, _pool: Pool) -> Assembler:
+        return Assembler(commit)
+
     def embed_portions(
         self,
         portions: list[Portion],
@@ -45,6 +49,7 @@ class InProcessRunner:
         watchdog: Watchdog,
         stop: StopRequest,
         limits: Limits,
+        _assemblers: object,
         *,
         singly: bool = False,
         heard: Mapping[str, Heard] | None = None,

@@ -48,10 +48,14 @@ class Nothing:
 
 @dataclass(eq=False, slots=True)
 class Workers:
-    """Give each task to a process of its own. Answer: their results; None where it was lost repeatedly."""
+    """Give each task to a process of its own. Answer: their results; None where it was lost repeatedly.
+
+    With assemblers, each task goes to one of so many processes, which do all of theirs at once.
+    """
 
     tasks: list[Callable[[], Steps]]
     twice: bool
+    assemblers: int = 0
     driver: Actor | None = None  # None once it was killed
     answers: dict[int, Any] = field(default_factory=dict)
     lives: int = 2
@@ -62,12 +66,16 @@ Steps = Generator[Any, Any, Any]
 
 @dataclass(eq=False, slots=True)
 class Actor:
-    """A process that waits for an answer; a worker has one task of a set of workers."""
+    """A process that waits for an answer; a worker has one task of a set of workers.
+
+    An assembler is as many actors as it has tasks under way. They sleep and are lost together.
+    """
 
     name: str
     steps: Steps
     workers: Workers | None = None
     task: int = 0
+    assembler: int | None = None
     asked: Any = None
 
 

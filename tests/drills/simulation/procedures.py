@@ -50,7 +50,8 @@ def run(world: World, date: str) -> Steps:
         if shard.entry.is_dropped and shard.name not in done:
             yield from drop(world, shard, history, done)
     mine = [history.current[slot] for slot in listed]
-    whole = yield from work(world, [(partial(embed, world, shard)) for shard in mine if shard.name not in done])
+    tasks: list[Callable[[], Steps]] = [partial(embed, world, shard) for shard in mine if shard.name not in done]
+    whole = yield from work(world, tasks, world.setup.assemblers)
     if whole:
         must_show(world, EMBEDDINGS, mine)
     if world.setup.scores:
@@ -63,8 +64,9 @@ def run(world: World, date: str) -> Steps:
 
 def embed(world: World, shard: PlannedShard) -> Steps:
     state = shard.entry.state
-    if not (yield Read(shard.slot, state)):
-        return None  # set aside
+    for _ in range(1 + bool(world.setup.assemblers)):  # an assembler that is killed between has half a shard
+        if not (yield Read(shard.slot, state)):
+            return None  # set aside
     tables = {table: part(shard, table, rows_of(shard.slot, state, table)) for table in TABLES[EMBEDDINGS]}
     return (yield from world.embeddings.commit(shard, shard.slot, tables, {}))
 
@@ -113,12 +115,12 @@ def judge(world: World, shard: PlannedShard) -> Steps:
     return (yield from world.scores.commit(shard, shard.slot, {"scores": part(shard, "scores", rows)}, {}))
 
 
-def work(world: World, tasks: list[Callable[[], Steps]]) -> Steps:
-    """Do tasks one after another, or each by a worker; return True if all were committed."""
+def work(world: World, tasks: list[Callable[[], Steps]], assemblers: int = 0) -> Steps:
+    """Do tasks one after another, each by a worker, or by assemblers; return True if all were committed."""
     if not tasks:
         return True
-    if world.setup.workers:
-        return None not in (yield Workers(tasks, world.setup.twice))
+    if world.setup.workers or assemblers:
+        return None not in (yield Workers(tasks, world.setup.twice, assemblers))
     made = []
     for task in tasks:
         made.append((yield from task()))

@@ -27,6 +27,7 @@ def random_world(rng: random.Random, log: list[str] | None = None) -> tuple[Worl
         twice=draw() < 0.3,
         scores=draw() < 0.4,
         restarts=int(draw() * 3),
+        assemblers=int(draw() * 5) // 2,
     )
     world = World(setup, log)
     happens: list[Callable[[], Any]] = [partial(world.start_run, rng.choice(DATES)) for _ in range(int(draw() * 3.5))]

@@ -43,6 +43,14 @@ class Setup:
     twice: bool = False
     scores: bool = False
     restarts: int = 2
+    assemblers: int = 0
+
+
+def _process(actor: Actor, actors: list[Actor]) -> list[Actor]:
+    """Return all of these actors that are one process with this one: the tasks of an assembler."""
+    if actor.assembler is None:
+        return [actor]
+    return [each for each in actors if (each.workers, each.assembler) == (actor.workers, actor.assembler)]
 
 
 class World:
@@ -66,10 +74,17 @@ class World:
 
     # actors and their faults
 
-    def start(self, kind: str, steps: Steps, workers: Workers | None = None, task: int = 0) -> None:
+    def start(
+        self,
+        kind: str,
+        steps: Steps,
+        workers: Workers | None = None,
+        task: int = 0,
+        assembler: int | None = None,
+    ) -> None:
         """Add an actor, and take it to its first request."""
         self._n_started += 1
-        actor = Actor(f"{kind} {self._n_started}", steps, workers, task)
+        actor = Actor(f"{kind} {self._n_started}", steps, workers, task, assembler)
         self.actors.append(actor)
         self._go(actor, None)
 
@@ -91,8 +106,9 @@ class World:
         if fault is None:
             self._perform(actor)
         elif fault in (SLEEP, NAP):
-            self.actors.remove(actor)
-            self.asleep.append(actor)
+            for each in _process(actor, self.actors):
+                self.actors.remove(each)
+                self.asleep.append(each)
         elif fault == ORPHAN and actor.workers is not None:
             self._lose_driver(actor.workers)
         elif fault in (CRASH_BEFORE, ORPHAN):
@@ -114,8 +130,9 @@ class World:
 
     def wake(self, actor: Actor) -> None:
         """Let a sleeping actor go on."""
-        self.asleep.remove(actor)
-        self.actors.append(actor)
+        for each in _process(actor, self.asleep):
+            self.asleep.remove(each)
+            self.actors.append(each)
 
     def deliver(self, index: int = 0) -> None:
         """Carry out a request that was delayed for hours; no actor waits for its reply."""
@@ -160,8 +177,9 @@ class World:
             workers = actor.asked
             workers.driver = actor
             for number, task in enumerate(workers.tasks):
-                for _ in range(1 + workers.twice):
-                    self.start("worker", task(), workers, number)
+                for copy in range(1 + workers.twice):
+                    assembler = (number + copy) % workers.assemblers if workers.assemblers else None
+                    self.start("worker", task(), workers, number, assembler)
 
     def _ended(self, actor: Actor, answer: Any) -> None:
         """Note the end of a run or gc, or give a worker's result to its driver: the first result of each task."""
@@ -176,18 +194,23 @@ class World:
 
     def _lose(self, actor: Actor) -> None:
         """Kill an actor: a worker is replaced, up to a limit, and a run may be started again."""
-        self.actors.remove(actor)
-        actor.steps.close()
-        workers = actor.workers
-        if workers is not None and workers.driver is None:
+        lost, workers = _process(actor, self.actors), actor.workers
+        for each in lost:
+            self.actors.remove(each)
+            each.steps.close()
+        if workers is None:
+            if actor.name.startswith("run"):
+                self._start_again()
             return
-        if workers is not None and workers.lives:
-            workers.lives -= 1
-            self.start("worker", workers.tasks[actor.task](), workers, actor.task)
-        elif workers is not None:
-            self._ended(actor, None)
-        elif actor.name.startswith("run"):
-            self._start_again()
+        if workers.driver is None:
+            return
+        is_replaced = workers.lives > 0
+        workers.lives -= is_replaced
+        for each in lost:
+            if is_replaced:
+                self.start("worker", workers.tasks[each.task](), workers, each.task, each.assembler)
+            else:
+                self._ended(each, None)
 
     def _lose_driver(self, workers: Workers) -> None:
         """Kill a run while its workers go on."""
@@ -231,5 +254,3 @@ class World:
             f"_commits/{EMBEDDINGS}/x-000009.json",
         ):
             self.store.place(name, b"litter")
-
-    # the end

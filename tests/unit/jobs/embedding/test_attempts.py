@@ -13,6 +13,7 @@ from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError, WorkersLostError, to_text
+from jobs.execution.assemblers import Assembler
 from jobs.execution.retries import PASSES, retry
 from jobs.inputs import pieces
 from jobs.inputs.shards import Portion, Shard
@@ -80,7 +81,7 @@ def run(machines: Machines, *names: str) -> dict[str, list[dict[str, Any]]]:
     shards = [shard(name) for name in names]
     names_of = {each.shard_id: name for each, name in zip(shards, names, strict=True)}
     found = {}
-    for rows in retry(EmbeddingAttempts(shards, machines), pause=lambda _: None):
+    for rows in retry(EmbeddingAttempts(shards, machines, Assembler(lambda rows: rows)), pause=lambda _: None):
         embeddings, failures = rows.tables(RECIPE, "run")
         found[names_of[rows.shard_id]] = [*embeddings.to_pylist(), *failures.to_pylist()]
     return found
@@ -109,6 +110,24 @@ def test_a_shard_whose_reader_was_lost_is_read_whole() -> None:
 
     assert len(run(machines, "x")["x"]) == 4
     assert machines.asked[1:] == [[("x", None, "known"), ("x", None, "segments")]]
+
+
+def test_what_a_lost_assembler_had_is_read_again() -> None:
+    assembler, asked = Assembler(lambda rows: rows), []
+
+    def stream(portions: list[Portion], _singly: bool) -> Iterator[pa.Table]:
+        asked.append([(portion.only, portion.part) for portion in portions])
+        for number, table in enumerate(table for each in portions for table in Machines()([each], False)):
+            if (len(asked), number) == (1, N_UTTERANCES):
+                yield table.slice(0, 2)  # two of the outcomes
+                assembler.forget(shard("x").shard_id)  # it starts again empty, and gets the rest
+                table = table.slice(2)
+            yield table
+
+    (rows,) = retry(EmbeddingAttempts([shard("x")], stream, assembler), pause=lambda _: None)
+
+    assert len(rows.outcomes) == N_UTTERANCES
+    assert asked == [[(None, "all")], [(None, "known"), ((0, 1, 2, 3), "segments")]]
 
 
 def test_in_the_last_pass_each_utterance_is_attempted_alone() -> None:
@@ -168,7 +187,7 @@ def test_a_changed_source_is_set_aside_and_raised_after_all_others() -> None:
     given = []
 
     with pytest.raises(SourceChangedError, match=r"1 shard\(s\) set aside.*s3://bucket/x: gone"):
-        given += list(retry(EmbeddingAttempts([shard("x"), shard("y")], machines)))
+        given += list(retry(EmbeddingAttempts([shard("x"), shard("y")], machines, Assembler(lambda rows: rows))))
 
     assert len(machines.asked) == 1
 

@@ -21,7 +21,7 @@ import pytest
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.embedding.archive import _commit_layer, _plan
+from jobs.embedding.archive import _plan
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
@@ -136,12 +136,12 @@ class Nights:
 
     def embed(self, run: EmbeddingRun, read: set[str], dies: Any = lambda: 1.0) -> None:
         missing = MissingShards([run])
-        work = [(each, None) for each in missing.unread]
+        work = [(each, None) for _, each in missing.unread]
         work += [(each, missing.shards[name]) for name, layers in missing.lacking.items() for each in layers]
         for lacking, shard in work:
             before = {name: self.bytes_of(lacking.folders[name], lacking.planned.slot) for name in lacking.folders}
             rows = None if shard is None else self.decoded(shard, read)
-            _commit_layer(lacking, rows, shard, (RECIPE.config.layer,))
+            lacking.commit(rows, shard, (RECIPE.config.layer,))
             died = dies()
             if died < 0.4:  # before the marker
                 (self.output / "_commits" / self.table.name / f"{lacking.planned.name}.json").unlink()

@@ -181,16 +181,16 @@ def test_missing_segments_are_listed_by_utterance_and_dropped_pieces_are_gone() 
     assembler, shards = assembled(encode([piece for index, piece in enumerate(shard("s")) if index not in (1, 7)]))
 
     assert not shards
-    assert assembler.rows("s").missing == [0, 3]
+    assert assembler.open["s"].missing == [0, 3]
     assembler.forget("s")
-    assert assembler.rows("s").n_utterances is None
+    assert "s" not in assembler.open
     assert [rows.shard_id for rows in assembler.add(encode(shard("s")))] == ["s"]
 
 
 def test_a_shard_that_becomes_whole_without_a_new_piece_is_returned_once() -> None:
     assembler, _ = assembled(encode([piece for index, piece in enumerate(shard("s")) if index != 1]))
     assert assembler.close("s") is None
-    rows = assembler.rows("s")
+    rows = assembler.open["s"]
 
     rows.outcomes[0] = failed_to_embed(rows.outcomes[0], "encoder_crash", "dies of it", 3)
 

@@ -141,7 +141,7 @@ def test_sigterm_commits_what_is_whole_and_begins_nothing_new(tmp_path: Path) ->
     write_tar(archive / "3.tar", {"poison.flac": marked(1.0)})
 
     def stop_after_the_first() -> None:
-        while not list(output.rglob("*.parquet")):
+        while not list(output.rglob("_commits/**/*.json")):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -63,7 +63,7 @@ def raise_trouble(table: pa.Table) -> None:
 def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: Shard) -> None:
     assembler, encode = ShardAssembler(), encoder()
 
-    (whole,) = [rows for table in decoded(shard) for rows in assembler.add(encode(table))]
+    (whole,) = [rows for table in decoded(shard) for rows in assembler.add(pieces.for_driver(encode(table))[1])]
 
     embeddings, failures = whole.tables(RECIPE, "run")
     alone = Recording(io.BytesIO(LONG), 2.0)
@@ -80,8 +80,10 @@ def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: S
 def test_a_table_without_segments_passes_through_the_encoder() -> None:
     (table,) = pieces.batches([pieces.shard_end("s", 0)])
 
-    (whole,) = ShardAssembler().add(encoder()(table))
+    receipt, rest = pieces.for_driver(encoder()(table))
 
+    (whole,) = ShardAssembler().add(rest)
+    assert receipt["receipt"].to_pylist() == [{"bytes": 0, "recordings": 0, "segments": 0}]
     assert (whole.shard_id, whole.outcomes) == ("s", {})
 
 
