@@ -1,18 +1,21 @@
-"""Reproduce the published series of XLS-R encoders: our error rates and the papers', test set by test set.
+"""Reproduce the published series of XLS-R encoders: our error rates beside the papers', in one table.
 
-    python -m bench.reproduce --asvspoof2019 FOLDER --in-the-wild FOLDER --backbone facebook/wav2vec2-xls-r-2b \\
-        --revision COMMIT [--small-backbone facebook/wav2vec2-xls-r-300m …] [--fake-or-real FOLDER …] --work FOLDER
+    python -m bench.reproduce --asvspoof2019 FOLDER --in-the-wild FOLDER [--fake-or-real FOLDER …] --work FOLDER \\
+        --models facebook/wav2vec2-xls-r-2b@COMMIT:-1,9,10,11,12,13 facebook/wav2vec2-xls-r-300m@COMMIT:7 [--price 4]
 
 1. XLS-R-2B, its last layer, mean over time, logistic regression with C = 1e6 (`--recipe pascu2024`)
-2. the same at layers 9 to 13 (`--layers`)
-3. XLS-R-300M at layer 7 (`--small-backbone`, `--small-layer`)
+2. the same at layers 9 to 13
+3. XLS-R-300M at layer 7
+4. any other encoder: `[TITLE=]MODEL[@COMMIT][:LAYERS]`, where MODEL is a hub name, a folder or a prefix
 
 Each is trained on `train` and `dev` of ASVspoof 2019 LA, and evaluated on its `eval` and on every other corpus whose
-folder is given, in the layout that docs/corpora.md describes. Flags that are not listed here are passed to `embed`
-(`--device cuda`).
+folder is given, in the layout that docs/corpora.md describes. Beside each of our heads stands the linear layer of the
+usual public benchmark, fitted by a fixed number of epochs on the same rows (bench/underfitted.py). Flags that are not
+listed here are passed to `embed` (`--device cuda`). Seconds are of the whole pass over a corpus, whose layers are
+embedded together; `--price` turns them into dollars.
 
 After a stop, start the same command again: recordings that are embedded and scored under `--work` are not computed
-again. A corpus that is given later is added. The tables are written as ladder.md and ladder.json.
+again. A corpus that is given later is added. The table is written as ladder.md and ladder.json.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench.steps import StepSeconds
+from bench.underfitted import described, underfitted_head
 from detector import metrics
 from detector.config import LAST_LAYER, MELSTATS
 from detector.schema import BONAFIDE, LABEL_COLUMNS, LABELS
@@ -48,8 +54,13 @@ PAPER = ("--recipe", "pascu2024")
 SETTINGS_OF_PAPER = ("--c", "1e6", "--no-standardise", "--class-weights", "none")
 
 LARGE, SMALL = "XLS-R-2B", "XLS-R-300M"
+TITLES = {"wav2vec2-xls-r-2b": LARGE, "wav2vec2-xls-r-300m": SMALL}
+"""Titles of encoders with published figures, by the last part of their hub names."""
 DIMENSIONS = {LARGE: 1_920, SMALL: 1_024}
 SMALL_LAYER = 7
+LAYERS = {LARGE: "-1,9,10,11,12,13", SMALL: str(SMALL_LAYER)}
+TRAINING = "ASVspoof 2019 LA train + dev"
+CONVERGED = "ours, to the optimum"
 
 Layers = dict[int, float]
 
@@ -142,10 +153,14 @@ class Cell:
     high: float
     published: float | None
     source: str | None
+    recipe: str = CONVERGED
+    training: str = TRAINING
+    training_seconds: float = 0.0
+    test_seconds: float = 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate the given encoders on the given corpora; write and print the tables; return 0."""
+    """Evaluate the given encoders on the given corpora; write and print the table; return 0."""
     parser = _parser()
     known, embed = parser.parse_known_args(arguments)
     folders = {name: getattr(known, name) for name in CORPORA if getattr(known, name, None)}
@@ -153,8 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--{TRAINED_ON} is what every head is trained on; give its folder")
     work = known.work.absolute()
     manifests = {name: manifest(name, given, work, known.allow_missing) for name, given in folders.items()}
-    cells = [cell for encoder in encoders(known) for cell in climb(encoder, manifests, work, embed, known.draws)]
-    text = tables(cells)
+    cells = [
+        cell
+        for encoder in encoders(known)
+        for cell in climb(encoder, manifests, work, embed, known.draws, known.epochs)
+    ]
+    text = table(cells, known.price)
     (work / "ladder.md").write_text(text)
     (work / "ladder.json").write_text(json.dumps([asdict(cell) for cell in cells], indent=1) + "\n")
     print(f"\n{text}\n{work / 'ladder.md'}")
@@ -169,13 +188,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--backbone", required=True, help="XLS-R-2B: folder, prefix or hub name; melstats for a trial run"
+        "--models", nargs="+", required=True, metavar="MODEL", help="encoders, as above; melstats for a trial run"
     )
-    parser.add_argument("--revision", help="commit of --backbone, if that is a hub name")
-    parser.add_argument("--layers", default="9,10,11,12,13", help="of --backbone, besides the last [%(default)s]")
-    parser.add_argument("--small-backbone", help="XLS-R-300M, likewise; without it, step 3 is left out")
-    parser.add_argument("--small-revision", help="commit of --small-backbone")
-    parser.add_argument("--small-layer", type=int, default=SMALL_LAYER, help="[%(default)s]")
+    parser.add_argument("--price", type=float, help="$ an hour of the machine that this runs on")
+    parser.add_argument("--epochs", type=int, default=5, help="of the underfitted linear layer; 0: none [%(default)s]")
     parser.add_argument(
         "--work", type=Path, required=True, help="folder that keeps manifests, tables, heads and results"
     )
@@ -192,20 +208,37 @@ def _parser() -> argparse.ArgumentParser:
 
 def encoders(known: argparse.Namespace) -> list[Encoder]:
     """Return the encoders that the flags name."""
-
-    def flags(name: str, revision: str | None, layers: tuple[int, ...]) -> tuple[str, ...]:
-        if name == MELSTATS:
-            return ("--backbone", MELSTATS)
-        which = ("--revision", revision) if revision else ()
-        return ("--backbone", "huggingface", "--model", name, *which, f"--layers={','.join(map(str, layers))}")
-
-    middle = () if known.backbone == MELSTATS else tuple(int(layer) for layer in known.layers.split(","))
-    large = (LAST_LAYER, *middle)
-    found = [Encoder(LARGE, flags(known.backbone, known.revision, large), large)]
-    if known.small_backbone:
-        small = (known.small_layer,)
-        found.append(Encoder(SMALL, flags(known.small_backbone, known.small_revision, small), small))
+    found = [encoder_of(text) for text in known.models]
+    titles = [each.name for each in found]
+    if len(set(titles)) < len(titles):
+        raise SystemExit(f"--models: {', '.join(titles)}; expected each once, or a title for each: TITLE=MODEL")
     return found
+
+
+def encoder_of(text: str) -> Encoder:
+    """Read `[TITLE=]MODEL[@COMMIT][:LAYERS]`.
+
+    Examples
+    --------
+    >>> encoder_of("facebook/wav2vec2-xls-r-300m@0123abc").name
+    'XLS-R-300M'
+    >>> encoder_of("Mine=/models/mine:-1,4").flags
+    ('--backbone', 'huggingface', '--model', '/models/mine', '--layers=-1,4')
+    >>> encoder_of("Mine=/models/mine:-1,4").layers
+    (-1, 4)
+    """
+    title, _, rest = text.rpartition("=")
+    place, colon, layers = rest.rpartition(":")
+    if not colon or not re.fullmatch(r"-?[\d,-]+", layers):
+        place, layers = rest, ""
+    model, _, revision = place.partition("@")
+    title = title or TITLES.get(model.rstrip("/").rpartition("/")[2], model.rstrip("/").rpartition("/")[2])
+    if model == MELSTATS:
+        return Encoder(title, ("--backbone", MELSTATS), (LAST_LAYER,))
+    wanted = layers or LAYERS.get(title, str(LAST_LAYER))
+    which = ("--revision", revision) if revision else ()
+    flags = ("--backbone", "huggingface", "--model", model, *which, f"--layers={wanted}")
+    return Encoder(title, flags, tuple(int(layer) for layer in wanted.split(",")))
 
 
 def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Table:
@@ -219,28 +252,45 @@ def manifest(name: str, folders: list[str], work: Path, partial: bool) -> pa.Tab
     return pq.read_table(output)
 
 
-def climb(encoder: Encoder, manifests: dict[str, pa.Table], work: Path, embed: list[str], draws: int) -> list[Cell]:
-    """Embed the corpora, fit a head for each layer, score, and compute the figures."""
+def climb(
+    encoder: Encoder, manifests: dict[str, pa.Table], work: Path, embed: list[str], draws: int, epochs: int
+) -> list[Cell]:
+    """Embed the corpora, fit the heads of each layer, score, and compute the figures."""
     output, labels = str(work / encoder.name), work / "manifests" / "train.parquet"
+    steps = StepSeconds(work / "seconds" / f"{encoder.name}.json")
     pq.write_table(training(manifests[TRAINED_ON]), labels)
     for name in manifests:
         listed = str(work / "manifests" / f"{name}.parquet")
-        bonafide("embed", "--manifest", listed, *encoder.flags, *embed, "--output", output)
+        with steps.step(f"embed {name}"):
+            bonafide("embed", "--manifest", listed, *encoder.flags, *embed, "--output", output)
     fingerprints = {layer_of(output, key): key for key in keys(output, "embeddings")}
     cells = []
     for layer in encoder.layers:
-        head = work / encoder.name / "heads" / f"layer{layer}.json"
+        head = work / "heads" / encoder.name / f"layer{layer}.json"
         recipe = PAPER if layer == LAST_LAYER else SETTINGS_OF_PAPER
         what = ("--embeddings", output, "--labels", str(labels), "--fingerprint", fingerprints[layer])
-        bonafide("fit", *what, *recipe, "--output", str(head))
-        bonafide("score", "--embeddings", output, "--head", str(head), "--output", output)
-        content = json.loads(head.read_text())
-        cells += [
-            cell
-            for test in TESTS
-            if test.corpus in manifests
-            and (cell := judge(encoder, layer, content, test, manifests[test.corpus], output, draws)) is not None
-        ]
+        with steps.step(f"fit layer {layer}"):
+            bonafide("fit", *what, *recipe, "--output", str(head))
+        heads = {CONVERGED: head}
+        if epochs:
+            rival, share = underfitted_head(head, output, fingerprints[layer], labels, epochs)
+            heads[described(share, epochs)] = rival
+        for recipe_name, path in heads.items():
+            bonafide("score", "--embeddings", output, "--head", str(path), "--output", output)
+            content = json.loads(path.read_text())
+            cells += [
+                replace(
+                    cell,
+                    recipe=recipe_name,
+                    training_seconds=steps.of(f"embed {TRAINED_ON}") + steps.of(f"fit layer {layer}"),
+                    test_seconds=steps.of(f"embed {test.corpus}"),
+                    published=cell.published if path == head else None,
+                    source=cell.source if path == head else None,
+                )
+                for test in TESTS
+                if test.corpus in manifests
+                and (cell := judge(encoder, layer, content, test, manifests[test.corpus], output, draws)) is not None
+            ]
     return cells
 
 
@@ -291,30 +341,48 @@ def judge(
     )
 
 
-def tables(cells: Sequence[Cell]) -> str:
-    """Format the figures as Markdown: a table for each encoder and layer."""
+COLUMNS = ("set", "bona fide", "spoof", "no score", "encoder", "layer", "trained on", "fit", "ours, EER %", "published")
+
+
+def table(cells: Sequence[Cell], price: float | None = None) -> str:
+    """Format the figures as one Markdown table, sorted by test set.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    price : float or None
+        Dollars an hour of the machine.
+    """
     lines = ["# The published ladder, run with this code", ""]
-    for step in dict.fromkeys((cell.encoder, cell.layer) for cell in cells):
-        mine = [cell for cell in cells if (cell.encoder, cell.layer) == step]
-        layer = "last layer" if step[1] == LAST_LAYER else f"layer {step[1]}"
-        lines += [f"## {step[0]}, {layer}", ""]
-        dim = DIMENSIONS[step[0]]
-        if mine[0].dim != dim:
-            lines += [f"**Not comparable**: this encoder has {mine[0].dim:,} dimensions, {step[0]} has {dim:,}.", ""]
-        lines += ["| set | bona fide | spoof | no score | ours, EER % | published | source |", "|" + " --- |" * 7]
-        lines += [f"| {' | '.join(_cells(cell))} |" for cell in mine]
-        lines.append("")
-    return "\n".join(lines)
+    for name, dim in {cell.encoder: cell.dim for cell in cells}.items():
+        if DIMENSIONS.get(name, dim) != dim:
+            text = (
+                f"**Not comparable**: this {name} has {dim:,} dimensions, the published one has {DIMENSIONS[name]:,}."
+            )
+            lines += [text, ""]
+    columns = [*COLUMNS, "source", "seconds: training, test", *(["$"] if price is not None else [])]
+    lines += [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    order = {test.title: place for place, test in enumerate(TESTS)}
+    for cell in sorted(cells, key=lambda each: order[each.test]):
+        lines.append(f"| {' | '.join(_cells(cell, price))} |")
+    return "\n".join([*lines, ""])
 
 
-def _cells(cell: Cell) -> list[str]:
+def _cells(cell: Cell, price: float | None) -> list[str]:
     interval = "" if math.isnan(cell.low) else f" ({cell.low:.2f} to {cell.high:.2f})"
+    hours = (cell.training_seconds + cell.test_seconds) / 3_600
     return [
         cell.test,
         *(f"{count:,}" for count in (cell.bonafide, cell.spoof, cell.failed)),
+        cell.encoder,
+        "last" if cell.layer == LAST_LAYER else str(cell.layer),
+        cell.training,
+        cell.recipe,
         f"{cell.equal_error_rate:.2f}{interval}",
         "–" if cell.published is None else f"{cell.published:.2f}",
         cell.source or "–",
+        f"{cell.training_seconds:,.0f}, {cell.test_seconds:,.0f}",
+        *([] if price is None else [f"{hours * price:,.2f}"]),
     ]
 
 

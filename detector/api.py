@@ -14,9 +14,9 @@ import pyarrow as pa
 from detector.audio import SAMPLE_RATE, Excerpt
 from detector.audio_file import Audio, opened
 from detector.backbones import BATCH_SECONDS, Backbone, load_backbone
-from detector.config import CHANNELS
+from detector.config import CHANNELS, joined
 from detector.decoders import Samples
-from detector.embedding import embed_segments, join_segments
+from detector.embedding import embed_segments, join_layers
 from detector.errors import ConfigError, UtteranceError
 from detector.head import Head
 from detector.head_checks import refuse_large
@@ -113,8 +113,11 @@ class Detector:
     """
 
     def __init__(self, head: Head, backbone: Backbone) -> None:
-        if backbone.dim != len(head.weights):
-            raise ConfigError(f"the head has {len(head.weights)} dimensions, the encoder gives {backbone.dim}.")
+        dim = backbone.dim * len(backbone.layers)
+        if head.layers != tuple(backbone.layers):
+            raise ConfigError(f"the head is for layers {head.layers}, the encoder gives {tuple(backbone.layers)}.")
+        if dim != len(head.weights):
+            raise ConfigError(f"the head has {len(head.weights)} dimensions, the encoder gives {dim}.")
         self.head = head
         self._backbone = backbone
 
@@ -146,16 +149,18 @@ class Detector:
         ConfigError
             If the head cannot be read, names another loader, or the checkpoint is not the one that it was fitted on.
         """
-        from detector.checkpoint import recipe_of
+        from detector.checkpoint import recipes_of
 
         loaded = Head.starter() if head is None else _read(head, () if backbone is None else (backbone,))
-        found = recipe_of(loaded.embed_config, checkpoint, loaded.model)
-        if found.known_as(loaded.recipe) is None:
+        found = joined(
+            [each.describe() for each in recipes_of(loaded.embed_config, loaded.layers, checkpoint, loaded.model)]
+        )
+        if not loaded.judges(found):
             raise ConfigError(
-                f"{head}: fitted on {loaded.recipe}, but the encoder is {found.describe()}. "
+                f"{head}: fitted on {loaded.recipe}, but the encoder is {found}. "
                 f"Give the same checkpoint, or fit the head again."
             )
-        return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device))
+        return cls(loaded, load_backbone(loaded.embed_config, checkpoint, device=device, layers=loaded.layers))
 
     def score(
         self, audio: Audio, prior: float | None = None, channel: int | None = None, *, rate: int | None = None
@@ -296,7 +301,7 @@ class Detector:
             "fingerprint": self.head.fingerprint,
             "run_id": "",
         }
-        schema = embeddings_schema(self._backbone.dim)
+        schema = embeddings_schema(len(self.head.weights))
         judged = self.head.judge(pa.Table.from_pylist([row], schema=schema), prior, "").to_pylist()[0]
         return Verdict(**{name: judged[name] for name in Verdict.__dataclass_fields__})
 
@@ -320,7 +325,7 @@ class Detector:
     def _joined(
         self, embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32] | None:
-        return join_segments(embeddings, n_frames, self.head.embed_config.pooling)
+        return join_layers(embeddings, n_frames, self.head.embed_config.pooling, len(self.head.layers))
 
 
 def _batches(segments: Iterator[Samples]) -> Iterator[list[Samples]]:

@@ -150,10 +150,10 @@ def _affine(logits: Floats, is_bonafide: Bools) -> Numbers:
     ----------
     Platt, Advances in Large Margin Classifiers, 1999; Brummer and du Preez, Computer Speech & Language, 2006.
     """
-    return _linear(logits[:, None], is_bonafide)
+    return linear(logits[:, None], is_bonafide)
 
 
-def _linear(columns: Floats, is_bonafide: Bools) -> Numbers:
+def linear(columns: Floats, is_bonafide: Bools) -> Numbers:
     """Coefficients of a logistic regression on a few columns, and its intercept."""
     centre, scale = columns.mean(axis=0), columns.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -193,11 +193,11 @@ def _beta(logits: Floats, is_bonafide: Bools) -> Numbers:
     Kull, Silva Filho and Flach, Beta calibration, AISTATS 2017.
     """
     sides = np.column_stack([-np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)])
-    left, right, offset = _linear(sides, is_bonafide)
+    left, right, offset = linear(sides, is_bonafide)
     if left >= 0 and right >= 0:
         return left, right, offset
     side = int(right > left)
-    slope, offset = _linear(sides[:, [side]], is_bonafide)
+    slope, offset = linear(sides[:, [side]], is_bonafide)
     return (slope, 0.0, offset) if side == 0 else (0.0, slope, offset)
 
 

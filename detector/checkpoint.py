@@ -71,6 +71,14 @@ def recipe_of(config: EmbedConfig, folder: str | Path | None, model: str | None 
     return Recipe(config, model or str(folder), weights_digest(folder))
 
 
+def recipes_of(
+    config: EmbedConfig, layers: tuple[int, ...], folder: str | Path | None, model: str | None = None
+) -> tuple[Recipe, ...]:
+    """Return a recipe for each layer, as :func:`recipe_of` of that layer alone; the weights are read once."""
+    recipe = recipe_of(config, folder, model)
+    return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
+
+
 def _model_type(folder: str | Path | None) -> str | None:
     """`model_type` of a checkpoint; None without a readable one, which the loader then refuses by name."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -30,6 +30,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 FORMER = ("decode", "resample")
 """Entries that recipes of earlier versions have: versions of libraries. What these compute is measured now instead, by
 :mod:`detector.canaries`."""
+FUSED = "fused"
+"""Entry of the recipe of a fused head: the recipes of the embeddings that it judges side by side, in their order."""
+MAX_PARTS = 64
 LOADER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:function
 
 
@@ -172,9 +175,36 @@ class Recipe:
         return replace(self, former=tuple((name, described[name]) for name in FORMER if name in described))
 
 
+def parts_of(described: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the descriptions of the recipes that a head's recipe joins: one, unless the head is fused.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe of a fused head is not a list of recipes.
+
+    Examples
+    --------
+    >>> parts_of(joined([{"layer": 1}, {"layer": 2}])), parts_of({"layer": 1})
+    (({'layer': 1}, {'layer': 2}), ({'layer': 1},))
+    """
+    if FUSED not in described:
+        return (dict(described),)
+    parts = described[FUSED]
+    is_list = isinstance(parts, list) and len(described) == 1 and 2 <= len(parts) <= MAX_PARTS
+    if not is_list or not all(isinstance(part, dict) and FUSED not in part for part in parts):
+        raise ConfigError(f"recipe {str(described)[:80]}; expected the recipes of 2 to {MAX_PARTS} tables.")
+    return tuple(parts)
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the recipe of a head that judges embeddings of these recipes side by side."""
+    return parts[0] if len(parts) == 1 else {FUSED: list(parts)}
+
+
 def without_former(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description of a recipe without :data:`FORMER`: those of equal recipes are equal, whatever their age."""
-    return {name: value for name, value in described.items() if name not in FORMER}
+    return joined([{name: value for name, value in part.items() if name not in FORMER} for part in parts_of(described)])
 
 
 def channels_of(channels: str) -> dict[str, str]:
@@ -184,8 +214,8 @@ def channels_of(channels: str) -> dict[str, str]:
 
 def by_channels(described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the descriptions of the recipes that differ from one in nothing but the channels, by these."""
-    others = {name: value for name, value in described.items() if name != "channels"}
-    return {channels: others | channels_of(channels) for channels in CHANNELS}
+    others = [{name: value for name, value in part.items() if name != "channels"} for part in parts_of(described)]
+    return {channels: joined([part | channels_of(channels) for part in others]) for channels in CHANNELS}
 
 
 def layers_of(text: str, n_layers: int) -> tuple[int, ...]:

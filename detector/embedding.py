@@ -66,3 +66,20 @@ def join_segments(
         return embeddings[counted][0] if counted.any() else None
     joined = POOLINGS[pooling].join(embeddings[counted].astype(np.float64), n_frames[counted])
     return joined.astype(np.float32)
+
+
+def join_layers(
+    embeddings: npt.NDArray[np.float32], n_frames: npt.NDArray[np.int64], pooling: str, n_layers: int
+) -> npt.NDArray[np.float32] | None:
+    """Join the segments of one recording, layer by layer: :func:`join_segments` of each, side by side.
+
+    Parameters
+    ----------
+    embeddings : float32 array of shape (n_segments, n_layers * dim)
+    n_frames, pooling
+        As for :func:`join_segments`.
+    n_layers : int
+    """
+    layers = [join_segments(each, n_frames, pooling) for each in np.split(embeddings, n_layers, axis=1)]
+    found = [each for each in layers if each is not None]
+    return np.concatenate(found) if found else None

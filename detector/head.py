@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from detector import signature, starter
 from detector.calibration import CALIBRATORS, LARGEST, bounded
-from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, without_former
+from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, parts_of, without_former
 from detector.errors import ConfigError
 from detector.head_checks import check_numbers, refuse_large
+from detector.head_json import as_type, plain, refuse_constant, refuse_repeated, text_of
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.novelty import Novelty
@@ -58,7 +59,8 @@ class Head:
     min_seconds, silence_dbfs : float
         Rows that are shorter (s) are `too_short`, quieter ones (dB re full scale) `silent`; neither gets a score.
     recipe : dict
-        Settings that the embeddings were computed with; rows to score must be of the same.
+        Settings that the embeddings were computed with; rows to score must be of the same. A fused head has several
+        (:func:`detector.config.joined`): it judges their embeddings side by side, as one.
     model : str
         Name of the encoder, for people.
     training : dict
@@ -112,10 +114,32 @@ class Head:
         return without_former(described) in map(without_former, by_channels(self.recipe).values())
 
     @property
-    def embed_config(self) -> EmbedConfig:
-        """Settings that compute the embeddings that this head was fitted on."""
+    def embed_configs(self) -> tuple[EmbedConfig, ...]:
+        """Settings that compute the embeddings that this head was fitted on: one, or several that it judges joined."""
         names = {field.name for field in fields(EmbedConfig)}
-        return EmbedConfig(**{name: value for name, value in self.recipe.items() if name in names})
+        parts = parts_of(self.recipe)
+        return tuple(EmbedConfig(**{name: each[name] for name in names & each.keys()}) for each in parts)
+
+    @property
+    def embed_config(self) -> EmbedConfig:
+        """The first of :attr:`embed_configs`; all are for the same channels."""
+        return self.embed_configs[0]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that one pass of the encoder gives side by side.
+
+        Raises
+        ------
+        ConfigError
+            If the head judges embeddings of several encoders.
+        """
+        if len({digest_of({**each, "layer": None}) for each in parts_of(self.recipe)}) > 1:
+            raise ConfigError(
+                f"the head is fused over several encoders or poolings ({self.model}), which takes a pass for each. "
+                f"Embed with each into one output (the second with --new-table), then `score --embeddings`."
+            )
+        return tuple(each.layer for each in self.embed_configs)
 
     def scores(self, embeddings: Floats) -> Floats:
         """Compute the scores of embeddings.
@@ -237,10 +261,10 @@ class Head:
             Ed25519 key to sign the head with, as PEM.
         """
         content = {"head_id": self.head_id, **self._content()}
-        text = _text(content)
+        text = text_of(content)
         if private_key is None:
             return text
-        return _text(content | {"signature": signature.sign(text.encode(), private_key)})
+        return text_of(content | {"signature": signature.sign(text.encode(), private_key)})
 
     @classmethod
     def starter(cls) -> Head:
@@ -274,7 +298,7 @@ class Head:
         """
         refuse_large(len(text), where)
         try:
-            content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
+            content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_repeated)
         except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
             raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -289,16 +313,16 @@ class Head:
             odd = ", ".join(sorted(set(content) ^ set(types)))
             raise ConfigError(f"{where}: unknown or missing key(s): {odd}.")
         try:
-            head = cls(**{name: _as_type(name, content[name], types[name]) for name in types})
+            head = cls(**{name: as_type(name, content[name], types[name]) for name in types})
             found_id = head.head_id
-            backbone = head.embed_config.backbone  # refuses a recipe with invalid settings
+            backbones = [each.backbone for each in head.embed_configs]  # refuses a recipe with invalid settings
         except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}: {error}") from error
         if found_id != stated_id:
             raise ConfigError(
                 f"{where}: its content gives head_id {found_id}, not {stated_id} as it states: it was changed."
             )
-        if backbone not in (*BUILT_IN, *loaders):
+        for backbone in (each for each in backbones if each not in (*BUILT_IN, *loaders)):
             raise ConfigError(
                 f"{where}: its recipe names code to import, the loader {backbone}; a head is data, so code is imported "
                 f"only if you name it, too. If you trust this loader, add --backbone {backbone} (in Python: backbone=)."
@@ -306,7 +330,7 @@ class Head:
         if signed is not None or public_key is not None:
             plain = head.to_json()
             signature.check(plain.encode(), signed, public_key, where)
-            if (text.encode() if isinstance(text, str) else text) != _text(
+            if (text.encode() if isinstance(text, str) else text) != text_of(
                 json.loads(plain) | {"signature": signed}
             ).encode():
                 raise ConfigError(
@@ -318,7 +342,7 @@ class Head:
         return {
             "version": VERSION,
             "classes": CLASSES,
-            **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
+            **{field.name: plain(getattr(self, field.name)) for field in fields(self)},
         }
 
     @cached_property
@@ -341,10 +365,6 @@ class Head:
             )
 
 
-def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, sort_keys=True) + "\n"
-
-
 def _within_bounds(embeddings: Floats) -> Bools:
     """Return a mask of the rows for which the bounds of :mod:`detector.head_checks` promise finite results."""
     return np.asarray((np.abs(embeddings) <= LARGEST).all(axis=1))
@@ -359,36 +379,3 @@ def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:
     embeddings = np.zeros((len(array), dim))
     embeddings[embedded] = array.drop_null().flatten().to_numpy().reshape(-1, dim)
     return embeddings, embedded
-
-
-def _plain(value: Any) -> Any:
-    """Convert a field to JSON values; numbers become floats, so that 1 and 1.0 give the same head."""
-    if isinstance(value, tuple):
-        return [float(item) for item in value]
-    return float(value) if isinstance(value, int) else value
-
-
-def _as_type(name: str, value: Any, kind: Any) -> Any:
-    """Return a JSON value as ``kind``; a value of another type is refused, never converted."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
-        return float(value)
-    if kind is str and isinstance(value, str):
-        return value
-    if kind == dict[str, Any] and isinstance(value, dict):
-        return value
-    if kind == tuple[float, ...] and isinstance(value, list):
-        return tuple(_as_type(name, item, float) for item in value)
-    raise ConfigError(f"{name} is {type(value).__name__} {str(value)[:40]!r}; expected {kind}.")
-
-
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object, and refuse a repeated key: readers disagree on which of its values counts."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError(f"a key is repeated among {', '.join(sorted(name for name, _ in pairs))[:200]}")
-    return content
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a number that a head can have")

@@ -21,6 +21,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from detector.calibration import CALIBRATORS, LARGEST, can_interpolate
+from detector.config import parts_of
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def check_numbers(head: Head) -> None:
     """
     _check_sizes(head)
     _check_report(head.training)
+    if len({str(part.get("channels")) for part in parts_of(head.recipe)}) > 1:
+        raise ConfigError("head: fused over embeddings of different channels, which no recording has together.")
     arrays = {"mean": head.mean, "scale": head.scale, "weights": head.weights}
     if len({len(array) for array in arrays.values()}) != 1 or not head.weights:
         sizes = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())

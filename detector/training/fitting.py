@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detector import novelty
 from detector.calibration import CALIBRATORS, Numbers, bounded, calibrate, score_bounds
-from detector.groups import Groups, Names
+from detector.groups import Codes, Groups, Names
 from detector.head import Head
 from detector.logistic import Bools, Rows, subset
 from detector.metrics import Floats
@@ -83,56 +83,122 @@ def fit_head(
     if certifying is None:
         certifying = certification_rows(is_bonafide, groups, config)
     used = ~certifying
-    training_rows, truth, training_groups = subset(rows, used), is_bonafide[used], groups[used]
-    cleaned = clean(training_rows, truth, None if sources is None else sources[used], config.nuisance_directions)
+    truth, training_groups = is_bonafide[used], groups[used]
     if config.c is None or config.standardise is None:
+        training_rows = subset(rows, used)
+        cleaned = clean(training_rows, truth, None if sources is None else sources[used], config.nuisance_directions)
         best = choose(search(cleaned or training_rows, truth, training_groups, config))
         config = replace(config, c=best.c, standardise=best.standardise)
     fold = training_groups.folds(truth, config.folds)
-    facts, models, logits = cross_fit(cleaned or training_rows, truth, fold, config)
+    model_found = learn(subset(rows, used), truth, fold, config, None if sources is None else sources[used])
+    names = {"system": systems, "source": sources}
+    plan = Aim(config, recipe, model, certifying, seconds, names, about or {})
+    return finish(rows, is_bonafide, training_groups, fold, model_found, plan)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear model of rows, with a logit of every row by a model that saw neither it nor its group.
+
+    Parameters
+    ----------
+    mean, scale, weights : float64 arrays of shape (dim,)
+        The logit is ``(row - mean) / scale · weights + bias``.
+    bias : float
+    rows : Rows
+        Those that it was fitted on, without nuisance directions.
+    held_out : float64 array of shape (n_rows,)
+        Held-out logits, higher for bona fide.
+    convergence : dict
+        How the search ended, for the report.
+    """
+
+    mean: Floats
+    scale: Floats
+    weights: Floats
+    bias: float
+    rows: Rows
+    held_out: Floats
+    convergence: dict[str, Any]
+
+
+def learn(rows: Rows, is_bonafide: Bools, fold: Codes, config: TrainingConfig, sources: Names | None) -> Linear:
+    """Fit the linear model: on all rows, and once without each fold. ``config`` states `c` and `standardise`."""
+    cleaned = clean(rows, is_bonafide, sources, config.nuisance_directions)
+    facts, models, logits = cross_fit(cleaned or rows, is_bonafide, fold, config)
     mean, scale, weights = facts.mean[-1], facts.scale[-1], models.weights[-1]
     if cleaned is not None:
         scale, weights = cleaned.scale, cleaned.weights(weights, scale)
+    convergence = {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}
+    return Linear(mean, scale, weights, float(models.bias[-1]), cleaned or rows, logits, convergence)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a head is to be beside its linear model: arguments of :func:`fit_head`, with `names` by column."""
+
+    config: TrainingConfig
+    recipe: dict[str, Any]
+    model: str
+    certifying: Bools
+    seconds: npt.NDArray[np.floating[Any]] | None
+    names: dict[str, Names | None]
+    about: dict[str, Any]
+
+
+def finish(
+    rows: Rows, is_bonafide: Bools, training_groups: Groups, fold: Codes, linear: Linear, aim: Aim
+) -> tuple[Head, dict[str, Any], HeldOut]:
+    """Calibrate a linear model, choose its reject threshold, and describe it: the head that :func:`fit_head` returns.
+
+    Parameters
+    ----------
+    rows, is_bonafide
+        All rows, those that certify included.
+    training_groups : Groups
+        Of the rows that do not certify.
+    fold : int array
+        Of the same rows.
+    linear : Linear
+        Of the same rows; its held-out logits become scores.
+    aim : Aim
+    """
+    config, used = aim.config, ~aim.certifying
+    truth, logits = is_bonafide[used], linear.held_out
     calibration, bounds = calibrate(config.calibrator, logits, truth), score_bounds(truth)
-    distances, ood = novelty.learn(training_rows, fold, mean, scale)
+    distances, ood = novelty.learn(subset(rows, used), fold, linear.mean, linear.scale)
     near = ood <= config.max_ood
-    score = bounded(CALIBRATORS[config.calibrator].apply(calibration, logits), bounds)
-    by_fold = (fold, logits) if config.certify_over is not None else None
-    del logits  # rows may be millions: no array outlives its last use
+    score = logits if config.certify_over is None else logits.copy()  # rows may be millions
+    score[:] = bounded(CALIBRATORS[config.calibrator].apply(calibration, logits), bounds)
     values = {"score": score, "entropy_bits": entropy_bits(score, config.prior), "ood": ood}
-    values |= {} if seconds is None else {"seconds": seconds[used].astype(np.float64)}
+    values |= {} if aim.seconds is None else {"seconds": aim.seconds[used].astype(np.float64)}
+    sources = aim.names["source"]
     reference = Reference.of(values, truth, None if sources is None else sources[used])
-    del ood, values
-    head = _head(mean, scale, weights, float(models.bias[-1]), calibration, bounds, distances, config, recipe, model)
+    del ood, values  # no array outlives its last use
+    head = _head(linear, calibration, bounds, distances, aim)
     if config.promise is None:
-        aim = _empirical_threshold(score, truth, near, config)
-    elif by_fold is None:
-        aim = certificate.over_rows(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
+        chosen = _empirical_threshold(score, truth, near, config)
+    elif config.certify_over is None:
+        certifying = aim.certifying
+        chosen = certificate.over_rows(head, subset(rows, certifying), is_bonafide[certifying], config.promise)
     else:
-        names = {"system": systems, "source": sources}
-        named = {name: Names.of([None] * len(used)) if each is None else each for name, each in names.items()}
-        aim = certificate.over_groups(
-            cleaned or training_rows,
-            truth,
-            {name: each[used] for name, each in named.items()},
-            near,
-            by_fold,
-            config,
-        )
-    threshold = aim.pop("threshold")
+        unknown = Names.of([None] * len(used))
+        of_used = {name: (unknown if each is None else each)[used] for name, each in aim.names.items()}
+        chosen = certificate.over_groups(linear.rows, truth, of_used, near, (fold, logits), config)
+    threshold = chosen.pop("threshold")
     wrong = called_spoof(score, config.prior) == truth
     # None: the promise cannot be kept, so every row is rejected
     kept = near & (entropy_bits(score, config.prior) <= (-1.0 if threshold is None else threshold))
     report = (
         measured(score, truth, training_groups, config)
         | folds_used(fold, training_groups.n_groups(truth), config)
-        | aim
+        | chosen
         | {"target_met": threshold is not None}
         | {"out_of_distribution": float(1.0 - near.mean())}
         | {"coverage": float(kept.mean()), "risk": float(wrong[kept].mean()) if kept.any() else None}
         | {"calibration_rows": reference.to_dict()}
-        | {"convergence": {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}}
-        | (about or {})
+        | {"convergence": linear.convergence}
+        | aim.about
     )
     head = replace(head, max_entropy_bits=0.0 if threshold is None else threshold, training=report)
     return head, report, HeldOut(used, score, kept, wrong)
@@ -150,24 +216,14 @@ def certification_rows(is_bonafide: Bools, groups: Groups, config: TrainingConfi
     return np.asarray(groups.folds(is_bonafide, config.folds) == 0)
 
 
-def _head(
-    mean: Floats,
-    scale: Floats,
-    weights: Floats,
-    bias: float,
-    calibration: Numbers,
-    bounds: tuple[float, float],
-    distances: Novelty,
-    config: TrainingConfig,
-    recipe: dict[str, Any],
-    model: str,
-) -> Head:
+def _head(linear: Linear, calibration: Numbers, bounds: tuple[float, float], distances: Novelty, aim: Aim) -> Head:
     """The head of the last model, which saw all rows; its reject threshold and report are still missing."""
+    config = aim.config
     return Head(
-        mean=tuple(mean.tolist()),
-        scale=tuple(scale.tolist()),
-        weights=tuple(weights.tolist()),
-        bias=bias,
+        mean=tuple(linear.mean.tolist()),
+        scale=tuple(linear.scale.tolist()),
+        weights=tuple(linear.weights.tolist()),
+        bias=linear.bias,
         calibrator=config.calibrator,
         calibration=calibration,
         score_bounds=bounds,
@@ -180,8 +236,8 @@ def _head(
         ood_quantiles=tuple(distances.quantiles.tolist()),
         min_seconds=config.min_seconds,
         silence_dbfs=config.silence_dbfs,
-        recipe=recipe,
-        model=model,
+        recipe=aim.recipe,
+        model=aim.model,
         training={},
     )
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from detector import starter
-from detector.checkpoint import n_layers_of, recipe_of
+from detector import checkpoint, starter
 from detector.config import STARTER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import storage
@@ -71,14 +69,14 @@ def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None)
     ConfigError
         If the encoder does not have such layers.
     """
-    recipe = recipe_of(extract_config(settings, EmbedConfig), folder, model)
+    config = extract_config(settings, EmbedConfig)
     if settings.layers is None:
-        return (recipe,)
-    checkpoint = starter.ENCODER if settings.backbone == STARTER else folder
-    if checkpoint is None:
+        return checkpoint.recipes_of(config, (config.layer,), folder, model)
+    weights = starter.ENCODER if settings.backbone == STARTER else folder
+    if weights is None:
         raise ConfigError(f"--layers {settings.layers}: layers are those of a checkpoint; --model is missing.")
-    layers = layers_of(settings.layers, n_layers_of(checkpoint))
-    return tuple(replace(recipe, config=replace(recipe.config, layer=layer)) for layer in layers)
+    layers = layers_of(settings.layers, checkpoint.n_layers_of(weights))
+    return checkpoint.recipes_of(config, layers, folder, model)
 
 
 def write_records(

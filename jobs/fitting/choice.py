@@ -48,14 +48,20 @@ class Choice:
     edge: str | None
 
 
-def choose_table(settings: FitConfig) -> Choice:
-    """Try every open setting on every table, and return the choice that does best on grouped folds."""
+def choose_tables(settings: FitConfig) -> list[Choice]:
+    """Try every open setting on every table, and return the ``settings.fuse`` choices that do best on grouped folds.
+
+    The best is the first; its `tried` has what was tried on all tables.
+    """
     outputs = _tables(settings)
     uri = storage.normal(settings.labels)
     renamed = renamed_for(uri, outputs[0], settings.match)
     refuse_shared_audio(outputs[0], uri, settings.split, renamed)
     labels = Labels.read(uri, settings.split, renamed)  # not earlier: the check holds as much memory
-    best: Choice | None = None  # one table at a time, so that only one is in memory
+    if settings.fuse > 1:
+        for tables in outputs:  # rows that all tables have
+            labels = Labelled(tables, labels, settings).labels
+    best: list[Choice] = []  # one table at a time, so that only those that may be taken are in memory
     tried: list[dict[str, Any]] = []
     n_settings = len(settings_to_try(settings))
     with steps("fit", len(outputs) * n_settings, f"settings tried, of {len(outputs)} tables") as shown:
@@ -64,16 +70,20 @@ def choose_table(settings: FitConfig) -> Choice:
             if settings.recipe is None or (table.recipe["layer"], table.recipe["pooling"]) == (LAST_LAYER, "mean"):
                 choice = _tried(table, settings, shown)
                 tried += choice.tried
-                if best is None or choice.tried[0]["cllr"] < best.tried[0]["cllr"]:
-                    best = choice
+                best = sorted([*best, choice], key=lambda each: float(each.tried[0]["cllr"]))[: settings.fuse]
             else:
                 shown.skip(n_settings)
-    if best is None:
+    if not best:
         raise ConfigError(
             f"{', '.join(settings.embeddings)}: recipe {settings.recipe} is for the mean over the last layer, and none "
             f"of the {len(outputs)} tables is. Embed with --layer {LAST_LAYER} --pooling mean."
         )
-    return replace(best, tried=sorted(tried, key=lambda each: float(each["cllr"])))
+    if len(best) < settings.fuse:
+        raise ConfigError(
+            f"{', '.join(settings.embeddings)}: {len(best)} table(s) to fuse, not {settings.fuse}. Embed several "
+            f"layers (--layers), or with another encoder into the same output (--new-table)."
+        )
+    return [replace(best[0], tried=sorted(tried, key=lambda each: float(each["cllr"]))), *best[1:]]
 
 
 def _tables(settings: FitConfig) -> list[list[Ledger]]:

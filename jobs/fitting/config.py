@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from detector.config import MAX_PARTS
 from detector.errors import ConfigError
 from detector.training.config import TrainingConfig
 from jobs.config import LABELS_HELP, MATCH, MATCH_HELP, SHARED_HELP, check_match
@@ -27,6 +28,11 @@ class FitConfig(TrainingConfig):
     fingerprint: Annotated[
         str | None, "fingerprint of the embeddings to use, if the output has several [default: all are tried]"
     ] = None
+    fuse: Annotated[
+        int,
+        "fuse the heads of this many tables, those that do best on the folds: layers or encoders that the output has; "
+        "1 takes the best alone",
+    ] = 1
     search_rows: Annotated[
         int,
         "rows at most for choosing settings and for leaving systems out: sampled by hash of the id, from all groups",
@@ -40,6 +46,14 @@ class FitConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_match(self.match)
+        if not 1 <= self.fuse <= MAX_PARTS:
+            raise ConfigError(f"fuse {self.fuse}; expected 1 to {MAX_PARTS} tables.")
+        if self.fuse > 1 and (self.recipe is not None or self.fingerprint is not None):
+            raise ConfigError("fuse joins several tables, and recipe and fingerprint name one; omit one of them.")
+        if self.fuse > 1 and self.certify_over is not None:
+            raise ConfigError(
+                "fuse and certify_over: a promise over groups is certified for one table; omit one of them."
+            )
         if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
             raise ConfigError(
                 f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from detector.errors import ConfigError
 from detector.groups import Names, blocks, sample, tally
-from detector.logistic import Bools, Rows, gather, subset
+from detector.head import Head
+from detector.logistic import Bools, Matrix, gather, subset
 from detector.schema import BONAFIDE, SPOOF
 from detector.training.fitting import fit_head
+from detector.training.fusion import Part, fuse_heads
 from detector.training.leave_out import leave_one_out
-from detector.training.report import outcomes
+from detector.training.report import HeldOut, outcomes
 from jobs import storage
-from jobs.fitting.choice import Choice, choose_table
+from jobs.fitting.choice import Choice, choose_tables
 from jobs.fitting.config import FitConfig
+from jobs.fitting.corpora import corpora_of, single_corpus
 from jobs.fitting.summary import print_summary
 from jobs.tables import run_records
 from jobs.tables.labelled import Labelled
@@ -40,25 +44,11 @@ def fit(settings: FitConfig) -> int:
     uri = uri if uri.endswith(".json") else storage.join(uri, "head.json")
     storage.check_folder(posixpath.dirname(uri))
     key = None if settings.sign_key is None else storage.read_bytes(storage.normal(settings.sign_key))
-    chosen = choose_table(settings)
+    chosen, *others = choose_tables(settings)
     used = _used(chosen, settings)
-    rows, how = _held(chosen.rows, used, settings.memory_mib)
     is_bonafide = chosen.rows.is_bonafide
     names = {name: chosen.rows.names[name] for name in KINDS}
-    head, report, held_out = fit_head(
-        rows,
-        is_bonafide[used],
-        chosen.groups[used],
-        chosen.config,
-        recipe=chosen.rows.recipe,
-        model=chosen.rows.model,
-        certifying=chosen.certifying[used],
-        seconds=chosen.rows.seconds[used],
-        systems=names["system"][used],
-        sources=names["source"][used],
-        about={"read": how, "trained_on": _trained_on(chosen.rows, used)},
-    )
-    sampled = {name: column[chosen.sampled] for name, column in names.items()}
+    head, report, held_out = _fitted([chosen, *others], used, settings)
     content = {
         "head_id": head.head_id,
         "started": started.isoformat(timespec="seconds"),
@@ -68,10 +58,8 @@ def fit(settings: FitConfig) -> int:
         "tried": chosen.tried,
         "chosen_by": "the least C whose Cllr is not above the best's by more than one standard error over the folds",
         "edge_of_search": chosen.edge,
-        "leave_one_out": {
-            "rows": chosen.sample.n_rows,
-            **leave_one_out(chosen.sample, is_bonafide[chosen.sampled], sampled, chosen.config, head.calibration),
-        },
+        "single_corpus": single_corpus(corpora_of(names["source"], chosen.rows.outputs)[used], is_bonafide[used]),
+        "leave_one_out": {} if others else _left_out(chosen, head),
         "held_out_by": outcomes(held_out, is_bonafide[used], {name: column[used] for name, column in names.items()}),
         "reject_band_nats": head.reject_band(),
     }
@@ -83,20 +71,59 @@ def fit(settings: FitConfig) -> int:
     return 0
 
 
+def _fitted(choices: list[Choice], used: Bools, settings: FitConfig) -> tuple[Head, dict[str, Any], HeldOut]:
+    """Fit the head of the best choice, or fuse those of all."""
+    chosen = choices[0]
+    held = _held([each.rows for each in choices], used, settings)
+    how = "held in memory" if isinstance(held[0], Matrix) else "streamed, anew for every pass"
+    facts: dict[str, Any] = {
+        "certifying": chosen.certifying[used],
+        "seconds": chosen.rows.seconds[used],
+        "systems": chosen.rows.names["system"][used],
+        "sources": chosen.rows.names["source"][used],
+        "about": {"read": how, "trained_on": _trained_on(chosen.rows, used)},
+    }
+    is_bonafide, groups = chosen.rows.is_bonafide[used], chosen.groups[used]
+    if len(choices) == 1:
+        recipe, model = chosen.rows.recipe, chosen.rows.model
+        return fit_head(held[0], is_bonafide, groups, chosen.config, recipe=recipe, model=model, **facts)
+    parts = [
+        Part(rows, each.config, each.rows.recipe, each.rows.model) for rows, each in zip(held, choices, strict=True)
+    ]
+    return fuse_heads(parts, is_bonafide, groups, **facts)
+
+
+def _left_out(chosen: Choice, head: Head) -> dict[str, Any]:
+    """Leave out each system and each source of the sampled rows in turn."""
+    names = {name: chosen.rows.names[name][chosen.sampled] for name in KINDS}
+    of_sampled = chosen.rows.is_bonafide[chosen.sampled]
+    found = leave_one_out(chosen.sample, of_sampled, names, chosen.config, head.calibration)
+    return {"rows": chosen.sample.n_rows, **found}
+
+
 def _used(chosen: Choice, settings: FitConfig) -> Bools:
     """Select the rows to fit on: all, or a sample of ``sample_rows``."""
     n_rows = chosen.rows.n_rows if settings.sample_rows is None else settings.sample_rows
     return sample(chosen.rows.is_bonafide, chosen.groups, n_rows)
 
 
-def _held(table: Labelled, used: Bools, memory_mib: int) -> tuple[Rows, str]:
-    """Return the rows, in memory if they fit, else as a stream from the table; and how they are read, in words."""
+def _held(tables: list[Labelled], used: Bools, settings: FitConfig) -> list[Any]:
+    """Return the rows of each table, in memory if all fit, else as a stream from the table.
+
+    Raises
+    ------
+    ConfigError
+        If several tables do not fit: they are read shard by shard, each in an order of its own.
+    """
     n_used = int(np.count_nonzero(used))
-    needed = n_used * table.dim * 4 / MIB
-    if needed <= memory_mib:
-        return gather(table, used), "held in memory"
-    log.info("%d embeddings take %.0f MiB, more than --memory-mib %d: streamed", n_used, needed, memory_mib)
-    return subset(table, used), "streamed, anew for every pass"
+    needed = n_used * sum(table.dim for table in tables) * 4 / MIB
+    if needed <= settings.memory_mib:
+        return [gather(table, used) for table in tables]
+    said = f"{n_used} embeddings take {needed:.0f} MiB, more than --memory-mib {settings.memory_mib}"
+    if len(tables) > 1:
+        raise ConfigError(f"{said}, and fused tables are not streamed. Raise it, or fit on a part by --sample-rows.")
+    log.info("%s: streamed", said)
+    return [subset(table, used) for table in tables]
 
 
 def _trained_on(table: Labelled, used: Bools) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from detector.config import LAST_LAYER
 from detector.head import Head
 from detector.schema import BONAFIDE, LABELS, SPOOF
 from jobs.telemetry.names import say
@@ -22,9 +23,12 @@ def print_summary(head: Head, content: dict[str, Any]) -> None:
         f"{report['class_weights']}: best of {len(content['tried'])} tried on {report['folds']} folds "
         f"({report['folds_because']}); converged in {converged['passes']} passes",
         *([content["edge_of_search"]] if content["edge_of_search"] else []),
+        *([f"warning: {content['single_corpus']}"] if content["single_corpus"] else []),
         f"held out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
         f"ECE {held_out['expected_calibration_error']:.1%}",
     )
+    if "fusion" in report:
+        _print_fusion(report["fusion"])
     left_out = content["leave_one_out"]
     if "equal_error_rate" in left_out:
         worst = max(left_out["system"].items(), key=lambda item: item[1]["wrong"])
@@ -100,3 +104,22 @@ def _not_certified(name: str, bound: dict[str, Any]) -> str:
         f"{what} of {limit:g}{share} cannot be certified with n = {bound['groups']} {groups} (at least "
         f"{bound['groups_needed']} {enough}without an error are needed): {nothing}"
     )
+
+
+def _print_fusion(fusion: dict[str, Any]) -> None:
+    """Print what each part weighs, what their fusion gains, and what it costs."""
+    parts = fusion["parts"]
+    best, gain = parts[fusion["best_alone"]], fusion["cllr_less_best_alone"]
+    n_kept = sum(part["weight"] > 0.0 for part in parts)
+    say(
+        f"fused {n_kept} of {len(parts)} tables; each fold by weights of the others: Cllr {fusion['cllr']:.3f} bits, "
+        f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}) on the best alone, {_table(best)}",
+        *(f"  weight {part['weight']:.3f}, alone Cllr {part['cllr']:.3f}: {_table(part)}" for part in parts),
+        f"cost: {fusion['passes']} pass(es) of an encoder for each recording, down to the deepest layer above, and "
+        f"{fusion['dim']:,} numbers a row",
+    )
+
+
+def _table(part: dict[str, Any]) -> str:
+    layer = "last layer" if part["layer"] == LAST_LAYER else f"layer {part['layer']}"
+    return f"{part['model']}, {layer}, pooling {part['pooling']}"

@@ -33,6 +33,8 @@ def retrain(settings: RetrainConfig) -> int:
     if standing is None:
         raise ConfigError(f"{uri}: no head is published here. Make the first one by `embed` and `fit`.")
     published = read_head(uri, settings.require_signature, settings.backbone)
+    if len(published.embed_configs) > 1:
+        raise ConfigError(f"{uri}: a fused head, which `retrain` does not fit. Use `fit --fuse`, and publish its head.")
     code = embed(_settings(EmbeddingConfig, settings, **asdict(published.embed_config)))
     if code != 0:
         return code

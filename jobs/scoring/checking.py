@@ -23,7 +23,6 @@ from typing import Any, BinaryIO
 from detector.api import ACCEPTED, Detector, Verdict
 from detector.audio import Excerpt
 from detector.backbones import load_backbone
-from detector.checkpoint import recipe_of
 from detector.errors import UtteranceError
 from detector.head import Head
 from detector.schema import SPOOF
@@ -36,7 +35,7 @@ from jobs.execution.pandas_import import keep_pandas_out
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import container_kind
 from jobs.scoring.config import CheckConfig
-from jobs.scoring.heads import check_recipe, read_head
+from jobs.scoring.heads import read_head, recipes_for
 from jobs.telemetry.names import printable, say
 
 STDIN = "-"
@@ -135,8 +134,8 @@ def _refuse_many(names: tuple[str, ...]) -> None:
 
 def _loaded(head: Head, settings: CheckConfig) -> Detector:
     folder = local_folder(extract_config(settings, ModelConfig))
-    check_recipe(head, recipe_of(head.embed_config, folder, head.model), settings.head)
-    return Detector(head, load_backbone(head.embed_config, folder, device=settings.device))
+    recipes_for(head, folder, head.model, settings.head)
+    return Detector(head, load_backbone(head.embed_config, folder, device=settings.device, layers=head.layers))
 
 
 def _lines(detector: Detector, settings: CheckConfig) -> Iterator[Line]:

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from detector.api import Detector, Verdict
 from detector.audio import SAMPLE_RATE, Excerpt
 from detector.backbones import load_backbone
-from detector.checkpoint import recipe_of
 from detector.config import CHANNELS
-from detector.embedding import join_segments
+from detector.embedding import join_layers
 from detector.errors import ConfigError, ShardError, UtteranceError
 from detector.head import Head
 from detector.head_checks import refuse_large
@@ -28,7 +27,7 @@ from jobs.decoding.queue import DecodeQueue
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
 from jobs.scoring.config import ExplainConfig
-from jobs.scoring.heads import check_recipe, read_head
+from jobs.scoring.heads import read_head, recipes_for
 from jobs.tables.heads import file_of, named_head
 from jobs.tables.labelled import Labelled, Labels, renamed_for
 from jobs.tables.ledger import Ledger
@@ -46,8 +45,8 @@ def explain(settings: ExplainConfig) -> int:
             f"of a head's file."
         )
     folder = local_folder(extract_config(settings, ModelConfig))
-    check_recipe(head, recipe_of(head.embed_config, folder, head.model), uri)
-    backbone = load_backbone(head.embed_config, folder)
+    recipes_for(head, folder, head.model, uri)
+    backbone = load_backbone(head.embed_config, folder, layers=head.layers)
     config = head.embed_config
     channel = None if config.channels == CHANNELS[0] else 0
     confinement.set_mode(settings.confinement)
@@ -59,7 +58,7 @@ def explain(settings: ExplainConfig) -> int:
             raise ConfigError(f"{settings.uri}: {error.error}: {error.message}.") from error
     detector = Detector(head, backbone)
     embeddings, n_frames = detector.embed(segments)
-    embedding = join_segments(embeddings, n_frames, config.pooling)
+    embedding = join_layers(embeddings, n_frames, config.pooling, len(head.layers))
     verdict = detector.judge_embedding(embedding, recording.facts, settings.prior, channel)
     say(
         f"{settings.uri}: {verdict.seconds:.2f} s",
@@ -139,6 +138,8 @@ def _nearest(
         named = [stated.get("embeddings"), stated.get("labels")]
         where = f"; its report names {named[0]} and {named[1]}" if all(named) else ""
         return [f"nearest training rows: give the --embeddings and --labels that the head was fitted on{where}"]
+    if len(head.layers) > 1:
+        return ["nearest training rows: not found for a fused head"]
     config = TrainingConfig(min_seconds=head.min_seconds, silence_dbfs=head.silence_dbfs)
     tables = [Ledger(storage.normal(uri), "embeddings", head.fingerprint) for uri in uris]
     renamed = renamed_for(storage.normal(labels), tables, stated.get("match", MATCH[0]))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from detector import starter
-from detector.config import STARTER, Recipe, by_channels, digest_of, without_former
+from detector.checkpoint import recipes_of
+from detector.config import STARTER, Recipe, by_channels, digest_of, joined, parts_of, without_former
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.head_checks import refuse_large
 from jobs import storage
+from jobs.tables.joined import JoinedTables
 from jobs.tables.ledger import Ledger
 from jobs.tables.recipes import recipes_in
 
@@ -37,9 +40,10 @@ def read_head(uri: str, public_key: str | None = None, backbone: str | None = No
         If the head is refused.
     """
     head = load_head(uri, public_key, () if backbone is None else (backbone,))
-    if backbone not in (None, head.embed_config.backbone):
+    own = dict.fromkeys(each.backbone for each in head.embed_configs)
+    if backbone not in (None, *own):
         raise ConfigError(
-            f"{uri}: fitted on embeddings of backbone {head.embed_config.backbone}, not of {backbone}. Omit "
+            f"{uri}: fitted on embeddings of backbone {', '.join(own)}, not of {backbone}. Omit "
             f"--backbone, or give the head that was fitted on that encoder's embeddings."
         )
     return head
@@ -58,16 +62,34 @@ def load_head(uri: str, public_key: str | None = None, loaders: Collection[str] 
     return Head.from_json(storage.read_bytes(uri), uri, key, loaders)
 
 
-def check_recipe(head: Head, recipe: Recipe, where: str) -> None:
+def recipes_for(
+    head: Head, folder: str | None, model: str | None, where: str, channels: str | None = None
+) -> tuple[Recipe, ...]:
+    """Return the recipes that the head judges, one for each layer, as the encoder in a folder computes them.
+
+    Raises
+    ------
+    ConfigError
+        If the head is for another encoder, or for several.
+    """
+    config = head.embed_config
+    config = replace(config, channels=channels or config.channels)
+    recipes = recipes_of(config, head.layers, folder, model)
+    check_recipe(head, recipes, where)
+    return recipes
+
+
+def check_recipe(head: Head, recipes: Sequence[Recipe], where: str) -> None:
     """Refuse a head of another encoder before any row is written.
 
     Raises
     ------
     ConfigError
-        If the head is not for embeddings of ``recipe``.
+        If the head is not for embeddings of ``recipes`` side by side.
     """
-    if not head.judges(recipe.describe()):
-        raise _other_encoder(head, recipe.fingerprint, where)
+    described = joined([recipe.describe() for recipe in recipes])
+    if not head.judges(described):
+        raise _other_encoder(head, digest_of(described), where)
 
 
 def _other_encoder(head: Head, fingerprint: str, where: str) -> ConfigError:
@@ -81,6 +103,8 @@ def _other_encoder(head: Head, fingerprint: str, where: str) -> ConfigError:
 def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledger:
     """Return the table of an output that has the embeddings that the head is for: of ``channels``, if given.
 
+    For a fused head, that is its tables joined.
+
     Raises
     ------
     ConfigError
@@ -90,14 +114,20 @@ def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledge
     present = recipes_in(uri)
     if not present:
         raise ConfigError(f"{uri}: no embeddings here. Give the --output of an `embed` run.")
-    recipes = by_channels(head.recipe)
-    found = {name: key for name, recipe in recipes.items() if (key := _key_of(recipe, present)) is not None}
+    recipes = {name: parts_of(recipe) for name, recipe in by_channels(head.recipe).items()}
+    found = {name: [_key_of(part, present) for part in parts] for name, parts in recipes.items()}
+    complete = {name: [key for key in keys if key] for name, keys in found.items() if None not in keys}
     wanted = channels or head.embed_config.channels
-    if wanted not in found and found:
-        raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(found)}.")
-    if not found:
+    if wanted not in complete and complete:
+        raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(complete)}.")
+    if not complete:
         raise _other_encoder(head, ", ".join(present), output)
-    return Ledger(uri, "embeddings", found[wanted])
+    return joined_tables([Ledger(uri, "embeddings", key) for key in complete[wanted]], head.fingerprints[wanted])
+
+
+def joined_tables(tables: Sequence[Ledger], fingerprint: str) -> Ledger:
+    """Return several tables as one of this fingerprint; a single one as it is."""
+    return tables[0] if len(tables) == 1 else JoinedTables(tables, fingerprint)
 
 
 def _key_of(recipe: dict[str, Any], present: dict[str, dict[str, Any]]) -> str | None:

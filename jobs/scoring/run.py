@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from detector.checkpoint import recipe_of
+from detector.config import by_channels, digest_of, parts_of
 from detector.drift import Drift, drift
 from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
-from jobs.embedding.archive import embed_archive
+from jobs.embedding.archive import embed_layers
 from jobs.embedding.estimate import estimate, request_lines
 from jobs.embedding.run import code_of, exit_code, pruned_line, work_of
 from jobs.embedding.run import write_records as write_embedding_records
@@ -26,7 +26,7 @@ from jobs.inputs.passed_over import merged
 from jobs.scoring.changes import CHANGES
 from jobs.scoring.config import ScoreConfig, ScoringConfig
 from jobs.scoring.estimate import estimate_scores, with_scores
-from jobs.scoring.heads import check_recipe, embeddings_of, read_head
+from jobs.scoring.heads import embeddings_of, joined_tables, read_head, recipes_for
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables import run_records
@@ -70,26 +70,28 @@ def embed_and_score(
     """
     started = run_records.now()
     model = extract_config(settings, ModelConfig)
-    config = head.embed_config
-    config = replace(config, channels=settings.channels or config.channels)
-    recipe = recipe_of(config, local_folder(model), model.model)
-    check_recipe(head, recipe, settings.head)
-    recipe = as_stored(storage.normal(settings.output), recipe, head.fingerprints[config.channels])
+    channels = settings.channels or head.embed_config.channels
+    recipes = recipes_for(head, local_folder(model), model.model, settings.head, channels)
+    uri, fingerprint = storage.normal(settings.output), head.fingerprints[channels]
+    stored = [digest_of(part) for part in parts_of(by_channels(head.recipe)[channels])]
+    recipes = tuple(as_stored(uri, *each) for each in zip(recipes, stored, strict=True))
     if settings.dry_run:
-        found = estimate(inputs, (recipe,), settings, settings)
+        found = estimate(inputs, recipes, settings, settings)
         say(*with_scores(found, head, settings.output).lines(settings))
         return 0
     with ChosenRunner(settings) as runner:
-        embedded = embed_archive(runner, inputs, recipe, model, settings, settings, head.scores)
-        write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests)
+        judge = head.scores if len(recipes) == 1 else None
+        runs = embed_layers(runner, inputs, recipes, model, settings, settings, judge)
+        for embedded in runs:
+            write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests)
+        embedded, source = runs[0], joined_tables([each.ledger for each in runs], fingerprint)
         shards = embedded.committed()
-        run = score_shards(
-            runner, embedded.ledger, shards, head, settings.prior, settings.output, settings, settings.head
-        )
+        run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
     code = _finish(verb, started, run, settings, work_of(embedded, settings, runner.chosen, runner.requests))
     if then is not None:
-        then(run, embedded.ledger)
-    embedded.raise_set_aside()
+        then(run, source)
+    for embedded in runs:
+        embedded.raise_set_aside()
     return code
 
 

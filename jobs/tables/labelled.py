@@ -189,6 +189,15 @@ class Labelled:
         """`system`, `speaker` and `source` of the rows."""
         return self.labels.names
 
+    @property
+    def outputs(self) -> Names:
+        """The output that each row is embedded in."""
+        words = tuple(dict.fromkeys(table.output for table, _ in self._shards))
+        code = np.zeros(self.n_rows, dtype=np.min_scalar_type(-1 - len(words)))
+        for (table, _), places in zip(self._shards, self._places, strict=True):
+            code[places[places >= 0]] = words.index(table.output)
+        return Names(code, words)
+
     def blocks(self) -> Iterator[tuple[Codes, npt.NDArray[np.floating[Any]]]]:
         """Positions and embeddings, float32 of shape (n, dim), a row group at a time."""
         for (table, marker), places in zip(self._shards, self._places, strict=True):

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from detector.config import EmbedConfig, Recipe
 from detector.head import Head
-from detector.schema import embeddings_schema
+from detector.schema import FAILURES, embeddings_schema
 from jobs.fitting.config import FitConfig
 from jobs.fitting.run import fit
 from jobs.tables.ledger import Ledger
@@ -36,8 +36,12 @@ def write(
     n_shards: int = 3,
     ids: list[str] | None = None,
     digests: list[str] | None = None,
+    failures: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Write a table as `embed` does, in ``n_shards`` shards; even rows are spoof, odd rows bona fide."""
+    """Write a table as `embed` does, in ``n_shards`` shards; even rows are spoof, odd rows bona fide.
+
+    ``failures`` stand in every shard.
+    """
     table = Ledger(str(output), "embeddings", recipe.fingerprint)
     ids = ids or [f"u{number:04d}" for number in range(len(embeddings))]
     entries = tuple(Entry(f"{number:016x}", "made") for number in range(n_shards))
@@ -64,7 +68,12 @@ def write(
         rows.append(same | short)
         content = pa.Table.from_pylist(rows, embeddings_schema(embeddings.shape[1]))
         detail = {"recipe": recipe.describe(), "model": recipe.model}
-        table.commit(shard, shard.slot, {"embeddings": ("embeddings/backbone=x", content)}, detail)
+        failed = FAILURES.empty_table() if failures is None else pa.Table.from_pylist(failures, FAILURES)
+        tables = {
+            "failures": ("failures/run_date=2026-01-01", failed),
+            "embeddings": ("embeddings/backbone=x", content),
+        }
+        table.commit(shard, shard.slot, tables, detail)
 
 
 def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) -> tuple[Head, dict[str, Any]]:

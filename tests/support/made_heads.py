@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from detector.config import EmbedConfig, Recipe
+from detector.config import EmbedConfig, Recipe, joined
 from detector.head import Head
 
 RECIPE = Recipe(EmbedConfig(backbone="melstats"), "melstats", "")
@@ -51,3 +51,8 @@ def random_head(seed: int, dim: int) -> Head:
         ood_rest=0.3,
         ood_quantiles=tuple(np.sort(rng.lognormal(size=101)).tolist()),
     )
+
+
+def fused_head(head: Head, *recipes: Recipe) -> Head:
+    """The head for embeddings of these recipes side by side, with as many numbers as it has."""
+    return replace(head, recipe=joined([recipe.describe() for recipe in recipes]))

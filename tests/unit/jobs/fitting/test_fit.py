@@ -219,3 +219,35 @@ def test_the_log_of_a_fit_counts_the_settings_of_all_tables_and_reads_as_text(
         "tiny, layer 9, pooling mean: best ",
     ]
     assert not [line for line in caplog.messages if re.search(r"[{}]", line)]
+
+
+def test_spoof_rows_of_one_corpus_are_warned_of_with_the_remedy(
+    tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, LAST, vectors(1.0))
+    of_one = Path(labels).with_name("one.csv")
+    of_one.write_text(re.sub(r",0-\d$", ",vctk", Path(labels).read_text(), flags=re.MULTILINE))
+
+    _, report = fitted(tmp_path, str(of_one), "one")
+    out = capsys.readouterr().out
+    _, of_four = fitted(tmp_path, labels, "four")
+
+    assert "warning: all 120 spoof rows are from one corpus or vendor, 'vctk'" in out
+    assert "Add spoof rows of another corpus" in report["single_corpus"]
+    assert of_four["single_corpus"] is None
+    assert "one corpus" not in capsys.readouterr().out
+
+
+def test_an_output_stands_for_a_corpus_where_the_labels_name_no_source(tmp_path: Path, labels: str) -> None:
+    ids = [f"u{number:04d}" for number in range(N_ROWS)]
+    write(tmp_path / "all", LAST, vectors(1.0))
+    write(tmp_path / "a", LAST, vectors(1.0)[:100], ids=ids[:100])
+    write(tmp_path / "b", LAST, vectors(1.0)[100:], ids=ids[100:])
+    unnamed = Path(labels).with_name("unnamed.csv")
+    unnamed.write_text(re.sub(r",[01]-\d$", ",-", Path(labels).read_text(), flags=re.MULTILINE))
+
+    _, of_one = fitted(tmp_path / "all", str(unnamed), "head")
+    _, of_two = fitted(tmp_path / "a", str(unnamed), "head", tmp_path / "b")
+
+    assert str(tmp_path / "all") in of_one["single_corpus"]
+    assert of_two["single_corpus"] is None

@@ -78,8 +78,8 @@ def test_a_head_of_another_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the head is for embeddings of fingerprint"):
         embeddings_of(planned(tmp_path, OLD), some_head(OTHER))
     with pytest.raises(ConfigError, match="or fit again"):
-        check_recipe(some_head(OTHER), RECIPE, "head.json")
-    check_recipe(some_head(OLD), RECIPE, "head.json")
+        check_recipe(some_head(OTHER), [RECIPE], "head.json")
+    check_recipe(some_head(OLD), [RECIPE], "head.json")
 
 
 @pytest.mark.parametrize("fingerprint", [None, OLD.fingerprint, RECIPE.fingerprint])
