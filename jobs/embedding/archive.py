@@ -43,10 +43,12 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
 from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose, recordings_in, sources_in
+from jobs.tables.names import Names
+from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
 from jobs.tables.removal import RemovalPolicy, slots_to_prune
+from jobs.tables.source_index import SourceIndex
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -137,7 +139,7 @@ def _plan(
     group_size: GroupSize,
 ) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
-    proposal, redo, versions = Proposal((), frozenset()), Redo(config.redo or ""), canaries.versions()
+    proposal, redo, versions = Proposal((), Names()), Redo(config.redo or ""), canaries.versions()
     passed_over = PassedOver()
 
     def propose_plan(history: PlanHistory) -> Plan | None:
@@ -183,24 +185,27 @@ def look_for_new(
     (Archive, Proposal, frozenset of str)
         The third is the URIs of sources that `--redo` reads again.
     """
-    others, done = others_in(history), table.done()
+    others, done = others_in(history), table.done(history)
     refuse_lost_plans(table, history, done)
-    contents.learn(recordings_in(history), others)
     relative = is_relative(table.output, history, inputs.ids)
-    found = archive.find(inputs, contents, sources_in(history), relative=relative)
+    index = SourceIndex(history, done, relative=relative)
+    contents.learn(index.is_recording, others)
+    leave_out = None if archive.names_lists(inputs) else index.sees
+    found = archive.find(inputs, contents, index, relative=relative, leave_out=leave_out)
     redone = Redo(config.redo or "").sources(table, history, done, canaries.versions(), config.run_date)
-    again = readable_again(table, history, done, found) | redone
+    again = readable_again(table, history, done, found, index) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
     group_seconds = partial(group_size.seconds, table, history)
-    return found, propose(found, history, done, look, again, policy, group_seconds), redone
+    proposal = propose(found, history, done, look, again, policy, index if leave_out else None, group_seconds)
+    return found, proposal, redone
 
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
     log.info(
         "embed: %d of %d shards, %.1f MB, with %s on %d × %s, %s, %s; fingerprint %s",
         len(missing.shards),
-        len(frozenset().union(*(run.slots for run in runs))),
+        max(len(run.slots) for run in runs),
         sum(shard.size for shard in missing.shards.values()) / 1e6,
         ", ".join(recipe.slug for recipe in missing.recipes),
         pool.encoders,

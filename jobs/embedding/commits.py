@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -207,7 +207,8 @@ class ShardCommit:
 
 
 def _content(planned: PlannedShard) -> dict[str, Any]:
-    return {**vars(planned), "entry": vars(planned.entry)}
+    entry = {each.name: getattr(planned.entry, each.name) for each in fields(planned.entry)}
+    return {**vars(planned), "entry": entry}
 
 
 def _planned(content: dict[str, Any], read: Shard) -> PlannedShard:

@@ -7,7 +7,7 @@ said to be: from rows of this output where it has some of the kind, else at stat
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from detector.config import Recipe
@@ -112,7 +112,7 @@ class Estimate:
     speed : Speed
     planned : PlanHistory
         The plans as they would be.
-    slots : frozenset of str
+    slots : set of str
         Of all shards of the archive.
     scores : str
         What would be scored, where a head judges; see :mod:`jobs.scoring.estimate`.
@@ -126,7 +126,7 @@ class Estimate:
     rates: StoredRates
     speed: Speed
     planned: PlanHistory
-    slots: frozenset[str]
+    slots: Set[str]
     scores: str = ""
 
     def lines(self, prices: CostConfig) -> Iterator[str]:

@@ -6,6 +6,8 @@ again; its row of failures says so.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import pyarrow.compute as pc
 
 from jobs import storage
@@ -16,29 +18,30 @@ from jobs.storage import Stored
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.source_index import SourceIndex
 
 NO_PERMISSION = "no_permission"
 """The word in `failures`; in the detail of a marker, how many such rows its shard has, if it has any."""
 
 
-def readable_again(table: Ledger, history: PlanHistory, done: set[str], archive: Archive) -> frozenset[str]:
+def readable_again(
+    table: Ledger, history: PlanHistory, done: Set[str], archive: Archive, index: SourceIndex
+) -> frozenset[str]:
     """Return the URIs of files of committed shards that could not be opened, and now can.
 
     Only local files get such a row. For them it costs a listing, and a marker for each shard that has failures.
     """
     sources = (*archive.files, *(shard.sources[0] for shard in archive.containers))
     local = {source.uri: source for source in sources if storage.scheme_of(source.uri) == "file"}
-    if not local:
+    if not local and not archive.roots:
         return frozenset()
     failures = storage.listing(storage.join(table.output, "failures")) or []
-    failed = {slot_of(stored.uri) for stored in failures}
-    names = {
-        planned.name
-        for slot, planned in history.current.items()
-        if slot in failed
-        and planned.entry.has_sources
-        and any(each.uri in local for each in Shard.from_content(planned.entry.work).sources)
-    }
+    failed = history.current.having(slot_of(stored.uri) for stored in failures)
+    names = set()
+    for planned in failed.values():
+        sources = Shard.from_content(planned.entry.work).sources if planned.entry.has_sources else ()
+        local |= {source.uri: source for source in sources if index.has_seen(source)}
+        names |= {planned.name} if any(each.uri in local for each in sources) else set()
     return frozenset(
         uri
         for marker in table.markers(names & done)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -71,7 +71,7 @@ class Redo:
         return bool(self.names & {drift.codec, *drift.libraries})
 
     def sources(
-        self, table: Ledger, history: PlanHistory, done: set[str], versions: Mapping[str, str], date: str
+        self, table: Ledger, history: PlanHistory, done: Set[str], versions: Mapping[str, str], date: str
     ) -> frozenset[str]:
         """Return the URIs of the sources of committed shards that are embedded again.
 

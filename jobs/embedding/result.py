@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from detector.config import Recipe
@@ -15,6 +15,7 @@ from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import Shard
 from jobs.tables.ledger import Ledger
+from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
 from jobs.telemetry import metrics
 
@@ -27,7 +28,7 @@ class EmbeddingRun:
 
     Attributes
     ----------
-    slots : frozenset of str
+    slots : set of str
         Slots of the shards that the archive has now.
     passed_over : PassedOver
         Objects of the archive that are neither recordings nor containers.
@@ -42,7 +43,7 @@ class EmbeddingRun:
     recipe: Recipe
     ledger: Ledger
     history: PlanHistory
-    slots: frozenset[str]
+    slots: Set[str]
     passed_over: PassedOver = field(default_factory=PassedOver)
     device: str = ""
     encoders: dict[str, Any] = field(default_factory=dict)
@@ -52,24 +53,20 @@ class EmbeddingRun:
     set_aside: SourceChangedError | None = None
 
     @property
+    def planned(self) -> Shards:
+        """Shards of the archive, as the newest plan has them, each made when it is asked for."""
+        return self.history.current.having(self.slots)
+
+    @property
     def shards(self) -> list[PlannedShard]:
-        """Shards of the archive, as the newest plan has them."""
-        return [self.history.current[slot] for slot in sorted(self.slots)]
+        """All of them, in the order of their slots."""
+        return sorted(self.planned.values(), key=lambda shard: shard.slot)
 
-    @cached_property
-    def formers(self) -> dict[str, list[PlannedShard]]:
-        """What all plans made of the slots that were planned more than once, by slot."""
-        again = {each.slot for each in self.shards if each.replaces}
-        found: dict[str, list[PlannedShard]] = {slot: [] for slot in again}
-        for each in self.history.by_name.values() if again else ():
-            if each.slot in again:
-                found[each.slot].append(each)
-        return found
-
-    def lacking(self, planned: PlannedShard) -> Lacking:
-        """Return a planned shard as one that this layer lacks."""
-        formers = tuple(each for each in self.formers.get(planned.slot, ()) if each != planned)
-        return Lacking(self.ledger, self.recipe, planned, formers)
+    def lacking(self, slot: str) -> Lacking:
+        """Return a shard of the newest plan as one that this layer lacks."""
+        planned = self.history.current[slot]
+        states = self.history.of_slot(slot) if planned.replaces else ()
+        return Lacking(self.ledger, self.recipe, planned, tuple(each for each in states if each != planned))
 
     def note(self, marker: Marker) -> None:
         """Take note of a shard that this run has committed."""
@@ -85,8 +82,8 @@ class EmbeddingRun:
 
     def committed(self) -> list[PlannedShard]:
         """Return the shards whose rows are committed."""
-        done = self.ledger.done()
-        return [shard for shard in self.shards if shard.name in done]
+        committed = self.planned.committed(self.ledger.done(self.history))
+        return sorted(committed.values(), key=lambda shard: shard.slot)
 
     def raise_set_aside(self) -> None:
         """Raise the change of a source that this run set aside, if there was one."""
@@ -107,6 +104,10 @@ class EmbeddingRun:
         }
 
 
+Slot = tuple[EmbeddingRun, str]
+"""A layer, and a slot of its plans: what they say is asked for when it is needed, as a first night lacks a million."""
+
+
 class MissingShards:
     """Shards that at least one layer lacks; each is read and encoded once for all layers that lack it.
 
@@ -116,10 +117,10 @@ class MissingShards:
     ----------
     shards : dict of str to Shard
         What has to be read, by shard id.
-    lacking : dict of str to list of Lacking
-        By shard id: the shards of layers that need it.
+    lacking : dict of str to list of tuple
+        By shard id: each layer that needs it, and its slot there.
     unread : list of tuple
-        Shards of which nothing has to be read, each with the layer that lacks it.
+        Shards of which nothing has to be read: the layer that lacks it, and its slot.
     n_unchanged : int
         Sources whose rows are taken over.
     runs : list of EmbeddingRun
@@ -128,17 +129,16 @@ class MissingShards:
 
     def __init__(self, runs: list[EmbeddingRun]) -> None:
         self.shards: dict[str, Shard] = {}
-        self.lacking: dict[str, list[Lacking]] = {}
-        self.unread: list[tuple[EmbeddingRun, Lacking]] = []
+        self.lacking: dict[str, list[Slot]] = {}
+        self.unread: list[Slot] = []
         self.runs: list[EmbeddingRun] = []
         self.n_unchanged = 0
         for run in runs:
-            done = run.ledger.done()
-            missing = [run.lacking(planned) for planned in run.shards if planned.name not in done]
+            missing = [(run, slot) for slot in sorted(run.planned.lacking(run.ledger.done(run.history)))]
             for each, (shard, n_unchanged) in zip(missing, answers(_to_read, missing), strict=True):
                 self.n_unchanged += n_unchanged
                 if shard is None:
-                    self.unread.append((run, each))
+                    self.unread.append(each)
                     continue
                 self.shards[shard.shard_id] = shard
                 self.lacking.setdefault(shard.shard_id, []).append(each)
@@ -163,20 +163,20 @@ class MissingShards:
 
     def every(self) -> Iterator[Lacking]:
         """Yield all that layers lack, also what is not read."""
-        yield from (each for _, each in self.unread)
-        yield from (each for several in self.lacking.values() for each in several)
+        slots = chain(self.unread, *self.lacking.values())
+        return (run.lacking(slot) for run, slot in slots)
 
     def commit_unread(self) -> None:
         """Commit the shards of which nothing has to be read."""
-        for run, each in self.unread:
+        for run, slot in self.unread:
             try:
-                run.note(each.commit(None, None, ()))
+                run.note(run.lacking(slot).commit(None, None, ()))
             except SourceChangedError as error:
                 run.set_aside = error
 
     def planned(self, shard_id: str) -> list[dict[str, Any]]:
         """Return what the commit of a shard needs of the plans: see :class:`jobs.inputs.shards.Portion`."""
-        return [each.to_content(self.shards[shard_id]) for each in self.lacking[shard_id]]
+        return [run.lacking(slot).to_content(self.shards[shard_id]) for run, slot in self.lacking[shard_id]]
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -189,7 +189,8 @@ class MissingShards:
         return tuple(recipe.config.layer for recipe in self.recipes)
 
 
-def _to_read(lacking: Lacking) -> tuple[Shard | None, int]:
+def _to_read(lacking: Slot) -> tuple[Shard | None, int]:
     """Return what has to be read of a shard, and the number of sources whose rows are taken over."""
-    taken_over = lacking.take_over()
+    run, slot = lacking
+    taken_over = run.lacking(slot).take_over()
     return taken_over.to_read, taken_over.n_unchanged

@@ -112,7 +112,7 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
-    return {table.name: table.history().names for table in tables}
+    return {table.name: set(table.history().names) for table in tables}
 
 
 def _unfinished(tables: list[Ledger]) -> str:

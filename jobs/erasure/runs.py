@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ def records(output: str, tables: list[Ledger], request: ErasureRequest) -> Itera
         yield StoredRecord(uri, content, record, redacted)
 
 
-def _erasure_totals(table: Ledger, history: PlanHistory, done: set[str], record: dict[str, Any]) -> dict[str, Any]:
+def _erasure_totals(table: Ledger, history: PlanHistory, done: Set[str], record: dict[str, Any]) -> dict[str, Any]:
     """Return the new digest of a record whose plan lost rows; its counts stay, because the run did that work."""
     names = {shard.name for shard in history.of_plan(record["plan"])} & done
     markers = table.markers(names)

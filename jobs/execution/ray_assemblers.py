@@ -240,7 +240,7 @@ def assembler_of(shard_id: str, assemblers: list[Any]) -> Any:
     Examples
     --------
     >>> [assembler_of(name, ["first", "second"]) for name in ("a", "b", "c", "d")]
-    ['second', 'first', 'second', 'first']
+    ['second', 'second', 'second', 'first']
     """
     return assemblers[zlib.crc32(shard_id.encode()) % len(assemblers)]
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from detector.errors import ConfigError, SchemaError
@@ -102,7 +102,12 @@ class Archive:
 
 
 def find(
-    config: InputConfig, contents: Contents | None = None, before: Collection[str] = (), *, relative: bool = False
+    config: InputConfig,
+    contents: Contents | None = None,
+    before: Iterable[str] = (),
+    *,
+    relative: bool = False,
+    leave_out: Callable[[Stored], bool] | None = None,
 ) -> Archive:
     """List the stored objects that ``config`` names.
 
@@ -111,10 +116,12 @@ def find(
     config : InputConfig
     contents : Contents, optional
         Knows objects whose suffix does not say what they are, and is told of those that are looked at.
-    before : collection of str
-        URIs of sources that earlier runs found. A place that had some may be empty now.
+    before : iterable of str
+        URIs of sources that earlier runs found. A place that had some may be empty now. It may be read several times.
     relative : bool
         Ids are relative to the input that a recording was found in, the outermost if there are several.
+    leave_out : callable, optional
+        True for objects of listings that the archive is to be without; it is asked for each of them.
 
     Raises
     ------
@@ -140,7 +147,7 @@ def find(
             with storage.opened(named):
                 pass  # what is named itself and may not be read ends the run: it is no exception of many
         else:
-            place, listings[uri] = _listing_of(uri, config.follow_links, before)
+            place, listings[uri] = _listing_of(uri, config.follow_links, before, leave_out)
             places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
@@ -165,7 +172,14 @@ def find(
     for uri in sorted(below.keys() - files.keys() - containers.keys()):
         passed_over.add(storage.key_of(uri))
     denied = sorted({uri for listing in listings.values() for uri in listing.denied})
-    if not containers and not files and not denied and not any(_had_any(place, before) for place in places):
+    n_left_out = sum(listing.n_left_out for listing in listings.values())
+    if (
+        not containers
+        and not files
+        and not denied
+        and not n_left_out
+        and not any(_had_any(place, before) for place in places)
+    ):
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
         raise ConfigError(
@@ -185,6 +199,11 @@ def find(
     )
     refuse_shared(_ids(archive))
     return archive
+
+
+def names_lists(config: InputConfig) -> bool:
+    """Return True if the settings may name a list, which says what to read of objects."""
+    return config.manifest is not None or any(uri.lower().endswith(LIST_SUFFIXES) for uri in config.input)
 
 
 def _root_of(uri: str, listed: list[Stored]) -> str:
@@ -240,17 +259,19 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
     return [stored for stored, content in contents if content is None or content.kind == "audio"]
 
 
-def _had_any(place: Place, before: Collection[str]) -> bool:
+def _had_any(place: Place, before: Iterable[str]) -> bool:
     return any(map(place.covers, before))
 
 
-def _listing_of(uri: str, follow: str, before: Collection[str]) -> tuple[Place, Listing]:
+def _listing_of(
+    uri: str, follow: str, before: Iterable[str], leave_out: Callable[[Stored], bool] | None
+) -> tuple[Place, Listing]:
     """List a folder, prefix or glob, and warn of what is passed over."""
-    found = storage.survey(uri, follow)
+    found = storage.survey(uri, follow, leave_out)
     is_pattern = found is None and any(letter in uri for letter in "*?[")  # a folder's own name may have these letters
     place = Place(uri, is_pattern)
     if is_pattern:
-        found = storage.matching(uri, follow)
+        found = storage.matching(uri, follow, leave_out)
     elif found is None and storage.scheme_of(uri) != "file" and _had_any(place, before):
         found = Listing([])  # in a store of objects, a prefix without objects does not exist
     if found is None:
@@ -259,7 +280,8 @@ def _listing_of(uri: str, follow: str, before: Collection[str]) -> tuple[Place, 
     denied = [*found.denied, *(each.uri for each in found.objects if each.etag == storage.DENIED)]
     if denied:
         log.warning("%d files or folders below %s may not be read; first: %s", len(denied), uri, denied[0])
-    if is_pattern and not found.objects and not found.denied and not _had_any(place, before):
+    is_empty = not found.objects and not found.denied and not found.n_left_out
+    if is_pattern and is_empty and not _had_any(place, before):
         raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
     return place, found
 

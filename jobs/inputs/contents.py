@@ -7,7 +7,7 @@ stays one, and of everything else a plan keeps a digest of name, size and tag.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from detector.config import digest_of
 from detector.magic import HEAD_BYTES, is_audio_content
@@ -31,10 +31,11 @@ class Contents:
     def __init__(self) -> None:
         self.others: set[str] = set()
         self._recordings: set[str] = set()
+        self._is_planned: list[Callable[[str], bool]] = []
 
-    def learn(self, recordings: Iterable[str], others: Iterable[str]) -> None:
-        """Take over what earlier plans know: URIs of recordings, and digests of other objects."""
-        self._recordings.update(recordings)
+    def learn(self, is_planned: Callable[[str], bool], others: Iterable[str]) -> None:
+        """Take over what earlier plans know: which URIs are of recordings, and digests of other objects."""
+        self._is_planned.append(is_planned)
         self.others.update(others)
 
     def recordings(self, objects: Sequence[Stored]) -> list[Stored]:
@@ -42,7 +43,7 @@ class Contents:
         unknown = [
             stored
             for stored in objects
-            if stored.uri not in self._recordings and stored.size and _digest(stored) not in self.others
+            if not self._is_known(stored.uri) and stored.size and _digest(stored) not in self.others
         ]
         denied = []
         for stored, head in zip(unknown, answers(_first_bytes, unknown), strict=True):
@@ -54,7 +55,10 @@ class Contents:
                 denied.append(stored.uri)
         if denied:
             log.warning("%d objects may not be read, and may be recordings; first: %s", len(denied), denied[0])
-        return [stored for stored in objects if stored.uri in self._recordings]
+        return [stored for stored in objects if self._is_known(stored.uri)]
+
+    def _is_known(self, uri: str) -> bool:
+        return uri in self._recordings or any(is_planned(uri) for is_planned in self._is_planned)
 
 
 def _first_bytes(stored: Stored) -> bytes | None:

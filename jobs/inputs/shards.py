@@ -27,7 +27,7 @@ class Selection(NamedTuple):
     excerpt: Excerpt = WHOLE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """The unit of work, commit and retry: one container, or a group of loose files.
 

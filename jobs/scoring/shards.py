@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -88,7 +88,7 @@ def score_shards(
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
     run = ScoringRun(head, prior, table, history, frozenset(shard.slot for shard in shards))
-    done = table.done()
+    done = table.done(history)
     missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
     if missing:
         others, since = (
@@ -122,7 +122,7 @@ def _scored_by_others(table: Ledger, shards: list[PlannedShard]) -> dict[str, st
 
 
 def _embedded_since(
-    embedded: PlanHistory, scored: dict[str, PlannedShard], shards: list[PlannedShard]
+    embedded: PlanHistory, scored: Mapping[str, PlannedShard], shards: list[PlannedShard]
 ) -> dict[str, list[str]]:
     """Return the runs that embedded shards since the head scored them last, by slot; another head may have been on."""
     states = {shard.slot: scored[shard.slot].entry.state for shard in shards if shard.slot in scored}
@@ -138,10 +138,10 @@ def _left_behind(
     source: Ledger, embedded: PlanHistory, table: Ledger, scored: PlanHistory, shards: list[PlannedShard]
 ) -> list[PlannedShard]:
     """Return the committed shards of :func:`jobs.tables.plan.left_behind`; for most runs there are none."""
-    done = table.done()
+    done = table.done(scored)
     refuse_lost_plans(table, scored, done)
     found = left_behind(embedded, scored, done, {shard.slot for shard in shards})
-    committed = source.done() if found else set()
+    committed = source.done(embedded) if found else set()
     return [shard for shard in found if shard.name in committed]
 
 

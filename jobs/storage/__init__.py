@@ -14,7 +14,7 @@ import fnmatch
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Protocol
@@ -27,6 +27,7 @@ from jobs.storage.objects import (
     ABSENT,
     DENIED,
     Found,
+    LeaveOut,
     Links,
     Listing,
     NoPermissionError,
@@ -74,6 +75,7 @@ __all__ = [
     "matching",
     "modified",
     "name_of",
+    "names",
     "normal",
     "opened",
     "path_of",
@@ -102,8 +104,9 @@ class Store(Protocol):
     """A kind of storage; the functions below document its methods."""
 
     def stat(self, uri: str) -> Stored | None: ...
-    def listing(self, folder: str, follow: str) -> Listing | None: ...
-    def matching(self, pattern: str, follow: str) -> Listing: ...
+    def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None: ...
+    def names(self, folder: str) -> Iterator[str]: ...
+    def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing: ...
     def opened(self, stored: Stored, *, whole: bool) -> AbstractContextManager[StoredFile]: ...
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes: ...
     def read(self, uri: str) -> bytes: ...
@@ -180,6 +183,15 @@ def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
     return found.objects
 
 
+def names(folder: str) -> Iterator[str]:
+    """Yield the names of the objects right below a folder, in no order; none if there is no such folder.
+
+    It asks for nothing but names, and holds none of them: a folder may have millions.
+    """
+    store, folder = _located(folder)
+    return store.names(folder)
+
+
 def drafts(folder: str) -> list[Stored]:
     """Return the files below a folder that are being written, or were when their writers were killed.
 
@@ -189,16 +201,22 @@ def drafts(folder: str) -> list[Stored]:
     return store.drafts(folder)
 
 
-def survey(folder: str, follow: str = FOLLOW[0]) -> Listing | None:
-    """Return what :func:`listing` does, and beside it what may not be read, and the links that are passed over."""
+def survey(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> Listing | None:
+    """Return what :func:`listing` does, and beside it what may not be read, and the links that are passed over.
+
+    Parameters
+    ----------
+    leave_out : callable, optional
+        Asked for each object as it is found; one that it leaves out takes no memory.
+    """
     store, folder = _located(folder)
-    return store.listing(folder, follow)
+    return store.listing(folder, follow, leave_out)
 
 
-def matching(pattern: str, follow: str = FOLLOW[0]) -> Listing:
+def matching(pattern: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> Listing:
     """Return every object that a glob matches, or that lies below a folder that it matches, as :func:`survey` does."""
     store, pattern = _located(pattern)
-    return store.matching(pattern, follow)
+    return store.matching(pattern, follow, leave_out)
 
 
 def warn_of(links: dict[str, Links]) -> None:

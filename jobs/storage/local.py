@@ -7,7 +7,6 @@ import fcntl
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
 from stat import S_IMODE, S_ISREG
 from typing import BinaryIO
 
@@ -17,6 +16,7 @@ from jobs.storage.names import path_of, uri_of
 from jobs.storage.objects import (
     ABSENT,
     Found,
+    LeaveOut,
     Listing,
     NoPermissionError,
     NotFoundError,
@@ -46,20 +46,26 @@ class Local:
             return None
         return stored_at(path, found) if S_ISREG(found.st_mode) else None
 
-    def listing(self, folder: str, follow: str) -> Listing | None:
+    def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:
         """List every file below, sorted; None if there is no such folder."""
         path = path_of(folder)
         if not os.path.isdir(path):
             return None
         with storage_errors(folder, NoPermissionError):
-            return walk(path, follow)
+            return walk(path, follow, leave_out=leave_out)
 
-    def matching(self, pattern: str, follow: str) -> Listing:
+    def names(self, folder: str) -> Iterator[str]:
+        """Read the folder, and look at none of its files."""
+        if not os.path.isdir(path_of(folder)):
+            return
+        with storage_errors(folder, NoPermissionError), os.scandir(path_of(folder)) as entries:
+            yield from (uri_of(each.name) for each in entries if each.is_file() and not DRAFT.search(each.name))
+
+    def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing:
         """List the files that a glob matches, and those below folders that it matches."""
         glob = Glob(path_of(pattern))
         with storage_errors(uri_of(glob.root), NoPermissionError):
-            found = walk(glob.root, follow, glob.may_lead)
-        return replace(found, objects=[each for each in found.objects if glob.matches(path_of(each.uri))])
+            return walk(glob.root, follow, glob.may_lead, leave_out, lambda uri: glob.matches(path_of(uri)))
 
     @contextlib.contextmanager
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - the tag is no digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ ABSENT = ""  # the tag of a place without an object
 DENIED = "no permission"  # the tag of a file or folder of which nothing may be known
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Stored:
     """One stored object: its URI, its size in bytes, and a tag that changes with its content."""
 
@@ -28,6 +28,10 @@ class Stored:
     def is_absent(self) -> bool:
         """True if there is no such object, but its place is kept. Some stores give no tags: an object has bytes."""
         return self.etag == ABSENT and self.size == 0
+
+
+LeaveOut = Callable[[Stored], bool] | None
+"""Says of an object that a listing is to be without it; None: of none."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,33 @@ class Listing:
         By a key of :data:`jobs.storage.walk.REASONS`: links that were passed over.
     root : str
         The local folder that was walked; empty for other stores.
+    n_left_out : int
+        How many objects were left out, as they were asked to be.
     """
 
     objects: list[Stored]
     denied: list[str] = field(default_factory=list)
     links: dict[str, Links] = field(default_factory=dict)
     root: str = ""
+    n_left_out: int = 0
+
+
+class Sieve:
+    """Takes the objects of a listing one by one, and keeps those that are meant and not left out."""
+
+    def __init__(self, leave_out: LeaveOut, is_meant: Callable[[str], bool] = lambda _: True) -> None:
+        self.kept: list[Stored] = []
+        self.n_left_out = 0
+        self._leave_out, self._is_meant = leave_out, is_meant
+
+    def take(self, stored: Stored) -> None:
+        """Take an object."""
+        if not self._is_meant(stored.uri):
+            return
+        if self._leave_out is not None and self._leave_out(stored):
+            self.n_left_out += 1
+        else:
+            self.kept.append(stored)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,17 @@ from typing import Any
 
 from detector.errors import ConfigError
 from jobs.storage.files import READ_AHEAD_BYTES, StoredFile
-from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored, source_changed, storage_errors
+from jobs.storage.objects import (
+    ABSENT,
+    Found,
+    LeaveOut,
+    Listing,
+    NotFoundError,
+    Sieve,
+    Stored,
+    source_changed,
+    storage_errors,
+)
 
 
 def filesystem(scheme: str) -> Any:
@@ -44,7 +54,7 @@ class Other:
             return None
         return self._stored(info) if info["type"] == "file" else None
 
-    def listing(self, folder: str, follow: str) -> Listing | None:  # noqa: ARG002 - fsspec does not say what a link is
+    def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:  # noqa: ARG002 - no links
         """List by fsspec's `find`."""
         try:
             with storage_errors(folder):
@@ -53,18 +63,26 @@ class Other:
                     return None
         except NotFoundError:
             return None
-        return self._files(found)
+        return self._files(found, leave_out)
 
-    def matching(self, pattern: str, follow: str) -> Listing:  # noqa: ARG002
+    def names(self, folder: str) -> Iterator[str]:
+        """List by fsspec's `ls`."""
+        with contextlib.suppress(NotFoundError), storage_errors(folder):
+            yield from (path.rstrip("/").rpartition("/")[2] for path in self._fs.ls(folder, detail=False))
+
+    def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing:  # noqa: ARG002
         """List by fsspec's `glob`."""
         with storage_errors(pattern):
             found = self._fs.glob(pattern, detail=True)
             below = [path for each in found if found[each]["type"] == "directory" for path in self._fs.find(each)]
-        return self._files([*found, *below])
+        return self._files([*found, *below], leave_out)
 
-    def _files(self, paths: list[str]) -> Listing:
-        found = (self.stat(self._fs.unstrip_protocol(path)) for path in sorted(set(paths)))
-        return Listing([each for each in found if each is not None])
+    def _files(self, paths: list[str], leave_out: LeaveOut) -> Listing:
+        sieve = Sieve(leave_out)
+        for path in sorted(set(paths)):
+            if (found := self.stat(self._fs.unstrip_protocol(path))) is not None:
+                sieve.take(found)
+        return Listing(sieve.kept, n_left_out=sieve.n_left_out)
 
     def _stored(self, info: dict[str, Any]) -> Stored:
         tag = next((info[name] for name in ("ETag", "etag", "mtime", "created") if info.get(name)), "")

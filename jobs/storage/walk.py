@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jobs.storage.names import uri_of
-from jobs.storage.objects import DENIED, Links, Listing, Stored
+from jobs.storage.objects import DENIED, LeaveOut, Links, Listing, Sieve, Stored
 
 FOLLOW = ("no", "inside", "anywhere")
 """Which links to folders are followed: none; those that stay below the folder that is walked; all."""
@@ -53,7 +53,13 @@ class _Folder(NamedTuple):
     above: frozenset[Identity] | None = None
 
 
-def walk(root: str, follow: str = FOLLOW[0], may_lead: Callable[[str], bool] = lambda _: True) -> Listing:
+def walk(
+    root: str,
+    follow: str = FOLLOW[0],
+    may_lead: Callable[[str], bool] = lambda _: True,
+    leave_out: LeaveOut = None,
+    is_meant: Callable[[str], bool] = lambda _: True,
+) -> Listing:
     """List the files below a folder.
 
     Parameters
@@ -64,23 +70,27 @@ def walk(root: str, follow: str = FOLLOW[0], may_lead: Callable[[str], bool] = l
         One of :data:`FOLLOW`.
     may_lead : callable
         False for a folder that need not be read.
+    leave_out : callable, optional
+        True for a file that the listing is to be without.
+    is_meant : callable
+        False for the URI of a file that is none of those that are looked for.
 
     Raises
     ------
     OSError
         If the root may not be listed, or the disk fails.
     """
-    return _Walk(root, follow, may_lead).listing()
+    return _Walk(root, follow, may_lead, Sieve(leave_out, is_meant)).listing()
 
 
 class _Walk:
-    def __init__(self, root: str, follow: str, may_lead: Callable[[str], bool]) -> None:
+    def __init__(self, root: str, follow: str, may_lead: Callable[[str], bool], files: Sieve) -> None:
         self._root = root
         self._follow = follow
         self._may_lead = may_lead
         self._pending = [_Folder(root)]
         self._behind_links: set[Identity] = set()
-        self._files: list[Stored] = []
+        self._files = files
         self._denied: list[str] = []
         self._links: dict[str, Links] = {}
 
@@ -89,9 +99,8 @@ class _Walk:
             os.stat(posixpath.join(self._root, "."))  # fails where names may be listed, but nothing more
         while self._pending:
             self._read(self._pending.pop())
-        return Listing(
-            sorted(self._files, key=lambda each: each.uri), sorted(self._denied), self._links, uri_of(self._root)
-        )
+        files = sorted(self._files.kept, key=lambda each: each.uri)
+        return Listing(files, sorted(self._denied), self._links, uri_of(self._root), self._files.n_left_out)
 
     def _read(self, folder: _Folder) -> None:
         try:
@@ -118,12 +127,12 @@ class _Walk:
                 self._see_link(entry.path, folder)
             elif entry.is_file():
                 if not DRAFT.search(entry.name):
-                    self._files.append(stored_at(entry.path, entry.stat()))
+                    self._files.take(stored_at(entry.path, entry.stat()))
             else:
                 entry.stat()  # raises for a link that leads to nothing
                 self._pass_over(SPECIAL, entry.path)
         except PermissionError:
-            self._files.append(Stored(uri_of(entry.path), 0, DENIED))
+            self._files.take(Stored(uri_of(entry.path), 0, DENIED))
         except OSError as error:
             if error.errno not in BROKEN:
                 raise

@@ -13,6 +13,7 @@ from typing import Any
 from detector.errors import SchemaError
 
 SEAL = re.compile(rb',\n "sha256_of_the_above": "([0-9a-f]{64})"\n}\n\Z')
+SEAL_BYTES = 128  # at least as many as it has
 
 
 def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> bytes:
@@ -24,7 +25,11 @@ def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> byte
     {'rows': 3}
     """
     text = json.dumps(content, indent=indent, sort_keys=True, default=str).encode()
-    stem = text.removesuffix(b"}").rstrip()
+    return sealed(text.removesuffix(b"}").rstrip())
+
+
+def sealed(stem: bytes) -> bytes:
+    """Return JSON without its last brace, with its seal."""
     return b'%s,\n "sha256_of_the_above": "%s"\n}\n' % (stem, hashlib.sha256(stem).hexdigest().encode())
 
 
@@ -36,10 +41,26 @@ def load_checksummed(text: bytes | None, name: str) -> dict[str, Any]:
     SchemaError
         If it is gone, or any byte of it differs.
     """
+    content: dict[str, Any] = json.loads(bytes(checked_stem(text, name)) + b"}")
+    return content
+
+
+def checked_stem(text: bytes | None, name: str) -> memoryview:
+    """Return what stands before the seal, not copied: JSON without its last brace. SchemaError as above."""
     if text is None:
         raise SchemaError(f"{name}: is gone. Restore it from a copy of the output.")
-    found = SEAL.search(text)
-    if found is None or hashlib.sha256(text[: found.start()]).hexdigest().encode() != found[1]:
+    found = _seal_in(text)
+    stem = memoryview(text)[: found.start() if found else 0]
+    if found is None or hashlib.sha256(stem).hexdigest().encode() != found[1]:
         raise SchemaError(f"{name}: is damaged: its bytes are not those of its seal. Restore it from a copy.")
-    content: dict[str, Any] = json.loads(text[: found.start()] + b"}")
-    return content
+    return stem
+
+
+def seal_of(text: bytes) -> str:
+    """Return the seal of sealed JSON; an empty text if it has none."""
+    found = _seal_in(text)
+    return found[1].decode() if found else ""
+
+
+def _seal_in(text: bytes) -> re.Match[bytes] | None:
+    return SEAL.search(text, max(0, len(text) - SEAL_BYTES))

@@ -15,11 +15,10 @@ from jobs import storage
 from jobs.tables.garbage import OBJECT_NAME, ledger_of, slot_of
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.parquet import part_of
-from jobs.tables.protocol import PlanHistory
+from jobs.tables.protocol import REMEDY, PlanHistory
 from jobs.tables.table_part import TablePart
 
 NUMBER = re.compile(r"\d{6,}$")
-REMEDY = "Copy `_plans` once more; if the original is lost, `gc` removes this, and the next run does the work again"
 
 
 def refuse_lost_plans(table: Ledger, history: PlanHistory, done: Iterable[str]) -> None:

@@ -19,16 +19,16 @@ from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
-from jobs.tables.ledger import READERS, Ledger, ledgers
+from jobs.tables.ledger import Ledger, ledgers
 from jobs.tables.plan import plan_id_of, tombstones
 from jobs.tables.protocol import DROPPED, Plan, PlanHistory, PlannedShard
 from jobs.tables.run_records import write_record
+from jobs.tables.steps import READERS
 
 
 def waiting(history: PlanHistory, done: Iterable[str]) -> list[PlannedShard]:
     """Return the shards that are planned and not committed, but for tombstones, which any command can finish."""
-    names = history.names.difference(done)
-    return [each for each in history.current.values() if each.name in names and not each.entry.is_dropped]
+    return [each for each in history.current.lacking(done).values() if not each.entry.is_dropped]
 
 
 def describe_waiting(history: PlanHistory, done: Iterable[str]) -> str:
@@ -44,11 +44,10 @@ def _runs(shards: Iterable[PlannedShard]) -> list[str]:
 def finish_drops(table: Ledger, history: PlanHistory | None = None) -> int:
     """Commit the tombstones that are not committed yet; return how many there were."""
     history = history or table.history()
-    dropped = [each for each in history.current.values() if each.entry.is_dropped]
-    if not dropped:
+    done = table.done(history)
+    pending = [each for each in history.current.lacking(done).values() if each.entry.is_dropped]
+    if not pending:
         return 0
-    done = table.done()
-    pending = [each for each in dropped if each.name not in done]
     before = history.last_committed(done)
 
     def commit(shard: PlannedShard) -> None:

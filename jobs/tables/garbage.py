@@ -36,7 +36,7 @@ def find_garbage(output: str) -> dict[str, str]:
     garbage.update(uri for uri in tags if (key_of := _key_of(uri)) and key_of not in by_key)
     planned = {None, *(ledger.name for ledger in by_key.values())}
     garbage.update(stored.uri for stored in markers if ledger_of(stored.uri) not in planned)
-    return {uri: tags[uri] for uri in garbage}
+    return {uri: tags[uri] for uri in garbage if uri in tags}  # a checkpoint may have been written meanwhile
 
 
 def slot_of(uri: str) -> str:

@@ -1,6 +1,6 @@
 """The ledger: what is planned and committed of one table under one output.
 
-It carries the steps of :mod:`jobs.tables.protocol` out on a real store.
+It carries the steps of :mod:`jobs.tables.protocol` out on a real store, by :mod:`jobs.tables.steps`.
 
 ```
 embeddings/backbone=<slug>/<fingerprint>-<slot>.parquet   one object a table and shard, always under the same name
@@ -25,6 +25,7 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.storage import Stored
+from jobs.tables.names import Names
 from jobs.tables.parquet import (
     erased_bytes,
     erased_from,
@@ -44,14 +45,13 @@ from jobs.tables.protocol import (
     Protocol,
     Steps,
 )
-from jobs.tables.requests import Get, List, Put
 from jobs.tables.row_digest import add
+from jobs.tables.steps import READERS, carry_out, read
 from jobs.tables.table_part import TablePart
 
 TABLES = ("embeddings", "scores", "failures")
 KINDS = ("embeddings", "scores")
 EMPTY = "empty.parquet"  # an object without rows: jobs.tables.empty
-READERS = 16  # threads that fetch small objects: the store's latency is the bottleneck
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,26 @@ class Ledger:
     def first_plan(self) -> Plan:
         """Read the plan that the table was begun with: its detail says what the table is."""
         name = f"{self._protocol.plans_folder}/000001.json"
-        return Plan.from_json(self._get(name), storage.join(self.output, name))
+        return Plan.from_json(read(self.output, name), storage.join(self.output, name))
 
     def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> PlanHistory:
         """Plan what is new; see :meth:`jobs.tables.protocol.Protocol.freeze`."""
         return self._run(self._protocol.freeze(propose))
 
-    def done(self) -> set[str]:
-        """Return the names of all committed shards, also of states that were replaced since. It costs one listing."""
-        return self._run(self._protocol.done())
+    def done(self, history: PlanHistory | None = None) -> Names:
+        """Return the names of all committed shards, also of states that were replaced since.
+
+        It costs one listing; with a history, only what no checkpoint knows: :meth:`jobs.tables.protocol.Protocol.done`.
+        """
+        return self._run(self._protocol.done(history))
+
+    def fold(self, history: PlanHistory, done: Names) -> None:
+        """Write a checkpoint if it saves the next run much; see :meth:`jobs.tables.protocol.Protocol.fold`."""
+        self._run(self._protocol.fold(history, done))
+
+    def lying_checkpoints(self, history: PlanHistory) -> list[str]:
+        """Return the URIs of checkpoints that name markers which are not here."""
+        return [storage.join(self.output, name) for name in self._run(self._protocol.lying(history))]
 
     def tags(self) -> dict[str, str]:
         """Return the ETags of all markers, by their shards, as `erase` rewrites markers. It costs one listing."""
@@ -215,7 +226,7 @@ class Ledger:
             If the object is damaged: it differs from its marker, or, if it was never committed, from its own footer.
         """
         name = self._object_name(folder, slot)
-        content = self._get(name)
+        content = read(self.output, name)
         if content is None:
             return None
         uri = storage.join(self.output, name)
@@ -226,7 +237,7 @@ class Ledger:
                 f"{uri}: is damaged, and rows of it are to be kept. `verify` says more. Restore it; or remove it, and "
                 f"all recordings of its shard are done again as new ones."
             )
-        text = self._get(self._protocol.marker_name(found.shard))
+        text = read(self.output, self._protocol.marker_name(found.shard))
         marker = None if text is None else Marker.from_json(text, uri)
         if marker is not None and table in marker.sha256:
             self.recounted(marker, table, content)
@@ -320,12 +331,6 @@ class Ledger:
                 raise SchemaError(f"{uri}: is gone; it was committed with {marker.rows[table]} rows.") from error
             raise _replaced(uri) from error
 
-    def _get(self, name: str) -> bytes | None:
-        try:
-            return storage.read_bytes(storage.join(self.output, name))
-        except storage.NotFoundError:
-            return None
-
     def garbage(self, objects: Iterable[str], markers: Iterable[str], slot_of: Callable[[str], str]) -> list[str]:
         """Return which of these URIs, listed before, are garbage; see :meth:`jobs.tables.protocol.Protocol.garbage`."""
         base = f"{self.output}/"
@@ -333,21 +338,7 @@ class Ledger:
         return [base + name for name in self._run(self._protocol.garbage(objects, markers, slot_of))]
 
     def _run(self, steps: Steps[Answer]) -> Answer:
-        """Carry the steps out, one request after the other."""
-        answer: Any = None
-        while True:
-            try:
-                asked = steps.send(answer)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            match asked:
-                case Put(name, content, expected):
-                    answer = storage.put(storage.join(self.output, name), content, expected)
-                case Get(name):
-                    answer = self._get(name)
-                case List(folder):
-                    place = storage.join(self.output, folder)
-                    answer = [f"{folder}/{storage.name_of(found.uri)}" for found in storage.listing(place) or []]
+        return carry_out(self.output, steps)
 
 
 def _read_current(uri: str) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from detector.audio import WHOLE
 from detector.config import digest_of
@@ -14,8 +15,11 @@ from jobs.inputs.archive import Archive
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
 from jobs.inputs.utterance_ids import WAYS_OUT, root_of
 from jobs.storage import Stored
+from jobs.tables.entries import Entries
+from jobs.tables.names import Names
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, refuse_many
+from jobs.tables.source_index import SourceIndex
 
 OTHERS = "others"
 """In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
@@ -35,21 +39,22 @@ class Proposal:
     ----------
     new : tuple of Entry
         Shards that no plan has in this state; and tombstones of those that were never read, and whose sources are gone.
-    slots : frozenset of str
+    slots : set of str
         Slots of all shards of the archive, planned before or new.
     """
 
-    new: tuple[Entry, ...]
-    slots: frozenset[str]
+    new: Sequence[Entry]
+    slots: Set[str]
 
 
 def propose(
     archive: Archive,
     history: PlanHistory,
-    done: set[str],
+    done: Set[str],
     look: Callable[[str], Stored | None],
     again: Collection[str] = (),
     policy: RemovalPolicy = DEFAULT_POLICY,
+    index: SourceIndex | None = None,
     group_seconds: Callable[[], float] = lambda: math.inf,
 ) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
@@ -73,6 +78,8 @@ def propose(
     again : collection of str
         URIs of sources to read again although nothing says that they changed.
     policy : RemovalPolicy
+    index : SourceIndex, optional
+        What the archive's listing left out, as it is as planned and committed. The result is the same as without.
     group_seconds : callable
         Audio of a group of loose files, at most; asked for only if new groups are made.
 
@@ -82,21 +89,23 @@ def propose(
         Where the archive names other members of a container than were planned, where two sources would share an id, or
         where too many sources are gone.
     """
+    settled = Names()
+    rest: Mapping[str, PlannedShard] = history.current
+    if index is not None:
+        archive, rest, settled = index.settle(archive, again, policy.slots)
     known = {
-        slot: Shard.from_content(planned.entry.work)
-        for slot, planned in history.current.items()
-        if planned.entry.has_sources
+        slot: Shard.from_content(planned.entry.work) for slot, planned in rest.items() if planned.entry.has_sources
     }
     archive = archive.keeping_ids(known.values())
-    _refuse_shared_ids(archive, known)
-    committed = {slot for slot, planned in history.current.items() if planned.name in done}
+    _refuse_shared_ids(archive, known, index)
+    committed = {slot for slot, planned in rest.items() if planned.name in done}
     before = history.last_committed(done)
     gone = find_gone(archive, known, look)
-    refuse_many(archive, [known[slot] for slot in before.keys() & known.keys()], gone, policy.max_removed)
+    refuse_many(archive, _read_before(history, before), gone, policy.max_removed)
     new = []
-    slots: set[str] = set()
     loose = {stored.uri: stored for stored in archive.files}
     present = {each.slot: each for each in archive.containers}
+    slots = set(present)
     for slot, shard in known.items():
         here: Collection[str] = ()
         if shard.kind == "files":
@@ -116,15 +125,22 @@ def propose(
             new.append(_entry(now, slot, read_again, prune=policy.prune))
         for uri in here:
             loose.pop(uri, None)
-    new += [_entry(each) for each in present.values()]
     folders = [*archive.folders, *_listed_by_now(archive, known)]
-    new += [_entry(each) for each in folders if each != known.get(each.slot)]
-    most = group_seconds() if loose else 0.0
-    groups = [_entry(each) for each in group_files(sorted(loose.values()), archive.selections_of, most)]
-    slots |= {each.slot for each in (*archive.containers, *folders)} | {each.slot for each in groups}
+    denied = [each for each in folders if each != known.get(each.slot)]
+    groups = group_files(sorted(loose.values()), archive.selections_of, group_seconds() if loose else 0.0)
+    slots |= {each.slot for each in (*folders, *groups)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
-    return Proposal((*new, *groups, *tombstones(history, done, dropped)), frozenset(slots))
+    found = map(_entry, chain(present.values(), denied, groups))
+    entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
+    return Proposal(entries, Names(slots) | settled)
+
+
+def _read_before(history: PlanHistory, before: Mapping[str, PlannedShard]) -> Iterator[Shard]:
+    """Yield the shards, as they are planned, of slots that have been committed."""
+    for planned in history.current.values():
+        if planned.entry.has_sources and planned.slot in before:
+            yield Shard.from_content(planned.entry.work)
 
 
 def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]) -> tuple[Entry, ...]:
@@ -133,23 +149,13 @@ def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]
     Where a state was committed before, the tombstone has its state and sources, so a source that comes back in that
     state is not read again, and every other one is.
     """
-    before = history.last_committed(done)
+    slots = list(slots)
+    before = history.last_committed(done) if slots else {}
     entries = []
     for slot in slots:
         kept = before[slot].entry if slot in before else Entry(slot, "")
         entries.append(Entry(slot, kept.state, (kept.work or {}) | {DROPPED: True}))
     return tuple(entries)
-
-
-def sources_in(history: PlanHistory) -> set[str]:
-    """Return the URIs of all sources that plans read."""
-    return {uri for planned in history.current.values() for uri in planned.entry.source_uris}
-
-
-def recordings_in(history: PlanHistory) -> set[str]:
-    """Return the URIs of the loose files that plans read."""
-    entries = [planned.entry for planned in history.current.values() if planned.entry.has_sources]
-    return {uri for entry in entries if entry.work["kind"] == "files" for uri in entry.source_uris}
 
 
 def others_in(history: PlanHistory) -> set[str]:
@@ -258,7 +264,7 @@ def _refuse_other_rule(uri: str, before: tuple[Selection, ...], now: tuple[Selec
         )
 
 
-def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
+def _refuse_shared_ids(archive: Archive, known: dict[str, Shard], index: SourceIndex | None) -> None:
     """Ids leave out the bucket, or the folder of an input: the same key elsewhere cannot go into the same output."""
     owners: dict[str, str] = {}
     for shard in known.values():
@@ -267,9 +273,10 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard]) -> None:
     found = [pair for each in archive.containers for pair in each.ids()]
     loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.selections_of(stored.uri)]
     for uri, name in (*found, *loose):
-        if owners.get(name, uri) != uri:
+        owner = owners.get(name) or (index.owner_of(name) if index else None)
+        if owner not in (None, uri):
             raise ConfigError(
-                f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
+                f"{owner} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
                 f"this output. {WAYS_OUT}"
             )
 
@@ -314,6 +321,6 @@ def left_behind(
     ]
 
 
-def plan_id_of(entries: tuple[Entry, ...], n_before: int) -> str:
+def plan_id_of(entries: Iterable[Entry], n_before: int) -> str:
     """Eight hexadecimal digits that change with any shard of a plan, and with the plans before it."""
     return digest_of([n_before, *sorted((each.slot, each.state) for each in entries)])[:8]

@@ -25,156 +25,37 @@ and every later read sees it. Then, whichever run is killed, stopped or repeated
 from __future__ import annotations
 
 import hashlib
+import random
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeVar
 
+from detector.errors import SchemaError
 from jobs.storage import ABSENT, Found
+from jobs.tables import folding
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from jobs.tables.entries import DROPPED, Entry
+from jobs.tables.folding import Checkpoint
 from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
-from jobs.tables.requests import Get, List, Put
+from jobs.tables.names import Names
+from jobs.tables.plan_history import Plan, PlanHistory, PlannedShard
+from jobs.tables.requests import Exist, Get, List, Put
 from jobs.tables.table_part import TablePart
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
-DROPPED = "dropped"  # in the work of a tombstone
+
+__all__ = ["DROPPED", "Entry", "Plan", "PlanHistory", "PlannedShard"]
 
 Answer = TypeVar("Answer")
-Steps = Generator[Put | Get | List, Any, Answer]
+Steps = Generator[Put | Get | List | Exist, Any, Answer]
 
+FOLD_FROM = 1_000
+MAX_CHECKPOINTS = 3  # that a run tries; gc leaves one
+MAX_ASKED = 64  # markers that are asked for one by one, however few there are
+LISTED_AT_ONCE = 1_000  # names in an answer of a store
 
-@dataclass(frozen=True)
-class Entry:
-    """A shard that a plan lists.
-
-    Parameters
-    ----------
-    slot : str
-        Determines the names of its objects; it depends on the names of its sources alone.
-    state : str
-        State of the sources: it changes with the size or ETag of any of them.
-    work : JSON value
-        What the worker needs to know.
-    """
-
-    slot: str
-    state: str
-    work: Any = None
-
-    @property
-    def is_dropped(self) -> bool:
-        """True for a tombstone: the slot keeps the rows that were committed before, and none of its sources is read."""
-        return isinstance(self.work, dict) and DROPPED in self.work
-
-    @property
-    def has_sources(self) -> bool:
-        """True if the work names sources; scores have none, nor has the tombstone of what was never committed."""
-        return isinstance(self.work, dict) and "sources" in self.work
-
-    @property
-    def source_uris(self) -> list[str]:
-        """URIs of the sources that the work names."""
-        return [uri for uri, *_ in self.work["sources"]] if self.has_sources else []
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run fixed before it began to work: new shards, and new states of old ones."""
-
-    run_id: str
-    run_date: str
-    entries: tuple[Entry, ...]
-    detail: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> bytes:
-        """Return the plan as it is stored."""
-        shards = [[each.slot, each.state, each.work] for each in self.entries]
-        content = {"run_id": self.run_id, "run_date": self.run_date, "detail": self.detail, "shards": shards}
-        return dump_checksummed({"format": FORMAT, **content})
-
-    @classmethod
-    def from_json(cls, text: bytes | None, name: str) -> Plan:
-        """Return the plan that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
-        content = load_checksummed(text, name)
-        check_format(content, name, NEW_OUTPUT)
-        entries = tuple(Entry(*each) for each in content["shards"])
-        return cls(content["run_id"], content["run_date"], entries, content["detail"])
-
-
-@dataclass(frozen=True)
-class PlannedShard:
-    """A shard with what it takes from its plan: everything that its rows and names depend on.
-
-    Parameters
-    ----------
-    entry : Entry
-    number : int
-        Number of the plan, from 1.
-    run_id : str
-        Id of the plan's run; every row has it.
-    run_date : str
-        Date on which the slot was first planned. Its rows stay in that partition, so that new ones replace them.
-    replaces : bool
-        True if an earlier plan has another state of the slot.
-    planned_on : str
-        Date of the plan's run, of what it finds new, changed or removed.
-    """
-
-    entry: Entry
-    number: int
-    run_id: str
-    run_date: str
-    replaces: bool
-    planned_on: str = ""
-
-    @property
-    def slot(self) -> str:
-        """Slot of the entry."""
-        return self.entry.slot
-
-    @property
-    def name(self) -> str:
-        """Unique name of this shard in this state under this plan."""
-        return f"{self.entry.slot}-{self.number:06d}"
-
-
-@dataclass(frozen=True)
-class PlanHistory:
-    """All plans of a ledger, in order."""
-
-    plans: tuple[Plan, ...] = ()
-
-    @cached_property
-    def current(self) -> dict[str, PlannedShard]:
-        """The shard that each slot holds, or is to hold, according to the last plan that lists it."""
-        return {shard.slot: shard for shard in self._shards()}
-
-    @cached_property
-    def by_name(self) -> dict[str, PlannedShard]:
-        """All shards that plans list, also those of states that were replaced since."""
-        return {shard.name: shard for shard in self._shards()}
-
-    def last_committed(self, done: Collection[str]) -> dict[str, PlannedShard]:
-        """Return, for each slot, the last shard of it whose name is among those that are committed."""
-        return {shard.slot: shard for shard in self._shards() if shard.name in done}
-
-    def _shards(self) -> Iterator[PlannedShard]:
-        """Yield the shards of all plans, in order."""
-        dates: dict[str, str] = {}
-        for number, plan in enumerate(self.plans, start=1):
-            for entry in plan.entries:
-                replaces, date = entry.slot in dates, dates.setdefault(entry.slot, plan.run_date)
-                yield PlannedShard(entry, number, plan.run_id, date, replaces, plan.run_date)
-
-    def of_plan(self, number: int) -> list[PlannedShard]:
-        """Return the shards of one plan that no later plan has replaced."""
-        return [each for each in self.current.values() if each.number == number]
-
-    @property
-    def names(self) -> set[str]:
-        """Names of all current shards; a marker of any other name is of a state that was replaced."""
-        return {each.name for each in self.current.values()}
+REMEDY = "Copy `_plans` once more; if the original is lost, `gc` removes this, and the next run does the work again"
 
 
 @dataclass(frozen=True)
@@ -216,19 +97,32 @@ class Protocol:
     identify : callable
         Returns the :class:`TablePart` of an object, given its name and bytes; None if we did not write it.
     output : str
-        URI of the output, for the names in error messages.
+        URI of the output, for the names in error messages, and for checkpoints.
+    fold_from : int
+        Commits that no checkpoint knows, from which on one is written.
     """
 
-    def __init__(self, ledger: str, identify: Callable[[str, bytes], TablePart | None], output: str = "") -> None:
+    def __init__(
+        self,
+        ledger: str,
+        identify: Callable[[str, bytes], TablePart | None],
+        output: str = "",
+        *,
+        fold_from: int = FOLD_FROM,
+    ) -> None:
         self._output = output
         self.plans_folder = f"_plans/{ledger}"
         self.commits_folder = f"_commits/{ledger}"
+        self.checkpoints_folder = f"_commits/{folding.FOLDER}{ledger}"
+        self._ledger = ledger
+        self._fold_from = fold_from
+        self._has_believed = False
         self._identify = identify
 
     def read(self, earlier: PlanHistory | None = None) -> Steps[PlanHistory]:
         """Read the plans; those of ``earlier`` are not read again."""
         plans = list(earlier.plans if earlier else ())
-        names: list[str] = yield List(self.plans_folder)
+        names: Iterable[str] = yield List(self.plans_folder)
         n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # the folder may hold other files
         for number in range(len(plans) + 1, n_plans + 1):
             name = self._plan_name(number)
@@ -243,16 +137,100 @@ class Protocol:
         """
         history = yield from self.read()
         while (plan := propose(history)) is not None:
-            taken = yield Put(self._plan_name(len(history.plans) + 1), plan.to_json(), ABSENT)
-            if taken is None:
-                return PlanHistory((*history.plans, plan))
+            earlier = yield from self._earlier(history, plan)
+            if earlier is None:
+                taken = yield Put(self._plan_name(len(history.plans) + 1), plan.to_json(), ABSENT)
+                if taken is None:
+                    return PlanHistory((*history.plans, plan))
+            n_before = len(history.plans)
             history = yield from self.read(history)
+            if earlier is not None and len(history.plans) == n_before:
+                marker = f"{self._output}/{self.marker_name(earlier)}"
+                raise SchemaError(f"{marker}: is committed, and its plan is not in {self.plans_folder}. {REMEDY}.")
         return history
 
-    def done(self) -> Steps[set[str]]:
-        """Return the names of all committed shards, also of states that were replaced since."""
-        names: list[str] = yield List(self.commits_folder)
-        return {name.rsplit("/", 1)[-1].removesuffix(".json") for name in names if name.endswith(".json")}
+    def _earlier(self, history: PlanHistory, plan: Plan) -> Steps[str | None]:
+        """Return a shard of a new plan that is committed already, under a plan of the same number that is not here.
+
+        So it is where another run was faster, and in a copy of an output that lost its last plans. Without a checkpoint
+        all markers were listed before the plan was made: :func:`jobs.tables.copies.refuse_lost_plans`.
+        """
+        if not self._has_believed:
+            return None
+        names = PlanHistory((*history.plans, plan)).names_of(len(history.plans) + 1)
+        found: Names = yield from self._committed_of(names, len(history.current))
+        return next(iter(found & names), None)
+
+    def done(self, history: PlanHistory | None = None) -> Steps[Names]:
+        """Return the names of all committed shards, also of states that were replaced since.
+
+        With a history, those that a checkpoint knows are not looked for again, and of a slot only the last one that is
+        committed is sure to be there.
+        """
+        folded = None if history is None else (yield from self._folded(history))
+        if history is None or folded is None:
+            return (yield from self._listed())
+        return folded | (yield from self._committed_of(history.names_after(folded), len(folded)))
+
+    def fold(self, history: PlanHistory, done: Names) -> Steps[str | None]:
+        """Write a checkpoint if enough is committed that the last one does not know; return its name.
+
+        Parameters
+        ----------
+        done : Names
+            What :meth:`done` returned.
+        """
+        names = history.last_committed(done).names
+        folded = (yield from self._folded(history)) or Names()
+        if len(names - folded) < self._fold_from:
+            return None
+        checkpoint = Checkpoint(self._output, self._ledger, tuple(plan.seal for plan in history.plans), names)
+        content = checkpoint.to_json()
+        name = folding.name_of(self.checkpoints_folder, checkpoint, content)
+        yield Put(name, content, ABSENT)
+        return name
+
+    def _listed(self) -> Steps[Names]:
+        names: Iterable[str] = yield List(self.commits_folder)
+        return Names(_stem(name) for name in names if name.endswith(".json"))
+
+    def _folded(self, history: PlanHistory) -> Steps[Names | None]:
+        """Return what the newest checkpoint knows that is one of these plans; None if there is none.
+
+        A few of its markers are looked for: an output of which the markers were lost, or are those of another time,
+        has none of them.
+        """
+        names: Iterable[str] = yield List(self.checkpoints_folder)
+        for name in folding.newest_first(names)[:MAX_CHECKPOINTS]:
+            checkpoint = yield from self._checkpoint(name, history)
+            if checkpoint is None:
+                continue
+            sure = list(checkpoint.names & history.names)  # gc removes none of them
+            probed = sorted(random.sample(sure, min(folding.PROBES, len(sure))))
+            found: Names = yield from self._exist(probed)
+            if len(found) == len(probed):
+                self._has_believed = True
+                return checkpoint.names
+        return None
+
+    def _checkpoint(self, name: str, history: PlanHistory) -> Steps[Checkpoint | None]:
+        """Read a checkpoint; None if it is gone, torn, or was not folded here and from these plans."""
+        text: bytes | None = yield Get(name)
+        try:
+            checkpoint = None if text is None else Checkpoint.from_json(text, f"{self._output}/{name}")
+        except SchemaError:
+            return None
+        return checkpoint if checkpoint and checkpoint.is_of(self._output, self._ledger, history) else None
+
+    def _committed_of(self, names: Collection[str], n_others: int) -> Steps[Names]:
+        """Return which of these shards are committed, in as few requests as it takes beside so many other markers."""
+        if len(names) > MAX_ASKED + (len(names) + n_others) // LISTED_AT_ONCE:
+            return (yield from self._listed())
+        return (yield from self._exist(names))
+
+    def _exist(self, names: Collection[str]) -> Steps[Names]:
+        found: Collection[str] = (yield Exist([self.marker_name(name) for name in names])) if names else ()
+        return Names(map(_stem, found))
 
     def commit(
         self, shard: PlannedShard, uri: str, tables: dict[str, TablePart], detail: dict[str, Any]
@@ -341,7 +319,7 @@ class Protocol:
         return part
 
     def garbage(
-        self, objects: Iterable[str], markers: Iterable[str], slot_of: Callable[[str], str]
+        self, objects: Iterable[str], markers: Collection[str], slot_of: Callable[[str], str]
     ) -> Steps[list[str]]:
         """Return which of these names, listed before, are garbage.
 
@@ -350,7 +328,8 @@ class Protocol:
         nothing that belongs to a run at work is ever garbage.
         """
         history = yield from self.read()
-        last = {shard.name for shard in history.last_committed({*map(_stem, markers)}).values()}
+        done = Names(map(_stem, markers))
+        last = history.last_committed(done).names
         replaced = [name for name in markers if _stem(name) not in last]
         committed: dict[str, set[str]] = {}
         for name in sorted(set(markers) - set(replaced)):
@@ -363,7 +342,33 @@ class Protocol:
             shard = history.current.get(slot_of(name))
             if shard is None or name not in committed.get(shard.name, {name}):
                 lost.append(name)
-        return sorted(lost + replaced)
+        return sorted(lost + replaced + (yield from self.false_checkpoints(history, done)))
+
+    def false_checkpoints(self, history: PlanHistory, done: Names) -> Steps[list[str]]:
+        """Return the names of all checkpoints but the newest one that says nothing that the markers do not say.
+
+        Parameters
+        ----------
+        done : Names
+            All markers, as they were listed. One that is folded meanwhile may be taken for false; it costs a listing.
+        """
+        names: Iterable[str] = yield List(self.checkpoints_folder)
+        found = folding.newest_first(names)
+        for name in found:
+            checkpoint = yield from self._checkpoint(name, history)
+            if checkpoint is not None and not (checkpoint.names & history.names) - done:
+                return [each for each in found if each != name]
+        return found
+
+    def lying(self, history: PlanHistory) -> Steps[list[str]]:
+        """Return the names of checkpoints that a run would believe, and that name a shard which is not committed."""
+        names: Iterable[str] = yield List(self.checkpoints_folder)
+        found = []
+        for name in folding.newest_first(names)[:MAX_CHECKPOINTS]:
+            checkpoint = yield from self._checkpoint(name, history)
+            if checkpoint is not None and (checkpoint.names & history.names) - (yield from self._listed()):
+                found.append(name)
+        return found
 
     def marker_name(self, name: str) -> str:
         """Return the name of the marker of a :attr:`PlannedShard.name`."""
@@ -371,6 +376,10 @@ class Protocol:
 
     def _plan_name(self, number: int) -> str:
         return f"{self.plans_folder}/{number:06d}.json"
+
+
+def _stem(name: str) -> str:
+    return name.rsplit("/", 1)[-1].removesuffix(".json")
 
 
 def slot_of_shard(name: str) -> str:
@@ -382,7 +391,3 @@ def slot_of_shard(name: str) -> str:
     '0123456789abcdef'
     """
     return name.rpartition("-")[0]
-
-
-def _stem(name: str) -> str:
-    return name.rsplit("/", 1)[-1].removesuffix(".json")

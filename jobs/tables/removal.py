@@ -7,7 +7,7 @@ object that only a list names may be on a disk that is not mounted; it is never 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,9 +52,9 @@ class RemovalPolicy:
     slots: frozenset[str] = frozenset()
 
 
-def slots_to_prune(table: Ledger, history: PlanHistory, done: Collection[str]) -> frozenset[str]:
+def slots_to_prune(table: Ledger, history: PlanHistory, done: Set[str]) -> frozenset[str]:
     """Return the slots of committed shards with rows of recordings that are gone; it reads all markers."""
-    markers = table.markers(history.names.intersection(done))
+    markers = table.markers(history.names & done)
     return frozenset(slot_of_shard(each.name) for each in markers if each.detail.get(REMOVED_ROWS))
 
 
@@ -92,13 +92,13 @@ def is_gone(uri: str, look: Look) -> bool:
         return False
 
 
-def refuse_many(archive: Archive, shards: Collection[Shard], gone: Collection[str], max_removed: float) -> None:
+def refuse_many(archive: Archive, shards: Iterable[Shard], gone: Collection[str], max_removed: float) -> None:
     """Refuse an archive of which a place has lost too much at once: it may not be mounted, or not be synchronised.
 
     Parameters
     ----------
-    shards : collection of Shard
-        Those that have been committed.
+    shards : iterable of Shard
+        Those that have been committed. They are asked for only if a source is gone.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -23,6 +24,13 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """List a folder. Answer: the names of the objects below it."""
+    """List a folder. Answer: the names of the objects right below it, which are read once."""
 
     folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exist:
+    """Look for objects, for many at once. Answer: the names of those that are there."""
+
+    names: Sequence[str]

@@ -70,8 +70,9 @@ def write_records(
     """
     folder = storage.join(table.output, "runs")
     have = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
-    done = table.done()
-    numbers = sorted({history.current[slot].number for slot in slots})
+    done = table.done(history)
+    table.fold(history, done)
+    numbers = sorted(history.current.having(slots).plans)
     written = []
     for number in numbers:
         run_id = history.plans[number - 1].run_id

@@ -68,7 +68,8 @@ def _verify_table(table: Ledger) -> list[str]:
     read_references(table)  # refuses a damaged one
     history, done = table.history(), table.done()
     markers = table.markers(history.names & done)
-    wrong = _uncommitted_objects(table, markers)
+    wrong = [f"{uri}: names shards that are not committed; `gc` removes it" for uri in table.lying_checkpoints(history)]
+    wrong += _uncommitted_objects(table, markers)
     with progress(f"verify {table.name}", len(markers)) as shown:
         for marker in markers:
             wrong += _verify_shard(table, marker)

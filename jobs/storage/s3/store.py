@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
+from typing import Any
 
 from botocore.exceptions import ClientError
 from fsspec.utils import glob_translate
@@ -12,11 +15,16 @@ from fsspec.utils import glob_translate
 from detector.errors import ConfigError
 from jobs.errors import StorageError
 from jobs.storage.files import RangeFile, StoredFile
-from jobs.storage.objects import ABSENT, Found, Listing, NotFoundError, Stored
+from jobs.storage.objects import ABSENT, Found, LeaveOut, Listing, NotFoundError, Sieve, Stored
 from jobs.storage.s3.body import RangeBody, check_page, etag_of
 from jobs.storage.s3.client import S3Client
 from jobs.storage.s3.errors import is_denied
 from jobs.storage.s3.ranges import ObjectRanges
+
+PAGE_KEYS = 1_000  # in an answer: as many as S3 gives
+AT_ONCE = 16  # requests of one listing
+HEX_DIGITS = "123456789abcdef"  # markers are named by slots, whose first digits are equally common
+LAST = "\U0010ffff"  # sorts after every key
 
 
 class S3:
@@ -79,23 +87,52 @@ class S3:
                 return b""  # archived in a cold tier, or under a key that we do not have
             raise
 
-    def listing(self, folder: str, follow: str) -> Listing | None:  # noqa: ARG002 - there are no links
+    def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:  # noqa: ARG002 - no links
         """List, with one request for each thousand keys."""
         bucket, key = self._client.split(folder)
-        found = self._list(folder, bucket, _prefix_of(key))
-        if found is None or (key and not found):
-            return None
-        return Listing([stored for stored, _ in found if not _is_folder(stored)])
+        return self._listing(folder, bucket, _prefix_of(key), leave_out, needs_any=bool(key))
 
-    def matching(self, pattern: str, follow: str) -> Listing:  # noqa: ARG002 - there are no links
+    def names(self, folder: str) -> Iterator[str]:
+        """List a folder in parts at the same time, if it has more than a thousand keys."""
+        bucket, key = self._client.split(folder)
+        prefix = _prefix_of(key)
+        page = self._page(folder, bucket, prefix)
+        below = (each["Key"][len(prefix) :] for each in (page or {}).get("Contents", ()))
+        if page is None or not page["IsTruncated"]:
+            yield from (name for name in below if name and "/" not in name)
+            return
+        parts = list(pairwise(["", *(prefix + digit for digit in HEX_DIGITS), LAST]))
+
+        def part(bounds: tuple[str, str]) -> list[str]:
+            return list(self._keys_between(folder, bucket, prefix, *bounds))
+
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for keys in pool.map(part, parts):
+                yield from (name for key in keys if (name := key[len(prefix) :]) and "/" not in name)
+
+    def _keys_between(self, uri: str, bucket: str, prefix: str, after: str, last: str) -> Iterator[str]:
+        """Yield the keys with a prefix that sort after a key, up to another one; the store sorts by bytes."""
+        more = {"StartAfter": after} if after else {}
+        while True:
+            page = self._page(uri, bucket, prefix, **more)
+            keys = [each["Key"] for each in (page or {}).get("Contents", ())]
+            yield from (key for key in keys if key.encode() <= last.encode())
+            if page is None or not page["IsTruncated"] or (keys and keys[-1].encode() > last.encode()):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing:  # noqa: ARG002 - no links
         """List keys with the pattern's constant prefix, with one request for each thousand, and match them."""
         bucket, key = self._client.split(pattern)
         try:
             matches = re.compile(glob_translate(key).removesuffix(r"\Z") + r"(?s:/.*)?\Z").match
         except ValueError as error:
             raise ConfigError(f"{pattern}: {error}.") from error
-        found = self._list(pattern, bucket, re.split(r"[*?\[]", key)[0]) or []
-        return Listing([each for each, _ in found if matches(self._client.split(each.uri)[1]) and not _is_folder(each)])
+
+        def is_meant(uri: str) -> bool:
+            return matches(self._client.split(uri)[1]) is not None
+
+        return self._listing(pattern, bucket, re.split(r"[*?\[]", key)[0], leave_out, is_meant) or Listing([])
 
     def drafts(self, folder: str) -> list[Stored]:  # noqa: ARG002
         """None: an unfinished upload is no object."""
@@ -104,7 +141,7 @@ class S3:
     def modified(self, folder: str) -> dict[str, float]:
         """LastModified, from the listing."""
         bucket, key = self._client.split(folder)
-        found = self._list(folder, bucket, _prefix_of(key)) or []
+        found = self._list(folder, bucket, _prefix_of(key)) or iter(())
         return {stored.uri: seconds for stored, seconds in found if not _is_folder(stored)}
 
     def abandon_uploads(self, folder: str, older_than: float) -> list[str]:
@@ -124,22 +161,79 @@ class S3:
                 return sorted(aborted)
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page.get("NextUploadIdMarker", "")}
 
-    def _list(self, uri: str, bucket: str, prefix: str) -> list[tuple[Stored, float]] | None:
-        """Return all objects whose keys have a prefix, sorted, each once, and their times; None without the bucket."""
+    def _listing(
+        self,
+        uri: str,
+        bucket: str,
+        prefix: str,
+        leave_out: LeaveOut,
+        is_meant: Callable[[str], bool] = lambda _: True,
+        *,
+        needs_any: bool = False,
+    ) -> Listing | None:
+        """Return all objects whose keys have a prefix, sorted, each once.
+
+        None without the bucket and, if any key is needed, without any.
+        """
+        sieve, has_any = Sieve(leave_out, is_meant), False
+        found = self._list(uri, bucket, prefix)
+        for stored, _ in found if found is not None else ():
+            has_any = True
+            if not _is_folder(stored):
+                sieve.take(stored)
+        if found is None or (needs_any and not has_any):
+            return None
+        return Listing(sorted({each.uri: each for each in sieve.kept}.values()), n_left_out=sieve.n_left_out)
+
+    def _list(self, uri: str, bucket: str, prefix: str) -> Iterator[tuple[Stored, float]] | None:
+        """Return objects whose keys have a prefix, and their times, as pages bring them; None without the bucket."""
+        pages = self._pages(uri, bucket, prefix)
+        first = next(pages)
+        if first is None:
+            return None
         base = uri.partition("://")[0] + f"://{bucket}/"
-        found: dict[str, tuple[Stored, float]] = {}
-        token: dict[str, str] = {}
-        while True:
-            arguments = {"Bucket": bucket, "Prefix": prefix} | token
-            page = self._client.ask(uri, "list_objects_v2", check_page, (404,), **arguments)
-            if page is None:
-                return None
-            for each in page.get("Contents", ()):
-                stored = Stored(base + each["Key"], each["Size"], etag_of(each))
-                found[stored.uri] = (stored, each["LastModified"].timestamp())
-            if not page["IsTruncated"]:
-                return sorted(found.values())
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        return (
+            (Stored(base + each["Key"], each["Size"], etag_of(each)), each["LastModified"].timestamp())
+            for page in chain([first], pages)
+            for each in page.get("Contents", ())
+        )
+
+    def _pages(self, uri: str, bucket: str, prefix: str) -> Iterator[Any]:
+        """Yield all pages of a listing; of folders that are many, several are listed at the same time."""
+        first = self._page(uri, bucket, prefix)
+        if first is None or not first["IsTruncated"]:
+            yield first
+            return
+        top = self._page(uri, bucket, prefix, Delimiter="/")
+        folders = [each["Prefix"] for each in (top or {}).get("CommonPrefixes", ())]
+        if top is None or top["IsTruncated"] or not folders:
+            yield from chain([first], self._rest(uri, bucket, prefix, first))
+            return
+        yield top
+        if len(folders) == 1:
+            yield from self._pages(uri, bucket, folders[0])
+            return
+
+        def pages_below(folder: str) -> list[Any]:
+            page = self._page(uri, bucket, folder)
+            return [page, *self._rest(uri, bucket, folder, page)] if page else []
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for ahead in range(0, len(folders), AT_ONCE):
+                for pages in pool.map(pages_below, folders[ahead : ahead + AT_ONCE]):
+                    yield from pages
+
+    def _rest(self, uri: str, bucket: str, prefix: str, page: Any) -> Iterator[Any]:
+        """Yield the pages that follow one."""
+        while page is not None and page["IsTruncated"]:
+            page = self._page(uri, bucket, prefix, ContinuationToken=page["NextContinuationToken"])
+            if page is not None:
+                yield page
+
+    def _page(self, uri: str, bucket: str, prefix: str, **more: str) -> Any:
+        """Return a page of a listing; None without the bucket."""
+        arguments = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS} | more
+        return self._client.ask(uri, "list_objects_v2", check_page, (404,), **arguments)
 
     def _read_tagged(self, uri: str) -> tuple[bytes, str]:
         """Return content and ETag of the object that stands at ``uri``."""

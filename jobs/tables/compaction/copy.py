@@ -22,7 +22,8 @@ from jobs.tables.compaction.objects import (
     repeated_rows,
 )
 from jobs.tables.heads import FOLDER as HEADS
-from jobs.tables.ledger import EMPTY, READERS, ledgers, table_objects
+from jobs.tables.ledger import EMPTY, ledgers, table_objects
+from jobs.tables.steps import READERS
 from jobs.telemetry.progress import progress
 
 AGAIN = "run `compact` again"

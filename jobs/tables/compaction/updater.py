@@ -19,9 +19,10 @@ from jobs.tables.compaction.copy import CompactedCopy
 from jobs.tables.compaction.objects import DAMAGED, REMEDY, CompactedObject, CopiedObject, RowRange
 from jobs.tables.compaction.source import Backlog, Rewrite, Source
 from jobs.tables.compaction.writer import MIB, CompactedObjectWriter, RowReader
-from jobs.tables.ledger import READERS, table_objects
+from jobs.tables.ledger import table_objects
 from jobs.tables.parquet import batches_of, row_batches
 from jobs.tables.protocol import Marker
+from jobs.tables.steps import READERS
 from jobs.telemetry.progress import Progress, progress
 
 AHEAD_BYTES = 64 * MIB  # of objects that are fetched before they are needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.tables import folding
 from tests.drills.simulation.rows import EMBEDDINGS, SCORES, TABLES, digest_of, rows_of
 from tests.drills.simulation.store import stem
 from tests.drills.simulation.violations import Violation
@@ -71,7 +72,7 @@ def _compare(world: World, who: str) -> None:
 
 def _belongs(world: World, name: str) -> bool:
     top, _, rest = name.partition("/")
-    if top == "_plans":
+    if top == "_plans" or rest.startswith(folding.FOLDER):
         return True
     if top == "_commits":
         return stem(name) in world.store.known[rest.partition("/")[0]].current.values()

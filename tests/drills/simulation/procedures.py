@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jobs.tables.names import Names
 from jobs.tables.plan import left_behind, propose_scores, tombstones
-from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard
+from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard, Protocol
 from jobs.tables.requests import Get, List
 from tests.drills.simulation.actors import Delete, Nothing, Read, Steps, Workers
 from tests.drills.simulation.rows import (
@@ -34,6 +35,8 @@ def run(world: World, date: str) -> Steps:
     """Run `nightly`, or `embed` where the setup has no scores."""
     yield Nothing()  # some time passes between a run's start and its first request
     table, listed = world.embeddings, world.sources
+    if world.setup.fold_from:  # a run looks at what is committed before it plans
+        yield from done_of(world, table, (yield from table.read()))
 
     def propose(history: PlanHistory) -> Plan | None:
         nonlocal listed
@@ -45,7 +48,7 @@ def run(world: World, date: str) -> Steps:
         return plan(history, date, (*new, *tombstones(history, committed, gone)))
 
     history: PlanHistory = yield from table.freeze(propose)
-    done: set[str] = yield from table.done()
+    done: Names = yield from done_of(world, table, history)
     for shard in history.current.values():
         if shard.entry.is_dropped and shard.name not in done:
             yield from drop(world, shard, history, done)
@@ -55,11 +58,23 @@ def run(world: World, date: str) -> Steps:
     if whole:
         must_show(world, EMBEDDINGS, mine)
     if world.setup.scores:
-        done = yield from table.done()
+        done = yield from done_of(world, table, history)
         scored: PlanHistory = yield from world.scores.read()
-        others = left_behind(history, scored, (yield from world.scores.done()), listed)
+        others = left_behind(history, scored, (yield from done_of(world, world.scores, scored)), listed)
         whole &= yield from score(world, [shard for shard in (*mine, *others) if shard.name in done], date)
+    yield from fold(world, table, history)
     return "done" if whole else "again"
+
+
+def done_of(world: World, table: Protocol, history: PlanHistory) -> Steps:
+    """Return what is committed, by a checkpoint where runs fold."""
+    return (yield from table.done(history if world.setup.fold_from else None))
+
+
+def fold(world: World, table: Protocol, history: PlanHistory) -> Steps:
+    """Fold what is committed, as a run does that writes its record."""
+    if world.setup.fold_from:
+        yield from table.fold(history, (yield from table.done(history)))
 
 
 def embed(world: World, shard: PlannedShard) -> Steps:
@@ -71,7 +86,7 @@ def embed(world: World, shard: PlannedShard) -> Steps:
     return (yield from world.embeddings.commit(shard, shard.slot, tables, {}))
 
 
-def drop(world: World, shard: PlannedShard, history: PlanHistory, done: set[str]) -> Steps:
+def drop(world: World, shard: PlannedShard, history: PlanHistory, done: Names) -> Steps:
     """Commit a tombstone."""
     before = history.last_committed(done).get(shard.slot)
     empty = {table: part(shard, table, []) for table in TABLES[EMBEDDINGS]}
@@ -91,11 +106,12 @@ def score(world: World, embedded: list[PlannedShard], date: str) -> Steps:
     history: PlanHistory = yield from table.freeze(
         lambda history: plan(history, date, propose_scores(embedded, history))
     )
-    done: set[str] = yield from table.done()
+    done: Names = yield from done_of(world, table, history)
     mine = [history.current[each.slot] for each in embedded]
     whole = yield from work(world, [partial(judge, world, shard) for shard in mine if shard.name not in done])
     if whole:
         must_show(world, SCORES, mine)
+    yield from fold(world, table, history)
     return whole
 
 

@@ -58,6 +58,7 @@ class Scenario:
 ONE = Setup({"a": "0ef"})
 TWO = Setup({"a": "0ef", "b": "1ee"})
 JUDGED = Setup({"a": "0ef"}, scores=True)
+FOLDED = Setup({"a": "0ef", "b": "1ee"}, fold_from=1)
 
 
 def _run(when: int, date: str = DATES[0]) -> Event:
@@ -104,6 +105,9 @@ SCENARIOS = (
     Scenario("run and gc", ONE, (_run(0), _moves(7), _run(0), _gc(2))),
     Scenario("gc when a state is old", ONE, (_run(0), _moves(IDLE), _run(0), _gc(4)), turns=2),
     Scenario("gc beside two plans", TWO, (_run(0), _moves(IDLE), _run(0), _gc(IDLE))),
+    Scenario("one run that folds", FOLDED, (_run(0), _run(IDLE))),
+    Scenario("two runs that fold at once", FOLDED, (_run(0), _run(0), _moves(IDLE), _run(0))),
+    Scenario("gc beside a run that folds", FOLDED, (_run(0), _moves(IDLE), _run(0), _gc(9), _gc(3)), turns=2),
     Scenario("two workers a shard", Setup({"a": "0ef"}, workers=True, twice=True), (_run(0),)),
     Scenario("one assembler of two shards", Setup({"a": "0ef", "b": "1ee"}, assemblers=1), (_run(0),)),
     Scenario("two assemblers of one shard", Setup({"a": "0ef"}, assemblers=2, twice=True), (_run(0), _run(9))),

@@ -7,6 +7,8 @@ from bisect import insort
 from collections import defaultdict
 
 from jobs.storage import ABSENT
+from jobs.tables import folding
+from jobs.tables.folding import Checkpoint
 from jobs.tables.protocol import Found, Marker, Plan
 from jobs.tables.requests import Put
 from jobs.tables.row_digest import add
@@ -89,6 +91,8 @@ class Store:
             self._folders[folder_of(name)].remove(name)
         top, _, rest = name.partition("/")
         ledger = LEDGER_OF.get(top) or rest.partition("/")[0]
+        if ledger.startswith(folding.FOLDER):
+            return
         known = self.known[ledger]
         if top not in LEDGER_OF and stem(name) in known.current.values():
             raise Violation(f"gc removed {name}, the marker of what is current")
@@ -111,6 +115,9 @@ class Store:
             ledger, slot = LEDGER_OF[top], slot_of(name)
         else:
             ledger = rest.partition("/")[0]
+            if ledger.startswith(folding.FOLDER):
+                self._check_checkpoint(ledger.removeprefix(folding.FOLDER), name, content)
+                return
             known = self.known[ledger]
             if before is not None:
                 raise Violation(f"{name} was changed: {before!r} to {content!r}")
@@ -189,6 +196,15 @@ class Store:
             self._check_marker(ledger, marker)
             self._whole.add(standing)
         return True
+
+    def _check_checkpoint(self, ledger: str, name: str, content: bytes) -> None:
+        """Check that a checkpoint names nothing that is current and has no marker, or that nobody planned."""
+        for each in Checkpoint.from_json(content, name).names:
+            if each not in self.known[ledger].planned:
+                raise Violation(f"{name}: names {each}, which nobody planned")
+            is_current = each in self.known[ledger].current.values()
+            if is_current and f"_commits/{ledger}/{each}.json" not in self.objects:
+                raise Violation(f"{name}: names {each}, which is not committed")
 
     def _check_marker(self, ledger: str, marker: Marker) -> None:
         for table in TABLES[ledger]:

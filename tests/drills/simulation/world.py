@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.tables.protocol import Protocol
-from jobs.tables.requests import Get, List, Put
+from jobs.tables.requests import Exist, Get, List, Put
 from tests.drills.simulation import procedures
 from tests.drills.simulation.actors import (
     CRASH_AFTER,
@@ -44,6 +44,7 @@ class Setup:
     scores: bool = False
     restarts: int = 2
     assemblers: int = 0
+    fold_from: int = 0  # commits from which on a run folds them; 0: no run folds, or looks for a checkpoint
 
 
 def _process(actor: Actor, actors: list[Actor]) -> list[Actor]:
@@ -69,8 +70,8 @@ class World:
         self._log = log
         self._n_started = 0
         self._past: dict[str, list[str]] = {slot: [state] for slot, state in self.sources.items()}
-        self.embeddings = Protocol(EMBEDDINGS, identify)
-        self.scores = Protocol(SCORES, identify)
+        self.embeddings = Protocol(EMBEDDINGS, identify, fold_from=setup.fold_from)
+        self.scores = Protocol(SCORES, identify, fold_from=setup.fold_from)
 
     # actors and their faults
 
@@ -146,6 +147,8 @@ class World:
         kind = type(asked)
         if kind is List:
             self._go(actor, self.store.listing(asked.folder))
+        elif kind is Exist:
+            self._go(actor, [name for name in asked.names if name in self.store.objects])
         elif kind is Get:
             self._go(actor, self.store.objects.get(asked.name))
         elif kind is Put:

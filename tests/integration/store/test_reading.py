@@ -10,6 +10,7 @@ import pytest
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain
+from jobs.storage.s3 import store
 from tests.support.storage import remove
 
 LONG_BYTES = storage.READ_AHEAD_BYTES + (2 << 20)
@@ -88,6 +89,39 @@ def test_a_listing_stays_below_its_folder(root: str, slash: str) -> None:
         storage.write_bytes(f"{root}/{name}", b"1")
 
     assert [each.uri for each in storage.listing(f"{root}/day{slash}") or []] == [f"{root}/day/a.flac"]
+
+
+@pytest.mark.parametrize("page_keys", [3, 1_000])
+def test_a_listing_of_many_pages_has_all_objects_once_whatever_is_left_out(
+    root: str, page_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PAGE_KEYS", page_keys)
+    below = [f"in/deep/{folder}/{number}.wav" for folder in "abé" for number in range(4)]
+    names = sorted(["in/0.wav", "in/z.wav", *below, "in/deep/a/more/x.wav", "other/y.wav"])
+    for name in names:
+        storage.write_bytes(f"{root}/{name}", b"1")
+    expected = [f"{root}/{name}" for name in names if name.startswith("in/")]
+
+    found = storage.survey(f"{root}/in", leave_out=lambda each: each.uri.endswith("0.wav"))
+    assert found is not None
+    assert [each.uri for each in found.objects] == [uri for uri in expected if not uri.endswith("0.wav")]
+    assert found.n_left_out == 4
+    assert [each.uri for each in storage.listing(f"{root}/in") or []] == expected
+    assert storage.matching(f"{root}/in/deep/*/1.wav", leave_out=lambda _: True).n_left_out == 3
+
+
+@pytest.mark.parametrize("page_keys", [3, 1_000])
+def test_the_names_right_below_a_folder_are_found_in_whatever_parts(
+    root: str, page_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PAGE_KEYS", page_keys)
+    names = ["!", "0", *(f"{digit}{digit}" for digit in "0123456789abcdef"), "1", "f", "g", "é", "~"]
+    for name in (*names, "f/below"[: 7 if root.startswith("s3") else 1]):
+        storage.write_bytes(f"{root}/day/{name}", b"1")
+    storage.write_bytes(f"{root}/day2/x", b"1")
+
+    assert sorted(storage.names(f"{root}/day")) == sorted(names)
+    assert list(storage.names(f"{root}/none")) == []
 
 
 def test_a_glob_matches_objects_by_name(root: str) -> None:

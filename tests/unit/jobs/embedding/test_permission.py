@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from jobs.embedding.result import EmbeddingRun
 from jobs.errors import StorageError
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
-from jobs.inputs.contents import Contents
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.permissions import binding_permissions, denied
@@ -109,10 +107,8 @@ def test_permission_that_is_lost_after_the_listing_is_a_row_and_is_tried_again_o
 ) -> None:
     find, stack = archive.find, contextlib.ExitStack()
 
-    def find_and_lose(
-        config: InputConfig, contents: Contents, before: Collection[str], *, relative: bool
-    ) -> archive.Archive:
-        found = find(config, contents, before, relative=relative)
+    def find_and_lose(*given: Any, **named: Any) -> archive.Archive:
+        found = find(*given, **named)
         stack.enter_context(denied(folder / "b.wav", folder / "0.tar"))
         return found
 

@@ -136,8 +136,9 @@ class Nights:
 
     def embed(self, run: EmbeddingRun, read: set[str], dies: Any = lambda: 1.0) -> None:
         missing = MissingShards([run])
-        work = [(each, None) for _, each in missing.unread]
-        work += [(each, missing.shards[name]) for name, layers in missing.lacking.items() for each in layers]
+        work = [(run.lacking(slot), None) for run, slot in missing.unread]
+        for name, layers in missing.lacking.items():
+            work += [(run.lacking(slot), missing.shards[name]) for run, slot in layers]
         for lacking, shard in work:
             before = {name: self.bytes_of(lacking.folders[name], lacking.planned.slot) for name in lacking.folders}
             rows = None if shard is None else self.decoded(shard, read)
@@ -185,7 +186,7 @@ class Nights:
         """Rows that were taken out so far, as markers say."""
         key = RECIPE.fingerprint if table == "embeddings" else head().head_id
         ledger = Ledger(str(self.output), table, key)
-        markers = ledger.markers(ledger.done().intersection(ledger.history().by_name))
+        markers = ledger.markers(ledger.done() & set(ledger.history().by_name))
         return sum(each.detail.get(PRUNED_ROWS, 0) for each in markers)
 
     def rows(self, table: str) -> dict[str, dict[str, Any]]:
