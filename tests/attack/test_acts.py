@@ -23,8 +23,8 @@ from tests.support import ROOT
 LANDLOCK = pytest.mark.needs("a kernel with Landlock")
 KERNELS = [
     pytest.param(Kernel(None, True, "full"), id="full", marks=LANDLOCK),
-    pytest.param(Kernel(1, True, "full"), id="full with Landlock 1", marks=LANDLOCK),
-    pytest.param(Kernel(3, True, "full"), id="full with Landlock 3", marks=LANDLOCK),
+    pytest.param(Kernel(1, True, "full"), id="full with Landlock 1", marks=[LANDLOCK, pytest.mark.long]),
+    pytest.param(Kernel(3, True, "full"), id="full with Landlock 3", marks=[LANDLOCK, pytest.mark.long]),
     pytest.param(Kernel(0, True, "seccomp"), id="seccomp"),
     pytest.param(Kernel(None, False, f"landlock-{lab.ours()}"), id="landlock", marks=LANDLOCK),
     pytest.param(Kernel(3, False, "landlock-3"), id="landlock-3", marks=LANDLOCK),

@@ -58,8 +58,9 @@ def test_an_assembler_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) ->
     holds="no byte of a committed shard is read again; the first new commit within 30 s",
     limit=120,
 )
-def test_a_killed_driver_resumes_where_it_stopped(lab: Lab) -> None:
-    for share in (0.3, 0.8):
+@pytest.mark.parametrize("shares", [(0.3,), pytest.param((0.3, 0.8), marks=pytest.mark.long)], ids=["once", "twice"])
+def test_a_killed_driver_resumes_where_it_stopped(lab: Lab, shares: tuple[float, ...]) -> None:
+    for share in shares:
         lab.proxy.clear()
         n_left = round(share * lab.archive.n_shards) - len(lab.markers())
         lab.proxy.when("PUT", MARKER).nth(n_left).then(lambda _: lab.runs[-1].kill())

@@ -97,7 +97,7 @@ def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
 
 @drill("D48", injects="the same command again", holds="no audio read, nothing written", limit=60)
 def test_a_complete_output_costs_nothing(lab: Lab) -> None:
-    first = lab.nightly(on=lab.ray())
+    first = lab.nightly("--runner", "local")  # its rows are those of a run on Ray, to the byte: test_runners.py
     before = {name: lab.store.info(f"{key_of(lab.output)}/{name}")["LastModified"] for name in lab.names()}
     lab.proxy.log.clear()
 

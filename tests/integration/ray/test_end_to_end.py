@@ -85,7 +85,7 @@ def small_job(job_environment: dict[str, str]) -> Job:
 
 
 @pytest.fixture(scope="module")
-def bucket(archive: Path, store: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
+def archived(archive: Path, store: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
     """The archive in a bucket of the store."""
     store.put(str(archive) + "/", "archive/shards/", recursive=True)
     return store
@@ -107,7 +107,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def head(job: Job, bucket: object, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def head(job: Job, archived: object, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A melstats head that was fitted on the bucket."""
     folder = tmp_path_factory.mktemp("head")
     job("embed", "--input", "s3://archive/shards/", "--backbone", "melstats", "--output", "s3://archive/tables")
@@ -121,13 +121,15 @@ def score_in(output: Path) -> float:
 
 
 def test_shards_in_a_bucket_become_tables_that_duckdb_reads(
-    job: Job, head: Path, labels: Path, bucket: fsspec.AbstractFileSystem, tmp_path: Path
+    small_job: Job, head: Path, labels: Path, archived: fsspec.AbstractFileSystem, tmp_path: Path
 ) -> None:
-    scored = job("score", "--embeddings", "s3://archive/tables", "--head", head, "--output", "s3://archive/tables")
-    job("evaluate", "--scores", "s3://archive/tables", "--labels", labels, "--output", tmp_path)
+    scored = small_job(
+        "score", "--embeddings", "s3://archive/tables", "--head", head, "--output", "s3://archive/tables"
+    )
+    small_job("evaluate", "--scores", "s3://archive/tables", "--labels", labels, "--output", tmp_path)
 
     sql = duckdb.connect()
-    sql.register_filesystem(bucket)
+    sql.register_filesystem(archived)
     n_inputs = N_SHARDS * 2 * N_EACH + 3  # notes.txt is no input
     ((n_scores, n_ids, n_unscored),) = sql.sql(
         "SELECT count(*), count(DISTINCT utterance_id), count(*) FILTER (score IS NULL) "
@@ -136,7 +138,7 @@ def test_shards_in_a_bucket_become_tables_that_duckdb_reads(
     failures = sql.sql(
         "SELECT member, error FROM read_parquet('s3://archive/tables/failures/**/*.parquet') ORDER BY member"
     ).fetchall()
-    every_parquet = bucket.glob("archive/tables/**/*.parquet")
+    every_parquet = archived.glob("archive/tables/**/*.parquet")
     assert (n_scores + len(failures), n_ids, n_unscored) == (n_inputs, n_scores, 1)
     assert failures == [("odd/empty.wav", "empty"), ("odd/page.mp3", "not_audio")]
     assert {path.split("/")[2] for path in every_parquet} == {"embeddings", "scores", "failures"}
@@ -161,18 +163,18 @@ def test_p_spoof_in_the_table_is_the_contract_s_formula(
     assert (wrong, rows) == (0, 2 * N_EACH)
 
 
-def test_a_second_night_does_only_what_is_new(job: Job, head: Path, archive: Path, tmp_path: Path) -> None:
+def test_a_second_night_does_only_what_is_new(small_job: Job, head: Path, archive: Path, tmp_path: Path) -> None:
     incoming, output = tmp_path / "incoming", tmp_path / "tables"
     incoming.mkdir()
     (incoming / "a.flac").write_bytes(utterance("bonafide", 1))
     night = ("nightly", "--input", incoming, "--head", head, "--output", output)
-    job(*night)
+    small_job(*night)
     first = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
 
-    idle = job(*night)
+    idle = small_job(*night)
     after_idle = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
     (incoming / "b.flac").write_bytes(utterance("spoof", 2))
-    job(*night)
+    small_job(*night)
 
     assert len(list((output / "runs").glob("*.html"))) == 2
     assert "nothing new" in idle.stdout
@@ -184,7 +186,7 @@ def test_a_second_night_does_only_what_is_new(job: Job, head: Path, archive: Pat
 
 @pytest.mark.long
 def test_labels_of_a_night_in_a_bucket_go_into_the_next_head(
-    job: Job, head: Path, bucket: fsspec.AbstractFileSystem, tmp_path: Path
+    job: Job, head: Path, archived: fsspec.AbstractFileSystem, tmp_path: Path
 ) -> None:
     tables, queue = "s3://archive/nightly", tmp_path / "queue.csv"
     night = job(
@@ -201,8 +203,8 @@ def test_labels_of_a_night_in_a_bucket_go_into_the_next_head(
     job("review", "import", "--output", tables, "--from", queue, "--labels", "s3://archive/reviewed.parquet")
     fitted = job("fit", "--embeddings", tables, "--labels", "s3://archive/reviewed.parquet", "--output", tmp_path)
 
-    (page,) = bucket.glob("archive/nightly/runs/*.html")
-    text = bucket.cat(page).decode()
+    (page,) = archived.glob("archive/nightly/runs/*.html")
+    text = archived.cat(page).decode()
     n_rows = sum(1 for row in rows if row["member"])
     assert f"page: s3://{page}" in night.stdout
     assert text.count("<audio controls") >= n_rows > 4
@@ -328,24 +330,26 @@ def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("s3_root")
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_cannot_be_scored_is_refused_with_65(
-    what: str, small_job: Job, bucket: object, head: Path, unfit: Path, tmp_path: Path
+    what: str, bonafide: Callable[..., tuple[int, str, str]], head: Path, unfit: Path, tmp_path: Path
 ) -> None:
     arguments, cause = REFUSED[what]
 
-    refused = small_job(
-        "nightly", *(each.format(folder=unfit) for each in arguments), "--head", head, "--output", tmp_path, code=65
+    code, _, err = bonafide(
+        "nightly", *(each.format(folder=unfit) for each in arguments), "--head", head, "--output", tmp_path
     )
 
-    assert cause.format(folder=unfit) in refused.stderr.splitlines()[-1]
+    assert code == 65
+    assert cause.format(folder=unfit) in err.splitlines()[-1]
     assert [path for path in tmp_path.rglob("*.parquet") if path.name != "empty.parquet"] == []
 
 
 def test_a_head_of_another_encoder_is_refused_with_both_fingerprints(
-    small_job: Job, head: Path, unfit: Path, archive: Path, tmp_path: Path
+    small_job: Job, head: Path, unfit: Path, tmp_path: Path
 ) -> None:
-    other = ("--backbone", "huggingface", "--model", unfit / "hubert", "--layer", 1)
+    other = ("--backbone", "melstats", "--segment-seconds", 5)
     small_job("embed", "--input", unfit / "same.flac", *other, "--output", tmp_path)
 
     refused = small_job("score", "--embeddings", tmp_path, "--head", head, "--output", tmp_path, code=65)

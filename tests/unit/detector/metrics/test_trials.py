@@ -21,9 +21,7 @@ def test_a_million_scores_take_seconds() -> None:
     trials = drawn(rng, 1_000, 1_000, 0.5, 1.0)
     before = time.process_time()
 
-    trials.measure()
+    found = trials.measure()
 
     assert time.process_time() - before < 20.0  # 1.6 s when measured alone
-    assert trials.measure()["equal_error_rate"] == equal_error_rate(
-        trials.score[~trials.is_spoof], trials.score[trials.is_spoof]
-    )
+    assert found["equal_error_rate"] == equal_error_rate(trials.score[~trials.is_spoof], trials.score[trials.is_spoof])

@@ -95,7 +95,7 @@ def test_what_a_night_was_estimated_to_find_is_what_its_record_says(archive: Pat
     assert cost["bytes"] == found.cost.n_bytes
     assert found.cost.audio_seconds == pytest.approx(13.0, rel=0.05)
     assert cost["audio_seconds"] == 13.0
-    assert cost["dollars"] == pytest.approx(3_600 * float(str(cost["core_hours"])), rel=1e-3)
+    assert cost["dollars"] == pytest.approx(3_600 * float(str(cost["core_hours"])), rel=0.02)
     nothing = list(foreseen(archive, day=3).lines(CostConfig()))
     assert nothing[1:] == ["recordings: 0 new, 0 replaced, 0 removed, in 0 shards"]
 

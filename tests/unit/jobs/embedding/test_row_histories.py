@@ -197,7 +197,7 @@ class Nights:
         return found
 
 
-@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 50))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 50))])
 def test_the_history_of_every_row_is_that_of_its_own_recording(tmp_path: Path, seed: int) -> None:
     nights, recount = Nights(tmp_path, seed), Recount()
     for _ in range(5):

@@ -262,13 +262,13 @@ def check(root: str, database: Path, seed: int, bonafide: Run) -> None:
             assert sum(each.file.record_count for each in listed) == len(history.rows(name)), name
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_tables_and_copy_follow_from_the_history_alone(tmp_path: Path, bonafide: Run, seed: int) -> None:
     check(str(tmp_path / "root"), tmp_path / "catalog.db", seed, bonafide)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 200))
+@pytest.mark.parametrize("seed", [2, 3, *range(100, 200)])
 def test_those_of_a_hundred_more_histories_do(tmp_path: Path, bonafide: Run, seed: int) -> None:
     check(str(tmp_path / "root"), tmp_path / "catalog.db", seed, bonafide)
 
