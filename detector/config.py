@@ -16,6 +16,7 @@ from detector.recording import MIN_SEGMENT_SAMPLES
 
 CODE = 1  # raised whenever our own code changes a value: cutting, joining, standardising, melstats
 LAST_LAYER = -1
+MAX_LAYERS = 1_000  # of any encoder
 SEGMENT_SECONDS = 30.0
 STARTER_SECONDS = 4.0  # its head was fitted on recordings of up to 4 s, and shorter segments are faster
 MELSTATS = "melstats"
@@ -78,8 +79,8 @@ class EmbedConfig:
             raise ConfigError(f"context {self.context!r} is not known; expected one of {', '.join(CONTEXTS)}.")
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling {self.pooling!r} is not known; expected one of {', '.join(POOLINGS)}.")
-        if self.layer < LAST_LAYER:
-            raise ConfigError(f"layer {self.layer} does not exist; expected 0 or more, or -1 for the last.")
+        if not isinstance(self.layer, int) or not LAST_LAYER <= self.layer < MAX_LAYERS:
+            raise ConfigError(f"layer {self.layer} does not exist; expected 0 to {MAX_LAYERS - 1}, or -1 for the last.")
         if self.backbone == MELSTATS and (self.layer, self.dtype) != (LAST_LAYER, DTYPES[0]):
             raise ConfigError(
                 f"layer {self.layer}, dtype {self.dtype}: {MELSTATS} has no layers and one dtype; omit --layer, "

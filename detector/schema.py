@@ -93,7 +93,7 @@ _CLAIMED = Column(
     "s",
     nullable=True,
     is_optional=True,
-    bounds=(0.0, math.inf),
+    bounds=(0.0, 1e15),
 )
 _FINGERPRINT = Column(
     "fingerprint",

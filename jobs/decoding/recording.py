@@ -147,6 +147,9 @@ class DecodedRecording:
             process.is_busy = reply.get("stays") is not True
             return
         failure = replies.failure_of(kind, reply)
+        # what is decoded before an excerpt, and what was not sent any more, count too
+        most = self._queue.max_seconds + self._excerpt.start + 2 * self._queue.segment_seconds
+        check(0.0 <= (failure.seconds or 0.0) <= most, f"seconds {failure.seconds!r}")
         if failure.error in ("decoder_crash", "too_large"):
             # perhaps an earlier recording broke the process, or filled its memory: a new one decides
             raise DecoderError(failure.error, failure.message)

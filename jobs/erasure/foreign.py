@@ -34,8 +34,9 @@ ENCODINGS = {  # the longer mark first: that of UTF-32 begins with that of UTF-1
 }
 MAX_DIGEST = 64
 """Bytes of a cell that may be a digest or a number; longer ones must be known for what they are."""
-NOT_TEXT = re.compile(r"[\0-\x06\x0e-\x1a\x1c\x1d\x1f]|\A(?:%PDF|!<arch>)")
-"""Control characters that no text has, though packed bytes may; and formats that may be of letters alone."""
+NOT_TEXT = re.compile(r"[\0-\x06\x0e-\x1a\x1c\x1d\x1f]|\x1b(?!\[)|\A(?:%PDF|!<arch>)")
+"""Control characters that no text has, though packed bytes may, and texts of more than one alphabet; colours of a
+terminal are left. And formats that may be of letters alone."""
 
 
 def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterator[set[str]]:
@@ -51,15 +52,14 @@ def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterat
 
 
 def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
-    """Return the requested ids that a path is, or ends with.
+    """Return the requested ids that a path mentions, as text does.
 
     Examples
     --------
     >>> ids_in_name("backup/2026/a.flac", ErasureRequest(["2026/a.flac"]))
     {'2026/a.flac'}
     """
-    parts = name.split("/")
-    return set().union(*(request.ids_of("/".join(parts[start:])) for start in range(len(parts))))
+    return request.ids_in_foreign_text(name)
 
 
 def _ids_in_content(name: str, content: bytes, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:

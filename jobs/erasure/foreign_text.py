@@ -1,6 +1,6 @@
 """Foreign text: ids in what other programs wrote, whose format is not known.
 
-Where a text may be read in two ways, it mentions the recording: also at the end of a longer path, inside a URI, and
+Where a text may be read in two ways, it mentions the recording: also as a part of a longer name or path, in a URI, and
 where the container and the member of an id stand apart on one line, as in a table of `uri` and `member`.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from jobs.erasure.finder import finders
+from jobs.erasure.finder import finders as finders_of
 from jobs.erasure.spellings import readings
 
 PIECE = 1 << 20
 """Characters that are read at once, in all their readings."""
 
-AROUND_NAME = (r"\A|[^\w.-]|\\[nrtbfv]", r"(?P<part>)(?!\w|[.-]\w)")
+AROUND_NAME = (r"\A|[^0-9A-Za-z]|\\[nrtbfv]", r"(?P<part>)(?![0-9A-Za-z])")
 AROUND_WORD = (r"(?:\A|[\"'>,;:|=\[({}\t\n/#])\s*", r"(?P<part>)(?=\s*(?:\Z|[\"'<,;:|\])}\t\n/#@]))")
-"""What precedes and follows an id; one that is a word, such as `1`, counts where it is a field of its own."""
+"""What precedes and follows an id: it counts inside any longer name, unless it is cut out of a word or a number. One
+that is a word itself, such as `1`, counts where it is a field of its own."""
 
 
 class _Names:
@@ -25,10 +26,11 @@ class _Names:
 
     def __init__(self, owners: Mapping[str, set[str]]) -> None:
         self._owners = owners
-        self._finders = finders(owners, AROUND_NAME, AROUND_WORD, within_uris=True)
+        self._finders = finders_of(owners, AROUND_NAME, AROUND_WORD, within_uris=True)
 
-    def found_in(self, text: str) -> set[str]:
-        return {owner for finder in self._finders for name, _ in finder.find(text) for owner in self._owners[name]}
+    def found_in(self, text: str, *, words: bool = True) -> set[str]:
+        finders = self._finders if words else self._finders[:1]
+        return {owner for finder in finders for name, _ in finder.find(text) for owner in self._owners[name]}
 
 
 class ForeignTextSearch:
@@ -68,6 +70,10 @@ class ForeignTextSearch:
                 mentioned |= self._wholes.found_in(reading)
                 mentioned |= self._in_halves(reading)
         return mentioned
+
+    def names_in(self, text: str) -> set[str]:
+        """Return the ids that a text of ours mentions; one that is a word is not searched."""
+        return self._wholes.found_in(text, words=False)
 
     def _in_halves(self, text: str) -> set[str]:
         if not self._containers.found_in(text):

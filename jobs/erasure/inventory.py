@@ -17,6 +17,7 @@ from jobs import storage
 from jobs.erasure.mentions import (
     ids_in_record,
     is_rewritten,
+    named_folders,
     problem_with,
     recordings_in_plan,
     shards_of,
@@ -24,7 +25,7 @@ from jobs.erasure.mentions import (
 )
 from jobs.erasure.own_objects import read_own
 from jobs.erasure.proof import describe_remaining
-from jobs.erasure.redaction import redact_plan, redact_texts
+from jobs.erasure.redaction import redact_marker, redact_plan, redact_texts
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.runs import record_uris, records
 from jobs.erasure.tables import TEXT_COLUMNS
@@ -82,7 +83,7 @@ def take_inventory(output: str, tables: list[Ledger], request: ErasureRequest) -
             for marker in markers:
                 _add_shard(inventory, table, marker, request)
                 bar.shard(sum(marker.rows.values()))
-        superseded = [each for each in table.markers(done - history.names) if request.ids_in_label(each.uri)]
+        superseded = [each for each in table.markers(done - history.names) if redact_marker(each, request) != each]
         inventory.markers[table.name] = inventory.markers.get(table.name, []) + superseded
         for plan in history.plans:
             _add_plan(inventory, plan, request)
@@ -111,7 +112,7 @@ def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: Era
                 inventory.containers[each] = others["utterance_id"][pc.index(others["uri"], uri).as_py()].as_py()
     inventory.is_unfinished |= recounted != marker
     inventory.has_erasures |= "erased" in recounted.detail
-    if n_rows or has_mentions or recounted != marker or request.ids_in_label(marker.uri):
+    if n_rows or has_mentions or recounted != marker or redact_marker(marker, request) != marker:
         inventory.markers.setdefault(table.name, []).append(marker)
 
 
@@ -149,6 +150,8 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
     uncommitted = {stored.uri for stored in table_objects(output)} - committed_uris
     if links := unread_links(output):
         raise ConfigError(f"{links[0]}. Remove the link, then run the same command again.")
+    if folders := named_folders(output, request):
+        raise ConfigError(f"{folders[0]}. Remove the folder, then run the same command again.")
     for stored in storage.listing(output) or []:
         name = stored.uri.removeprefix(f"{output}/")
         is_ours = is_rewritten(name) and stored.uri not in uncommitted

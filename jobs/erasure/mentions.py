@@ -43,7 +43,7 @@ def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]
     """
     objects = everything(output)
     problems = (f"{each.uri}: {problem}" for each in objects if (problem := problem_with(output, each, request)))
-    return [*problems, *unread_links(output)], len(objects)
+    return [*problems, *unread_links(output), *named_folders(output, request)], len(objects)
 
 
 UNREAD = {
@@ -69,6 +69,14 @@ def unread_links(output: str) -> list[str]:
         f"{each.first}: {UNREAD.get(reason, folder)}, so what it mentions is not known"
         for reason, each in links.items()
     ]
+
+
+def named_folders(output: str, request: ErasureRequest) -> list[str]:
+    """Describe empty folders whose name mentions the recordings."""
+    named = (
+        (uri, request.ids_in_foreign_text(uri.removeprefix(f"{output}/"))) for uri in storage.empty_folders(output)
+    )
+    return [f"{uri}: an empty folder whose name mentions {', '.join(sorted(ids))}" for uri, ids in named if ids]
 
 
 def problem_with(output: str, stored: Stored, request: ErasureRequest) -> str:
@@ -110,7 +118,9 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
     elif isinstance(ours, Plan):
         yield ids_in_plan(ours, request)
     elif isinstance(ours, Marker):
-        yield request.ids_in_label(ours.uri)
+        yield request.ids_in_label(ours.uri).union(
+            *map(request.ids_in_setting, texts_in(ours.detail.get("passed_over")))
+        )
     elif isinstance(ours, Reference):
         yield request.ids_in_text(without_names(content.decode()))
     elif isinstance(ours, KnownHead):
@@ -124,7 +134,8 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
 def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
     """Return the requested ids that a plan names: as recordings, or as files that recordings are read from."""
     sources = (source.uri for shard in shards_of(plan) for source in shard.sources)
-    return recordings_in_plan(plan, request).union(*map(request.ids_in_label, sources))
+    settings = map(request.ids_in_setting, texts_in(plan.detail))
+    return recordings_in_plan(plan, request).union(*map(request.ids_in_label, sources), *settings)
 
 
 def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
@@ -138,6 +149,18 @@ def shards_of(plan: Plan) -> Iterator[Shard]:
 
 
 def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
-    """Return the requested ids that a run's record names, among its inputs and the shards that raised an alarm."""
-    labels = (*record.get("alarms", ()), *record.get("settings", {}).get("input", ()))
-    return set().union(*map(request.ids_in_label, labels))
+    """Return the requested ids that a run's record names, in its settings and among the shards that raised an alarm."""
+    settings = record.get("settings", {})
+    labels = (*record.get("alarms", ()), *settings.get("input", ()))
+    texts = texts_in([settings, record.get("passed_over"), record.get("passed_over_members")])
+    return set().union(*map(request.ids_in_label, labels), *map(request.ids_in_setting, texts))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts in JSON values, but for the names of its fields."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for each in value.values() for text in texts_in(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in texts_in(each))

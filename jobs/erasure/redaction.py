@@ -12,7 +12,10 @@ from jobs.erasure.request import ERASED, ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.shards import Shard
 from jobs.tables.plan import AGAIN, PRUNE
-from jobs.tables.protocol import DROPPED, Entry, Plan
+from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
+
+PASSED_OVER = ("passed_over", "passed_over_members")
+"""What markers and records have of files that were no recordings, with examples: one may have become one since."""
 
 
 def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
@@ -44,7 +47,8 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
             kept[AGAIN] = [uri for uri in entry.work[AGAIN] if uri in left]
         return replace(entry, work=shard.to_content() | kept)
 
-    return replace(plan, entries=tuple(map(redact, plan.entries)))
+    entries = tuple(map(redact, plan.entries))
+    return replace(plan, entries=entries, detail=_redact_texts(plan.detail, request), known_seal="")
 
 
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
@@ -57,6 +61,13 @@ def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     return replace(shard, sources=sources, names=names, excerpts=excerpts)
 
 
+def redact_marker(marker: Marker, request: ErasureRequest) -> Marker:
+    """Return a marker whose label, and whose examples of what was passed over, no longer name the recordings."""
+    uri = ERASED if request.ids_in_label(marker.uri) else marker.uri
+    passed_over = {name: _redact_texts(marker.detail[name], request) for name in PASSED_OVER if name in marker.detail}
+    return replace(marker, uri=uri, detail=marker.detail | passed_over)
+
+
 def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, Any]:
     """Return a run's record in which :data:`~jobs.erasure.request.ERASED` replaces labels of the recordings."""
 
@@ -66,6 +77,20 @@ def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, 
     redacted = dict(record)
     if "alarms" in record:
         redacted["alarms"] = redact(record["alarms"])
-    if record.get("settings", {}).get("input"):
-        redacted["settings"] = record["settings"] | {"input": redact(record["settings"]["input"])}
+    redacted |= {name: _redact_texts(record[name], request) for name in PASSED_OVER if name in record}
+    if "settings" in record:
+        redacted["settings"] = _redact_texts(record["settings"], request)
+        if record["settings"].get("input"):
+            redacted["settings"]["input"] = redact(redacted["settings"]["input"])
     return redacted
+
+
+def _redact_texts(value: Any, request: ErasureRequest) -> Any:
+    """Return JSON values in which texts that name the recordings are replaced."""
+    if isinstance(value, str):
+        return ERASED if request.ids_in_setting(value) else value
+    if isinstance(value, dict):
+        return {key: _redact_texts(each, request) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_texts(each, request) for each in value]
+    return value

@@ -134,6 +134,18 @@ class ErasureRequest:
                     mentioned.update(*(self.ids_of(each + part) for each in self._ids_of_spelling[name]))
         return mentioned
 
+    def ids_in_setting(self, text: str) -> set[str]:
+        """Return the requested ids that a setting of a run names, alone or behind `shard=`; a word is only a word.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["a.wav", "starter"])
+        >>> request.ids_in_setting("shard=s3://archive/a.wav"), request.ids_in_setting("starter")
+        ({'a.wav'}, set())
+        """
+        values = (each for each in (text, text.partition("=")[2]) if not WORD.fullmatch(each))
+        return set().union(self._foreign.names_in(text), *map(self.ids_in_label, values))
+
     def ids_in_foreign_text(self, text: str) -> set[str]:
         """Return the requested ids that a text of another program may mention, in whatever format it is.
 

@@ -6,14 +6,13 @@ Each object is replaced by a conditional PUT, so that no write of another comman
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pyarrow.compute as pc
 
 from jobs import storage
 from jobs.erasure.inventory import Inventory, read_object
-from jobs.erasure.redaction import redact_plan, redact_texts
-from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.erasure.redaction import redact_marker, redact_plan, redact_texts
+from jobs.erasure.request import ErasureRequest
 from jobs.erasure.runs import objects_below, pages, records
 from jobs.errors import RunAgain
 from jobs.tables.checksummed_json import dump_checksummed
@@ -32,7 +31,7 @@ def rewrite_table(table: Ledger, inventory: Inventory, request: ErasureRequest) 
     current = table.history().names
     with progress(f"erase from {table.name}", len(markers)) as bar:
         for marker in markers:
-            rewritten = replace(marker, uri=ERASED) if request.ids_in_label(marker.uri) else marker
+            rewritten = redact_marker(marker, request)
             for name in marker.objects if marker.name in current else ():
                 rewritten = table.recounted(rewritten, name, _rewrite_rows(table, marker, name, request))
             uri = storage.join(table.output, "_commits", table.name, f"{marker.name}.json")

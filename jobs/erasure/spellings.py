@@ -12,20 +12,25 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote, unquote_plus
 
-ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\s\S]))")
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-3][0-7]{2})|([\s\S]))")
 CONTROL = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-BETWEEN_FIELDS = re.compile(r",\s*\n\s*")
+KEY = r"(?:- )?[<\"']?\w+[>\"']?\s*[:=|](?!//)|<\w+>"
+BETWEEN_FIELDS = re.compile(rf",?\s*\n\s*(?={KEY})")
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+BYTES = re.compile(r"[\x80-\xff]+")
+PRINTABLE = re.compile(r"=(?:([0-9A-F]{2})|\r?\n)")
 
 MAX_ESCAPES = 2
-"""Escapes that are undone one after another; text of many kinds of escapes has some 80 readings then."""
+"""Escapes that are undone one after another; text of many kinds of escapes has some hundred readings then."""
 
 
 def _unescaped(text: str) -> str:
     """Undo the escapes of JSON, of programming languages and of shells."""
 
     def character(found: re.Match[str]) -> str:
-        number = found[1] or found[2]
-        return chr(int(number, 16)) if number else CONTROL.get(found[3], found[3])
+        if number := found[1] or found[2]:
+            return chr(int(number, 16))
+        return chr(int(found[3], 8)) if found[3] else CONTROL.get(found[4], found[4])
 
     unescaped = ESCAPE.sub(character, text)
     return unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs of surrogates
@@ -41,6 +46,9 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "Windows": lambda text: text.replace("\\", "/"),
     "decomposed": lambda text: unicodedata.normalize("NFC", text),
     "fields below one another": lambda text: BETWEEN_FIELDS.sub(", ", text),
+    "terminal": lambda text: COLOURS.sub("", text),
+    "bytes": lambda text: BYTES.sub(lambda found: found[0].encode("latin-1").decode(errors="replace"), text),
+    "quoted-printable": lambda text: PRINTABLE.sub(lambda found: chr(int(found[1], 16)) if found[1] else "", text),
 }
 
 

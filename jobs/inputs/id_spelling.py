@@ -18,7 +18,9 @@ EXCERPT, CHANNEL = rf"@{NUMBER}-(?:{NUMBER}|end)", r"/ch[0-9]+"
 _SUFFIXES = "|".join(re.escape(suffix) for each in CONTAINERS.values() for suffix in each.suffixes)
 _MEMBER = re.compile(rf"({_SUFFIXES})#", re.IGNORECASE)
 _PART = re.compile(rf"[@/](?=(?:(?<=@){EXCERPT[1:]}|(?<=/){CHANNEL[1:]})(?:{CHANNEL})?\Z)")
-_SPELT_OUT = {r"\x23": "#", r"\x40": "@", r"\x2f": "/"}
+_ESCAPE = r"x(?:5cx)*(?:23|40|2f)"
+_LITERAL = re.compile(rf"\\(?={_ESCAPE})")  # a name may have what reads as an escape
+_SPELT_OUT = re.compile(rf"\\x(?:(23|40|2f)|5c(?={_ESCAPE}))")
 
 
 def spelt_in_id(name: str) -> str:
@@ -29,7 +31,7 @@ def spelt_in_id(name: str) -> str:
     >>> spelt_in_id("2026/1.tar#a.flac"), spelt_in_id("a@0-5/ch1"), spelt_in_id("take #2@home.wav")
     ('2026/1.tar\\x23a.flac', 'a\\x400-5\\x2fch1', 'take #2@home.wav')
     """
-    name = _MEMBER.sub(r"\1\\x23", name)
+    name = _MEMBER.sub(r"\1\\x23", _LITERAL.sub(r"\\x5c", name))
     while part := _PART.search(name):
         name = f"{name[: part.start()]}\\x{ord(part[0]):02x}{name[part.end() :]}"
     return name
@@ -43,6 +45,4 @@ def name_in_id(text: str) -> str:
     >>> name_in_id(spelt_in_id("2026/1.tar#a.flac/ch1"))
     '2026/1.tar#a.flac/ch1'
     """
-    for spelt, character in _SPELT_OUT.items():
-        text = text.replace(spelt, character)
-    return text
+    return _SPELT_OUT.sub(lambda found: chr(int(found[1] or "5c", 16)), text)

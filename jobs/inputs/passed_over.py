@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobs.inputs.suffixes import is_fork, suffix_of
-from jobs.telemetry.names import printable
+from jobs.telemetry.names import MAX_EXAMPLE, cut, printable
 
 N_EXAMPLES = 3
 MAX_SUFFIXES = 40  # counted apart; a hostile archive may have a suffix for each file
 SHOWN_SUFFIXES = 8  # in a line of the log
-HALF_NAME = 50  # characters at either end of a name that are kept
 FORKS, NO_SUFFIX, OTHERS = "._*", "(no suffix)", "(other suffixes)"
 
 log = logging.getLogger(__name__)
@@ -90,5 +89,4 @@ def merged(contents: Iterable[Mapping[str, Any]]) -> PassedOver:
 
 def _shown(name: str) -> str:
     """Return a name that fits into a line of the log: without control characters, and without its middle if long."""
-    shown = name if len(name) <= 2 * HALF_NAME else f"{name[:HALF_NAME]}…{name[-HALF_NAME:]}"
-    return printable(shown)
+    return printable(cut(name, MAX_EXAMPLE))

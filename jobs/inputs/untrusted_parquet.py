@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.inputs.footers import refuse_many_structs
+
 MAX_FOOTER_BYTES = 64 << 20
 MAX_COLUMNS = 1_000
 MAX_RATIO = 200  # bytes of the table for each byte of the file
@@ -67,7 +69,9 @@ def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
     n_bytes = int.from_bytes(last[:4], "little")
     if n_bytes > min(MAX_FOOTER_BYTES, size - 12):
         raise ValueError(f"a footer of {n_bytes:,} bytes; at most {min(MAX_FOOTER_BYTES, size - 12):,} are allowed")
-    _refuse_extensions(_read_at(file, size - 8 - n_bytes, n_bytes))
+    footer = _read_at(file, size - 8 - n_bytes, n_bytes)
+    refuse_many_structs(footer)
+    _refuse_extensions(footer)
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": 100 * MAX_COLUMNS}
     return pq.ParquetFile(file, arrow_extensions_enabled=False, **limits, **options)
 

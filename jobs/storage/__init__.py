@@ -21,7 +21,7 @@ from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.globs import Glob
-from jobs.storage.local import Local
+from jobs.storage.local import Local, empty_local_folders
 from jobs.storage.names import bytes_of, path_of, text_of, uri_of
 from jobs.storage.objects import (
     ABSENT,
@@ -66,6 +66,7 @@ __all__ = [
     "check_folder",
     "download",
     "drafts",
+    "empty_folders",
     "filesystem",
     "first_bytes",
     "is_private",
@@ -217,6 +218,11 @@ def matching(pattern: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) 
     """Return every object that a glob matches, or that lies below a folder that it matches, as :func:`survey` does."""
     store, pattern = _located(pattern)
     return store.matching(pattern, follow, leave_out)
+
+
+def empty_folders(folder: str) -> list[str]:
+    """Return the URIs of folders below a local folder that hold nothing; other stores have no folders."""
+    return empty_local_folders(folder) if scheme_of(folder) == "file" else []
 
 
 def warn_of(links: dict[str, Links]) -> None:

@@ -168,6 +168,11 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
         yield from os.walk(path_of(folder), onerror=fail)
 
 
+def empty_local_folders(folder: str) -> list[str]:
+    """Return the URIs of local folders below a folder that hold nothing: no listing of objects has their names."""
+    return [uri_of(path) for path, folders, files in _walk(folder) if not (folders or files)]
+
+
 def _standing(path: str) -> Found:
     """Return content and tag of one and the same file, even if it is replaced meanwhile."""
     try:

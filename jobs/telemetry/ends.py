@@ -98,12 +98,14 @@ class Ends:
 
     def _write_file(self, path: Path, verb: str, values: dict[str, float]) -> None:
         completed = "bonafide_completed_timestamp_seconds"
-        if completed not in values and path.exists():  # the last end that was complete stays known
+        if completed not in values and path.is_file():  # the last end that was complete stays known
             with path.open(encoding="utf-8", errors="replace") as file:
                 found = re.search(rf"^{completed}{{[^}}]*}} (\d+(?:\.\d+)?)$", file.read(MOST_BYTES), re.MULTILINE)
             values = values | ({completed: float(found[1])} if found else {})
         draft = path.with_name(f".{path.name}.{os.getpid()}")  # no *.prom, so the collector passes it over
-        draft.write_text(_text(values, f'{{name="{self.name}",verb="{verb}"}}'))
+        draft.unlink(missing_ok=True)  # of a process that had our number
+        with draft.open("x") as file:  # no link is followed
+            file.write(_text(values, f'{{name="{self.name}",verb="{verb}"}}'))
         draft.chmod(0o644)  # node_exporter is another user
         draft.replace(path)
 

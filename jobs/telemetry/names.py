@@ -14,6 +14,9 @@ import sys
 SPELT = re.compile(r"\\(?:[tnr]|x[01][0-9a-f]|x7f|x5c|u[0-9a-f]{4}|U[0-9a-f]{8})")
 """What :func:`printable` writes, and a marked backslash; not `\\x80` or higher, for a byte that is no UTF-8."""
 
+MAX_WIDTH = 72  # characters of a name in a table; a longer one is cut in its middle
+MAX_EXAMPLE = 101  # the same, of an example in the log
+
 
 def printable(text: str) -> str:
     """Spell out characters that move the cursor, end the line, change the reading direction or look like a space.
@@ -71,3 +74,15 @@ def _spelt(letter: str) -> str:
     if "\x80" <= letter <= "\xff":  # not as \x80, which in the name of a file is a byte that is no letter
         return f"\\u{ord(letter):04x}"
     return letter.encode("unicode_escape").decode()
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, with the middle of a longer one left out.
+
+    Examples
+    --------
+    >>> cut("call-0001.flac", 9)
+    'call…flac'
+    """
+    kept = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:kept]}…{text[-kept:]}"

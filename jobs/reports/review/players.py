@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from detector.errors import ShardError, UtteranceError
+from detector.magic import HEAD_BYTES, is_audio_content
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
@@ -100,7 +101,8 @@ def _data_urls(rows: list[Row]) -> dict[str, str]:
             continue
         for row in object_rows:
             content = contents.get(row["member"])
-            if content is not None and len(content) <= bytes_left:
+            # who may write below the archive could have put a link to a secret there since
+            if content is not None and len(content) <= bytes_left and is_audio_content(content[:HEAD_BYTES]):
                 bytes_left -= len(content)
                 urls[row["utterance_id"]] = f"data:{_media_type(row)};base64,{base64.b64encode(content).decode()}"
     return urls

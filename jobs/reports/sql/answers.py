@@ -10,9 +10,7 @@ from typing import Any
 
 from jobs.reports.review.csv_sheet import escape_formula
 from jobs.reports.sql.config import FORMATS
-from jobs.telemetry.names import printable
-
-MAX_WIDTH = 72  # characters of a cell; a longer one is cut in its middle
+from jobs.telemetry.names import MAX_WIDTH, cut, printable
 
 Rows = Sequence[Sequence[Any]]
 
@@ -67,10 +65,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "-"
     text = f"{value:.6g}" if isinstance(value, float) else printable(str(value))
-    if len(text) <= MAX_WIDTH:
-        return text
-    kept = (MAX_WIDTH - 1) // 2
-    return f"{text[:kept]}…{text[-kept:]}"
+    return cut(text, MAX_WIDTH)
 
 
 def _is_number(value: Any) -> bool:

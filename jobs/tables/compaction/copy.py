@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,6 +27,8 @@ from jobs.tables.ledger import EMPTY, ledgers, table_objects
 from jobs.tables.steps import READERS
 from jobs.telemetry.progress import progress
 
+OF_HEADS = re.compile(rf"{HEADS}/(?:[0-9a-f]{{16}}|active)\.json")
+NO_ROWS = re.compile(rf"failures/[^/]+/{re.escape(EMPTY)}")
 AGAIN = "run `compact` again"
 
 
@@ -63,11 +66,13 @@ class CompactedCopy:
         return sorted(each.stored for each in standing.values()) == sorted(table_objects(self.place))
 
     def others(self, standing: Collection[str]) -> list[str]:
-        """List the objects that are neither tables of the copy, nor their manifests, nor what is noted of heads."""
+        """List what is neither a table of the copy, nor its manifest, nor noted of heads; links, too."""
         known = {*standing, *map(manifest_name, standing)}
         listed = [stored.uri.removeprefix(f"{self.place}/") for stored in storage.listing(self.place) or []]
-        others = [each for each in listed if each not in known and not each.startswith(f"{HEADS}/")]
-        return [storage.join(self.place, each) for each in others if storage.name_of(each) != EMPTY]
+        others = [each for each in listed if not (each in known or OF_HEADS.fullmatch(each) or NO_ROWS.fullmatch(each))]
+        found = storage.survey(self.place)
+        links = [] if found is None else [each.first for each in found.links.values()]
+        return [*(storage.join(self.place, each) for each in others), *links]
 
     def remove_stale_manifests(self, standing: dict[str, CopiedObject]) -> None:
         """Remove manifests without an object. Call it only after all rows are proven to be elsewhere."""

@@ -113,6 +113,23 @@ def test_what_a_stranger_s_row_says_of_the_recording_is_redacted(tmp_path: Path,
     assert "nothing new" in bonafide(*embed, "--max-failures", 1, "--output", output)[1]
 
 
+def test_what_a_run_was_told_of_the_recording_is_redacted_and_words_stay(tmp_path: Path, bonafide: Run) -> None:
+    archive, output = tmp_path / "archive", str(tmp_path / "tables")
+    archive.mkdir()
+    for name in ("my call.flac", "other.flac"):
+        (archive / name).write_bytes(encoded(tone(1.0)))
+    embed = ("embed", "--input", archive, "--backbone", "melstats", "--runner", "local", "--output", output)
+    assert bonafide(*embed)[0] == 0
+    assert bonafide(*embed, "--redo", f"shard={archive}/my call.flac")[0] == 0
+
+    assert bonafide("erase", "my call.flac", "--output", output)[0] == 0
+
+    written = [each.read_bytes() for each in Path(output).rglob("*.json")]
+    assert [each for each in written if b"my call" in each] == []
+    assert any(b'"backbone": "melstats"' in each for each in written)
+    assert bonafide("verify", output)[0] == 0
+
+
 def test_the_record_keeps_its_counts_and_says_how_many_rows_were_erased(tables: str, bonafide: Run) -> None:
     bonafide("erase", VICTIM, "--output", tables)
 

@@ -154,6 +154,13 @@ WRITTEN = {
     "fragment": f"https://player/{CALL}#t=10",
     "table in JSON": json.dumps({"text": f"id\tscore\n{CALL}\t0.5\n"}),
     "JSON in JSON": json.dumps(json.dumps(json.dumps({"text": f"id\n{CALL}\n"}))),
+    "colours of a terminal": f"\x1b[00;36m{CALL}\x1b[0m",
+    "match of grep": f"\x1b[01;31m\x1b[K{CALL}\x1b[m",
+    "diff": f"-{CALL},0.5",
+    "Japanese": f"\u9332\u97f3{CALL}\u306f\u507d\u7269\u3067\u3059",
+    "emphasis": f"_{CALL}_",
+    "ellipsis": f"...{CALL}",
+    "longer name": f"plots/{CALL}.png",
     "form": "https://player/?file=2026%2fcall.flac&t=10",
 }
 WRITTEN_OF_A_MEMBER = {
@@ -162,6 +169,10 @@ WRITTEN_OF_A_MEMBER = {
     "shell": "cat 2026/0001.tar#it\\'s\\ 7\\\"\\ b.flac",
     "JSON in CSV": '1,"{""id"": ""2026/0001.tar#it\'s 7\\"" b.flac""}"',
     "container and member": 'uri,member,score\ns3://archive/2026/0001.tar,it\'s 7"" b.flac,1.84',
+    "octal": "$'2026/0001.tar#it\\047s 7\\042 b.flac'",
+    "quoted-printable": "2026/0001=2Etar#it=27s 7=22 b.fla=\nc",
+    "YAML": "- uri: s3://archive/2026/0001.tar\n  member: it's 7\" b.flac\n  score: 0.5\n",
+    "XML": "<uri>/old/2026/0001.tar</uri>\n  <member>it's 7&quot; b.flac</member>",
     "container and member below one another": json.dumps(
         {"uri": "/old/2026/0001.tar", "member": "it's 7\" b.flac"}, indent=1
     ),
@@ -198,6 +209,24 @@ def test_members_of_other_containers_on_other_lines_are_no_mentions(tmp_path: Pa
     (tmp_path / "x").write_text("2026/0001.tar,b.flac\n2026/0002.tar,a.flac\nchannel 1 of 2\n")
 
     assert search(tmp_path, "2026/0001.tar#a.flac") == search(tmp_path, "1") == []
+
+
+@pytest.mark.parametrize("name", [f"plots/{CALL}.csv", "t/2026%2Fcall.flac", f"excerpts/{CALL}/"])
+def test_the_name_of_an_object_or_an_empty_folder_is_searched(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.mkdir() if name.endswith("/") else path.write_text("0.1")
+
+    (found,) = search(tmp_path)
+
+    assert found.startswith(str(path))
+    assert f"mentions {CALL}" in found
+
+
+def test_bytes_of_utf_8_are_found_in_octal(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(r'"caf\303\251.wav"')
+
+    assert search(tmp_path, "caf\u00e9.wav")
 
 
 def test_an_extract_of_a_table_of_ours_without_its_ids_is_found(tmp_path: Path) -> None:
@@ -271,7 +300,7 @@ def test_a_name_is_found_where_a_long_text_is_cut_into_pieces(tmp_path: Path) ->
 
 
 def test_other_recordings_are_no_mentions(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped({"x/2026/call.flac.txt": b"2026/call.flac.old, my-2026/call.flac"}))
+    (tmp_path / "a.zip").write_bytes(zipped({"x/2026/call.flacs": b"2026/call.flac2, my2026/call.flac"}))
 
     assert search(tmp_path) == []
 
