@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
@@ -63,6 +64,25 @@ def check_place_of_copy(output: str, to: str) -> None:
         )
 
 
+def range_of(text: str) -> tuple[int, int]:
+    """Return the least and the most of a range that :func:`check_range` accepts.
+
+    Examples
+    --------
+    >>> range_of("2:64"), range_of("4")
+    ((2, 64), (4, 4))
+    """
+    least, _, most = text.partition(":")
+    return int(least), int(most or least)
+
+
+def check_range(name: str, text: str) -> None:
+    """Raise :class:`ConfigError` unless a setting is a number from 1 on, or two, the lower first."""
+    is_range = re.fullmatch(r"[1-9][0-9]{0,5}(:[1-9][0-9]{0,5})?", text) is not None
+    if not is_range or range_of(text)[0] > range_of(text)[1]:
+        raise ConfigError(f"{name} {text!r}; expected a number from 1 on, or LEAST:MOST, such as 2:64.")
+
+
 def check_match(match: str) -> None:
     """Raise :class:`ConfigError` unless a setting is one of :data:`MATCH`."""
     if match not in MATCH:
@@ -99,8 +119,16 @@ class RunConfig(ConfinementConfig):
     ] = AUTO
     local_recordings: Annotated[int, "most recordings or containers for which --runner auto takes local"] = 300
     encoders: Annotated[
-        int | None, "actors that hold an encoder [default: one for each GPU, or one for each CPU if there is none]"
+        str | None,
+        "actors that hold an encoder: N, or LEAST:MOST, to begin with few and grow with the cluster [default: one for "
+        "each GPU, or one for each CPU if there is none]",
     ] = None
+    decoders: Annotated[
+        str | None, "with Ray: decode tasks at once, N or LEAST:MOST [default: 1 at least, and as many as fit]"
+    ] = None
+    wait_for_gpus: Annotated[
+        float, "with RAY_ADDRESS: wait for GPUs and CPUs that the cluster's autoscaler brings, then end with 75; s"
+    ] = 900.0
     assemblers: Annotated[
         int | None, "with Ray: actors that put shards together and commit them [default: one for every 8 encoders]"
     ] = None
@@ -162,10 +190,13 @@ class RunConfig(ConfinementConfig):
             raise ConfigError(f"device {self.device!r}; expected auto, cpu or cuda.")
         if self.assemblers is not None and self.assemblers < 1:
             raise ConfigError(f"assemblers {self.assemblers}; expected 1 or more.")
-        if not self.batch_seconds > 0 or (self.encoders is not None and self.encoders < 1):
-            raise ConfigError(
-                f"batch_seconds {self.batch_seconds}, encoders {self.encoders}; expected more than 0, and 1 or more."
-            )
+        if not self.batch_seconds > 0:
+            raise ConfigError(f"batch_seconds {self.batch_seconds}; expected more than 0.")
+        for name in ("encoders", "decoders"):
+            if (text := getattr(self, name)) is not None:
+                check_range(name, text)
+        if not self.wait_for_gpus >= 0:
+            raise ConfigError(f"wait_for_gpus {self.wait_for_gpus}; expected 0 or more.")
         if self.window_mib is not None and self.window_mib < 1:
             raise ConfigError(f"window_mib {self.window_mib}; expected 1 or more.")
         reserved = (self.decode_cpus > 0, self.encoder_cpus is None or self.encoder_cpus >= 0, self.encoder_gpus > 0)
@@ -195,6 +226,16 @@ class RunConfig(ConfinementConfig):
         for name in ("max_failures", "max_removed"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} {getattr(self, name)}; expected a share between 0 and 1.")
+
+    @property
+    def encoder_range(self) -> tuple[int, int] | None:
+        """The least and the most encoders; None if the cluster decides."""
+        return None if self.encoders is None else range_of(self.encoders)
+
+    @property
+    def decoder_range(self) -> tuple[int, int | None]:
+        """The least and the most decode tasks at once; without a most, as many as fit."""
+        return (1, None) if self.decoders is None else range_of(self.decoders)
 
     @property
     def max_source_seconds(self) -> float:

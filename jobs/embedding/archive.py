@@ -203,12 +203,12 @@ def look_for_new(
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
     log.info(
-        "embed: %d of %d shards, %.1f MB, with %s on %d × %s, %s, %s; fingerprint %s",
+        "embed: %d of %d shards, %.1f MB, with %s on %s × %s, %s, %s; fingerprint %s",
         len(missing.shards),
         max(len(run.slots) for run in runs),
         sum(shard.size for shard in missing.shards.values()) / 1e6,
         ", ".join(recipe.slug for recipe in missing.recipes),
-        pool.encoders,
+        pool.size,
         "GPU" if pool.device == "cuda" else "CPU",
         runs[0].recipe.config.dtype,
         f"{pool.batch_seconds:g} s of audio per pass" if pool.device == "cuda" else "one segment per pass",

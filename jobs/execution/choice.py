@@ -141,7 +141,7 @@ def reason_for_ray(config: RunConfig, environment: Mapping[str, str], n_gpus: in
         return "RAY_ADDRESS names a cluster"
     if config.device == "cuda" or (config.device == "auto" and n_gpus):
         return "the encoder takes a GPU"
-    if config.encoders not in (None, 1):
+    if config.encoder_range not in (None, (1, 1)):
         return f"--encoders {config.encoders}"
     return None
 

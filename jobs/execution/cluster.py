@@ -22,6 +22,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,8 +38,9 @@ from jobs.errors import RunAgain, StorageError, WorkersLostError, to_text
 from jobs.execution.assemblers import Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
+from jobs.execution.growth import GrownPool, least_bundles, wait_for_pool
 from jobs.execution.monitor import Monitor
-from jobs.execution.pool import Pool, fit_pool, n_assemblers
+from jobs.execution.pool import Pool, n_assemblers
 from jobs.execution.ray_assemblers import Delivery, RayAssemblers
 from jobs.execution.ray_session import RaySession, first_line
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
@@ -52,6 +55,14 @@ from jobs.inputs.shards import Portion, Shard
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
 # Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.
 TABLES_IN_FLIGHT = 2
+ONE_TASK: Mapping[str, Any] = {
+    "device": "cpu",
+    "encoders": "1",
+    "encoder_cpus": 0.0,
+    "decoders": "1",
+    "decode_cpus": 1.0,
+}
+"""What a task for an item needs of a cluster, as settings of a pool: one CPU."""
 IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
@@ -76,8 +87,16 @@ class Cluster:
         self._session.end(is_clean=is_clean)
 
     def pool(self, _shards: Collection[Shard] = ()) -> Pool:
-        """Fit the encoder pool into the cluster: see :func:`jobs.execution.pool.fit_pool`."""
-        return fit_pool(self._config, *self._session.resources())
+        """Fit the encoder pool into the cluster, and let it grow first: see :mod:`jobs.execution.growth`."""
+        began = time.time()
+        grown = self._grown(self._config)
+        pool = grown.pool
+        self.encoder_stats.begin(pool.least_encoders, pool.encoders, began + grown.first_machine_seconds)
+        return pool
+
+    def _grown(self, config: RunConfig) -> GrownPool:
+        with closing(self._session.looks(least_bundles(config))) as looks:
+            return wait_for_pool(config, looks)
 
     def assemblers(self, commit: Commit, pool: Pool) -> RayAssemblers:
         """Start the assemblers: see :class:`jobs.execution.runner.Runner`."""
@@ -116,6 +135,7 @@ class Cluster:
             TiedStage(decode, lifeline),
             batch_size=1,
             batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(size=pool.decoders),
             num_cpus=pool.decode_cpus,
             memory=pool.decode_bytes,
             # as a function it also keeps Ray from fusing decode with the encoders into one operator
@@ -136,8 +156,12 @@ class Cluster:
             ),
             batch_size=None,
             batch_format="pyarrow",
+            # all are asked for at once, and an autoscaler brings their machines in one go; see _dataset for the tail
             compute=ray.data.ActorPoolStrategy(
-                size=pool.encoders, max_tasks_in_flight_per_actor=1 if singly else TABLES_IN_FLIGHT
+                min_size=pool.least_encoders,
+                max_size=pool.encoders,
+                initial_size=pool.encoders,
+                max_tasks_in_flight_per_actor=1 if singly else TABLES_IN_FLIGHT,
             ),
             num_cpus=pool.encoder_cpus,
             # the GPUs are given here since Ray Data refuses `num_gpus` without a batch size
@@ -152,6 +176,7 @@ class Cluster:
         self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         """Call ``function`` on every item, each in a task: see :class:`jobs.execution.runner.Runner`."""
+        self._grown(replace(self._config, **ONE_TASK))
         reporter = self._session.registry.reporter(function.__name__)
         stage = ItemStage(function, reporter, self._config.store_patience, private=storage.is_private())
         results = self._dataset(items).map_batches(
@@ -176,6 +201,9 @@ class Cluster:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = block_bytes
+        # Encoders that wait for audio are kept, as loading one again takes longer. Once no audio is left to hand out,
+        # Ray ends those that have nothing to do, and their machines may go.
+        context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
         # what a lost worker held is left out, without an error; jobs.execution.retries asks for it again
         context.max_errored_blocks = -1
         return ray.data.from_items([{ITEM: item} for item in items], override_num_blocks=len(items))

@@ -27,12 +27,15 @@ class EncoderStats:
         Time in which it computed; time from the end of one table to the beginning of the next.
     audio_seconds : float
         Audio that it has encoded.
+    loaded_at : float
+        When it was loaded, seconds since 1970 by the clock of its machine.
     """
 
     device: str
     busy_seconds: float = 0.0
     waited_seconds: float = 0.0
     audio_seconds: float = 0.0
+    loaded_at: float = 0.0
 
 
 class PoolStats:
@@ -48,6 +51,14 @@ class PoolStats:
         self.encoders: Mapping[str, EncoderStats] = {}
         self.requests: Mapping[str, int] = {}
         self._has_logged_speed = self._has_warned = False
+        self._least = self._most = 0
+        self._first_machine_at: float | None = None
+
+    def begin(self, least: int, most: int, first_machine_at: float) -> None:
+        """Note how many encoders are asked for, and when the run first had a machine for one, in seconds since 1970."""
+        self._least, self._most = least, most
+        if self._first_machine_at is None:
+            self._first_machine_at = first_machine_at
 
     def update(self, encoders: Mapping[str, EncoderStats]) -> None:
         """Take the latest statistics of all encoders, by name, including those that have ended."""
@@ -80,13 +91,28 @@ class PoolStats:
     def record(self) -> dict[str, Any]:
         """Return the fields for the run's record; they cover this process only, not a run that it continues."""
         return {
+            "least_encoders": self._least,
+            "most_encoders": self._most,
             "n_encoders": len(self.encoders),
+            "reached_encoders": min(len(self.encoders), self._most),
+            "seconds_to_load": self.seconds_to_load,
             "devices": self._devices,
             "busy_seconds": round(self._busy, 3),
             "waited_seconds": round(self._waited, 3),
             "waiting": round(self.waiting, 4),
             "audio_seconds_a_busy_second": round(self._audio / self._busy, 3) if self._busy else None,
         }
+
+    @property
+    def seconds_to_load(self) -> float | None:
+        """Seconds from the first machine until as many encoders were loaded as the run has had at most.
+
+        Those that replaced a lost one do not count. None if none was loaded; to the accuracy of the machines' clocks.
+        """
+        loaded = sorted(each.loaded_at for each in self.encoders.values() if each.loaded_at)
+        if not loaded or self._first_machine_at is None:
+            return None
+        return round(max(loaded[: self._most or len(loaded)][-1] - self._first_machine_at, 0.0), 1)
 
     @property
     def _devices(self) -> list[str]:

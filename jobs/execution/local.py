@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -61,10 +62,13 @@ class LocalRunner:
         ConfigError
             If more than one encoder is asked for, or a GPU that is not there.
         """
-        if self._config.encoders not in (None, 1):
+        if self._config.encoder_range not in (None, (1, 1)):
             raise ConfigError(f"--encoders {self._config.encoders}: the local runner has one. Take --runner ray.")
         cpus = len(os.sched_getaffinity(0))
-        return fit_pool(replace(self._config, encoders=1, encoder_cpus=0.0, decode_cpus=0.5), cpus, visible_gpus())
+        one = replace(self._config, encoders="1", encoder_cpus=0.0, decoders=None, decode_cpus=0.5)
+        pool = fit_pool(one, cpus, visible_gpus())
+        self.encoder_stats.begin(1, 1, time.time())
+        return pool
 
     def assemblers(self, commit: Commit, _pool: Pool) -> Assembler:
         """Return an assembler in this process, which commits a shard as soon as it is whole."""

@@ -1,4 +1,4 @@
-"""The encoder pool: how many encoders fit into a cluster, and what each worker reserves."""
+"""The encoder pool: how many encoders fit into a cluster, how many may come, and what each worker reserves."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ CPU_WINDOW_MIB, GPU_WINDOW_MIB = BATCH_BYTES >> 20, 32  # of audio: 130 s, 520 s
 
 @dataclass(frozen=True)
 class Pool:
-    """Sizes of the encoder pool and of the decode tasks, fitted to one cluster."""
+    """Sizes of the encoder pool and of the decode tasks, fitted to one cluster.
 
+    Attributes
+    ----------
+    least_encoders, encoders : int
+        Those that the cluster has room for, and those that are asked for at once; the rest wait for its autoscaler.
+    decoders : int, optional
+        Most decode tasks at once; None for as many as fit.
+    """
+
+    least_encoders: int
     encoders: int
     encoder_cpus: float
     encoder_gpus: float
@@ -25,6 +34,13 @@ class Pool:
     device: str
     batch_seconds: float
     window_mib: int
+    decoders: int | None = None
+
+    @property
+    def size(self) -> str:
+        """The number of encoders, or the range that it may be in."""
+        is_fixed = self.least_encoders == self.encoders
+        return f"{self.encoders}" if is_fixed else f"{self.least_encoders} to {self.encoders}"
 
     @property
     def window_bytes(self) -> int:
@@ -43,31 +59,53 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
     Raises
     ------
     ConfigError
-        If a GPU is required and there is none, or if the encoders leave no CPU for a decode task.
+        If a GPU is required and there is none, or if the least encoders and decode tasks do not fit.
 
     Examples
     --------
     >>> pool = fit_pool(RunConfig(), cpus=2, gpus=0)
     >>> pool.device, pool.encoders, pool.encoder_cpus, pool.decode_cpus
     ('cpu', 2, 0.75, 0.5)
+    >>> fit_pool(RunConfig(encoders="2:64"), cpus=8, gpus=4).size
+    '2 to 64'
     """
     device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
     if device == "cuda" and gpus < config.encoder_gpus:
-        raise ConfigError(f"device cuda: the cluster has {gpus:g} GPU(s), an encoder wants {config.encoder_gpus:g}.")
-    per_gpu = int(gpus / config.encoder_gpus)
-    encoders = config.encoders or (per_gpu if device == "cuda" else max(1, int(cpus)))
-    cpus_per_encoder = max(cpus - config.decode_cpus, 0.0) / encoders
+        raise ConfigError(
+            f"device cuda: the cluster has {gpus:g} GPU(s), an encoder wants {config.encoder_gpus:g}. Add machines "
+            f"with GPUs, or take --device cpu."
+        )
+    least_decoders, most_decoders = config.decoder_range
+    decode_cpus = least_decoders * config.decode_cpus
+    least, most, now = _encoders(config, device, cpus, gpus)
+    cpus_per_encoder = max(cpus - decode_cpus, 0.0) / now
     # rounded down to hundredths, so that the sum never exceeds what the cluster has
     encoder_cpus = min(1.0, int(cpus_per_encoder * 100) / 100) if config.encoder_cpus is None else config.encoder_cpus
     encoder_gpus = config.encoder_gpus if device == "cuda" else 0.0
-    if encoders * encoder_cpus + config.decode_cpus > cpus or encoders * encoder_gpus > gpus:
+    if now * encoder_cpus + decode_cpus > cpus or now * encoder_gpus > gpus:
         raise ConfigError(
-            f"{encoders} encoder(s) of {encoder_cpus:g} CPU and {encoder_gpus:g} GPU and a decode task of "
+            f"{now} encoder(s) of {encoder_cpus:g} CPU and {encoder_gpus:g} GPU and {least_decoders} decode task(s) of "
             f"{config.decode_cpus:g} CPU do not fit a cluster of {cpus:g} CPU and {gpus:g} GPU: they would wait for "
-            f"ever. Lower --encoders, --encoder-cpus or --decode-cpus."
+            f"ever. Lower --encoders, --encoder-cpus, --decoders or --decode-cpus."
         )
     window_mib = config.window_mib or (GPU_WINDOW_MIB if device == "cuda" else CPU_WINDOW_MIB)
-    return Pool(encoders, encoder_cpus, encoder_gpus, config.decode_cpus, device, config.batch_seconds, window_mib)
+    reserved = (encoder_cpus, encoder_gpus, config.decode_cpus)
+    return Pool(least, most, *reserved, device, config.batch_seconds, window_mib, most_decoders)
+
+
+def _encoders(config: RunConfig, device: str, cpus: float, gpus: float) -> tuple[int, int, int]:
+    """Return the least encoders, the most, and those that begin now, if there is room for the least."""
+    if device == "cuda":
+        room = int(gpus / config.encoder_gpus)
+        least, most = config.encoder_range or (room, room)
+        return least, most, max(least, min(most, room))
+    room = max(1, int(cpus))
+    least, most = config.encoder_range or (room, room)
+    # no more than fit now: encoders would take the cores that come later from decode tasks, and wait for audio for ever
+    free = cpus - config.decoder_range[0] * config.decode_cpus
+    seats = int(free / config.encoder_cpus) if config.encoder_cpus else room
+    most = max(least, min(most, seats))
+    return least, most, most
 
 
 def n_assemblers(config: RunConfig, pool: Pool) -> int:
@@ -75,7 +113,7 @@ def n_assemblers(config: RunConfig, pool: Pool) -> int:
 
     Examples
     --------
-    >>> [n_assemblers(RunConfig(), fit_pool(RunConfig(encoders=each), cpus=64, gpus=0)) for each in (1, 8, 9)]
+    >>> [n_assemblers(RunConfig(), fit_pool(RunConfig(encoders=str(each)), cpus=64, gpus=0)) for each in (1, 8, 9)]
     [1, 1, 2]
     """
     return config.assemblers or -(-pool.encoders // ENCODERS_AN_ASSEMBLER)

@@ -9,20 +9,24 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from detector.errors import ConfigError
 from jobs.errors import RunAgain
 from jobs.execution import reaper
+from jobs.execution.growth import Bundle, Look
 from jobs.execution.peer import Peer
 from jobs.execution.preflight import refuse_open_dashboard
+from jobs.execution.ray_demand import RayDemand, is_without_autoscaler, monitor_report
 from jobs.execution.ray_registry import RayRegistry
+from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.worker_lifeline import WorkerLifeline
 
 START_SECONDS = 15.0  # a cluster's head may take so long to accept a connection when a run begins
 HEAD_SECONDS = 60.0  # and may be away for so long in its middle: a head that comes back still knows its work
+LOOK_SECONDS = 1.0  # between two looks at a cluster that is to grow
 OOM_RETRIES = 2
 
 log = logging.getLogger(__name__)
@@ -58,6 +62,26 @@ class RaySession:
         """What the workers of a Ray that we started end with; None in a cluster, whose workers are not ours to end."""
         self.join()
         return self._lifeline
+
+    def looks(self, bundles: list[Bundle]) -> Generator[Look, None, None]:
+        """Yield the cluster as it is; after the first time, as it is while its autoscaler is asked for ``bundles``.
+
+        Raises
+        ------
+        RunAgain
+            If SIGTERM came, or the head is gone.
+        """
+        self.join()
+        yield Look(0.0, *self.resources(), is_final=self._head is None or is_without_autoscaler(monitor_report()))
+        began = time.monotonic()
+        with StopRequest() as stop, RayDemand(bundles) as demand:
+            while True:
+                stop.raise_when_due(is_drained=True)
+                self.check_head()
+                if self._head is None or self._head.answers():  # else a question to it may never be answered
+                    is_final = demand.is_hopeless() or is_without_autoscaler(monitor_report())
+                    yield Look(time.monotonic() - began, *self.resources(), is_final=is_final)
+                time.sleep(LOOK_SECONDS)
 
     def resources(self) -> tuple[float, float]:
         """Return the CPUs and GPUs of the cluster."""

@@ -160,7 +160,9 @@ class EncodeStage:
                 cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
                 log.warning("loading the encoder, attempt %d of %d: %s", attempt, LOAD_ATTEMPTS, cause)
                 time.sleep(random.uniform(0.5, 1.0) * attempt)  # noqa: S311 - jitter
-        self._stats = EncoderStats("" if self._backbone is None else self._backbone.device)
+        self._stats = EncoderStats("" if self._backbone is None else self._backbone.device, loaded_at=time.time())
+        if self._backbone is not None:
+            reporter.report_stats(self._stats)
         self._idle_since = time.monotonic()
         reporter.idle()
 

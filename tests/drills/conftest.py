@@ -18,7 +18,7 @@ from tests.drills.store import BUCKET, file_system
 from tests.support.proxy import FaultProxy
 from tests.support.ray_head import RayHead
 
-NUMBERS = range(1, 64)
+NUMBERS = range(1, 66)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from tests.support.processes import processes
 from tests.support.ray_head import ON_LOOPBACK, RayHead
 
 ENCODER = r"^ray::MapWorker\(MapBatches\(EncoderActor\)\)"
-DECODE = r"^ray::MapBatches\(DecodeStage\)"
+DECODE = r"^ray::MapBatches\(TiedStage\)"
 
 CLUSTER = """
 import json, sys

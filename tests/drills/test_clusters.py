@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tests.drills.lab import Lab
 from tests.drills.marks import drill
 from tests.drills.nodes import DECODE, ENCODER, Nodes
 from tests.drills.runs import Fault, Run
+from tests.drills.store import key_of
 from tests.drills.work import (
     MARKER,
     NOTED,
@@ -189,3 +191,64 @@ def test_a_job_may_be_stopped_while_it_commits(lab: Lab) -> None:
     again.assert_ended(0)
     lab.assert_same_as_undisturbed()
     lab.held(f"{status}, {n_done} shards committed by then")
+
+
+@drill(
+    "D64",
+    injects="a cluster without a machine, whose autoscaler may start two with a GPU and one that decodes; a cluster "
+    "without GPUs and autoscaler",
+    holds="a night asks for the machines and ends with 0; one that wants more ends with 75 after its wait; where "
+    "nobody adds machines, it ends with 65 at once",
+    limit=240,
+)
+def test_a_cluster_grows_from_nothing(lab: Lab) -> None:
+    sizes = ("--device", "cuda", "--encoder-cpus", 0, "--decode-cpus", 1)
+    store = {"object_store_memory": float(128 << 20)}
+    machines = {"decode": ({"CPU": 2.0} | store, 1), "encode": ({"CPU": 0.0, "GPU": 1.0} | store, 2)}
+    lab.embed(*sizes, on=lab.ray(), code=65).assert_ended(65, "an encoder wants 1. Add machines with GPUs")
+    lab.new_output()
+    head = RayHead(lab.environment, lab.folder / "head", cpus=0, machines=machines)
+    try:
+        night = lab.nightly(*sizes, "--encoders", "1:2", "--decoders", "1:2", "--wait-for-gpus", 150, on=head)
+        lab.assert_same_as_undisturbed(scored=True)
+        names = [name for name in lab.names("runs") if name.endswith(".json")]
+        records = [json.loads(lab.store.cat_file(f"{key_of(lab.output)}/{name}")) for name in names]
+        lab.new_output()
+        short = lab.embed(*sizes, "--encoders", "3:8", "--wait-for-gpus", 3, on=head, code=75)
+    finally:
+        head.end()
+
+    assert "its autoscaler is asked for 1 CPU and 1 GPU" in night.stderr
+    short.assert_ended(75, "expected 1 CPU and 3 GPU within --wait-for-gpus 3")
+    found = next(each["encoders"] for each in records if each.get("encoders"))  # of embed; of nightly it is the same
+    assert (found["least_encoders"], found["most_encoders"]) == (1, 2)
+    assert 0.0 < found["seconds_to_load"] < night.seconds
+    lab.held(
+        f"{found['reached_encoders']} of 2 encoders, loaded {found['seconds_to_load']:.0f} s after the first machine"
+    )
+
+
+@drill(
+    "D65",
+    injects="SIGKILL to every process of one of two nodes with a GPU, as when a spot machine is taken back; none comes "
+    "in its place",
+    holds="the other encoder goes on; what the lost one had in hand is computed without another machine, and the run "
+    "ends with 0. Shards that were open at an assembler there are read again",
+    limit=180,
+)
+def test_a_spot_machine_may_be_taken_back(lab: Lab) -> None:
+    gpu_only = {"num_cpus": 0, "num_gpus": 1}
+    nodes = Nodes(lab.environment | lab.injecting([NOTED, slow(0.2)]), {"num_cpus": 2}, gpu_only, gpu_only)
+    try:
+        run = lab.start_embed("--encoders", "1:2", "--encoder-cpus", 0, on=nodes)
+        lab.wait_for(lambda: len(markers_put(lab)) >= 2 and nodes.at_work(ENCODER) == {1, 2}, run=run)
+        nodes.lose(2)
+        killed = time.monotonic()
+        run.wait()
+    finally:
+        nodes.end()
+
+    run.assert_ended(0)
+    lab.recovered(next(each.started for each in markers_put(lab) if each.started > killed) - killed)
+    lab.assert_same_as_undisturbed()
+    lab.held(f"{amplification(lab) - 1:.0%} of the work twice")

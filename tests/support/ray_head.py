@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -35,10 +37,20 @@ class RayHead:
         How many GPUs Ray offers; it does not check that they exist.
     dashboard : bool
         Start the dashboard, which takes jobs, on a free port.
+    machines : dict, optional
+        What Ray's autoscaler may start on this machine: names of types, with what Ray is told that one of them has and
+        the most that there may be.
     """
 
     def __init__(
-        self, environment: dict[str, str], folder: Path, *, cpus: int = 2, gpus: int = 0, dashboard: bool = False
+        self,
+        environment: dict[str, str],
+        folder: Path,
+        *,
+        cpus: int = 2,
+        gpus: int = 0,
+        dashboard: bool = False,
+        machines: dict[str, tuple[dict[str, float], int]] | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         gcs_port, dashboard_port = free_ports(2)
@@ -50,6 +62,11 @@ class RayHead:
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"] if dashboard else []
         # 0 is any port: with its default, 52365, a second Ray on this machine dies some seconds later
         command += ["--dashboard-agent-listen-port=0"]
+        if machines is not None:
+            growing = folder / "autoscaler.json"
+            growing.write_text(json.dumps(autoscaler_config(machines, self.address)))
+            command += [f"--autoscaling-config={growing}"]
+            environment = environment | {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         # socket paths are limited to 107 bytes, so the folder's name must be short
         own = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if dashboard else ON_LOOPBACK
         whole = {"RAY_TMPDIR": "/tmp"} | environment | own
@@ -87,6 +104,31 @@ class RayHead:
         except (URLError, OSError):
             return False
         return True
+
+
+def autoscaler_config(machines: dict[str, tuple[dict[str, float], int]], address: str) -> dict[str, Any]:
+    """The settings of Ray's autoscaler for machines that are processes here; the head, with nothing, is one of them."""
+    types = {
+        name: {"resources": has, "node_config": {}, "min_workers": 0, "max_workers": most}
+        for name, (has, most) in machines.items()
+    }
+    head = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
+    nothing = (
+        "initialization_commands setup_commands head_setup_commands worker_setup_commands head_start_ray_commands "
+    )
+    nothing += "head_start_ray_commands worker_start_ray_commands cluster_synced_files rsync_filter"
+    return {
+        "cluster_name": "growing",
+        "max_workers": sum(most for _, most in machines.values()),
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 1.0,
+        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "available_node_types": head | types,
+        "head_node_type": "ray.head.default",
+        "auth": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+    } | {name: [] for name in nothing.split()}
 
 
 @contextlib.contextmanager

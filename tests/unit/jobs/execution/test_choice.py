@@ -66,8 +66,8 @@ def test_a_flag_decides_whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> No
         ({}, 0, None),
         ({}, 2, "the encoder takes a GPU"),
         ({"device": "cpu"}, 2, None),
-        ({"encoders": 1}, 0, None),
-        ({"encoders": 3}, 0, "--encoders 3"),
+        ({"encoders": "1"}, 0, None),
+        ({"encoders": "3"}, 0, "--encoders 3"),
     ],
 )
 def test_gpus_and_several_encoders_are_those_of_ray(settings: dict[str, Any], n_gpus: int, reason: str | None) -> None:

@@ -41,10 +41,15 @@ def test_a_pool_that_decode_starves_is_warned_of_once(logged: pytest.LogCaptureF
 
 def test_the_record_has_the_share_of_waiting() -> None:
     stats = PoolStats()
+    stats.begin(1, 4, 1_000.0)
     stats.update({"a": EncoderStats("cpu", 30.0, 10.0, 60.0), "b": EncoderStats("cpu", 10.0, 30.0, 20.0)})
 
     assert stats.record() == {
+        "least_encoders": 1,
+        "most_encoders": 4,
         "n_encoders": 2,
+        "reached_encoders": 2,
+        "seconds_to_load": None,
         "devices": ["cpu"],
         "busy_seconds": 40.0,
         "waited_seconds": 40.0,
@@ -56,3 +61,17 @@ def test_the_record_has_the_share_of_waiting() -> None:
 def test_a_pool_without_statistics_has_no_speed() -> None:
     assert PoolStats().record()["audio_seconds_a_busy_second"] is None
     assert PoolStats().waiting == 0.0
+
+
+def test_the_time_to_load_ends_with_the_last_encoder_that_replaces_none() -> None:
+    stats = PoolStats()
+    stats.begin(1, 3, 1_000.0)
+    loaded = {name: EncoderStats("cuda:0 (X)", loaded_at=at) for name, at in {"b": 1_090.25, "a": 1_060.0}.items()}
+
+    stats.update(loaded)
+    assert stats.seconds_to_load == 90.2
+    stats.update(loaded | {"c": EncoderStats("cuda:0 (X)", loaded_at=1_180.0)})
+    assert stats.seconds_to_load == 180.0
+    # of four, one took the place of another: three were asked for
+    stats.update(loaded | {name: EncoderStats("cuda:0 (X)", loaded_at=at) for name, at in (("c", 1_180.0), ("d", 5e3))})
+    assert (stats.seconds_to_load, stats.record()["reached_encoders"]) == (180.0, 3)

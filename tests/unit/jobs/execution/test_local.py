@@ -211,7 +211,7 @@ def test_items_are_worked_on_in_threads_and_an_error_ends_the_work() -> None:
 
 def test_more_than_one_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--encoders 2: the local runner has one. Take --runner ray"):
-        local(encoders=2).pool()
+        local(encoders="2").pool()
 
 
 SHARDS = [Portion(Shard("tar", (Stored(f"s3://bucket/{name}", 10, "e"),))) for name in "abc"]
