@@ -83,6 +83,7 @@ def _ids_in_leaf(leaf: Part, request: ErasureRequest, unpacker: Unpacker) -> Ite
 def _ids_in_cell(content: bytes, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
     """Yield the requested ids in the bytes of a cell: as in an object, but digests and numbers are no riddles."""
     yield request.ids_in_fields(content)
+    yield from (request.ids_in_foreign_text(content.decode(name, "ignore")) for name in ("utf-16-le", "utf-16-be"))
     try:
         yield from _ids_in_content("", content, request, unpacker)
     except (*UNPACK_ERRORS, SchemaError, pa.ArrowException):

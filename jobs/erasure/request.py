@@ -70,11 +70,6 @@ class ErasureRequest:
     def __str__(self) -> str:
         return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
 
-    @property
-    def has_members(self) -> bool:
-        """True if an id is that of a member of a container."""
-        return any("#" in each for each in self.ids)
-
     def ids_of(self, utterance_id: str) -> set[str]:
         """Return the requested ids that an utterance id is, or is a part of.
 

@@ -78,17 +78,17 @@ def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest, ids_in_bytes: B
                     yield request.ids_in_foreign_text(value)
                 else:
                     yield from ids_in_bytes(value)
-    if request.has_members:
-        yield request.ids_in_foreign_text("\n".join(_lines(batch)))
+    for separator in ("/", "\t"):
+        yield request.ids_in_foreign_text("\n".join(_lines(batch, separator)))
 
 
-def _lines(batch: pa.RecordBatch) -> Iterator[str]:
-    """Return the texts of each row that stand in columns of their own, as a line."""
+def _lines(batch: pa.RecordBatch, separator: str) -> Iterator[str]:
+    """Yield the texts of each row that stand in columns of their own, as a line: an id may be in several."""
     texts = [column.cast("large_string") for column in batch.columns if _is_string(column.type)]
     if len(texts) < 2:
         return
     lines = pc.binary_join_element_wise(
-        *texts, pa.scalar("\t", pa.large_string()), null_handling="replace", null_replacement=""
+        *texts, pa.scalar(separator, pa.large_string()), null_handling="replace", null_replacement=""
     )
     yield from pc.unique(pc.replace_substring(lines, "\n", " ")).to_pylist()
 
@@ -98,9 +98,16 @@ def _holds_text(kind: pa.DataType) -> bool:
         return _holds_text(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
         return _holds_text(kind.storage_type)
+    if _is_list_of_bytes(kind):
+        return True
     if kind.num_fields:
         return any(_holds_text(kind.field(number).type) for number in range(kind.num_fields))
     return _is_text(kind)
+
+
+def _is_list_of_bytes(kind: pa.DataType) -> bool:
+    is_list = any(getattr(pa.types, f"is_{test}")(kind) for test in ("list", "large_list", "fixed_size_list"))
+    return is_list and kind.value_type in (pa.int8(), pa.uint8())
 
 
 def _is_string(kind: pa.DataType) -> bool:
@@ -120,6 +127,9 @@ def _text_arrays(column: pa.Array) -> Iterator[pa.Array]:
         yield from _text_arrays(column.dictionary)
     elif isinstance(kind, pa.BaseExtensionType):
         yield from _text_arrays(column.storage)
+    elif _is_list_of_bytes(kind):
+        values = ([each & 0xFF for each in value if each is not None] for value in column.drop_null().to_pylist())
+        yield pa.array(map(bytes, values), pa.binary())
     elif pa.types.is_map(kind):
         yield from (*_text_arrays(column.keys), *_text_arrays(column.items))
     elif pa.types.is_struct(kind):

@@ -108,6 +108,10 @@ def of(portion: Portion, rows: Iterable[Piece]) -> Iterator[Piece]:
             yield row
 
 
+MAX_PIECES = 4_096
+"""Pieces of a table: what failed has no samples, and is progress, too."""
+
+
 def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[pa.Table]:
     """Collect pieces into tables of about ``table_bytes``, within which an encoder may sort by length."""
     held: list[Piece] = []
@@ -115,7 +119,7 @@ def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[p
     for row in rows:
         held.append(row)
         n_bytes += len(row.get("samples") or b"")
-        if n_bytes >= table_bytes:
+        if n_bytes >= table_bytes or len(held) == MAX_PIECES:
             yield pa.Table.from_pylist(held, schema=DECODED)
             held, n_bytes = [], 0
     if held:

@@ -22,6 +22,7 @@ from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
+from jobs.inputs.containers.member import refuse_many
 from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
@@ -254,7 +255,8 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(storage.opened(source, whole=whole))
-            for member in container.members(file, source):
+            for n_members, member in enumerate(container.members(file, source), start=1):
+                refuse_many(n_members, source.size)
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
                     selections = listed.pop(member.name, ())

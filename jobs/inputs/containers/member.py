@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, NamedTuple
 
-from detector.errors import UtteranceError
+from detector.errors import ShardError, UtteranceError
 
 MAX_MEMBERS = 1_000_000  # of a container
 MAX_RATIO = 200  # decompressed bytes for each stored byte
@@ -25,6 +25,10 @@ class Member(NamedTuple):
     size: int
 
 
+FREE_MEMBERS, MEMBER_BYTES = 10_000, 64
+"""Members of a container of any size, and stored bytes of each further one."""
+
+
 def exceeds_ratio(n_bytes: int, n_stored: int) -> bool:
     """Return True if ``n_bytes`` decompressed from ``n_stored`` exceed the limit for decompression bombs.
 
@@ -39,6 +43,25 @@ def exceeds_ratio(n_bytes: int, n_stored: int) -> bool:
 def bomb(n_bytes: int, n_stored: int) -> str:
     """Return the message for content that :func:`exceeds_ratio`."""
     return f"{n_bytes:,} bytes from {n_stored:,}: a decompression bomb, above the limit of {MAX_RATIO} to 1"
+
+
+def refuse_many(n_members: int, n_stored: int) -> None:
+    """Raise if a container of ``n_stored`` bytes has more members than recordings need: each costs a row.
+
+    Raises
+    ------
+    ShardError
+        If there are more than some thousand and one for every :data:`MEMBER_BYTES`.
+
+    Examples
+    --------
+    >>> refuse_many(1_000_000, 5_000)
+    Traceback (most recent call last):
+    detector.errors.ShardError: 1,000,000 members in 5,000 bytes; at most 10,078 are read
+    """
+    most = FREE_MEMBERS + n_stored // MEMBER_BYTES
+    if n_members > most:
+        raise ShardError(f"{n_members:,} members in {n_stored:,} bytes; at most {most:,} are read")
 
 
 def wild(n_bytes: int) -> UtteranceError:

@@ -20,7 +20,7 @@ from jobs.errors import StorageError
 from jobs.inputs import untrusted_parquet
 from jobs.inputs.containers.audio_columns import Column, Place, audio_column, columns_of, is_list, unread
 from jobs.inputs.containers.cells import file_of, wav_of
-from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, Member, bomb, exceeds_ratio, refuse_many
 from jobs.inputs.containers.names import name_fault
 from jobs.inputs.containers.page_headers import n_claimed_values
 from jobs.storage import Stored, StoredFile
@@ -89,6 +89,7 @@ def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
         raise ShardError(f"no column with recordings; found {columns_of(names.schema_arrow)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
+    refuse_many(names.metadata.num_rows, size)
     contents = pq.ParquetFile(file, metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
     n_bytes = n_rows = n_expected = 0
     for group in range(names.metadata.num_row_groups):

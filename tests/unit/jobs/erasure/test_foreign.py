@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.feather
@@ -289,6 +290,22 @@ def test_bytes_in_a_cell_are_read_as_an_object_is(cell: bytes, said: str, tmp_pa
     found = search(tmp_path)
 
     assert said in found[0] if said else not found
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"cell": [CALL.encode("utf-16-le")]},
+        {"cell": pa.array([list(f"id\n{CALL},0.5".encode())], pa.list_(pa.uint8()))},
+        {"folder": ["2026"], "file": ["call.flac"]},
+    ],
+    ids=["UTF-16", "list of bytes", "two columns"],
+)
+def test_a_name_in_cells_of_other_forms_is_found(columns: dict[str, Any], tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+
+    assert search(tmp_path)
+    assert search(tmp_path, "2026/other.flac") == []
 
 
 def test_a_name_is_found_where_a_long_text_is_cut_into_pieces(tmp_path: Path) -> None:

@@ -127,3 +127,10 @@ def test_shards_of_earlier_versions_keep_their_slots_and_ids() -> None:
 
     assert (packed.slot, packed.shard_id) == ("caceca9b06b251b7", "f24a90b8aca0b80b")
     assert (loose.slot, loose.shard_id) == ("30bdc5873be63e9f", "3b10e6db9f23bd43")
+
+
+def test_rows_that_are_stored_in_nothing_are_one_row_of_failures(tmp_path: Path) -> None:
+    audio = pa.nulls(300_000, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    pq.write_table(pa.table({"audio": audio}), tmp_path / "x.parquet")
+
+    assert errors(tmp_path / "x.parquet") == [(None, "bad_archive")]
