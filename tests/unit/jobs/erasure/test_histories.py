@@ -79,7 +79,7 @@ class History:
 
     def night(self) -> None:
         """Run `nightly`, which may be killed after its plan, within a shard, between shards, or before its scores."""
-        config = RunConfig(run_date=self.rng.choice(["2026-11-22", "2026-11-23"]))
+        config = RunConfig(run_date=self.rng.choice(["2026-11-22", "2026-11-23"]), max_removed=1.0)
         run = _plan(
             self.table,
             InputConfig(input=(str(self.archive),)),
