@@ -47,24 +47,13 @@ def ids_in_foreign(name: str, content: bytes, request: ErasureRequest) -> Iterat
     Exception
         Any of :data:`jobs.erasure.mentions.UNREADABLE`, if some of it cannot be read.
     """
-    yield ids_in_name(name, request)
+    yield request.ids_in_foreign_text(name)
     yield from _ids_in_content(name, content, request, Unpacker())
-
-
-def ids_in_name(name: str, request: ErasureRequest) -> set[str]:
-    """Return the requested ids that a path mentions, as text does.
-
-    Examples
-    --------
-    >>> ids_in_name("backup/2026/a.flac", ErasureRequest(["2026/a.flac"]))
-    {'2026/a.flac'}
-    """
-    return request.ids_in_foreign_text(name)
 
 
 def _ids_in_content(name: str, content: bytes, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
     for leaf in unpacker.leaves(name, content):
-        yield ids_in_name(leaf.name, request)
+        yield request.ids_in_foreign_text(leaf.name)
         yield from _ids_in_leaf(leaf, request, unpacker)
 
 

@@ -15,6 +15,7 @@ from jobs.erasure.gaps import parquet_gaps
 from jobs.erasure.own_objects import read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
+from jobs.erasure.redaction import PASSED_OVER
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.shards import Shard
@@ -119,7 +120,7 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
         yield ids_in_plan(ours, request)
     elif isinstance(ours, Marker):
         yield request.ids_in_label(ours.uri).union(
-            *map(request.ids_in_setting, texts_in(ours.detail.get("passed_over")))
+            *map(request.ids_in_setting, texts_in([ours.detail.get(name) for name in PASSED_OVER]))
         )
     elif isinstance(ours, Reference):
         yield request.ids_in_text(without_names(content.decode()))
@@ -152,7 +153,7 @@ def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
     """Return the requested ids that a run's record names, in its settings and among the shards that raised an alarm."""
     settings = record.get("settings", {})
     labels = (*record.get("alarms", ()), *settings.get("input", ()))
-    texts = texts_in([settings, record.get("passed_over"), record.get("passed_over_members")])
+    texts = texts_in([settings, *(record.get(name) for name in PASSED_OVER)])
     return set().union(*map(request.ids_in_label, labels), *map(request.ids_in_setting, texts))
 
 

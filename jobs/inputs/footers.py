@@ -6,6 +6,8 @@ allows could take gigabytes of the process that lists an archive.
 
 from __future__ import annotations
 
+from jobs.inputs.thrift import CompactReader
+
 MAX_STRUCTS = 100_000
 """Of a footer: a row group has one, and some four for each of its columns."""
 SMALL_BYTES = 64 << 10  # a footer that is too short to harm is not counted
@@ -31,46 +33,42 @@ def refuse_many_structs(footer: bytes) -> None:
     ValueError: a footer of more than 100,000 structs, or 16 in one another
     """
     if len(footer) > SMALL_BYTES:
-        try:
-            _Walk(footer).struct()
-        except IndexError:
-            raise ValueError("a footer that breaks off") from None
+        _Walk(footer, "a footer", "that breaks off").struct()
 
 
-class _Walk:
+class _Walk(CompactReader):
     """Goes over a struct with all that is in it; nothing of it is kept."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content, self._position, self._n_structs = content, 0, 0
+    _n_structs = 0
 
     def struct(self, depth: int = 0) -> None:
         """Go to the end of a struct."""
         self._n_structs += 1
         if self._n_structs > MAX_STRUCTS or depth > MAX_DEPTH:
             raise ValueError(f"a footer of more than {MAX_STRUCTS:,} structs, or {MAX_DEPTH} in one another")
-        while (byte := self._byte()) & 0x0F:
+        while (byte := self.byte()) & 0x0F:
             if not byte >> 4:
-                self._varint()  # the field's number
+                self.varint()  # the field's number
             if byte & 0x0F not in BOOLEANS:  # whose value is their type
                 self._value(byte & 0x0F, depth)
 
     def _value(self, kind: int, depth: int) -> None:
         if kind in (*BOOLEANS, BYTE):
-            self._position += 1
+            self.position += 1
         elif kind in INTEGERS:
-            self._varint()
+            self.varint()
         elif kind == DOUBLE:
-            self._position += 8
+            self.position += 8
         elif kind == BINARY:
-            n_bytes = self._varint()
-            self._position += n_bytes
+            n_bytes = self.varint()
+            self.position += n_bytes
         elif kind in LISTS:
-            head = self._byte()
-            for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
+            head = self.byte()
+            for _ in range(self.varint() if head >> 4 == 15 else head >> 4):
                 self._value(head & 0x0F, depth)
         elif kind == MAP:
-            n_pairs = self._varint()
-            kinds = self._byte() if n_pairs else 0
+            n_pairs = self.varint()
+            kinds = self.byte() if n_pairs else 0
             for _ in range(n_pairs):
                 self._value(kinds >> 4, depth)
                 self._value(kinds & 0x0F, depth)
@@ -78,16 +76,3 @@ class _Walk:
             self.struct(depth + 1)
         else:
             raise ValueError(f"a footer with a field of type {kind}")
-
-    def _varint(self) -> int:
-        number = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-        raise ValueError("a footer with a number of more than ten bytes")
-
-    def _byte(self) -> int:
-        self._position += 1
-        return self._content[self._position - 1]

@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jobs.inputs.containers.window import Readable
+from jobs.inputs.thrift import CompactReader
 
 MAX_HEADER_BYTES = 4 << 10  # of a column of numbers, whose statistics are short
+BREAKS_OFF = f"that breaks off, or of more than {MAX_HEADER_BYTES:,} bytes"
 MAX_PAGES = 100_000  # of a column in a row group
 MAX_DEPTH = 8  # of structs in a header; there are three
 PADDING_BYTES = 100  # that Arrow may read beyond a column of a writer that forgot some (PARQUET-816)
@@ -40,7 +42,7 @@ def n_claimed_values(file: Readable, column: pq.ColumnChunkMetaData) -> int:
     while start < end or (n_values < column.num_values and start < end + PADDING_BYTES):
         n_pages += 1
         file.seek(start)
-        header = _Header(file.read(MAX_HEADER_BYTES))
+        header = _Header(file.read(MAX_HEADER_BYTES), "a page's header", BREAKS_OFF)
         fields = header.struct()
         claimed = [fields[kind].get(N_VALUES, 0) for kind in KINDS if kind in fields]
         n_stored = fields.get(STORED_BYTES, -1)
@@ -51,18 +53,14 @@ def n_claimed_values(file: Readable, column: pq.ColumnChunkMetaData) -> int:
     return n_values
 
 
-class _Header:
+class _Header(CompactReader):
     """Reads a struct of Thrift's compact protocol; what a page's header never has is refused."""
-
-    def __init__(self, content: bytes) -> None:
-        self.position = 0
-        self._content = content
 
     def struct(self, depth: int = 0) -> Fields:
         """Return the next struct's fields by their number and type, in case a type is not the one expected."""
         fields: Fields = {}
         number = 0
-        while (byte := self._byte()) & 0x0F:
+        while (byte := self.byte()) & 0x0F:
             number = number + (byte >> 4) if byte >> 4 else self._integer()
             key = number, byte & 0x0F
             if key in fields or depth > MAX_DEPTH or not 0 < number < 1 << 15:
@@ -81,33 +79,18 @@ class _Header:
             case 3:
                 self.position += 1
             case 6:
-                self._varint()
+                self.varint()
             case 7:
                 self.position += 8
             case 8:
-                n_bytes = self._varint()
+                n_bytes = self.varint()
                 self.position += n_bytes
             case _:
                 raise ValueError(f"a page's header with a field of type {kind}")
         return None
 
     def _integer(self) -> int:
-        number = self._varint()
+        number = self.varint()
         if number >= 1 << 32:  # Arrow would cut it
             raise ValueError("a page's header with a number of more than 32 bits")
         return number >> 1 ^ -(number & 1)
-
-    def _varint(self) -> int:
-        number = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-        raise ValueError("a page's header with a number of more than ten bytes")
-
-    def _byte(self) -> int:
-        if self.position >= len(self._content):
-            raise ValueError(f"a page's header that breaks off, or of more than {MAX_HEADER_BYTES:,} bytes")
-        self.position += 1
-        return self._content[self.position - 1]
