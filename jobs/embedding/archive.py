@@ -55,20 +55,6 @@ from jobs.telemetry.progress import progress
 log = logging.getLogger(__name__)
 
 
-def embed_archive(
-    runner: Runner,
-    inputs: InputConfig,
-    recipe: Recipe,
-    model: ModelConfig,
-    output: OutputConfig,
-    config: RunConfig,
-    judge: Judge | None = None,
-) -> EmbeddingRun:
-    """Embed what is missing of an archive, or has changed since, for one layer: see :func:`embed_layers`."""
-    (run,) = embed_layers(runner, inputs, (recipe,), model, output, config, judge)
-    return run
-
-
 def embed_layers(
     runner: Runner,
     inputs: InputConfig,

@@ -12,11 +12,11 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.head import Head
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.runner import InProcessRunner
 
 RECIPE = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=2.0), None)

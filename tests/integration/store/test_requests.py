@@ -12,10 +12,10 @@ import pytest
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.proxy import FaultProxy
 from tests.support.runner import InProcessRunner
 from tests.support.storage import forget_clients

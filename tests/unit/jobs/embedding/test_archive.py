@@ -18,7 +18,6 @@ from detector.recording import Recording
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.decoding import confinement
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
@@ -26,6 +25,7 @@ from jobs.inputs.config import InputConfig
 from jobs.tables import run_records
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.runner import InProcessRunner
 
 CONFIG = EmbedConfig(backbone="melstats", segment_seconds=2.0)

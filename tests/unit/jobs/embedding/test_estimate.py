@@ -11,7 +11,6 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from jobs.config import CostConfig, ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.estimate import Estimate, StoredRates, estimate
 from jobs.embedding.result import EmbeddingRun
@@ -24,6 +23,7 @@ from jobs.storage import Stored
 from jobs.tables import run_records
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.runner import InProcessRunner
 
 RECIPE = recipe_of(EmbedConfig(backbone="melstats", segment_seconds=2.0), None)

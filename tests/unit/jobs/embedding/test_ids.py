@@ -14,7 +14,6 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.erasure.erasing import erase
 from jobs.erasure.request import ErasureRequest
@@ -25,6 +24,7 @@ from jobs.scoring.shards import score_shards
 from jobs.tables.id_rule import id_roots_of
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.heads import some_head
 from tests.support.runner import InProcessRunner
 

@@ -14,13 +14,13 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.errors import StorageError
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.permissions import binding_permissions, denied
 from tests.support.runner import InProcessRunner
 

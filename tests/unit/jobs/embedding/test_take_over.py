@@ -20,7 +20,6 @@ from detector.config import EmbedConfig
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.inputs.config import InputConfig
 from jobs.scoring.shards import score_shards
@@ -28,6 +27,7 @@ from jobs.tables.removal import PRUNED_ROWS
 from jobs.tables.verification import verify_tables
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
+from tests.support.embedding_runs import embed_archive
 from tests.support.heads import some_head
 from tests.support.runner import InProcessRunner
 

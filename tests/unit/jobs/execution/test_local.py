@@ -20,7 +20,6 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_archive
 from jobs.embedding.result import EmbeddingRun
 from jobs.errors import RunAgain, StalledError
 from jobs.execution import retries
@@ -37,6 +36,7 @@ from tests.support import ROOT
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.deadly import MARK
+from tests.support.embedding_runs import embed_archive
 from tests.support.runner import InProcessRunner
 
 
