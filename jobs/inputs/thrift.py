@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class BreaksOffError(ValueError):
+    """The content ends before what is read."""
+
+
 class CompactReader:
     """Reads bytes and numbers, one after the other.
 
@@ -41,8 +45,8 @@ class CompactReader:
         raise ValueError(f"{self._what} with a number of more than ten bytes")
 
     def byte(self) -> int:
-        """Read a byte; ValueError at the end of the content."""
+        """Read a byte; BreaksOffError at the end of the content."""
         if self.position >= len(self._content):
-            raise ValueError(f"{self._what} {self._end}")
+            raise BreaksOffError(f"{self._what} {self._end}")
         self.position += 1
         return self._content[self.position - 1]

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.inputs.expansion import FREE_BYTES, MAX_RATIO
 from jobs.inputs.footers import refuse_many_structs
+from jobs.inputs.watched_pages import WatchedPages
 
 MAX_FOOTER_BYTES = 64 << 20
 MAX_COLUMNS = 1_000
-MAX_RATIO = 200  # bytes of the table for each byte of the file
-FREE_BYTES = 64 << 20  # of the table, allowed for a file of any size
 BATCH_ROWS = 65_536
 MAGIC = b"PAR1"
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{32,}")
@@ -58,6 +58,8 @@ def opened(content: bytes, columns: list[str] | None = None) -> pq.ParquetFile:
 def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
     """Open a Parquet file of ``size`` bytes as :func:`opened` does; options are passed to Arrow.
 
+    Each page is looked at before Arrow reads it (:mod:`jobs.inputs.watched_pages`), so each column is read once.
+
     Raises
     ------
     ValueError
@@ -73,7 +75,17 @@ def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
     refuse_many_structs(footer)
     _refuse_extensions(footer)
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": 100 * MAX_COLUMNS}
-    return pq.ParquetFile(file, arrow_extensions_enabled=False, **limits, **options)
+    pages = WatchedPages(file, size)
+    opened = pq.ParquetFile(pages, arrow_extensions_enabled=False, **limits, **options)
+    pages.watch(opened.metadata)
+    return opened
+
+
+def open_again(file: Any, size: int, metadata: pq.FileMetaData, **options: Any) -> pq.ParquetFile:
+    """Open a Parquet file through another handle, by the footer that :func:`open_file` read and found within limits."""
+    pages = WatchedPages(file, size)
+    pages.watch(metadata)
+    return pq.ParquetFile(pages, metadata=metadata, arrow_extensions_enabled=False, **options)
 
 
 def _read_at(file: Any, offset: int, n_bytes: int) -> bytes:

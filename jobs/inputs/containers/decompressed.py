@@ -7,8 +7,9 @@ import zlib
 from typing import NamedTuple
 
 from detector.errors import ShardError
-from jobs.inputs.containers.member import FREE_BYTES, MAX_PASSES, bomb, exceeds_ratio, wild
+from jobs.inputs.containers.member import MAX_PASSES, wild
 from jobs.inputs.containers.window import Readable
+from jobs.inputs.expansion import FREE_BYTES, bomb, exceeds_ratio
 from jobs.storage import ReadOnlyFile
 
 if sys.version_info >= (3, 14):

@@ -7,9 +7,7 @@ from typing import BinaryIO, NamedTuple
 from detector.errors import ShardError, UtteranceError
 
 MAX_MEMBERS = 1_000_000  # of a container
-MAX_RATIO = 200  # decompressed bytes for each stored byte
 MAX_PASSES = 64  # over a member's bytes: each of 16 channels is decoded by itself, and decoders look at the end first
-FREE_BYTES = 64 << 20  # decompressed bytes that are always allowed: 35 minutes of silence at 16 kHz
 
 
 class Member(NamedTuple):
@@ -27,22 +25,6 @@ class Member(NamedTuple):
 
 FREE_MEMBERS, MEMBER_BYTES = 10_000, 64
 """Members of a container of any size, and stored bytes of each further one."""
-
-
-def exceeds_ratio(n_bytes: int, n_stored: int) -> bool:
-    """Return True if ``n_bytes`` decompressed from ``n_stored`` exceed the limit for decompression bombs.
-
-    Examples
-    --------
-    >>> exceeds_ratio(10**9, 10**6), exceeds_ratio(10**9, 10**9)
-    (True, False)
-    """
-    return n_bytes > FREE_BYTES + MAX_RATIO * n_stored
-
-
-def bomb(n_bytes: int, n_stored: int) -> str:
-    """Return the message for content that :func:`exceeds_ratio`."""
-    return f"{n_bytes:,} bytes from {n_stored:,}: a decompression bomb, above the limit of {MAX_RATIO} to 1"
 
 
 def refuse_many(n_members: int, n_stored: int) -> None:

@@ -18,16 +18,15 @@ from detector.errors import SchemaError, ShardError, UtteranceError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs import untrusted_parquet
-from jobs.inputs.containers.audio_columns import Column, Place, audio_column, columns_of, is_list, unread
+from jobs.inputs.containers.audio_columns import Place, audio_column, columns_of, unread
 from jobs.inputs.containers.cells import file_of, wav_of
-from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, Member, bomb, exceeds_ratio, refuse_many
+from jobs.inputs.containers.member import MAX_MEMBERS, Member, refuse_many
 from jobs.inputs.containers.names import name_fault
-from jobs.inputs.containers.page_headers import n_claimed_values
+from jobs.inputs.expansion import FREE_BYTES, bomb, exceeds_ratio
 from jobs.storage import Stored, StoredFile
 
 OPTIONS = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}  # page by page
 ROW_DIGITS = 8  # of the row number that names a row without a path
-LIST_VALUE_BYTES = 16  # of memory that Arrow takes for a number of a list, with its levels
 PATHLESS = "the row holds no bytes, only a path; write the bytes into the table"
 
 
@@ -90,12 +89,10 @@ def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
     refuse_many(names.metadata.num_rows, size)
-    contents = pq.ParquetFile(file, metadata=names.metadata, arrow_extensions_enabled=False, **OPTIONS)
+    contents = untrusted_parquet.open_again(file, size, names.metadata, **OPTIONS)
     n_bytes = n_rows = n_expected = 0
     for group in range(names.metadata.num_row_groups):
         _refuse_bomb(names.metadata.row_group(group))
-        if is_list(column.kind):
-            _refuse_long_lists(second, names.metadata.row_group(group), column)
         for cell, path, rate in zip(
             _values(contents, group, column.content),
             _values(names, group, column.path),
@@ -149,17 +146,6 @@ def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
         n_bytes, n_stored = column.total_uncompressed_size, column.total_compressed_size
         if exceeds_ratio(n_bytes, n_stored):
             raise ShardError(f"{column.path_in_schema}: {bomb(n_bytes, n_stored)}")
-
-
-def _refuse_long_lists(file: StoredFile, group: pq.RowGroupMetaData, column: Column) -> None:
-    """Raise if the pages of a column of lists claim more values than their bytes may expand to."""
-    name = ".".join(column.content)
-    for index in range(group.num_columns):
-        leaf = group.column(index)
-        if leaf.path_in_schema.startswith(f"{name}."):
-            n_bytes = LIST_VALUE_BYTES * n_claimed_values(file, leaf)
-            if exceeds_ratio(n_bytes, leaf.total_compressed_size):
-                raise ShardError(f"{name}: {bomb(n_bytes, leaf.total_compressed_size)}")
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:

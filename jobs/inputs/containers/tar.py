@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd
-from jobs.inputs.containers.member import MAX_MEMBERS, Member, bomb, exceeds_ratio
+from jobs.inputs.containers.member import MAX_MEMBERS, Member
 from jobs.inputs.containers.names import as_text, name_fault, shortened
 from jobs.inputs.containers.sparse import SparseFile, map_fault
 from jobs.inputs.containers.window import Readable, Window
+from jobs.inputs.expansion import bomb, exceeds_ratio
 from jobs.storage import Stored, StoredFile
 
 TAIL_BYTES = 1 << 20

@@ -12,8 +12,9 @@ from typing import IO, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
 from jobs.errors import StorageError
-from jobs.inputs.containers.member import FREE_BYTES, MAX_MEMBERS, MAX_PASSES, Member, bomb, exceeds_ratio, wild
+from jobs.inputs.containers.member import MAX_MEMBERS, MAX_PASSES, Member, wild
 from jobs.inputs.containers.names import name_fault
+from jobs.inputs.expansion import FREE_BYTES, bomb, exceeds_ratio
 from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 MAX_DIRECTORY_BYTES = 32 << 20  # about 300,000 members

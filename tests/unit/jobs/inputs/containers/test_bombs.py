@@ -16,7 +16,7 @@ from jobs import storage
 from jobs.errors import CorruptError
 from jobs.inputs.containers import container_kind
 from jobs.inputs.containers.decompressed import zstd
-from jobs.inputs.containers.member import FREE_BYTES
+from jobs.inputs.expansion import FREE_BYTES
 from jobs.inputs.shards import Shard
 from jobs.storage.files import RangeFile
 from tests.support.containers import (

@@ -1,0 +1,193 @@
+"""Watched pages of Parquet: what each page claims to hold is counted as its bytes pass, before Arrow reads the page.
+
+A page of a few thousand bytes may decompress to two gigabytes, or claim a thousand million values of one list, which
+Arrow holds in memory before it returns the row. The footer is not compared with them by Arrow, so it is no help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from jobs.inputs.expansion import bomb, exceeds_ratio
+from jobs.inputs.thrift import BreaksOffError, CompactReader
+from jobs.storage import ReadOnlyFile
+
+LIST_VALUE_BYTES = 16  # of memory that Arrow takes for a value of a list, with its levels
+SHORT_HEADER_BYTES = 4 << 10  # that hold most headers
+MAX_HEADER_BYTES = 16 << 20  # Arrow's own limit: some writers repeat the smallest and the largest value
+MAX_PAGES = 100_000  # of a column in a row group
+MAX_DEPTH = 8  # of structs in a header; there are three
+INT, STRUCT = 5, 12  # types of Thrift's compact protocol
+DECODED_BYTES, STORED_BYTES = (2, INT), (3, INT)  # fields of a page's header
+KINDS = ((5, STRUCT), (8, STRUCT))  # what it says of a page of data, in version 1 and 2
+N_VALUES = (1, INT)
+
+Fields = dict[tuple[int, int], Any]
+
+
+class WatchedPages(ReadOnlyFile):
+    """A Parquet file as Arrow reads it; a read raises ValueError if a page in it claims too much, or is no page.
+
+    Arrow reads each column of a row group from front to back. Before :meth:`watch`, nothing is looked at.
+
+    Parameters
+    ----------
+    file : file of bytes
+    size : int
+        Of the file.
+    """
+
+    def __init__(self, file: Any, size: int) -> None:
+        super().__init__()
+        self._file, self._n_bytes = file, size
+        self._is_watching = False
+        self._first_pages: dict[int, tuple[pq.ColumnChunkMetaData, bool]] = {}
+        self._under_way: dict[int, _Chunk] = {}  # by the byte that is read next
+
+    def watch(self, metadata: pq.FileMetaData) -> None:
+        """Watch the columns of a file from now on; no other place of it may be read then."""
+        self._is_watching = True
+        repeated = [metadata.schema.column(index).max_repetition_level > 0 for index in range(metadata.num_columns)]
+        for group in range(metadata.num_row_groups):
+            for index, is_list in enumerate(repeated):
+                column = metadata.row_group(group).column(index)
+                self._first_pages[_first_page(column)] = column, is_list
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        content: bytes = self._file.read(size)
+        if self._is_watching and content:
+            chunk = self._chunk(offset)
+            chunk.see(content, offset)
+            self._under_way[offset + len(content)] = chunk
+        return content
+
+    def _chunk(self, offset: int) -> _Chunk:
+        """Return the column whose bytes go on at an offset, or begin there."""
+        if offset in self._first_pages:
+            column, is_list = self._first_pages[offset]
+            return _Chunk(offset, column.total_compressed_size, column.num_values, is_list)
+        if offset not in self._under_way:
+            raise ValueError(f"byte {offset:,}: no page of a column begins here")
+        return self._under_way.pop(offset)
+
+    def _size(self) -> int:
+        return self._n_bytes
+
+
+@dataclass
+class _Chunk:
+    """A column in a row group: where its next page begins, and what its pages claimed so far."""
+
+    next_page: int
+    n_stored: int
+    n_expected: int
+    is_list: bool
+    n_pages: int = 0
+    n_values: int = 0
+    n_decoded: int = 0
+    before: bytearray = field(default_factory=bytearray)  # of a header that breaks off
+
+    def see(self, content: bytes, offset: int) -> None:
+        """Look at the headers of pages in bytes from an offset on, which follow those that were seen before."""
+        view = memoryview(content)
+        while self.n_values < self.n_expected and self.next_page < offset + len(content):
+            unread = view[max(0, self.next_page - offset) :]
+            header = self._header(unread)
+            if header is None:
+                self.before += unread
+                return  # the rest of it comes with the next bytes
+            self._count(header.fields)
+            self.next_page += header.position + header.fields[STORED_BYTES]
+            self.before.clear()
+
+    def _header(self, unread: memoryview) -> _Header | None:
+        """Return the next page's header; None if it breaks off."""
+        n_bytes = SHORT_HEADER_BYTES
+        while True:
+            content = bytes(self.before + unread[:n_bytes])
+            header = _Header(content, "a page's header", f"of more than {MAX_HEADER_BYTES:,} bytes")
+            try:
+                header.read()
+            except BreaksOffError:
+                if len(content) > MAX_HEADER_BYTES:
+                    raise
+                if n_bytes >= len(unread):
+                    return None
+                n_bytes *= 16
+            else:
+                return header
+
+    def _count(self, fields: Fields) -> None:
+        self.n_pages += 1
+        claimed = [fields[kind].get(N_VALUES, 0) for kind in KINDS if kind in fields]
+        n_stored, n_decoded = fields.get(STORED_BYTES, -1), fields.get(DECODED_BYTES, -1)
+        if min(n_stored, n_decoded, *claimed) < 0 or self.n_pages > MAX_PAGES:
+            raise ValueError(
+                f"byte {self.next_page:,}: a page of {n_stored:,} bytes, {n_decoded:,} once read, with {claimed} "
+                f"values, page {self.n_pages:,}"
+            )
+        self.n_values += sum(claimed)
+        self.n_decoded += n_decoded
+        n_bytes = max(self.n_decoded, LIST_VALUE_BYTES * self.n_values if self.is_list else 0)
+        if exceeds_ratio(n_bytes, self.n_stored):
+            raise ValueError(f"byte {self.next_page:,}: {bomb(n_bytes, self.n_stored)}")
+
+
+class _Header(CompactReader):
+    """Reads a struct of Thrift's compact protocol; what a page's header never has is refused."""
+
+    fields: Fields
+
+    def read(self) -> None:
+        """Read the header: `fields` has what it says, and `position` its length."""
+        self.fields = self.struct()
+
+    def struct(self, depth: int = 0) -> Fields:
+        """Return the next struct's fields by their number and type, in case a type is not the one expected."""
+        fields: Fields = {}
+        number = 0
+        while (byte := self.byte()) & 0x0F:
+            number = number + (byte >> 4) if byte >> 4 else self._integer()
+            key = number, byte & 0x0F
+            if key in fields or depth > MAX_DEPTH or not 0 < number < 1 << 15:
+                raise ValueError("a page's header repeats a field, or is nested too deep")
+            fields[key] = self._value(key[1], depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2):
+            return kind == 1
+        if kind in (4, INT):
+            return self._integer()
+        if kind == STRUCT:
+            return self.struct(depth + 1)
+        match kind:
+            case 3:
+                self.position += 1
+            case 6:
+                self.varint()
+            case 7:
+                self.position += 8
+            case 8:
+                n_bytes = self.varint()
+                self.position += n_bytes
+            case _:
+                raise ValueError(f"a page's header with a field of type {kind}")
+        return None
+
+    def _integer(self) -> int:
+        number = self.varint()
+        if number >= 1 << 32:  # Arrow would cut it
+            raise ValueError("a page's header with a number of more than 32 bits")
+        return number >> 1 ^ -(number & 1)
+
+
+def _first_page(column: pq.ColumnChunkMetaData) -> int:
+    start: int = column.data_page_offset
+    if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
+        start = column.dictionary_page_offset
+    return start
