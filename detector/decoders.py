@@ -24,6 +24,7 @@ BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
+MAX_TRACKS = 16  # audio streams of a file: the languages of a film
 BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
 SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length
 EXACT_SECONDS = 1e-6  # for FLAC, whose header counts samples: less than one
@@ -193,31 +194,57 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
 def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if PYAV not in layout.decoders:
         raise UtteranceError("not_audio", "PyAV: misreads this container")
-    layout.file.seek(0)
+    container = _container(layout)
+    tracks = container.streams.audio
+    if not tracks:
+        raise UtteranceError("not_audio", "PyAV: no audio stream")
+    if len(tracks) > MAX_TRACKS:
+        raise UtteranceError("bad_header", f"{len(tracks)} audio streams; at most {MAX_TRACKS} are heard")
     try:
-        container = av.open(layout.file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
-        if not container.streams.audio:
-            raise UtteranceError("not_audio", "PyAV: no audio stream")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise UtteranceError("not_audio", "PyAV: an audio stream whose codec is not known")
+        stream = _stream(container, 0)
         stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, PYAV)
-    except MemoryError:
-        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
-    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
+    except (av.FFmpegError, ValueError) as error:
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
     check_header(stored, mixer.channel)
-    stream.codec_context.thread_count = 1  # a confined decoder may start no thread
-    if stored.codec == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
-    claimed = layout.claimed_seconds
+    claimed = layout.claimed_seconds if len(tracks) == 1 else None
     if claimed is None and not layout.is_live:
-        claimed = _claimed_seconds(container, stream)
-    blocks = _joined(_pyav_frames(container, stream), mixer, layout.skipped_samples)
+        claims = [_claimed_seconds(container, each) for each in tracks]
+        claimed = None if None in claims else sum(each for each in claims if each is not None)
+    blocks = _joined(_all_frames(layout, container), mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
     if claimed is None and layout.claimed_share is not None:
         return stored, _whole_by_share(blocks, layout.claimed_share, mixer.ledger)
     return stored, _whole(blocks, claimed, exact=container.format.name == "flac")
+
+
+def _container(layout: Layout) -> av.container.InputContainer:
+    layout.file.seek(0)
+    try:
+        return av.open(layout.file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
+    except MemoryError:
+        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
+    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
+        raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
+
+
+def _all_frames(layout: Layout, container: av.container.InputContainer) -> Iterator[tuple[Samples, int]]:
+    """Yield the frames of all audio streams of an open file, one stream after the other."""
+    n_tracks = len(container.streams.audio)
+    yield from _pyav_frames(container, _stream(container, 0))
+    for index in range(1, n_tracks):
+        container = _container(layout)
+        yield from _pyav_frames(container, _stream(container, index))
+
+
+def _stream(container: av.container.InputContainer, index: int) -> av.AudioStream:
+    """Return an audio stream, ready to be decoded."""
+    stream = container.streams.audio[index]
+    if stream.codec_context is None:
+        raise UtteranceError("not_audio", "PyAV: an audio stream whose codec is not known")
+    stream.codec_context.thread_count = 1  # a confined decoder may start no thread
+    if stream.codec_context.name == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    return stream
 
 
 def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[Samples, int]]:

@@ -336,3 +336,44 @@ def test_the_files_that_failed_are_heard_whole(name: str) -> None:
     facts, _ = heard((CASES / name).read_bytes())
 
     assert facts.seconds == pytest.approx(CASE_SECONDS[name], abs=0.05)
+
+
+def with_tracks(container_format: str, codec: str, tracks: list[Samples], default: int = 0) -> bytes:
+    """Return a film without a picture: an audio stream for each of some signals of 16 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_format) as container:
+        streams = [container.add_stream(codec, rate=SAMPLE_RATE, layout="mono") for _ in tracks]
+        for at, stream in enumerate(streams):
+            stream.disposition = av.stream.Disposition.default if at == default else av.stream.Disposition(0)
+        for stream, samples in zip(streams, tracks, strict=True):
+            numbers = (samples * 32_767).astype(np.int16)[None] if codec == "pcm_s16le" else samples[None]
+            frame = av.AudioFrame.from_ndarray(numbers, "s16" if codec == "pcm_s16le" else "fltp", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("container", ["mov", "matroska", "avi", "mp4"])
+@pytest.mark.parametrize("default", [0, 1])
+def test_all_audio_streams_of_a_film_are_heard_one_after_the_other(container: str, default: int) -> None:
+    codec = "aac" if container == "mp4" else "pcm_s16le"
+    signals = [tone(3.0).astype(np.float32), tone(2.0, hertz=1_200.0, seed=2).astype(np.float32)]
+
+    facts, samples = heard(with_tracks(container, codec, signals, default))
+
+    assert facts.seconds == pytest.approx(5.0, abs=0.2)  # AAC pads
+    assert not facts.truncated
+    assert [hertz_of(samples[at : at + SAMPLE_RATE]) for at in (SAMPLE_RATE, int(3.8 * SAMPLE_RATE))] == pytest.approx(
+        [hertz_of(each[:SAMPLE_RATE]) for each in signals], abs=2.0
+    )
+
+
+def hertz_of(samples: Samples) -> float:
+    """The frequency of a second of a tone."""
+    return float(np.argmax(np.abs(np.fft.rfft(samples))) * SAMPLE_RATE / len(samples))
+
+
+def test_a_film_of_many_audio_streams_is_refused() -> None:
+    content = with_tracks("matroska", "pcm_s16le", [tone(0.2).astype(np.float32)] * 17)
+
+    assert str(failure_of(content)) == "bad_header: 17 audio streams; at most 16 are heard"
