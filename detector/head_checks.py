@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from detector.head import Head
 
 MAX_BYTES = 64 << 20  # of a head's file; the largest that `fit` writes, with isotonic calibration, is a few MiB
+MOST_COUNTED = 1 << 53  # of a count; a double holds each of these
 REPORT_NUMBERS = ("bonafide", "spoof", "risk", "coverage")
 REPORT_TABLES = ("held_out", "certificate", "score_histograms", "calibration_rows")
 """What is read of a head's report: numbers, and tables by name. Everything else in it is for people."""
@@ -98,7 +99,7 @@ def _check_report(training: dict[str, Any]) -> None:
         if not (value is None or is_number(value)):
             raise ConfigError(f"head: {name} of its report is {str(value)[:40]!r}; expected a number.")
     for name, counts in (training.get("score_histograms") or {}).items():
-        if not (isinstance(counts, list) and all(is_number(each) and each >= 0 for each in counts)):
+        if not (isinstance(counts, list) and all(is_number(each) and 0 <= each <= MOST_COUNTED for each in counts)):
             raise ConfigError(f"head: the histogram of {name} in its report holds no counts; fit it again.")
 
 

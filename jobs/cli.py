@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import detector
@@ -24,7 +24,7 @@ from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import logs
 from jobs.telemetry.ends import COMPLETE, Ends
-from jobs.telemetry.names import printable, say
+from jobs.telemetry.names import printable, say, unsaid
 from jobs.telemetry.webhook import Webhook
 
 VERBS = {
@@ -104,13 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():  # Python delivers signals only there
         signal.signal(signal.SIGTERM, _stop)
     code, cause = _outcome(module, kind, values)
-    if not values.get("dry_run"):  # a look ahead is no end of a run
-        ends.write(verb, code)
-        _record_end(values.get("output"), verb, code)
-    if values.get("webhook") and not values.get("dry_run"):
-        _notify(values["webhook"], verb, values.get("output"), code)
-    if cause:
-        print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
+    with _undisturbed():
+        if not values.get("dry_run"):  # a look ahead is no end of a run
+            ends.write(verb, code)
+            _record_end(values.get("output"), verb, code)
+        if values.get("webhook") and not values.get("dry_run"):
+            _notify(values["webhook"], verb, values.get("output"), code)
+        if cause:
+            print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
     return code
 
 
@@ -124,12 +125,37 @@ def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, An
 
 def entry() -> NoReturn:
     """Run :func:`main` and end the process with its code, whatever Ray and other libraries do at exit."""
+    _open_standard_files()
     code = main()
     logging.shutdown()
     with contextlib.suppress(OSError):  # the reader of a pipe may be gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _open_standard_files() -> None:
+    """Open what a supervisor closed of standard input, output and error: else the next pipe would have its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "r" if number == 0 else "w"))  # noqa: SIM115 - until the process ends
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal break off the telling of how a run ended, which takes some seconds at most."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def parse(given: Sequence[str]) -> tuple[str, type, dict[str, Any]]:
@@ -151,7 +177,7 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
             refuse_old_packages()
         place = values.get("to") or values.get("output")
         with private_unless(place, shared=values.get("shared", False)):
-            return int(module.run(kind(**values))), ""
+            return _with_stdout(int(module.run(kind(**values))))
     except tuple(EXIT_CODES) as error:
         code = next(code for each, code in EXIT_CODES.items() if isinstance(error, each))
         return code, _one_line(str(error) or "interrupted; run the same command again")
@@ -164,6 +190,13 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
             return os.EX_DATAERR, _one_line(lacks_package(error))
         log.exception("a defect")
         return os.EX_SOFTWARE, _one_line(f"{type(error).__name__}: {error}")
+
+
+def _with_stdout(code: int) -> tuple[int, str]:
+    """Return the outcome of a verb that ended with ``code``, unless what it printed did not reach its reader."""
+    if code in COMPLETE and (trouble := unsaid()):
+        return os.EX_TEMPFAIL, f"stdout: {trouble}; all else is done. Make room, and run the same command again."
+    return code, ""
 
 
 def _record_end(output: str | None, verb: str, code: int) -> None:

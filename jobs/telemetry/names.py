@@ -15,6 +15,8 @@ SPELT = re.compile(r"\\(?:[tnr]|x[01][0-9a-f]|x7f|x5c|u[0-9a-f]{4}|U[0-9a-f]{8})
 """What :func:`printable` writes, and a marked backslash; not `\\x80` or higher, for a byte that is no UTF-8."""
 
 MAX_WIDTH = 72  # characters of a name in a table; a longer one is cut in its middle
+_trouble: list[str] = []  # that stdout had
+
 MAX_EXAMPLE = 101  # the same, of an example in the log
 
 
@@ -34,7 +36,8 @@ def printable(text: str) -> str:
 def say(*lines: object) -> None:
     """Print on stdout: each argument is one line, whatever the names in it hold.
 
-    A reader that has gone, such as `head`, ends the printing and not the work.
+    A reader that has gone, such as `head`, ends the printing and not the work; nor does a disk that is full, of which
+    :func:`unsaid` tells at the end.
 
     Examples
     --------
@@ -44,8 +47,15 @@ def say(*lines: object) -> None:
     """
     try:
         print(*(printable(str(line)) for line in lines), sep="\n", flush=True)  # noqa: T201 - the one place
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _trouble.append(error.strerror or str(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its end
+
+
+def unsaid() -> str:
+    """Return why :func:`say` could not print something in this process; empty if it could print all."""
+    return next(iter(_trouble), "")
 
 
 def reversibly(text: str) -> str:

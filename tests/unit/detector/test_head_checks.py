@@ -151,6 +151,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed() -> None:
         {"certificate": 5},
         {"score_histograms": 5},
         {"score_histograms": {"spoof": [1, "2"]}},
+        {"score_histograms": {"spoof": [1, 1e49]}},
         {"calibration_rows": [1]},
     ],
 )

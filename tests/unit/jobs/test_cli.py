@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import detector
-from jobs.cli import SHELLS, VERBS
+from jobs.cli import SHELLS, VERBS, _undisturbed
 from jobs.storage import retry_budget
 from tests.support.archives import write_tar
 from tests.support.storage import forget_clients
@@ -254,3 +254,34 @@ def test_the_version_names_what_decides_results_and_clusters(bonafide: Run) -> N
     python = ".".join(map(str, sys.version_info[:3]))
     versions = [importlib.metadata.version(name) for name in ("torch", "ray")]
     assert out == f"bonafide {detector.__version__} (Python {python}, torch {versions[0]}, Ray {versions[1]})\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_supervisor_may_close_the_standard_files(closed: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m jobs verify {tmp_path} {closed}"
+
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 65
+    assert ended.stdout == ""
+    assert ("error 65" in ended.stderr) == ("2>" not in closed)
+
+
+def test_a_full_disk_under_stdout_is_said_once_all_is_done(tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m jobs keygen --output {tmp_path / 'signer'} >/dev/full"
+
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 75
+    assert ended.stderr.splitlines()[-1].startswith("error 75: stdout: No space left on device; all else is done.")
+    assert list(tmp_path.iterdir())
+
+
+def test_a_signal_does_not_break_off_the_telling_of_the_end() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    with _undisturbed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert signal.getsignal(signal.SIGTERM) is before
