@@ -140,7 +140,8 @@ def find(
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
         named = None if uri.endswith("/") else storage.stat(uri)
-        if uri.lower().endswith(LIST_SUFFIXES) and not (named and _has_recordings(named)):
+        is_list = not _has_recordings(named) if named else not _may_match(uri)
+        if is_list and uri.lower().endswith(LIST_SUFFIXES):
             entries += read_entries(uri, relative)
             continue
         if named:
@@ -259,6 +260,11 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
     return [stored for stored, content in contents if content is None or content.kind == "audio"]
 
 
+def _may_match(uri: str) -> bool:
+    """Return True for a glob, unless there is a folder that is called like it."""
+    return any(letter in uri for letter in "*?[")
+
+
 def _had_any(place: Place, before: Iterable[str]) -> bool:
     return any(map(place.covers, before))
 
@@ -268,7 +274,7 @@ def _listing_of(
 ) -> tuple[Place, Listing]:
     """List a folder, prefix or glob, and warn of what is passed over."""
     found = storage.survey(uri, follow, leave_out)
-    is_pattern = found is None and any(letter in uri for letter in "*?[")  # a folder's own name may have these letters
+    is_pattern = found is None and _may_match(uri)
     place = Place(uri, is_pattern)
     if is_pattern:
         found = storage.matching(uri, follow, leave_out)

@@ -41,7 +41,7 @@ from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
-from jobs.storage.walk import FOLLOW, REASONS, SPECIAL
+from jobs.storage.walk import FOLLOW, REASONS, SPECIAL, is_draft
 
 __all__ = [
     "ABSENT",
@@ -163,6 +163,8 @@ def check_bucket(uri: str) -> None:
 def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
     """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder.
 
+    Local files that are being written are left out: :func:`drafts` has these.
+
     Parameters
     ----------
     folder : str
@@ -174,7 +176,7 @@ def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
     StorageError
         If any of it may not be listed.
     """
-    found = survey(folder, follow)
+    found = survey(folder, follow, is_draft if scheme_of(folder) == "file" else None)
     if found is None:
         return None
     denied = [*found.denied, *(each.uri for each in found.objects if each.etag == DENIED)]

@@ -24,7 +24,7 @@ from jobs.storage.objects import (
     source_changed,
     storage_errors,
 )
-from jobs.storage.walk import DRAFT, stored_at, tag_of, walk
+from jobs.storage.walk import DRAFT, is_draft, stored_at, tag_of, walk
 
 TICK_NANOSECONDS = 1_000
 
@@ -123,7 +123,7 @@ class Local:
 
     def modified(self, folder: str) -> dict[str, float]:
         """Return times of change."""
-        found = self.listing(folder, "no") or Listing([])
+        found = self.listing(folder, "no", is_draft) or Listing([])
         times = {}
         for each in found.objects:
             with contextlib.suppress(FileNotFoundError):

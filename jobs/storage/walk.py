@@ -126,8 +126,7 @@ class _Walk:
             elif entry.is_dir():
                 self._see_link(entry.path, folder)
             elif entry.is_file():
-                if not DRAFT.search(entry.name):
-                    self._files.take(stored_at(entry.path, entry.stat()))
+                self._files.take(stored_at(entry.path, entry.stat()))
             else:
                 entry.stat()  # raises for a link that leads to nothing
                 self._pass_over(SPECIAL, entry.path)
@@ -172,6 +171,11 @@ class _Walk:
 def stored_at(path: str, found: os.stat_result) -> Stored:
     """Return the file at a path, as listings and plans have it."""
     return Stored(uri_of(path), found.st_size, tag_of(found))
+
+
+def is_draft(stored: Stored) -> bool:
+    """Return True for a local file that is being written to an output; in an archive, the name means nothing."""
+    return DRAFT.search(stored.uri) is not None
 
 
 def tag_of(found: os.stat_result) -> str:

@@ -344,3 +344,18 @@ def test_a_recording_named_whole_by_an_input_and_in_part_by_a_list_is_refused(tm
 
     with pytest.raises(ConfigError, match="once as a whole and once in part"):
         found(tmp_path / "day", listing)
+
+
+def test_a_glob_of_parquet_files_is_no_list(tmp_path: Path) -> None:
+    for name in ("0.parquet", "1.parquet"):
+        pq.write_table(pa.table({"audio": pa.array([b"RIFF"], pa.binary())}), tmp_path / name)
+
+    assert [shard.uri for shard in found(f"{tmp_path}/*.parquet").containers] == [
+        f"{tmp_path}/{name}" for name in ("0.parquet", "1.parquet")
+    ]
+
+
+def test_a_file_that_is_called_like_a_draft_of_ours_is_a_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.wav.1-deadbeef.part").write_bytes(encoded(tone(0.5)))
+
+    assert [file.uri for file in found(tmp_path).files] == [f"{tmp_path}/a.wav.1-deadbeef.part"]
