@@ -24,6 +24,9 @@ BLOCK_BYTES = 1 << 20
 KEPT_BYTES = 64 << 10  # of the previous block: tarfile steps back by a header or two
 MAX_FILE_PASSES = 500  # for all members: Zstandard restarts at its frame's first byte, and a tar may be a single frame
 WINDOW_LOG = 27  # 128 MiB: the default limit of the zstd command
+FREE_STREAMS, STREAM_BYTES = 10_000, 4 << 10
+"""Streams that a file of any size may consist of, and bytes, stored or not, for each further one."""
+
 ERRORS = (zlib.error, zstd.ZstdError)
 
 
@@ -134,6 +137,7 @@ class DecompressedFile(ReadOnlyFile):
         self._stream: Stream = begin()
         self._restart_points = [_RestartPoint(0, b"", 0, None)]
         self._furthest = 0
+        self._n_streams = 0
         self._n_again = self._n_again_in_member = 0
 
     def _read_at(self, offset: int, size: int) -> bytes:
@@ -189,7 +193,7 @@ class DecompressedFile(ReadOnlyFile):
                     data = self._next_stream()
                     if not data:
                         return False
-                    self._stream = self._begin()
+                    self._begin_stream()
                     if self._end - self._restart_points[-1].start >= BLOCK_BYTES:
                         self._restart_points.append(_RestartPoint(self._end, b"", self._offset - len(data), None))
                 elif self._stream.needs_input:
@@ -211,6 +215,13 @@ class DecompressedFile(ReadOnlyFile):
         if exceeds_ratio(self._end, self._offset):
             raise ShardError(bomb(self._end, self._offset))
         return True
+
+    def _begin_stream(self) -> None:
+        """Begin the next stream; each takes time even if it holds nothing."""
+        self._n_streams += self._end >= self._furthest
+        if self._n_streams > FREE_STREAMS + max(self._offset, self._end) // STREAM_BYTES:
+            raise ShardError(f"{self._n_streams:,} compressed streams in {self._offset:,} bytes; write it as one")
+        self._stream = self._begin()
 
     def _next_stream(self) -> bytes:
         """Return the first bytes of the next stream, or nothing at the end; zeros between streams are padding."""

@@ -27,6 +27,7 @@ from jobs.storage import Stored, StoredFile
 
 OPTIONS = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}  # page by page
 ROW_DIGITS = 8  # of the row number that names a row without a path
+MAX_COPIED_BYTES = 32 << 30  # of dictionaries, which Arrow copies for every row; some seconds
 PATHLESS = "the row holds no bytes, only a path; write the bytes into the table"
 
 
@@ -116,13 +117,18 @@ def _values(table: pq.ParquetFile, group: int, leaf: Place | None) -> Iterator[A
     if leaf is None:
         yield from itertools.repeat(None)
         return
+    n_copied = 0
     for batch in table.iter_batches(1, row_groups=[group], columns=[".".join(leaf)], use_threads=False):
         if batch.num_columns != 1:
             raise ShardError(f"two columns are called {'.'.join(leaf)}")
         array = batch.column(0)
         array = pc.struct_field(array, list(leaf[1:])) if leaf[1:] else array
-        if pa.types.is_dictionary(array.type) and array.dictionary.nbytes > FREE_BYTES:  # copied for every row
-            raise ShardError(f"a dictionary of {array.dictionary.nbytes:,} bytes; at most {FREE_BYTES:,} are allowed")
+        if pa.types.is_dictionary(array.type):
+            n_copied += array.dictionary.nbytes
+            if array.dictionary.nbytes > FREE_BYTES or n_copied > MAX_COPIED_BYTES:
+                raise ShardError(
+                    f"a dictionary of {array.dictionary.nbytes:,} bytes for too many rows; write the column plain"
+                )
         yield array[0]
 
 

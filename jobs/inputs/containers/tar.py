@@ -19,7 +19,9 @@ from jobs.storage import Stored, StoredFile
 TAIL_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
 MAX_MAP_BYTES = 1 << 20  # of a sparse file's map in blocks of its own: about 40,000 extents
-MAX_RECORDS = 1_000  # of extended headers that apply to the whole tar
+MAX_RECORDS = 1_000  # of extended headers, of a member and of the whole tar
+FREE_HEADER_BYTES = 8 << 20  # of all members, beside those for each stored byte
+HEADER_RATIO = 4  # bytes of headers for each stored byte: a member of a gzipped tar may be small
 VENDOR_TYPES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # volume labels, second halves of files; all other types are files (POSIX)
 KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
@@ -57,7 +59,7 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
         If the bytes are not a tar, break off or are damaged before its end, or hold more headers than any tar of
         recordings does.
     """
-    headers, contents = _BoundedHeaders(file), _Contents(file, size)
+    headers, contents = _BoundedHeaders(file, size), _Contents(file, size)
     is_plain = not isinstance(file, DecompressedFile)
     try:
         source = cast(BinaryIO, headers)
@@ -157,16 +159,18 @@ def _shown(name: str) -> str:
 
 
 class _BoundedHeaders:
-    """The file that tarfile reads headers from, with a limit on the bytes between two members.
+    """The file that tarfile reads headers from, with limits on their bytes and records, between members and in all.
 
-    Without it, tarfile would allocate whatever size a header claims, and there are headers on which it never ends.
+    Without them, tarfile would allocate whatever size a header claims, there are headers on which it never ends, and
+    some that take it a thousand times as long as others.
     It is not a ReadOnlyFile: that costs another call for each header, of which a shard may have a million.
     """
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, size: int) -> None:
         self._file = file
         self._n_bytes = 0
         self._limit = MAX_HEADER_BYTES
+        self._n_left = FREE_HEADER_BYTES + HEADER_RATIO * size
         self.seek, self.tell = file.seek, file.tell
 
     def next_member(self) -> None:
@@ -181,9 +185,13 @@ class _BoundedHeaders:
     def read(self, size: int) -> bytes:
         """Read ``size`` bytes of headers; raise :class:`ShardError` above the limit."""
         self._n_bytes += size
-        if self._n_bytes > self._limit:
-            raise ShardError(f"byte {self.tell():,}: headers of more than {self._limit:,} bytes")
-        return self._file.read(size)
+        self._n_left -= size
+        if self._n_bytes > self._limit or self._n_left < 0:
+            raise ShardError(f"byte {self.tell():,}: headers of more than {self._limit:,} bytes, or far too many")
+        content = self._file.read(size)
+        if size > tarfile.BLOCKSIZE and content.count(b"\n") > MAX_RECORDS:
+            raise ShardError(f"byte {self.tell():,}: an extended header of more than {MAX_RECORDS:,} records")
+        return content
 
     def seekable(self) -> bool:
         """Return True; tarfile asks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import resource
 import tarfile
 import zipfile
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import storage
 from jobs.errors import CorruptError
-from jobs.inputs.containers import container_kind
+from jobs.inputs.containers import container_kind, parquet, tar
 from jobs.inputs.containers.decompressed import zstd
 from jobs.inputs.expansion import FREE_BYTES
 from jobs.inputs.shards import Shard
@@ -171,3 +174,51 @@ def test_a_sparse_header_that_leads_before_the_first_byte_is_a_row_and_not_a_def
 
     assert errors(path)[-1] == (None, "bad_archive")
     assert {error for _, error in errors(path)} <= {"not_a_file", "bad_archive"}
+
+
+EMPTY_STREAMS = {".tar.gz": gzip.compress(b""), ".tar.zst": zstd.compress(b"")}
+
+
+@pytest.mark.parametrize("suffix", EMPTY_STREAMS)
+def test_thousands_of_streams_that_hold_nothing_are_one_row(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"0{suffix}"
+    path.write_bytes(EMPTY_STREAMS[suffix] * 12_000)
+
+    assert errors(path) == [(None, "bad_archive")]
+
+
+def test_far_more_headers_than_recordings_need_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "FREE_HEADER_BYTES", 64 << 10)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as packed:
+        for number in range(1_000):
+            folder = tarfile.TarInfo(f"{number:04}")
+            folder.type = tarfile.DIRTYPE
+            packed.addfile(folder)
+    path = tmp_path / "0.tar.gz"
+    path.write_bytes(gzip.compress(file.getvalue()))
+
+    assert errors(path) == [(None, "bad_archive")]
+
+
+def test_an_extended_header_of_thousands_of_records_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as packed:
+        member = tarfile.TarInfo("a.wav")
+        member.pax_headers = {f"x{number}": "" for number in range(2_000)}
+        packed.addfile(member)
+
+    assert errors(path) == [(None, "bad_archive")]
+
+
+def test_a_dictionary_that_is_copied_for_far_too_many_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MAX_COPIED_BYTES", 1 << 20)
+    path = tmp_path / "0.parquet"
+    values = pa.array([b"RIFF", bytes(100 << 10)], pa.binary())
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 20, pa.int32()), values)
+    pq.write_table(pa.table({"audio": rows}), path)
+
+    assert errors(path)[-1] == (None, "bad_archive")
+    assert len(errors(path)) == 11  # ten rows copy ten times 100 KiB
