@@ -28,7 +28,8 @@ FAILURE_ERRORS = {
     "bad_archive": "the shard or this member is broken, or decompresses to far more bytes than recordings do; members "
     "before the fault are kept",
     "bad_header": "a sample rate, channel count, size or sample format that no recording has",
-    "bad_name": "a member whose name points outside its archive, is not a valid name, or exceeds 1,024 bytes",
+    "bad_name": "a member whose name points outside its archive, is not a valid name, exceeds 1,024 bytes, or is that "
+    "of another member too",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
     "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, slept, or read the "

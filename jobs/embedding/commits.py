@@ -25,6 +25,7 @@ from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import note_of
 from jobs.tables.protocol import Entry, Marker, PlannedShard
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
+from jobs.tables.repeated_ids import in_shard
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Lacking:
                 "model": self.recipe.model,
                 **{name: n for name, n in counts.items() if n},
                 "passed_over": rows.passed_over if rows else {},
+                **in_shard([rows.outcomes[each] for each in sorted(rows.repeated)] if rows else ()),
             },
             taken_over.follows,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detector import checkpoint, starter
@@ -20,9 +21,10 @@ from jobs.embedding.result import EmbeddingRun
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
-from jobs.tables import run_records
+from jobs.tables import erasures, run_records
 from jobs.tables.protocol import Marker
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
+from jobs.tables.repeated_ids import in_markers, raise_repeated
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -37,14 +39,17 @@ def embed(settings: EmbeddingConfig) -> int:
         if settings.dry_run:
             say(*estimate(settings, recipes, settings, settings).lines(settings))
             return 0
+        note = erasures.note_of(settings.output)
         runs = embed_layers(runner, settings, recipes, model, settings, settings)
     used = (runner.chosen, runner.requests)
-    records = [record for each in runs for record in write_records(each, "embed", started, settings, *used)]
+    records = [record for each in runs for record in write_records(each, "embed", started, settings, *used, note)]
     for each in runs:
         each.raise_set_aside()
     if not records:
         say(f"nothing new: all {len(runs[0].slots)} shards are embedded")
-        return max(run_records.exit_code_of(each.ledger.output, each.history, settings.run_date) for each in runs)
+        again = [run_records.last_record(each.ledger.output, each.history, settings.run_date) for each in runs]
+        raise_repeated(again)
+        return max(map(run_records.exit_code_of, again))
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     removed, pruned = (_total(records, name) for name in (REMOVED_ROWS, PRUNED_ROWS))
@@ -58,7 +63,9 @@ def embed(settings: EmbeddingConfig) -> int:
         *(f"tables: {uri}" for uri in tables),
         f"record: {records[-1]['uri']}",
     )
-    return exit_code(output, failed, rows, settings.max_failures)
+    code = exit_code(output, failed, rows, settings.max_failures)
+    raise_repeated(records)
+    return code
 
 
 def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None) -> tuple[Recipe, ...]:
@@ -86,6 +93,7 @@ def write_records(
     settings: Any,
     runners: Mapping[str, str] | None = None,
     requests: Mapping[str, int] | None = None,
+    note: str | None = None,
 ) -> list[dict[str, Any]]:
     """Write the records of the plans that this run completed, and return them.
 
@@ -93,6 +101,8 @@ def write_records(
     ----------
     runners, requests : mapping, optional
         The runner of each kind of work, and requests to the store; see :class:`jobs.execution.choice.ChosenRunner`.
+    note : str, optional
+        See :func:`jobs.tables.run_records.write_records`.
     """
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
@@ -101,13 +111,14 @@ def write_records(
             "embeddings": rows,
             "failures": failed,
             **{name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)},
-            "exit_code": code_of(failed, rows, settings.max_failures),
+            **in_markers(markers),
+            "exit_code": code_of(failed, rows, settings.max_failures, markers),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
             "passed_over_members": members_passed_over(markers),
         }
 
     content = {"settings": run_records.settings_of(settings), **work_of(run, settings, runners, requests)}
-    return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+    return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts, note)
 
 
 def work_of(
@@ -130,8 +141,10 @@ def pruned_line(n_rows: int) -> str:
     return f"{n_rows} pruned: rows of recordings that are gone from the archive were taken out"
 
 
-def code_of(failed: int, rows: int, max_failures: float) -> int:
-    """Return 0, or 3 if the share of failed inputs exceeds ``max_failures``."""
+def code_of(failed: int, rows: int, max_failures: float, markers: Iterable[Marker] = ()) -> int:
+    """Return 65 if a marker names ids that were refused, 3 if too large a share of the inputs failed, else 0."""
+    if in_markers(markers):
+        return os.EX_DATAERR
     return 0 if failed <= max_failures * (failed + rows) else 3
 
 

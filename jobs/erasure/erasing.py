@@ -23,10 +23,12 @@ from jobs.erasure.mentions import find_mentions
 from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
+from jobs.erasure.runs import pages, records
 from jobs.errors import RunAgain
 from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
+from jobs.tables.erasures import leave_note
 from jobs.tables.garbage import remove_drafts
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.telemetry.names import say
@@ -78,11 +80,15 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
     removed = remove_pages(output, request)
     rewrite_records(output, target.tables, request)
+    leave_note(output)  # what a run writes from now on names none of them; what it wrote before that is looked at again
+    removed += remove_pages(output, request)
+    rewrite_records(output, target.tables, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
     remove_drafts(output, target.drafts)
     n_pages = redraw(output, removed) - len(remove_pages(output, request))  # one that names it after all must go
     n_objects = prove_erased(output, request)
+    _refuse_late_names(output, request)
     say(
         f"erased {n_rows} rows of {request}; pages that showed it: {n_pages} drawn again without, "
         f"{len(removed) - n_pages} removed; read again: none of the {n_objects} objects under {output} mentions it",
@@ -146,6 +152,14 @@ def _print_other_ids(tables: list[Ledger], request: ErasureRequest, audio_hashes
                         other_ids.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
     for ids in other_ids.values():
         say(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
+
+
+def _refuse_late_names(output: str, request: ErasureRequest) -> None:
+    """Refuse if a record or page that a run wrote during the proof names a recording: that run had seen no note yet."""
+    named = [uri for uri, ids in pages(output, request) if ids]
+    named += [each.uri for each in records(output, [], request) if each.redacted != each.stored]
+    if named:
+        raise RunAgain(f"{named[0]}: a run wrote it meanwhile. Run the same command again.")
 
 
 def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:

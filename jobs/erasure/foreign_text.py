@@ -54,6 +54,7 @@ class ForeignTextSearch:
         wholes, containers, members = (defaultdict[str, set[str]](set) for _ in range(3))
         for place, owner in places:
             container, _, member = place.partition("#")
+            member = member.removeprefix("#")  # of a container that has no suffix
             parts = ((wholes, place), (containers, container), (members, member))
             for owners, name in parts if member else parts[:1]:
                 for spelling in spellings(name):

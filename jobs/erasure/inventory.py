@@ -20,7 +20,7 @@ from jobs.erasure.mentions import (
     named_folders,
     problem_with,
     recordings_in_plan,
-    shards_of,
+    sources_named,
     unread_links,
 )
 from jobs.erasure.own_objects import read_own
@@ -28,7 +28,7 @@ from jobs.erasure.proof import describe_remaining
 from jobs.erasure.redaction import redact_marker, redact_plan, redact_texts
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.runs import record_uris, records
-from jobs.erasure.tables import TEXT_COLUMNS
+from jobs.erasure.tables import TEXT_COLUMNS, files_named
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan
@@ -107,9 +107,8 @@ def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: Era
         inventory.present_ids |= set().union(*map(request.ids_of, requested["utterance_id"].to_pylist()))
         if "audio_sha256" in rows.column_names:
             inventory.audio_hashes |= set(requested["audio_sha256"].to_pylist())
-        for uri in pc.unique(others["uri"]).to_pylist():
-            for each in request.ids_in_label(uri):
-                inventory.containers[each] = others["utterance_id"][pc.index(others["uri"], uri).as_py()].as_py()
+        for each, user in files_named(others, request):
+            inventory.containers[each] = user
     inventory.is_unfinished |= recounted != marker
     inventory.has_erasures |= "erased" in recounted.detail
     if n_rows or has_mentions or recounted != marker or redact_marker(marker, request) != marker:
@@ -118,11 +117,8 @@ def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: Era
 
 def _add_plan(inventory: Inventory, plan: Plan, request: ErasureRequest) -> None:
     inventory.present_ids |= recordings_in_plan(plan, request)
-    for shard in shards_of(redact_plan(plan, request)):
-        for source in shard.sources:
-            inventory.containers |= dict.fromkeys(
-                request.ids_in_label(source.uri), f"those that are planned of {source.uri}"
-            )
+    for uri, each in sources_named(redact_plan(plan, request), request):
+        inventory.containers[each] = f"those that are planned of {uri}"
 
 
 def read_object(table: Ledger, marker: Marker, name: str) -> bytes:

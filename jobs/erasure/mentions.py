@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from detector.canaries import contents
 from detector.config import STARTER
 from detector.errors import SchemaError
 from jobs import storage
@@ -15,12 +16,12 @@ from jobs.erasure.gaps import parquet_gaps
 from jobs.erasure.own_objects import read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
-from jobs.erasure.redaction import PASSED_OVER
+from jobs.erasure.redaction import EXAMPLES, texts_of
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.shards import Shard
 from jobs.storage import SPECIAL, NotFoundError, Stored
-from jobs.tables.canaries import Reference, without_names
+from jobs.tables.canaries import Reference
 from jobs.tables.garbage import OBJECT_NAME
 from jobs.tables.heads import KnownHead
 from jobs.tables.ledger import TABLES
@@ -120,10 +121,12 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
         yield ids_in_plan(ours, request)
     elif isinstance(ours, Marker):
         yield request.ids_in_label(ours.uri).union(
-            *map(request.ids_in_setting, texts_in([ours.detail.get(name) for name in PASSED_OVER]))
+            *map(request.ids_in_setting, texts_in([ours.detail.get(name) for name in EXAMPLES]))
         )
     elif isinstance(ours, Reference):
-        yield request.ids_in_text(without_names(content.decode()))
+        names = set(ours.heard) - set(contents())
+        yield set().union(*map(request.ids_in_foreign_text, names))
+        yield set().union(*map(request.ids_in_setting, texts_in(texts_of(ours.detail))))
     elif isinstance(ours, KnownHead):
         yield set() if ours.file in (None, STARTER) else request.ids_in_label(ours.file)
     elif isinstance(ours, str):
@@ -134,9 +137,17 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
 
 def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
     """Return the requested ids that a plan names: as recordings, or as files that recordings are read from."""
-    sources = (source.uri for shard in shards_of(plan) for source in shard.sources)
-    settings = map(request.ids_in_setting, texts_in(plan.detail))
-    return recordings_in_plan(plan, request).union(*map(request.ids_in_label, sources), *settings)
+    sources = (each for _, each in sources_named(plan, request))
+    settings = map(request.ids_in_setting, texts_in(texts_of(plan.detail)))
+    return recordings_in_plan(plan, request).union(sources, *settings)
+
+
+def sources_named(plan: Plan, request: ErasureRequest) -> Iterator[tuple[str, str]]:
+    """Yield the URI of each file that a plan reads and that has a requested id itself, and that id."""
+    for shard in shards_of(plan):
+        users = list(shard.ids())
+        users += [(source.uri, "") for source in shard.sources if source.uri not in dict(users)]
+        yield from ((uri, each) for uri, user in users for each in request.ids_of_file(uri, user))
 
 
 def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
@@ -153,7 +164,7 @@ def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
     """Return the requested ids that a run's record names, in its settings and among the shards that raised an alarm."""
     settings = record.get("settings", {})
     labels = (*record.get("alarms", ()), *settings.get("input", ()))
-    texts = texts_in([settings, *(record.get(name) for name in PASSED_OVER)])
+    texts = texts_in([settings, *(record.get(name) for name in EXAMPLES)])
     return set().union(*map(request.ids_in_label, labels), *map(request.ids_in_setting, texts))
 
 

@@ -8,18 +8,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.erasure.request import ERASED, ErasureRequest
+from jobs.embedding.redo import VERSIONS
+from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.shards import Shard
-from jobs.tables.plan import AGAIN, PRUNE
+from jobs.tables.canaries import REPLACES
+from jobs.tables.erasures import ERASED
+from jobs.tables.id_rule import ID_ROOTS
+from jobs.tables.plan import AGAIN, OTHERS, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
+from jobs.tables.repeated_ids import REPEATED
 
-PASSED_OVER = ("passed_over", "passed_over_members")
-"""What markers and records have of files that were no recordings, with examples: one may have become one since."""
+EXAMPLES = ("passed_over", "passed_over_members", REPEATED)
+"""What markers and records have of files that were no recordings, with examples: one may have become one since; and of
+ids that were refused."""
+
+
+SAFE_DETAIL = frozenset(
+    {"recipe", "model", OTHERS, ID_ROOTS, VERSIONS, "prior", "fingerprint", "head", "abandoned", "accepted", REPLACES}
+)
+"""Fields of the detail of plans and references that name encoders, folders and digests. Later runs need them as they
+are, and anyone may call a recording like an encoder."""
 
 
 def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
-    """Return rows in which :data:`~jobs.erasure.request.ERASED` replaces texts that name the recordings.
+    """Return rows in which :data:`~jobs.tables.erasures.ERASED` replaces texts that name the recordings.
 
     A stranger decides what a row of another recording says: where a link led, or what a file claims of its maker.
     The same object is returned if nothing is to be replaced.
@@ -48,7 +61,13 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
         return replace(entry, work=shard.to_content() | kept)
 
     entries = tuple(map(redact, plan.entries))
-    return replace(plan, entries=entries, detail=_redact_texts(plan.detail, request), known_seal="")
+    detail = plan.detail | _redact_texts(texts_of(plan.detail), request)
+    return replace(plan, entries=entries, detail=detail, known_seal="")
+
+
+def texts_of(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of the detail of a plan or reference that may name recordings."""
+    return {name: each for name, each in detail.items() if name not in SAFE_DETAIL}
 
 
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
@@ -62,14 +81,14 @@ def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
 
 
 def redact_marker(marker: Marker, request: ErasureRequest) -> Marker:
-    """Return a marker whose label, and whose examples of what was passed over, no longer name the recordings."""
+    """Return a marker whose label, and whose examples, no longer name the recordings."""
     uri = ERASED if request.ids_in_label(marker.uri) else marker.uri
-    passed_over = {name: _redact_texts(marker.detail[name], request) for name in PASSED_OVER if name in marker.detail}
-    return replace(marker, uri=uri, detail=marker.detail | passed_over)
+    examples = {name: _redact_texts(marker.detail[name], request) for name in EXAMPLES if name in marker.detail}
+    return replace(marker, uri=uri, detail=marker.detail | examples)
 
 
 def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, Any]:
-    """Return a run's record in which :data:`~jobs.erasure.request.ERASED` replaces labels of the recordings."""
+    """Return a run's record in which :data:`~jobs.tables.erasures.ERASED` replaces labels of the recordings."""
 
     def redact(labels: list[str]) -> list[str]:
         return [ERASED if request.ids_in_label(each) else each for each in labels]
@@ -77,7 +96,7 @@ def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, 
     redacted = dict(record)
     if "alarms" in record:
         redacted["alarms"] = redact(record["alarms"])
-    redacted |= {name: _redact_texts(record[name], request) for name in PASSED_OVER if name in record}
+    redacted |= {name: _redact_texts(record[name], request) for name in EXAMPLES if name in record}
     if "settings" in record:
         redacted["settings"] = _redact_texts(record["settings"], request)
         if record["settings"].get("input"):

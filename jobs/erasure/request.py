@@ -25,9 +25,6 @@ from jobs.erasure.foreign_text import ForeignTextSearch
 from jobs.inputs.id_spelling import CHANNEL, EXCERPT, name_in_id, spelt_in_id
 from jobs.telemetry.names import printable
 
-ERASED = "(erased)"
-"""Replaces a label that names an erased recording."""
-
 PART = rf"(?:{EXCERPT})?(?:{CHANNEL})?"
 """An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` writes it."""
 ENDS = tuple(re.compile(rf"{end}\Z") for end in (CHANNEL, EXCERPT))
@@ -36,6 +33,10 @@ AROUND_NAME = (r"\A|[^\w./#-]", rf"(?P<part>{PART})(?=\.?(?![\w.#/@-]))")
 AROUND_WORD = (r"(?:\A|[\"'>])\s*", rf"(?P<part>{PART})(?=\s*(?:\Z|[\"'<]))")
 """What precedes and follows an id in text. A recording may be called `1` or `mean`: such a word counts only as a whole
 text, in quotes or between tags; any other id wherever it is not inside a longer name."""
+
+NAMES = re.compile(r"\A|(?<=/)(?=[^/])")
+BEHIND_FILE = re.compile(r"[#@]|/ch|\Z")
+"""Where the name of a file may begin in a URI, and what follows it in the id of a recording that is read from it."""
 
 AND_MORE = re.compile(r" and \d+ more\Z")
 
@@ -112,6 +113,24 @@ class ErasureRequest:
         return {self._id_of_uri[each] for each in wholes & self._id_of_uri.keys()} | {
             owner for each in names | keys | set(map(spelt_in_id, keys)) for owner in self.ids_of(each)
         }
+
+    def ids_of_file(self, uri: str, user: str) -> set[str]:
+        """Return the requested ids that a file may have itself, given the id of a recording that is read from it.
+
+        Anyone may call a file like a member of a tar, like an excerpt, or like another file below another root.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["b.wav"], ["/a/", "/a/sub/"])
+        >>> request.ids_of_file("/a/sub/b.wav", "sub/b.wav"), request.ids_of_file("/a/sub/b.wav", "of a list")
+        (set(), {'b.wav'})
+        """
+        found = self.ids_in_label(uri)
+        if not found:
+            return found
+        ends = (spelt_in_id(uri[start.start() :]) for start in NAMES.finditer(uri))
+        own = {end for end in ends if user.startswith(end) and BEHIND_FILE.match(user, len(end))}
+        return self._ids & own if own else found
 
     def ids_in_text(self, text: str) -> set[str]:
         """Return the requested ids that free text mentions, however JSON, HTML or a URI spells them.

@@ -36,12 +36,23 @@ def ids_in_own_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterato
     """Yield the requested ids in an object of a table, whose columns are those of the data contract."""
     about = file.metadata.metadata or {}
     yield set().union(*(request.ids_in_text(each.decode(errors="replace")) for pair in _notes(about) for each in pair))
-    ways = {"utterance_id": request.ids_of, "uri": request.ids_in_label}
-    ways |= dict.fromkeys(TEXT_COLUMNS, request.ids_in_text)
-    columns = [name for name in file.schema_arrow.names if name in ways]
+    ways = {"utterance_id": request.ids_of} | dict.fromkeys(TEXT_COLUMNS, request.ids_in_text)
+    columns = [name for name in file.schema_arrow.names if name in ways or name == "uri"]
     for batch in row_batches(file, columns):
-        for name, column in zip(columns, batch.columns, strict=True):
-            yield from map(ways[name], pc.unique(column.drop_null()).to_pylist())
+        for name in ways.keys() & columns:
+            yield from map(ways[name], pc.unique(batch[name].drop_null()).to_pylist())
+        if {"utterance_id", "uri"} <= {*columns}:
+            yield {each for each, _ in files_named(batch, request)}
+        elif "uri" in columns:
+            yield from map(request.ids_in_label, pc.unique(batch["uri"].drop_null()).to_pylist())
+
+
+def files_named(rows: pa.Table | pa.RecordBatch, request: ErasureRequest) -> Iterator[tuple[str, str]]:
+    """Yield each requested id that a file itself has of which rows are, and the id of such a row."""
+    for uri in pc.unique(rows["uri"]).to_pylist():
+        if uri is not None and request.ids_in_label(uri):
+            for user in pc.unique(rows["utterance_id"].filter(pc.equal(rows["uri"], uri))).to_pylist():
+                yield from ((each, user) for each in request.ids_of_file(uri, user or ""))
 
 
 def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:

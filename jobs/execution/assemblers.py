@@ -161,9 +161,10 @@ class Assembler:
             missing = rows.missing
             for ordinal in missing:
                 rows.outcomes[ordinal] = failed_to_embed(rows.outcomes[ordinal], error, message, attempts)
+            failed = [rows.outcomes[ordinal]["utterance_id"] for ordinal in missing]
             self._shards.close(shard_id)
         self._begin(rows)
-        return [rows.outcomes[ordinal]["utterance_id"] for ordinal in missing]
+        return failed
 
     def _begin(self, rows: ShardRows) -> None:
         with self._changing:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from detector.config import Recipe
 from detector.embedding import join_segments
 from detector.schema import FAILURES, embeddings_schema
+from jobs.inputs.id_spelling import CHANNEL_END
 
 
 @dataclass
@@ -31,6 +32,8 @@ class ShardRows:
         What was read, as :meth:`jobs.inputs.shards.Portion.to_json` writes it, once the end has arrived.
     outcomes : dict of int
         By ordinal: an utterance's facts, or why it failed.
+    repeated : set of int
+        Ordinals of utterances whose id an earlier one has.
     segments : dict of int
         By ordinal and segment: a vector with its number of frames.
     passed_over : dict
@@ -42,6 +45,7 @@ class ShardRows:
     n_utterances: int | None = None
     portion: str = ""
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    repeated: set[int] = field(default_factory=set)
     segments: dict[int, dict[int, tuple[npt.NDArray[np.float32], int]]] = field(default_factory=dict)
     passed_over: dict[str, Any] = field(default_factory=dict)
 
@@ -61,6 +65,16 @@ class ShardRows:
         if outcome is None:
             return False
         return outcome["error"] is not None or len(self.segments.get(ordinal, ())) == outcome["n_segments"]
+
+    def refuse_repeated(self) -> None:
+        """Take no utterance whose id another one has, nor a channel of it; one failure stands for all of them."""
+        first = {self.outcomes[ordinal]["utterance_id"]: ordinal for ordinal in sorted(self.repeated, reverse=True)}
+        self.repeated = set(first.values())
+        for ordinal, found in list(self.outcomes.items()) if first else ():
+            names = {found["utterance_id"], CHANNEL_END.sub("", found["utterance_id"])}
+            if ordinal not in self.repeated and not names.isdisjoint(first):
+                del self.outcomes[ordinal]
+                self.segments.pop(ordinal, None)
 
     @property
     def seconds(self) -> float:
@@ -124,6 +138,8 @@ class ShardAssembler:
                 rows.passed_over = json.loads(row["passed_over"] or "{}")
             elif row["outcome"] is not None:
                 rows.outcomes[row["ordinal"]] = row["outcome"]
+                if row["is_repeated"]:
+                    rows.repeated.add(row["ordinal"])
             else:
                 rows.segments.setdefault(row["ordinal"], {})[row["segment"]] = (row["embedding"], row["n_frames"])
         for shard_id in sorted(touched):
@@ -144,7 +160,9 @@ class ShardAssembler:
         if shard_id not in self._open or not self._open[shard_id].whole:
             return None
         self._done.add(shard_id)
-        return self._open.pop(shard_id)
+        rows = self._open.pop(shard_id)
+        rows.refuse_repeated()
+        return rows
 
 
 def failed_to_embed(outcome: dict[str, Any], error: str, message: str, attempts: int = 1) -> dict[str, Any]:

@@ -219,8 +219,8 @@ def _is_unclear(uri: str) -> bool:
 
 
 def _ids(archive: Archive) -> list[tuple[str, str]]:
-    """Return (URI, id) of each object; a container's own id stands for the ids of its members."""
-    ids = [(shard.uri, shard.id_of(None)) for shard in archive.containers]
+    """Return (URI, id) of each recording; the id of a container stands for those of its members that no list names."""
+    ids = [each for shard in archive.containers for each in shard.ids()]
     return ids + [(file.uri, item.utterance_id) for file in archive.files for item in archive.selections_of(file.uri)]
 
 

@@ -45,6 +45,7 @@ _PLACE = {"shard_id": pa.string(), "ordinal": pa.int32(), "segment": pa.int32()}
 _OUTCOME = pa.struct([*OUTCOME, pa.field("n_segments", pa.int32())])
 _ENDS = {
     "outcome": _OUTCOME,
+    "is_repeated": pa.bool_(),
     "n_utterances": pa.int32(),
     "passed_over": pa.string(),
     "portion": pa.string(),
@@ -97,6 +98,11 @@ def failed(
     """Return the outcome of an utterance that gives no score; its segments, if there are any, are dropped."""
     where = {"utterance_id": utterance_id, "uri": uri, "member": member, "bytes": n_bytes}
     return {**where, "stage": stage, **vars(error)}
+
+
+def repeated(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
+    """Make the piece of an utterance whose id an earlier one of the shard has; that is not to be taken, either."""
+    return {**outcome(shard_id, ordinal, found), "is_repeated": True}
 
 
 def of(portion: Portion, rows: Iterable[Piece]) -> Iterator[Piece]:

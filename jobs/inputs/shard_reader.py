@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 from detector.audio import Excerpt
 from detector.config import CHANNELS
 from detector.decoders import MAX_CHANNELS
-from detector.errors import SchemaError, ShardError, UtteranceError
+from detector.errors import ShardError, UtteranceError
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
@@ -59,8 +59,6 @@ def read_shard(
 
     Raises
     ------
-    SchemaError
-        If two utterances of the shard have the same id.
     RunAgain, StorageError
         If the store fails. Failures of the store never become a row.
     """
@@ -118,6 +116,8 @@ def _no_permission(source: Stored) -> UtteranceError:
 class _UtteranceReader:
     """Numbers the utterances of one shard, and turns each into pieces.
 
+    An id that occurs again is not read, and its outcome says so: the assembler takes none of its utterances.
+
     Ordinals follow from the order of recordings alone, so that a retry can ask for an utterance by its ordinal. With
     `--channels each`, the number of channels is unknown until a recording is decoded; each recording then reserves
     :data:`MAX_CHANNELS` ordinals.
@@ -141,7 +141,10 @@ class _UtteranceReader:
     def read(self, selections: Iterable[Selection], location: _Location, file: BinaryIO) -> Iterator[Piece]:
         """Queue a recording once for each selection; yield the pieces of the utterance queued before."""
         for name, excerpt in selections:
-            ordinal = self._next_ordinal(name, location)
+            ordinal = self._next_ordinal()
+            if (first := self._first_of(name)) is not None:
+                yield from self._repeated(ordinal, name, location, first)
+                continue
             if self._quota is not None:
                 yield from self.finish()  # the length of the recording before this one counts
                 if (refusal := self._quota.refusal(location.uri, location.member)) is not None:
@@ -169,8 +172,11 @@ class _UtteranceReader:
             if self._is_requested(first + channel):
                 excerpt = replace(whole, channel=channel)
                 channel_id = f"{name}/ch{channel}"
-                self._refuse_repeated_id(channel_id, location)
                 self.n_utterances += channel > 0
+                if (before := self._first_of(channel_id)) is not None:
+                    yield from self._repeated(first + channel, channel_id, location, before)
+                    channel += 1
+                    continue
                 recording = self._queue.put(file, channel_id, excerpt)
                 failed_as = channel_id if channel else name
                 n_decoded = yield from self._pieces(
@@ -216,8 +222,10 @@ class _UtteranceReader:
     def fail(self, selections: Iterable[Selection], location: _Location, error: UtteranceError) -> Iterator[Piece]:
         """Yield a failure for each selection of a recording that cannot be read."""
         for name, _ in selections:
-            ordinal = self._next_ordinal(name, location)
-            if self._is_requested(ordinal):
+            ordinal = self._next_ordinal()
+            if (first := self._first_of(name)) is not None:
+                yield from self._repeated(ordinal, name, location, first)
+            elif self._is_requested(ordinal):
                 yield from self.finish()
                 yield self._failure(ordinal, name, location, "read", error)
 
@@ -232,22 +240,31 @@ class _UtteranceReader:
     def _is_requested(self, ordinal: int) -> bool:
         return self._only is None or ordinal in self._only
 
-    def _next_ordinal(self, name: str, location: _Location) -> int:
-        self._refuse_repeated_id(name, location)
+    def _next_ordinal(self) -> int:
         self.n_utterances += 1
         self._n_recordings += 1
         return (self._n_recordings - 1) * (MAX_CHANNELS if self._channels == "each" else 1)
 
-    def _refuse_repeated_id(self, name: str, location: _Location) -> None:
-        if name in self._ids:
-            raise SchemaError(
-                f"{location.uri}: utterance id {name!r} occurs twice, as utterance {self._ids[name]} and "
-                f"{self._n_recordings} of the shard. Ids are unique: rename one and write the shard again."
+    def _first_of(self, name: str) -> int | None:
+        """Return the number of the recording before this one that has the same id; None if there is none."""
+        here = self._n_recordings - 1
+        first = self._ids.setdefault(name, here)
+        return None if first == here else first
+
+    def _repeated(self, ordinal: int, name: str, location: _Location, first: int) -> Iterator[Piece]:
+        if self._is_requested(ordinal):
+            yield from self.finish()
+            error = UtteranceError(
+                "bad_name",
+                f"occurs twice, as utterance {first} and {self._n_recordings - 1} of the shard; neither is taken, as "
+                f"nothing tells which is meant. Ids are unique: rename one, and write the shard again",
             )
-        self._ids[name] = self._n_recordings
+            outcome = pieces.failed(name, location.uri, location.member, location.n_bytes, "read", error)
+            yield pieces.repeated(self._shard_id, ordinal, outcome)
 
 
 def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
+    found: set[str] = set()
     source = shard.sources[0]
     container = CONTAINERS[shard.kind]
     listed = shard.selections()
@@ -259,7 +276,8 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                 refuse_many(n_members, source.size)
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:
-                    selections = listed.pop(member.name, ())
+                    selections = listed.get(member.name, ())
+                    found.add(member.name)
                 elif (recording := container.recording(member)) is not None:
                     member = recording
                     selections = (Selection(shard.id_of(member.name)),)
@@ -281,7 +299,8 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
             broken = UtteranceError("bad_archive", str(error))
             selections = (Selection(shard.id_of(None)),)
             yield from reader.fail(selections, _Location(source.uri, None, source.size), broken)
-    for name, selections in (listed or {}).items():
+    absent = {name: selections for name, selections in (listed or {}).items() if name not in found}
+    for name, selections in absent.items():
         missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
         yield from reader.fail(selections, _Location(source.uri, name, 0), missing)
 

@@ -11,7 +11,7 @@ from detector.audio import WHOLE, Excerpt
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import shortened
-from jobs.inputs.id_spelling import name_in_id, spelt_in_id
+from jobs.inputs.id_spelling import container_in_id, name_in_id, spelt_in_id
 
 WAYS_OUT = (
     "Give the folder that both are in as --input, keep whole paths by --ids absolute in a new --output, or use "
@@ -42,8 +42,10 @@ def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE, root: s
     '2026/call.flac@12.5-20/ch1'
     """
     below = uri.removeprefix(root)
-    place = spelt_in_id(below if below and below != uri else storage.key_of(uri))
-    return place + ("" if member is None else f"#{spelt_in_id(shortened(member))}") + str(excerpt)
+    place = below if below and below != uri else storage.key_of(uri)
+    if member is None:
+        return spelt_in_id(place) + str(excerpt)
+    return container_in_id(uri, place) + spelt_in_id(shortened(member)) + str(excerpt)
 
 
 def root_of(uri: str, name: str) -> str | None:

@@ -29,11 +29,12 @@ from jobs.scoring.estimate import estimate_scores, with_scores
 from jobs.scoring.heads import embeddings_of, joined_tables, read_head, recipes_for
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
-from jobs.tables import run_records
+from jobs.tables import erasures, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
 from jobs.tables.recipes import as_stored
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
+from jobs.tables.repeated_ids import in_markers, raise_repeated
 from jobs.telemetry.names import say
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
@@ -53,9 +54,12 @@ def score(settings: ScoreConfig) -> int:
         line, cost = estimate_scores(shards, head, settings.output)
         say("dry run: nothing is written", line, *request_lines(cost, settings))
         return 0
+    note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
         run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
-    return _finish("score", started, run, settings, {"runners": runner.chosen})
+    code, records = _finish("score", started, run, settings, {"runners": runner.chosen}, note)
+    raise_repeated(records)
+    return code
 
 
 def embed_and_score(
@@ -79,26 +83,34 @@ def embed_and_score(
         found = estimate(inputs, recipes, settings, settings)
         say(*with_scores(found, head, settings.output).lines(settings))
         return 0
+    note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
         judge = head.scores if len(recipes) == 1 else None
         runs = embed_layers(runner, inputs, recipes, model, settings, settings, judge)
         for embedded in runs:
-            write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests)
+            write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests, note)
         embedded, source = runs[0], joined_tables([each.ledger for each in runs], fingerprint)
         shards = embedded.committed()
         run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
-    code = _finish(verb, started, run, settings, work_of(embedded, settings, runner.chosen, runner.requests))
+    work = work_of(embedded, settings, runner.chosen, runner.requests)
+    code, records = _finish(verb, started, run, settings, work, note)
     if then is not None:
         then(run, source)
     for embedded in runs:
         embedded.raise_set_aside()
+    raise_repeated(records)
     return code
 
 
 def _finish(
-    verb: str, started: datetime.datetime, run: ScoringRun, settings: ScoringConfig, embedded: dict[str, Any]
-) -> int:
-    """Write the records, print a summary, and return the exit code."""
+    verb: str,
+    started: datetime.datetime,
+    run: ScoringRun,
+    settings: ScoringConfig,
+    embedded: dict[str, Any],
+    note: str | None = None,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Write the records, print a summary, and return the exit code, and the records that it stands in."""
 
     def counts(markers: list[Marker]) -> dict[str, Any]:
         scores = _total(marker.detail["counts"] for marker in markers)
@@ -106,7 +118,7 @@ def _finish(
         moved = _drift(markers, scores, run.head)
         members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
         whole = _total(marker.detail.get("whole", marker.detail["counts"]) for marker in markers)
-        code = code_of(whole["failed"], whole["rows"], settings.max_failures)
+        code = code_of(whole["failed"], whole["rows"], settings.max_failures, markers)
         gone = {name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)}
         found = {
             "scores": scores,
@@ -115,15 +127,17 @@ def _finish(
             **gone,
             "failed_by": failed_by,
             "passed_over_members": members,
+            **in_markers(markers),
             "exit_code": code,
         }
         return found | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
-    records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts)
+    records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts, note)
     if not records:
         say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
-        return run_records.exit_code_of(run.ledger.output, run.history, settings.run_date)
+        again = run_records.last_record(run.ledger.output, run.history, settings.run_date)
+        return run_records.exit_code_of(again), [again]
     output = run.ledger.output
     total, whole, changes = (_total(record[name] for record in records) for name in ("scores", "whole", "changes"))
     say(", ".join(f"{changes[name]} {name}" for name in CHANGES))
@@ -132,7 +146,7 @@ def _finish(
     say(*run.summary(total), f"tables: {storage.join(output, 'scores')}", f"record: {records[-1]['uri']}")
     for warning in run.warnings(records):
         say(f"warning: {warning}")
-    return exit_code(output, whole["failed"], whole["rows"], settings.max_failures)
+    return exit_code(output, whole["failed"], whole["rows"], settings.max_failures), records
 
 
 def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:

@@ -35,6 +35,7 @@ from jobs.tables.parquet import with_note
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
+from jobs.tables.repeated_ids import REPEATED
 from jobs.tables.row_history import is_here, of_runs, with_runs
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
@@ -273,6 +274,8 @@ class ScoreShard:
             "histogram": histogram(tonight["score"].drop_null().to_numpy()).tolist(),
             "passed_over": embedded.detail.get("passed_over", {}),
         }
+        if repeated := embedded.detail.get(REPEATED):
+            detail[REPEATED] = repeated
         if since is not None:
             detail[FAILED_RUNS] = since
         if len(here) < len(judged):

@@ -32,6 +32,7 @@ from jobs.storage.objects import (
     Listing,
     NoPermissionError,
     NotFoundError,
+    RefusedError,
     Stored,
     storage_errors,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "NotFolderError",
     "NotFoundError",
     "ReadOnlyFile",
+    "RefusedError",
     "Stored",
     "StoredFile",
     "abandon_uploads",

@@ -46,7 +46,11 @@ class NotFoundError(ConfigError):
     """There is no such object, folder or bucket."""
 
 
-class NoPermissionError(StorageError):
+class RefusedError(StorageError):
+    """The role may not do that."""
+
+
+class NoPermissionError(RefusedError):
     """A local file or folder may not be read; of one that lies below an input, it becomes a row of failures."""
 
 

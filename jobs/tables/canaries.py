@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.canaries import KEPT_EVERY, Heard, contents
+from detector.canaries import KEPT_EVERY, Heard
 from detector.errors import SchemaError
 from jobs import storage
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
@@ -112,19 +112,6 @@ def write_reference(table: Ledger, reference: Reference, after: list[Reference])
 def _uris(table: Ledger) -> list[str]:
     listed = storage.listing(storage.join(table.output, FOLDER, table.name)) or []
     return sorted(stored.uri for stored in listed if PLAN_NAME.search(stored.uri))
-
-
-def without_names(text: str) -> str:
-    """Return a stored reference without the canaries' names: a recording of an archive may be called like one.
-
-    Examples
-    --------
-    >>> without_names('{"amr-8000.amr": {"codec": "amrnb"}}')
-    '{"": {"codec": "amrnb"}}'
-    """
-    for name in contents():
-        text = text.replace(f'"{name}"', '""')
-    return text
 
 
 def _text(array: npt.NDArray[np.float32]) -> str:

@@ -22,6 +22,7 @@ from jobs import storage
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.tables.plan import plan_id_of, tombstones
 from jobs.tables.protocol import DROPPED, Plan, PlanHistory, PlannedShard
+from jobs.tables.repeated_ids import REPEATED
 from jobs.tables.run_records import write_record
 from jobs.tables.steps import READERS
 
@@ -78,7 +79,7 @@ def _recipe_of(detail: dict[str, Any]) -> Recipe:
 
 def _detail(table: Ledger, first: Plan, shard: PlannedShard) -> dict[str, Any]:
     """Return the detail of a tombstone's marker. It counts nothing, as no recording was read."""
-    common = {"run_id": shard.run_id, DROPPED: True, "passed_over": {}}
+    common = {"run_id": shard.run_id, DROPPED: True, "passed_over": {}, REPEATED: {}}
     if table.is_scores:
         return {**common, "counts": {}, "failed_by": {}}
     return {**common, "audio_seconds": 0.0, "recipe": first.detail["recipe"], "model": first.detail["model"]}

@@ -67,9 +67,20 @@ def known_heads(output: str, active: str | None = None) -> list[KnownHead]:
     active : str, optional
         What :func:`active_head` returns, if it is known already.
     """
-    active = active or active_head(output)
-    noted = {storage.name_of(each.uri) for each in storage.listing(storage.join(output, FOLDER)) or []} - {ACTIVE}
-    ids = {*(name.removesuffix(".json") for name in noted), *keys(output, "scores")}
+    return _in_order(output, {*_noted(output), *keys(output, "scores")}, active or active_head(output))
+
+
+def noted_heads(output: str, active: str | None) -> list[KnownHead]:
+    """Return the heads that are noted, in the same order, for whoever may not read plans."""
+    return _in_order(output, _noted(output), active)
+
+
+def _noted(output: str) -> set[str]:
+    names = {storage.name_of(each.uri) for each in storage.listing(storage.join(output, FOLDER)) or []} - {ACTIVE}
+    return {name.removesuffix(".json") for name in names}
+
+
+def _in_order(output: str, ids: set[str], active: str | None) -> list[KnownHead]:
     heads = [_known(output, head_id) for head_id in ids]
     heads = [replace(each, state=STATES[each.head_id != active]) for each in heads]
     heads.sort(key=lambda each: (each.since, each.head_id), reverse=True)

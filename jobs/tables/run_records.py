@@ -13,6 +13,7 @@ from detector import canaries
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
+from jobs.tables import erasures
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
@@ -52,6 +53,7 @@ def write_records(
     started: datetime.datetime,
     content: dict[str, Any],
     counts: Callable[[list[Marker]], dict[str, Any]],
+    note: str | None = None,
 ) -> list[dict[str, Any]]:
     """Write `runs/<run_id>.json` for each plan that has shards among ``slots``, is done, and has no record yet.
 
@@ -62,6 +64,9 @@ def write_records(
     ----------
     counts : callable
         What the record says of the plan's markers.
+    note : str, optional
+        What :func:`jobs.tables.erasures.note_of` said when the run began: if it says something else by now, the record
+        names no recording.
 
     Returns
     -------
@@ -98,36 +103,43 @@ def write_records(
             **counts(markers),
         }
         uri = storage.join(folder, f"{run_id}.json")
-        written.append({"uri": uri, **write_record(uri, record)})
+        written.append({"uri": uri, **write_record(uri, record, table.output, note)})
     return written
 
 
-def write_record(uri: str, record: dict[str, Any]) -> dict[str, Any]:
+def write_record(uri: str, record: dict[str, Any], output: str = "", note: str | None = None) -> dict[str, Any]:
     """Write a record where there is none; return the one that is then there.
 
     Two attempts may complete a plan at the same time. They agree on all that was done, but for times and machines, so
     the first record stays, and no run replaces what another one wrote.
     """
+    if note not in (None, erasures.note_of(output)):
+        record, note = erasures.without_names(record), None
     content = dump_checksummed(record, indent=1)
     while (found := storage.put(uri, content, storage.ABSENT)) is not None:
         if found.content is not None:  # else it was removed meanwhile
             return dict(load_checksummed(found.content, uri))
-    return record
+    return record if note in (None, erasures.note_of(output)) else erasures.take_names_out(uri)
 
 
-def exit_code_of(output: str, history: PlanHistory, run_date: str) -> int:
-    """Return the exit code that the last plan's record states, if the plan is of this date, else 0.
+def last_record(output: str, history: PlanHistory, run_date: str) -> dict[str, Any]:
+    """Return the last plan's record, if the plan is of this date; else, or if it has none, an empty one."""
+    if not history.plans or history.plans[-1].run_date != run_date:
+        return {}
+    uri = storage.join(output, "runs", f"{history.plans[-1].run_id}.json")
+    try:
+        return dict(load_checksummed(storage.read_bytes(uri), uri))
+    except storage.NotFoundError:
+        return {}
+
+
+def exit_code_of(record: dict[str, Any]) -> int:
+    """Return the exit code that a record states.
 
     A run that ended with too many failures may be started again by a scheduler that knows nothing but "not 0". There is
     nothing left to do then; that it says so with 0 must not hide what the tables hold.
     """
-    if not history.plans or history.plans[-1].run_date != run_date:
-        return 0
-    uri = storage.join(output, "runs", f"{history.plans[-1].run_id}.json")
-    try:
-        return int(load_checksummed(storage.read_bytes(uri), uri).get("exit_code", 0))
-    except storage.NotFoundError:
-        return 0
+    return int(record.get("exit_code", 0))
 
 
 def write_end(output: str, run_id: str, verb: str, code: int, meaning: str) -> str:

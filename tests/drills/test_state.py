@@ -68,7 +68,7 @@ def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
 @drill(
     "D47",
     injects="an id that occurs twice in a shard; the same key in two buckets",
-    holds="exit 65 with both places; no rows of it",
+    holds="exit 65 with both places; no scores of it, and all of the members beside it",
     limit=60,
 )
 def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
@@ -79,7 +79,8 @@ def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
     inside = lab.embed(code=65, on=lab.ray())
 
     inside.assert_ended(65, r"twice\.tar#a\.wav", r"utterance 0\b", r"\b2\b")
-    assert not [name for name in lab.names() if name.endswith(".parquet")]
+    assert [row["utterance_id"] for row in lab.read("embeddings").to_pylist()] == ["twice.tar#b.wav"]
+    assert [row["utterance_id"] for row in lab.read("failures").to_pylist()] == ["twice.tar#a.wav"]
 
     other = "other-bucket"
     if not lab.store.exists(other):

@@ -16,7 +16,7 @@ from jobs.reports.review.players import players
 from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
 from jobs.reports.runs import Record, read_record
 from jobs.scoring.result import ScoringRun
-from jobs.storage import Stored
+from jobs.tables import erasures
 from jobs.tables.ledger import Ledger
 from jobs.telemetry.names import say
 
@@ -37,38 +37,57 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
         existing = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
         for number in sorted({scored.history.current[slot].number for slot in scored.slots}):
             run_id = scored.history.plans[number - 1].run_id
-            record = read_record(scored.ledger.output, run_id) if f"{run_id}.html" not in existing else None
-            if record is not None and "players" in record["settings"]:
-                say(f"page: {write_page(scored, source, record)}")
+            if f"{run_id}.html" not in existing and (uri := write_page(scored, source, run_id)) is not None:
+                say(f"page: {uri}")
+    except erasures.LateNamesError:
+        raise
     except Exception as error:
         # the run's tables are complete, and its exit code is about them: no page may change it
         log.warning("%s: no page, %s: %s. The next run tries again.", folder, type(error).__name__, error)
         log.debug("no page", exc_info=True)
 
 
-def write_page(scored: ScoringRun, source: Ledger, record: Record) -> str:
-    """Write the page of a run that has none; return its URI.
+def write_page(scored: ScoringRun, source: Ledger, run_id: str, players: str | None = None) -> str | None:
+    """Write the page of a run that has none; return its URI, or None if the run's record says nothing of pages.
+
+    Parameters
+    ----------
+    players : str, optional
+        In place of the record's setting.
 
     Raises
     ------
     RunAgain
         If recordings were erased each time while it was drawn. It is not left behind, as it may show them.
+    LateNamesError
+        If it stays behind: the role of a night removes nothing.
     """
-    uri = storage.join(scored.ledger.output, "runs", f"{record['run_id']}.html")
+    output = scored.ledger.output
+    uri = storage.join(output, "runs", f"{run_id}.html")
     for _ in range(DRAWINGS):
-        before = _markers(scored.ledger, source)
+        before = [erasures.note_of(each) for each in (output, source.output)]
+        record = read_record(output, run_id)
+        if record is None or "players" not in record.get("settings", {}):
+            return None
+        if players is not None:
+            record = record | {"settings": record["settings"] | {"players": players}}
         html = render(page_content(scored, source, record)).encode()
+        if before != [erasures.note_of(each) for each in (output, source.output)]:
+            continue
         storage.put(uri, html, storage.ABSENT)  # one that another run wrote meanwhile shows the same
-        if before <= _markers(scored.ledger, source):
+        if before == [erasures.note_of(each) for each in (output, source.output)]:
             return uri
-        storage.remove(uri)
+        _withdraw(uri)
     raise RunAgain(f"{uri}: recordings were erased while it was drawn; run the same command again.")
 
 
-def _markers(*tables: Ledger) -> set[Stored]:
-    """List the markers of tables. An erasure writes those anew whose rows it took out."""
-    folders = (storage.join(table.output, "_commits", table.name) for table in tables)
-    return {stored for folder in folders for stored in storage.listing(folder) or []}
+def _withdraw(uri: str) -> None:
+    try:
+        storage.remove(uri)
+    except OSError as error:
+        raise erasures.LateNamesError(
+            f"{uri}: recordings were erased while it was drawn, and it may show them. Run the same `erase` again."
+        ) from error
 
 
 def page_content(scored: ScoringRun, source: Ledger, record: Record) -> dict[str, Any]:

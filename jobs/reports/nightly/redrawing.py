@@ -46,7 +46,7 @@ def _redraw(output: str, run_id: str) -> None:
     head = read_head(settings["head"], settings.get("require_signature"), settings.get("backbone"))
     if head.head_id != record["head_id"]:
         raise ConfigError(f"{settings['head']}: is head {head.head_id} now; expected {record['head_id']}.")
-    if settings["players"] == "embed":  # an eraser reads no recordings, and needs no right to
-        record = record | {"settings": settings | {"players": "link"}}
+    # an eraser reads no recordings, and needs no right to
+    players = "link" if settings["players"] == "embed" else None
     scored = ScoringRun(head, record["prior"], table, history, frozenset())
-    write_page(scored, embeddings_of(output, head, settings.get("channels")), record)
+    write_page(scored, embeddings_of(output, head, settings.get("channels")), run_id, players)

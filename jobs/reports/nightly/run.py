@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jobs.config import extract_config
 from jobs.inputs.config import InputConfig
 from jobs.reports.nightly.config import NightlyConfig
@@ -12,6 +14,7 @@ from jobs.scoring.result import ScoringRun
 from jobs.scoring.run import embed_and_score
 from jobs.tables.heads import activate
 from jobs.tables.ledger import Ledger
+from jobs.tables.repeated_ids import RepeatedIdError
 
 
 def nightly(settings: NightlyConfig) -> int:
@@ -22,5 +25,9 @@ def nightly(settings: NightlyConfig) -> int:
         activate(run.ledger.output, head.head_id)
         write_pages(run, embeddings)
 
-    code = embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", conclude)
+    try:
+        code = embed_and_score(extract_config(settings, InputConfig), head, settings, "nightly", conclude)
+    except RepeatedIdError:
+        with_copy(settings, os.EX_DATAERR)  # all but what is refused is done
+        raise
     return code if settings.dry_run else with_copy(settings, code)

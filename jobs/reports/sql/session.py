@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from detector.errors import ConfigError
 from jobs import storage
@@ -14,10 +17,14 @@ from jobs.reports.nightly.history import summarise
 from jobs.reports.runs import read_records
 from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.compaction.copy import is_copy, output_of
-from jobs.tables.heads import KnownHead, active_head, known_heads
+from jobs.tables.heads import KnownHead, active_head, known_heads, noted_heads
 
 if TYPE_CHECKING:
     import duckdb
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -48,22 +55,41 @@ def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConne
 def read_content(place: str, labels: str | None = None) -> Content:
     """Read what the views of an output, or of its compacted copy, follow from.
 
-    Nights of a copy are those of the output that it was made from, as far as that is still there.
+    Nights of a copy are those of the output that it was made from, as far as that is still there. What a role may not
+    read is left out, with a warning: scores are enough.
 
     Raises
     ------
     ConfigError
         If neither is at ``place``.
     """
-    active = active_head(place)
-    heads = known_heads(place, active)
-    folders = {folder for folder, _, _ in STORED.values()}
-    present = frozenset(folder for folder in folders if _holds_tables(storage.join(place, folder)))
+    unknown = "which head is active: `recordings` has the one that scored last"
+    active = _if_allowed(lambda: active_head(place), None, unknown)
+    noted: list[KnownHead] = _if_allowed(lambda: noted_heads(place, active), [], "notes of heads: `heads` has no rows")
+    heads = _if_allowed(lambda: known_heads(place, active), noted, "plans: `heads` has those that are noted")
+    folders = sorted({folder for folder, _, _ in STORED.values()})
+    present = frozenset(
+        folder
+        for folder in folders
+        if _if_allowed(partial(_holds_tables, storage.join(place, folder)), False, f"`{folder}`, which has no rows")
+    )
     if not present:
         raise ConfigError(f"{place}: no tables of ours here. Give the --output of a run, or a copy of it.")
-    rows = [head_row(each) for each in heads]
-    nights = _nights(output_of(place) if is_copy(place) else place, heads)
-    return Content(place, present, active, rows, nights, labels)
+    is_copied = _if_allowed(lambda: is_copy(place), False, "whether it is a copy")
+    output = output_of(place) if is_copied else place
+    nights: list[dict[str, Any]] = _if_allowed(
+        lambda: _nights(output, heads), [], "records of runs: `nights` has no rows"
+    )
+    return Content(place, present, active, [head_row(each) for each in heads], nights, labels)
+
+
+def _if_allowed(read: Callable[[], Answer], otherwise: Answer, what: str) -> Answer:
+    """Return what a function reads, or something else if the role may not read it."""
+    try:
+        return read()
+    except storage.RefusedError as error:
+        log.warning("this role does not read %s (%s)", what, error)
+        return otherwise
 
 
 def head_row(head: KnownHead) -> dict[str, Any]:

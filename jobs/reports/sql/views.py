@@ -75,7 +75,7 @@ class Content:
     present : frozenset of str
         Folders of tables that hold an object.
     active : str or None
-        Id of the active head.
+        Id of the active head; if it is not known, the one that scored last counts.
     heads, nights : sequence of dict
         Rows of the views of these names.
     labels : str or None
@@ -150,7 +150,8 @@ def _duckdb_select(place: str, schema: pa.Schema) -> str:
 
 def _derived(content: Content, engine: str) -> Iterator[tuple[str, str]]:
     """Yield the names of the other views, and what they select."""
-    is_active = "FALSE" if content.active is None else f"head_id = {_literal(content.active, engine)}"
+    newest_head = "(SELECT max_by(head_id, run_id) FROM scores)"
+    is_active = f"head_id = {newest_head if content.active is None else _literal(content.active, engine)}"
     failures = ", ".join(_name(name, engine) for name in FAILURES.names)
     newest = "row_number() OVER (PARTITION BY utterance_id ORDER BY run_id DESC) AS newest"
     yield "recordings", f"SELECT * FROM scores WHERE {is_active}"

@@ -11,7 +11,7 @@ from botocore.parsers import ResponseParserError
 
 from detector.errors import ConfigError
 from jobs.errors import StorageError
-from jobs.storage.objects import NotFoundError
+from jobs.storage.objects import NotFoundError, RefusedError
 from jobs.storage.retry_budget import CorruptReplyError
 
 
@@ -90,7 +90,7 @@ def raise_unless_passing(uri: str, error: boto.ClientError) -> None:
     if status_of(error) == 404:
         raise NotFoundError(f"{uri}: not found ({cause_of(error)}). Check the bucket and the spelling.") from error
     if is_denied(error):
-        raise StorageError(f"{uri}: permission denied ({cause_of(error)}). Check credentials and policy.") from error
+        raise RefusedError(f"{uri}: permission denied ({cause_of(error)}). Check credentials and policy.") from error
     if status_of(error) not in PASSING_STATUS and _code_of(error) not in PASSING_CODES:
         raise StorageError(f"{uri}: the store refuses: {cause_of(error)}.") from error
 

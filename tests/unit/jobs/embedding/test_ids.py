@@ -174,6 +174,28 @@ def test_erasing_a_relative_id_leaves_no_mention_of_its_uri(victim: str, archive
     assert not [path for path in output.rglob("*") if path.is_file() and place in path.read_bytes()]
 
 
+@pytest.mark.parametrize("victim", ["0.tar#a.flac", "c.flac", "b.flac"])
+def test_no_name_of_another_file_keeps_a_recording_from_being_erased(
+    victim: str, archive: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    (archive / "b.flac").write_bytes(encoded(tone(1.4, seed=4)))
+    (archive / "calls" / "b.flac").write_bytes(encoded(tone(1.4, seed=5)))  # as `b.flac` is called below the archive
+    for name in ("0.tar#a.flac", "c.flac@0-5", "c.flac@0-end"):
+        (archive / name).write_bytes(encoded(tone(1.5, seed=6)))
+    embedded(output, archive)
+    (archive / "calls" / "late.flac").write_bytes(encoded(tone(1.6, seed=7)))
+    before = rows(embedded(output, archive / "calls"))
+    assert before.keys() == IDS | {
+        *("b.flac", "calls/b.flac", "late.flac"),
+        *(r"0.tar\x23a.flac", r"c.flac\x400-5", r"c.flac\x400-end"),
+    }
+
+    erase(str(output), ErasureRequest([victim], sorted(id_roots_of(str(output)))), redraw_pages)
+
+    assert rows(embedded(output, archive / "calls")).keys() == before.keys() - {victim}
+
+
 def test_a_container_that_others_are_read_from_is_not_erased_by_its_relative_id(archive: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     embedded(output, archive, ids="relative")

@@ -13,16 +13,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
+from detector.canaries import Heard, contents
 from jobs import storage
-from jobs.erasure.mentions import find_mentions
+from jobs.erasure.mentions import find_mentions, ids_in_plan
+from jobs.erasure.redaction import redact_plan
 from jobs.erasure.request import ErasureRequest
+from jobs.tables.canaries import Reference
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.heads import introduce
+from jobs.tables.protocol import Plan
 from tests.support.containers import tarred, zipped
 from tests.support.made_heads import PLAIN
 from tests.unit.jobs.erasure.outputs import VICTIM, everything, first_object
@@ -246,6 +251,26 @@ def test_words_of_our_own_objects_are_no_mentions(tables: str) -> None:
     mentions, _ = find_mentions(tables, ErasureRequest(sorted(ids)))
 
     assert [each for each in mentions if ".json: " in each] == []
+
+
+def test_a_recording_that_is_called_like_an_encoder_a_folder_or_a_codec_can_be_erased(tmp_path: Path) -> None:
+    called = ["facebook/wav2vec2", "calls/2026", "wav/pcm_16", "2.1.3", "opus"]
+    detail = {"model": called[0], "recipe": {"weights": called[0]}, "id_roots": ["s3://archive/calls/2026/"]}
+    plan = Plan("2026-11-30-0", "2026-11-30", (), detail | {"redo": "shard=s3://archive/calls/2026"})
+    heard = Heard(np.zeros(4, np.float32), "wav/pcm_16", 8_000, "opus")
+    accepted = {"accepted": [{"codec": "wav/pcm_16"}]}
+    reference = Reference({next(iter(contents())): heard}, {}, {"numpy": "2.1.3"}, accepted)
+    request = ErasureRequest(called, ["s3://archive/"])
+    place = tmp_path / "_canaries" / "embeddings-0123456789abcdef" / "000001.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(reference.to_json())
+
+    redacted = redact_plan(plan, request)
+
+    assert redacted.detail == detail | {"redo": "(erased)"}
+    assert ids_in_plan(plan, request) == {"calls/2026"}
+    assert ids_in_plan(redacted, request) == set()
+    assert find_mentions(str(tmp_path), request) == ([], 1)
 
 
 def test_verify_and_gc_take_an_output_with_heads_for_whole(tables: str, bonafide: Run) -> None:

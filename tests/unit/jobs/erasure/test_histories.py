@@ -6,6 +6,7 @@ that are wrong by an hour, copies and drafts that others leave. An independent s
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import lzma
@@ -28,12 +29,15 @@ from jobs.config import RunConfig
 from jobs.embedding.archive import _plan
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.speed import GroupSize
+from jobs.errors import RunAgain
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.shards import Shard
 from jobs.scoring.shards import score_shards
+from jobs.tables import erasures
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlannedShard
+from jobs.tables.run_records import now, write_records
 from tests.support.nightly_runs import DIM, RECIPE, head
 from tests.support.runner import InProcessRunner
 
@@ -154,6 +158,18 @@ class History:
         (folder / name).write_bytes(copy)
         self.skew(folder / name)
 
+    def late_night(self, victim: str) -> Callable[[], None]:
+        """Begin a night that has committed everything, and return what writes its records, which name a recording."""
+        note, history = erasures.note_of(str(self.output)), self.table.history()
+        example = {".wav": {"count": 1, "examples": [victim]}}
+        content = {"settings": {"input": [str(self.archive / victim.rpartition("/")[2])]}, "passed_over": example}
+
+        def write() -> None:
+            with contextlib.suppress(RunAgain):  # a state that was given up meanwhile
+                write_records(self.table, history, list(history.current), "nightly", now(), content, lambda _: {}, note)
+
+        return write
+
     def recordings(self) -> list[str]:
         """Ids of all rows of embeddings and failures."""
         found = [
@@ -263,7 +279,11 @@ def check(folder: Path, seed: int, bonafide: Run) -> None:
     innocent = {path for path in files(history.output) if path.suffix == ".txt"}
     (history.archive / victim.partition("#")[0].rpartition("/")[2]).unlink(missing_ok=True)
 
+    late, is_before = history.late_night(victim), history.rng.random() < 0.3
+    if is_before:
+        late()
     erase(history, victim, bonafide)
+    late()
 
     assert [path for path in files(history.output) if holds(path, victim)] == []
     assert innocent <= set(files(history.output)), "a file that mentions nothing had to go"

@@ -55,7 +55,8 @@ def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(t
 def test_the_exit_code_of_a_day_stays_what_its_record_says(tmp_path: Path) -> None:
     output = str(tmp_path)
     history = plan(output, a="1")
-    assert run_records.exit_code_of(output, history, "2026-01-01") == 0  # it has no record yet
+    assert run_records.last_record(output, history, "2026-01-01") == {}
+    assert run_records.exit_code_of({}) == 0
     (shard,) = history.current.values()
     commit(output, shard, n_rows=0, n_failures=2)
     run_records.write_records(
@@ -63,4 +64,5 @@ def test_the_exit_code_of_a_day_stays_what_its_record_says(tmp_path: Path) -> No
     )
 
     days = ("2026-01-01", "2026-01-02")
-    assert [run_records.exit_code_of(output, history, day) for day in days] == [3, 0]
+    found = [run_records.last_record(output, history, day) for day in days]
+    assert [run_records.exit_code_of(record) for record in found] == [3, 0]

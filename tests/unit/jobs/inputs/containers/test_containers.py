@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import SchemaError
 from detector.recording import Recording
 from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.containers.decompressed import DecompressedFile, Gzip, Zstd, zstd
@@ -101,10 +100,7 @@ def test_flipped_bytes_only_ever_cause_rows(tmp_path: Path, name: str) -> None:
         flipped = bytearray(content)
         for _ in range(3):
             flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
-        try:
-            read(shard_of(put(tmp_path / name, bytes(flipped))))
-        except SchemaError as error:
-            assert "occurs twice" in str(error)  # noqa: PT017
+        read(shard_of(put(tmp_path / name, bytes(flipped))))
 
 
 @pytest.mark.parametrize("begin", [Gzip, Zstd])

@@ -17,6 +17,7 @@ from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.heads import activate
 from tests.support import nightly_runs
+from tests.support.permissions import denied
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -194,3 +195,19 @@ def test_what_does_not_fit_in_memory_goes_to_a_folder_of_the_user_alone(two_head
 
     assert Path(folder).stat().st_mode & 0o777 == 0o700
     assert Path.cwd() not in Path(folder).parents
+
+
+def test_who_may_read_scores_and_failures_alone_has_answers(
+    two_heads: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = shutil.copytree(two_heads, tmp_path / "tables")
+    queries = ("SELECT head, count(*) FROM current GROUP BY 1", "SELECT utterance_id, error FROM failures")
+    answers = [asked(str(output), query) for query in queries]
+
+    with denied(*(output / name for name in ("_plans", "_commits", "embeddings", "heads", "runs"))):
+        assert [asked(str(output), query) for query in queries] == answers
+        for view in ("nights", "embeddings", "heads"):
+            assert asked(str(output), f"SELECT * FROM {view}") == []
+
+    assert "this role does not read records of runs: `nights` has no rows" in caplog.text
+    assert "this role does not read `embeddings`, which has no rows" in caplog.text
