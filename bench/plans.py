@@ -1,12 +1,19 @@
 """Measure what nights cost before the encoder over an archive of many shards: `python -m bench.plans`.
 
-    python -m bench.plans [--shards 1000000] [--new 10000] [--place FOLDER] [--profile]
+    python -m bench.plans [--shards 1000000] [--new 10000] [--loose] [--place FOLDER] [--profile]
 
-An archive of containers is made on a local disk (of one byte each: no recording is read), and an output beside it.
-Four nights are planned by the product, each in a process of its own: the first one; one with nothing new, which finds
-the markers of all shards, written as commits write them, and folds them; one with nothing new after it; and one with
-`--new` shards among the old ones. Each stops where the encoders would begin. A night's seconds, its peak memory, and
-its requests to the store are printed.
+An archive of containers is made on a local disk (of one byte each: no recording is read), or with `--loose` one of
+recordings, in groups; and an output beside it. `nightly` is run as far as the encoders, or the head, would begin, each
+night in a process of its own:
+
+    first      all is new
+    scores     all is embedded: the markers are found, and folded; all is to be scored
+    folding    all is scored, and folded
+    nothing    nothing is new
+    new        `--new` are new among the old ones
+
+Between them, markers are written as commits write them. A night's seconds, its peak memory, and its requests to the
+store are printed. Disks must be able to hold a file of no size for each shard, and two links to one.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
+import os
 import pstats
 import re
 import subprocess
@@ -21,47 +29,56 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from jobs import storage
-from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import embed_layers
-from jobs.embedding.result import EmbeddingRun
-from jobs.embedding.run import write_records
+from jobs.config import extract_config
 from jobs.inputs.config import InputConfig
+from jobs.inputs.shards import Amount
+from jobs.reports.nightly.config import NightlyConfig
+from jobs.scoring import run as scoring
 from jobs.storage.local import Local
-from jobs.tables import run_records
 from jobs.tables.checksummed_json import dump_checksummed
-from jobs.tables.ledger import Ledger
+from jobs.tables.ledger import ledgers
 from jobs.tables.protocol import Marker
+from tests.support.nightly_runs import head
 
 FOLDER_FILES = 10_000
+LINKS = 30_000  # to one file: some disks allow 65,000
 RECIPE = recipe_of(EmbedConfig(backbone="melstats"), None)
-NIGHTS = ("first", "folding", "nothing", "new")
+NIGHTS = ("first", "scores", "folding", "nothing", "new")
 
 
 class PlannedError(Exception):
-    """The night is planned: its encoders would begin."""
+    """The night is planned: its encoders would begin, or its head."""
 
 
 class NoRunner:
     """In place of a runner: it is asked for a pool when planning has ended, and has none."""
 
-    class encoder_stats:  # noqa: N801 - an attribute of runners
-        @staticmethod
-        def record() -> dict[str, Any]:
-            return {}
+    chosen: ClassVar[dict[str, str]] = {}
+    requests: ClassVar[dict[str, int]] = {}
 
-    class confinement:  # noqa: N801
-        level = None
+    def __init__(self, _settings: Any) -> None:
+        pass
 
-    def pool(self, shards: Any) -> Any:
+    def __enter__(self) -> NoRunner:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def pool(self, amount: Amount) -> Any:
         """End the night, and say how many shards it found."""
-        raise PlannedError(len(shards))
+        raise PlannedError(f"{amount.n_shards:9,} to embed")
+
+    def map_items(self, _function: Any, items: list[str], **_how: Any) -> Any:
+        """End the night, and say how many shards it found."""
+        raise PlannedError(f"{len(items):9,} to score")
 
 
 class Counting(Local):
@@ -81,8 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.plans", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=int, default=1_000_000)
+    parser.add_argument("--shards", type=int, default=1_000_000, help="containers, or recordings with --loose")
     parser.add_argument("--new", type=int, default=10_000)
+    parser.add_argument("--loose", action="store_true", help="recordings instead of containers")
     parser.add_argument("--place", help="a folder to make archive and output in, and to leave them in")
     parser.add_argument("--profile", action="store_true", help="print where each night's time goes")
     parser.add_argument("--night", choices=NIGHTS, help=argparse.SUPPRESS)
@@ -92,86 +110,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with contextlib.ExitStack() as stack:
         place = Path(asked.place or stack.enter_context(tempfile.TemporaryDirectory(prefix="bonafide-bench-")))
-        write_archive(place / "archive", 0, asked.shards)
+        suffix = "wav" if asked.loose else "tar"
+        write_archive(place / "archive", range(asked.shards), suffix)
+        (place / "head.json").write_text(head(recipe=RECIPE).to_json())
         for night in NIGHTS:
             if night == "new":
-                write_archive(place / "archive", asked.shards, asked.shards + asked.new)
+                write_archive(place / "archive", range(asked.shards, asked.shards + asked.new), suffix)
             command = [sys.executable, "-m", "bench.plans", "--night", night, "--place", str(place)]
             subprocess.run([*command, *(["--profile"] if asked.profile else [])], check=True)
-            if night == "first":
+            if night in ("first", "scores"):
                 write_markers(place / "tables")
     return 0
 
 
-def write_archive(folder: Path, start: int, stop: int) -> None:
-    """Make containers of these numbers, each with one byte."""
-    for number in range(start, stop):
-        below = folder / f"{number // FOLDER_FILES:06d}"
-        if number == start or number % FOLDER_FILES == 0:
+def write_archive(folder: Path, numbers: Iterable[int], suffix: str) -> None:
+    """Make recordings or containers of these numbers, each with one byte."""
+    names = (folder / f"{number // FOLDER_FILES:06d}" / f"recordings-{number:09d}.{suffix}" for number in numbers)
+    link(names, b"0")
+
+
+def link(names: Iterable[Path], content: bytes) -> None:
+    """Make files of the same content, many of which are one file: that takes the disk less time."""
+    original, below = None, None
+    for number, name in enumerate(names):
+        if name.parent != below:
+            below = name.parent
             below.mkdir(parents=True, exist_ok=True)
-        (below / f"recordings-{number:09d}.tar").write_bytes(b"0")
+        if original is None or number % LINKS == 0:
+            name.write_bytes(content)
+            original = name
+        else:
+            os.link(original, name)
 
 
 def write_markers(output: Path) -> None:
-    """Commit all that is planned: markers as commits write them, of shards without rows; and the record."""
-    table = Ledger(str(output), "embeddings", RECIPE.fingerprint)
-    history = table.history()
-    folder = output / "_commits" / table.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard in history.current.values():
-        detail = {"run_id": shard.run_id, "audio_seconds": 1.0, "recipe": RECIPE.describe(), "passed_over": {}}
-        marker = Marker(shard.name, shard.entry.source_uris[0], {}, {}, {"embeddings": 0, "failures": 0}, {}, detail)
-        (folder / f"{shard.name}.json").write_bytes(marker.to_json())
+    """Commit all that is planned: markers as commits write them, of shards without rows; and the records."""
     (output / "runs").mkdir(exist_ok=True)
-    for plan in history.plans:
-        record = {"run_id": plan.run_id, "verb": "embed", "exit_code": 0}
-        (output / "runs" / f"{plan.run_id}.json").write_bytes(dump_checksummed(record, indent=1))
+    for table in ledgers(str(output)):
+        history = table.history()
+        missing = history.current.lacking(table.done())
+        detail = {"run_id": "", "audio_seconds": 1.0, "recipe": RECIPE.describe(), "passed_over": {}}
+        marker = Marker("", "", {}, {}, {"embeddings": 0, "failures": 0}, {}, detail)
+        folder = output / "_commits" / table.name
+        link((folder / f"{name}.json" for name in missing.names), marker.to_json())
+        for plan in history.plans:
+            record = {"run_id": plan.run_id, "verb": "nightly", "exit_code": 0, "abandoned": True}
+            (output / "runs" / f"{plan.run_id}.json").write_bytes(dump_checksummed(record, indent=1))
 
 
-def plan_night(place: Path) -> int:
-    """Plan a night; return how many shards it would embed."""
-    inputs = InputConfig(input=(str(place / "archive"),))
-    config = RunConfig(run_date="2026-11-29")
+def plan_night(place: Path) -> str:
+    """Plan a night; return what it would do."""
+    settings = NightlyConfig(
+        input=(str(place / "archive"),),
+        head=str(place / "head.json"),
+        output=str(place / "tables"),
+        run_date="2026-11-29",
+    )
+    vars(scoring).update(ChosenRunner=NoRunner)
     try:
-        runs = embed_layers(
-            NoRunner(),  # type: ignore[arg-type]
-            inputs,
-            (RECIPE,),
-            ModelConfig(),
-            OutputConfig(output=str(place / "tables")),
-            config,
-        )
+        scoring.embed_and_score(extract_config(settings, InputConfig), head(recipe=RECIPE), settings, "nightly")
     except PlannedError as planned:
-        return int(planned.args[0])
-    _finish(runs, config)
-    return 0
-
-
-def _finish(runs: list[EmbeddingRun], config: RunConfig) -> None:
-    """Look for records to write, as a night with nothing to embed does."""
-    for run in runs:
-        write_records(run, "embed", run_records.now(), config)
+        return str(planned)
+    return "  nothing to do   "
 
 
 def _measure(place: Path, night: str, *, profile: bool) -> None:
     storage.STORES["file"] = Counting
+    head(recipe=RECIPE)  # fitted now, as a night reads it
     before = peak_mb()
     begun, cpu = time.perf_counter(), time.process_time()
-    n_new = profiled(lambda: plan_night(place)) if profile else plan_night(place)
+    found = profiled(lambda: plan_night(place)) if profile else plan_night(place)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     asked = ", ".join(f"{count:,} {name}" for name, count in sorted(Counting.requests.items()))
     print(
-        f"{night:8} {n_new:9,} to embed  {seconds:7.1f} s  {cpu:7.1f} s CPU  peak {peak_mb():6,.0f} MB "
+        f"{night:8} {found}  {seconds:7.1f} s  {cpu:7.1f} s CPU  peak {peak_mb():6,.0f} MB "
         f"(of which {before:,.0f} before)  requests: {asked}",
         flush=True,
     )
 
 
-def profiled(work: Callable[[], int]) -> int:
+def profiled(work: Callable[[], str]) -> str:
     """Do some work, and print where its time went."""
     with cProfile.Profile() as profile:
         done = work()
-    pstats.Stats(profile, stream=sys.stdout).sort_stats("cumulative").print_stats(45)
+    pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(45)
     return done
 
 

@@ -1,12 +1,16 @@
 """Measure how a run scales with its workers: 1, 2, 4 and 8 are measured; these and more are predicted from its parts.
 
-python -m bench.scale
+    python -m bench.scale [--quick] [--any-load]
 
 An encoder that sleeps stands in for one that computes, so that eight of them fit on a laptop's cores: all but the
 encoder is the real job, on a real S3 server on loopback. First, each part is measured alone: start-up, decoding, the
-driver's CPU time and the whole time per shard, one request to the store. Then 1 to 8 encoders run, with the same audio
-for each (weak scaling), next to the prediction, on a store whose requests take longer by each of --delays. Then the
-same arithmetic is done for a cluster that is not available: its encoders' pace and its prices are given, not measured.
+driver's CPU time per shard and per table, one request to the store. Then 1 to 8 encoders run, with the same audio for
+each (weak scaling), next to the prediction, on a store whose requests take longer by each of --delays, over tars and
+over loose files. Then the same arithmetic is done for clusters that are not available, and for shards of 1 GB: their
+encoders' pace and their prices are given, not measured.
+
+It begins once the machine is quiet, and measures nothing if it does not become so. With --any-load it prints what it
+finds, marked as no figures for the docs.
 """
 
 from __future__ import annotations
@@ -19,12 +23,15 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from timeit import timeit
 
 import fsspec
 import numpy as np
 import numpy.typing as npt
+import soundfile
 
 from bench.encoder import interval, machine
 from bench.pipeline import write_archive
@@ -32,21 +39,23 @@ from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone
 from detector.config import EmbedConfig
 from jobs import storage
-from jobs.execution.pool import ENCODERS_AN_ASSEMBLER
+from jobs.execution.pool import CPU_WINDOW_MIB, ENCODERS_AN_ASSEMBLER, GPU_WINDOW_MIB
 from jobs.execution.ray_assemblers import COMMITS_AT_ONCE
+from jobs.inputs.read_ahead import FILES_AHEAD
+from jobs.inputs.shards import MAX_SHARD_FILES
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server
 
 WORKERS = (1, 2, 4, 8)
 PUTS = 3  # of a shard, one after another
-BEYOND = (1, 8, 64, 1_000)
+BEYOND = (1, 8, 64, 256, 1_000)
 PACE = 100.0  # of the stand-in: audio-seconds a second
-TINY_SHARDS = 150
 HOURS = 1_000_000
-SHARD_HOURS = 16.0  # 1 GB of FLAC
 BYTES_A_SECOND = 17_000  # of FLAC, 16 kHz
-S3_GETS_A_SECOND = 5_500  # that one prefix of S3 takes
-REQUESTS = 200
+S3_GETS_A_SECOND, REQUESTS = 5_500, 200  # that one prefix of S3 takes; that are timed
+MIB_SECONDS = (1 << 20) / (4 * SAMPLE_RATE)  # of audio in a MiB of samples
+QUIET, LOOK_SECONDS = 0.5, 10.0  # the load below which the machine counts as quiet; between two looks at it
+JOB_SECONDS, AGAIN, ATTEMPTS = 1_800.0, 75, 3  # for a job; the exit code of one that is to be run again, and how often
 
 Numbers = npt.NDArray[np.float64]
 
@@ -81,6 +90,60 @@ def instant(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbo
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of archive.
+
+    Parameters
+    ----------
+    name : str
+    shard_seconds : float
+        Audio of a shard.
+    request_seconds : float
+        Audio that one GET brings.
+    ahead : int
+        GETs of a decode task that are under way at once.
+    """
+
+    name: str
+    shard_seconds: float
+    request_seconds: float
+    ahead: int
+
+
+FILE_SECONDS = 200_000 / BYTES_A_SECOND
+BLOCK_SECONDS = storage.READ_AHEAD_BYTES / BYTES_A_SECOND
+KINDS = {
+    "tars": Kind("tars of 1 GB", 1e9 / BYTES_A_SECOND, BLOCK_SECONDS, 2),
+    "loose": Kind("loose files of 200 kB", MAX_SHARD_FILES * FILE_SECONDS, FILE_SECONDS, FILES_AHEAD),
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Machines that are given.
+
+    Parameters
+    ----------
+    workers : int
+        Encoders.
+    pace : float
+        Audio-seconds that one encodes a second.
+    cores : float
+        That decode.
+    window_seconds : float
+        Audio of a table.
+    request : float
+        Seconds of a request to the store.
+    """
+
+    workers: int
+    pace: float
+    cores: float
+    window_seconds: float
+    request: float
+
+
+@dataclass(frozen=True)
 class Pieces:
     """The measured parts.
 
@@ -88,27 +151,32 @@ class Pieces:
     ----------
     start : float
         Seconds of start-up.
-    driver, shard : float
-        CPU time of the driver for a shard, and the whole time of a shard where nothing else takes any; s.
+    driver, table, shard : float
+        CPU time of the driver for a shard, and for a table of audio; the whole time of a shard where nothing else takes
+        any; s.
     decode : float
         Audio that a core decodes per second.
     """
 
     start: float
     driver: float
+    table: float
     shard: float
     decode: float
 
-    def seconds(
-        self, workers: int, audio: float, shards: int, pace: float, cores: float, request: float
-    ) -> tuple[float, str]:
+    def driver_seconds(self, audio: float, kind: Kind, cluster: Cluster) -> float:
+        """CPU time of the driver."""
+        return audio / kind.shard_seconds * self.driver + audio / cluster.window_seconds * self.table
+
+    def seconds(self, audio: float, kind: Kind, cluster: Cluster) -> tuple[float, str]:
         """Time of a run but for its start-up, and what bounds it: stages overlap, so the slowest counts."""
-        assemblers = -(-workers // ENCODERS_AN_ASSEMBLER)
+        assemblers = -(-cluster.workers // ENCODERS_AN_ASSEMBLER)
         stages = {
-            "encoders": audio / (workers * pace),
-            "decode": audio / (cores * self.decode),
-            "assemblers": shards * PUTS * request / COMMITS_AT_ONCE / assemblers,
-            "driver": shards * self.driver,
+            "encoders": audio / (cluster.workers * cluster.pace),
+            "decode": audio / (cluster.cores * self.decode),
+            "GETs": audio / kind.request_seconds * cluster.request / (kind.ahead * cluster.cores),
+            "assemblers": audio / kind.shard_seconds * PUTS * cluster.request / COMMITS_AT_ONCE / assemblers,
+            "driver": self.driver_seconds(audio, kind, cluster),
         }
         slowest = max(stages, key=stages.__getitem__)
         return stages[slowest], slowest
@@ -125,18 +193,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core-price", type=float, default=0.04, help="$ an hour of a core that decodes")
     parser.add_argument("--cores", type=int, default=16, help="cores that decode, for each GPU")
     parser.add_argument("--delays", default="30,80", help="of each request to the store, ms")
+    parser.add_argument("--put-price", type=float, default=0.005, help="$ for 1,000 PUTs")
+    parser.add_argument("--get-price", type=float, default=0.0004, help="$ for 1,000 GETs")
     parser.add_argument("--minutes", type=float, default=20.0, help="of audio for each worker")
+    parser.add_argument("--quick", action="store_true", help="1 and 2 encoders, one minute each, one round")
+    parser.add_argument("--any-load", action="store_true", help="do not wait until the machine is quiet")
+    parser.add_argument("--patience", type=float, default=3_600.0, help="to wait for a quiet machine, s")
     settings = parser.parse_args(arguments)
+    if settings.quick:
+        settings.rounds, settings.minutes, settings.delays = 1, 1.0, "80"
+    if not wait_until_quiet(settings):
+        return 1
     with tempfile.TemporaryDirectory(prefix="bonafide-bench-") as scratch:
         folder = Path(scratch)
         with s3_server(folder / "s3") as environment, FaultProxy(environment["AWS_ENDPOINT_URL"]) as proxy:
             os.environ.update(environment)  # for what is asked of the store from here
             lab = Lab(folder, proxy)
-            pieces = measured(lab)
+            pieces = measured(lab, settings.quick)
             for delay in map(float, settings.delays.split(",")):
-                weak(lab, pieces, settings, delay / 1000)
-    beyond(pieces, settings)
+                for name in KINDS:
+                    weak(lab, pieces, settings, delay / 1000, name)
+    for kind in KINDS.values():
+        beyond(pieces, settings, kind)
     return 0
+
+
+def wait_until_quiet(settings: argparse.Namespace) -> bool:
+    """Wait until the machine has little else to do; return False if there is nothing to measure before."""
+    deadline = time.monotonic() + settings.patience
+    while (load := os.getloadavg()[0]) >= QUIET:
+        if settings.any_load:
+            print(f"NOT FOR THE DOCS: measured beside other work, at a load of {load:.1f}\n", flush=True)
+            return True
+        if time.monotonic() > deadline:
+            print(
+                f"The load is {load:.1f} after {settings.patience:.0f} s; expected less than {QUIET}: figures from "
+                f"a busy machine are none. End other programs, or see with --any-load what it would print.",
+                file=sys.stderr,
+            )
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 class Lab:
@@ -154,6 +251,18 @@ class Lab:
         self._bucket.put(f"{self._folder / name}/", f"scale/{name}/", recursive=True)
         return seconds
 
+    def loose(self, name: str, minutes: float) -> float:
+        """Put an archive of loose files of 200 kB of FLAC; its seconds of audio."""
+        folder = self._folder / name
+        folder.mkdir()
+        rng, n_files = np.random.default_rng(0), max(1, round(minutes * 60 / FILE_SECONDS))
+        for number in range(n_files):
+            # noise at a level at which it packs like speech
+            samples = rng.normal(0.0, 0.001, round(FILE_SECONDS * SAMPLE_RATE))
+            soundfile.write(folder / f"{number:05d}.flac", samples, SAMPLE_RATE, format="FLAC")
+        self._bucket.put(f"{folder}/", f"scale/{name}/", recursive=True)
+        return n_files * FILE_SECONDS
+
     def job(self, name: str, loader: str, workers: int, delay: float = 0.0) -> Ran:
         """The command over an archive, on a store whose requests take ``delay`` seconds longer."""
         self._proxy.clear()
@@ -167,110 +276,123 @@ class Lab:
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ran: its time, and the CPU time of its own process, the driver."""
+    """A command that ran: its time, and the CPU time and peak memory (MB) of its own process, the driver."""
 
     seconds: float
     driver: float
+    memory: float
 
 
 def ran(command: Sequence[str], environment: dict[str, str]) -> Ran:
-    """Run a command to its end; raise if it fails."""
-    begun, ticks = time.monotonic(), 0
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            ticks = max(ticks, int(fields[11]) + int(fields[12]))  # an ended process has none
-            time.sleep(0.1)
+    """Run a command to its end, again if it says so; raise if it fails, or does not end."""
+    for _ in range(ATTEMPTS):
+        begun, ticks, pages = time.monotonic(), 0, 0
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+                ticks = max(ticks, int(fields[11]) + int(fields[12]))  # an ended process has none
+                pages = max(pages, int(fields[21]))
+                if time.monotonic() - begun > JOB_SECONDS:
+                    process.kill()
+                time.sleep(0.1)
+        if process.returncode != AGAIN:
+            break
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Ran(time.monotonic() - begun, ticks / os.sysconf("SC_CLK_TCK"))
+    memory = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return Ran(time.monotonic() - begun, ticks / os.sysconf("SC_CLK_TCK"), memory)
 
 
-def measured(lab: Lab) -> Pieces:
+def measured(lab: Lab, is_quick: bool) -> Pieces:
     """Measure each piece apart, and print it."""
+    n_tiny, minutes = (40, 10.0) if is_quick else (150, 60.0)
     lab.archive("one", 1 / 60, 1)
-    lab.archive("tiny", TINY_SHARDS * 2 / 60, TINY_SHARDS)
-    audio = lab.archive("long", 60.0, 16)
-    ones = [lab.job("one", "instant", 2) for _ in range(3)]
-    start, tiny = float(np.median([each.seconds for each in ones])), lab.job("tiny", "instant", 2)
-    shard = (tiny.seconds - start) / TINY_SHARDS
-    driver = (tiny.driver - float(np.median([each.driver for each in ones]))) / TINY_SHARDS
-    cores = os.cpu_count() or 1
-    decode = audio / (lab.job("long", "instant", 2).seconds - start) / cores
+    lab.archive("tiny", n_tiny * 2 / 60, n_tiny)
+    audio = lab.archive("long", minutes, 16)
+    ones = [lab.job("one", "instant", 2) for _ in range(1 if is_quick else 3)]
+    start, alone = (float(np.median([getattr(each, name) for each in ones])) for name in ("seconds", "driver"))
+    tiny, long = lab.job("tiny", "instant", 2), lab.job("long", "instant", 2)
+    shard, driver = (tiny.seconds - start) / n_tiny, max(tiny.driver - alone, 0.0) / n_tiny
+    n_tables = max(16.0, audio / (CPU_WINDOW_MIB * MIB_SECONDS))
+    table = max(long.driver - alone - 16 * driver, 0.0) / n_tables
+    decode = audio / (long.seconds - start) / (os.cpu_count() or 1)
     print(
         f"{machine('cpu')}, SeaweedFS on loopback\n\n"
         f"| piece | measured |\n| --- | ---: |\n"
         f"| start-up: Python, Ray, an encoder, one recording | {start:.1f} s |\n"
         f"| a shard of one recording: plan, task, read, PUTs | {1000 * shard:.0f} ms |\n"
         f"| of that, CPU time of the driver | {1000 * driver:.1f} ms |\n"
+        f"| CPU time of the driver for a table of audio | {1000 * table:.1f} ms |\n"
+        f"| memory of the driver with 1 shard, with {n_tiny} | {ones[0].memory:.0f} MB, {tiny.memory:.0f} MB |\n"
         f"| decode and all else but the encoder, audio-seconds a second and core | {decode:,.0f} |"
     )
     for name, seconds in requests().items():
-        print(f"| {name} | {interval(1000 * seconds, 1)} ms |")
-    return Pieces(start, driver, shard, decode)
+        print(f"| {name} | {interval(1000 * seconds, 1)} ms |", flush=True)
+    return Pieces(start, driver, table, shard, decode)
 
 
 def requests() -> dict[str, Numbers]:
     """Seconds of single requests to the store, from here."""
     uri, body = "s3://scale/requests/{}", b"x" * 4_096
-    puts = [timed(storage.write_bytes, uri.format(number), body) for number in range(REQUESTS)]
-    gets = [timed(storage.read_bytes, uri.format(number)) for number in range(REQUESTS)]
-    lists = [timed(storage.listing, uri.format("")) for _ in range(20)]
+    names = [uri.format(number) for number in range(REQUESTS)]
+    puts = [timeit(partial(storage.write_bytes, name, body), number=1) for name in names]
+    gets = [timeit(partial(storage.read_bytes, name), number=1) for name in names]
+    lists = [timeit(partial(storage.listing, uri.format("")), number=1) for _ in range(20)]
     found = {"PUT of 4 KiB": puts, "GET of 4 KiB": gets, f"LIST of {REQUESTS} names": lists}
     return {name: np.array(seconds) for name, seconds in found.items()}
 
 
-def timed(function: object, *arguments: object) -> float:
-    begun = time.perf_counter()
-    function(*arguments)  # type: ignore[operator]
-    return time.perf_counter() - begun
-
-
-def weak(lab: Lab, pieces: Pieces, settings: argparse.Namespace, delay: float) -> None:
+def weak(lab: Lab, pieces: Pieces, settings: argparse.Namespace, delay: float, kind: str) -> None:
     """Measure weak scaling: more workers, with the same audio for each."""
     cores = os.cpu_count() or 1
     start = float(np.median([lab.job("one", "sleeper", 2, delay).seconds for _ in range(settings.rounds)]))
-    print(f"\nrequests that take {1000 * delay:.0f} ms longer; start-up {start:.1f} s")
+    print(f"\n{kind}; requests that take {1000 * delay:.0f} ms longer; start-up {start:.1f} s")
     print("\n| encoders | audio, min | predicted, s | bound by | measured, s | measured / predicted | efficiency |")
     print("| ---: | ---: | ---: | --- | ---: | ---: | ---: |")
     first = 0.0
-    for workers in WORKERS:
-        shards = 8 * workers
-        name = f"weak-{workers}-{1000 * delay:.0f}"
-        audio = lab.archive(name, settings.minutes * workers, shards)
+    for workers in WORKERS[:2] if settings.quick else WORKERS:
+        shards, minutes = 8 * workers, settings.minutes * workers
+        name = f"weak-{kind}-{workers}-{1000 * delay:.0f}"
+        audio = lab.archive(name, minutes, shards) if kind == "tars" else lab.loose(name, minutes)
         seconds = np.array([lab.job(name, "sleeper", workers, delay).seconds for _ in range(settings.rounds)])
-        predicted, bound = pieces.seconds(workers, audio, shards, PACE, cores, delay)
+        here = Cluster(workers, PACE, cores, CPU_WINDOW_MIB * MIB_SECONDS, delay)
+        # the shards of a bench are small; a real one has more audio for its PUTs
+        predicted, bound = pieces.seconds(audio, replace(KINDS[kind], shard_seconds=audio / shards), here)
         ratio = seconds / (start + predicted)
         first = first or float(np.median(seconds)) - start
         efficiency = first / (float(np.median(seconds)) - start)
         print(
             f"| {workers} | {audio / 60:.0f} | {start + predicted:.1f} | {bound} | {interval(seconds, 1)} "
-            f"| {interval(ratio)} | {efficiency:.0%} |"
+            f"| {interval(ratio)} | {efficiency:.0%} |",
+            flush=True,
         )
 
 
-def beyond(pieces: Pieces, settings: argparse.Namespace) -> None:
+def beyond(pieces: Pieces, settings: argparse.Namespace, kind: Kind) -> None:
     """The same arithmetic where nothing was measured."""
-    audio, shards = HOURS * 3_600.0, round(HOURS / SHARD_HOURS)
+    audio = HOURS * 3_600.0
+    shards, gets = audio / kind.shard_seconds, audio / kind.request_seconds
+    requests = (shards * PUTS * settings.put_price + gets * settings.get_price) / 1_000
     print(
-        f"\n{HOURS:,} hours of FLAC in shards of 1 GB; an encoder of {settings.pace:,.0f} × real time (given), "
-        f"{settings.cores} cores a GPU, ${settings.gpu_price:g} a GPU-hour, ${settings.core_price:g} a core-hour\n"
+        f"\n{HOURS:,} hours of FLAC in {kind.name}, {shards:,.0f} shards; an encoder of {settings.pace:,.0f} × real "
+        f"time (given), {settings.cores} cores a GPU, ${settings.gpu_price:g} a GPU-hour, ${settings.core_price:g} a "
+        f"core-hour; requests cost ${requests:,.2f}\n"
     )
-    print("| GPUs | hours | bound by | efficiency | driver busy | store, GB/s | GET/s, prefixes | $ |")
-    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| GPUs | hours | bound by | efficiency | driver busy | store, GB/s | GET/s, prefixes | PUT/s | $ |")
+    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    request = max(map(float, settings.delays.split(","))) / 1000
     for workers in BEYOND:
-        request = max(map(float, settings.delays.split(","))) / 1000
-        seconds, bound = pieces.seconds(workers, audio, shards, settings.pace, settings.cores * workers, request)
-        hours = (pieces.start + seconds) / 3_600
-        price = hours * workers * (settings.gpu_price + settings.cores * settings.core_price)
-        read = audio * BYTES_A_SECOND / seconds
-        gets = read / storage.READ_AHEAD_BYTES
+        there = Cluster(workers, settings.pace, settings.cores * workers, GPU_WINDOW_MIB * MIB_SECONDS, request)
+        seconds, bound = pieces.seconds(audio, kind, there)
+        hours, busy = (pieces.start + seconds) / 3_600, pieces.driver_seconds(audio, kind, there)
+        price = hours * workers * (settings.gpu_price + settings.cores * settings.core_price) + requests
         print(
             f"| {workers:,} | {hours:,.1f} | {bound} | {audio / (workers * settings.pace) / seconds:.0%} "
-            f"| {shards * pieces.driver / seconds:.0%} | {read / 1e9:.2f} "
-            f"| {gets:,.0f}, {max(1, round(gets / S3_GETS_A_SECOND))} | {price:,.0f} |"
+            f"| {busy / seconds:.0%} | {audio * BYTES_A_SECOND / seconds / 1e9:.2f} "
+            f"| {gets / seconds:,.0f}, {max(1, round(gets / seconds / S3_GETS_A_SECOND))} "
+            f"| {PUTS * shards / seconds:,.1f} | {price:,.0f} |"
         )
-    most = SHARD_HOURS * 3_600 / pieces.driver / settings.pace
+    most = audio / max(busy, 1.0) / settings.pace
     print(f"\nOne driver keeps up with {most:,.0f} such GPUs; beyond that, runs over disjoint inputs.")
 
 

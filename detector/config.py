@@ -257,6 +257,9 @@ def layers_of(text: str, n_layers: int) -> tuple[int, ...]:
     return tuple(sorted(found, key=lambda layer: (layer == LAST_LAYER, layer)))
 
 
+_sorted_json = json.JSONEncoder(sort_keys=True, allow_nan=False).encode  # made once: plans have millions of digests
+
+
 def digest_of(value: Any) -> str:
     """Sixteen hexadecimal digits of the SHA-256 of a JSON value, keys in sorted order.
 
@@ -265,4 +268,4 @@ def digest_of(value: Any) -> str:
     >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
     True
     """
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+    return hashlib.sha256(_sorted_json(value).encode()).hexdigest()[:16]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -27,13 +29,14 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
+from jobs.execution.work import Work
 from jobs.inputs import archive
 from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
 from jobs.inputs.limits import Limits
-from jobs.inputs.passed_over import PassedOver, merged
+from jobs.inputs.passed_over import merged
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import Portion
 from jobs.inputs.sources import archive_roots
@@ -41,7 +44,9 @@ from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
+from jobs.tables.entries import Entry
 from jobs.tables.id_rule import describe_rule, is_relative
+from jobs.tables.instalments import Instalments
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
 from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose
@@ -96,10 +101,10 @@ def embed_layers(
     missing.commit_unread()
     if missing.n_unchanged:
         log.info("%d files beside changed ones are unchanged: their rows are taken over", missing.n_unchanged)
-    if missing.shards:
+    if missing.amount.n_shards:
         for run in missing.runs:
             heard.compare_samples(run.ledger, run.recipe)
-        pool = runner.pool(missing.shards.values())
+        pool = runner.pool(missing.amount)
         for run in runs:
             run.device = pool.device
         _log_begin(runs, missing, pool)
@@ -125,26 +130,33 @@ def _plan(
     group_size: GroupSize,
 ) -> EmbeddingRun:
     """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
-    proposal, redo, versions = Proposal((), Names()), Redo(config.redo or ""), canaries.versions()
-    passed_over = PassedOver()
+    redo, versions = Redo(config.redo or ""), canaries.versions()
+    found = NOTHING
+    waiting: deque[Sequence[Entry]] = deque()  # parts of the proposal that are to be frozen
+    n_expected = 0  # plans, if no other run freezes one between our parts
 
     def propose_plan(history: PlanHistory) -> Plan | None:
-        nonlocal proposal, passed_over
-        before = others_in(history)
-        found, proposal, redone = look_for_new(table, history, inputs, config, contents, group_size)
-        passed_over = found.passed_over
-        if not proposal.new:
-            return None
-        heard.compare_samples(table, recipe)
-        write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
-        run_id = run_records.run_id_of(config, plan_id_of(proposal.new, len(history.plans)), recipe.fingerprint)
-        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: sorted(contents.others - before)}
-        detail |= {VERSIONS: versions, **describe_rule(found, history)}
-        if redone and redo.named:
+        nonlocal found, waiting, n_expected
+        if not waiting or len(history.plans) != n_expected:
+            found = look_for_new(table, history, inputs, config, contents, group_size)
+            waiting = deque(found.proposal.parts)
+            if not waiting:
+                return None
+            heard.compare_samples(table, recipe)
+            write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
+        new = waiting.popleft()
+        n_expected = len(history.plans) + 1
+        run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), recipe.fingerprint)
+        others = [] if waiting else sorted(contents.others - others_in(history))
+        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: others, VERSIONS: versions}
+        detail |= describe_rule(found.id_roots, history)
+        if found.redone and redo.named:
             detail[REDO] = redo.named
-        return Plan(run_id, config.run_date, proposal.new, detail)
+        return Plan(run_id, config.run_date, new, detail)
 
     history = table.freeze(propose_plan)
+    while waiting:
+        history = table.freeze(propose_plan, history)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
     if n_dropped := finish_drops(table, history):
@@ -153,7 +165,31 @@ def _plan(
             "of them before stay",
             n_dropped,
         )
-    return EmbeddingRun(recipe, table, history, proposal.slots, passed_over)
+    return EmbeddingRun(recipe, table, history, found.proposal.slots, found.archive.passed_over)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an archive has, beside earlier plans.
+
+    Parameters
+    ----------
+    archive : Archive
+        Without what is as it was planned, and without what is planned in instalments.
+    proposal : Proposal
+    redone : frozenset of str
+        URIs of sources that `--redo` reads again.
+    id_roots : frozenset of str or None
+        Folders that ids are relative to; None if they are absolute.
+    """
+
+    archive: Archive
+    proposal: Proposal
+    redone: frozenset[str] = frozenset()
+    id_roots: frozenset[str] | None = None
+
+
+NOTHING = Found(Archive((), (), {}), Proposal((), Names()))
 
 
 def look_for_new(
@@ -163,36 +199,34 @@ def look_for_new(
     config: RunConfig,
     contents: Contents,
     group_size: GroupSize,
-) -> tuple[Archive, Proposal, frozenset[str]]:
-    """List an archive and propose what is new beside earlier plans; nothing is written.
-
-    Returns
-    -------
-    (Archive, Proposal, frozenset of str)
-        The third is the URIs of sources that `--redo` reads again.
-    """
+) -> Found:
+    """List an archive and propose what is new beside earlier plans; nothing is written."""
     others, done = others_in(history), table.done(history)
     refuse_lost_plans(table, history, done)
     relative = is_relative(table.output, history, inputs.ids)
     index = SourceIndex(history, done, relative=relative)
     contents.learn(index.is_recording, others)
-    leave_out = None if archive.names_lists(inputs) else index.sees
-    found = archive.find(inputs, contents, index, relative=relative, leave_out=leave_out)
+    has_lists, group_seconds = archive.names_lists(inputs), partial(group_size.seconds, table, history)
+    leave_out = None if has_lists else index.sees
+    taken = Instalments(index, contents, group_seconds, relative=relative)
+    found = archive.find(inputs, contents, index, relative=relative, leave_out=leave_out, taken=taken)
+    taken.finish()
     redone = Redo(config.redo or "").sources(table, history, done, canaries.versions(), config.run_date)
     again = readable_again(table, history, done, found, index) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
-    group_seconds = partial(group_size.seconds, table, history)
-    proposal = propose(found, history, done, look, again, policy, index if leave_out else None, group_seconds)
-    return found, proposal, redone
+    proposal = propose(found, history, done, look, again, policy, None if has_lists else index, group_seconds)
+    proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
+    id_roots = None if found.id_roots is None else frozenset({*found.id_roots.values(), *taken.roots})
+    return Found(found, proposal, redone, id_roots)
 
 
 def _log_begin(runs: list[EmbeddingRun], missing: MissingShards, pool: Pool) -> None:
     log.info(
         "embed: %d of %d shards, %.1f MB, with %s on %s × %s, %s, %s; fingerprint %s",
-        len(missing.shards),
+        missing.amount.n_shards,
         max(len(run.slots) for run in runs),
-        sum(shard.size for shard in missing.shards.values()) / 1e6,
+        missing.amount.n_bytes / 1e6,
         ", ".join(recipe.slug for recipe in missing.recipes),
         pool.size,
         "GPU" if pool.device == "cuda" else "CPU",
@@ -214,17 +248,17 @@ def _embed_missing(
     """Embed the missing shards; each is committed as soon as it is whole."""
     watchdog = Watchdog(config.stall_seconds)
     limits = Limits(config.max_seconds, config.max_source_seconds, archive_roots(inputs.input))
-    n_bytes = sum(shard.size for shard in missing.shards.values())
     commit = ShardCommit([(run.ledger, run.recipe) for run in missing.runs])
     assemblers = runner.assemblers(commit, pool)
     empty: list[ShardRows] = []
     denied: list[Committed] = []
-    with progress("embed", len(missing.shards), n_bytes) as shown, StopRequest() as stop:
+    amount = missing.amount
+    with progress("embed", amount.n_shards, amount.n_bytes) as shown, StopRequest() as stop:
 
-        def stream(portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+        def stream(portions: Iterator[Portion], singly: bool) -> Iterator[pa.Table]:
             tables = [run.ledger for run in missing.runs]
-            how = (missing.recipes, model, pool, watchdog, stop, limits, assemblers)
-            for embedded in runner.embed_portions(portions, *how, singly=singly, heard=heard.heard):
+            work = Work(missing.recipes, model, pool, limits, watchdog, stop, assemblers, heard.heard)
+            for embedded in runner.embed_portions(portions, work, singly=singly):
                 if heard.compare(embedded, tables):
                     assemblers.approve(heard.compared)
                 for receipt in embedded["receipt"].drop_null().to_pylist():
@@ -233,7 +267,8 @@ def _embed_missing(
                 metrics.set_gauge("bonafide_shards_open", assemblers.n_open)
                 yield embedded
 
-        for committed in retry(EmbeddingAttempts(list(missing.shards.values()), stream, assemblers, missing.planned)):
+        attempts = EmbeddingAttempts(missing.shards(), amount.n_shards, stream, assemblers, missing.planned)
+        for committed in retry(attempts):
             missing.note(committed)
             if committed.empty is not None:
                 empty.append(committed.empty)

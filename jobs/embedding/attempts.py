@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -27,22 +28,24 @@ MAX_CRASHES = 3  # in one shard: if more recordings end their encoder, the recor
 
 log = logging.getLogger(__name__)
 
-Stream = Callable[[list[Portion], bool], Iterator[pa.Table]]
+Stream = Callable[[Iterator[Portion], bool], Iterator[pa.Table]]
 
 
 class EmbeddingAttempts:
-    """Shards to embed, as :class:`jobs.execution.retries.Work` whose results are those of their commits.
+    """Shards to embed, as :class:`jobs.execution.retries.Attempts` whose results are those of their commits.
 
     Parameters
     ----------
-    shards : list of Shard
+    shards : iterable of Shard
+        Each is asked for when there is room for it, in whichever pass that is, and kept until it is done.
+    n_shards : int
     stream : callable
         Yields what :meth:`jobs.execution.runner.Runner.embed_portions` yields of the portions. If its second argument
         is True, an encoder gets one table at a time.
     assemblers : Assemblers
         Their results have a `shard_id`.
     planned : callable, optional
-        Returns what the commit of a shard, given by its id, needs of the plans: see
+        Returns what the commit of a shard needs of the plans: see
         :class:`jobs.inputs.shards.Portion`.
     """
 
@@ -50,12 +53,15 @@ class EmbeddingAttempts:
 
     def __init__(
         self,
-        shards: list[Shard],
+        shards: Iterable[Shard],
+        n_shards: int,
         stream: Stream,
         assemblers: Assemblers,
-        planned: Callable[[str], Any] = lambda _: None,
+        planned: Callable[[Shard], Any] = lambda _: None,
     ) -> None:
-        self._missing = {shard.shard_id: shard for shard in shards}
+        self._shards = iter(shards)
+        self._n_missing = n_shards
+        self._begun: dict[str, Shard] = {}
         self._stream = stream
         self._planned = planned
         self._cause = "its workers were lost"
@@ -67,7 +73,7 @@ class EmbeddingAttempts:
     @property
     def is_done(self) -> bool:
         """True if every shard is whole or set aside."""
-        return not self._missing
+        return not self._n_missing
 
     def attempt(self, number: int) -> Iterator[Any]:
         """Stream what is missing; yield the result of each shard once, when it is committed.
@@ -96,8 +102,9 @@ class EmbeddingAttempts:
     def describe_missing(self) -> str:
         """Return the number of shards that are not whole, the first that has pieces, and the cause."""
         begun = {key for key, each in self._assemblers.unfinished().items() if each.n_outcomes}
-        first = min((key not in begun, shard.uri) for key, shard in self._missing.items())[1]
-        return f"{len(self._missing)} shard(s) not whole, first {first}: {self._cause}"
+        first = min(((key not in begun, shard.uri) for key, shard in list(self._begun.items())), default=None)
+        which = "none of them begun" if first is None else f"first {first[1]}"
+        return f"{self._n_missing} shard(s) not whole, {which}: {self._cause}"
 
     def finish(self) -> Iterator[Any]:
         """Fail the few recordings that end their encoder every time.
@@ -109,15 +116,15 @@ class EmbeddingAttempts:
         SourceChangedError
             If a source was replaced or removed since the plan; all other shards are done.
         """
-        unfinished = self._assemblers.unfinished() if self._missing else {}
-        for shard_id in self._missing:
+        unfinished = {} if self.is_done else self._assemblers.unfinished()
+        for shard_id in self._begun:
             if shard_id in unfinished and self._are_to_blame(unfinished[shard_id]):
                 self._give_up(shard_id)
         while not self._assemblers.is_idle():
             yield from self._results()
             time.sleep(IDLE_SECONDS)
         yield from self._results()
-        for shard_id in self._missing:
+        for shard_id in self._begun:
             if shard_id in self._corrupt:
                 raise self._corrupt[shard_id]
         if self.is_done and self._changed:
@@ -125,13 +132,21 @@ class EmbeddingAttempts:
                 f"{len(self._changed)} shard(s) set aside, all others are committed; first: {self._changed[0]}"
             )
 
-    def _portions(self, number: int) -> list[Portion]:
-        """Return what the pass of this number has to read."""
-        unfinished = self._assemblers.unfinished() if number > 1 else {}
+    def _portions(self, number: int) -> Iterator[Portion]:
+        """Return what the pass of this number has to read: first what earlier ones have begun."""
+        return chain(self._begun_before(number) if number > 1 else (), self._new())
+
+    def _new(self) -> Iterator[Portion]:
+        for shard in self._shards:
+            self._begun[shard.shard_id] = shard
+            yield Portion(shard, planned=self._planned(shard))
+
+    def _begun_before(self, number: int) -> list[Portion]:
+        unfinished = self._assemblers.unfinished()
         portions: list[Portion] = []
-        for shard_id, shard in self._missing.items():
-            planned, have = self._planned(shard_id), unfinished.get(shard_id)
-            if number == 1 or shard_id in self._corrupt:
+        for shard_id, shard in self._begun.items():
+            planned, have = self._planned(shard), unfinished.get(shard_id)
+            if shard_id in self._corrupt:
                 portions.append(Portion(shard, planned=planned))
                 continue
             if have is None or have.n_outcomes != have.n_utterances:
@@ -149,7 +164,7 @@ class EmbeddingAttempts:
         match trouble:
             case SourceChangedError():
                 self._changed.append(trouble)
-                self._missing.pop(shard_id, None)
+                self._end(shard_id)
                 log.warning("set aside: %s", trouble)
             case CorruptError():
                 self._corrupt[shard_id] = trouble
@@ -175,6 +190,12 @@ class EmbeddingAttempts:
         """Yield what came of shards that were committed; one that was committed twice counts once."""
         for result in self._assemblers.take():
             self._corrupt.pop(result.shard_id, None)
-            if self._missing.pop(result.shard_id, None) is not None:
+            if self._end(result.shard_id):
                 self._n_done += 1
                 yield result
+
+    def _end(self, shard_id: str) -> bool:
+        """Forget a shard that needs nothing more; return False if it was none of those begun."""
+        is_known = self._begun.pop(shard_id, None) is not None
+        self._n_missing -= is_known
+        return is_known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,22 +97,40 @@ class Cost:
         }
 
 
+@dataclass
+class Done:
+    """What a run has done so far, from the markers that it committed.
+
+    Parameters
+    ----------
+    changes : Counter
+        Recordings by change: one of :data:`CHANGES`.
+    n_bytes : int
+        Stored bytes of the sources that were read.
+    audio_seconds : float
+    """
+
+    changes: Counter[str] = field(default_factory=Counter)
+    n_bytes: int = 0
+    audio_seconds: float = 0.0
+
+    def add(self, marker: Marker) -> None:
+        """Add a shard."""
+        self.changes.update(marker.detail.get(FOUND, {}))
+        self.n_bytes += marker.detail.get(READ_BYTES, 0)
+        self.audio_seconds += marker.detail["audio_seconds"]
+
+
 def measured(
-    markers: Iterable[Marker],
+    done: Done,
     device: str,
     encoders: Mapping[str, Any],
     encoder_gpus: float = 1.0,
     requests: Mapping[str, int] | None = None,
 ) -> Cost:
-    """Return what a run took, from the markers that it committed and what is recorded of its encoders."""
-    changes: Counter[str] = Counter()
-    n_bytes, seconds = 0, 0.0
-    for marker in markers:
-        changes.update(marker.detail.get(FOUND, {}))
-        n_bytes += marker.detail.get(READ_BYTES, 0)
-        seconds += marker.detail["audio_seconds"]
+    """Return what a run took, from what it has done and what is recorded of its encoders."""
     held = encoders.get("busy_seconds", 0.0) + encoders.get("waited_seconds", 0.0)
-    return Cost(changes, n_bytes, seconds, device, held, encoder_gpus, requests or {})
+    return Cost(done.changes, done.n_bytes, done.audio_seconds, device, held, encoder_gpus, requests or {})
 
 
 def changes_of(embeddings: pa.Table, run_id: str, date: str) -> dict[str, int]:

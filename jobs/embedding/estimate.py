@@ -54,9 +54,9 @@ class StoredRates:
     def of(cls, table: Ledger, history: PlanHistory) -> StoredRates:
         """Read the last shards that were committed."""
         rates = cls()
-        done = table.done()
-        planned = [each for each in history.current.values() if each.name in done and each.entry.has_sources]
-        last = sorted(planned, key=lambda each: (each.number, each.slot))[-SAMPLED_SHARDS:]
+        committed = history.current.committed(table.done(history))
+        newest = committed.where(~committed.is_dropped).last(SAMPLED_SHARDS)
+        last = [each for each in newest.values() if each.entry.has_sources]
         shards = {each.name: Shard.from_content(each.entry.work) for each in last}
         for marker in table.markers(shards):
             rows = table.read(marker, "embeddings")
@@ -198,7 +198,7 @@ def estimate(inputs: InputConfig, recipes: tuple[Recipe, ...], output: OutputCon
     ]
     runs = [run for run, _ in looked]
     (first, archive), missing = looked[0], MissingShards(runs)
-    read = [source for shard in missing.shards.values() if shard.kind != FOLDER for source in shard.sources]
+    read = [source for shard in missing.shards() if shard.kind != FOLDER for source in shard.sources]
     rates = StoredRates.of(first.ledger, first.history) if read else StoredRates()
     speed = speed_of(first.ledger, first.history, config)
     changes, containers = _changes(missing)
@@ -234,14 +234,14 @@ def _look(
 ) -> tuple[EmbeddingRun, Archive]:
     """Return the run of one layer as it would be planned, and the archive."""
     history = table.history()
-    found, proposal, _ = look_for_new(table, history, inputs, config, contents, group_size)
-    return EmbeddingRun(recipe, table, _planned(history, proposal, config), proposal.slots), found
+    found = look_for_new(table, history, inputs, config, contents, group_size)
+    planned = _planned(history, found.proposal, config)
+    return EmbeddingRun(recipe, table, planned, found.proposal.slots), found.archive
 
 
 def _planned(history: PlanHistory, proposal: Proposal, config: RunConfig) -> PlanHistory:
-    if not proposal.new:
-        return history
-    return PlanHistory((*history.plans, Plan("dry-run", config.run_date, proposal.new)))
+    new = (Plan("dry-run", config.run_date, part) for part in proposal.parts)
+    return PlanHistory((*history.plans, *new))
 
 
 def _changes(missing: MissingShards) -> tuple[Counter[str], list[Stored]]:

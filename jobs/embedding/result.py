@@ -10,13 +10,14 @@ from typing import Any
 
 from detector.config import Recipe
 from jobs.embedding.commits import Committed, Lacking
+from jobs.embedding.cost import Done
 from jobs.errors import SourceChangedError, from_text
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.requests import answers
-from jobs.inputs.shards import Shard
+from jobs.inputs.shards import Amount, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan_history import Shards
-from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
+from jobs.tables.protocol import Marker, PlanHistory
 from jobs.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class EmbeddingRun:
-    """One layer of an embedding run: the plans it works on, and the markers it has committed.
+    """One layer of an embedding run: the plans it works on, and the shards it has committed.
 
     Attributes
     ----------
@@ -36,6 +37,10 @@ class EmbeddingRun:
         Weakest level of the decoders of this process; None if it has decoded nothing.
     canaries : dict or None
         Largest distances of the canaries, and what was accepted; None if the run had nothing to do.
+    names : list of str
+        Names of the shards that it has committed; a night may have a million.
+    done : Done
+        What they took.
     set_aside : SourceChangedError or None
         A source that changed while the run read it; raised once all other shards are done.
     """
@@ -49,18 +54,14 @@ class EmbeddingRun:
     encoders: dict[str, Any] = field(default_factory=dict)
     confinement: str | None = None
     canaries: dict[str, Any] | None = None
-    markers: list[Marker] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    done: Done = field(default_factory=Done)
     set_aside: SourceChangedError | None = None
 
     @property
     def planned(self) -> Shards:
         """Shards of the archive, as the newest plan has them, each made when it is asked for."""
         return self.history.current.having(self.slots)
-
-    @property
-    def shards(self) -> list[PlannedShard]:
-        """All of them, in the order of their slots."""
-        return sorted(self.planned.values(), key=lambda shard: shard.slot)
 
     def lacking(self, slot: str) -> Lacking:
         """Return a shard of the newest plan as one that this layer lacks."""
@@ -78,12 +79,17 @@ class EmbeddingRun:
                 table,
                 extra={"shard": marker.uri},
             )
-        self.markers.append(marker)
+        self.names.append(marker.name)
+        self.done.add(marker)
 
-    def committed(self) -> list[PlannedShard]:
+    @property
+    def markers(self) -> list[Marker]:
+        """The markers of the shards that it has committed, as they are stored."""
+        return self.ledger.markers(self.names)
+
+    def committed(self) -> Shards:
         """Return the shards whose rows are committed."""
-        committed = self.planned.committed(self.ledger.done(self.history))
-        return sorted(committed.values(), key=lambda shard: shard.slot)
+        return self.planned.committed(self.ledger.done(self.history)).ordered()
 
     def raise_set_aside(self) -> None:
         """Raise the change of a source that this run set aside, if there was one."""
@@ -111,14 +117,13 @@ Slot = tuple[EmbeddingRun, str]
 class MissingShards:
     """Shards that at least one layer lacks; each is read and encoded once for all layers that lack it.
 
-    Of a shard that is planned again, only what changed is read.
+    Of a shard that is planned again, only what changed is read. One that is planned for the first time is made anew
+    each time it is asked for: a first night lacks a million.
 
     Attributes
     ----------
-    shards : dict of str to Shard
-        What has to be read, by shard id.
-    lacking : dict of str to list of tuple
-        By shard id: each layer that needs it, and its slot there.
+    amount : Amount
+        What has to be read.
     unread : list of tuple
         Shards of which nothing has to be read: the layer that lacks it, and its slot.
     n_unchanged : int
@@ -128,21 +133,30 @@ class MissingShards:
     """
 
     def __init__(self, runs: list[EmbeddingRun]) -> None:
-        self.shards: dict[str, Shard] = {}
-        self.lacking: dict[str, list[Slot]] = {}
+        self.amount = Amount()
         self.unread: list[Slot] = []
         self.runs: list[EmbeddingRun] = []
         self.n_unchanged = 0
+        self._changed: dict[str, tuple[Shard, list[Slot]]] = {}  # of shards that are planned again, by id
+        self._new: list[tuple[EmbeddingRun, Shards]] = []
         for run in runs:
-            missing = [(run, slot) for slot in sorted(run.planned.lacking(run.ledger.done(run.history)))]
-            for each, (shard, n_unchanged) in zip(missing, answers(_to_read, missing), strict=True):
-                self.n_unchanged += n_unchanged
-                if shard is None:
-                    self.unread.append(each)
-                    continue
-                self.shards[shard.shard_id] = shard
-                self.lacking.setdefault(shard.shard_id, []).append(each)
-                self.runs += [run] if run not in self.runs else []
+            lacking = run.planned.lacking(run.ledger.done(run.history)).ordered()
+            self._add_changed(run, lacking.where(lacking.replaces))
+            self._new.append((run, lacking.where(~lacking.replaces)))
+            if len(self._new[-1][1]) and run not in self.runs:
+                self.runs.append(run)
+        for shard in self.shards():
+            self.amount = self.amount.and_of(shard)
+
+    def _add_changed(self, run: EmbeddingRun, lacking: Shards) -> None:
+        missing = [(run, slot) for slot in lacking]
+        for each, (shard, n_unchanged) in zip(missing, answers(_to_read, missing), strict=True):
+            self.n_unchanged += n_unchanged
+            if shard is None:
+                self.unread.append(each)
+                continue
+            self._changed.setdefault(shard.shard_id, (shard, []))[1].append(each)
+            self.runs += [run] if run not in self.runs else []
 
     def note(self, committed: Committed) -> None:
         """Take note of a shard that was committed, or set aside.
@@ -163,8 +177,9 @@ class MissingShards:
 
     def every(self) -> Iterator[Lacking]:
         """Yield all that layers lack, also what is not read."""
-        slots = chain(self.unread, *self.lacking.values())
-        return (run.lacking(slot) for run, slot in slots)
+        changed = chain.from_iterable(slots for _, slots in self._changed.values())
+        new = ((run, slot) for run, shards in self._new for slot in shards)
+        return (run.lacking(slot) for run, slot in chain(self.unread, changed, new))
 
     def commit_unread(self) -> None:
         """Commit the shards of which nothing has to be read."""
@@ -174,9 +189,30 @@ class MissingShards:
             except SourceChangedError as error:
                 run.set_aside = error
 
-    def planned(self, shard_id: str) -> list[dict[str, Any]]:
+    def shards(self) -> Iterator[Shard]:
+        """Yield what has to be read."""
+        yield from (shard for shard, _ in self._changed.values())
+        seen = set(self._changed)
+        for _, new in self._new:
+            for shard in (Shard.from_content(entry.work) for entry in new.entries()):
+                if not seen and len(self._new) == 1:
+                    yield shard
+                elif shard.shard_id not in seen:
+                    seen.add(shard.shard_id)
+                    yield shard
+
+    def slots_of(self, shard: Shard) -> list[Slot]:
+        """Return each layer that lacks a shard, and its slot there."""
+        slots = list(self._changed[shard.shard_id][1]) if shard.shard_id in self._changed else []
+        for run, new in self._new:
+            planned = new.get(shard.slot)
+            if planned is not None and Shard.from_content(planned.entry.work) == shard:
+                slots.append((run, shard.slot))
+        return slots
+
+    def planned(self, shard: Shard) -> list[dict[str, Any]]:
         """Return what the commit of a shard needs of the plans: see :class:`jobs.inputs.shards.Portion`."""
-        return [run.lacking(slot).to_content(self.shards[shard_id]) for run, slot in self.lacking[shard_id]]
+        return [run.lacking(slot).to_content(shard) for run, slot in self.slots_of(shard)]
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -189,8 +225,8 @@ class MissingShards:
         return tuple(recipe.config.layer for recipe in self.recipes)
 
 
-def _to_read(lacking: Slot) -> tuple[Shard | None, int]:
+def _to_read(of: Slot) -> tuple[Shard | None, int]:
     """Return what has to be read of a shard, and the number of sources whose rows are taken over."""
-    run, slot = lacking
+    run, slot = of
     taken_over = run.lacking(slot).take_over()
     return taken_over.to_read, taken_over.n_unchanged

@@ -53,7 +53,7 @@ def embed(settings: EmbeddingConfig) -> int:
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     removed, pruned = (_total(records, name) for name in (REMOVED_ROWS, PRUNED_ROWS))
-    n_shards = sum(len(each.markers) for each in runs)
+    n_shards = sum(len(each.names) for each in runs)
     of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""
     tables = (storage.join(output, "embeddings", f"backbone={each.recipe.slug}") for each in runs)
     say(
@@ -125,7 +125,7 @@ def work_of(
     run: EmbeddingRun, settings: Any, runners: Mapping[str, str] | None, requests: Mapping[str, int] | None
 ) -> dict[str, Any]:
     """Return the fields of a record on how the embedding was done, and what it took."""
-    cost = measured(run.markers, run.device, run.encoders, settings.encoder_gpus, requests)
+    cost = measured(run.done, run.device, run.encoders, settings.encoder_gpus, requests)
     return {"runners": dict(runners or {}), **run.record(), "cost": cost.record(extract_config(settings, CostConfig))}
 
 

@@ -57,7 +57,7 @@ def records(output: str, tables: list[Ledger], request: ErasureRequest) -> Itera
 
 def _erasure_totals(table: Ledger, history: PlanHistory, done: Set[str], record: dict[str, Any]) -> dict[str, Any]:
     """Return the new digest of a record whose plan lost rows; its counts stay, because the run did that work."""
-    names = {shard.name for shard in history.of_plan(record["plan"])} & done
+    names = history.of_plan(record["plan"]).names & done
     markers = table.markers(names)
     n_erased = sum(marker.detail.get("erased", 0) for marker in markers)
     is_whole = len(names) == record["shards"]["committed"]

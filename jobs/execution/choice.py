@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,8 @@ from jobs.execution.pool import Pool
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.inputs.shards import Shard
+from jobs.execution.work import Work
+from jobs.inputs.shards import Amount, Portion
 
 EMBED = "embed"
 LOCAL_BYTES = 32 << 20  # of recordings: containers do not say how many they hold
@@ -82,21 +83,19 @@ class ChosenRunner:
         """The weakest confinement of the decoders that have worked for this run."""
         return self._embedder.confinement
 
-    def pool(self, shards: Collection[Shard]) -> Pool:
-        """Choose the runner that embeds these shards, and return the sizes of its encoder pool."""
-        n_recordings = sum(len(shard.names or (shard,)) for shard in shards)
-        n_bytes = sum(shard.size for shard in shards)
-        size = f"{n_recordings} recordings or containers of {n_bytes / 1e6:.1f} MB"
-        is_small = n_recordings <= self._config.local_recordings and n_bytes <= LOCAL_BYTES
-        return self._choose(EMBED, size, is_small, uses_encoder=True).pool(shards)
+    def pool(self, amount: Amount) -> Pool:
+        """Choose the runner that embeds so much, and return the sizes of its encoder pool."""
+        size = f"{amount.n_recordings} recordings or containers of {amount.n_bytes / 1e6:.1f} MB"
+        is_small = amount.n_recordings <= self._config.local_recordings and amount.n_bytes <= LOCAL_BYTES
+        return self._choose(EMBED, size, is_small, uses_encoder=True).pool(amount)
 
     def assemblers(self, commit: Commit, pool: Pool) -> Assemblers:
         """Return the assemblers of the runner that :meth:`pool` has chosen."""
         return self._embedder.assemblers(commit, pool)
 
-    def embed_portions(self, *portions: Any, **how: Any) -> Iterator[pa.Table]:
+    def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         """Embed on the runner that :meth:`pool` has chosen: see :class:`jobs.execution.runner.Runner`."""
-        return self._embedder.embed_portions(*portions, **how)
+        return self._embedder.embed_portions(portions, work, singly=singly)
 
     def map_items(
         self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest

@@ -1,7 +1,7 @@
-"""A cluster: the runner that streams shards through Ray Data to a pool of encoders, and from them to assemblers.
+"""A cluster: the runner that streams shards on Ray to a pool of encoders, and from them to assemblers.
 
 ```
- plan            CPU tasks, one a shard         actor pool           actors
+ plan            CPU tasks, one a block         actors               actors
 ┌───────┐ json ┌────────────────────────┐     ┌──────────┐ pooled  ┌───────────┐ one object
 │ shard ├─────►│ read ─► decode ─► cut  ├────►│ encoder  ├────────►│ assembler ├─────────────► store
 │ shard │      │ 8 MiB pieces, streamed │audio│ 1 CPU or │ vectors │ commit    │ a shard
@@ -10,32 +10,31 @@
                                                    └──── receipts ───────┴─────────► driver
 ```
 
-Audio is passed through the object store (shared memory), a few tables a task; a full store stops the readers. A Ray
-that we start never spills to disk.
+Audio is passed through the object store (shared memory), a few tables a task (:mod:`jobs.execution.ray_stream`); a full
+store stops the readers. A Ray that we start never spills to disk. Items of other work, such as scoring, go through Ray
+Data.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
-from detector.canaries import Heard, kept
-from detector.config import Recipe
+from detector.canaries import kept
 from detector.errors import DeviceError
 from jobs import storage
-from jobs.config import ModelConfig, RunConfig
+from jobs.config import RunConfig
 from jobs.errors import RunAgain, StorageError, WorkersLostError, to_text
 from jobs.execution.assemblers import Commit
+from jobs.execution.blocks import Blocks
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.growth import GrownPool, least_bundles, wait_for_pool
@@ -43,18 +42,17 @@ from jobs.execution.monitor import Monitor
 from jobs.execution.pool import Pool, n_assemblers
 from jobs.execution.ray_assemblers import Delivery, RayAssemblers
 from jobs.execution.ray_session import RaySession, first_line
+from jobs.execution.ray_stream import TABLES_AHEAD, RayStream
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
+from jobs.execution.work import Work
 from jobs.execution.worker_lifeline import WorkerLifeline
 from jobs.inputs import pieces
-from jobs.inputs.limits import Limits
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.shards import Amount, Portion
 
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
-# Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.
-TABLES_IN_FLIGHT = 2
 ONE_TASK: Mapping[str, Any] = {
     "device": "cpu",
     "encoders": "1",
@@ -63,6 +61,17 @@ ONE_TASK: Mapping[str, Any] = {
     "decode_cpus": 1.0,
 }
 """What a task for an item needs of a cluster, as settings of a pool: one CPU."""
+TASK: dict[str, Any] = {
+    "name": "decode",
+    "num_returns": "streaming",
+    "max_retries": TASK_RETRIES,
+    "scheduling_strategy": "SPREAD",
+    "_generator_backpressure_num_objects": TABLES_AHEAD,
+}
+ACTOR: dict[str, Any] = {
+    "max_restarts": 0,  # its work goes to others at once, and the stream asks for another one
+    "scheduling_strategy": "SPREAD",
+}
 IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
@@ -86,7 +95,7 @@ class Cluster:
         """Leave the cluster: see :meth:`jobs.execution.ray_session.RaySession.end`."""
         self._session.end(is_clean=is_clean)
 
-    def pool(self, _shards: Collection[Shard] = ()) -> Pool:
+    def pool(self, _amount: Amount | None = None) -> Pool:
         """Fit the encoder pool into the cluster, and let it grow first: see :mod:`jobs.execution.growth`."""
         began = time.time()
         grown = self._grown(self._config)
@@ -104,73 +113,49 @@ class Cluster:
         how = (lifeline, commit, reporter, self._config.store_patience)
         return RayAssemblers(n_assemblers(self._config, pool), *how, private=storage.is_private())
 
-    def embed_portions(
-        self,
-        portions: list[Portion],
-        recipes: tuple[Recipe, ...],
-        model: ModelConfig,
-        pool: Pool,
-        watchdog: Watchdog,
-        stop: StopRequest,
-        limits: Limits,
-        assemblers: RayAssemblers,
-        *,
-        singly: bool = False,
-        heard: Mapping[str, Heard] | None = None,
-    ) -> Iterator[pa.Table]:
+    def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
-        registry, lifeline, patience = self._session.registry, self._session.lifeline, self._config.store_patience
-        import ray.data  # after joining: Ray reads its settings when it is imported
-
-        decode = DecodeStage(
-            recipes[0].config,
-            registry.reporter("decode"),
-            patience,
-            pool.window_bytes,
-            limits,
-            self._config.confinement,
-            None if heard is None else kept(heard),
+        self._session.join()
+        pool, assemblers, blocks = work.pool, cast(RayAssemblers, work.assemblers), Blocks(portions, singly=singly)
+        stream = RayStream(
+            self._decode_tasks(work),
+            self._encoder_actors(work, assemblers.delivery),
+            pool,
+            self._session.all_resources,
+            singly=singly,
         )
-        decoded = self._dataset([portion.to_json() for portion in portions], pool.window_bytes).map_batches(
-            TiedStage(decode, lifeline),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.TaskPoolStrategy(size=pool.decoders),
-            num_cpus=pool.decode_cpus,
-            memory=pool.decode_bytes,
-            # as a function it also keeps Ray from fusing decode with the encoders into one operator
-            ray_remote_args_fn=_task_limits,
-        )
-        embedded = decoded.map_batches(
-            EncoderActor,
-            fn_constructor_args=(
-                lifeline,
-                assemblers.delivery,
-                recipes,
-                model,
-                pool.device,
-                pool.batch_seconds,
-                registry.reporter("encode"),
-                patience,
-                heard,
-            ),
-            batch_size=None,
-            batch_format="pyarrow",
-            # all are asked for at once, and an autoscaler brings their machines in one go; see _dataset for the tail
-            compute=ray.data.ActorPoolStrategy(
-                min_size=pool.least_encoders,
-                max_size=pool.encoders,
-                initial_size=pool.encoders,
-                max_tasks_in_flight_per_actor=1 if singly else TABLES_IN_FLIGHT,
-            ),
-            num_cpus=pool.encoder_cpus,
-            # the GPUs are given here since Ray Data refuses `num_gpus` without a batch size
-            ray_remote_args_fn=partial(_actor_limits, pool.encoder_gpus),
-        )
-        for table in self._streamed(embedded, watchdog, stop, assemblers):
+        for table in self._streamed(stream.tables(blocks), work.watchdog, work.stop, assemblers, blocks):
             if len(table):
-                watchdog.note_progress()
+                work.watchdog.note_progress()
             yield table
+
+    def _decode_tasks(self, work: Work) -> Callable[[list[str]], Any]:
+        """Return what begins a decode task for a block."""
+        import ray
+
+        pool = work.pool
+        decode = DecodeStage(
+            work.recipes[0].config,
+            self._session.registry.reporter("decode"),
+            self._config.store_patience,
+            pool.window_bytes,
+            work.limits,
+            self._config.confinement,
+            None if work.heard is None else kept(work.heard),
+        )
+        stage = ray.put(TiedStage(decode, self._session.lifeline))
+        task = ray.remote(**TASK | {"num_cpus": pool.decode_cpus, "memory": pool.decode_bytes})(_decoded)
+        return lambda block: task.remote(stage, block)
+
+    def _encoder_actors(self, work: Work, delivery: Delivery) -> Callable[[], Any]:
+        """Return what asks for an encoder."""
+        import ray
+
+        pool = work.pool
+        actor = ray.remote(**ACTOR | {"num_cpus": pool.encoder_cpus, "num_gpus": pool.encoder_gpus})(EncoderActor)
+        how = (work.recipes, work.model, pool.device, pool.batch_seconds, self._session.registry.reporter("encode"))
+        parameters = ray.put((*how, self._config.store_patience, work.heard))
+        return lambda: actor.remote(self._session.lifeline, delivery, parameters)
 
     def map_items(
         self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
@@ -185,40 +170,45 @@ class Cluster:
             batch_format="pyarrow",
             ray_remote_args_fn=_task_limits,
         )
-        for table in self._streamed(results, watchdog, stop):
+        tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for table in self._streamed(iter(tables), watchdog, stop):
             found = list(results_of(table))
             watchdog.note_progress()
             yield from found
 
-    def _dataset(self, items: list[str], block_bytes: int = pieces.BATCH_BYTES) -> Any:
+    def _dataset(self, items: list[str]) -> Any:
         """Return a dataset with one block for each item."""
         self._session.join()
         import ray.data
 
-        # the encoders of an earlier pass end only when no object refers to them; until then they occupy the CPUs
-        gc.collect()
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = block_bytes
-        # Encoders that wait for audio are kept, as loading one again takes longer. Once no audio is left to hand out,
-        # Ray ends those that have nothing to do, and their machines may go.
-        context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
         # what a lost worker held is left out, without an error; jobs.execution.retries asks for it again
         context.max_errored_blocks = -1
         return ray.data.from_items([{ITEM: item} for item in items], override_num_blocks=len(items))
 
     def _streamed(
-        self, dataset: Any, watchdog: Watchdog, stop: StopRequest, assemblers: RayAssemblers | None = None
+        self,
+        tables: Iterator[pa.Table],
+        watchdog: Watchdog,
+        stop: StopRequest,
+        assemblers: RayAssemblers | None = None,
+        blocks: Blocks | None = None,
     ) -> Iterator[pa.Table]:
-        """Yield the tables of a dataset while the monitor watches, and empty ones while assemblers have work."""
+        """Yield tables while the monitor watches, and empty ones while assemblers have work."""
         import ray
 
         monitor = Monitor(self._session, watchdog, stop, self.encoder_stats, self.confinement)
-        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+        def tick() -> None:
+            if stop.requested and blocks is not None:
+                blocks.close()
+            monitor.tick()
+
         try:
             nothing = None if assemblers is None else pieces.EMBEDDED.empty_table()
-            yield from with_ticks(iter(batches), monitor.tick, nothing)
+            yield from with_ticks(tables, tick, nothing)
             while assemblers is not None and not assemblers.is_idle():
                 monitor.tick()
                 yield nothing
@@ -261,18 +251,21 @@ class EncoderActor(EncodeStage):
         None in a cluster.
     deliver : Delivery
         Gives the pieces to their assemblers.
-    encoder
+    encoder : tuple
         The parameters of :class:`jobs.execution.stages.EncodeStage`.
     """
 
     _is_loaded = False
 
-    def __init__(self, lifeline: WorkerLifeline | None, deliver: Delivery, *encoder: Any) -> None:
+    def __init__(self, lifeline: WorkerLifeline | None, deliver: Delivery, encoder: tuple[Any, ...]) -> None:
         if lifeline is not None:
             lifeline.hold()
         self._deliver = deliver
         super().__init__(*encoder)
         self._is_loaded = True
+
+    def ready(self) -> None:
+        """Answer once the encoder is loaded."""
 
     def __del__(self) -> None:
         # Ray drops an encoder after it has taken leave of the raylet: an orderly exit that hangs from here on would
@@ -280,15 +273,14 @@ class EncoderActor(EncodeStage):
         if self._is_loaded:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def encode(self, batch: pa.Table) -> pa.Table:
         """Deliver the pieces of the embedded table, and return the rest; or end this process."""
         try:
-            return self._deliver(super().__call__(batch))
+            return self._deliver(self(batch))
         except RunAgain as error:
             return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
         except (DeviceError, SystemExit):
-            # The process cannot be trusted any more. Ray replaces a worker that was killed and gives its table to
-            # another; one that exits normally would leave its place in the pool empty for ever.
+            # the process cannot be trusted any more; the stream gives its tables to others, and replaces it
             log.exception("the encoder's process ends")
             os.kill(os.getpid(), signal.SIGKILL)
             raise
@@ -298,6 +290,5 @@ def _task_limits() -> dict[str, Any]:
     return {"max_retries": TASK_RETRIES}
 
 
-def _actor_limits(gpus: float) -> dict[str, Any]:
-    # Machines go away, so an actor may be restarted without limit; a table may not, nor the loading of an encoder.
-    return {"max_restarts": -1, "max_task_retries": TASK_RETRIES, "num_gpus": gpus}
+def _decoded(stage: TiedStage, block: list[str]) -> Iterator[pa.Table]:
+    yield from stage(pa.table({ITEM: block}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import replace
@@ -13,10 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from detector.canaries import Heard
-from detector.config import Recipe
 from detector.errors import ConfigError
-from jobs.config import ModelConfig, RunConfig
+from jobs.config import RunConfig
 from jobs.errors import WorkersLostError
 from jobs.execution.assemblers import Assembler, Commit
 from jobs.execution.confinement_level import ConfinementLevel
@@ -28,10 +26,10 @@ from jobs.execution.stages import ITEM, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.watchdog import Watchdog
+from jobs.execution.work import Work
 from jobs.execution.worker_process import ASK, EMBEDDED, REPORT, Order, WorkerProcess
 from jobs.execution.worker_registry import LocalReporter, WorkerRegistry
-from jobs.inputs.limits import Limits
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.shards import Amount, Portion
 
 THREADS = 4  # for items: they wait for the store most of the time
 
@@ -54,7 +52,7 @@ class LocalRunner:
         self.encoder_stats = PoolStats()
         self.confinement = ConfinementLevel(config.confinement)
 
-    def pool(self, _shards: Collection[Shard] = ()) -> Pool:
+    def pool(self, _amount: Amount | None = None) -> Pool:
         """Return a pool of one encoder, on a GPU if there is one.
 
         Raises
@@ -74,30 +72,17 @@ class LocalRunner:
         """Return an assembler in this process, which commits a shard as soon as it is whole."""
         return Assembler(commit)
 
-    def embed_portions(
-        self,
-        portions: list[Portion],
-        recipes: tuple[Recipe, ...],
-        model: ModelConfig,
-        pool: Pool,
-        watchdog: Watchdog,
-        stop: StopRequest,
-        limits: Limits,
-        _assemblers: Any,
-        *,
-        singly: bool = False,
-        heard: Mapping[str, Heard] | None = None,
-    ) -> Iterator[pa.Table]:
+    def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         """Send portions of shards through a worker process: see :class:`jobs.execution.runner.Runner`."""
-        monitor = Monitor(self, watchdog, stop, self.encoder_stats, self.confinement)
-        patience, confinement = self._config.store_patience, self._config.confinement
-        rest: Order | None = Order(portions, recipes, model, pool, limits, heard, patience, confinement, singly)
+        monitor = Monitor(self, work.watchdog, work.stop, self.encoder_stats, self.confinement)
+        what = (work.recipes, work.model, work.pool, work.limits, work.heard)
+        rest: Order | None = Order(list(portions), *what, self._config.store_patience, self._config.confinement, singly)
         lost = None
         while rest is not None:
             self.registry.begin("worker", "starting a worker process", len(rest.portions))
             with WorkerProcess(rest) as worker:
                 for table in self._embedded(worker, monitor):
-                    watchdog.note_progress()
+                    work.watchdog.note_progress()
                     yield table
                 if (cause := worker.cause()) is not None:
                     lost = WorkersLostError(cause)

@@ -13,6 +13,11 @@ from jobs.execution.worker_registry import WorkerRegistry
 from jobs.telemetry import metrics
 
 ANSWER_SECONDS = 2.0
+STAYING: dict[str, Any] = {
+    "label_selector": {"ray.io/market-type": "!spot"},
+    "fallback_strategy": [{"label_selector": {}}],
+}
+"""Options of actors that hold what others wait for: a machine that stays, if there is one by its label in Ray."""
 
 
 class RayRegistry:
@@ -30,7 +35,7 @@ class RayRegistry:
         import ray
 
         # no CPU of its own, so that it takes none from decode; restarted without limit, since machines go away
-        return cls(ray.remote(num_cpus=0, max_restarts=-1)(WorkerRegistry).remote())
+        return cls(ray.remote(**{"num_cpus": 0, "max_restarts": -1, **STAYING})(WorkerRegistry).remote())
 
     def reporter(self, role: str) -> RayReporter:
         """Return a reporter for workers of a role; it can be sent to a worker."""

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Done = TypeVar("Done", covariant=True)
 
 
-class Work(Protocol[Done]):
+class Attempts(Protocol[Done]):
     """Work of one kind: how it is attempted, and what is still missing of it."""
 
     verb: str
@@ -48,12 +48,12 @@ class Work(Protocol[Done]):
         """
 
 
-def retry(work: Work[Done], pause: Callable[[float], None] = time.sleep) -> Iterator[Done]:
+def retry(work: Attempts[Done], pause: Callable[[float], None] = time.sleep) -> Iterator[Done]:
     """Attempt work until all of it is done, in :data:`PASSES` passes at most.
 
     Parameters
     ----------
-    work : Work
+    work : Attempts
     pause : callable
         Waits for a number of seconds.
 
@@ -69,7 +69,7 @@ def retry(work: Work[Done], pause: Callable[[float], None] = time.sleep) -> Iter
     RunAgain
         At the end, if something is still missing.
     Exception
-        What :meth:`Work.attempt` raises, at once, and what :meth:`Work.finish` raises, at the end.
+        What :meth:`Attempts.attempt` raises, at once, and what :meth:`Attempts.finish` raises, at the end.
     """
     for number in range(1, PASSES + 1):
         lost = None

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from detector.canaries import Heard
-from detector.config import Recipe
-from jobs.config import ModelConfig
 from jobs.execution.assemblers import Assemblers, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
 from jobs.execution.pool import Pool
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.inputs.limits import Limits
-from jobs.inputs.shards import Portion, Shard
+from jobs.execution.work import Work
+from jobs.inputs.shards import Amount, Portion
 
 
 class Runner(Protocol):
@@ -34,8 +31,8 @@ class Runner(Protocol):
     def confinement(self) -> ConfinementLevel:
         """The weakest confinement of the decoders that have worked for this run."""
 
-    def pool(self, shards: Collection[Shard], /) -> Pool:
-        """Return the sizes of the encoder pool that is to embed these shards.
+    def pool(self, amount: Amount, /) -> Pool:
+        """Return the sizes of the encoder pool that is to embed so much.
 
         Raises
         ------
@@ -46,34 +43,17 @@ class Runner(Protocol):
     def assemblers(self, commit: Commit, pool: Pool, /) -> Assemblers:
         """Return the assemblers that are to put shards together, and to commit each of them by ``commit``."""
 
-    def embed_portions(
-        self,
-        portions: list[Portion],
-        recipes: tuple[Recipe, ...],
-        model: ModelConfig,
-        pool: Pool,
-        watchdog: Watchdog,
-        stop: StopRequest,
-        limits: Limits,
-        assemblers: Any,
-        *,
-        singly: bool = False,
-        heard: Mapping[str, Heard] | None = None,
-    ) -> Iterator[pa.Table]:
+    def embed_portions(self, portions: Iterable[Portion], work: Work, /, *, singly: bool = False) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders.
 
         Parameters
         ----------
-        recipes : tuple of Recipe
-            They differ in nothing but the layer; all layers are computed in one pass.
-        assemblers : Assemblers
-            What :meth:`assemblers` returned.
+        portions : iterable of Portion
+            Each is asked for when there is room for it.
+        work : Work
         singly : bool
             If True, an encoder gets one table at a time. Used after workers were lost: a table that waits at an
             encoder is lost with it when a recording ends the encoder's process.
-        heard : mapping, optional
-            The canaries as the driver hears them. Workers that hear others raise ConfigError; every encoder adds its
-            vectors to the first table that it returns (:func:`jobs.inputs.pieces.canaries`).
 
         Yields
         ------

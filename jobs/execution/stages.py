@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,6 @@ class DecodeStage:
         The canaries as the driver hears them, with the samples that :func:`detector.canaries.kept` keeps.
     """
 
-    # Ray Data asks a callable that is no function for its name
     __name__ = "decode"
 
     def __init__(
@@ -78,6 +78,7 @@ class DecodeStage:
         heard: Mapping[str, Heard] | None = None,
     ) -> None:
         self._heard = heard
+        self._task = "reading"
         self._config = config
         self._mode = mode
         self._reporter = reporter
@@ -86,19 +87,26 @@ class DecodeStage:
         self._limits = limits
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Yield the decoded pieces of the portions in column :data:`ITEM`; an error becomes a row too."""
+        """Yield the decoded pieces of the portions in column :data:`ITEM`; an error becomes a row too.
+
+        Pieces of several portions share a table if they are small.
+        """
         storage.set_retry_budget(self._store_patience, answered=True)
         confinement.set_mode(self._mode)
-        for text in batch[ITEM].to_pylist():
-            portion = Portion.from_json(text)
-            if self._reporter.may_begin(f"reading {portion.shard.uri}"):
-                yield from self._decoded(portion)
-            if (level := confinement.level()) is not None:
-                self._reporter.report_confinement(level)
-            self._reporter.idle()
+        rows = chain.from_iterable(self._pieces(Portion.from_json(text)) for text in batch[ITEM].to_pylist())
+        for number, table in enumerate(pieces.batches(rows, self._window_bytes), start=1):
+            self._reporter.begin(self._task, number)
+            yield table
+        if (level := confinement.level()) is not None:
+            self._reporter.report_confinement(level)
+        self._reporter.idle()
 
-    def _decoded(self, portion: Portion) -> Iterator[pa.Table]:
+    def _pieces(self, portion: Portion) -> Iterator[pieces.Piece]:
+        """Yield the pieces of a portion, if the run begins new ones."""
         uri = portion.shard.uri
+        self._task = f"reading {uri}"
+        if not self._reporter.may_begin(self._task):
+            return
         try:
             # one recording may take the decoder minutes without a segment; the kernel limits its CPU time
             waits = itertools.count()
@@ -106,13 +114,9 @@ class DecodeStage:
             if self._heard is not None:
                 _refuse_other_decoder(self._heard)
             rows = read_shard(portion, self._config.segment_seconds, self._config.channels, self._limits)
-            tables = pieces.batches(pieces.of(portion, rows), self._window_bytes)
-            for number, table in enumerate(tables, start=1):
-                self._reporter.begin(f"reading {uri}", number)
-                yield table
+            yield from pieces.of(portion, rows)
         except Exception as error:
-            trouble = pieces.trouble(portion.shard.shard_id, to_text(error))
-            yield pa.Table.from_pylist([trouble], schema=pieces.DECODED)
+            yield pieces.trouble(portion.shard.shard_id, to_text(error))
 
 
 class EncodeStage:

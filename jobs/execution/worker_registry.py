@@ -13,6 +13,7 @@ from jobs.execution.encoder_stats import EncoderStats
 
 # How long one operation may take without progress of its own: a checkpoint of 9 GB is fetched and loaded in less.
 OPERATION_SECONDS, OPERATION_STEPS = 1800.0, 180
+TASKS_KNOWN = 20_000  # by which a repeated step is told from a new one
 
 
 class WorkerReporter(Protocol):
@@ -39,7 +40,8 @@ class WorkerRegistry:
 
     def __init__(self) -> None:
         self._current: dict[str, tuple[str, float]] = {}
-        self._highest_step: dict[str, int] = {}
+        self._highest_step: dict[str, int] = {}  # of the tasks that were last begun first
+        self._n_older_steps = 0
         self._encoder_stats: dict[str, EncoderStats] = {}
         self._confinement: set[str] = set()
         self._requests: dict[str, dict[str, int]] = {}
@@ -52,6 +54,8 @@ class WorkerRegistry:
         """
         self._current[worker] = (f"{task}, {step}", time.monotonic())
         self._highest_step[task] = max(step, self._highest_step.get(task, -1))
+        if len(self._highest_step) > TASKS_KNOWN:  # a run may have millions
+            self._n_older_steps += 1 + self._highest_step.pop(next(iter(self._highest_step)))
         return self._is_open
 
     def idle(self, worker: str, requests: dict[str, int] | None = None) -> None:
@@ -67,7 +71,7 @@ class WorkerRegistry:
     def progress_steps(self) -> int:
         """Return a number that grows with every step that is begun for the first time."""
         steps = list(self._highest_step.values())
-        return sum(steps) + len(steps)
+        return sum(steps) + len(steps) + self._n_older_steps
 
     def current_tasks(self) -> dict[str, tuple[str, float]]:
         """Return each busy worker's task and step, and the seconds since it began."""

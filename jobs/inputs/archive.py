@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Protocol
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
@@ -29,7 +31,7 @@ from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.sources import archive_roots, folder_of
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
-from jobs.storage import Links, Listing, Stored
+from jobs.storage import Links, Listing, Stored, Thinning
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,19 @@ class Archive:
         return [*self.containers, *group_files(self.files, self.selections_of)]
 
 
+class Taken(Protocol):
+    """Takes objects out of a listing that has many: see :class:`jobs.tables.instalments.Instalments`."""
+
+    passed_over: PassedOver
+
+    @property
+    def has_any(self) -> bool:
+        """True if it has taken recordings."""
+
+    def thinned(self, kept: list[Stored], root: str) -> list[Stored]:
+        """Return what the listing of a folder goes on with."""
+
+
 def find(
     config: InputConfig,
     contents: Contents | None = None,
@@ -108,6 +123,7 @@ def find(
     *,
     relative: bool = False,
     leave_out: Callable[[Stored], bool] | None = None,
+    taken: Taken | None = None,
 ) -> Archive:
     """List the stored objects that ``config`` names.
 
@@ -122,6 +138,8 @@ def find(
         Ids are relative to the input that a recording was found in, the outermost if there are several.
     leave_out : callable, optional
         True for objects of listings that the archive is to be without; it is asked for each of them.
+    taken : Taken, optional
+        Takes further objects, many at a time, if no input lies in another one.
 
     Raises
     ------
@@ -137,6 +155,7 @@ def find(
     places: list[Place] = []
     below: dict[str, Stored] = {}
     roots: dict[str, str] = {}
+    thinned = taken.thinned if taken is not None and not _overlap(config.input) else None
     for uri in map(storage.normal, config.input):
         # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
         named = None if uri.endswith("/") else storage.stat(uri)
@@ -148,7 +167,7 @@ def find(
             with storage.opened(named):
                 pass  # what is named itself and may not be read ends the run: it is no exception of many
         else:
-            place, listings[uri] = _listing_of(uri, config.follow_links, before, leave_out)
+            place, listings[uri] = _listing_of(uri, config.follow_links, before, leave_out, thinned)
             places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
@@ -169,7 +188,7 @@ def find(
     unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
     files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
     selections = _add_listed(entries, containers, files, config.missing)
-    passed_over = PassedOver()
+    passed_over = PassedOver(taken.passed_over.to_content() if taken else None)
     for uri in sorted(below.keys() - files.keys() - containers.keys()):
         passed_over.add(storage.key_of(uri))
     denied = sorted({uri for listing in listings.values() for uri in listing.denied})
@@ -179,6 +198,7 @@ def find(
         and not files
         and not denied
         and not n_left_out
+        and not (taken and taken.has_any)
         and not any(_had_any(place, before) for place in places)
     ):
         where = config.manifest or ", ".join(config.input)
@@ -246,18 +266,20 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
 
     def content_of(stored: Stored) -> parquet.Content | None:
         try:
-            return parquet.content_of(stored) if container_kind(stored.uri) == "parquet" else None
+            return parquet.content_of(stored)
         except (SchemaError, storage.NoPermissionError):
             return None
 
-    contents = list(zip(objects, answers(content_of, objects), strict=True))
-    unread = [(stored.uri, content.unread) for stored, content in contents if content and content.unread]
+    tables = [stored for stored in objects if container_kind(stored.uri) == "parquet"]
+    contents = dict(zip(tables, answers(content_of, tables), strict=True))
+    unread = [(stored.uri, content.unread) for stored, content in contents.items() if content and content.unread]
     if unread:
         log.warning(
             "passed over %d Parquet files without recordings that can be read; the first is %s, with the columns %s",
             *(len(unread), *unread[0]),
         )
-    return [stored for stored, content in contents if content is None or content.kind == "audio"]
+    others = {stored for stored, content in contents.items() if content is not None and content.kind != "audio"}
+    return [stored for stored in objects if stored not in others] if others else objects
 
 
 def _may_match(uri: str) -> bool:
@@ -269,11 +291,24 @@ def _had_any(place: Place, before: Iterable[str]) -> bool:
     return any(map(place.covers, before))
 
 
+def _overlap(inputs: Iterable[str]) -> bool:
+    """Return True if an object may be found below two inputs."""
+    folders = sorted(f"{storage.normal(uri).rstrip('/')}/" for uri in inputs)
+    return any(after.startswith(before) for before, after in pairwise(folders))
+
+
 def _listing_of(
-    uri: str, follow: str, before: Iterable[str], leave_out: Callable[[Stored], bool] | None
+    uri: str,
+    follow: str,
+    before: Iterable[str],
+    leave_out: Callable[[Stored], bool] | None,
+    thinned: Callable[[list[Stored], str], list[Stored]] | None = None,
 ) -> tuple[Place, Listing]:
     """List a folder, prefix or glob, and warn of what is passed over."""
-    found = storage.survey(uri, follow, leave_out)
+    of_folder = leave_out
+    if leave_out is not None and thinned is not None:
+        of_folder = Thinning(leave_out, lambda kept: thinned(kept, f"{uri.rstrip('/')}/"))
+    found = storage.survey(uri, follow, of_folder)
     is_pattern = found is None and _may_match(uri)
     place = Place(uri, is_pattern)
     if is_pattern:

@@ -22,6 +22,7 @@ _MEMBER = re.compile(rf"({_SUFFIXES}|#)#", re.IGNORECASE)
 _PART = re.compile(rf"[@/](?=(?:(?<=@){EXCERPT[1:]}|(?<=/){CHANNEL[1:]})(?:{CHANNEL})?\Z)")
 _ESCAPE = r"x(?:5cx)*(?:23|40|2f)"
 _LITERAL = re.compile(rf"\\(?={_ESCAPE})")  # a name may have what reads as an escape
+_SIGN = re.compile(r"[#@\\]|/ch")  # all that is ever spelt out has one of these
 _SPELT_OUT = re.compile(rf"\\x(?:(23|40|2f)|5c(?={_ESCAPE}))")
 
 
@@ -33,6 +34,8 @@ def spelt_in_id(name: str) -> str:
     >>> spelt_in_id("2026/1.tar#a.flac"), spelt_in_id("a@0-5/ch1"), spelt_in_id("take #2@home.wav")
     ('2026/1.tar\\x23a.flac', 'a\\x400-5\\x2fch1', 'take #2@home.wav')
     """
+    if not _SIGN.search(name):
+        return name
     name = _MEMBER.sub(r"\1\\x23", _LITERAL.sub(r"\\x5c", name))
     while part := _PART.search(name):
         name = f"{name[: part.start()]}\\x{ord(part[0]):02x}{name[part.end() :]}"
@@ -68,4 +71,4 @@ def name_in_id(text: str) -> str:
     >>> name_in_id(spelt_in_id("2026/1.tar#a.flac/ch1"))
     '2026/1.tar#a.flac/ch1'
     """
-    return _SPELT_OUT.sub(lambda found: chr(int(found[1] or "5c", 16)), text)
+    return _SPELT_OUT.sub(lambda found: chr(int(found[1] or "5c", 16)), text) if "\\" in text else text

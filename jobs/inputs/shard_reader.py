@@ -26,6 +26,7 @@ from jobs.inputs.containers.member import refuse_many
 from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
+from jobs.inputs.read_ahead import ReadAhead
 from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
@@ -76,20 +77,23 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
         yield from _read_folder(shard, reader)
     else:
         selections = shard.selections() or {}
-        for source in shard.sources:
-            yield from _read_file(source, selections[source.uri], reader)
+        with ReadAhead(shard.sources) as ahead:
+            for source in shard.sources:
+                yield from _read_file(source, selections[source.uri], reader, ahead)
     yield from reader.finish()
     yield pieces.shard_end(shard.shard_id, reader.n_utterances, reader.passed_over.to_content())
 
 
-def _read_file(source: Stored, selections: tuple[Selection, ...], reader: _UtteranceReader) -> Iterator[Piece]:
+def _read_file(
+    source: Stored, selections: tuple[Selection, ...], reader: _UtteranceReader, ahead: ReadAhead
+) -> Iterator[Piece]:
     location = _Location(source.uri, None, source.size)
     if source.is_absent:
         yield from reader.fail(selections, location, UtteranceError("missing", GONE))
         return
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(storage.opened(source, whole=True))
+            file = stack.enter_context(ahead.opened(source))
         except storage.NoPermissionError:
             yield from reader.fail(selections, location, _no_permission(source))
             return

@@ -163,6 +163,20 @@ def is_removed(source: Stored) -> bool:
 
 
 @dataclass(frozen=True)
+class Amount:
+    """How much there is to read: shards; recordings, a container being one; stored bytes."""
+
+    n_shards: int = 0
+    n_recordings: int = 0
+    n_bytes: int = 0
+
+    def and_of(self, shard: Shard) -> Amount:
+        """Return what it is with one more shard."""
+        n_recordings = len(shard.names or (shard,))
+        return Amount(self.n_shards + 1, self.n_recordings + n_recordings, self.n_bytes + shard.size)
+
+
+@dataclass(frozen=True)
 class Portion:
     """The input of one decode task: a shard, or some of its utterances by their ordinal.
 

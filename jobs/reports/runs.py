@@ -80,7 +80,7 @@ def find_run(output: str, run_id: str | None, head_id: str | None = None) -> tup
 
 def scored_shards(table: Ledger, source: Ledger, history: PlanHistory, number: int) -> list[tuple[Marker, Marker]]:
     """Return, for each current shard of a plan, the markers of its scores and of the embeddings they were made from."""
-    shards = (shard for shard in history.of_plan(number) if not shard.entry.is_dropped)
+    shards = (shard for shard in history.of_plan(number).values() if not shard.entry.is_dropped)
     planned = sorted(shards, key=lambda shard: shard.name)
     states = [shard.entry.state for shard in planned]
     embedded = {marker.name: marker for marker in source.markers(states)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
 from detector.head import Head
@@ -11,8 +10,9 @@ from jobs import storage
 from jobs.embedding.cost import Cost
 from jobs.embedding.estimate import Estimate
 from jobs.tables.ledger import Ledger
+from jobs.tables.names import Names
 from jobs.tables.plan import propose_scores
-from jobs.tables.protocol import PlannedShard
+from jobs.tables.plan_history import Shards
 
 PUTS_A_SHARD, PUTS_A_RUN = 2, 3  # rows and their marker; the plan, the record and the page
 GETS_A_SHARD = 2  # the marker and the rows of embeddings
@@ -21,22 +21,21 @@ GETS_A_RUN, LISTS_A_RUN = 5, 9  # heads and records; plans, markers and records
 
 def with_scores(found: Estimate, head: Head, output: str) -> Estimate:
     """Return an estimate of an embedding run with what the head would judge after it."""
-    shards = [found.planned.current[slot] for slot in found.slots]
+    shards = found.planned.current.having(found.slots)
     line, cost = estimate_scores(shards, head, output)
     requests = Counter(found.cost.requests)
     requests.update(cost.requests)
     return replace(found, scores=line, cost=replace(found.cost, requests=dict(requests)))
 
 
-def estimate_scores(shards: Iterable[PlannedShard], head: Head, output: str) -> tuple[str, Cost]:
+def estimate_scores(shards: Shards, head: Head, output: str) -> tuple[str, Cost]:
     """Return a line on what the head would judge of these shards of embeddings, and its cost: requests alone."""
-    shards, table = list(shards), Ledger(storage.normal(output), "scores", head.head_id)
-    history, done = table.history(), table.done()
-    slots = {entry.slot for entry in propose_scores(shards, history)}
-    asked = {shard.slot for shard in shards} & history.current.keys()
-    slots |= {slot for slot in asked if history.current[slot].name not in done}
+    table = Ledger(storage.normal(output), "scores", head.head_id)
+    history = table.history()
+    new = Names(entry.slot for entry in propose_scores(shards, history))
+    waiting = history.current.having(shards.slots).lacking(table.done(history)).slots
     is_remote = storage.scheme_of(table.output) != "file"
-    n = len(slots)
+    n = len(new | waiting)
     requests = {
         "put": (PUTS_A_SHARD * n + PUTS_A_RUN) * bool(n),
         "get": GETS_A_SHARD * n + GETS_A_RUN + len(history.plans),

@@ -11,6 +11,7 @@ from detector.head import Head
 from detector.rejection import log_odds
 from detector.schema import REJECT_REASONS
 from jobs.tables.ledger import Ledger
+from jobs.tables.names import Names
 from jobs.tables.protocol import PlanHistory
 
 
@@ -20,7 +21,7 @@ class ScoringRun:
 
     Attributes
     ----------
-    slots : frozenset of str
+    slots : Names
         Slots of the shards that were to be scored.
     """
 
@@ -28,7 +29,7 @@ class ScoringRun:
     prior: float
     ledger: Ledger
     history: PlanHistory
-    slots: frozenset[str]
+    slots: Names
 
     def record(self) -> dict[str, Any]:
         """Return the fields that the run's record takes from here."""

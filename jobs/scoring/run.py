@@ -48,8 +48,8 @@ def score(settings: ScoreConfig) -> int:
         return embed_and_score(inputs, head, settings, "score")
     started = run_records.now()
     source = embeddings_of(settings.embeddings, head, settings.channels)
-    done = source.done()
-    shards = [shard for shard in source.history().current.values() if shard.name in done]
+    history = source.history()
+    shards = history.current.committed(source.done(history))
     if settings.dry_run:
         line, cost = estimate_scores(shards, head, settings.output)
         say("dry run: nothing is written", line, *request_lines(cost, settings))

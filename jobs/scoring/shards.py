@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,8 +31,10 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
 from jobs.tables.id_rule import ID_ROOTS, id_roots
 from jobs.tables.ledger import Ledger, Standing
+from jobs.tables.names import texts
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import left_behind, plan_id_of, propose_scores
+from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.tables.repeated_ids import REPEATED
@@ -44,7 +46,7 @@ from jobs.telemetry.progress import progress
 def score_shards(
     runner: Runner,
     source: Ledger,
-    shards: list[PlannedShard],
+    shards: Shards,
     head: Head,
     prior: float | None,
     output: str,
@@ -57,7 +59,7 @@ def score_shards(
     ----------
     source : Ledger
         The table of embeddings.
-    shards : list of PlannedShard
+    shards : Shards
         Its committed shards. Those that an earlier run planned to score are scored, too, though the archive may be
         without their sources by now.
     prior : float or None
@@ -68,9 +70,11 @@ def score_shards(
     prior = head.prior if prior is None else prior
     storage.check_folder(output)
     table = Ledger(storage.normal(output), "scores", head.head_id)
-    embedded, scored = source.history(), table.history()
-    finish_drops(table, scored)
-    shards = [*shards, *_left_behind(source, embedded, table, scored, shards)]
+    embedded, scored = shards.history, table.history()
+    done = table.done(scored)
+    refuse_lost_plans(table, scored, done)
+    finish_drops(table, scored, done)
+    shards |= _left_behind(source, embedded, table, scored, shards)
 
     def propose(history: PlanHistory) -> Plan | None:
         _refuse_other_prior(history, prior)
@@ -85,13 +89,13 @@ def score_shards(
             detail[ID_ROOTS] = sorted(roots)
         return Plan(run_id, config.run_date, new, detail)
 
-    history = table.freeze(propose)
+    history = table.freeze(propose, scored)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
-    run = ScoringRun(head, prior, table, history, frozenset(shard.slot for shard in shards))
+    run = ScoringRun(head, prior, table, history, shards.slots)
     done = table.done(history)
-    missing = [shard for slot in sorted(run.slots) if (shard := history.current[slot]).name not in done]
-    if missing:
+    missing = history.current.having(run.slots).lacking(done).ordered()
+    if len(missing):
         others, since = (
             _scored_by_others(table, missing),
             _embedded_since(embedded, history.last_committed(done), missing),
@@ -100,7 +104,7 @@ def score_shards(
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
-            for n_rows in retry(ScoringAttempts(missing, stream)):
+            for n_rows in retry(ScoringAttempts(missing.values(), stream)):
                 watchdog.note_progress()
                 shown.shard(n_rows)
     return run
@@ -111,57 +115,55 @@ def _names(history: PlanHistory) -> dict[str, str]:
     return {plan.run_id: plan.detail["head"] for plan in history.plans if "head" in plan.detail}
 
 
-def _scored_by_others(table: Ledger, shards: list[PlannedShard]) -> dict[str, str]:
+def _scored_by_others(table: Ledger, shards: Shards) -> dict[str, str]:
     """Return the last state of these shards that another head has scored, by slot."""
-    slots = {shard.slot for shard in shards}
     states: dict[str, str] = {}
     for other in (Ledger(table.output, "scores", key) for key in ledger.keys(table.output, "scores")):
-        scored = {} if other.key == table.key else other.history().last_committed(other.done())
-        for slot in slots.intersection(scored):
-            states[slot] = max(states.get(slot, ""), scored[slot].entry.state)
+        if other.key == table.key:
+            continue
+        history = other.history()
+        scored = history.last_committed(other.done(history)).having(shards.slots)
+        for slot, state in zip(scored, texts(history.states[scored.rows]), strict=True):
+            states[slot] = max(states.get(slot, ""), state)
     return states
 
 
-def _embedded_since(
-    embedded: PlanHistory, scored: Mapping[str, PlannedShard], shards: list[PlannedShard]
-) -> dict[str, list[str]]:
+def _embedded_since(embedded: PlanHistory, scored: Shards, shards: Shards) -> dict[str, list[str]]:
     """Return the runs that embedded shards since the head scored them last, by slot; another head may have been on."""
-    states = {shard.slot: scored[shard.slot].entry.state for shard in shards if shard.slot in scored}
+    scored = scored.having(shards.slots)
+    states = dict(zip(scored, texts(scored.history.states[scored.rows]), strict=True))
     last = {slot: embedded.by_name[state].number for slot, state in states.items() if state in embedded.by_name}
-    runs: dict[str, list[str]] = {slot: [] for slot in last}
-    for each in embedded.by_name.values():
-        if each.number > last.get(each.slot, each.number):
-            runs[each.slot].append(each.run_id)
-    return runs
+    return {
+        slot: [each.run_id for each in embedded.of_slot(slot) if each.number > number] for slot, number in last.items()
+    }
 
 
-def _left_behind(
-    source: Ledger, embedded: PlanHistory, table: Ledger, scored: PlanHistory, shards: list[PlannedShard]
-) -> list[PlannedShard]:
+def _left_behind(source: Ledger, embedded: PlanHistory, table: Ledger, scored: PlanHistory, shards: Shards) -> Shards:
     """Return the committed shards of :func:`jobs.tables.plan.left_behind`; for most runs there are none."""
-    done = table.done(scored)
-    refuse_lost_plans(table, scored, done)
-    found = left_behind(embedded, scored, done, {shard.slot for shard in shards})
-    committed = source.done(embedded) if found else set()
-    return [shard for shard in found if shard.name in committed]
+    found = left_behind(embedded, scored, table.done(scored), shards.slots)
+    return found.committed(source.done(embedded)) if len(found) else found
 
 
 class ScoringAttempts:
-    """Shards to score, as :class:`jobs.execution.retries.Work` whose results are numbers of rows.
+    """Shards to score, as :class:`jobs.execution.retries.Attempts` whose results are numbers of rows.
 
     A shard is the smallest unit of this work: it is scored as a whole, or it is missing.
 
     Parameters
     ----------
-    shards : list of PlannedShard
+    shards : collection of PlannedShard
+        It may make each anew whenever it is asked.
     stream : callable
         Yields what :class:`ScoreShard` returns for the shards' JSON, in no order, without those that were lost.
     """
 
     verb = "score"
 
-    def __init__(self, shards: list[PlannedShard], stream: Callable[[list[str]], Iterator[dict[str, Any]]]) -> None:
-        self._missing = {shard.name: shard for shard in shards}
+    def __init__(
+        self, shards: Collection[PlannedShard], stream: Callable[[list[str]], Iterator[dict[str, Any]]]
+    ) -> None:
+        self._shards = shards
+        self._missing = {shard.name for shard in shards}
         self._stream = stream
         self._cause = "its workers were lost"
         self._replaced: list[str] = []
@@ -173,9 +175,11 @@ class ScoringAttempts:
 
     def attempt(self, _number: int) -> Iterator[int]:
         """Score the missing shards; yield the number of rows of each, once."""
-        for result in self._stream([json.dumps(asdict(shard)) for shard in self._missing.values()]):
-            if self._missing.pop(result["name"], None) is None:
+        missing = [_to_json(shard) for shard in self._shards if shard.name in self._missing]
+        for result in self._stream(missing):
+            if result["name"] not in self._missing:
                 continue  # a task that was retried returned it twice
+            self._missing.remove(result["name"])
             if not result["committed"]:
                 self._replaced.append(result["name"])
             for outcome, n_rows in result["outcomes"].items():
@@ -225,6 +229,11 @@ def _refuse_other_channels(history: PlanHistory, head: Head, fingerprint: str) -
             f"embeddings of fingerprint {fingerprint}: this output holds the head's scores of {before}, that is of "
             f"other --channels. Use another --output."
         )
+
+
+def _to_json(shard: PlannedShard) -> str:
+    entry = {"slot": shard.slot, "state": shard.entry.state, "work": shard.entry.work}
+    return json.dumps(vars(shard) | {"entry": entry})
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from jobs.storage.objects import (
     NotFoundError,
     RefusedError,
     Stored,
+    Thinning,
     storage_errors,
 )
 from jobs.storage.other import Other, filesystem
@@ -62,6 +63,7 @@ __all__ = [
     "RefusedError",
     "Stored",
     "StoredFile",
+    "Thinning",
     "abandon_uploads",
     "bytes_of",
     "check_bucket",

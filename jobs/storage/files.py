@@ -7,7 +7,9 @@ import hashlib
 import io
 import os
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from jobs.errors import CorruptError
@@ -204,8 +206,38 @@ class ContentDigest:
         return f"{self._parts.hexdigest()}-{self._n_parts}" == self._etag
 
 
+class Block:
+    """A block of an object that is fetched in a thread of its own, while the one before it is in use.
+
+    Parameters
+    ----------
+    ranges : Ranges
+    start, stop : int
+    """
+
+    def __init__(self, ranges: Ranges, start: int, stop: int) -> None:
+        self.start = start
+        self._content: Future[bytes] = Future()
+
+        def fetch() -> None:
+            try:
+                self._content.set_result(ranges.fetch(start, stop))
+            except BaseException as error:
+                self._content.set_exception(error)
+
+        # a daemon: a file may be closed, and a process end, before the store has answered
+        threading.Thread(target=fetch, daemon=True, name="next block").start()
+
+    def content(self) -> bytes:
+        """Wait for the block, and return it; or raise the error of its request."""
+        return self._content.result()
+
+
 class RangeFile(ReadOnlyFile):
     """An object that is read by range requests, a block at a time; the store compares each with the planned ETag.
+
+    While a block is in use, the next one is on its way: always if all bytes are to be verified, else once the reader
+    has gone from one block to the next.
 
     Parameters
     ----------
@@ -223,6 +255,7 @@ class RangeFile(ReadOnlyFile):
         self._digest: ContentDigest | None = None
         self._start = 0
         self._block = b""
+        self._next: Block | None = None
 
     def _size(self) -> int:
         return self._stored.size
@@ -243,7 +276,7 @@ class RangeFile(ReadOnlyFile):
         start = min(offset, self._n_digested) if self._whole else offset
         while True:
             stop = min(start + READ_AHEAD_BYTES, self._stored.size)
-            self._block = self._ranges.fetch(start, stop)
+            self._block = self._fetched(start, stop)
             self._start = start
             if self._digest is None:
                 self._digest = self._ranges.digest()
@@ -252,6 +285,20 @@ class RangeFile(ReadOnlyFile):
             if offset < stop or start == stop:
                 return
             start = stop
+
+    def _fetched(self, start: int, stop: int) -> bytes:
+        """Return a block, and begin to fetch the next one if it will be read."""
+        is_next = bool(self._block) and start == self._start + len(self._block)
+        self._block = b""  # no more than two are held
+        following, self._next = self._next, None
+        if following is not None and following.start == start:
+            block = following.content()
+        else:
+            block = self._ranges.fetch(start, stop)
+        is_wanted = is_next or (self._whole and stop > self._n_digested)
+        if is_wanted and stop < self._stored.size:
+            self._next = Block(self._ranges, stop, min(stop + READ_AHEAD_BYTES, self._stored.size))
+        return block
 
     @property
     def _n_digested(self) -> int:

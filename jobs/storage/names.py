@@ -50,6 +50,8 @@ def uri_of(path: str) -> str:
     >>> print(uri_of(os.fsdecode(b"/data/caf\\xe9.wav")))
     /data/caf\\xe9.wav
     """
+    if path.isascii() and "\\" not in path:
+        return path
     return text_of(os.fsencode(path))
 
 

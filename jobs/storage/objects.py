@@ -30,8 +30,31 @@ class Stored:
         return self.etag == ABSENT and self.size == 0
 
 
+@dataclass(frozen=True)
+class Thinning:
+    """What a listing is to be without: single objects as they are found, and, once many are kept, some of these.
+
+    Parameters
+    ----------
+    asked : callable
+        True for an object that is left out.
+    thinned : callable
+        Takes the objects that are kept so far, and returns those that the listing is to go on with.
+    """
+
+    asked: Callable[[Stored], bool]
+    thinned: Callable[[list[Stored]], list[Stored]]
+
+    def __call__(self, stored: Stored) -> bool:
+        """Return True for an object that is left out."""
+        return self.asked(stored)
+
+
 LeaveOut = Callable[[Stored], bool] | None
-"""Says of an object that a listing is to be without it; None: of none."""
+"""Says of an object that a listing is to be without it; None: of none. It may be a :class:`Thinning`."""
+
+THINNED_FROM = 100_000
+"""Objects that a listing keeps before it is thinned: some 40 MB."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,7 @@ class Sieve:
         self.kept: list[Stored] = []
         self.n_left_out = 0
         self._leave_out, self._is_meant = leave_out, is_meant
+        self._room = THINNED_FROM
 
     def take(self, stored: Stored) -> None:
         """Take an object."""
@@ -100,8 +124,11 @@ class Sieve:
             return
         if self._leave_out is not None and self._leave_out(stored):
             self.n_left_out += 1
-        else:
-            self.kept.append(stored)
+            return
+        self.kept.append(stored)
+        if len(self.kept) >= self._room and isinstance(self._leave_out, Thinning):
+            self.kept = self._leave_out.thinned(self.kept)
+            self._room = THINNED_FROM + 2 * len(self.kept)
 
 
 @contextlib.contextmanager

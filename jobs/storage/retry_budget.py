@@ -2,7 +2,8 @@
 
 A pause is drawn uniformly between zero and a bound that doubles from 0.2 s to 20 s ("full jitter"), so that a thousand
 workers that were refused at the same moment do not come back at the same moment. An operation is given up when it has
-made no progress for the length of the budget; progress restarts the budget.
+made no progress for the length of the budget; progress restarts the budget. While a store throttles, an operation
+takes the progress of others in its process for its own, for ten budgets at most: a run gets slower, and goes on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 20.0
 WARNING_SECONDS = 30.0
 REFETCHES = 3
+THROTTLED_BUDGETS = 10  # for which an operation is throttled, while others succeed, before it is given up
 
 
 class CorruptReplyError(Exception):
@@ -33,6 +35,7 @@ class _Process:
     budget = BUDGET_SECONDS
     answered = False  # the process that started this one has spoken to the store
     endpoints: set[str] = set()  # noqa: RUF012 - those that have answered this process
+    last_success = float("-inf")
     warned = float("-inf")
     unreported = 0  # retries since the last warning
     retries = 0
@@ -64,7 +67,7 @@ class RetryBudget:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
         self._attempts = 0
         self._pauses = 0
         self._n_corrupt = 0
@@ -72,6 +75,15 @@ class RetryBudget:
     def answered(self, endpoint: str) -> None:
         """Note that a server answered there, even if it refused the request."""
         _Process.endpoints.add(endpoint)
+
+    def succeeded(self) -> None:
+        """Note that the store did what it was asked for."""
+        _Process.last_success = time.monotonic()
+
+    def note_throttling(self) -> None:
+        """Note that the store refuses the request for the rate of requests: it is answered, and others succeed."""
+        if time.monotonic() - self._begun < THROTTLED_BUDGETS * _Process.budget:
+            self._since = max(self._since, _Process.last_success)
 
     def restart(self) -> None:
         """Restart the budget: the operation has made progress."""

@@ -14,6 +14,7 @@ from detector.errors import SchemaError
 from jobs import storage
 from jobs.tables.garbage import OBJECT_NAME, ledger_of, slot_of
 from jobs.tables.ledger import Ledger, ledgers, table_objects
+from jobs.tables.names import Names, as_names
 from jobs.tables.parquet import part_of
 from jobs.tables.protocol import REMEDY, PlanHistory
 from jobs.tables.table_part import TablePart
@@ -41,7 +42,8 @@ def without_plan(history: PlanHistory, done: Iterable[str]) -> list[str]:
     >>> without_plan(PlanHistory(), ["0123456789abcdef-000001"])
     ['0123456789abcdef-000001']
     """
-    return sorted(name for name in done if (number := NUMBER.search(name)) and int(number[0]) > len(history.plans))
+    unknown = as_names(done) - Names.of(history.row_names)  # at once: the names that are left are few
+    return sorted(name for name in unknown if (number := NUMBER.search(name)) and int(number[0]) > len(history.plans))
 
 
 def differences(output: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from detector.errors import ConfigError
 from detector.schema import FAILURES, SCORES, embeddings_schema
 from jobs import storage
 from jobs.tables.ledger import Ledger, ledgers
+from jobs.tables.names import Names
 from jobs.tables.plan import plan_id_of, tombstones
 from jobs.tables.protocol import DROPPED, Plan, PlanHistory, PlannedShard
 from jobs.tables.repeated_ids import REPEATED
@@ -29,7 +30,8 @@ from jobs.tables.steps import READERS
 
 def waiting(history: PlanHistory, done: Iterable[str]) -> list[PlannedShard]:
     """Return the shards that are planned and not committed, but for tombstones, which any command can finish."""
-    return [each for each in history.current.lacking(done).values() if not each.entry.is_dropped]
+    lacking = history.current.lacking(done)
+    return list(lacking.where(~lacking.is_dropped).values())
 
 
 def describe_waiting(history: PlanHistory, done: Iterable[str]) -> str:
@@ -42,11 +44,12 @@ def _runs(shards: Iterable[PlannedShard]) -> list[str]:
     return sorted({each.run_id for each in shards})
 
 
-def finish_drops(table: Ledger, history: PlanHistory | None = None) -> int:
+def finish_drops(table: Ledger, history: PlanHistory | None = None, done: Names | None = None) -> int:
     """Commit the tombstones that are not committed yet; return how many there were."""
     history = history or table.history()
-    done = table.done(history)
-    pending = [each for each in history.current.lacking(done).values() if each.entry.is_dropped]
+    done = table.done(history) if done is None else done
+    lacking = history.current.lacking(done)
+    pending = list(lacking.where(lacking.is_dropped).values())
     if not pending:
         return 0
     before = history.last_committed(done)
@@ -141,7 +144,7 @@ def _abandon(table: Ledger, run_id: str) -> Abandoned | None:
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "abandoned": {"run_id": run_id, "slots": slots},
         "shards": {"planned": len(slots), "committed": len(slots)},
-        "digest": Ledger.digest(table.markers(each.name for each in history.of_plan(len(history.plans)))),
+        "digest": Ledger.digest(table.markers(history.of_plan(len(history.plans)).names)),
     }
     write_record(uri, record)
     return Abandoned(table.name, len(slots), uri)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from detector.errors import ConfigError
-from jobs.inputs.archive import Archive
 from jobs.inputs.config import ABSOLUTE, DEFAULT_IDS, RELATIVE
 from jobs.tables.ledger import Ledger, keys, ledgers
 from jobs.tables.protocol import Plan, PlanHistory
@@ -54,8 +53,6 @@ def id_roots_of(output: str) -> set[str]:
     return {root for table in ledgers(output) for root in id_roots(table.history().plans)}
 
 
-def describe_rule(archive: Archive, history: PlanHistory) -> dict[str, list[str]]:
-    """Return what the detail of a new plan says of the rule: nothing if ids are absolute."""
-    if archive.id_roots is None:
-        return {}
-    return {ID_ROOTS: sorted({*archive.id_roots.values()} - id_roots(history.plans) - {""})}
+def describe_rule(roots: Collection[str] | None, history: PlanHistory) -> dict[str, list[str]]:
+    """Return what the detail of a new plan says of the rule: nothing without roots, as ids are absolute then."""
+    return {} if roots is None else {ID_ROOTS: sorted({*roots} - id_roots(history.plans) - {""})}

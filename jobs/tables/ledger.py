@@ -97,18 +97,18 @@ class Ledger:
         self.is_scores = kind == "scores"
         self._protocol = Protocol(self.name, part_of, self.output)
 
-    def history(self) -> PlanHistory:
-        """Read all plans."""
-        return self._run(self._protocol.read())
+    def history(self, earlier: PlanHistory | None = None) -> PlanHistory:
+        """Read all plans but those that are known."""
+        return self._run(self._protocol.read(earlier))
 
     def first_plan(self) -> Plan:
         """Read the plan that the table was begun with: its detail says what the table is."""
         name = f"{self._protocol.plans_folder}/000001.json"
         return Plan.from_json(read(self.output, name), storage.join(self.output, name))
 
-    def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> PlanHistory:
+    def freeze(self, propose: Callable[[PlanHistory], Plan | None], earlier: PlanHistory | None = None) -> PlanHistory:
         """Plan what is new; see :meth:`jobs.tables.protocol.Protocol.freeze`."""
-        return self._run(self._protocol.freeze(propose))
+        return self._run(self._protocol.freeze(propose, earlier))
 
     def done(self, history: PlanHistory | None = None) -> Names:
         """Return the names of all committed shards, also of states that were replaced since.

@@ -16,7 +16,8 @@ from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed
 from jobs.inputs.utterance_ids import WAYS_OUT, root_of
 from jobs.storage import Stored
 from jobs.tables.entries import Entries
-from jobs.tables.names import Names
+from jobs.tables.names import Names, as_names, texts
+from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, refuse_many
 from jobs.tables.source_index import SourceIndex
@@ -41,10 +42,18 @@ class Proposal:
         Shards that no plan has in this state; and tombstones of those that were never read, and whose sources are gone.
     slots : set of str
         Slots of all shards of the archive, planned before or new.
+    instalments : sequence of Entries
+        New shards that go before, each part in a plan of its own.
     """
 
     new: Sequence[Entry]
     slots: Set[str]
+    instalments: Sequence[Entries] = ()
+
+    @property
+    def parts(self) -> tuple[Sequence[Entry], ...]:
+        """All that is new, by plans."""
+        return (*self.instalments, self.new) if self.new else tuple(self.instalments)
 
 
 def propose(
@@ -122,7 +131,7 @@ def propose(
             slots.add(slot)
         read_again = sorted(uri for uri in here if uri in again)
         if now != shard or read_again or slot in policy.slots:
-            new.append(_entry(now, slot, read_again, prune=policy.prune))
+            new.append(entry_of(now, slot, read_again, prune=policy.prune))
         for uri in here:
             loose.pop(uri, None)
     folders = [*archive.folders, *_listed_by_now(archive, known)]
@@ -131,7 +140,7 @@ def propose(
     slots |= {each.slot for each in (*folders, *groups)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
-    found = map(_entry, chain(present.values(), denied, groups))
+    found = map(entry_of, chain(present.values(), denied, groups))
     entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
     return Proposal(entries, Names(slots) | settled)
 
@@ -163,7 +172,8 @@ def others_in(history: PlanHistory) -> set[str]:
     return {digest for plan in history.plans for digest in plan.detail.get(OTHERS, ())}
 
 
-def _entry(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, prune: bool = False) -> Entry:
+def entry_of(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, prune: bool = False) -> Entry:
+    """Return a shard as a plan lists it: in its own slot, or in that in which it was planned before."""
     asked = ({AGAIN: list(again)} if again else {}) | ({PRUNE: True} if prune else {})
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content() | asked)
 
@@ -271,35 +281,35 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard], index: SourceI
         for uri, name in shard.ids():
             owners[name] = uri
     found = [pair for each in archive.containers for pair in each.ids()]
-    loose = [(stored.uri, name) for stored in archive.files for name, _ in archive.selections_of(stored.uri)]
-    for uri, name in (*found, *loose):
-        owner = owners.get(name) or (index.owner_of(name) if index else None)
-        if owner not in (None, uri):
+    found += [(stored.uri, item.utterance_id) for stored in archive.files for item in archive.selections_of(stored.uri)]
+    if index is not None:
+        owners = index.owners_of({name for _, name in found} - owners.keys()) | owners
+    for uri, name in found:
+        if owners.get(name) not in (None, uri):
             raise ConfigError(
-                f"{owner} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
+                f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
                 f"this output. {WAYS_OUT}"
             )
 
 
-def propose_scores(embedded: Iterable[PlannedShard], history: PlanHistory) -> tuple[Entry, ...]:
+def propose_scores(embedded: Shards, history: PlanHistory) -> Sequence[Entry]:
     """Committed embeddings that no plan has scored yet, or only in an older state.
 
     Never in an older state than is planned: a run that was slow must not take back what a later one found.
 
     Parameters
     ----------
-    embedded : iterable of PlannedShard
+    embedded : Shards
         Of the embedding table.
     history : PlanHistory
         Of the score table; the state of an entry is the name of the embeddings that it judges.
     """
-    have = {slot: planned.entry.state for slot, planned in history.current.items()}
-    return tuple(Entry(shard.slot, shard.name) for shard in embedded if have.get(shard.slot, "") < shard.name)
+    slots, names = embedded.packed_slots, embedded.packed_names
+    is_new = history.current.states_of(slots) < names
+    return Entries.of(map(Entry, texts(slots[is_new]), texts(names[is_new])))
 
 
-def left_behind(
-    embedded: PlanHistory, scored: PlanHistory, done: Collection[str], asked: Collection[str]
-) -> list[PlannedShard]:
+def left_behind(embedded: PlanHistory, scored: PlanHistory, done: Iterable[str], asked: Iterable[str]) -> Shards:
     """Return shards of embeddings that a run planned to score and did not, or that were dropped after they were scored.
 
     Their sources may be gone, so that no archive names them. Without their scores the plan would never be done.
@@ -308,19 +318,17 @@ def left_behind(
     ----------
     embedded, scored : PlanHistory
         Of the embedding table, and of the score table.
-    done : collection of str
+    done : iterable of str
         Names of what is committed of the score table.
-    asked : collection of str
+    asked : iterable of str
         Slots that are scored anyway.
     """
-    slots = (slot for slot in sorted(scored.current) if slot in embedded.current and slot not in asked)
-    return [
-        embedded.current[slot]
-        for slot in slots
-        if scored.current[slot].name not in done or embedded.current[slot].entry.is_dropped
-    ]
+    others = embedded.current.having(scored.current.slots - as_names(asked))
+    is_waiting = scored.current.lacking(done).slots.holds(others.packed_slots)
+    return others.where(is_waiting | others.is_dropped).ordered()
 
 
 def plan_id_of(entries: Iterable[Entry], n_before: int) -> str:
     """Eight hexadecimal digits that change with any shard of a plan, and with the plans before it."""
-    return digest_of([n_before, *sorted((each.slot, each.state) for each in entries)])[:8]
+    found = entries if isinstance(entries, Entries) else Entries.of(entries)
+    return digest_of([n_before, *sorted(zip(texts(found.slots), texts(found.states), strict=True))])[:8]

@@ -2,76 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from dataclasses import dataclass, field
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from jobs.tables.checksummed_json import checked_stem, seal_of, sealed
-from jobs.tables.entries import Entries, Entry, packed
-from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
-from jobs.tables.names import Names, as_names
-
-SHARDS = '"shards": ['  # a quote in a JSON string is escaped, so this is a key wherever it stands
+from jobs.tables.entries import Entry, packed
+from jobs.tables.frozen_plan import Plan
+from jobs.tables.names import Names, Packed, as_names
 
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run fixed before it began to work: new shards, and new states of old ones."""
-
-    run_id: str
-    run_date: str
-    entries: Sequence[Entry]
-    detail: dict[str, Any] = field(default_factory=dict)
-    known_seal: str = field(default="", compare=False, repr=False)
-
-    def to_json(self) -> bytes:
-        """Return the plan as it is stored."""
-        head = json.dumps(self._head, sort_keys=True, default=str).removesuffix("}")
-        entries = self.entries if isinstance(self.entries, Entries) else Entries.of(self.entries)
-        return sealed(f"{head}, {SHARDS}{entries.text}]".encode())
-
-    @classmethod
-    def from_json(cls, text: bytes | None, name: str) -> Plan:
-        """Return the plan that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
-        stem = str(checked_stem(text, name), "utf-8")
-        content, entries = _parsed(stem)
-        check_format(content, name, NEW_OUTPUT)
-        return cls(content["run_id"], content["run_date"], entries, content["detail"], seal_of(text or b""))
-
-    @property
-    def seal(self) -> str:
-        """The checksum that the plan is stored with: it changes with any byte of it."""
-        return self.known_seal or seal_of(self.to_json())
-
-    @property
-    def slots(self) -> npt.NDArray[np.bytes_]:
-        """Slots of the entries, packed."""
-        return self.entries.slots if isinstance(self.entries, Entries) else packed(each.slot for each in self.entries)
-
-    @property
-    def _head(self) -> dict[str, Any]:
-        return {"format": FORMAT, "run_id": self.run_id, "run_date": self.run_date, "detail": self.detail}
-
-
-def _parsed(stem: str) -> tuple[dict[str, Any], Entries]:
-    """Return what a plan says beside its entries, and these, without making an object of each."""
-    start = stem.find(SHARDS)
-    try:
-        content = json.loads(stem[:start] + SHARDS + "]}")
-        entries = Entries.parse(stem, start + len(SHARDS))
-    except (ValueError, IndexError):
-        entries = None
-    if entries is None:  # other software has written it in another form
-        content = json.loads(stem + "}")
-        entries = Entries.of(Entry(*each) for each in content["shards"])
-    return content, entries
 
 
 @dataclass(frozen=True)
@@ -131,16 +74,16 @@ class PlanHistory:
         """Return, for each slot, the last shard of it whose name is among those that are committed."""
         return Shards(self, self._last(np.flatnonzero(as_names(done).holds(self.row_names))))
 
-    def of_plan(self, number: int) -> list[PlannedShard]:
+    def of_plan(self, number: int) -> Shards:
         """Return the shards of one plan that no later plan has replaced."""
         rows = self.current.rows
-        return list(Shards(self, rows[self.numbers[rows] == number]).values())
+        return Shards(self, rows[self.numbers[rows] == number])
 
     def of_slot(self, slot: str) -> list[PlannedShard]:
         """Return the shard of a slot in each plan that lists it."""
         value = np.bytes_(slot.encode())
         start, end = (int(np.searchsorted(self.slots, value, side, self._by_slot)) for side in ("left", "right"))
-        return [self.row(row) for row in self._by_slot[start:end].tolist()]
+        return list(self.at(self._by_slot[start:end]))
 
     @cached_property
     def names(self) -> Names:
@@ -159,9 +102,19 @@ class PlanHistory:
     # rows: the entries of all plans, in order
 
     @cached_property
-    def slots(self) -> npt.NDArray[np.bytes_]:
+    def slots(self) -> Packed:
         """Slot of each row."""
-        return np.concatenate([packed(()), *(plan.slots for plan in self.plans)])
+        return np.concatenate([packed(()), *(plan.packed.slots for plan in self.plans)])
+
+    @cached_property
+    def states(self) -> Packed:
+        """State of each row."""
+        return np.concatenate([packed(()), *(plan.packed.states for plan in self.plans)])
+
+    @cached_property
+    def is_dropped(self) -> npt.NDArray[np.bool_]:
+        """Whether each row is a tombstone."""
+        return np.concatenate([np.zeros(0, bool), *(plan.packed.is_dropped for plan in self.plans)])
 
     @cached_property
     def numbers(self) -> Rows:
@@ -169,9 +122,10 @@ class PlanHistory:
         return np.repeat(np.arange(1, len(self.plans) + 1), [len(plan.entries) for plan in self.plans])
 
     @cached_property
-    def row_names(self) -> npt.NDArray[np.bytes_]:
+    def row_names(self) -> Packed:
         """Name of each row's shard."""
-        named = [np.char.add(plan.slots, name_of("", number).encode()) for number, plan in enumerate(self.plans, 1)]
+        slots = enumerate((plan.packed.slots for plan in self.plans), 1)
+        named = [np.char.add(each, name_of("", number).encode()) for number, each in slots]
         return np.concatenate([packed(()), *named])
 
     @cached_property
@@ -191,11 +145,26 @@ class PlanHistory:
 
     def row(self, row: int) -> PlannedShard:
         """Return the shard of a row."""
-        number, first = int(self.numbers[row]), int(self.firsts[row])
-        plan = self.plans[number - 1]
-        entry = plan.entries[row - int(self._starts[number - 1])]
-        date = self.plans[int(self.numbers[first]) - 1].run_date
-        return PlannedShard(entry, number, plan.run_id, date, row != first, plan.run_date)
+        return next(self.at(np.array([row])))
+
+    def at(self, rows: Rows) -> Iterator[PlannedShard]:
+        """Yield the shards of some rows, each made anew."""
+        for number, some, entries in self._by_plan(rows):
+            plan, firsts = self.plans[number - 1], self.firsts[some]
+            dates = [self.plans[each - 1].run_date for each in self.numbers[firsts].tolist()]
+            for entry, date, replaces in zip(entries, dates, (some != firsts).tolist(), strict=True):
+                yield PlannedShard(entry, number, plan.run_id, date, replaces, plan.run_date)
+
+    def entries(self, rows: Rows) -> Iterator[Entry]:
+        """Yield the entries of some rows, each made anew."""
+        return chain.from_iterable(entries for _, _, entries in self._by_plan(rows))
+
+    def _by_plan(self, rows: Rows) -> Iterator[tuple[int, Rows, Iterator[Entry]]]:
+        """Yield rows in a row that are of one plan, with its number and their entries."""
+        ends = np.flatnonzero(np.diff(self.numbers[rows])) + 1
+        for some in np.split(rows, ends) if len(rows) else ():
+            number = int(self.numbers[some[0]])
+            yield number, some, self.plans[number - 1].packed.at((some - int(self._starts[number - 1])).tolist())
 
     def _last(self, rows: Rows) -> Rows:
         """Return the last of these rows of each slot, in the order in which slots were first planned."""
@@ -222,17 +191,22 @@ class Shards(Mapping[str, PlannedShard]):
     def __init__(self, history: PlanHistory, rows: Rows) -> None:
         self._history, self.rows = history, rows
 
+    @property
+    def history(self) -> PlanHistory:
+        """The plans that they are of."""
+        return self._history
+
     def __getitem__(self, slot: str) -> PlannedShard:
-        return self._history.row(int(self.rows[_place_of(slot, self._slots, self._order)]))
+        return self._history.row(int(self.rows[_place_of(slot, self.packed_slots, self._order)]))
 
     def __contains__(self, slot: object) -> bool:
         try:
-            return isinstance(slot, str) and _place_of(slot, self._slots, self._order) >= 0
+            return isinstance(slot, str) and _place_of(slot, self.packed_slots, self._order) >= 0
         except KeyError:
             return False
 
     def __iter__(self) -> Iterator[str]:
-        return (bytes(slot).decode() for slot in self._slots)
+        return (bytes(slot).decode() for slot in self.packed_slots)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -245,7 +219,7 @@ class Shards(Mapping[str, PlannedShard]):
     @property
     def names(self) -> Names:
         """Names of the shards."""
-        return Names.of(self._history.row_names[self.rows])
+        return Names.of(self.packed_names)
 
     def values(self) -> ValuesView[PlannedShard]:
         """Return the shards."""
@@ -257,30 +231,77 @@ class Shards(Mapping[str, PlannedShard]):
 
     def shards(self) -> Iterator[PlannedShard]:
         """Yield the shards, each made anew."""
-        return map(self._history.row, self.rows.tolist())
+        return self._history.at(self.rows)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield their entries, each made anew."""
+        return self._history.entries(self.rows)
+
+    def ordered(self) -> Shards:
+        """Return them in the order of their slots."""
+        return Shards(self._history, self.rows[self._order])
+
+    def __or__(self, others: Shards) -> Shards:
+        """Return these and others of the same history, in the order of their slots."""
+        return Shards(self._history, np.union1d(self.rows, others.rows)).ordered()
+
+    @property
+    def slots(self) -> Names:
+        """Slots of the shards."""
+        return Names.of(self.packed_slots)
+
+    @cached_property
+    def packed_slots(self) -> Packed:
+        """Slot of each."""
+        return np.asarray(self._history.slots[self.rows])
+
+    @property
+    def packed_names(self) -> Packed:
+        """Name of each."""
+        return np.asarray(self._history.row_names[self.rows])
+
+    def states_of(self, slots: Packed) -> Packed:
+        """Return the state that is planned of each of these slots; an empty one of any other."""
+        states = np.zeros(len(slots), self._history.states.dtype)
+        if len(self.rows):
+            places = self._order[np.searchsorted(self.packed_slots, slots, sorter=self._order).clip(max=len(self) - 1)]
+            is_here = self.packed_slots[places] == slots
+            states[is_here] = self._history.states[self.rows[places[is_here]]]
+        return states
+
+    @property
+    def replaces(self) -> npt.NDArray[np.bool_]:
+        """Whether each is planned again: an earlier plan has another state of its slot."""
+        return np.asarray(self.rows != self._history.firsts[self.rows])
+
+    @property
+    def is_dropped(self) -> npt.NDArray[np.bool_]:
+        """Whether each is a tombstone."""
+        return np.asarray(self._history.is_dropped[self.rows])
+
+    def last(self, n: int) -> Shards:
+        """Return those of the last plans, as many as are asked for."""
+        return Shards(self._history, np.sort(self.rows)[-n:])
 
     def having(self, slots: Iterable[str]) -> Shards:
         """Return those of these slots."""
-        return self._at(as_names(slots).holds(self._slots))
+        return self.where(as_names(slots).holds(self.packed_slots))
 
     def committed(self, done: Iterable[str]) -> Shards:
         """Return the shards that are committed."""
-        return self._at(as_names(done).holds(self._history.row_names[self.rows]))
+        return self.where(as_names(done).holds(self.packed_names))
 
     def lacking(self, done: Iterable[str]) -> Shards:
         """Return the shards that are not committed."""
-        return self._at(~as_names(done).holds(self._history.row_names[self.rows]))
+        return self.where(~as_names(done).holds(self.packed_names))
 
-    def _at(self, mask: npt.NDArray[np.bool_]) -> Shards:
+    def where(self, mask: npt.NDArray[np.bool_]) -> Shards:
+        """Return those of a mask."""
         return Shards(self._history, self.rows[mask])
 
     @cached_property
-    def _slots(self) -> npt.NDArray[np.bytes_]:
-        return np.asarray(self._history.slots[self.rows])
-
-    @cached_property
     def _order(self) -> Rows:
-        return np.argsort(self._slots)
+        return np.argsort(self.packed_slots)
 
 
 class _Values(ValuesView[PlannedShard]):
@@ -317,7 +338,7 @@ class ByName(Mapping[str, PlannedShard]):
         return np.argsort(self._history.row_names)
 
 
-def _place_of(name: str, names: npt.NDArray[np.bytes_], order: Rows) -> int:
+def _place_of(name: str, names: Packed, order: Rows) -> int:
     """Return where a name stands in an array whose sorted order is known; KeyError if it does not."""
     value = name.encode()
     rank = int(np.searchsorted(names, np.bytes_(value), sorter=order))

@@ -28,63 +28,34 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Collection, Generator, Iterable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from detector.errors import SchemaError
 from jobs.storage import ABSENT, Found
 from jobs.tables import folding
-from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.entries import DROPPED, Entry
 from jobs.tables.folding import Checkpoint
-from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
-from jobs.tables.names import Names
-from jobs.tables.plan_history import Plan, PlanHistory, PlannedShard
-from jobs.tables.requests import Exist, Get, List, Put
+from jobs.tables.frozen_plan import Plan
+from jobs.tables.marker import Marker
+from jobs.tables.names import Names, texts
+from jobs.tables.plan_history import PlanHistory, PlannedShard
+from jobs.tables.requests import Exist, Fetch, Get, List, Put
 from jobs.tables.table_part import TablePart
 
 PLAN_NAME = re.compile(r"/\d{6}\.json$")
 
-__all__ = ["DROPPED", "Entry", "Plan", "PlanHistory", "PlannedShard"]
+__all__ = ["DROPPED", "Entry", "Marker", "Plan", "PlanHistory", "PlannedShard"]
 
 Answer = TypeVar("Answer")
-Steps = Generator[Put | Get | List | Exist, Any, Answer]
+Steps = Generator[Put | Get | Fetch | List | Exist, Any, Answer]
 
+PLANS_AT_ONCE = 8  # that are read; each may have tens of megabytes
 FOLD_FROM = 1_000
 MAX_CHECKPOINTS = 3  # that a run tries; gc leaves one
 MAX_ASKED = 64  # markers that are asked for one by one, however few there are
 LISTED_AT_ONCE = 1_000  # names in an answer of a store
 
 REMEDY = "Copy `_plans` once more; if the original is lost, `gc` removes this, and the next run does the work again"
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A committed shard: its objects, their digests, and details that the run stored for later ones.
-
-    `alarms` names tables whose rows existed already and differed from ours: the same work gave two results.
-    """
-
-    name: str
-    uri: str
-    objects: dict[str, str]
-    sha256: dict[str, str]
-    rows: dict[str, int]
-    digests: dict[str, str]
-    detail: dict[str, Any] = field(default_factory=dict)
-    alarms: tuple[str, ...] = ()
-
-    def to_json(self) -> bytes:
-        """Return the marker as it is stored."""
-        return dump_checksummed({"format": FORMAT, **vars(self)})
-
-    @classmethod
-    def from_json(cls, text: bytes, name: str) -> Marker:
-        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
-        content = load_checksummed(text, name)
-        check_format(content, name, NEW_OUTPUT)
-        del content["format"]
-        return cls(**{**content, "alarms": tuple(content["alarms"])})
 
 
 class Protocol:
@@ -117,35 +88,46 @@ class Protocol:
         self._ledger = ledger
         self._fold_from = fold_from
         self._has_believed = False
+        self._known: dict[str, Checkpoint] = {}  # the last that was read: one is never changed
         self._identify = identify
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_known": {}}  # a worker needs no checkpoint
 
     def read(self, earlier: PlanHistory | None = None) -> Steps[PlanHistory]:
         """Read the plans; those of ``earlier`` are not read again."""
         plans = list(earlier.plans if earlier else ())
-        names: Iterable[str] = yield List(self.plans_folder)
-        n_plans = sum(PLAN_NAME.search(name) is not None for name in names)  # the folder may hold other files
-        for number in range(len(plans) + 1, n_plans + 1):
-            name = self._plan_name(number)
-            plans.append(Plan.from_json((yield Get(name)), f"{self._output}/{name}"))
+        listed: Iterable[str] = yield List(self.plans_folder)
+        n_plans = sum(PLAN_NAME.search(name) is not None for name in listed)  # the folder may hold other files
+        if earlier is not None and n_plans <= len(plans):
+            return earlier
+        for first in range(len(plans) + 1, n_plans + 1, PLANS_AT_ONCE):
+            names = [self._plan_name(number) for number in range(first, min(first + PLANS_AT_ONCE, n_plans + 1))]
+            found: list[bytes | None] = yield Fetch(names)
+            plans += [Plan.from_json(found.pop(0), f"{self._output}/{name}") for name in names]
         return PlanHistory(tuple(plans))
 
-    def freeze(self, propose: Callable[[PlanHistory], Plan | None]) -> Steps[PlanHistory]:
+    def freeze(
+        self, propose: Callable[[PlanHistory], Plan | None], earlier: PlanHistory | None = None
+    ) -> Steps[PlanHistory]:
         """Plan what is new: ``propose`` returns it, given the earlier plans, or None if there is nothing.
+
+        Plans that are known are not read again.
 
         If another run is faster, its plan stands, and ``propose`` is called again. It must look at the sources itself,
         after the plans were read: so no plan is based on an older look at them than the plan before it.
         """
-        history = yield from self.read()
+        history = yield from self.read(earlier)
         while (plan := propose(history)) is not None:
-            earlier = yield from self._earlier(history, plan)
-            if earlier is None:
+            committed = yield from self._earlier(history, plan)
+            if committed is None:
                 taken = yield Put(self._plan_name(len(history.plans) + 1), plan.to_json(), ABSENT)
                 if taken is None:
                     return PlanHistory((*history.plans, plan))
             n_before = len(history.plans)
             history = yield from self.read(history)
-            if earlier is not None and len(history.plans) == n_before:
-                marker = f"{self._output}/{self.marker_name(earlier)}"
+            if committed is not None and len(history.plans) == n_before:
+                marker = f"{self._output}/{self.marker_name(committed)}"
                 raise SchemaError(f"{marker}: is committed, and its plan is not in {self.plans_folder}. {REMEDY}.")
         return history
 
@@ -202,11 +184,12 @@ class Protocol:
         """
         names: Iterable[str] = yield List(self.checkpoints_folder)
         for name in folding.newest_first(names)[:MAX_CHECKPOINTS]:
-            checkpoint = yield from self._checkpoint(name, history)
-            if checkpoint is None:
+            checkpoint = self._known.get(name) or (yield from self._checkpoint(name, history))
+            if checkpoint is None or not checkpoint.is_of(self._output, self._ledger, history):
                 continue
-            sure = list(checkpoint.names & history.names)  # gc removes none of them
-            probed = sorted(random.sample(sure, min(folding.PROBES, len(sure))))
+            self._known = {name: checkpoint}
+            sure = (checkpoint.names & history.names).values  # gc removes none of them
+            probed = list(texts(sure[sorted(random.sample(range(len(sure)), min(folding.PROBES, len(sure))))]))
             found: Names = yield from self._exist(probed)
             if len(found) == len(probed):
                 self._has_believed = True

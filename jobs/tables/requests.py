@@ -23,6 +23,13 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read objects, several at once. Answer: a list of what :class:`Get` answers for each, in their order."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class List:
     """List a folder. Answer: the names of the objects right below it, which are read once."""
 

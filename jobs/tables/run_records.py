@@ -83,8 +83,8 @@ def write_records(
         run_id = history.plans[number - 1].run_id
         if f"{run_id}.json" in have:
             continue
-        planned = {shard.name for shard in history.of_plan(number)}
-        if not planned <= done:
+        planned = history.of_plan(number).names
+        if planned - done:
             continue
         markers = table.markers(planned)
         record = {

@@ -7,15 +7,11 @@ planned anew by :func:`jobs.tables.plan.propose`.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from array import array
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from jobs.inputs.archive import Archive
 from jobs.inputs.containers import container_kind
@@ -23,46 +19,10 @@ from jobs.inputs.shards import Shard, is_removed
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import root_of
 from jobs.storage import Stored, key_of
+from jobs.tables.digests import DigestMap, DigestSet
+from jobs.tables.entries import Entry
 from jobs.tables.names import Names, as_names
 from jobs.tables.plan_history import PlanHistory, Shards
-
-KEY = os.urandom(16)  # of this process: nobody can name a file so that it is taken for another one
-DIGEST_BYTES = 16
-
-
-class _Digests:
-    """Digests of texts, each with the row of its shard; 20 bytes for each."""
-
-    def __init__(self) -> None:
-        self._bytes, self._rows = bytearray(), array("i")
-
-    def add(self, text: str, row: int) -> None:
-        """Add a text."""
-        self._bytes += _digest(text)
-        self._rows.append(row)
-
-    def sort(self) -> None:
-        """Make what was added ready to be found."""
-        halves = np.frombuffer(bytes(self._bytes), np.uint64).reshape(-1, 2)
-        order = np.argsort(halves[:, 0], kind="stable")
-        self._first = array("Q", halves[order, 0].tobytes())
-        self._second = array("Q", halves[order, 1].tobytes())
-        self.rows = np.array(self._rows, np.int32)[order]
-        self._bytes, self._rows = bytearray(), array("i")
-
-    def find(self, text: str) -> int | None:
-        """Return the place of a text among the sorted ones; None if it is not there."""
-        first, second = np.frombuffer(_digest(text), np.uint64).tolist()
-        place = bisect_left(self._first, first)
-        is_there = place < len(self._first) and self._first[place] == first and self._second[place] == second
-        return place if is_there else None
-
-    def repeated(self) -> npt.NDArray[np.int32]:
-        """Return the rows of texts that begin with the same half of a digest, as equal ones do."""
-        first = np.frombuffer(self._first, np.uint64)
-        same = np.zeros(len(first) + 1, bool)
-        same[1:-1] = first[1:] == first[:-1]
-        return np.asarray(self.rows[same[1:] | same[:-1]])
 
 
 class SourceIndex:
@@ -75,67 +35,93 @@ class SourceIndex:
         Names of what is committed.
     relative : bool
         The ids of the archive are relative to an input.
+
+    Attributes
+    ----------
+    ids : DigestSet
+        Of the sources.
     """
 
     def __init__(self, history: PlanHistory, done: Iterable[str], *, relative: bool) -> None:
         self._history = history
         self._current = history.current
-        self._states, self._uris, self._ids = _Digests(), _Digests(), _Digests()
+        self._sources = DigestMap()
+        self.ids = DigestSet()
         n = len(self._current)
         self._is_group, is_plain = np.zeros(n, bool), np.zeros(n, bool)
-        removed: list[str] = []
-        for row, planned in enumerate(self._current.shards()):
-            if not planned.entry.has_sources:
+        removed: list[Stored] = []
+        for row, entry in enumerate(self._current.entries()):
+            if not entry.has_sources:
                 continue
-            shard = Shard.from_content(planned.entry.work)
+            shard = Shard.from_content(entry.work)
             self._is_group[row] = shard.kind == "files"
             is_plain[row] = _is_plain(shard, relative=relative)
             for source in shard.sources:
-                self._uris.add(source.uri, row)
-                self._states.add(_state(source), row)
+                self._sources.add(source.uri, _state(source), row)
                 if is_removed(source):
-                    removed.append(_state(source))
+                    removed.append(source)
             for _, name in shard.ids():
-                self._ids.add(name, row)
-        for digests in (self._states, self._uris, self._ids):
-            digests.sort()
+                self.ids.add(name)
+        self._sources.sort()
+        self.ids.sort()
         self._may_settle = is_plain & as_names(done).holds(history.row_names[self._current.rows])
-        self._may_settle[self._uris.repeated()] = False
-        self._is_seen = bytearray(len(self._states.rows))
-        for state in removed:
-            self._is_seen[self._states.find(state) or 0] = True
-        self._is_listed = bytearray(len(self._states.rows))
+        self._may_settle[self._sources.repeated()] = False
+        self._is_seen = bytearray(len(self._sources.rows))
+        for source in removed:
+            if (place := self._place_of(source)) is not None:
+                self._is_seen[place] = True
+        self._is_listed = bytearray(len(self._sources.rows))
+        self._more: Iterable[Entry] = ()
 
     def sees(self, stored: Stored) -> bool:
         """Note an object of a listing, if it is a source as planned of a committed shard; return whether it is."""
-        place = self._states.find(_state(stored))
-        if place is None or not self._may_settle[self._states.rows[place]]:
+        place = self._place_of(stored)
+        if place is None or not self._may_settle[self._sources.rows[place]]:
             return False
         self._is_seen[place] = self._is_listed[place] = True
         return True
 
     def has_seen(self, source: Stored) -> bool:
         """Return True if a listing found a source as it was planned."""
-        place = self._states.find(_state(source))
+        place = self._place_of(source)
         return place is not None and bool(self._is_listed[place])
+
+    def knows(self, uri: str) -> bool:
+        """Return True for a source that plans read, in whatever state."""
+        return self._sources.find(uri) is not None
 
     def is_recording(self, uri: str) -> bool:
         """Return True for a loose file that plans read."""
-        place = self._uris.find(uri)
-        return place is not None and bool(self._is_group[self._uris.rows[place]])
+        place = self._sources.find(uri)
+        return place is not None and bool(self._is_group[self._sources.rows[place]])
 
     def __iter__(self) -> Iterator[str]:
         """Yield the URIs of all sources; it reads all plans once more."""
-        return (uri for planned in self._current.shards() for uri in planned.entry.source_uris)
+        return (uri for entry in self.entries() for uri in entry.source_uris)
 
-    def owner_of(self, utterance_id: str) -> str | None:
-        """Return the URI of a planned source that has an id; None if there is none."""
-        place = self._ids.find(utterance_id)
-        if place is None:
-            return None
-        planned = self._history.row(int(self._current.rows[self._ids.rows[place]]))
-        owned = Shard.from_content(planned.entry.work).ids()
-        return next((uri for uri, name in owned if name == utterance_id), None)
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is planned, and what was learnt; it reads all plans once more."""
+        return chain(self._current.entries(), self._more)
+
+    def learn(self, entries: Iterable[Entry], ids: DigestSet) -> None:
+        """Take over the ids of what is new, and is to be planned."""
+        self._more = entries
+        self.ids.update(ids)
+        self.ids.sort()
+
+    def owners_of(self, names: Collection[str]) -> dict[str, str]:
+        """Return the URIs of planned sources that have these ids, by id; if there are any, it reads all plans."""
+        found = {name for name in names if name in self.ids}
+        owned = (
+            (name, uri)
+            for entry in (self.entries() if found else ())
+            if entry.has_sources
+            for uri, name in Shard.from_content(entry.work).ids()
+        )
+        return {name: uri for name, uri in owned if name in found}
+
+    def _place_of(self, source: Stored) -> int | None:
+        return self._sources.find(source.uri, _state(source))
 
     def settle(self, archive: Archive, again: Iterable[str], slots: Collection[str]) -> tuple[Archive, Shards, Names]:
         """Tell what is settled: shards of which every source is as it was planned, and none is asked for.
@@ -159,10 +145,10 @@ class SourceIndex:
             Slots of those that are.
         """
         settled = self._may_settle.copy()
-        settled[self._states.rows[np.frombuffer(self._is_seen, np.uint8) == 0]] = False
+        settled[self._sources.rows[np.frombuffer(self._is_seen, np.uint8) == 0]] = False
         found = (*(each.uri for each in archive.files), *(each.uri for each in archive.containers), *again)
-        places = [place for uri in found if (place := self._uris.find(uri)) is not None]
-        settled[self._uris.rows[places]] = False
+        places = [place for uri in found if (place := self._sources.find(uri)) is not None]
+        settled[self._sources.rows[places]] = False
         current = self._current.rows
         if slots:
             settled &= ~Names(slots).holds(self._history.slots[current])
@@ -175,10 +161,10 @@ class SourceIndex:
         containers = {each.uri: each for each in archive.containers}
         roots = dict(archive.id_roots or {})
         n_before = len(files) + len(containers)
-        for planned in rest.shards():
-            if not planned.entry.has_sources:
+        for entry in rest.entries():
+            if not entry.has_sources:
                 continue
-            shard = Shard.from_content(planned.entry.work)
+            shard = Shard.from_content(entry.work)
             known = dict(shard.id_roots())
             for source in filter(self.has_seen, shard.sources):
                 if shard.kind == "files":
@@ -215,8 +201,4 @@ def _is_by_rule(uri: str, name: str, *, relative: bool) -> bool:
 
 
 def _state(stored: Stored) -> str:
-    return f"{stored.size} {len(stored.etag)} {stored.etag}{stored.uri}"
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES, key=KEY).digest()
+    return f"{stored.size} {stored.etag}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from jobs import storage
 from jobs.tables.protocol import Answer, Steps
-from jobs.tables.requests import Exist, Get, List, Put
+from jobs.tables.requests import Exist, Fetch, Get, List, Put
 
 READERS = 16  # threads that ask for small objects: the store's latency is the bottleneck
 
@@ -25,6 +26,9 @@ def carry_out(output: str, steps: Steps[Answer]) -> Answer:
                 answer = storage.put(storage.join(output, name), content, expected)
             case Get(name):
                 answer = read(output, name)
+            case Fetch(names):
+                with ThreadPoolExecutor(READERS) as pool:
+                    answer = list(pool.map(partial(read, output), names))
             case List(folder):
                 answer = (f"{folder}/{name}" for name in storage.names(storage.join(output, folder)))
             case Exist(names):

@@ -141,7 +141,7 @@ def _verify_records(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
             continue
         table = tables[record["table"]]
         history, done = table.history(), table.done()
-        names = {shard.name for shard in history.of_plan(record["plan"])} & done
+        names = history.of_plan(record["plan"]).names & done
         if (
             len(names) == record["shards"]["committed"]
             and (total := Ledger.digest(table.markers(names))) != record["digest"]

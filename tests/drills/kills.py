@@ -37,7 +37,7 @@ from tests.support.seaweedfs import s3_server
 CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
 EMBED = "detector.backbones.melstats:MelStats.embed"
 TARGETS = {
-    "encoder": r"^ray::MapWorker",
+    "encoder": r"^ray::EncoderActor",
     "assembler": r"^ray::AssemblerActor",
     "driver": None,
     "raylet": r"raylet/raylet",

@@ -8,12 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from tests.support.processes import processes
 from tests.support.ray_head import ON_LOOPBACK, RayHead
 
-ENCODER = r"^ray::MapWorker\(MapBatches\(EncoderActor\)\)"
-DECODE = r"^ray::MapBatches\(TiedStage\)"
+ENCODER = r"^ray::EncoderActor"
+DECODE = r"^ray::decode"
 
 CLUSTER = """
 import json, sys
@@ -32,7 +33,7 @@ for line in sys.stdin:
 class Nodes(RayHead):
     """A Ray of several nodes on this machine; `ray start` would need addresses beyond loopback."""
 
-    def __init__(self, environment: dict[str, str], *sizes: dict[str, int]) -> None:
+    def __init__(self, environment: dict[str, str], *sizes: dict[str, Any]) -> None:
         mine = environment | ON_LOOPBACK | {"RAY_TMPDIR": "/tmp"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", CLUSTER],
@@ -48,7 +49,7 @@ class Nodes(RayHead):
         for size in sizes:
             self.add(size)
 
-    def add(self, size: dict[str, int]) -> None:
+    def add(self, size: dict[str, Any]) -> None:
         """Add a node; its raylet is the last of :attr:`raylets`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -18,6 +18,7 @@ from tests.drills.nodes import DECODE, ENCODER, Nodes
 from tests.drills.runs import Fault, Run
 from tests.drills.store import key_of
 from tests.drills.work import (
+    ASSEMBLER,
     MARKER,
     NOTED,
     amplification,
@@ -233,15 +234,16 @@ def test_a_cluster_grows_from_nothing(lab: Lab) -> None:
     injects="SIGKILL to every process of one of two nodes with a GPU, as when a spot machine is taken back; none comes "
     "in its place",
     holds="the other encoder goes on; what the lost one had in hand is computed without another machine, and the run "
-    "ends with 0. Shards that were open at an assembler there are read again",
+    "ends with 0. Assemblers are on the machine that stays",
     limit=180,
 )
 def test_a_spot_machine_may_be_taken_back(lab: Lab) -> None:
-    gpu_only = {"num_cpus": 0, "num_gpus": 1}
+    gpu_only = {"num_cpus": 0, "num_gpus": 1, "labels": {"ray.io/market-type": "spot"}}
     nodes = Nodes(lab.environment | lab.injecting([NOTED, slow(0.2)]), {"num_cpus": 2}, gpu_only, gpu_only)
     try:
         run = lab.start_embed("--encoders", "1:2", "--encoder-cpus", 0, on=nodes)
         lab.wait_for(lambda: len(markers_put(lab)) >= 2 and nodes.at_work(ENCODER) == {1, 2}, run=run)
+        assert nodes.at_work(ASSEMBLER) == {0}
         nodes.lose(2)
         killed = time.monotonic()
         run.wait()

@@ -180,9 +180,7 @@ def night(
     given = NightlyConfig(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )
-    done = source.done()
-    slots = {slot_of(name) for name in shards}
-    planned = [each for each in source.history().current.values() if each.slot in slots and each.name in done]
+    planned = source.history().current.having(map(slot_of, shards)).committed(source.done())
     scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given, given.head)
     scoring_run._finish("nightly", STARTED, scored, given, found or {})
     if pages:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from detector.canaries import Heard, kept
-from detector.config import Recipe
-from jobs.config import ModelConfig, RunConfig
+from detector.canaries import kept
+from jobs.config import RunConfig
 from jobs.execution.assemblers import Assembler, Commit
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
@@ -17,8 +16,8 @@ from jobs.execution.pool import Pool, fit_pool
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
+from jobs.execution.work import Work
 from jobs.execution.worker_registry import LocalReporter, WorkerRegistry
-from jobs.inputs.limits import Limits
 from jobs.inputs.shards import Portion
 
 PATIENCE_SECONDS = 1.0
@@ -34,43 +33,30 @@ class InProcessRunner:
         self.encoder_stats = PoolStats()
         self.confinement = ConfinementLevel(self._config.confinement)
 
-    def pool(self, _shards: object = ()) -> Pool:
+    def pool(self, _amount: object = None) -> Pool:
         return fit_pool(self._config, self._cpus, 0.0)
 
     def assemblers(self, commit: Commit, _pool: Pool) -> Assembler:
         return Assembler(commit)
 
-    def embed_portions(
-        self,
-        portions: list[Portion],
-        recipes: tuple[Recipe, ...],
-        model: ModelConfig,
-        pool: Pool,
-        watchdog: Watchdog,
-        stop: StopRequest,
-        limits: Limits,
-        _assemblers: object,
-        *,
-        singly: bool = False,
-        heard: Mapping[str, Heard] | None = None,
-    ) -> Iterator[pa.Table]:
+    def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         decode = DecodeStage(
-            recipes[0].config,
+            work.recipes[0].config,
             LocalReporter(self.registry, "decode"),
             PATIENCE_SECONDS,
-            pool.window_bytes,
-            limits,
+            work.pool.window_bytes,
+            work.limits,
             self._config.confinement,
-            None if heard is None else kept(heard),
+            None if work.heard is None else kept(work.heard),
         )
         encode = EncodeStage(
-            recipes,
-            model,
-            pool.device,
-            pool.batch_seconds,
+            work.recipes,
+            work.model,
+            work.pool.device,
+            work.pool.batch_seconds,
             LocalReporter(self.registry, "encode"),
             PATIENCE_SECONDS,
-            heard,
+            work.heard,
         )
         for portion in portions:
             for table in decode(pa.table({ITEM: [portion.to_json()]})):

@@ -35,7 +35,7 @@ def write_pages(scored: ScoringRun, source: Ledger) -> None:
     folder = storage.join(scored.ledger.output, "runs")
     try:
         existing = {storage.name_of(stored.uri) for stored in storage.listing(folder) or []}
-        for number in sorted({scored.history.current[slot].number for slot in scored.slots}):
+        for number in sorted(scored.history.current.having(scored.slots).plans):
             run_id = scored.history.plans[number - 1].run_id
             if f"{run_id}.html" not in existing and (uri := write_page(scored, source, run_id)) is not None:
                 say(f"page: {uri}")

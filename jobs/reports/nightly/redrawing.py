@@ -11,6 +11,7 @@ from jobs.reports.nightly.page import write_page
 from jobs.reports.runs import find_run
 from jobs.scoring.heads import embeddings_of, read_head
 from jobs.scoring.result import ScoringRun
+from jobs.tables.names import Names
 
 log = logging.getLogger(__name__)
 
@@ -48,5 +49,5 @@ def _redraw(output: str, run_id: str) -> None:
         raise ConfigError(f"{settings['head']}: is head {head.head_id} now; expected {record['head_id']}.")
     # an eraser reads no recordings, and needs no right to
     players = "link" if settings["players"] == "embed" else None
-    scored = ScoringRun(head, record["prior"], table, history, frozenset())
+    scored = ScoringRun(head, record["prior"], table, history, Names())
     write_page(scored, embeddings_of(output, head, settings.get("channels")), run_id, players)

@@ -31,10 +31,12 @@ from jobs.storage.s3.errors import (
     SlowError,
     cause_of,
     is_denied,
+    is_throttling,
     raise_unless_passing,
     setting_errors,
     status_of,
 )
+from jobs.storage.s3.throttle import Throttle
 from jobs.storage.uris import refuse_metadata
 
 CONNECT_SECONDS = 5
@@ -80,6 +82,7 @@ class S3Client:
 
     def __init__(self) -> None:
         self._fs: Any = fsspec.filesystem("s3", **OPTIONS)
+        self._throttle = Throttle(CONNECTIONS)
         self._endpoint = "the endpoint"
         self._refreshed = float("-inf")
 
@@ -179,10 +182,20 @@ class S3Client:
         received: Callable[[], int] = lambda: 0,
     ) -> Answer | None:
         """Repeat an attempt until it is answered; return None if the status of the answer is one of ``refusals``."""
+        with self._throttle.place():
+            return self._attempts(uri, attempt, refusals, received)
+
+    def _attempts(
+        self,
+        uri: str,
+        attempt: Callable[[Any], Awaitable[Answer]],
+        refusals: tuple[int, ...],
+        received: Callable[[], int],
+    ) -> Answer | None:
         budget = RetryBudget(uri)
         refreshed = False
         while True:
-            before = received()
+            before, sent = received(), self._throttle.n_slowed
             try:
                 with setting_errors(uri):
                     answer: Answer = sync(self._fs.loop, self._with_client, attempt)
@@ -190,6 +203,9 @@ class S3Client:
                 budget.answered(self._endpoint)
                 if status_of(error) in refusals:
                     return None
+                if is_throttling(error):
+                    self._throttle.slow_down(sent)
+                    budget.note_throttling()
                 if is_denied(error) and not refreshed:
                     refreshed = True
                     self._refresh()
@@ -204,6 +220,8 @@ class S3Client:
                 budget.pause(cause_of(error), self._endpoint, error)
             else:
                 budget.answered(self._endpoint)
+                budget.succeeded()
+                self._throttle.speed_up()
                 return answer
 
     async def _with_client(self, attempt: Callable[[Any], Awaitable[Answer]]) -> Answer:

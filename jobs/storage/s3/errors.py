@@ -56,6 +56,8 @@ PASSING_CODES = {
     *("ConditionalRequestConflict", "OperationAborted"),
     *("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidDigest"),  # changed on the way
 }
+THROTTLING_STATUS = {429, 503}
+THROTTLING_CODES = {"SlowDown", "Throttling", "RequestLimitExceeded", "ServiceUnavailable"}
 EXPIRED_CODES = {
     "ExpiredToken",
     "InvalidToken",
@@ -93,6 +95,11 @@ def raise_unless_passing(uri: str, error: boto.ClientError) -> None:
         raise RefusedError(f"{uri}: permission denied ({cause_of(error)}). Check credentials and policy.") from error
     if status_of(error) not in PASSING_STATUS and _code_of(error) not in PASSING_CODES:
         raise StorageError(f"{uri}: the store refuses: {cause_of(error)}.") from error
+
+
+def is_throttling(error: boto.ClientError) -> bool:
+    """Return True if the store refuses a request only for the rate of requests."""
+    return status_of(error) in THROTTLING_STATUS or _code_of(error) in THROTTLING_CODES
 
 
 def is_denied(error: boto.ClientError) -> bool:

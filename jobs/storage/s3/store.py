@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -23,6 +24,7 @@ from jobs.storage.s3.ranges import ObjectRanges
 
 PAGE_KEYS = 1_000  # in an answer: as many as S3 gives
 AT_ONCE = 16  # requests of one listing
+PAGES_AHEAD = 4  # of each folder, so that few are in memory
 HEX_DIGITS = "123456789abcdef"  # markers are named by slots, whose first digits are equally common
 LAST = "\U0010ffff"  # sorts after every key
 
@@ -214,14 +216,26 @@ class S3:
             yield from self._pages(uri, bucket, folders[0])
             return
 
-        def pages_below(folder: str) -> list[Any]:
-            page = self._page(uri, bucket, folder)
-            return [page, *self._rest(uri, bucket, folder, page)] if page else []
+        def more(pages: Iterator[Any]) -> list[Any]:
+            return list(islice(pages, PAGES_AHEAD))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for ahead in range(0, len(folders), AT_ONCE):
-                for pages in pool.map(pages_below, folders[ahead : ahead + AT_ONCE]):
-                    yield from pages
+            below = (self._pages_below(uri, bucket, folder) for folder in folders)
+            ahead = deque((pages, pool.submit(more, pages)) for pages in islice(below, AT_ONCE))
+            while ahead:
+                pages, some = ahead[0][0], ahead.popleft()[1].result()
+                if len(some) == PAGES_AHEAD:
+                    ahead.appendleft((pages, pool.submit(more, pages)))
+                else:
+                    ahead.extend((pages, pool.submit(more, pages)) for pages in islice(below, 1))
+                yield from some
+
+    def _pages_below(self, uri: str, bucket: str, folder: str) -> Iterator[Any]:
+        """Yield the pages of one folder, one after another."""
+        page = self._page(uri, bucket, folder)
+        if page:
+            yield page
+            yield from self._rest(uri, bucket, folder, page)
 
     def _rest(self, uri: str, bucket: str, prefix: str, page: Any) -> Iterator[Any]:
         """Yield the pages that follow one."""

@@ -12,7 +12,7 @@ found at the end, by the ETags of their markers.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
@@ -44,7 +44,7 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
     _refuse_tables(place)
     # the copy is looked at before the markers are read: a command with older markers than another finds its PUT refused
     standing, drafts = copy.look(), storage.drafts(place)
-    sources = [Source.read(table, standing) for table in ledgers(output)]
+    sources = [Source.read(table, place, standing) for table in ledgers(output)]
     if not sources:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     _refuse_another(output, place, standing, {source.table.name for source in sources})
@@ -59,6 +59,8 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
         remove_drafts(place, drafts)
         _prove(copy, updater, sources)
         copy.remove_stale_manifests(updater.standing)
+        for source in sources:
+            source.remember(place)
         _print_others(copy, updater.standing)
     for source in sources:
         if source.waiting:
@@ -112,19 +114,27 @@ def _prove_table(table: str, copy: CompactedCopy, updater: CopyUpdater, sources:
     digests, n_rows, uris = [], 0, []
     for source in sources:
         mine = [each.compacted for each in copied if each.compacted.ledger == source.table.name]
-        markers = [marker for marker in source.markers.values() if table in marker.objects]
-        expected = add(marker.digests[table] for marker in markers)
+        objects: list[str] = []
+        expected = add(_digests(source, table, objects))
         if (found := add(compacted.digest for compacted in mine)) != expected:
             raise SchemaError(f"{copy.place}: {table} of {source.table.name}: digest {found}, committed {expected}.")
         digests.append(found)
         n_rows += sum(compacted.rows for compacted in mine)
-        uris += [storage.join(source.table.output, marker.objects[table]) for marker in markers]
+        uris += objects
     sizes = [updater.stored[uri].size for uri in uris if uri in updater.stored]
     say(
         f"{table}: {len(uris)} objects → {len(copied)}, {_mb(sizes)} → {_mb(each.stored.size for each in copied)}, "
         f"{n_rows} rows, digest {add(digests)[:16]} as committed; "
         f"{updater.written[table]} written, {updater.rewritten[table]} rewritten"
     )
+
+
+def _digests(source: Source, table: str, objects: list[str]) -> Iterator[str]:
+    """Yield the digest of each object of a table, and note its URI."""
+    for marker in source.markers.all():
+        if table in marker.objects:
+            objects.append(storage.join(source.table.output, marker.objects[table]))
+            yield marker.digests[table]
 
 
 def _print_others(copy: CompactedCopy, standing: dict[str, CopiedObject]) -> None:

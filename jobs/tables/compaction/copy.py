@@ -11,6 +11,7 @@ from detector.errors import SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.storage import ABSENT, NotFoundError, Stored
+from jobs.tables.compaction.markers import is_memory
 from jobs.tables.compaction.objects import (
     FOLDER,
     REMEDY,
@@ -54,7 +55,7 @@ class CompactedCopy:
             If an object among the tables is no compacted object, or a manifest is damaged.
         """
         objects = table_objects(self.place)
-        listed = storage.listing(storage.join(self.place, FOLDER)) or []
+        listed = manifests_in(self.place)
         with ThreadPoolExecutor(READERS) as pool:
             manifests = {each.compacted.name: each for each in pool.map(Manifest.read, listed)}
             self._tags = {name: each.tag for name, each in manifests.items()}
@@ -69,7 +70,7 @@ class CompactedCopy:
         """List what is neither a table of the copy, nor its manifest, nor noted of heads; links, too."""
         known = {*standing, *map(manifest_name, standing)}
         listed = [stored.uri.removeprefix(f"{self.place}/") for stored in storage.listing(self.place) or []]
-        others = [each for each in listed if not (each in known or OF_HEADS.fullmatch(each) or NO_ROWS.fullmatch(each))]
+        others = [each for each in listed if not (each in known or is_ours(each))]
         found = storage.survey(self.place)
         links = [] if found is None else [each.first for each in found.links.values()]
         return [*(storage.join(self.place, each) for each in others), *links]
@@ -131,6 +132,17 @@ class CompactedCopy:
         return CopiedObject(compacted, stored)
 
 
+def manifests_in(place: str) -> list[Stored]:
+    """List the manifests of a copy."""
+    listed = storage.listing(storage.join(place, FOLDER)) or []
+    return [stored for stored in listed if not is_memory(stored.uri.removeprefix(f"{place}/"))]
+
+
+def is_ours(name: str) -> bool:
+    """Return True for the name of what `compact` and heads keep in a copy beside its tables and their manifests."""
+    return bool(OF_HEADS.fullmatch(name) or NO_ROWS.fullmatch(name) or is_memory(name))
+
+
 def is_copy(place: str) -> bool:
     """Return True if ``place`` holds a compacted copy; a place with plans is an output, whatever lies in it."""
     return bool(storage.listing(storage.join(place, FOLDER))) and not ledgers(place)
@@ -138,13 +150,13 @@ def is_copy(place: str) -> bool:
 
 def output_of(place: str) -> str:
     """Return the URI of the output that ``place`` is a copy of, from its manifests: its objects may be gone."""
-    manifests = map(Manifest.read, storage.listing(storage.join(place, FOLDER)) or [])
+    manifests = map(Manifest.read, manifests_in(place))
     return next((each.compacted.output for each in manifests), "an output")
 
 
 def verify_copy(place: str) -> tuple[list[Manifest], list[str]]:
     """Compare every object of a copy with its manifest; return the manifests, and a message for each difference."""
-    manifests = [Manifest.read(stored) for stored in storage.listing(storage.join(place, FOLDER)) or []]
+    manifests = [Manifest.read(stored) for stored in manifests_in(place)]
     wrong = []
     with progress("verify the copy", len(manifests)) as shown:
         for manifest in manifests:

@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 from detector.errors import SchemaError
+from jobs.tables.compaction.markers import WORTH, Markers, remember, remembered
 from jobs.tables.compaction.objects import CopiedObject, RowRange
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, slot_of_shard
@@ -56,8 +57,8 @@ class Source:
     Parameters
     ----------
     table : Ledger
-    markers : dict
-        Markers by slot. For a slot that waits, and whose rows the copy has, the last marker: rows may have been erased
+    markers : Markers
+        For a slot that waits, and whose rows the copy has, the last marker: rows may have been erased
         by it.
     waiting : set of str
         Slots that are planned and not done.
@@ -65,25 +66,41 @@ class Source:
         Waiting slots whose rows the copy has, but of which no marker is left to compare these with.
     tags : dict
         Name and ETag of the last marker of each slot, as they were before any marker was read.
+    n_read : int
+        Markers that were read.
     """
 
     table: Ledger
-    markers: dict[str, Marker]
+    markers: Markers
     waiting: set[str]
     lost: set[str]
     tags: dict[str, tuple[str, str]]
+    n_read: int
 
     @classmethod
-    def read(cls, table: Ledger, standing: dict[str, CopiedObject]) -> Source:
-        """Read a ledger as it is now."""
+    def read(cls, table: Ledger, place: str, standing: dict[str, CopiedObject]) -> Source:
+        """Read a ledger as it is now, but for markers that the copy remembers."""
         history, tags = table.history(), table.tags()
-        waiting = {slot for slot, planned in history.current.items() if planned.name not in tags}
+        waiting = set(history.current.lacking(tags))
         copied = [each.compacted for each in standing.values() if each.compacted.ledger == table.name]
         copied_and_waiting = {each.slot for compacted in copied for each in compacted.ranges} & waiting
         last = {slot: name for name in sorted(tags) if (slot := slot_of_shard(name)) in copied_and_waiting}
         names = {*(history.names & tags.keys()), *last.values()}
-        markers = {slot_of_shard(marker.name): marker for marker in table.markers(names)}
-        return cls(table, markers, waiting, copied_and_waiting - last.keys(), _last_markers(tags))
+        known = remembered(place, table.name).listed(tags, names)
+        read = Markers.of(table.markers(names.difference(known.names)), tags)
+        return cls(
+            table,
+            known.with_others(read),
+            waiting,
+            copied_and_waiting - last.keys(),
+            _last_markers(tags),
+            len(read),
+        )
+
+    def remember(self, place: str) -> None:
+        """Let the copy remember the markers, if many of them were read."""
+        if self.n_read >= WORTH:
+            remember(place, self.table.name, self.markers)
 
     def unchanged(self) -> bool:
         """Return True if the markers that were read are still the last ones of their slots, with the same content."""
@@ -99,11 +116,15 @@ class Source:
             if (replacements := self._replacements(each)) != [*each.compacted.ranges]
         ]
         copied = {(each.compacted.table, row_range.slot) for each in mine for row_range in each.compacted.ranges}
+        lacking = [
+            (marker, table)
+            for marker in self.markers.all()
+            for table in marker.objects
+            if marker.rows[table] and (table, slot_of_shard(marker.name)) not in copied
+        ]
         new: dict[tuple[str, str], list[Marker]] = {}
-        for slot, marker in sorted(self.markers.items(), key=_by_plan):
-            for table, name in marker.objects.items():
-                if marker.rows[table] and (table, slot) not in copied:
-                    new.setdefault((table, posixpath.dirname(name)), []).append(marker)
+        for marker, table in sorted(lacking, key=_by_plan):
+            new.setdefault((table, posixpath.dirname(marker.objects[table])), []).append(marker)
         rewritten = {each.standing.compacted.name for each in rewrites}
         unproven = [each for each in mine if not each.proven and each.compacted.name not in rewritten]
         return Backlog(rewrites, new, unproven)
@@ -126,9 +147,9 @@ class Source:
         return replacements
 
 
-def _by_plan(item: tuple[str, Marker]) -> tuple[str, str]:
-    slot, marker = item
-    return marker.name.rpartition("-")[2], slot
+def _by_plan(item: tuple[Marker, str]) -> tuple[str, str]:
+    slot, _, number = item[0].name.rpartition("-")
+    return number, slot
 
 
 def _last_markers(tags: dict[str, str]) -> dict[str, tuple[str, str]]:

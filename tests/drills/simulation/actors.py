@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.tables.requests import Exist, Get, List, Put
+from jobs.tables.requests import Exist, Fetch, Get, List, Put
 
 CRASH_BEFORE = "killed before"
 CRASH_AFTER = "killed after"
@@ -88,6 +88,8 @@ def described(asked: Any) -> str:
             return f"GET {put.name} after 412"
         case Get(name):
             return f"GET {name}"
+        case Fetch(names):
+            return f"GET {', '.join(names)}"
         case Exist(names):
             return f"HEAD {', '.join(names)}"
         case List(folder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.tables.names import Names
 from jobs.tables.plan import left_behind, propose_scores, tombstones
+from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Entry, Marker, Plan, PlanHistory, PlannedShard, Protocol
 from jobs.tables.requests import Get, List
 from tests.drills.simulation.actors import Delete, Nothing, Read, Steps, Workers
@@ -61,7 +62,7 @@ def run(world: World, date: str) -> Steps:
         done = yield from done_of(world, table, history)
         scored: PlanHistory = yield from world.scores.read()
         others = left_behind(history, scored, (yield from done_of(world, world.scores, scored)), listed)
-        whole &= yield from score(world, [shard for shard in (*mine, *others) if shard.name in done], date)
+        whole &= yield from score(world, (history.current.having(listed) | others).committed(done), date)
     yield from fold(world, table, history)
     return "done" if whole else "again"
 
@@ -101,13 +102,13 @@ def drop(world: World, shard: PlannedShard, history: PlanHistory, done: Names) -
     )
 
 
-def score(world: World, embedded: list[PlannedShard], date: str) -> Steps:
+def score(world: World, embedded: Shards, date: str) -> Steps:
     table = world.scores
     history: PlanHistory = yield from table.freeze(
-        lambda history: plan(history, date, propose_scores(embedded, history))
+        lambda history: plan(history, date, tuple(propose_scores(embedded, history)))
     )
     done: Names = yield from done_of(world, table, history)
-    mine = [history.current[each.slot] for each in embedded]
+    mine = [history.current[slot] for slot in embedded]
     whole = yield from work(world, [partial(judge, world, shard) for shard in mine if shard.name not in done])
     if whole:
         must_show(world, SCORES, mine)

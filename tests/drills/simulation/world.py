@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.tables.protocol import Protocol
-from jobs.tables.requests import Exist, Get, List, Put
+from jobs.tables.requests import Exist, Fetch, Get, List, Put
 from tests.drills.simulation import procedures
 from tests.drills.simulation.actors import (
     CRASH_AFTER,
@@ -149,6 +149,8 @@ class World:
             self._go(actor, self.store.listing(asked.folder))
         elif kind is Exist:
             self._go(actor, [name for name in asked.names if name in self.store.objects])
+        elif kind is Fetch:
+            self._go(actor, [self.store.objects.get(name) for name in asked.names])
         elif kind is Get:
             self._go(actor, self.store.objects.get(asked.name))
         elif kind is Put:

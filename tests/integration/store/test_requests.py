@@ -45,7 +45,7 @@ def test_a_shard_costs_three_puts_and_neither_a_get_nor_a_listing(
         output = OutputConfig(output=f"s3://{bucket}/{uuid.uuid4().hex}")
         inputs = InputConfig(input=(str(folder),))
         run = embed_archive(InProcessRunner(), inputs, RECIPE, ModelConfig(), output, RunConfig())
-        assert len(run.markers) == n_shards
+        assert len(run.names) == n_shards
         return Counter(each.kind for each in counted.log)
 
     requests(1)  # the first of a process finds out what the store can do

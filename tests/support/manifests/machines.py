@@ -16,6 +16,7 @@ from tests.support import ROOT
 from tests.support.manifests.documents import documents, of_kind
 
 UP = ROOT / "cluster" / "ray-up.yaml"
+SPOT = "--labels=ray.io/market-type=spot"
 STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 
 
@@ -39,7 +40,7 @@ def schema(config: dict[str, Any]) -> Iterator[str]:
 
 
 def seats(config: dict[str, Any]) -> Iterator[str]:
-    """Machines offer to Ray what those of Kubernetes do, and as many of them."""
+    """Machines offer to Ray what those of Kubernetes do, as many of them, and say which of them may be taken back."""
     (cluster,) = of_kind(documents(), "RayCluster")
     for group in cluster["spec"]["workerGroupSpecs"]:
         node = config["available_node_types"][group["groupName"]]
@@ -51,6 +52,9 @@ def seats(config: dict[str, Any]) -> Iterator[str]:
             yield f"{group['groupName']}: {node['resources']}"
     if config["available_node_types"]["head"]["resources"] != {"CPU": 0}:
         yield "the head takes tasks"
+    for name in STARTS:
+        if (SPOT in config[name][-1]) != name.startswith("worker"):
+            yield f"{name}: the head is labelled as a spot machine, or workers are not"
     if config["max_workers"] < sum(each.get("max_workers", 0) for each in config["available_node_types"].values()):
         yield f"{config['max_workers']} machines in all"
 

@@ -13,6 +13,7 @@ from tests.support.manifests.documents import Document, Pod, cluster_of, every, 
 
 MACHINE_SECONDS = 900.0  # until a machine with a GPU has started and has its image
 UNITS = {"": 1, "m": 1e-3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+MARKET = "RAY_NODE_MARKET_TYPE"  # by which Ray labels a machine
 
 
 def quantity(text: str) -> float:
@@ -83,12 +84,15 @@ def _machine(pod: Pod, group: Document) -> Iterator[str]:
 
 
 def spot(documents: list[Document]) -> Iterator[str]:
-    """Workers may be on machines that go away, the head may not; only encoders go where GPUs are."""
+    """Workers may be on machines that go away, and say so to Ray; the head may not; only encoders go where GPUs are."""
     for pod in every(documents):
         keys = {each.get("key") for each in pod.spec.get("tolerations", [])}
         wanted = {"decode": {"spot"}, "encode": {"spot", "nvidia.com/gpu"}}.get(pod.ray, set())
         if keys != wanted:
             yield f"{pod.where}: tolerates {sorted(map(str, keys))}; expected {sorted(wanted)}"
+        market = {each["name"]: each.get("value") for each in pod.containers[0].get("env", [])}.get(MARKET)
+        if market != ("spot" if "spot" in wanted else None):
+            yield f"{pod.where}: {MARKET} {market}: assemblers go where they are taken away, or nowhere else"
 
 
 def autoscaling(documents: list[Document]) -> Iterator[str]:

@@ -27,6 +27,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._release = asyncio.Event()
         self.log: list[Request] = []
+        self.n_connections = 0
         self.url = ""
 
     def __enter__(self) -> FaultProxy:
@@ -95,6 +96,7 @@ class FaultProxy:
         self._loop.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.n_connections += 1
         try:
             while (request := await read_request(reader, writer)) is not None:
                 self.log.append(request)

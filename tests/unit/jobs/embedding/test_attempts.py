@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,9 @@ class Machines:
         self.troubles: dict[tuple[int, str], Exception] = {}
         self._lose = lose
 
-    def __call__(self, portions: list[Portion], singly: bool) -> Iterator[pa.Table]:
+    def __call__(self, given: Iterable[Portion], singly: bool) -> Iterator[pa.Table]:
         assert singly == bool(self.asked), "one at a time from the second pass on"
+        portions = list(given)
         self.asked.append([(_name(portion), portion.only, portion.part) for portion in portions])
         number = len(self.asked)
         for portion in portions:
@@ -81,7 +82,9 @@ def run(machines: Machines, *names: str) -> dict[str, list[dict[str, Any]]]:
     shards = [shard(name) for name in names]
     names_of = {each.shard_id: name for each, name in zip(shards, names, strict=True)}
     found = {}
-    for rows in retry(EmbeddingAttempts(shards, machines, Assembler(lambda rows: rows)), pause=lambda _: None):
+    for rows in retry(
+        EmbeddingAttempts(shards, len(shards), machines, Assembler(lambda rows: rows)), pause=lambda _: None
+    ):
         embeddings, failures = rows.tables(RECIPE, "run")
         found[names_of[rows.shard_id]] = [*embeddings.to_pylist(), *failures.to_pylist()]
     return found
@@ -94,6 +97,42 @@ def test_nothing_lost_is_one_pass() -> None:
 
     assert {name: len(rows) for name, rows in found.items()} == {"x": 4, "y": 4}
     assert machines.asked == [[("x", None, "all"), ("y", None, "all")]]
+
+
+def test_shards_are_made_when_they_are_asked_for_and_forgotten_when_they_are_done() -> None:
+    made: list[str] = []
+
+    def shards() -> Iterator[Shard]:
+        for number in range(200):
+            made.append(f"{number}")
+            yield shard(f"{number}")
+
+    machines, ahead = Machines(), []
+
+    def stream(portions: Iterable[Portion], _singly: bool) -> Iterator[pa.Table]:
+        for portion in portions:
+            ahead.append(len(made) - n_done)
+            yield from machines([portion], False)
+            machines.asked.clear()
+
+    n_done = 0
+    attempts = EmbeddingAttempts(shards(), 200, stream, Assembler(lambda rows: rows))
+    for _ in retry(attempts):
+        n_done += 1
+
+    assert (n_done, max(ahead)) == (200, 1)
+
+
+def test_what_no_pass_has_begun_is_missing() -> None:
+    machines = Machines()
+    machines.troubles = {(number, "x"): WorkersLostError("Ray gave up") for number in (1, 2, 3)}
+
+    def first_alone(portions: Iterable[Portion], singly: bool) -> Iterator[pa.Table]:
+        return machines([next(iter(portions))], singly)
+
+    attempts = EmbeddingAttempts([shard("x"), shard("y")], 2, first_alone, Assembler(lambda rows: rows))
+    with pytest.raises(RunAgain, match=r"2 shard\(s\) not whole, first s3://bucket/x: Ray gave up"):
+        list(retry(attempts, pause=lambda _: None))
 
 
 def test_only_what_was_lost_is_asked_for_again() -> None:
@@ -115,7 +154,8 @@ def test_a_shard_whose_reader_was_lost_is_read_whole() -> None:
 def test_what_a_lost_assembler_had_is_read_again() -> None:
     assembler, asked = Assembler(lambda rows: rows), []
 
-    def stream(portions: list[Portion], _singly: bool) -> Iterator[pa.Table]:
+    def stream(given: Iterable[Portion], _singly: bool) -> Iterator[pa.Table]:
+        portions = list(given)
         asked.append([(portion.only, portion.part) for portion in portions])
         for number, table in enumerate(table for each in portions for table in Machines()([each], False)):
             if (len(asked), number) == (1, N_UTTERANCES):
@@ -124,7 +164,7 @@ def test_what_a_lost_assembler_had_is_read_again() -> None:
                 table = table.slice(2)
             yield table
 
-    (rows,) = retry(EmbeddingAttempts([shard("x")], stream, assembler), pause=lambda _: None)
+    (rows,) = retry(EmbeddingAttempts([shard("x")], 1, stream, assembler), pause=lambda _: None)
 
     assert len(rows.outcomes) == N_UTTERANCES
     assert asked == [[(None, "all")], [(None, "known"), ((0, 1, 2, 3), "segments")]]
@@ -187,7 +227,7 @@ def test_a_changed_source_is_set_aside_and_raised_after_all_others() -> None:
     given = []
 
     with pytest.raises(SourceChangedError, match=r"1 shard\(s\) set aside.*s3://bucket/x: gone"):
-        given += list(retry(EmbeddingAttempts([shard("x"), shard("y")], machines, Assembler(lambda rows: rows))))
+        given += list(retry(EmbeddingAttempts([shard("x"), shard("y")], 2, machines, Assembler(lambda rows: rows))))
 
     assert len(machines.asked) == 1
 

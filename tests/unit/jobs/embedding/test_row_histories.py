@@ -137,8 +137,8 @@ class Nights:
     def embed(self, run: EmbeddingRun, read: set[str], dies: Any = lambda: 1.0) -> None:
         missing = MissingShards([run])
         work = [(run.lacking(slot), None) for run, slot in missing.unread]
-        for name, layers in missing.lacking.items():
-            work += [(run.lacking(slot), missing.shards[name]) for run, slot in layers]
+        for shard in missing.shards():
+            work += [(layer.lacking(slot), shard) for layer, slot in missing.slots_of(shard)]
         for lacking, shard in work:
             before = {name: self.bytes_of(lacking.folders[name], lacking.planned.slot) for name in lacking.folders}
             rows = None if shard is None else self.decoded(shard, read)

@@ -94,7 +94,7 @@ class History:
             GroupSize(config),
         )
         done = self.table.done()
-        missing = [each for each in run.shards if each.name not in done]
+        missing = list(run.planned.lacking(done).ordered().values())
         kill = self.rng.random() < 0.5
         for planned in missing[: self.rng.randrange(len(missing) + 1)] if kill else missing:
             self.commit(planned)

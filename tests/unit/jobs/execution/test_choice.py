@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from jobs.execution.gpus import visible_gpus
 from jobs.execution.local import LocalRunner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.inputs.shards import Shard
+from jobs.inputs.shards import Amount, Shard
 from jobs.storage import Stored
 
 
@@ -37,9 +39,13 @@ def files(count: int, n_bytes: int) -> Shard:
     return Shard("files", stored, tuple((each.uri, each.uri) for each in stored))
 
 
+def amount_of(shards: Iterable[Shard]) -> Amount:
+    return reduce(Amount.and_of, shards, Amount())
+
+
 def embeds_on(*shards: Shard, **settings: Any) -> str:
     runner = ChosenRunner(RunConfig(**settings))
-    runner.pool(shards)
+    runner.pool(amount_of(shards))
     return runner.chosen["embed"]
 
 
@@ -78,7 +84,7 @@ def test_stored_rows_are_scored_where_their_number_says_unless_ray_runs_already(
     def scores_on(n_shards: int, *embedded: Shard) -> dict[str, str]:
         runner = ChosenRunner(RunConfig())
         if embedded:
-            runner.pool(embedded)
+            runner.pool(amount_of(embedded))
         with StopRequest() as stop:
             list(runner.map_items(score, ["{}"] * n_shards, Watchdog(1.0), stop))
         return runner.chosen

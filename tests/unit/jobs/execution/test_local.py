@@ -136,9 +136,10 @@ def test_an_encoder_that_hangs_ends_the_run_with_its_name_and_leaves_no_process(
 def test_sigterm_commits_what_is_whole_and_begins_nothing_new(tmp_path: Path) -> None:
     archive, output = tmp_path / "archive", tmp_path / "local"
     archive.mkdir()
-    for number in range(3):
-        write_tar(archive / f"{number}.tar", {"a.flac": encoded(tone(1.0, seed=number))})
-    write_tar(archive / "3.tar", {"poison.flac": marked(1.0)})
+    *first, last = sorted((archive / f"{number}.tar" for number in range(4)), key=slot_of)
+    for number, path in enumerate(first):
+        write_tar(path, {"a.flac": encoded(tone(1.0, seed=number))})
+    write_tar(last, {"poison.flac": marked(1.0)})
 
     def stop_after_the_first() -> None:
         while not list(output.rglob("_commits/**/*.json")):
@@ -151,6 +152,11 @@ def test_sigterm_commits_what_is_whole_and_begins_nothing_new(tmp_path: Path) ->
 
     assert list(output.rglob("*.parquet"))
     assert not children()
+
+
+def slot_of(path: Path) -> str:
+    """By which shards are read in turn."""
+    return Shard("tar", (Stored(str(path), 0, ""),)).slot
 
 
 def children(parent: int | None = None, program: bytes = b"worker_main") -> list[int]:

@@ -26,9 +26,10 @@ from pathlib import Path
 from jobs.config import RunConfig
 from jobs.execution.choice import ChosenRunner
 from jobs.execution.reaper import MARK
+from jobs.inputs.shards import Amount
 from tests.support.processes import marked, processes
 with ChosenRunner(RunConfig(runner="ray")) as runner:
-    runner.pool(())
+    runner.pool(Amount())
     inodes, addresses = set(), []
     for fd in Path("/proc").glob("[0-9]*/fd/*"):
         try:

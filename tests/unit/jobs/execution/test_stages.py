@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def test_both_stages_give_what_the_encoder_gives_of_the_recording_alone(shard: S
         {"member": "click.wav", "embedding": None},
     ]
     assert failures.select(["member", "error"]).to_pylist() == [{"member": "page.mp3", "error": "not_audio"}]
+
+
+def test_small_shards_of_a_block_share_a_table_and_each_is_whole(shard: Shard, tmp_path: Path) -> None:
+    stored = storage.stat(str(write_tar(tmp_path / "1.tar", {"a.flac": encoded(tone(1.0))})))
+    assert stored is not None
+    gone = Shard("tar", (replace(stored, uri=f"{tmp_path}/gone.tar"),))
+    block = [Portion(each).to_json() for each in (shard, gone, Shard("tar", (stored,)))]
+
+    (table,) = DecodeStage(CONFIG, LocalReporter(WorkerRegistry()), 1.0)(items(*block))
+
+    troubles = table.filter(table["trouble"].is_valid())
+    assert troubles["shard_id"].to_pylist() == [gone.shard_id]
+    whole = ShardAssembler().add(pieces.for_driver(encoder()(table))[1])
+    assert sorted(len(each.outcomes) for each in whole) == [1, 3]
 
 
 def test_a_table_without_segments_passes_through_the_encoder() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.execution.worker_registry import WorkerRegistry
+from jobs.execution.worker_registry import TASKS_KNOWN, WorkerRegistry
 
 
 def test_the_registry_counts_steps_begun_for_the_first_time_and_shows_each_worker_s_task() -> None:
@@ -34,3 +34,17 @@ def test_requests_are_counted_once_for_each_process() -> None:
     registry.idle("decode 1 on b")
 
     assert registry.requests() == {"put": 2, "get": 12}
+
+
+def test_a_registry_of_a_million_tasks_stays_small_and_its_progress_grows() -> None:
+    registry, before = WorkerRegistry(), -1
+
+    for number in range(3 * TASKS_KNOWN):
+        registry.begin("decode 1", f"reading {number}.tar", 0)
+        registry.begin("decode 1", f"reading {number}.tar", 1)
+        if number % TASKS_KNOWN == 0:
+            before, earlier = registry.progress_steps(), before
+            assert before > earlier
+
+    assert registry.progress_steps() == 2 * 3 * TASKS_KNOWN  # a task, and one step
+    assert len(registry._highest_step) == TASKS_KNOWN

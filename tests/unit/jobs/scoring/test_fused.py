@@ -55,8 +55,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Head]:
 
 def scored(output: Path, head: Head, to: Path) -> dict[str, float]:
     source = embeddings_of(str(output), head)
-    done = source.done()
-    shards = [shard for shard in source.history().current.values() if shard.name in done]
+    shards = source.history().current.committed(source.done())
     score_shards(InProcessRunner(), source, shards, head, None, str(to), RunConfig(), "head.json")
     _, tables = Ledger(str(to), "scores", head.head_id).read_all("scores")
     rows = pa.concat_tables(tables).to_pylist()

@@ -15,9 +15,10 @@ from jobs import storage
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.entries import Entries, Entry
 from jobs.tables.folding import Checkpoint
+from jobs.tables.frozen_plan import Plan
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
-from jobs.tables.plan_history import Plan, PlanHistory
+from jobs.tables.plan_history import PlanHistory
 from jobs.tables.protocol import Answer, Marker, Protocol, Steps
 from jobs.tables.steps import carry_out
 

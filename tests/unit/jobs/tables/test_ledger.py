@@ -208,7 +208,7 @@ def test_plans_stand_in_one_order_and_are_not_written_again(root: str) -> None:
     second = freeze(root, Entry("b", "2"), Entry("c", "1"))
     assert [plan.run_id for plan in second.plans] == ["run 1", "run 2"]
     assert second.names == {"a-000001", "b-000002", "c-000002"}
-    assert [each.name for each in second.of_plan(1)] == ["a-000001"]
+    assert [each.name for each in second.of_plan(1).values()] == ["a-000001"]
 
 
 def test_of_runs_that_plan_at_once_each_shard_is_in_one_plan(root: str) -> None:

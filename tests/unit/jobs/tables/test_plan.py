@@ -215,15 +215,15 @@ def test_a_plan_s_id_changes_with_its_shards_and_with_the_plans_before_it() -> N
 
 def test_embeddings_are_scored_once_a_state_and_never_back() -> None:
     history = PlanHistory((Plan("r", "d", (Entry("a", "1"), Entry("b", "1"))), Plan("r", "d", (Entry("a", "2"),))))
-    embedded = list(history.current.values())
+    embedded = history.current
 
     first = propose_scores(embedded, PlanHistory())
     scored = PlanHistory((Plan("s", "d", first),))
 
     assert {entry.state for entry in first} == {"a-000002", "b-000001"}
-    assert propose_scores(embedded, scored) == ()
-    late = PlanHistory(history.plans[:1]).current.values()  # a run that began before the second plan, and was slow
-    assert propose_scores(late, scored) == ()
+    assert not propose_scores(embedded, scored)
+    late = PlanHistory(history.plans[:1]).current  # a run that began before the second plan, and was slow
+    assert not propose_scores(late, scored)
 
 
 def cuts(*ends: float) -> Archive:

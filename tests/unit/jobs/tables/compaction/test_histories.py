@@ -96,11 +96,10 @@ class History:
         """Score what is committed of a head's layer."""
         table, source = self.heads[head], self.layers[list(HEADS.values())[head]]
         finish_drops(table)
-        done = source.done()
-        embedded = {each.name: each for each in source.history().current.values() if each.name in done}
+        embedded = source.history().current.committed(source.done())
 
         def propose(history: PlanHistory) -> Plan | None:
-            return self._plan(history, [*propose_scores(embedded.values(), history)], {"fingerprint": source.key})
+            return self._plan(history, [*propose_scores(embedded, history)], {"fingerprint": source.key})
 
         def scored(planned: PlannedShard) -> Rows | None:
             rows = self.account[source.name].get(planned.slot, {}).get("embeddings", [])
@@ -109,7 +108,7 @@ class History:
                 _of(row, "utterance_id", "uri", "seconds", "fingerprint") | same | {"score": row["embedding"][0] - head}
                 for row in rows
             ]
-            return {"failures": [], "scores": scores} if planned.entry.state in embedded else None
+            return {"failures": [], "scores": scores} if planned.entry.state in embedded.names else None
 
         self._commit(table, table.freeze(propose), scored, killed)
 
