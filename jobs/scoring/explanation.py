@@ -113,16 +113,22 @@ def _recording(uri: str) -> bytes:
     stored = storage.stat(storage.normal(place))
     if stored is None:
         raise storage.NotFoundError(f"{place}: not found. Check the spelling.")
+    found: list[bytes] = []
     try:
         with storage.opened(stored) as file:
             for each in CONTAINERS[container_kind(place) or "tar"].members(file, stored):
                 if member in (each.name, shortened(each.name)):
                     if isinstance(each.content, UtteranceError):
                         raise each.content
-                    return each.content.read()
+                    found.append(each.content.read())
     except (ShardError, UtteranceError) as error:
-        raise ConfigError(f"{uri}: cannot be read: {error}.") from error
-    raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
+        if not found:
+            raise ConfigError(f"{uri}: cannot be read: {error}.") from error
+    if not found:
+        raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
+    if len(found) > 1:
+        raise ConfigError(f"{uri}: {len(found)} members have this name, and nothing tells which is meant. Rename one.")
+    return found[0]
 
 
 def _nearest(

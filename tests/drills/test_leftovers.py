@@ -28,6 +28,7 @@ from tests.support.ray_head import RayHead
 N_RUNS = int(os.environ.get("BONAFIDE_DRILLS_ENDS", "100"))
 N_AT_ONCE = 2
 PATIENCE = 10.0 * SLACK  # seconds from the end of a run to that of its last process
+RUN_SECONDS = 300.0  # for a run itself, on a machine with other work
 SEED = 11
 
 ENDS = {
@@ -62,7 +63,7 @@ def _mark() -> str:
 
 def _watched(run: Run, end: str, mark: str) -> Ended:
     """Wait for a run's end, and then for that of its processes."""
-    run.wait()
+    run.wait(RUN_SECONDS)
     ended, gone = time.monotonic(), 0.0
     while (left := marked(mark)) and time.monotonic() - ended < PATIENCE:
         only_reaper = all(REAPER in each.title for each in left)

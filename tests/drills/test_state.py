@@ -72,7 +72,7 @@ def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
     limit=60,
 )
 def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
-    lab.new_archive({})
+    lab.new_archive({"twice.tar": tar([("b.wav", wav(0, 1))])})  # the rows that are right
     twice = tar([("a.wav", wav(0, 0)), ("b.wav", wav(0, 1)), ("a.wav", wav(0, 2))])
     lab.store.pipe_file(key_of(lab.archive.at("twice.tar")), twice)
 
