@@ -312,10 +312,10 @@ def measured(lab: Lab, is_quick: bool) -> Pieces:
     ones = [lab.job("one", "instant", 2) for _ in range(1 if is_quick else 3)]
     start, alone = (float(np.median([getattr(each, name) for each in ones])) for name in ("seconds", "driver"))
     tiny, long = lab.job("tiny", "instant", 2), lab.job("long", "instant", 2)
-    shard, driver = (tiny.seconds - start) / n_tiny, max(tiny.driver - alone, 0.0) / n_tiny
+    shard, driver = max(tiny.seconds - start, 0.0) / n_tiny, max(tiny.driver - alone, 0.0) / n_tiny
     n_tables = max(16.0, audio / (CPU_WINDOW_MIB * MIB_SECONDS))
     table = max(long.driver - alone - 16 * driver, 0.0) / n_tables
-    decode = audio / (long.seconds - start) / (os.cpu_count() or 1)
+    decode = audio / max(long.seconds - start, 0.1) / (os.cpu_count() or 1)  # less on a busy machine alone
     print(
         f"{machine('cpu')}, SeaweedFS on loopback\n\n"
         f"| piece | measured |\n| --- | ---: |\n"

@@ -18,6 +18,7 @@ is asked for in its place. Whatever else is lost is left out; :mod:`jobs.executi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -128,10 +129,9 @@ class RayStream:
                     self._release_idle()
                 if tables := self._take(self._come()):
                     yield pa.concat_tables(tables)
-        finally:  # an actor ends when nothing refers to it
-            self._encoders.clear()
-            self._loading.clear()
-            self._sent.clear()
+        finally:  # actors and tasks end when nothing refers to them
+            for each in (self._encoders, self._loading, self._sent, self._decoding, self._ready, self._again):
+                each.clear()
 
     @property
     def _n_decoding(self) -> int:
@@ -162,10 +162,11 @@ class RayStream:
             return self._again.popleft()
         while self._ready:
             generator = self._ready.popleft()
-            reference = generator._next_sync(timeout_s=0)
-            self._decoding[generator] = None
-            if not reference.is_nil():
-                return Table(reference)
+            with contextlib.suppress(StopIteration):  # it has ended
+                reference = generator._next_sync(timeout_s=0)
+                self._decoding[generator] = None
+                if not reference.is_nil():
+                    return Table(reference)
         return None
 
     def _come(self) -> list[Any]:
