@@ -1,10 +1,11 @@
 """Measure what nights cost before the encoder over an archive of many shards: `python -m bench.plans`.
 
-    python -m bench.plans [--shards 1000000] [--new 10000] [--loose] [--place FOLDER] [--profile]
+    python -m bench.plans [--shards 1000000] [--new 10000] [--loose] [--made-up] [--place FOLDER] [--profile]
 
 An archive of containers is made on a local disk (of one byte each: no recording is read), or with `--loose` one of
-recordings, in groups; and an output beside it. `nightly` is run as far as the encoders, or the head, would begin, each
-night in a process of its own:
+recordings, in groups; and an output beside it. With `--made-up`, there is no archive, but a store that lists one: so
+the memory of a night over a hundred million recordings can be measured. `nightly` is run as far as the encoders, or the
+head, would begin, each night in a process of its own:
 
     first      all is new
     scores     all is embedded: the markers are found, and folded; all is to be scored
@@ -42,12 +43,15 @@ from jobs.inputs.shards import Amount
 from jobs.reports.nightly.config import NightlyConfig
 from jobs.scoring import run as scoring
 from jobs.storage.local import Local
+from jobs.storage.objects import ABSENT, LeaveOut, Listing, Sieve, Stored
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.ledger import ledgers
 from jobs.tables.protocol import Marker
 from tests.support.nightly_runs import head
 
 FOLDER_FILES = 10_000
+ARCHIVE, MADE_UP = "made-up://archive", "BONAFIDE_BENCH_MADE_UP"
+MADE_UP_BYTES = 32_000  # a second of 16-bit samples
 LINKS = 30_000  # to one file: some disks allow 65,000
 RECIPE = recipe_of(EmbedConfig(backbone="melstats"), None)
 NIGHTS = ("first", "scores", "folding", "nothing", "new")
@@ -81,6 +85,24 @@ class NoRunner:
         raise PlannedError(f"{len(items):9,} to score")
 
 
+class MadeUp:
+    """A store that lists an archive and holds none."""
+
+    def __init__(self) -> None:
+        self._numbers, self._suffix = range(int(os.environ[MADE_UP].split()[0])), os.environ[MADE_UP].split()[1]
+
+    def stat(self, uri: str) -> Stored | None:
+        """Nothing is looked at."""
+        return None if uri == ARCHIVE else Stored(uri, 0, ABSENT)
+
+    def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing:  # noqa: ARG002
+        """List all of it."""
+        sieve = Sieve(leave_out)
+        for number in self._numbers:
+            sieve.take(Stored(f"{folder}/{name_of(number, self._suffix)}", MADE_UP_BYTES, "made up"))
+        return Listing(sorted(sieve.kept), n_left_out=sieve.n_left_out)
+
+
 class Counting(Local):
     """The store of local paths; it counts requests."""
 
@@ -101,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=1_000_000, help="containers, or recordings with --loose")
     parser.add_argument("--new", type=int, default=10_000)
     parser.add_argument("--loose", action="store_true", help="recordings instead of containers")
+    parser.add_argument("--made-up", action="store_true", help="an archive that is listed, and is not there")
     parser.add_argument("--place", help="a folder to make archive and output in, and to leave them in")
     parser.add_argument("--profile", action="store_true", help="print where each night's time goes")
     parser.add_argument("--night", choices=NIGHTS, help=argparse.SUPPRESS)
@@ -111,11 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         place = Path(asked.place or stack.enter_context(tempfile.TemporaryDirectory(prefix="bonafide-bench-")))
         suffix = "wav" if asked.loose else "tar"
-        write_archive(place / "archive", range(asked.shards), suffix)
+        place.mkdir(exist_ok=True)
+        make(place, range(asked.shards), suffix, made_up=asked.made_up)
         (place / "head.json").write_text(head(recipe=RECIPE).to_json())
         for night in NIGHTS:
             if night == "new":
-                write_archive(place / "archive", range(asked.shards, asked.shards + asked.new), suffix)
+                make(place, range(asked.shards, asked.shards + asked.new), suffix, made_up=asked.made_up)
             command = [sys.executable, "-m", "bench.plans", "--night", night, "--place", str(place)]
             subprocess.run([*command, *(["--profile"] if asked.profile else [])], check=True)
             if night in ("first", "scores"):
@@ -123,10 +147,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_archive(folder: Path, numbers: Iterable[int], suffix: str) -> None:
-    """Make recordings or containers of these numbers, each with one byte."""
-    names = (folder / f"{number // FOLDER_FILES:06d}" / f"recordings-{number:09d}.{suffix}" for number in numbers)
-    link(names, b"0")
+def make(place: Path, numbers: range, suffix: str, *, made_up: bool) -> None:
+    """Make recordings or containers of these numbers, each with one byte; or let them be listed."""
+    if made_up:
+        os.environ[MADE_UP] = f"{numbers.stop} {suffix}"
+    else:
+        link((place / "archive" / name_of(number, suffix) for number in numbers), b"0")
+
+
+def name_of(number: int, suffix: str) -> str:
+    """Return the name of a recording or container of the archive."""
+    return f"{number // FOLDER_FILES:06d}/recordings-{number:09d}.{suffix}"
 
 
 def link(names: Iterable[Path], content: bytes) -> None:
@@ -161,7 +192,7 @@ def write_markers(output: Path) -> None:
 def plan_night(place: Path) -> str:
     """Plan a night; return what it would do."""
     settings = NightlyConfig(
-        input=(str(place / "archive"),),
+        input=(ARCHIVE if MADE_UP in os.environ else str(place / "archive"),),
         head=str(place / "head.json"),
         output=str(place / "tables"),
         run_date="2026-11-29",
@@ -175,7 +206,7 @@ def plan_night(place: Path) -> str:
 
 
 def _measure(place: Path, night: str, *, profile: bool) -> None:
-    storage.STORES["file"] = Counting
+    storage.STORES |= {"file": Counting, "made-up": MadeUp}  # type: ignore[dict-item]
     head(recipe=RECIPE)  # fitted now, as a night reads it
     before = peak_mb()
     begun, cpu = time.perf_counter(), time.process_time()

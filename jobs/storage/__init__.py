@@ -95,6 +95,7 @@ __all__ = [
     "set_private",
     "set_retry_budget",
     "stat",
+    "storage_errors",
     "survey",
     "text_of",
     "uri_of",

@@ -10,14 +10,14 @@ import tempfile
 import threading
 from dataclasses import dataclass
 
-from jobs.storage.objects import storage_errors
+from jobs import storage
 
 FILE_BYTES = 1 << 30  # of one file; its space is free once no text in it is needed
 
 
 class _File:
     def __init__(self) -> None:
-        with storage_errors(tempfile.gettempdir()):
+        with storage.storage_errors(tempfile.gettempdir()):
             self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when no text refers to it
         self.size = 0
 
@@ -42,7 +42,7 @@ class SpooledText:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return a part of the text."""
-        with storage_errors(tempfile.gettempdir()):
+        with storage.storage_errors(tempfile.gettempdir()):
             return os.pread(self._file.file.fileno(), stop - start, self._begin + start)
 
 
@@ -57,7 +57,7 @@ def spooled(text: bytes | memoryview) -> SpooledText:
             _last[:] = [_File()]
         file = _last[0]
         begin, rest = file.size, memoryview(text)
-        with storage_errors(tempfile.gettempdir()):
+        with storage.storage_errors(tempfile.gettempdir()):
             while rest:
                 rest = rest[os.pwrite(file.file.fileno(), rest, file.size) :]
                 file.size = begin + len(text) - len(rest)
