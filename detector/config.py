@@ -13,6 +13,7 @@ from detector import audio, decoders
 from detector.errors import ConfigError
 from detector.pooling import POOLINGS
 from detector.recording import MIN_SEGMENT_SAMPLES
+from detector.windows import Windows
 
 CODE = 1  # raised whenever our own code changes a value: cutting, joining, standardising, melstats
 LAST_LAYER = -1
@@ -114,12 +115,16 @@ class Recipe:
     former : tuple of pairs
         Entries of :data:`FORMER` with which the recipe stands in an older output: they give it the fingerprint that the
         output has.
+    windows : Windows, optional
+        Windows that are embedded beside the whole recording, whose own embedding is the same with and without them: so
+        they are not part of the fingerprint.
     """
 
     config: EmbedConfig
     model: str
     weights: str
     former: tuple[tuple[str, str], ...] = ()
+    windows: Windows | None = None
 
     @property
     def slug(self) -> str:

@@ -45,7 +45,7 @@ def contract_page(page: str) -> str:
 def sql_page(page: str) -> str:
     """Return the text of `docs/sql.md` with the columns of its `CREATE TABLE` statements as the schema has them."""
     for dialect in QUOTES:
-        for name in ("scores", "failures", "embeddings"):
+        for name in ("scores", "failures", "embeddings", "segments"):
             statement = re.compile(rf"(```{dialect}\n(?:(?!```).)*?TABLE (?:\w+\.)*{name} \(\n)(.*?)(\n\))", re.DOTALL)
             page = statement.sub(lambda found, name=name, dialect=dialect: _ddl(found, dialect, name), page)  # type: ignore[misc]
     return page
@@ -67,6 +67,8 @@ def _rows(rows: object) -> list[str]:
 def _spelt(column: Column) -> str:
     if pa.types.is_date(column.type):
         return "date"
+    if pa.types.is_list(column.type):
+        return f"list of {column.type.value_type}"
     is_vector = pa.types.is_fixed_size_list(column.type)
     return "fixed-size list of float" if is_vector else str(column.type)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.backbones import Backbone
+from detector.backbones import Backbone, CellBackbone
 from detector.decoders import Samples
+from detector.errors import ConfigError
 from detector.pooling import POOLINGS
+from detector.windows import CellPart, Windows
 
 
 def embed_segments(
@@ -35,6 +38,56 @@ def embed_segments(
     n_frames = np.zeros(len(segments), dtype=np.int64)
     embeddings[long_enough], n_frames[long_enough] = backbone.embed([segments[index] for index in long_enough])
     return embeddings, n_frames
+
+
+def embed_cells(
+    backbone: Backbone, segments: Sequence[Samples], starts: Sequence[int], windows: Windows
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], list[CellPart]]:
+    """Embed segments as :func:`embed_segments` does, to the bit, and in the same pass the cells of their windows.
+
+    Parameters
+    ----------
+    starts : sequence of int
+        First sample of each segment within its recording.
+    windows : Windows
+
+    Returns
+    -------
+    embeddings, n_frames
+        As of :func:`embed_segments`.
+    list of CellPart
+        For each segment, its cells, with the layers' vectors side by side; none if it is too short for one frame.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder is one of your own that does not pool cells.
+    """
+    refuse_without_cells(backbone)
+    width = len(backbone.layers) * backbone.dim
+    embeddings = np.zeros((len(segments), width), dtype=np.float32)
+    n_frames = np.zeros(len(segments), dtype=np.int64)
+    parts = [CellPart(start // windows.hop_samples, embeddings[:0], n_frames[:0]) for start in starts]
+    long_enough = [index for index, segment in enumerate(segments) if len(segment) >= backbone.min_samples]
+
+    def cells_of(number: int, n_frames: int) -> npt.NDArray[np.int64]:
+        index = long_enough[number]
+        return windows.cells_of(starts[index], len(segments[index]), n_frames)
+
+    found = cast(CellBackbone, backbone).embed_cells([segments[index] for index in long_enough], cells_of)
+    embeddings[long_enough], n_frames[long_enough] = found.embeddings, found.n_frames
+    for index, cells, counts in zip(long_enough, found.cells, found.cell_frames, strict=True):
+        parts[index] = CellPart(parts[index].first, cells, counts)
+    return embeddings, n_frames, parts
+
+
+def refuse_without_cells(backbone: Backbone) -> None:
+    """Raise :class:`ConfigError` unless an encoder can embed the cells of windows."""
+    if not hasattr(backbone, "embed_cells"):
+        raise ConfigError(
+            f"{type(backbone).__name__}: this encoder of your own has no embed_cells, which --segments needs "
+            f"(docs/extending.md). Omit --segments, or add it."
+        )
 
 
 def join_segments(

@@ -19,11 +19,37 @@ THRESHOLDS_DBFS = np.arange(FLOOR_DBFS, 1.0)
 CLIPPED = 0.98  # of full scale; the largest µ-law sample is 0.9803
 
 
-def active_share(energies: npt.NDArray[np.float64]) -> float:
-    """Compute the activity factor: the share of frames that are active, relative to the recording's own level.
+def active_frames(energies: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Find the frames that are active, relative to the recording's own level.
 
     A frame is active if it, or any frame of the 0.2 s before it, is at most 15.9 dB below the mean level of the active
-    frames. Music and steady noise are active, too: the factor separates sound from pauses, not speech from other sound.
+    frames. Music and steady noise are active, too: this separates sound from pauses, not speech from other sound.
+
+    Parameters
+    ----------
+    energies : float64 array of shape (n_frames,)
+        Mean square of each frame of 20 ms, 1 being full scale.
+
+    Returns
+    -------
+    bool array of shape (n_frames,)
+
+    References
+    ----------
+    ITU-T P.56 (2011), method B, with 20 ms frames in place of its envelope and thresholds 1 dB apart in place of 6 dB.
+    """
+    held = np.lib.stride_tricks.sliding_window_view(np.pad(energies, (HANGOVER_FRAMES, 0)), HANGOVER_FRAMES + 1)
+    loudest = held.max(axis=1)
+    thresholds = 10.0 ** (THRESHOLDS_DBFS / 10.0)
+    n_active = len(loudest) - np.searchsorted(np.sort(loudest), thresholds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        margins = 10.0 * np.log10(energies.sum() / n_active) - THRESHOLDS_DBFS
+    too_high = [*np.flatnonzero(~(margins >= MARGIN_DB) | (n_active == 0)), len(margins)]  # beyond full scale: none
+    return np.asarray(loudest >= thresholds[max(0, too_high[0] - 1)])
+
+
+def active_share(energies: npt.NDArray[np.float64]) -> float:
+    """Compute the activity factor: the share of frames that are active (:func:`active_frames`).
 
     Parameters
     ----------
@@ -35,22 +61,13 @@ def active_share(energies: npt.NDArray[np.float64]) -> float:
     float
         In [0, 1]; 0 if nothing is above -70 dB re full scale.
 
-    References
-    ----------
-    ITU-T P.56 (2011), method B, with 20 ms frames in place of its envelope and thresholds 1 dB apart in place of 6 dB.
-
     Examples
     --------
     >>> active_share(np.repeat([0.01, 0.0], 50))  # 1 s of sound, 1 s of silence: 1.2 s of 2 s
     0.6
     """
-    held = np.lib.stride_tricks.sliding_window_view(np.pad(energies, (HANGOVER_FRAMES, 0)), HANGOVER_FRAMES + 1)
-    loudest = np.sort(held.max(axis=1))
-    n_active = len(loudest) - np.searchsorted(loudest, 10.0 ** (THRESHOLDS_DBFS / 10.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        margins = 10.0 * np.log10(energies.sum() / n_active) - THRESHOLDS_DBFS
-    too_high = [*np.flatnonzero(~(margins >= MARGIN_DB) | (n_active == 0)), len(margins)]  # beyond full scale: none
-    return float(n_active[max(0, too_high[0] - 1)] / len(loudest))
+    active = active_frames(energies)
+    return float(np.count_nonzero(active) / len(active))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +119,15 @@ class Meter:
         self._rest = samples[n_whole:].copy()
 
     @property
+    def energies(self) -> npt.NDArray[np.float64]:
+        """Mean square of each frame of 20 ms so far, the last one of what there is of it."""
+        last = [np.array([_energies(self._rest, len(self._rest))[0]])] if len(self._rest) else []
+        return np.concatenate([np.zeros(0), *self._energies, *last])
+
+    @property
     def levels(self) -> Levels:
         """The statistics of all samples so far."""
-        last = [np.array([_energies(self._rest, len(self._rest))[0]])] if len(self._rest) else []
-        energies = np.concatenate([*self._energies, *last])
+        energies = self.energies
         return Levels(
             speech_share=active_share(energies) if len(energies) else 0.0,
             clipped_share=self._n_clipped / max(1, self._n_stored),

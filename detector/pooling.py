@@ -7,7 +7,7 @@ change its embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,35 @@ def maximum(frames: Any, valid: Any) -> Any:
     """
     lowered = frames * valid[..., None] - BELOW_ALL * (1 - valid[..., None])
     return lowered.amax(1) if hasattr(lowered, "amax") else lowered.max(1)
+
+
+def parts_of_frames(counts: Sequence[npt.NDArray[np.int64]], n_frames: int) -> npt.NDArray[np.int64]:
+    """Number the frames of consecutive parts of segments, to take them out of all frames at once.
+
+    Parameters
+    ----------
+    counts : sequence of int64 arrays
+        For each segment: frames in each part, from the first frame on.
+    n_frames : int
+        Frames of each segment, padding included.
+
+    Returns
+    -------
+    int64 array of shape (n_parts, n_most)
+        Places among the frames of all segments; -1 behind the last frame of a part. Parts without a frame are left out.
+
+    Examples
+    --------
+    >>> parts_of_frames([np.array([2, 1]), np.array([0, 2])], n_frames=4)
+    array([[ 0,  1],
+           [ 2, -1],
+           [ 4,  5]])
+    """
+    ends = np.concatenate([number * n_frames + np.cumsum(each) for number, each in enumerate(counts)])
+    sizes = np.concatenate(counts)
+    ends, sizes = ends[sizes > 0], sizes[sizes > 0]
+    steps = np.arange(sizes.max(initial=0))
+    return np.where(steps < sizes[:, None], (ends - sizes)[:, None] + steps, -1)
 
 
 def join_means(vectors: npt.NDArray[np.float64], n_frames: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

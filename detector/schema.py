@@ -13,6 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from detector.column import Column, Columns, FilledBy
+from detector.segment_columns import MEASURED, WINDOWS, segment_columns
 
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
@@ -250,6 +251,7 @@ def _embeddings(dim: int) -> Columns:
         ),
         *PROVENANCE,
         *HISTORY,
+        *WINDOWS,
     )
 
 
@@ -344,11 +346,13 @@ _LABELS: Columns = (
     ),
 )
 
+_SEGMENTS = segment_columns(_SCORES)
 _MANIFEST: Columns = (*_PLACE, _BYTES, *_LABELS, *_EXCERPT)
 
 TABLES: dict[str, Columns] = {
     "embeddings": _embeddings(1),
     "scores": _SCORES,
+    "segments": _SEGMENTS,
     "failures": _FAILURES,
     "manifest": _MANIFEST,
 }
@@ -365,6 +369,7 @@ def embeddings_schema(dim: int) -> pa.Schema:
 
 
 SCORES = _schema(_SCORES)
+SEGMENTS = _schema(_SEGMENTS)
 FAILURES = _schema(_FAILURES)
 MANIFEST = _schema(_MANIFEST)
 
@@ -377,11 +382,12 @@ OUTCOME = pa.struct(
         for name, kind in {
             column.name: column.type
             for column in (*TABLES["embeddings"], *TABLES["failures"])
-            if column.filled_by in (FilledBy.INPUT, FilledBy.DECODER, FilledBy.FAILURE)
+            if column.filled_by in (FilledBy.INPUT, FilledBy.DECODER, FilledBy.FAILURE) or column.name in MEASURED
         }.items()
     ]
 )
-"""Type of the outcome of decoding an utterance: its place, and either the decoder's facts or the failure."""
+"""Type of the outcome of decoding an utterance: its place, and either the decoder's facts, with what is measured of its
+windows, or the failure."""
 
 LABEL_COLUMNS = tuple(column.name for column in _LABELS)
 """Columns that a labels file may have besides `utterance_id`; only `label` is required."""

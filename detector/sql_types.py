@@ -40,6 +40,6 @@ def sql_type(kind: pa.DataType, engine: str) -> str:
     >>> sql_type(pa.float64(), "trino"), sql_type(pa.list_(pa.float32(), 2), "spark")
     ('double', 'array<float>')
     """
-    if pa.types.is_fixed_size_list(kind):
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
         return LISTS[engine].format(sql_type(kind.value_type, engine))
     return (ENGINES[engine] | SAME_EVERYWHERE)[kind]

@@ -11,10 +11,12 @@ from typing import Annotated, Any, TypeVar
 from detector.backbones import BATCH_SECONDS
 from detector.decoders import MAX_SECONDS
 from detector.errors import ConfigError
+from detector.windows import Windows
 from jobs.telemetry.webhook import Webhook
 
 Config = TypeVar("Config")
 
+DEFAULT_WINDOWS = Windows()
 CONFINEMENT = ("require", "prefer", "off")
 RUNNERS = ("auto", "local", "ray")
 AUTO, LOCAL, RAY = RUNNERS
@@ -170,7 +172,8 @@ class RunConfig(ConfinementConfig):
     redo: Annotated[
         str | None,
         "embed again what other libraries have computed: codecs as in the tables, or libsndfile, libavcodec, soxr, "
-        "torch; or whatever is named: codec=NAME, prefix=URI, shard=URI; separated by commas",
+        "torch; what has no windows (with --segments): segments; or whatever is named: codec=NAME, prefix=URI, "
+        "shard=URI; separated by commas",
     ] = None
     accept_drift: Annotated[
         bool, "go on although the canaries give something else than before; the run's record says what"
@@ -266,6 +269,24 @@ class CostConfig:
     def has_prices(self) -> bool:
         """True if any price is given."""
         return any(getattr(self, name) is not None for name in PRICES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentsConfig:
+    """Settings of the windows that are embedded and scored beside whole recordings."""
+
+    segments: Annotated[
+        str | None,
+        f"also windows of the recordings, for the table `segments`: WINDOW:HOP in s; alone {DEFAULT_WINDOWS}",
+    ] = field(default=None, metadata={"alone": str(DEFAULT_WINDOWS)})
+
+    def __post_init__(self) -> None:
+        _ = self.windows
+
+    @property
+    def windows(self) -> Windows | None:
+        """The windows; None if none are asked for."""
+        return None if self.segments is None else Windows.parse(self.segments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ ARGUMENTS, OTHERS = "arguments", "what to do"
 GROUPS = {
     "what to read": "InputConfig LinkConfig input manifest missing corpus subset embeddings labels match older from_ "
     "scores split held_out fingerprint",
-    "what to write": "OutputConfig output to compact_to format shared sign_key catalog namespace",
+    "what to write": "OutputConfig SegmentsConfig output to compact_to format shared sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
     OTHERS: "dry_run max_failures max_removed prune max_seconds max_source_hours webhook confinement",

@@ -7,8 +7,8 @@ private encoder can stay in a package of its own (docs/extending.md).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,30 @@ from detector.decoders import Samples
 from detector.errors import ConfigError
 
 BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, and they fit into its memory
+
+
+class WithCells(NamedTuple):
+    """What :meth:`CellBackbone.embed_cells` returns.
+
+    Parameters
+    ----------
+    embeddings : float32 array of shape (n_segments, n_layers * dim)
+    n_frames : int64 array of shape (n_segments,)
+        As of :meth:`Backbone.embed`, to the bit.
+    cells : list of float32 arrays of shape (n_cells, n_layers * dim)
+        For each segment, the vector of each cell; zeros for one without a frame.
+    cell_frames : list of int64 arrays of shape (n_cells,)
+        For each segment, the frames in each cell.
+    """
+
+    embeddings: npt.NDArray[np.float32]
+    n_frames: npt.NDArray[np.int64]
+    cells: list[npt.NDArray[np.float32]]
+    cell_frames: list[npt.NDArray[np.int64]]
+
+
+CountFrames = Callable[[int, int], npt.NDArray[np.int64]]
+"""Takes the number of a segment and its frames; returns the frames of each of its cells, which are consecutive."""
 
 
 class Backbone(Protocol):
@@ -55,6 +79,13 @@ class Backbone(Protocol):
         int64 array of shape (n_segments,)
             Valid frames in each segment: the weights with which a recording's segments are joined.
         """
+
+
+class CellBackbone(Backbone, Protocol):
+    """A backbone that also pools over parts of segments, in the same pass: for `--segments`."""
+
+    def embed_cells(self, segments: Sequence[Samples], cells_of: CountFrames) -> WithCells:
+        """Embed segments as :meth:`embed` does, and each of their cells."""
 
 
 class Loader(Protocol):

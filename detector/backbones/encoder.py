@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,7 +17,28 @@ from detector.backbones.features import valid_of
 from detector.backbones.loading import Loaded
 from detector.backbones.threads import one_thread
 from detector.decoders import Samples
-from detector.pooling import Pooling
+from detector.pooling import Pooling, parts_of_frames
+
+
+class Pooled(NamedTuple):
+    """The result of one forward pass.
+
+    Parameters
+    ----------
+    segments : float32 tensor of shape (n_segments, n_layers * dim)
+        On the device; a GPU may still be computing it.
+    n_frames : int64 tensor of shape (n_segments,)
+        Valid frames, on the CPU.
+    cells : float32 tensor of shape (n_cells, n_layers * dim)
+        Of the cells that have a frame, in the order of the segments; on the device.
+    cell_frames : list of int64 arrays
+        For each segment: frames in each of its cells.
+    """
+
+    segments: Tensor
+    n_frames: Tensor
+    cells: Tensor
+    cell_frames: list[npt.NDArray[np.int64]]
 
 
 class Encoder:
@@ -43,6 +66,7 @@ class Encoder:
         self._pool = pooling
         self._pooled: dict[int, Tensor] = {}
         self._valid = torch.empty(0)
+        self._places = torch.empty(0, 0, dtype=torch.int64)  # of the frames of cells, as `parts_of_frames` numbers them
         self._padding = Padding()
         self._model = loaded.model.to(device)
         keep_padding_out(self._model, self._padding, self.features)
@@ -56,23 +80,23 @@ class Encoder:
         for layer in set(layers) - self._lasts:
             self._tap(blocks, layer)
 
-    def __call__(self, segments: Sequence[Samples]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        segments: Sequence[Samples],
+        cells_of: Callable[[int, int], npt.NDArray[np.int64]] = lambda _number, _n_frames: np.zeros(0, np.int64),
+    ) -> Pooled:
         """Run one forward pass.
 
         Parameters
         ----------
         segments : sequence of float32 arrays of shape (n_samples,)
-
-        Returns
-        -------
-        float32 tensor of shape (n_segments, n_layers * dim)
-            On the device; a GPU may still be computing it.
-        int64 tensor of shape (n_segments,)
-            Valid frames, on the CPU.
+        cells_of : callable
+            :data:`detector.backbones.CountFrames`, by the place of a segment in this pass [default: no cells].
         """
         lengths = torch.tensor([len(segment) for segment in segments])
         n_frames = self.features.n_frames(lengths)
         is_padded = bool((lengths < lengths.max()).any())
+        cell_frames = [cells_of(number, n) for number, n in enumerate(n_frames.tolist())]
         with (
             torch.inference_mode(),
             one_thread() if self._device.type == "cpu" else contextlib.nullcontext(),
@@ -84,10 +108,12 @@ class Encoder:
             samples, here = self._upload(segments, lengths), self._sent(lengths)
             self._padding.lengths = here if is_padded else None
             self._valid = valid_of(self._sent(n_frames), int(n_frames.max())).float()
+            self._places = self._sent(torch.from_numpy(parts_of_frames(cell_frames, self._valid.shape[1])))
             inputs = self.features.inputs(samples, here, is_padded)
             last = self._pooling(self._model(**inputs).last_hidden_state)
             pooled, self._pooled = self._pooled, {}
-        return torch.cat([last if layer in self._lasts else pooled[layer] for layer in self._layers], dim=1), n_frames
+        rows = torch.cat([last if layer in self._lasts else pooled[layer] for layer in self._layers], dim=1)
+        return Pooled(rows[: len(segments)], n_frames, rows[len(segments) :], cell_frames)
 
     def _upload(self, segments: Sequence[Samples], lengths: Tensor) -> Tensor:
         """Copy samples to the device, zero-padded; from pinned memory, so that the host does not wait."""
@@ -116,9 +142,15 @@ class Encoder:
         self._pooled[layer] = self._pooling(frames)
 
     def _pooling(self, frames: Tensor) -> Tensor:
+        """Pool segments, and below them cells, on the device."""
         # Whisper always gives frames for 30 s; the other families give as many as the longest segment has
-        pooled: Tensor = self._pool(frames[:, : self._valid.shape[1]].float(), self._valid)
-        return pooled
+        frames = frames[:, : self._valid.shape[1]].float()
+        pooled: Tensor = self._pool(frames, self._valid)
+        if not len(self._places):
+            return pooled
+        # a place of -1 takes the last frame of all, which does not count
+        cells = frames.reshape(-1, frames.shape[2])[self._places]
+        return torch.cat([pooled, self._pool(cells, (self._places >= 0).float())])
 
 
 def _cast_products(model: Any, dtype: torch.dtype) -> None:

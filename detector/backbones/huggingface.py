@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from detector.audio import SAMPLE_RATE
+from detector.backbones import CountFrames, WithCells
 from detector.backbones.batching import batches
-from detector.backbones.encoder import Encoder
+from detector.backbones.encoder import Encoder, Pooled
 from detector.backbones.loading import load
 from detector.config import EmbedConfig
 from detector.decoders import Samples
@@ -94,39 +94,53 @@ class HuggingFace:
 
     def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """As :meth:`detector.backbones.Backbone.embed`."""
-        embeddings, n_frames = self._embedded(self._encoder, segments)
-        overflown = np.flatnonzero(~np.isfinite(embeddings).all(axis=1)).tolist()
+        embeddings, n_frames, _, _ = self.embed_cells(segments, _no_cells)
+        return embeddings, n_frames
+
+    def embed_cells(self, segments: Sequence[Samples], cells_of: CountFrames) -> WithCells:
+        """As :meth:`detector.backbones.CellBackbone.embed_cells`."""
+        found = self._embedded(self._encoder, segments, cells_of)
+        overflown = [row for row, each in enumerate(found.embeddings) if not np.isfinite(each).all()]
         if self._exact is not None and overflown:
             log.warning(
                 "%d segment(s) were not finite in %s; they are embedded again in float32",
                 len(overflown),
                 self._encoder.dtype,
             )
-            embeddings[overflown], _ = self._embedded(self._exact, [segments[row] for row in overflown])
-        return embeddings, n_frames
+            segments = [segments[row] for row in overflown]
+            again = self._embedded(self._exact, segments, lambda number, n: cells_of(overflown[number], n))
+            found.embeddings[overflown] = again.embeddings
+            for row, cells in zip(overflown, again.cells, strict=True):
+                found.cells[row] = cells
+        return found
 
-    def _embedded(
-        self, encoder: Encoder, segments: Sequence[Samples]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def _embedded(self, encoder: Encoder, segments: Sequence[Samples], cells_of: CountFrames) -> WithCells:
         """Embed all batches; results are fetched last, so that a GPU computes while the host prepares more."""
         embeddings = np.empty((len(segments), len(self.layers) * self.dim), dtype=np.float32)
         n_frames = np.empty(len(segments), dtype=np.int64)
+        found = WithCells(embeddings, n_frames, [embeddings[:0]] * len(segments), [n_frames[:0]] * len(segments))
         costs = [self._features.padded_samples or len(segment) for segment in segments]
         results = [
-            (batch, *self._fitted(encoder, [segments[index] for index in batch]))
+            (batch, self._fitted(encoder, [segments[index] for index in batch], _of_batch(cells_of, batch)))
             for batch in batches(costs, self._budget)
         ]
-        for batch, pooled, counts in results:
+        for batch, pooled in results:
             try:
-                embeddings[batch], n_frames[batch] = pooled.cpu().numpy(), counts.numpy()
+                embeddings[batch], cells = pooled.segments.cpu().numpy(), pooled.cells.cpu().numpy()
             except torch.AcceleratorError as error:
                 raise DeviceError(f"the GPU failed: {error}") from error
-        return embeddings, n_frames
+            n_frames[batch] = pooled.n_frames.numpy()
+            for row, counts in zip(batch, pooled.cell_frames, strict=True):
+                found.cell_frames[row] = counts
+                found.cells[row] = np.zeros((len(counts), embeddings.shape[1]), dtype=np.float32)
+                n_here = np.count_nonzero(counts)
+                found.cells[row][counts > 0], cells = cells[:n_here], cells[n_here:]
+        return found
 
-    def _fitted(self, encoder: Encoder, segments: list[Samples]) -> tuple[Tensor, Tensor]:
+    def _fitted(self, encoder: Encoder, segments: list[Samples], cells_of: CountFrames) -> Pooled:
         """Run one forward pass, or two of half the size if the GPU runs out of memory."""
         try:
-            return encoder(segments)
+            return encoder(segments, cells_of)
         except torch.OutOfMemoryError as error:
             if len(segments) == 1:
                 raise DeviceError(
@@ -136,8 +150,14 @@ class HuggingFace:
             raise DeviceError(f"the GPU failed: {error}") from error
         torch.cuda.empty_cache()
         half = len(segments) // 2
-        parts = [self._fitted(encoder, segments[:half]), self._fitted(encoder, segments[half:])]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        first = self._fitted(encoder, segments[:half], cells_of)
+        second = self._fitted(encoder, segments[half:], lambda number, n: cells_of(number + half, n))
+        return Pooled(
+            torch.cat([first.segments, second.segments]),
+            torch.cat([first.n_frames, second.n_frames]),
+            torch.cat([first.cells, second.cells]),
+            first.cell_frames + second.cell_frames,
+        )
 
     def _refuse_drift(self, dtype: str) -> None:
         """Refuse a dtype whose embeddings of the canaries are too far from float32, as those of speech would be."""
@@ -154,8 +174,17 @@ class HuggingFace:
         if self._exact is None:
             return 0.0
         shape = (len(segments), len(self.layers), self.dim)
-        found, exact = (self._embedded(encoder, segments)[0].reshape(shape) for encoder in (self._encoder, self._exact))
+        encoders = (self._encoder, self._exact)
+        found, exact = (self._embedded(each, segments, _no_cells).embeddings.reshape(shape) for each in encoders)
         return float((np.linalg.norm(found - exact, axis=2) / np.linalg.norm(exact, axis=2)).max())
+
+
+def _no_cells(_number: int, _n_frames: int) -> npt.NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
+def _of_batch(cells_of: CountFrames, batch: list[int]) -> CountFrames:
+    return lambda number, n_frames: cells_of(batch[number], n_frames)
 
 
 def canaries() -> list[Samples]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.audio import SAMPLE_RATE
+from detector.backbones import CountFrames, WithCells
 from detector.config import LAST_LAYER, EmbedConfig
 from detector.decoders import Samples
 from detector.pooling import POOLINGS
@@ -38,10 +39,25 @@ class MelStats:
 
     def embed(self, segments: Sequence[Samples]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """As :meth:`detector.backbones.Backbone.embed`."""
+        return self._pooled([self._frames(segment) for segment in segments])
+
+    def embed_cells(self, segments: Sequence[Samples], cells_of: CountFrames) -> WithCells:
+        """As :meth:`detector.backbones.CellBackbone.embed_cells`."""
         frames = [self._frames(segment) for segment in segments]
+        counts = [cells_of(number, len(each)) for number, each in enumerate(frames)]
+        cells = []
+        for each, n_frames in zip(frames, counts, strict=True):
+            vectors = np.zeros((len(n_frames), self.dim), dtype=np.float32)
+            vectors[n_frames > 0] = self._pooled(np.split(each, np.cumsum(n_frames[n_frames > 0])[:-1]))[0]
+            cells.append(vectors)
+        return WithCells(*self._pooled(frames), cells, counts)
+
+    def _pooled(
+        self, frames: Sequence[npt.NDArray[np.float32]]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         embeddings = [self._pool(each[None], np.ones((1, len(each)), np.float32))[0] for each in frames]
         return (
-            np.asarray(embeddings, dtype=np.float32).reshape(len(segments), self.dim),
+            np.asarray(embeddings, dtype=np.float32).reshape(len(frames), self.dim),
             np.array([len(each) for each in frames], dtype=np.int64),
         )
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from detector import canaries
 from detector.config import Recipe, without_former
 from detector.errors import ConfigError
+from detector.windows import Windows
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
@@ -21,6 +22,7 @@ from jobs.embedding.commits import Committed, ShardCommit
 from jobs.embedding.permission import readable_again
 from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, MissingShards
+from jobs.embedding.segments import warn_of_missing
 from jobs.embedding.speed import GroupSize
 from jobs.errors import SourceChangedError
 from jobs.execution.assembly import ShardRows
@@ -49,7 +51,7 @@ from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.instalments import Instalments
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
-from jobs.tables.plan import OTHERS, Proposal, others_in, plan_id_of, propose
+from jobs.tables.plan import OTHERS, SEGMENTS, Proposal, others_in, plan_id_of, propose
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
 from jobs.tables.removal import RemovalPolicy, slots_to_prune
@@ -97,6 +99,8 @@ def embed_layers(
         for recipe in recipes
     ]
     runs[0].passed_over.report("objects")
+    if recipes[0].windows is not None:
+        warn_of_missing(runs[0].history, recipes[0].windows)
     missing = MissingShards(runs)
     missing.commit_unread()
     if missing.n_unchanged:
@@ -138,7 +142,7 @@ def _plan(
     def propose_plan(history: PlanHistory) -> Plan | None:
         nonlocal found, waiting, n_expected
         if not waiting or len(history.plans) != n_expected:
-            found = look_for_new(table, history, inputs, config, contents, group_size)
+            found = look_for_new(table, history, inputs, config, contents, group_size, recipe.windows)
             waiting = deque(found.proposal.parts)
             if not waiting:
                 return None
@@ -152,6 +156,8 @@ def _plan(
         detail |= describe_rule(found.id_roots, history)
         if found.redone and redo.named:
             detail[REDO] = redo.named
+        if recipe.windows is not None:
+            detail[SEGMENTS] = str(recipe.windows)
         return Plan(run_id, config.run_date, new, detail)
 
     history = table.freeze(propose_plan)
@@ -199,6 +205,7 @@ def look_for_new(
     config: RunConfig,
     contents: Contents,
     group_size: GroupSize,
+    windows: Windows | None = None,
 ) -> Found:
     """List an archive and propose what is new beside earlier plans; nothing is written."""
     others, done = others_in(history), table.done(history)
@@ -211,7 +218,8 @@ def look_for_new(
     taken = Instalments(index, contents, group_seconds, relative=relative)
     found = archive.find(inputs, contents, index, relative=relative, leave_out=leave_out, taken=taken)
     taken.finish()
-    redone = Redo(config.redo or "").sources(table, history, done, canaries.versions(), config.run_date)
+    redo = Redo(config.redo or "")
+    redone = redo.sources(table, history, done, canaries.versions(), config.run_date, windows)
     again = readable_again(table, history, done, found, index) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from detector.config import Recipe
 from jobs.embedding.cost import FOUND, READ_BYTES, changes_of
 from jobs.embedding.permission import NO_PERMISSION
+from jobs.embedding.segments import WITHOUT_SEGMENTS, n_without
 from jobs.embedding.take_over import TakeOver
 from jobs.errors import SourceChangedError, to_text
 from jobs.execution.assembly import ShardRows
@@ -76,6 +77,7 @@ class Lacking:
             NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
             REMOVED_ROWS: len(embeddings) - embeddings["removed_at"].null_count,
             PRUNED_ROWS: (note_of(embeddings) or {}).get(PRUNED_ROWS, 0),
+            WITHOUT_SEGMENTS: n_without(embeddings, self.recipe.windows) if self.recipe.windows else 0,
         }
         marker = self.ledger.commit(
             planned,

@@ -234,7 +234,7 @@ def _look(
 ) -> tuple[EmbeddingRun, Archive]:
     """Return the run of one layer as it would be planned, and the archive."""
     history = table.history()
-    found = look_for_new(table, history, inputs, config, contents, group_size)
+    found = look_for_new(table, history, inputs, config, contents, group_size, recipe.windows)
     planned = _planned(history, found.proposal, config)
     return EmbeddingRun(recipe, table, planned, found.proposal.slots), found.archive
 

@@ -19,8 +19,11 @@ from detector.audio import SAMPLE_RATE
 from detector.canaries import DECODERS, ENCODERS, RESAMPLER, Drift
 from detector.errors import ConfigError
 from detector.layout import PYAV, SOUNDFILE
+from detector.windows import Windows
 from jobs import storage
+from jobs.embedding.segments import shards_without
 from jobs.tables.ledger import Ledger
+from jobs.tables.plan import SEGMENTS
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
 
 VERSIONS = "versions"
@@ -59,19 +62,28 @@ class Redo:
     def __init__(self, names: str) -> None:
         given = [name.strip() for name in names.split(",") if name.strip()]
         self.named = sorted({name for name in given if "=" in name})
-        self.names = frozenset(given).difference(self.named)
+        self.asks_for_segments = SEGMENTS in given
+        self.names = frozenset(given).difference(self.named, [SEGMENTS])
         self._codecs = frozenset(_values(self.named, "codec"))
         self._prefixes = tuple(map(_prefix, _values(self.named, "prefix")))
         self._sources = frozenset(map(storage.normal, _values(self.named, "shard")))
         if len([*self._codecs, *self._prefixes, *self._sources]) < len(self.named):
-            raise ConfigError(f"--redo {names}: expected codecs, libraries, codec=NAME, prefix=URI or shard=URI.")
+            raise ConfigError(
+                f"--redo {names}: expected codecs, libraries, segments, codec=NAME, prefix=URI or shard=URI."
+            )
 
     def covers(self, drift: Drift) -> bool:
         """Return True if all rows that a drift concerns are embedded again."""
         return bool(self.names & {drift.codec, *drift.libraries})
 
     def sources(
-        self, table: Ledger, history: PlanHistory, done: Set[str], versions: Mapping[str, str], date: str
+        self,
+        table: Ledger,
+        history: PlanHistory,
+        done: Set[str],
+        versions: Mapping[str, str],
+        date: str,
+        windows: Windows | None = None,
     ) -> frozenset[str]:
         """Return the URIs of the sources of committed shards that are embedded again.
 
@@ -82,13 +94,17 @@ class Redo:
         date : str
             Date of the run: shards that were planned on it for the same reason are left alone, so that a run that was
             stopped does not begin anew.
+        windows : Windows, optional
+            Windows that the run asks for.
 
         Raises
         ------
         ConfigError
-            If no shard of the table has a source that is named.
+            If no shard of the table has a source that is named, or windows are named and none are asked for.
         """
-        if not (self.names or self.named):
+        if self.asks_for_segments and windows is None:
+            raise ConfigError(f"--redo {SEGMENTS}: embeds what has no windows; say which by --segments.")
+        if not (self.names or self.named or self.asks_for_segments):
             return frozenset()
         committed = [planned for planned in history.current.values() if planned.name in done]
         named = {planned.name for planned in committed if self._names_a_source(planned)}
@@ -103,6 +119,8 @@ class Redo:
         found = named & again
         found |= _with_rows(table, again - found, self._codecs)
         found |= _with_rows(table, older - found, self.names)
+        if self.asks_for_segments and windows is not None:
+            found |= shards_without(table, history, committed, windows)
         return frozenset(uri for name in found for uri in history.by_name[name].entry.source_uris)
 
     def _names_a_source(self, planned: PlannedShard) -> bool:

@@ -11,11 +11,13 @@ from typing import Any
 from detector.config import Recipe
 from jobs.embedding.commits import Committed, Lacking
 from jobs.embedding.cost import Done
+from jobs.embedding.segments import WITHOUT_SEGMENTS, n_shards_without
 from jobs.errors import SourceChangedError, from_text
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import Amount, Shard
 from jobs.tables.ledger import Ledger
+from jobs.tables.plan import SEGMENTS
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.telemetry import metrics
@@ -107,7 +109,16 @@ class EmbeddingRun:
             "confinement": self.confinement,
             "canaries": self.canaries,
             "passed_over": self.passed_over.to_content(),
+            **self._segments(),
         }
+
+    def _segments(self) -> dict[str, Any]:
+        """Return what the record says of windows, if any are asked for."""
+        if (windows := self.recipe.windows) is None:
+            return {}
+        n_without = sum(each.detail.get(WITHOUT_SEGMENTS, 0) for each in self.markers)
+        n_shards = n_shards_without(self.history, windows)
+        return {SEGMENTS: {"windows": str(windows), "shards_without": n_shards, WITHOUT_SEGMENTS: n_without}}
 
 
 Slot = tuple[EmbeddingRun, str]

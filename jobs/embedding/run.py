@@ -6,13 +6,14 @@ import datetime
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from detector import checkpoint, starter
 from detector.config import STARTER, EmbedConfig, Recipe, layers_of
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.config import CostConfig, ModelConfig, extract_config
+from jobs.config import CostConfig, ModelConfig, SegmentsConfig, extract_config
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.cost import measured
@@ -78,12 +79,17 @@ def recipes_of(settings: EmbeddingConfig, folder: str | None, model: str | None)
     """
     config = extract_config(settings, EmbedConfig)
     if settings.layers is None:
-        return checkpoint.recipes_of(config, (config.layer,), folder, model)
+        return with_windows(checkpoint.recipes_of(config, (config.layer,), folder, model), settings)
     weights = starter.ENCODER if settings.backbone == STARTER else folder
     if weights is None:
         raise ConfigError(f"--layers {settings.layers}: layers are those of a checkpoint; --model is missing.")
     layers = layers_of(settings.layers, checkpoint.n_layers_of(weights))
-    return checkpoint.recipes_of(config, layers, folder, model)
+    return with_windows(checkpoint.recipes_of(config, layers, folder, model), settings)
+
+
+def with_windows(recipes: tuple[Recipe, ...], settings: SegmentsConfig) -> tuple[Recipe, ...]:
+    """Return recipes that also embed the windows that are asked for."""
+    return tuple(replace(recipe, windows=settings.windows) for recipe in recipes)
 
 
 def write_records(

@@ -49,7 +49,7 @@ def ids_in_own_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterato
 
 def files_named(rows: pa.Table | pa.RecordBatch, request: ErasureRequest) -> Iterator[tuple[str, str]]:
     """Yield each requested id that a file itself has of which rows are, and the id of such a row."""
-    for uri in pc.unique(rows["uri"]).to_pylist():
+    for uri in pc.unique(rows["uri"]).to_pylist() if "uri" in rows.schema.names else ():  # segments name none
         if uri is not None and request.ids_in_label(uri):
             for user in pc.unique(rows["utterance_id"].filter(pc.equal(rows["uri"], uri))).to_pylist():
                 yield from ((each, user) for each in request.ids_of_file(uri, user or ""))

@@ -15,7 +15,14 @@ import pyarrow as pa
 from detector.config import Recipe
 from detector.embedding import join_segments
 from detector.schema import FAILURES, embeddings_schema
+from detector.windows import COLUMNS, CellPart
 from jobs.inputs.id_spelling import CHANNEL_END
+from jobs.inputs.pieces import CELLS, cells_in
+
+MAX_CELL_BYTES = 1 << 30
+"""Of one shard: 145 hours at 1,024 numbers every 2 s. Its windows take as much again while they are written."""
+
+NO_WINDOWS: dict[str, Any] = dict.fromkeys(COLUMNS)
 
 
 @dataclass
@@ -36,6 +43,11 @@ class ShardRows:
         Ordinals of utterances whose id an earlier one has.
     segments : dict of int
         By ordinal and segment: a vector with its number of frames.
+    cells : dict of int
+        By ordinal and segment: the cells of windows, if any are asked for. A shard of which they take more than
+        :data:`MAX_CELL_BYTES` keeps none, so that its recordings have no windows.
+    cell_bytes : int
+        What the cells take, also once they are dropped.
     passed_over : dict
         Members that are no recordings, as :meth:`jobs.inputs.passed_over.PassedOver.to_content` counts them.
     """
@@ -47,7 +59,18 @@ class ShardRows:
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
     repeated: set[int] = field(default_factory=set)
     segments: dict[int, dict[int, tuple[npt.NDArray[np.float32], int]]] = field(default_factory=dict)
+    cells: dict[int, dict[int, CellPart]] = field(default_factory=dict)
+    cell_bytes: int = 0
     passed_over: dict[str, Any] = field(default_factory=dict)
+
+    def add_cells(self, ordinal: int, segment: int, part: CellPart) -> None:
+        """Keep the cells of a segment, once, unless all that have arrived take too much."""
+        is_new = segment not in self.cells.get(ordinal, ())
+        self.cell_bytes += part.vectors.nbytes if is_new and self.cell_bytes <= MAX_CELL_BYTES else 0
+        if self.cell_bytes > MAX_CELL_BYTES:
+            self.cells = {}
+        else:
+            self.cells.setdefault(ordinal, {})[segment] = part
 
     @property
     def whole(self) -> bool:
@@ -102,7 +125,8 @@ class ShardRows:
                 embedding = self._joined(ordinal, own, recipe.config.pooling)
                 if embedding is None or np.isfinite(embedding).all():
                     origin = {"layer": layer, "fingerprint": fingerprint, "run_id": run_id}
-                    embeddings.append({**outcome, "embedding": embedding, **origin})
+                    windows = self._windows(ordinal, own, recipe)
+                    embeddings.append({**outcome, "embedding": embedding, **origin, **windows})
                     continue
                 outcome = failed_to_embed(outcome, "nonfinite", "NaN or infinity from the encoder")
             failures.append({"attempts": 1, **outcome, "run_id": run_id})
@@ -115,6 +139,20 @@ class ShardRows:
         parts = [part for _, part in sorted(self.segments[ordinal].items())]
         vectors, n_frames = np.stack([part[0][own] for part in parts]), np.array([part[1] for part in parts])
         return join_segments(vectors, n_frames, pooling)
+
+    def _windows(self, ordinal: int, own: slice, recipe: Recipe) -> dict[str, Any]:
+        """Return columns of the windows of an utterance; all of them null if it has none."""
+        parts = [
+            part._replace(vectors=part.vectors[:, own])
+            for _, part in sorted(self.cells.get(ordinal, {}).items())
+            if part.n_frames.any()
+        ]
+        windows = recipe.windows
+        if windows is None or not parts:
+            return NO_WINDOWS
+        vectors = windows.joined(parts, self.outcomes[ordinal]["seconds"], recipe.config.pooling)
+        lengths = {"window_seconds": windows.window_seconds, "hop_seconds": windows.hop_seconds}
+        return {**lengths, "window_embeddings": vectors.reshape(-1)}
 
 
 class ShardAssembler:
@@ -142,6 +180,8 @@ class ShardAssembler:
                     rows.repeated.add(row["ordinal"])
             else:
                 rows.segments.setdefault(row["ordinal"], {})[row["segment"]] = (row["embedding"], row["n_frames"])
+                if row["cells"] is not None:
+                    rows.add_cells(row["ordinal"], row["segment"], row["cells"])
         for shard_id in sorted(touched):
             if (whole := self.close(shard_id)) is not None:
                 yield whole
@@ -173,7 +213,7 @@ def failed_to_embed(outcome: dict[str, Any], error: str, message: str, attempts:
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield rows as dictionaries, with embeddings as arrays rather than lists of Python numbers."""
     vectors = table["embedding"]
-    for index, row in enumerate(table.drop_columns(["embedding"]).to_pylist()):
+    for index, row in enumerate(table.drop_columns(["embedding", *CELLS]).to_pylist()):
         if row["segment"] is not None:
-            row["embedding"] = vectors[index].values.to_numpy().copy()
+            row["embedding"], row["cells"] = vectors[index].values.to_numpy().copy(), cells_in(table, index)
         yield row

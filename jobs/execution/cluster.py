@@ -142,6 +142,7 @@ class Cluster:
             work.limits,
             self._config.confinement,
             None if work.heard is None else kept(work.heard),
+            work.recipes[0].windows,
         )
         stage = ray.put(TiedStage(decode, self._session.lifeline))
         task = ray.remote(**TASK | {"num_cpus": pool.decode_cpus, "memory": pool.decode_bytes})(_decoded)

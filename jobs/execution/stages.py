@@ -22,8 +22,9 @@ from detector.backbones import Backbone, load_backbone
 from detector.canaries import Heard, heard_otherwise, kept, samples_distance
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
-from detector.embedding import embed_segments
+from detector.embedding import embed_cells, embed_segments, refuse_without_cells
 from detector.errors import ConfigError, DeviceError
+from detector.windows import CellPart, Windows
 from jobs import storage
 from jobs.config import ModelConfig
 from jobs.decoding import confinement
@@ -63,6 +64,8 @@ class DecodeStage:
         One of :data:`jobs.config.CONFINEMENT`.
     heard : mapping, optional
         The canaries as the driver hears them, with the samples that :func:`detector.canaries.kept` keeps.
+    windows : Windows, optional
+        Windows that are embedded, too.
     """
 
     __name__ = "decode"
@@ -76,10 +79,12 @@ class DecodeStage:
         limits: Limits = NO_QUOTA,
         mode: str = confinement.PREFER,
         heard: Mapping[str, Heard] | None = None,
+        windows: Windows | None = None,
     ) -> None:
         self._heard = heard
         self._task = "reading"
         self._config = config
+        self._windows = windows
         self._mode = mode
         self._reporter = reporter
         self._store_patience = store_patience
@@ -113,7 +118,8 @@ class DecodeStage:
             report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
             if self._heard is not None:
                 _refuse_other_decoder(self._heard)
-            rows = read_shard(portion, self._config.segment_seconds, self._config.channels, self._limits)
+            config = self._config
+            rows = read_shard(portion, config.segment_seconds, config.channels, self._limits, self._windows)
             yield from pieces.of(portion, rows)
         except Exception as error:
             yield pieces.trouble(portion.shard.shard_id, to_text(error))
@@ -148,6 +154,8 @@ class EncodeStage:
         storage.set_retry_budget(store_patience, answered=True)
         self._reporter = reporter
         self._heard = heard
+        self._windows = recipes[0].windows
+        self._segment_samples = round(recipes[0].config.segment_seconds * SAMPLE_RATE)
         # a CPU computes one segment at a time in any case; handed over singly, each is a step in the registry
         self._segments_per_pass = 1 if device == "cpu" else None
         self._backbone: Backbone | None = None
@@ -198,14 +206,21 @@ class EncodeStage:
         rows, samples = pieces.samples_of(batch)
         embeddings = np.zeros((len(rows), len(backbone.layers) * backbone.dim), dtype=np.float32)
         n_frames = np.zeros(len(rows), dtype=np.int64)
+        cells: list[CellPart] = []
         n_at_once = self._segments_per_pass or max(len(rows), 1)
         for start in range(0, len(rows), n_at_once):
             first = int(rows[start])
             self._reporter.begin(f"encoding shard {batch['shard_id'][first]}", _step(batch, first))
             part = slice(start, start + n_at_once)
-            embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
+            if self._windows is None:
+                embeddings[part], n_frames[part] = embed_segments(backbone, samples[part])
+            else:
+                begins = [batch["segment"][int(row)].as_py() * self._segment_samples for row in rows[part]]
+                found = embed_cells(backbone, samples[part], begins, self._windows)
+                embeddings[part], n_frames[part] = found[:2]
+                cells += found[2]
         self._stats.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
-        embedded = pieces.embedded(batch, rows, embeddings, n_frames)
+        embedded = pieces.embedded(batch, rows, embeddings, n_frames, cells)
         parts = [embedded, pieces.receipts(embedded)]
         if self._heard is not None:
             parts.insert(0, self._canaries(self._heard, backbone))
@@ -310,7 +325,10 @@ def _load(recipes: tuple[Recipe, ...], model: ModelConfig, device: str, batch_se
             f"Give every machine the same checkpoint, and install the same bonafide."
         )
     layers = tuple(each.config.layer for each in recipes)
-    return load_backbone(planned.config, folder, device=device, batch_seconds=batch_seconds, layers=layers)
+    backbone = load_backbone(planned.config, folder, device=device, batch_seconds=batch_seconds, layers=layers)
+    if planned.windows is not None:
+        refuse_without_cells(backbone)
+    return backbone
 
 
 def _step(batch: pa.Table, row: int) -> int:

@@ -79,6 +79,7 @@ class Worker:
             order.pool.window_bytes,
             order.limits,
             order.confinement,
+            windows=order.recipes[0].windows,
         )
         for index, portion in enumerate(order.portions):
             self.send(READING, index)

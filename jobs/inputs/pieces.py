@@ -10,7 +10,8 @@ shard_id  ordinal  segment  samples     outcome                      n_utterance
 ```
 
 An encoder replaces `samples` by `embedding` and `n_frames`, and passes all other columns on, with one more row for each
-shard in a table: the receipt, with what the driver counts. The error of a worker is a row too, in the column `trouble`:
+shard in a table: the receipt, with what the driver counts. With `--segments` it adds the cells of each segment
+(:mod:`detector.windows`). The error of a worker is a row too, in the column `trouble`:
 an exception would lose its class on the way to the driver.
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +33,7 @@ from detector.decoders import Samples
 from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
+from detector.windows import CellPart
 from jobs.inputs.shards import Portion
 
 CANARIES = "canaries"
@@ -53,9 +55,21 @@ _ENDS = {
 }
 _COUNTS = {"bytes": pa.int64(), "recordings": pa.int64(), "segments": pa.int64()}
 
+CELLS = ("cells", "cell_frames", "first_cell")
+"""Columns of :data:`EMBEDDED` that are null but for segments of which the windows are embedded, too."""
+
 DECODED = pa.schema({**_PLACE, "samples": pa.binary(), **_ENDS})
 EMBEDDED = pa.schema(
-    {**_PLACE, "embedding": pa.list_(pa.float32()), "n_frames": pa.int64(), **_ENDS, "receipt": pa.struct(_COUNTS)}
+    {
+        **_PLACE,
+        "embedding": pa.list_(pa.float32()),
+        "n_frames": pa.int64(),
+        **_ENDS,
+        "receipt": pa.struct(_COUNTS),
+        "cells": pa.list_(pa.float32()),
+        "cell_frames": pa.list_(pa.int64()),
+        "first_cell": pa.int64(),
+    }
 )
 
 
@@ -170,25 +184,48 @@ def embedded(
     rows: npt.NDArray[np.int64],
     embeddings: npt.NDArray[np.float32],
     n_frames: npt.NDArray[np.int64],
+    cells: Sequence[CellPart] = (),
 ) -> pa.Table:
-    """Replace the samples of ``rows`` by their embeddings."""
-    lengths = np.zeros(len(table) + 1, dtype=np.int32)
-    lengths[rows + 1] = embeddings.shape[1]
+    """Replace the samples of ``rows`` by their embeddings, and by their cells where windows are asked for."""
     is_segment = np.zeros(len(table), dtype=bool)
     is_segment[rows] = True
     frames = np.zeros(len(table), dtype=np.int64)
     frames[rows] = n_frames
-    vectors = pa.ListArray.from_arrays(
-        pa.array(np.cumsum(lengths, dtype=np.int32)), pa.array(embeddings.reshape(-1)), mask=pa.array(~is_segment)
-    )
     columns = {
         **{name: table[name] for name in _PLACE},
-        "embedding": vectors,
+        "embedding": _lists(len(table), rows, embeddings),
         "n_frames": pa.array(frames, mask=~is_segment),
         **{name: table[name] for name in _ENDS},
         "receipt": pa.nulls(len(table), EMBEDDED.field("receipt").type),
+        **{name: pa.nulls(len(table), EMBEDDED.field(name).type) for name in CELLS},
     }
+    if cells:
+        first = np.zeros(len(table), dtype=np.int64)
+        first[rows] = [part.first for part in cells]
+        columns["cells"] = _lists(len(table), rows, [part.vectors.reshape(-1) for part in cells])
+        columns["cell_frames"] = _lists(len(table), rows, [part.n_frames for part in cells])
+        columns["first_cell"] = pa.array(first, mask=~is_segment)
     return pa.table(columns, schema=EMBEDDED)
+
+
+def _lists(length: int, rows: npt.NDArray[np.int64], values: Iterable[npt.NDArray[Any]]) -> pa.ListArray:
+    """Return an array of lists with these values in these rows, and null in all others."""
+    sizes = np.zeros(length + 1, dtype=np.int64)
+    values = list(values)
+    sizes[rows + 1] = [len(each) for each in values]
+    is_null = np.ones(length, dtype=bool)
+    is_null[rows] = False
+    flat = pa.array(np.concatenate(values) if values else np.zeros(0, np.float32))
+    return pa.ListArray.from_arrays(pa.array(np.cumsum(sizes), pa.int32()), flat, mask=pa.array(is_null))
+
+
+def cells_in(table: pa.Table, row: int) -> CellPart | None:
+    """Return the cells in a row of :data:`EMBEDDED`; None if it has none."""
+    first = table["first_cell"][row].as_py()
+    if first is None:
+        return None
+    vectors, n_frames = (table[name][row].values.to_numpy().copy() for name in CELLS[:2])
+    return CellPart(first, vectors.reshape(len(n_frames), -1) if len(n_frames) else vectors.reshape(0, 1), n_frames)
 
 
 def receipts(table: pa.Table) -> pa.Table:

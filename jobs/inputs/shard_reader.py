@@ -17,6 +17,8 @@ from detector.audio import Excerpt
 from detector.config import CHANNELS
 from detector.decoders import MAX_CHANNELS
 from detector.errors import ShardError, UtteranceError
+from detector.level import Meter
+from detector.windows import Windows
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
@@ -46,7 +48,11 @@ class _Location:
 
 
 def read_shard(
-    portion: Portion, segment_seconds: float, channels: str = CHANNELS[0], limits: Limits = NO_QUOTA
+    portion: Portion,
+    segment_seconds: float,
+    channels: str = CHANNELS[0],
+    limits: Limits = NO_QUOTA,
+    windows: Windows | None = None,
 ) -> Iterator[Piece]:
     """Read a shard, or some of its utterances: segments, an outcome for each utterance, and the shard's end.
 
@@ -57,6 +63,8 @@ def read_shard(
     channels : str
         One of :data:`detector.config.CHANNELS`, for recordings for which no list names a channel.
     limits : Limits
+    windows : Windows, optional
+        Windows to measure the level and the share of speech of.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def read_shard(
         If the store fails. Failures of the store never become a row.
     """
     with DecodeQueue(segment_seconds, limits.max_seconds) as queue:
-        reader = _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels, limits)
+        reader = _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels, limits, windows)
         yield from _read_shard(portion.shard, reader)
 
 
@@ -128,7 +136,13 @@ class _UtteranceReader:
     """
 
     def __init__(
-        self, shard_id: str, queue: DecodeQueue, only: tuple[int, ...] | None, channels: str, limits: Limits
+        self,
+        shard_id: str,
+        queue: DecodeQueue,
+        only: tuple[int, ...] | None,
+        channels: str,
+        limits: Limits,
+        windows: Windows | None,
     ) -> None:
         self.n_utterances = 0
         self.passed_over = PassedOver()
@@ -136,6 +150,7 @@ class _UtteranceReader:
         self._shard_id = shard_id
         self._queue = queue
         self._channels = channels
+        self._windows = windows
         self._pending: Iterator[Piece] = iter(())
         self._ids: dict[str, int] = {}
         self._n_recordings = 0
@@ -206,7 +221,10 @@ class _UtteranceReader:
         """Yield segments and an outcome; return the number of channels of the recording, or 1 if it failed."""
         try:
             n_segments = 0
+            meter = Meter()
             for samples in recording.heard():
+                if self._windows is not None:
+                    meter.add(samples)
                 yield pieces.segment(self._shard_id, ordinal, n_segments, samples)
                 n_segments += 1
         except UtteranceError as error:
@@ -219,8 +237,10 @@ class _UtteranceReader:
             raise
         facts = replace(recording.facts, n_segments=n_segments)
         self._count(location, facts.seconds)
+        energies = meter.energies  # none if no segment is louder than silence: then an empty one was passed on
+        measured = self._windows.measured(energies, facts.seconds) if self._windows and len(energies) else {}
         outcome = pieces.decoded(utterance_id, location.uri, location.member, location.n_bytes, facts, excerpt)
-        yield pieces.outcome(self._shard_id, ordinal, outcome)
+        yield pieces.outcome(self._shard_id, ordinal, outcome | measured)
         return recording.facts.channels
 
     def fail(self, selections: Iterable[Selection], location: _Location, error: UtteranceError) -> Iterator[Piece]:

@@ -16,6 +16,7 @@ from jobs.config import (
     ModelConfig,
     OutputConfig,
     RunConfig,
+    SegmentsConfig,
     check_max_seconds,
 )
 from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
@@ -36,7 +37,7 @@ class HeadConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig, CostConfig):
+class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, SegmentsConfig, RunConfig, CostConfig):
     """Settings that `score` and `nightly` share."""
 
     channels: Annotated[
@@ -47,6 +48,7 @@ class ScoringConfig(HeadConfig, ModelConfig, OutputConfig, RunConfig, CostConfig
         if self.channels is not None and self.channels not in CHANNELS:
             raise ConfigError(f"channels {self.channels!r} is not known; expected one of {', '.join(CHANNELS)}.")
         HeadConfig.__post_init__(self)
+        SegmentsConfig.__post_init__(self)
         RunConfig.__post_init__(self)
         CostConfig.__post_init__(self)
 

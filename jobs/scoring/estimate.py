@@ -11,7 +11,7 @@ from jobs.embedding.cost import Cost
 from jobs.embedding.estimate import Estimate
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
-from jobs.tables.plan import propose_scores
+from jobs.tables.plan import propose_scores, without_segments
 from jobs.tables.plan_history import Shards
 
 PUTS_A_SHARD, PUTS_A_RUN = 2, 3  # rows and their marker; the plan, the record and the page
@@ -19,25 +19,26 @@ GETS_A_SHARD = 2  # the marker and the rows of embeddings
 GETS_A_RUN, LISTS_A_RUN = 5, 9  # heads and records; plans, markers and records
 
 
-def with_scores(found: Estimate, head: Head, output: str) -> Estimate:
+def with_scores(found: Estimate, head: Head, output: str, *, segments: bool = False) -> Estimate:
     """Return an estimate of an embedding run with what the head would judge after it."""
     shards = found.planned.current.having(found.slots)
-    line, cost = estimate_scores(shards, head, output)
+    line, cost = estimate_scores(shards, head, output, segments=segments)
     requests = Counter(found.cost.requests)
     requests.update(cost.requests)
     return replace(found, scores=line, cost=replace(found.cost, requests=dict(requests)))
 
 
-def estimate_scores(shards: Shards, head: Head, output: str) -> tuple[str, Cost]:
+def estimate_scores(shards: Shards, head: Head, output: str, *, segments: bool = False) -> tuple[str, Cost]:
     """Return a line on what the head would judge of these shards of embeddings, and its cost: requests alone."""
     table = Ledger(storage.normal(output), "scores", head.head_id)
     history = table.history()
-    new = Names(entry.slot for entry in propose_scores(shards, history))
+    again = without_segments(shards, history) if segments else Names()
+    new = Names(entry.slot for entry in propose_scores(shards, history, again))
     waiting = history.current.having(shards.slots).lacking(table.done(history)).slots
     is_remote = storage.scheme_of(table.output) != "file"
     n = len(new | waiting)
     requests = {
-        "put": (PUTS_A_SHARD * n + PUTS_A_RUN) * bool(n),
+        "put": ((PUTS_A_SHARD + segments) * n + PUTS_A_RUN) * bool(n),
         "get": GETS_A_SHARD * n + GETS_A_RUN + len(history.plans),
         "list": LISTS_A_RUN,
     }

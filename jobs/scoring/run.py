@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.estimate import estimate, request_lines
-from jobs.embedding.run import code_of, exit_code, pruned_line, work_of
+from jobs.embedding.run import code_of, exit_code, pruned_line, with_windows, work_of
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
@@ -31,11 +32,14 @@ from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables import erasures, run_records
 from jobs.tables.ledger import Ledger
+from jobs.tables.plan import SEGMENTS
 from jobs.tables.protocol import Marker
 from jobs.tables.recipes import as_stored
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.tables.repeated_ids import in_markers, raise_repeated
 from jobs.telemetry.names import say
+
+log = logging.getLogger(__name__)
 
 AfterScoring = Callable[[ScoringRun, Ledger], None]
 
@@ -51,12 +55,13 @@ def score(settings: ScoreConfig) -> int:
     history = source.history()
     shards = history.current.committed(source.done(history))
     if settings.dry_run:
-        line, cost = estimate_scores(shards, head, settings.output)
+        line, cost = estimate_scores(shards, head, settings.output, segments=settings.segments is not None)
         say("dry run: nothing is written", line, *request_lines(cost, settings))
         return 0
     note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
-        run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
+        how = (settings.prior, settings.output, settings, settings.head)
+        run = score_shards(runner, source, shards, head, *how, segments=settings.segments is not None)
     code, records = _finish("score", started, run, settings, {"runners": runner.chosen}, note)
     raise_repeated(records)
     return code
@@ -75,13 +80,13 @@ def embed_and_score(
     started = run_records.now()
     model = extract_config(settings, ModelConfig)
     channels = settings.channels or head.embed_config.channels
-    recipes = recipes_for(head, local_folder(model), model.model, settings.head, channels)
+    recipes = with_windows(recipes_for(head, local_folder(model), model.model, settings.head, channels), settings)
     uri, fingerprint = storage.normal(settings.output), head.fingerprints[channels]
     stored = [digest_of(part) for part in parts_of(by_channels(head.recipe)[channels])]
     recipes = tuple(as_stored(uri, *each) for each in zip(recipes, stored, strict=True))
     if settings.dry_run:
         found = estimate(inputs, recipes, settings, settings)
-        say(*with_scores(found, head, settings.output).lines(settings))
+        say(*with_scores(found, head, settings.output, segments=bool(settings.segments)).lines(settings))
         return 0
     note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
@@ -91,7 +96,8 @@ def embed_and_score(
             write_embedding_records(embedded, verb, started, settings, runner.chosen, runner.requests, note)
         embedded, source = runs[0], joined_tables([each.ledger for each in runs], fingerprint)
         shards = embedded.committed()
-        run = score_shards(runner, source, shards, head, settings.prior, settings.output, settings, settings.head)
+        how = (settings.prior, settings.output, settings, settings.head)
+        run = score_shards(runner, source, shards, head, *how, segments=settings.segments is not None)
     work = work_of(embedded, settings, runner.chosen, runner.requests)
     code, records = _finish(verb, started, run, settings, work, note)
     if then is not None:
@@ -130,6 +136,8 @@ def _finish(
             **in_markers(markers),
             "exit_code": code,
         }
+        if any(SEGMENTS in marker.detail for marker in markers):
+            found["segment_rows"] = _total(marker.detail.get(SEGMENTS, {}) for marker in markers)
         return found | ({} if moved is None else {"drift": asdict(moved)})
 
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
@@ -143,10 +151,22 @@ def _finish(
     say(", ".join(f"{changes[name]} {name}" for name in CHANGES))
     if pruned := sum(record[PRUNED_ROWS] for record in records):
         say(pruned_line(pruned))
+    if any("segment_rows" in record for record in records):
+        _say_segments(_total(record.get("segment_rows", {}) for record in records))
     say(*run.summary(total), f"tables: {storage.join(output, 'scores')}", f"record: {records[-1]['uri']}")
     for warning in run.warnings(records):
         say(f"warning: {warning}")
     return exit_code(output, whole["failed"], whole["rows"], settings.max_failures), records
+
+
+def _say_segments(counts: Counter[str]) -> None:
+    say(f"segments: {counts['rows']} windows of {counts['recordings']} recordings, {counts['flagged']} of them flagged")
+    if n_without := counts["recordings_without"]:
+        log.warning(
+            "%d scored recordings have no windows, because they were embedded without; embed them again with "
+            "--segments --redo segments",
+            n_without,
+        )
 
 
 def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:

@@ -16,6 +16,8 @@ from detector.drift import FAR, histogram
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.schema import FAILURES, SCORES, SPOOF
+from detector.schema import SEGMENTS as SEGMENT_ROWS
+from detector.segments import count_segments, judge_windows
 from jobs import storage
 from jobs.config import RunConfig
 from jobs.errors import RunAgain, WorkersLostError
@@ -31,9 +33,16 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
 from jobs.tables.id_rule import ID_ROOTS, id_roots
 from jobs.tables.ledger import Ledger, Standing
-from jobs.tables.names import texts
+from jobs.tables.names import Names, texts
 from jobs.tables.parquet import with_note
-from jobs.tables.plan import left_behind, plan_id_of, propose_scores
+from jobs.tables.plan import (
+    SEGMENTS,
+    left_behind,
+    plan_id_of,
+    propose_scores,
+    runs_with_segments,
+    without_segments,
+)
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
@@ -52,6 +61,8 @@ def score_shards(
     output: str,
     config: RunConfig,
     file: str,
+    *,
+    segments: bool = False,
 ) -> ScoringRun:
     """Score the committed shards of an embedding table that have no scores of this head yet, or older ones.
 
@@ -66,6 +77,8 @@ def score_shards(
         Share of spoof to assume; None takes the head's.
     file : str
         Where the head was read from; it takes its name from there.
+    segments : bool
+        If True, windows that are stored with the embeddings are judged, too, also of shards that are scored already.
     """
     prior = head.prior if prior is None else prior
     storage.check_folder(output)
@@ -79,7 +92,7 @@ def score_shards(
     def propose(history: PlanHistory) -> Plan | None:
         _refuse_other_prior(history, prior)
         _refuse_other_channels(history, head, source.key)
-        new = propose_scores(shards, history)
+        new = propose_scores(shards, history, without_segments(shards, history) if segments else Names())
         if not new:
             return None
         run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), head.head_id)
@@ -87,6 +100,8 @@ def score_shards(
         detail = {"prior": prior, "fingerprint": source.key, "head": name}
         if roots := id_roots(embedded.plans) - id_roots(history.plans):
             detail[ID_ROOTS] = sorted(roots)
+        if segments:
+            detail[SEGMENTS] = True
         return Plan(run_id, config.run_date, new, detail)
 
     history = table.freeze(propose, scored)
@@ -100,7 +115,7 @@ def score_shards(
             _scored_by_others(table, missing),
             _embedded_since(embedded, history.last_committed(done), missing),
         )
-        task = ScoreShard(source, table, head, prior, _names(history), others, since)
+        task = ScoreShard(source, table, head, prior, _names(history), others, since, runs_with_segments(history))
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
@@ -247,6 +262,7 @@ class ScoreShard:
     names: dict[str, str]
     by_others: dict[str, str]
     embedded_since: dict[str, list[str]]
+    runs_with_segments: frozenset[str] = frozenset()
 
     @property
     def __name__(self) -> str:
@@ -260,7 +276,8 @@ class ScoreShard:
         rows, embedded_by = self.source.read(embedded, "embeddings"), embedded.detail.get("run_id", "")
         folder = f"scores/run_date={shard.run_date}"
         stands = self.table.standing("scores", folder, shard.slot) if shard.replaces else None
-        judged = self._judged(rows, shard.run_id, embedded.detail.get("recipe"))
+        recipe = embedded.detail.get("recipe")
+        judged = self._judged(rows, shard.run_id, recipe)
         if stands is not None:
             judged = with_runs(judged, stands.rows)
         failures = self.source.read(embedded, "failures")
@@ -270,6 +287,12 @@ class ScoreShard:
         tables = {"scores": (folder, with_note(judged, note))}
         if self.source.output != self.table.output:
             tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
+        asked = shard.run_id in self.runs_with_segments
+        segments = SEGMENT_ROWS.empty_table()
+        if asked and rows is not None:
+            segments = judge_windows(self.head, rows, judged, self.prior, recipe)
+        if asked or (shard.replaces and self.runs_with_segments):  # windows of another state may stand there
+            tables["segments"] = (f"segments/run_date={shard.run_date}", segments)
         here = judged.filter(is_here(judged))
         tonight = here.filter(pc.equal(here["run_id"], shard.run_id))
         since = self.embedded_since.get(shard.slot)
@@ -285,6 +308,8 @@ class ScoreShard:
         }
         if repeated := embedded.detail.get(REPEATED):
             detail[REPEATED] = repeated
+        if asked:
+            detail[SEGMENTS] = count_segments(segments, judged)
         if since is not None:
             detail[FAILED_RUNS] = since
         if len(here) < len(judged):

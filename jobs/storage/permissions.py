@@ -14,7 +14,18 @@ from jobs.storage.names import path_of
 from jobs.storage.uris import normal, scheme_of
 
 OTHERS = 0o077  # what group and others may do
-OUTPUTS = ("_plans", "_commits", "embeddings", "scores", "failures", "runs", "_compacted", "report.html", "head.json")
+OUTPUTS = (
+    "_plans",
+    "_commits",
+    "embeddings",
+    "scores",
+    "segments",
+    "failures",
+    "runs",
+    "_compacted",
+    "report.html",
+    "head.json",
+)
 """Entries by which a folder is known as an output, or as a copy of one."""
 
 _is_private = False

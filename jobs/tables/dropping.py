@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs import storage
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.tables.names import Names
-from jobs.tables.plan import plan_id_of, tombstones
+from jobs.tables.plan import plan_id_of, runs_with_segments, tombstones
 from jobs.tables.protocol import DROPPED, Plan, PlanHistory, PlannedShard
 from jobs.tables.repeated_ids import REPEATED
 from jobs.tables.run_records import write_record
@@ -56,7 +56,7 @@ def finish_drops(table: Ledger, history: PlanHistory | None = None, done: Names 
 
     def commit(shard: PlannedShard) -> None:
         last = before.get(shard.slot)
-        tables = _empty_tables(table, history.plans[0].detail, shard)
+        tables = _empty_tables(table, history, shard)
         table.commit_dropped(shard, last.name if last else None, tables, _detail(table, history.plans[0], shard))
 
     with ThreadPoolExecutor(READERS) as pool:
@@ -64,13 +64,15 @@ def finish_drops(table: Ledger, history: PlanHistory | None = None, done: Names 
     return len(pending)
 
 
-def _empty_tables(table: Ledger, detail: dict[str, Any], shard: PlannedShard) -> dict[str, tuple[str, pa.Table]]:
+def _empty_tables(table: Ledger, history: PlanHistory, shard: PlannedShard) -> dict[str, tuple[str, pa.Table]]:
     """Return, for each table of a ledger, the folder of a shard's rows and no rows."""
-    failures = (f"failures/run_date={shard.run_date}", FAILURES.empty_table())
-    if table.is_scores:
-        return {"failures": failures, "scores": (f"scores/run_date={shard.run_date}", SCORES.empty_table())}
-    folder = f"embeddings/backbone={_recipe_of(detail).slug}"
-    return {"failures": failures, "embeddings": (folder, embeddings_schema(1).empty_table())}
+    date = f"run_date={shard.run_date}"
+    failures = {"failures": (f"failures/{date}", FAILURES.empty_table())}
+    if not table.is_scores:
+        folder = f"embeddings/backbone={_recipe_of(history.plans[0].detail).slug}"
+        return failures | {"embeddings": (folder, embeddings_schema(1).empty_table())}
+    scores = failures | {"scores": (f"scores/{date}", SCORES.empty_table())}
+    return scores | ({"segments": (f"segments/{date}", SEGMENTS.empty_table())} if runs_with_segments(history) else {})
 
 
 def _recipe_of(detail: dict[str, Any]) -> Recipe:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import ConfigError
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.storage import Stored
@@ -40,7 +40,12 @@ OBJECT_PREFIX = "bonafide.object."  # a table has a property for each object: th
 NAMING_COLUMNS = ("utterance_id", "uri", "member", "audio_sha256", "message")
 """Columns that name recordings. Metadata has no bounds of them; else `erase` would have to rewrite metadata, too."""
 
-SCHEMAS: dict[str, pa.Schema] = {"embeddings": embeddings_schema(1), "scores": SCORES, "failures": FAILURES}
+SCHEMAS: dict[str, pa.Schema] = {
+    "embeddings": embeddings_schema(1),
+    "scores": SCORES,
+    "segments": SEGMENTS,
+    "failures": FAILURES,
+}
 
 
 def register_copy(place: str, catalog_uri: str, namespace: str) -> None:
@@ -151,7 +156,8 @@ def _table(catalog: Catalog, identifier: str, place: str) -> Table:
     from pyiceberg.catalog.sql import SqlCatalog
 
     properties = {f"write.metadata.metrics.column.{name}": "counts" for name in NAMING_COLUMNS}
-    properties["write.metadata.metrics.column.embedding.element"] = "none"
+    lists = (each.name for each in SCHEMAS["embeddings"] if pa.types.is_nested(each.type))
+    properties |= {f"write.metadata.metrics.column.{name}.element": "none" for name in lists}
     # pyiceberg must not repeat a commit that lost a race: the winner may have added the same objects
     properties["commit.retry.num-retries"] = "0"
     properties[COPY] = place

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.errors import ConfigError, SchemaError
+from detector.windows import COLUMNS, stored_windows
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, slot_of_shard
 
@@ -100,7 +101,7 @@ def side_by_side(tables: Sequence[pa.Table], fingerprint: str, where: str) -> pa
     """
     first, *others = tables
     ids = first["utterance_id"].combine_chunks()
-    columns = [_matrix(first["embedding"])]
+    columns, aligned = [_matrix(first["embedding"])], []
     for other in others:
         place = pc.index_in(ids, other["utterance_id"].combine_chunks())
         if place.null_count:
@@ -112,13 +113,33 @@ def side_by_side(tables: Sequence[pa.Table], fingerprint: str, where: str) -> pa
             name = ids.filter(differ)[0].as_py()
             raise SchemaError(f"{where}: {name!r} has changed between its embeddings. {EMBED_TOGETHER}.")
         columns.append(_matrix(beside["embedding"]))
+        aligned.append(beside)
     vectors = np.concatenate([vectors for vectors, _ in columns], axis=1)
     is_null = ~np.logical_and.reduce([valid for _, valid in columns])
     flat = pa.array(vectors.ravel(), pa.float32())
     joined = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(is_null))
     rows = first.set_column(first.column_names.index("embedding"), "embedding", joined)
+    if others and set(COLUMNS) <= set(rows.column_names):
+        rows = _with_windows(rows, [first, *aligned])
     named = pa.array([fingerprint] * len(rows), pa.string())
     return rows.set_column(rows.column_names.index("fingerprint"), "fingerprint", named)
+
+
+def _with_windows(rows: pa.Table, tables: Sequence[pa.Table]) -> pa.Table:
+    """Return rows with the windows of tables in the same order side by side; null where they are not the same ones."""
+    found = [{windows.row: windows for windows in stored_windows(table)} for table in tables]
+    vectors: list[np.ndarray | None] = [None] * len(rows)
+    for row in set(found[0]).intersection(*found[1:]):
+        parts = [each[row] for each in found]
+        if all(np.array_equal(part.end_seconds, parts[0].end_seconds) for part in parts):
+            vectors[row] = np.concatenate([part.vectors for part in parts], axis=1).reshape(-1)
+    is_null = pa.array([each is None for each in vectors], pa.bool_())
+    for name in COLUMNS:
+        field = rows.schema.field(name)
+        values = pa.array(vectors, field.type) if name == COLUMNS[-1] else rows[name]
+        kept = pc.if_else(is_null, pa.scalar(None, field.type), values)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, kept)
+    return rows
 
 
 def _matrix(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

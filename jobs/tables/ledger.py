@@ -49,7 +49,7 @@ from jobs.tables.row_digest import add
 from jobs.tables.steps import READERS, carry_out, read
 from jobs.tables.table_part import TablePart
 
-TABLES = ("embeddings", "scores", "failures")
+TABLES = ("embeddings", "scores", "segments", "failures")
 KINDS = ("embeddings", "scores")
 EMPTY = "empty.parquet"  # an object without rows: jobs.tables.empty
 
@@ -312,7 +312,7 @@ class Ledger:
         return storage.join(folder, f"{self.key}-{slot}.parquet")
 
     def _content(self, marker: Marker, table: str) -> io.BytesIO | None:
-        if not marker.rows[table]:
+        if not marker.rows.get(table):  # markers of runs without --segments do not name that table
             return None
         uri = storage.join(self.output, marker.objects[table])
         content = self._object(marker, table)

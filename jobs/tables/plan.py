@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from itertools import chain
 
+import numpy as np
+
 from detector.audio import WHOLE
 from detector.config import digest_of
 from detector.errors import ConfigError
@@ -25,11 +27,15 @@ from jobs.tables.source_index import SourceIndex
 OTHERS = "others"
 """In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
 
+SEGMENTS = "segments"
+"""In the detail of a plan: what its run asked for by `--segments`. As a name for `--redo`: what has no such windows."""
+
 AGAIN, PRUNE = "again", "prune"
 """In the work of a shard: URIs of sources that are read again though they did not change; and, if rows of recordings
 that are gone are to be taken out, True."""
 
 DEFAULT_POLICY = RemovalPolicy()
+NO_NAMES = Names()
 
 
 @dataclass(frozen=True)
@@ -292,7 +298,26 @@ def _refuse_shared_ids(archive: Archive, known: dict[str, Shard], index: SourceI
             )
 
 
-def propose_scores(embedded: Shards, history: PlanHistory) -> Sequence[Entry]:
+def runs_with_segments(scored: PlanHistory) -> frozenset[str]:
+    """Return the runs that asked for segments; a shard that one of them planned gets some, whichever run scores it."""
+    return frozenset(plan.run_id for plan in scored.plans if SEGMENTS in plan.detail)
+
+
+def without_segments(embedded: Shards, scored: PlanHistory) -> Names:
+    """Return the slots of shards that were embedded with windows, and scored in this state, but without segments."""
+    with_windows = embedded.where(np.isin(embedded.history.numbers[embedded.rows], _asking(embedded.history)))
+    slots, names = with_windows.packed_slots, with_windows.packed_names
+    planned = scored.current
+    others = planned.where(~np.isin(scored.numbers[planned.rows], _asking(scored)))
+    return Names.of(slots[others.states_of(slots) == names])
+
+
+def _asking(history: PlanHistory) -> list[int]:
+    """Return the numbers of the plans of runs that asked for segments."""
+    return [number for number, plan in enumerate(history.plans, start=1) if SEGMENTS in plan.detail]
+
+
+def propose_scores(embedded: Shards, history: PlanHistory, again: Names = NO_NAMES) -> Sequence[Entry]:
     """Committed embeddings that no plan has scored yet, or only in an older state.
 
     Never in an older state than is planned: a run that was slow must not take back what a later one found.
@@ -303,9 +328,11 @@ def propose_scores(embedded: Shards, history: PlanHistory) -> Sequence[Entry]:
         Of the embedding table.
     history : PlanHistory
         Of the score table; the state of an entry is the name of the embeddings that it judges.
+    again : Names
+        Slots that are planned again although they are planned in this very state.
     """
     slots, names = embedded.packed_slots, embedded.packed_names
-    is_new = history.current.states_of(slots) < names
+    is_new = (history.current.states_of(slots) < names) | again.holds(slots)
     return Entries.of(map(Entry, texts(slots[is_new]), texts(names[is_new])))
 
 

@@ -32,6 +32,7 @@ BLOCK_ROWS = 256  # that are converted at once: 2 MB of vectors of 1,024 numbers
 COLUMNS = {
     "embeddings": ("utterance_id", "audio_sha256", "embedding"),
     "scores": ("utterance_id", "score", "p_spoof", "ood", "reject_reason", "head_id"),
+    "segments": ("utterance_id", "segment", "score", "p_spoof", "reject_reason", "head_id"),
     "failures": ("utterance_id", "error"),
 }
 """Columns that a row's digest is made of: what was found, but not when, by which run or in which file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from detector.logistic import Matrix
 from detector.schema import FAILURES, embeddings_schema
 from detector.training.config import TrainingConfig
 from detector.training.fitting import fit_head
+from detector.windows import COLUMNS, Windows
 from jobs import storage
 from jobs.reports.nightly import page
 from jobs.reports.nightly.config import NightlyConfig
@@ -24,6 +25,7 @@ from jobs.scoring import run as scoring_run
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
 from jobs.tables.ledger import Ledger
+from jobs.tables.plan import SEGMENTS
 from jobs.tables.protocol import Entry, Plan
 from tests.support.runner import InProcessRunner
 
@@ -74,6 +76,18 @@ class Recording:
     member: str | None
     embedding: np.ndarray | None
     seconds: float = 5.0
+    window_seconds: float | None = None
+    hop_seconds: float | None = None
+    window_speech_shares: list[float] | None = None
+    window_levels: list[float] | None = None
+    window_embeddings: list[float] | None = None
+
+    def with_windows(self, vectors: np.ndarray, windows: Windows) -> Recording:
+        """The recording with windows of these embeddings, one a window."""
+        n = windows.n_windows(self.seconds)
+        columns = (windows.window_seconds, windows.hop_seconds, [0.5] * n, [-20.0] * n, vectors[:n].ravel().tolist())
+        found: dict[str, Any] = dict(zip(COLUMNS, columns, strict=True))
+        return replace(self, **found)
 
     @property
     def utterance_id(self) -> str:
@@ -106,7 +120,9 @@ def embed(
     def propose(history: Any) -> Plan | None:
         have = {(slot, each.entry.state) for slot, each in history.current.items()}
         new = tuple(each for each in entries if (each.slot, each.state) not in have)
-        return Plan(f"{date}-embed{len(history.plans)}", date, new) if new else None
+        has_windows = any(each.window_seconds for rows in shards.values() for each in rows)
+        detail = {SEGMENTS: "as given"} if has_windows else {}
+        return Plan(f"{date}-embed{len(history.plans)}", date, new, detail) if new else None
 
     history, done = table.freeze(propose), table.done()
     same: dict[str, Any] = {"native_rate": 16_000, "channels": 1, "codec": "c", "decoder": "d", "rms_dbfs": -20.0}
@@ -181,7 +197,8 @@ def night(
         input=("s3://archive/2026/",), head=head_uri, output=output, run_date=date, max_failures=1.0, **settings
     )
     planned = source.history().current.having(map(slot_of, shards)).committed(source.done())
-    scored = score_shards(InProcessRunner(), source, planned, judge, given.prior, given.output, given, given.head)
+    how = (given.prior, given.output, given, given.head)
+    scored = score_shards(InProcessRunner(), source, planned, judge, *how, segments=given.segments is not None)
     scoring_run._finish("nightly", STARTED, scored, given, found or {})
     if pages:
         page.write_pages(scored, source)

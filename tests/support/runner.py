@@ -48,6 +48,7 @@ class InProcessRunner:
             work.limits,
             self._config.confinement,
             None if work.heard is None else kept(work.heard),
+            work.recipes[0].windows,
         )
         encode = EncodeStage(
             work.recipes,

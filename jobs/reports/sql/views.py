@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from detector.errors import SchemaError
-from detector.schema import FAILURES, LABEL_COLUMNS, SCORES, embeddings_schema
+from detector.schema import FAILURES, LABEL_COLUMNS, SCORES, SEGMENTS, embeddings_schema
 from detector.sql_types import sql_type
 from jobs import storage
 
@@ -45,13 +45,6 @@ HEADS = pa.schema(
     | {name: pa.float64() for name in ("eer", "cllr", "ece", "risk", "coverage", "trained_bonafide", "trained_spoof")}
 )
 """Columns of `heads`; figures are those of a head's own report."""
-
-SEGMENTS = pa.schema(
-    {"utterance_id": pa.string(), "segment": pa.int32(), "start_seconds": pa.float64(), "end_seconds": pa.float64()}
-    | {name: pa.float64() for name in ("score", "p_spoof", "entropy_bits")}
-    | {"reject": pa.bool_(), "reject_reason": pa.string(), "speech_share": pa.float64()}
-    | {name: pa.string() for name in ("head_id", "fingerprint", "run_id")}
-)
 
 LABELS = pa.schema({name: pa.string() for name in ("utterance_id", *LABEL_COLUMNS)})
 

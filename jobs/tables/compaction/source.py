@@ -143,7 +143,7 @@ class Source:
             if marker is None or (marker.name, marker.sha256.get(table)) == (row_range.shard, row_range.sha256):
                 replacements.append(row_range)
             else:
-                replacements.append(marker if marker.rows[table] else None)
+                replacements.append(marker if marker.rows.get(table) else None)
         return replacements
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs.tables.checksummed_json import dump_checksummed
 from jobs.tables.compaction.objects import FOOTER_KEY, CompactedObject, RowRange
 from jobs.tables.parquet import parquet_options
@@ -111,7 +111,7 @@ def current_schema(table: str, schema: pa.Schema) -> pa.Schema:
     SchemaError
         If the object has columns or types that this version does not know.
     """
-    current = {"scores": SCORES, "failures": FAILURES}.get(table)
+    current = {"scores": SCORES, "segments": SEGMENTS, "failures": FAILURES}.get(table)
     if current is None:
         kind = schema.field("embedding").type
         if not pa.types.is_fixed_size_list(kind):

@@ -12,7 +12,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs.reports.sql.config import SqlConfig
 from jobs.reports.sql.run import ask as ask_views
 from tests.integration.engines.test_sql import (
@@ -22,12 +22,18 @@ from tests.integration.engines.test_sql import (
     PAGE,
     QUERIES,
     SCORED,
+    SEGMENTED,
     put_all,
     put_copy,
     query,
 )
 
-ROWS = {"scores": (SCORED, SCORES), "failures": (FAILED, FAILURES), "embeddings": (EMBEDDED, embeddings_schema(2))}
+ROWS = {
+    "scores": (SCORED, SCORES),
+    "segments": (SEGMENTED, SEGMENTS),
+    "failures": (FAILED, FAILURES),
+    "embeddings": (EMBEDDED, embeddings_schema(2)),
+}
 PORTABLE = [mark for mark in ANSWERS if mark != "AS cosine"]
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
@@ -103,9 +109,10 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("table", ROWS)
 def test_an_engine_reads_every_value_of_a_table(engine: Engine, table: str) -> None:
     rows, schema = ROWS[table]
-    expected = pa.Table.from_pylist(rows, schema).sort_by("utterance_id").to_pylist()
+    key = ["utterance_id", *(["segment"] if "segment" in schema.names else [])]
+    expected = pa.Table.from_pylist(rows, schema).sort_by([(name, "ascending") for name in key]).to_pylist()
 
-    found = engine.ask(f"SELECT * FROM {table} ORDER BY utterance_id")
+    found = engine.ask(f"SELECT * FROM {table} ORDER BY {', '.join(key)}")
 
     assert [{name: plain(row[name]) for name in schema.names} for row in found] == expected
 
@@ -125,6 +132,7 @@ def test_the_nearest_to_a_judged_recording_are_found(engine: Engine) -> None:
 
 TYPES = {  # as Trino and Athena name them
     pa.string(): ("VARCHAR", "TEXT"),
+    pa.float32(): ("FLOAT",),
     pa.float64(): ("DOUBLE",),
     pa.int16(): ("SMALLINT",),
     pa.int32(): ("INT",),
@@ -146,9 +154,9 @@ def test_the_tables_of_trino_and_athena_have_our_columns(dialect: str) -> None:
         assert [column.name for column in columns] == schema.names
         for column, field in zip(columns, schema, strict=True):
             kind = column.args["kind"]
-            if field.name == "embedding":
+            if pa.types.is_nested(field.type):
                 assert kind.this.name == "ARRAY"
-                assert kind.expressions[0].this.name == "FLOAT"
+                assert kind.expressions[0].this.name in TYPES[field.type.value_type], field.name
             else:
                 assert kind.this.name in TYPES[field.type], field.name
         others = {column.name for column in found[name]} - set(schema.names)
@@ -157,5 +165,5 @@ def test_the_tables_of_trino_and_athena_have_our_columns(dialect: str) -> None:
 
 
 def test_all_but_one_of_the_queries_are_run_on_every_engine() -> None:
-    assert len(PORTABLE) == len(QUERIES) - 1 == 15
+    assert len(PORTABLE) == len(QUERIES) - 1 == 17
     assert len(PYTHON) == 4

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs.reports.sql.session import connect, read_content
 from jobs.tables.heads import activate
 from jobs.tables.ledger import Ledger
@@ -61,6 +61,11 @@ def embedded(name: str, audio: str, embedding: list[float] | None, **facts: Any)
     return same | {"utterance_id": name, "audio_sha256": audio, "embedding": embedding} | facts
 
 
+def segmented(name: str, number: int, start: float, score: float | None, reason: str | None = None) -> dict[str, Any]:
+    same = {key: value for key, value in scored(name, score, reason).items() if key in SEGMENTS.names}
+    return same | {"segment": number, "start_seconds": start, "end_seconds": start + 4.0}
+
+
 def failed(name: str, error: str) -> dict[str, Any]:
     same = {"uri": "s3://calls/0.tar", "message": f"it is {error}", "bytes": 7, "attempts": 1}
     return same | {"utterance_id": name, "stage": "decode", "error": error, "run_id": "2026-11-22-1"}
@@ -88,6 +93,16 @@ EMBEDDED = [
     embedded("calls/0.tar#f.flac", "55", None),
 ]
 FAILED = [failed("calls/0.tar#x.wav", "not_audio"), failed("calls/0.tar#y.wav", "not_audio"), failed("z.wav", "empty")]
+SEGMENTED = [
+    segmented("calls/0.tar#a.flac", 0, 0.0, -1.0),
+    segmented("calls/0.tar#a.flac", 1, 58.0, 3.0),
+    segmented("calls/0.tar#a.flac", 2, 60.0, -8.0),
+    segmented("calls/0.tar#a.flac", 3, 118.0, 0.25, "uncertain"),
+    segmented("calls/0.tar#a.flac", 4, 120.0, None, "silent"),
+    segmented("calls/0.tar#c.flac", 0, 0.0, 5.0),
+    segmented("calls/0.tar#c.flac", 1, 2.0, -4.0),
+    segmented("mail/3.wav", 0, 0.0, -9.0),  # which is gone
+]
 SECOND = [scored("calls/0.tar#a.flac", 2.0, head_id=OTHER), scored("calls/0.tar#c.flac", 1.0, head_id=OTHER)]
 
 
@@ -107,9 +122,10 @@ def tables(
 
 
 def put_all() -> None:
-    """All three tables, in the working folder, as a run writes them."""
+    """All tables, in the working folder, as a run writes them."""
     put("scores/run_date=2026-11-22/a.parquet", SCORED, SCORES)
     put("failures/run_date=2026-11-22/a.parquet", FAILED, FAILURES)
+    put("segments/run_date=2026-11-22/a.parquet", SEGMENTED, SEGMENTS)
     put("embeddings/backbone=b/a.parquet", EMBEDDED, embeddings_schema(2))
     activate("tables", HEAD)
 
@@ -119,7 +135,7 @@ def put_copy() -> None:
     dim = embeddings_schema(2)
     embedded, judged = "embeddings/backbone=b", "scores/run_date=2026-11-22"
     commit("embeddings", {embedded: (EMBEDDED, dim), "failures/run_date=2026-11-22": (FAILED, FAILURES)})
-    commit("scores", {judged: (SCORED, SCORES)})
+    commit("scores", {judged: (SCORED, SCORES), "segments/run_date=2026-11-22": (SEGMENTED, SEGMENTS)})
     assert compact.run(compact.Settings(output="run", to="tables")) == 0
     assert [len(list(Path(place, judged).iterdir())) for place in ("run", "tables")] == [2, 1]
 
@@ -173,6 +189,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "AS copies": [("calls/0.tar#d.flac", 2, 0.989), ("calls/0.tar#f.flac", 1, 0.947)],
     "AS sides": [("mail/1.wav", 1, 1, 2)],
     "AS clipped": [("calls/0.tar#b.flac", -5.0, 0.1, 0.0), ("mail/1.wav/ch1", -3.0, 0.9, 0.5)],
+    "AS at_minute": [("calls/0.tar#a.flac", 1, -8.0, 1, 2)],
+    "AS flagged_share": [("calls/0.tar#c.flac", "bonafide", 2, 0.5), ("calls/0.tar#a.flac", "spoof", 5, 0.4)],
     # ln(p / (1 - p)) is 0, -2.2, -4.6 and -6.9
     "AS prior": [(0.5, 4, 8), (0.1, 3, 8), (0.01, 2, 8), (0.001, 0, 8)],
     "AS threshold": [(round(math.log(0.01 / 0.99) + math.log(0.1), 3), 0)],
@@ -192,7 +210,7 @@ def test_a_query_gives_what_the_rows_were_made_for(mark: str, tables: duckdb.Duc
 
 
 def test_every_query_has_its_answer_here() -> None:
-    assert len(QUERIES) == len(ANSWERS) == 16
+    assert len(QUERIES) == len(ANSWERS) == 18
 
 
 def test_where_two_heads_disagree_is_found(tables: duckdb.DuckDBPyConnection) -> None:

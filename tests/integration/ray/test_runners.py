@@ -13,7 +13,7 @@ from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.heads import some_head
 
-LIMITS = ["--max-seconds", "8", "--max-source-hours", str(9.0 / 3600), "--max-failures", "1"]
+LIMITS = ["--max-seconds", "8", "--max-source-hours", str(9.0 / 3600), "--max-failures", "1", "--segments", "2:1"]
 
 
 def archive_of_failures(archive: Path) -> Path:
@@ -52,7 +52,9 @@ def test_rows_with_and_without_ray_are_the_same_to_the_byte(on_ray: dict[str, st
 
     on_cluster, alone = objects("ray"), objects("local")
 
-    assert {name.partition("/")[0] for name in alone} == {"embeddings", "scores", "failures"}
+    assert {name.partition("/")[0] for name in alone} == {"embeddings", "scores", "segments", "failures"}
     assert alone == on_cluster
+    windows = pq.read_table(tmp_path / "local" / "segments").to_pylist()
+    assert [row["end_seconds"] for row in windows if row["utterance_id"] == "odd.tar#whole.flac"] == [2, 3, 4, 5]
     failures = set(pq.read_table(tmp_path / "local" / "failures")["error"].to_pylist())
     assert failures == {"not_audio", "empty", "too_long", "over_quota", "bad_archive"}

@@ -73,5 +73,5 @@ def test_a_shard_that_nobody_has_read_is_refused(archive: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("redo", ["shrad=s3://a/0.tar", "shard=", "mp3,=x"])
 def test_a_word_that_says_nothing_is_refused(redo: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected codecs, libraries, codec=NAME, prefix=URI or shard=URI"):
+    with pytest.raises(ConfigError, match=r"expected codecs, libraries, segments, codec=NAME, prefix=URI"):
         Redo(redo)

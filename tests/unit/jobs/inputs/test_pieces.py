@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from detector.errors import UtteranceError
+from detector.segment_columns import MEASURED
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
 from tests.support.facts import made_up_facts
@@ -81,7 +82,7 @@ def test_outcomes_come_back_with_every_fact() -> None:
     (table,) = pieces.batches(pieces.outcome("s", index, each) for index, each in enumerate(sent))
     decoded, failed = table["outcome"].to_pylist()
 
-    where = {"uri": "s3://b/0.tar", "stage": None, "error": None, "message": None}
+    where = {"uri": "s3://b/0.tar", "stage": None, "error": None, "message": None} | dict.fromkeys(MEASURED)
     assert decoded == {
         **where,
         "utterance_id": "0.tar#日本.flac",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from detector.schema import FAILURES, SCORES, embeddings_schema
+from detector.schema import FAILURES, SCORES, SEGMENTS, embeddings_schema
 from jobs.tables.row_digest import COLUMNS, add, rows_digest
 from tests.support.row_digest import by_hand
 
@@ -155,6 +155,6 @@ def test_sums_stay_within_sixty_four_digits() -> None:
 
 
 def test_a_digest_is_made_of_columns_that_the_tables_have() -> None:
-    schemas = {"embeddings": embeddings_schema(1), "scores": SCORES, "failures": FAILURES}
+    schemas = {"embeddings": embeddings_schema(1), "scores": SCORES, "segments": SEGMENTS, "failures": FAILURES}
 
     assert all(set(columns) <= set(schemas[name].names) for name, columns in COLUMNS.items())

@@ -1,0 +1,58 @@
+"""Segments: what an output lacks of the windows that a run asks for, because earlier runs asked for none, or others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detector.windows import Windows
+from jobs.tables.ledger import Ledger
+from jobs.tables.plan import SEGMENTS
+from jobs.tables.protocol import PlanHistory, PlannedShard
+
+WITHOUT_SEGMENTS = "without_segments"
+"""In the detail of a marker and in a record: recordings that have an embedding, and none of the windows asked for."""
+
+log = logging.getLogger(__name__)
+
+
+def n_without(rows: pa.Table, windows: Windows) -> int:
+    """Return the number of rows of `embeddings` that have an embedding, and not these windows."""
+    same = pc.and_(
+        pc.equal(rows["window_seconds"], windows.window_seconds), pc.equal(rows["hop_seconds"], windows.hop_seconds)
+    )
+    lacking = pc.and_(rows["embedding"].is_valid(), pc.invert(pc.fill_null(same, False)))
+    return int(pc.sum(lacking).as_py() or 0)
+
+
+def n_shards_without(history: PlanHistory, windows: Windows) -> int:
+    """Return the number of shards whose last plan asked for no windows, or for others."""
+    others = [number for number, plan in enumerate(history.plans, start=1) if plan.detail.get(SEGMENTS) != str(windows)]
+    return int(np.isin(history.numbers[history.current.rows], others).sum())
+
+
+def shards_without(
+    table: Ledger, history: PlanHistory, committed: Iterable[PlannedShard], windows: Windows
+) -> set[str]:
+    """Return the names of committed shards with recordings that lack these windows, as plans and markers say."""
+    committed = list(committed)
+    asked = {each.name for each in committed if history.plans[each.number - 1].detail.get(SEGMENTS) == str(windows)}
+    partly = {marker.name for marker in table.markers(asked) if marker.detail.get(WITHOUT_SEGMENTS)}
+    return {each.name for each in committed} - asked | partly
+
+
+def warn_of_missing(history: PlanHistory, windows: Windows) -> None:
+    """Say how many shards earlier runs have embedded without these windows."""
+    if n_shards := n_shards_without(history, windows):
+        log.warning(
+            "%d of %d shards were embedded without windows of %s, so their recordings have none; --redo %s embeds "
+            "them again",
+            n_shards,
+            len(history.current),
+            windows,
+            SEGMENTS,
+        )
