@@ -108,6 +108,8 @@ TESTS = (
         {-1: 1.72, 9: 0.88, 10: 0.44, 11: 0.24, 12: 0.26, 13: 0.20},
     ),
     Test("ASVspoof 5 eval", "asvspoof5", EVAL),
+    *(Test(title, name, EVAL) for title, name in (("PartialSpoof eval", "partialspoof"), ("HAD test", "had"))),
+    Test("LlamaPartialSpoof", "llama-partial-spoof"),
     Test("TIMIT-TTS", "timit-tts", {}, {-1: 15.23, 9: 5.66, 10: 12.33, 11: 16.28, 12: 26.27, 13: 28.07}),
     Test("ODSS", "odss", {}, {-1: 17.04, 9: 16.26, 10: 12.66, 11: 12.45, 12: 14.58, 13: 13.32}),
     Test("MLAAD", "mlaad", {}, {-1: 17.07, 9: 12.79, 10: 12.57, 11: 10.36, 12: 10.77, 13: 10.96}),

@@ -22,9 +22,11 @@ from detector.metrics import Floats
 from detector.novelty import Novelty
 from detector.rejection import band, entropy_bits, p_spoof
 from detector.schema import BONAFIDE, SCORES, SPOOF
+from detector.segment_rule import contains_scores
 from detector.silence import SILENT_DBFS
 
 VERSION = 2
+OPTIONAL = ("contains_rule", "contains_numbers")  # keys of a head with a rule; others are as they were before rules
 CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
 
 
@@ -65,6 +67,11 @@ class Head:
         Name of the encoder, for people.
     training : dict
         The report of the fit, for people; part of the head's id.
+    contains_rule : str
+        A key of :data:`detector.segment_rule.RULES`, by which windows say whether a recording contains a spoofed part;
+        empty for a head without one, whose file has neither this key nor the next.
+    contains_numbers : tuple of floats
+        As for :func:`detector.segment_rule.contains_score`.
     """
 
     mean: tuple[float, ...]
@@ -86,6 +93,8 @@ class Head:
     recipe: dict[str, Any]
     model: str
     training: dict[str, Any]
+    contains_rule: str = ""
+    contains_numbers: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -217,6 +226,8 @@ class Head:
         score, ood = (np.where(immeasurable, 0.0, each) for each in (score, ood))
         unscored = too_short | silent | immeasurable
         probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
+        rule, numbers, silence = self.contains_rule, self.contains_numbers, self.silence_dbfs
+        contains = contains_scores(rule, numbers, rows, np.where(unscored, np.nan, score), self.scores, silence)
         reasons = {  # the strongest first: the first that holds is reported
             "too_short": too_short,
             "silent": silent,
@@ -242,6 +253,7 @@ class Head:
                     "reject_reason": pa.array(reason, mask=reason == ""),
                     "head_id": [self.head_id] * len(rows),
                     "run_id": [run_id] * len(rows),
+                    "contains_score": pa.array(contains, mask=np.isnan(contains)),
                 }
             )
             .select(SCORES.names)
@@ -309,11 +321,11 @@ class Head:
             raise ConfigError(f"{where}: classes {str(classes)[:40]}; expected {CLASSES}: the score rises to bonafide.")
         del content["version"]
         types = get_type_hints(cls)
-        if set(content) != set(types):
-            odd = ", ".join(sorted(set(content) ^ set(types)))
-            raise ConfigError(f"{where}: unknown or missing key(s): {odd}.")
+        odd = set(content) ^ (set(types) if content.get(OPTIONAL[0]) else set(types) - set(OPTIONAL))
+        if odd:
+            raise ConfigError(f"{where}: unknown or missing key(s): {', '.join(sorted(odd))}.")
         try:
-            head = cls(**{name: as_type(name, content[name], types[name]) for name in types})
+            head = cls(**{name: as_type(name, value, types[name]) for name, value in content.items()})
             found_id = head.head_id
             backbones = [each.backbone for each in head.embed_configs]  # refuses a recipe with invalid settings
         except (ConfigError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -342,7 +354,11 @@ class Head:
         return {
             "version": VERSION,
             "classes": CLASSES,
-            **{field.name: plain(getattr(self, field.name)) for field in fields(self)},
+            **{
+                field.name: plain(getattr(self, field.name))
+                for field in fields(self)
+                if self.contains_rule or field.name not in OPTIONAL
+            },
         }
 
     @cached_property

@@ -9,6 +9,8 @@ standardised  (x - mean) / scale    2e50 / 1e-50           =   2e100
 logit         · weights + bias      1e8 · 2e100 · 1e50     =   2e158
 score         calibration           3 · 1e50 · 2e158       =   6e208
 distance²     along² / variance     1e8 · (2e108)² / 1e-50 =   4e274
+rule          of bounded scores     1e8 · 1e50             =   1e58
+contains      slope · rule          1e50 · 1e58            =   1e108
                                                     limit     1.8e308
 ```
 """
@@ -20,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from detector import segment_rule
 from detector.calibration import CALIBRATORS, LARGEST, can_interpolate
 from detector.config import parts_of
 from detector.errors import ConfigError
@@ -63,6 +66,11 @@ def check_numbers(head: Head) -> None:
         raise ConfigError(f"head: calibrator {head.calibrator!r}; expected one of {', '.join(CALIBRATORS)}.")
     if not CALIBRATORS[head.calibrator].fits(head.calibration):
         raise ConfigError(f"head: {len(head.calibration)} numbers are no calibration {head.calibrator}; fit it again.")
+    if not segment_rule.fits(head.contains_rule, head.contains_numbers):
+        raise ConfigError(
+            f"head: contains_rule {head.contains_rule[:40]!r} and {len(head.contains_numbers)} numbers; expected one "
+            f"of {', '.join(segment_rule.RULES)}, with a slope above zero, an intercept, and bounds around zero."
+        )
     if len(head.score_bounds) != 2 or not head.score_bounds[0] < 0.0 < head.score_bounds[1]:
         raise ConfigError(f"head: score_bounds {head.score_bounds}; expected one below and one above zero.")
 

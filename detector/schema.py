@@ -13,7 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from detector.column import Column, Columns, FilledBy
-from detector.segment_columns import MEASURED, WINDOWS, segment_columns
+from detector.segment_columns import CONTAINS, MEASURED, PART_COLUMNS, WINDOWS, segment_columns
 
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
@@ -306,6 +306,7 @@ _SCORES: Columns = (
         "name of the head when it scored (`bonafide heads` lists them); null in rows of earlier versions",
         nullable=True,
     ),
+    CONTAINS,
 )
 
 _FAILURES: Columns = (
@@ -355,6 +356,7 @@ TABLES: dict[str, Columns] = {
     "segments": _SEGMENTS,
     "failures": _FAILURES,
     "manifest": _MANIFEST,
+    "parts": PART_COLUMNS,
 }
 """Columns by table; the `embedding` of an encoder has its own length (:func:`embeddings_schema`)."""
 
@@ -391,3 +393,6 @@ windows, or the failure."""
 
 LABEL_COLUMNS = tuple(column.name for column in _LABELS)
 """Columns that a labels file may have besides `utterance_id`; only `label` is required."""
+
+PARTS = _schema(PART_COLUMNS)
+"""Labels of parts of recordings: :mod:`jobs.inputs.parts` reads and writes them."""

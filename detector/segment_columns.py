@@ -1,4 +1,4 @@
-"""Columns of windows: where a recording's row of `embeddings` holds them, and those of the table `segments`."""
+"""Columns of windows and parts: in `embeddings` and `scores`, of the table `segments`, and of labels of parts."""
 
 from __future__ import annotations
 
@@ -52,6 +52,26 @@ WINDOWS: Columns = (
 
 MEASURED = ("window_speech_shares", "window_levels")
 """Those that are measured while the recording is decoded."""
+
+CONTAINS = Column(
+    "contains_score",
+    pa.float64(),
+    FilledBy.HEAD,
+    "log-likelihood ratio that the recording contains no spoofed part, against that it contains some; higher is more "
+    "bona fide. From its windows (`--segments`), by the rule of the head (`fit --parts`); null if either is missing, "
+    "if there is no `score`, and in rows of earlier versions",
+    "nats",
+    nullable=True,
+)
+"""Column of `scores` that the windows of a recording fill."""
+
+PART_COLUMNS: Columns = (
+    Column("utterance_id", pa.string(), FilledBy.LABELS, "the recording, as in the other tables"),
+    Column("start_seconds", pa.float64(), FilledBy.LABELS, "start of the part, from the start of the recording", "s"),
+    Column("end_seconds", pa.float64(), FilledBy.LABELS, "end of the part, after its start", "s"),
+    Column("label", pa.string(), FilledBy.LABELS, "`bonafide` or `spoof`"),
+)
+"""Columns of a table of labelled parts."""
 
 
 def segment_columns(scores: Columns) -> Columns:

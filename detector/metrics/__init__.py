@@ -4,6 +4,7 @@
 - :mod:`likelihood`: the quality of scores as log-likelihood ratios
 - :mod:`calibration`: the agreement of probabilities with observed frequencies
 - :mod:`selective`: the risk that remains when the most uncertain trials are rejected
+- :mod:`localisation`: when a recording is spoofed, by cells of time and by ranges
 - :mod:`trials`: the judged trials of one head, which all of these measure
 - :mod:`resampling`: the metrics over draws of speakers and systems
 - :mod:`intervals`: how far a metric would move with other speakers and systems
@@ -36,6 +37,14 @@ from detector.metrics.detection import (
 )
 from detector.metrics.intervals import Interval, intervals, share_interval
 from detector.metrics.likelihood import cllr, min_cllr
+from detector.metrics.localisation import (
+    RangeScore,
+    cell_labels,
+    cell_scores,
+    range_score,
+    ranges_of,
+    segment_equal_error_rate,
+)
 from detector.metrics.selective import (
     accuracy_over_kept,
     area_under_risk_coverage,
@@ -52,12 +61,15 @@ __all__ = [
     "Floats",
     "Interval",
     "OperatingPoint",
+    "RangeScore",
     "Trials",
     "accuracy_over_kept",
     "act_dcf",
     "area_under_risk_coverage",
     "area_under_roc",
     "brier_score",
+    "cell_labels",
+    "cell_scores",
     "chance_interval",
     "cllr",
     "compare",
@@ -73,8 +85,11 @@ __all__ = [
     "min_cllr",
     "min_dcf",
     "probit",
+    "range_score",
+    "ranges_of",
     "reliability_diagram",
     "risk_at_coverage",
     "risk_coverage",
+    "segment_equal_error_rate",
     "share_interval",
 ]

@@ -22,6 +22,7 @@ from detector.training.config import TrainingConfig
 from detector.training.crossfit import cross_fit
 from detector.training.nuisance import clean
 from detector.training.report import HeldOut, folds_used, measured
+from detector.training.rule import Segments, learn_rule
 from detector.training.search import choose, search
 
 DEFAULT_RISK = 0.05
@@ -40,8 +41,9 @@ def fit_head(
     systems: Names | None = None,
     sources: Names | None = None,
     about: dict[str, Any] | None = None,
+    segments: Segments | None = None,
 ) -> tuple[Head, dict[str, Any], HeldOut]:
-    """Fit, calibrate, and choose the reject threshold.
+    """Fit, calibrate, and choose the reject threshold, and a rule from segments to recording where parts are known.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ def fit_head(
         and which a promise over sources needs.
     about : dict, optional
         Further entries for the report.
+    segments : Segments, optional
+        Recordings with windows, and what is known of their parts: they choose the rule.
 
     Returns
     -------
@@ -82,7 +86,8 @@ def fit_head(
     """
     if certifying is None:
         certifying = certification_rows(is_bonafide, groups, config)
-    used = ~certifying
+    aside = certifying if segments is None else certifying | segments.in_part
+    used = ~aside
     truth, training_groups = is_bonafide[used], groups[used]
     if config.c is None or config.standardise is None:
         training_rows = subset(rows, used)
@@ -92,8 +97,16 @@ def fit_head(
     fold = training_groups.folds(truth, config.folds)
     model_found = learn(subset(rows, used), truth, fold, config, None if sources is None else sources[used])
     names = {"system": systems, "source": sources}
-    plan = Aim(config, recipe, model, certifying, seconds, names, about or {})
-    return finish(rows, is_bonafide, training_groups, fold, model_found, plan)
+    plan = Aim(config, recipe, model, certifying, aside, seconds, names, about or {})
+    head, report, held_out = finish(rows, is_bonafide, training_groups, fold, model_found, plan)
+    if segments is not None:
+        of_group = np.full(int(groups.of_row.max()) + 1, -1)  # a group that no row is learnt from: the last model
+        of_group[training_groups.of_row] = fold
+        model_of = np.where(certifying, -2, of_group[groups.of_row])
+        name, numbers, of_rule = learn_rule(segments, groups, model_of, model_found, head)
+        report |= {"segment_rule": of_rule}
+        head = replace(head, contains_rule=name, contains_numbers=numbers, training=report)
+    return head, report, held_out
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,8 @@ class Linear:
         Held-out logits, higher for bona fide.
     convergence : dict
         How the search ended, for the report.
+    folds : tuple of (weights, bias)
+        Of the models without each fold, on the same mean and scale; none for a fused model.
     """
 
     mean: Floats
@@ -120,27 +135,38 @@ class Linear:
     rows: Rows
     held_out: Floats
     convergence: dict[str, Any]
+    folds: tuple[tuple[Floats, float], ...] = ()
+
+    def logits(self, rows: Floats, model: int) -> Floats:
+        """Compute logits of rows of shape (n, dim) by the model of a fold, or by the last one for -1."""
+        weights, bias = (*self.folds, (self.weights, self.bias))[model]
+        return np.asarray((rows - self.mean) / self.scale @ weights + bias)
 
 
 def learn(rows: Rows, is_bonafide: Bools, fold: Codes, config: TrainingConfig, sources: Names | None) -> Linear:
     """Fit the linear model: on all rows, and once without each fold. ``config`` states `c` and `standardise`."""
     cleaned = clean(rows, is_bonafide, sources, config.nuisance_directions)
     facts, models, logits = cross_fit(cleaned or rows, is_bonafide, fold, config)
-    mean, scale, weights = facts.mean[-1], facts.scale[-1], models.weights[-1]
+    mean, scale, weights = facts.mean[-1], facts.scale[-1], models.weights
     if cleaned is not None:
-        scale, weights = cleaned.scale, cleaned.weights(weights, scale)
+        scale, weights = cleaned.scale, np.array([cleaned.weights(each, scale) for each in weights])
+    *folds, (last, bias) = zip(weights, models.bias.tolist(), strict=True)
     convergence = {"passes": models.passes, "last_step": models.last_step, "models": len(models.bias)}
-    return Linear(mean, scale, weights, float(models.bias[-1]), cleaned or rows, logits, convergence)
+    return Linear(mean, scale, last, bias, cleaned or rows, logits, convergence, tuple(folds))
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What a head is to be beside its linear model: arguments of :func:`fit_head`, with `names` by column."""
+    """What a head is to be beside its linear model: arguments of :func:`fit_head`, with `names` by column.
+
+    Rows that are ``aside`` are those that certify, and others that the linear model does not learn from.
+    """
 
     config: TrainingConfig
     recipe: dict[str, Any]
     model: str
     certifying: Bools
+    aside: Bools
     seconds: npt.NDArray[np.floating[Any]] | None
     names: dict[str, Names | None]
     about: dict[str, Any]
@@ -156,14 +182,14 @@ def finish(
     rows, is_bonafide
         All rows, those that certify included.
     training_groups : Groups
-        Of the rows that do not certify.
+        Of the rows that are not aside.
     fold : int array
         Of the same rows.
     linear : Linear
         Of the same rows; its held-out logits become scores.
     aim : Aim
     """
-    config, used = aim.config, ~aim.certifying
+    config, used = aim.config, ~aim.aside
     truth, logits = is_bonafide[used], linear.held_out
     calibration, bounds = calibrate(config.calibrator, logits, truth), score_bounds(truth)
     distances, ood = novelty.learn(subset(rows, used), fold, linear.mean, linear.scale)

@@ -94,7 +94,9 @@ def fuse_heads(
     models = dict.fromkeys(parts[place].model for place in kept)
     recipe = joined([parts[place].recipe for place in kept])
     names = {"system": systems, "source": sources}
-    aim = Aim(config, recipe, " + ".join(models), certifying, seconds, names, (about or {}) | {"fusion": report})
+    aim = Aim(
+        config, recipe, " + ".join(models), certifying, certifying, seconds, names, (about or {}) | {"fusion": report}
+    )
     return finish(rows, is_bonafide, training_groups, fold, fused, aim)
 
 

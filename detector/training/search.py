@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,7 +119,8 @@ def choose(candidates: list[Candidate]) -> Candidate:
     """
     best = candidates[0]
     rivals = [each for each in candidates if each.standardise == best.standardise and each.c <= best.c]
-    return min((each for each in rivals if _is_as_good(each, best)), key=lambda each: each.c)
+    good = (each for each in rivals if each is best or is_as_good(each.cllr_of_folds, best.cllr_of_folds))
+    return min(good, key=lambda each: each.c)
 
 
 def edge_of_search(chosen: Candidate, candidates: list[Candidate]) -> str | None:
@@ -153,9 +154,10 @@ def _candidate(c: float, standardise: bool, logits: Floats, partition: Partition
     return Candidate(c, standardise, cost, rate, tuple(of_folds))
 
 
-def _is_as_good(candidate: Candidate, best: Candidate) -> bool:
-    pairs = zip(candidate.cllr_of_folds, best.cllr_of_folds, strict=True)
-    excess = np.array([mine - its for mine, its in pairs if mine is not None and its is not None])
-    if candidate is best or len(excess) < 2:
-        return candidate is best
-    return bool(excess.mean() <= excess.std(ddof=1) / math.sqrt(len(excess)))
+def is_as_good(own: Sequence[float | None], best: Sequence[float | None]) -> bool:
+    """Return True if costs fold by fold exceed the best's, on average, by at most one standard error of the difference.
+
+    Folds in which one of the two has no cost are left out; with fewer than two, nothing is as good as the best.
+    """
+    excess = np.array([mine - its for mine, its in zip(own, best, strict=True) if mine is not None and its is not None])
+    return len(excess) >= 2 and bool(excess.mean() <= excess.std(ddof=1) / math.sqrt(len(excess)))

@@ -16,6 +16,7 @@ from detector.training.nuisance import clean
 from detector.training.search import choose, edge_of_search, search, settings_to_try
 from jobs import storage
 from jobs.fitting.config import FitConfig
+from jobs.fitting.parts import KnownParts
 from jobs.tables.labelled import Labelled, Labels, refuse_shared_audio, renamed_for
 from jobs.tables.ledger import Ledger
 from jobs.tables.recipes import essences_in
@@ -36,6 +37,8 @@ class Choice:
         Rows that chose the settings; `sample` has their embeddings.
     edge : str or None
         A warning, if the choice is at an end of the range that was tried.
+    parts : KnownParts or None
+        What is known of parts of the rows.
     """
 
     rows: Labelled
@@ -46,6 +49,7 @@ class Choice:
     sample: Rows
     tried: list[dict[str, Any]]
     edge: str | None
+    parts: KnownParts | None = None
 
 
 def choose_tables(settings: FitConfig) -> list[Choice]:
@@ -115,6 +119,8 @@ def _tried(table: Labelled, settings: FitConfig, shown: Steps) -> Choice:
     groups = groups_of(table.is_bonafide, table.names)
     certifying = certification_rows(table.is_bonafide, groups, settings)
     sampled = sample(table.is_bonafide, groups, settings.search_rows) & ~certifying
+    parts = None if settings.parts is None else KnownParts.of(table, settings.parts)
+    sampled &= True if parts is None else ~parts.in_part
     rows: Rows = gather(table, sampled)
     sources = table.names["source"][sampled]
     rows = clean(rows, table.is_bonafide[sampled], sources, settings.nuisance_directions) or rows
@@ -132,4 +138,4 @@ def _tried(table: Labelled, settings: FitConfig, shown: Steps) -> Choice:
     if edge is not None:
         log.warning("%s: %s", name, edge)
     tried = [which | asdict(each) for each in candidates]
-    return Choice(table, groups, config, certifying, sampled, rows, tried, edge)
+    return Choice(table, groups, config, certifying, sampled, rows, tried, edge, parts)

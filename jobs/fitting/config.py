@@ -33,6 +33,12 @@ class FitConfig(TrainingConfig):
         "fuse the heads of this many tables, those that do best on the folds: layers or encoders that the output has; "
         "1 takes the best alone",
     ] = 1
+    parts: Annotated[
+        str | None,
+        "labelled parts: CSV, JSONL or Parquet with utterance_id,start_seconds,end_seconds,label. Recordings that are "
+        "spoofed in part choose the rule by which windows (embed --segments) say that a recording contains spoof; the "
+        "head learns nothing else from them",
+    ] = None
     search_rows: Annotated[
         int,
         "rows at most for choosing settings and for leaving systems out: sampled by hash of the id, from all groups",
@@ -54,6 +60,8 @@ class FitConfig(TrainingConfig):
             raise ConfigError(
                 "fuse and certify_over: a promise over groups is certified for one table; omit one of them."
             )
+        if self.fuse > 1 and self.parts is not None:
+            raise ConfigError("fuse and parts: windows are judged by the head of one table; omit one of them.")
         if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
             raise ConfigError(
                 f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "

@@ -86,6 +86,8 @@ def _fitted(choices: list[Choice], used: Bools, settings: FitConfig) -> tuple[He
     is_bonafide, groups = chosen.rows.is_bonafide[used], chosen.groups[used]
     if len(choices) == 1:
         recipe, model = chosen.rows.recipe, chosen.rows.model
+        if chosen.parts is not None:
+            facts["segments"] = chosen.parts.segments(chosen.rows, used, settings.silence_dbfs)
         return fit_head(held[0], is_bonafide, groups, chosen.config, recipe=recipe, model=model, **facts)
     parts = [
         Part(rows, each.config, each.rows.recipe, each.rows.model) for rows, each in zip(held, choices, strict=True)

@@ -27,6 +27,8 @@ def print_summary(head: Head, content: dict[str, Any]) -> None:
         f"held out: EER {held_out['equal_error_rate']:.1%}, Cllr {held_out['cllr']:.3f} bits, "
         f"ECE {held_out['expected_calibration_error']:.1%}",
     )
+    if "segment_rule" in report:
+        _print_rule(report["segment_rule"])
     if "fusion" in report:
         _print_fusion(report["fusion"])
     left_out = content["leave_one_out"]
@@ -49,6 +51,23 @@ def print_summary(head: Head, content: dict[str, Any]) -> None:
             f"a risk of {report['target_risk']:g} is not reached at any coverage: the head rejects everything. Set "
             f"--target-coverage or a higher --target-risk, or use a better encoder."
         )
+
+
+def _print_rule(found: dict[str, Any]) -> None:
+    """Print how windows say that a recording contains spoof."""
+    counts = (
+        f"{found['with_spoof']} recordings that contain spoof ({found['spoof_in_part']} in part) and "
+        f"{found['without_spoof']} that do not"
+    )
+    if found["rule"] is None:
+        say(f"no rule from windows to recording, of {counts}: {found['why_none']}")
+        return
+    own, mean = found["tried"][found["rule"]], found["tried"].get("mean")
+    beside = f", mean over frames {mean['equal_error_rate']:.1%}" if mean is not None else ""
+    say(
+        f"rule from windows to recording: {found['rule']}, EER {own['equal_error_rate']:.1%}{beside}, Cllr "
+        f"{own['cllr']:.3f} bits, on {counts}"
+    )
 
 
 def _print_certificate(certificate: dict[str, Any]) -> None:

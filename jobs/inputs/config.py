@@ -8,9 +8,9 @@ from typing import Annotated
 from detector.errors import ConfigError
 
 CORPORA = (
-    *("asvspoof2019-la", "asvspoof2021-la", "asvspoof2021-df", "asvspoof5", "in-the-wild", "fake-or-real"),
-    *("timit-tts", "wavefake", "mlaad", "fakeavceleb", "odss", "dfadd", "ai4t", "spoofceleb", "codecfake-xie"),
-    *("codecfake-wu", "ctrsvdd", "folder", "csv"),
+    *("asvspoof2019-la", "asvspoof2021-la", "asvspoof2021-df", "asvspoof5", "partialspoof", "had"),
+    *("llama-partial-spoof", "in-the-wild", "fake-or-real", "timit-tts", "wavefake", "mlaad", "fakeavceleb", "odss"),
+    *("dfadd", "ai4t", "spoofceleb", "codecfake-xie", "codecfake-wu", "ctrsvdd", "folder", "csv"),
 )
 """Names of :data:`jobs.inputs.corpora.CORPORA`, repeated because --help shows them and need not import the readers."""
 

@@ -22,6 +22,8 @@ from detector.groups import Codes, Names, looked_up
 from detector.logistic import Bools
 from detector.schema import BONAFIDE, UNKNOWN
 from detector.training.config import TrainingConfig
+from detector.windows import COLUMNS as WINDOW_COLUMNS
+from detector.windows import stored_windows
 from jobs.inputs.labels import label_tables
 from jobs.inputs.suffix_matches import match_by_suffix, suggestion
 from jobs.inputs.utterance_ids import refuse_repeated
@@ -207,6 +209,22 @@ class Labelled:
                 start += len(batch)
                 chosen = batch.column(0).filter(pa.array(here >= 0))
                 yield here[here >= 0], chosen.flatten().to_numpy().reshape(len(chosen), self._dim)
+
+    def windows(self, silence_dbfs: float) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Yield position, embedding and windows, float64 of shape (n_windows, dim), of each row with windows.
+
+        Windows as quiet as ``silence_dbfs`` or quieter are left out.
+        """
+        for (table, marker), places in zip(self._shards, self._places, strict=True):
+            start = 0
+            for batch in table.batches(marker, "embeddings", ["embedding", "seconds", *WINDOW_COLUMNS]):
+                here = places[start : start + len(batch)]
+                start += len(batch)
+                for found in stored_windows(batch):
+                    if here[found.row] >= 0:
+                        embedding = batch["embedding"][found.row].values.to_numpy().astype(np.float64)
+                        heard = found.vectors[found.levels > silence_dbfs].astype(np.float64)
+                        yield int(here[found.row]), embedding, heard
 
     def _places_of(
         self, table: Ledger, marker: Marker, labels: Labels, config: TrainingConfig

@@ -28,6 +28,9 @@ class Settings(InputConfig):
         str | None, f"--input is an unpacked corpus with labels of its own (docs/corpora.md): {', '.join(CORPORA)}"
     ] = None
     subset: Annotated[tuple[str, ...], "parts of the corpus to take: splits, versions, …; repeatable"] = ()
+    parts: Annotated[
+        str | None, "table of labelled parts to write, of a corpus of partial spoofs: .parquet or .csv", "what to write"
+    ] = None
     allow_missing: Annotated[bool, "leave out recordings that the corpus lists but that are missing"] = False
 
     def __post_init__(self) -> None:
@@ -35,14 +38,15 @@ class Settings(InputConfig):
         check_match(self.match)
         if self.corpus is not None and (self.manifest is not None or self.labels is not None):
             raise ConfigError(f"--corpus {self.corpus}: takes --input, and has labels of its own; drop the others.")
-        if self.corpus is None and (self.subset or self.allow_missing):
-            raise ConfigError("--subset and --allow-missing need a --corpus; name one.")
+        if self.corpus is None and (self.subset or self.allow_missing or self.parts is not None):
+            raise ConfigError("--subset, --allow-missing and --parts need a --corpus; name one.")
 
 
 def run(settings: Settings) -> int:
     """Write the manifest and print a summary of it; return the exit code."""
     from jobs.inputs.corpora.importing import import_corpus  # only now: --help needs none of it
     from jobs.inputs.manifest import add_labels, list_recordings
+    from jobs.inputs.parts import write_parts
     from jobs.tables.parquet import parquet_bytes
 
     uri = storage.normal(settings.output)
@@ -56,10 +60,16 @@ def run(settings: Settings) -> int:
             follow_links=settings.follow_links,
             relative=(settings.ids or DEFAULT_IDS) == RELATIVE,
         )
+        if settings.parts is not None:
+            if not len(imported.parts):
+                raise ConfigError(f"--parts {settings.parts}: {settings.corpus} does not label parts; drop --parts.")
+            write_parts(storage.normal(settings.parts), imported.parts)
         storage.write_bytes(uri, parquet_bytes(imported.table))
         for warning in imported.warnings:
             log.warning("%s", warning)
         say(f"{len(imported.table)} recordings of {settings.corpus}", *imported.summary(), f"manifest: {uri}")
+        if len(imported.parts):
+            say(f"{len(imported.parts)} labelled parts: {settings.parts or 'not written; name a table with --parts'}")
         return 0
     table, n_shards = list_recordings(settings)
     if settings.labels is not None:

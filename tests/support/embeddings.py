@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def write(
     ids: list[str] | None = None,
     digests: list[str] | None = None,
     failures: list[dict[str, Any]] | None = None,
+    windows: Sequence[np.ndarray] | None = None,
 ) -> None:
     """Write a table as `embed` does, in ``n_shards`` shards; even rows are spoof, odd rows bona fide.
 
-    ``failures`` stand in every shard.
+    ``failures`` stand in every shard. ``windows`` are those of each row, of shape (n_windows, dim): 4 s, every 2 s.
     """
     table = Ledger(str(output), "embeddings", recipe.fingerprint)
     ids = ids or [f"u{number:04d}" for number in range(len(embeddings))]
@@ -57,6 +59,7 @@ def write(
             same
             | {"utterance_id": ids[n], "fingerprint": recipe.fingerprint, "embedding": embeddings[n].tolist()}
             | {"audio_sha256": ids[n] if digests is None else digests[n]}
+            | ({} if windows is None else with_windows(windows[n]))
             for n in of_shard
         ]
         short = {
@@ -74,6 +77,13 @@ def write(
             "embeddings": ("embeddings/backbone=x", content),
         }
         table.commit(shard, shard.slot, tables, detail)
+
+
+def with_windows(windows: np.ndarray) -> dict[str, Any]:
+    """Return the columns of a row with windows."""
+    n = len(windows)
+    same = {"window_seconds": 4.0, "hop_seconds": 2.0, "seconds": 2.0 * n + 2.0, "window_levels": [-20.0] * n}
+    return same | {"window_speech_shares": [1.0] * n, "window_embeddings": windows.ravel().tolist()}
 
 
 def fitted(table: Path, labels: str, name: str, *others: Path, **settings: Any) -> tuple[Head, dict[str, Any]]:

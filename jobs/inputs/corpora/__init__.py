@@ -6,7 +6,7 @@ To add one: a function from a corpus's files to :class:`~jobs.inputs.corpora.cor
 
 from __future__ import annotations
 
-from jobs.inputs.corpora import asvspoof, folders, tables
+from jobs.inputs.corpora import asvspoof, folders, partial, tables
 from jobs.inputs.corpora.corpus import Corpus
 
 CORPORA = {
@@ -34,6 +34,26 @@ CORPORA = {
         licence="ODC-By 1.0",
         link="https://zenodo.org/records/14498691",
         read=asvspoof.asvspoof5,
+    ),
+    "partialspoof": Corpus(
+        layout="protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{train,dev,eval}.trl.txt, "
+        "{train,dev,eval}/con_wav/*.wav, and segment_labels/{train,dev,eval}_seglab_<seconds>.npy or "
+        "label_PartialSpoof_{train,dev,eval}.txt",
+        licence="CC BY 4.0",
+        link="https://zenodo.org/records/5766198",
+        read=partial.partialspoof,
+    ),
+    "had": Corpus(
+        layout="HAD_{train,dev,test}/HAD_{train,dev,test}_label.txt and HAD_{train,dev,test}/{conbine,test}/*.wav",
+        licence="not verified",
+        link="https://zenodo.org/records/10377492",
+        read=partial.had,
+    ),
+    "llama-partial-spoof": Corpus(
+        layout="label_R01TTS.0.{a,b}.txt and R01TTS.0.{a,b}/*.wav",
+        licence="not verified",
+        link="https://zenodo.org/records/14214149",
+        read=partial.llama_partial_spoof,
     ),
     "in-the-wild": Corpus(
         layout="release_in_the_wild/meta.csv and *.wav in its folder",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from detector.audio import WHOLE, Excerpt
 from jobs.inputs.corpora.tree import Tree
+from jobs.inputs.parts import Part
 from jobs.storage import Stored
 
 
@@ -30,6 +31,9 @@ class Utterance:
         The part of the recording that is meant; only the user's own lists name excerpts.
     part : str or None
         The part of the corpus that `--subset` selects by, if it is not the split.
+    parts : tuple of Part
+        Which parts of the recording are bona fide and which are spoof, in the order of time; empty if the corpus does
+        not say.
     """
 
     stored: Stored | None
@@ -43,6 +47,7 @@ class Utterance:
     codec: str | None = None
     excerpt: Excerpt = WHOLE
     part: str | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def subset(self) -> str | None:

@@ -16,6 +16,7 @@ from jobs.inputs.corpora import CORPORA
 from jobs.inputs.corpora.corpus import Corpus, Utterance
 from jobs.inputs.corpora.tree import Tree
 from jobs.inputs.lists import LIST_SUFFIXES
+from jobs.inputs.parts import parts_table
 from jobs.inputs.sources import folder_of
 from jobs.inputs.utterance_ids import refuse_repeated, refuse_shared, utterance_id
 
@@ -32,11 +33,14 @@ class Imported:
     ----------
     table : pyarrow.Table
         Columns of :data:`detector.schema.MANIFEST`, sorted by `utterance_id`.
+    parts : pyarrow.Table
+        Columns of :data:`detector.schema.PARTS`; no rows if the corpus does not label parts.
     warnings : tuple of str
         Problems to know of before the corpus is used.
     """
 
     table: pa.Table
+    parts: pa.Table
     warnings: tuple[str, ...]
 
     def summary(self) -> list[str]:
@@ -106,10 +110,10 @@ def import_corpus(
         )
     if not there:
         raise ConfigError(f"{name}: none of {len(chosen)} listed recordings exists, first {missing[0].where}.")
-    table = _manifest(there, _roots(tree) if relative else ())
+    table, parts = _tables(there, _roots(tree) if relative else ())
     refuse_shared(dict.fromkeys(zip(table["uri"].to_pylist(), table["utterance_id"].to_pylist(), strict=True)))
     refuse_repeated(table["utterance_id"], name)
-    return Imported(table, tuple(_warnings(name, corpus, tree, utterances, there, missing)))
+    return Imported(table, parts, tuple(_warnings(name, corpus, tree, utterances, there, missing)))
 
 
 def _chosen(name: str, corpus: Corpus, utterances: list[Utterance], subsets: Sequence[str]) -> list[Utterance]:
@@ -130,22 +134,30 @@ def _roots(tree: Tree) -> list[str]:
     return [folder_of(uri) if uri.lower().endswith(LIST_SUFFIXES) else f"{uri.rstrip('/')}/" for uri in tree.uris]
 
 
-def _manifest(utterances: list[Utterance], roots: Sequence[str]) -> pa.Table:
+def _tables(utterances: list[Utterance], roots: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+    """Return the manifest and the labels of parts."""
+
     def root_of(uri: str) -> str:
         return min((root for root in roots if uri.startswith(root)), key=len, default="")
 
+    ids = [
+        utterance_id(each.stored.uri, None, each.excerpt, root_of(each.stored.uri))
+        for each in utterances
+        if each.stored is not None
+    ]
     rows = [
         {
-            "utterance_id": utterance_id(each.stored.uri, None, each.excerpt, root_of(each.stored.uri)),
+            "utterance_id": name,
             "uri": each.stored.uri,
             "bytes": each.stored.size,
             **{name: getattr(each, name) for name in LABEL_COLUMNS},
             **each.excerpt.cells(),
         }
-        for each in utterances
+        for name, each in zip(ids, utterances, strict=True)
         if each.stored is not None
     ]
-    return pa.Table.from_pylist(rows, schema=MANIFEST).sort_by("utterance_id")
+    parts = parts_table((name, each.parts) for name, each in zip(ids, utterances, strict=True))
+    return pa.Table.from_pylist(rows, schema=MANIFEST).sort_by("utterance_id"), parts
 
 
 def _warnings(

@@ -15,6 +15,13 @@ REMEDY = "Extract the file from the corpus's own archive again."
 SHOWN = 120  # characters of a broken line
 
 
+def lines(table: Stored) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text that are not empty, each with its place, without white space around it."""
+    for number, line in enumerate(_text(table).split("\n"), start=1):
+        if line.strip():
+            yield f"{table.uri} line {number}", line.strip()
+
+
 def fields(table: Stored, columns: Sequence[str], separator: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each line of a table without a header, split at white space or a separator, with its place.
 
@@ -25,13 +32,11 @@ def fields(table: Stored, columns: Sequence[str], separator: str | None = None) 
     SchemaError
         If a line does not have one field for each of ``columns``.
     """
-    for number, line in enumerate(_text(table).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where, found = f"{table.uri} line {number}", line.strip().split(separator)
+    for where, line in lines(table):
+        found = line.split(separator)
         if len(found) != len(columns):
             raise SchemaError(
-                f"{where}: {len(found)} field(s), {line.strip()[:SHOWN]!r}; expected {len(columns)}: "
+                f"{where}: {len(found)} field(s), {line[:SHOWN]!r}; expected {len(columns)}: "
                 f"{', '.join(columns)}. {REMEDY}"
             )
         yield where, dict(zip(columns, found, strict=True))

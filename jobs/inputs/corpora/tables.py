@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from detector.errors import SchemaError
 from detector.schema import BONAFIDE, LABEL_COLUMNS, LABELS, SPOOF
@@ -147,7 +148,7 @@ def table(tree: Tree) -> Iterator[Utterance]:
                 raise SchemaError(
                     f"{entry.where}: a member of a container. Use `manifest --input {uri}` with --labels."
                 )
-            stated = {name: None if value is None else known(str(value)) for name, value in row.items()}
+            stated: dict[str, Any] = {name: None if value is None else known(str(value)) for name, value in row.items()}
             label = meaning(stated.pop("label") or "", {each: each for each in LABELS}, entry.where)
             yield Utterance(
                 stored=storage.stat(entry.uri),

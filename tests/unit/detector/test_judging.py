@@ -63,6 +63,7 @@ def test_a_kept_row_has_every_column_of_the_contract() -> None:
         "p_spoof": pytest.approx(1 / (1 + 9 * math.exp(3))),
         "label": "bonafide",
         "head": None,
+        "contains_score": None,
         "entropy_bits": pytest.approx(entropy_bits(np.array([3.0]), 0.1)[0]),
         "ood": 1.0,  # its distance of sqrt(25 / 2) is beyond all
         "reject": False,

@@ -22,12 +22,21 @@ from detector.schema import (
     LABEL_COLUMNS,
     LEVELS,
     MANIFEST,
+    PARTS,
     SCORES,
+    SEGMENTS,
     TABLES,
     embeddings_schema,
 )
 
-SCHEMAS = {"embeddings": embeddings_schema(1), "scores": SCORES, "failures": FAILURES, "manifest": MANIFEST}
+SCHEMAS = {
+    "embeddings": embeddings_schema(1),
+    "scores": SCORES,
+    "failures": FAILURES,
+    "manifest": MANIFEST,
+    "parts": PARTS,
+    "segments": SEGMENTS,
+}
 
 
 @pytest.mark.parametrize("table", TABLES)

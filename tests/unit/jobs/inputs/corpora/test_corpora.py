@@ -348,8 +348,9 @@ def test_a_recording_that_is_listed_twice_ends_with_65(tmp_path: Path, bonafide:
         (("--corpus", "asvspoof", "--input", "x"), "corpus 'asvspoof'; expected one of asvspoof2019-la"),
         (("--corpus", "csv", "--manifest", "x"), "takes --input"),
         (("--corpus", "csv", "--input", "x", "--labels", "y"), "takes --input, and has labels of its own"),
-        (("--input", "x", "--subset", "eval"), "--subset and --allow-missing need a --corpus"),
-        (("--input", "x", "--allow-missing"), "--subset and --allow-missing need a --corpus"),
+        (("--input", "x", "--subset", "eval"), "--subset, --allow-missing and --parts need a --corpus"),
+        (("--input", "x", "--allow-missing"), "--subset, --allow-missing and --parts need a --corpus"),
+        (("--input", "x", "--parts", "p.csv"), "--subset, --allow-missing and --parts need a --corpus"),
     ],
 )
 def test_conflicting_settings_end_with_65(
