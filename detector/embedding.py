@@ -81,6 +81,28 @@ def embed_cells(
     return embeddings, n_frames, parts
 
 
+def embed_frames(backbone: CellBackbone, segment: Samples) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Embed one segment as :func:`embed_segments` does, to the bit, and hand out its frames.
+
+    Parameters
+    ----------
+    backbone : CellBackbone
+        With the pooling `mean`: a cell of one frame is then that frame.
+    segment : float32 array of shape (n_samples,)
+
+    Returns
+    -------
+    float32 array of shape (n_layers * dim,)
+    float32 array of shape (n_frames, n_layers * dim)
+        Empty if the segment is too short for one frame.
+    """
+    if len(segment) < backbone.min_samples:
+        nothing = np.zeros((1, len(backbone.layers) * backbone.dim), np.float32)
+        return nothing[0], nothing[:0]
+    found = backbone.embed_cells([segment], lambda _number, n_frames: np.ones(n_frames, np.int64))
+    return found.embeddings[0], found.cells[0]
+
+
 def refuse_without_cells(backbone: Backbone) -> None:
     """Raise :class:`ConfigError` unless an encoder can embed the cells of windows."""
     if not hasattr(backbone, "embed_cells"):

@@ -164,11 +164,17 @@ class Head:
             an embedding that holds NaN, infinity or a number above 1e50, and for no other.
         """
         inside = _within_bounds(embeddings)
-        # einsum, not BLAS: the order of its sums depends on neither rows nor threads
-        logits = np.einsum("nd,d->n", self._standardised(embeddings, inside), np.array(self.weights)) + self.bias
+        return np.where(inside, self.calibrated(self._logits(embeddings, inside)), np.nan)
+
+    def logits(self, embeddings: Floats) -> Floats:
+        """Compute the logits of embeddings, before calibration; array of shape (n,), NaN as for a score."""
+        inside = _within_bounds(embeddings)
+        return np.where(inside, self._logits(embeddings, inside), np.nan)
+
+    def calibrated(self, logits: Floats) -> Floats:
+        """Map logits to scores in nats."""
         low, high = self.score_bounds
-        found = bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
-        return np.where(inside, found, np.nan)
+        return bounded(CALIBRATORS[self.calibrator].apply(self.calibration, logits), (low, high))
 
     def ood(self, embeddings: Floats) -> Floats:
         """Compute the distance from the training embeddings, as a quantile of their own distances.
@@ -365,6 +371,11 @@ class Head:
     def _novelty(self) -> Novelty:
         directions = np.array(self.ood_directions).reshape(len(self.ood_variances), len(self.weights))
         return Novelty(directions, np.array(self.ood_variances), self.ood_rest, np.array(self.ood_quantiles))
+
+    def _logits(self, embeddings: Floats, inside: Bools) -> Floats:
+        # einsum, not BLAS: the order of its sums depends on neither rows nor threads
+        logits = np.einsum("nd,d->n", self._standardised(embeddings, inside), np.array(self.weights)) + self.bias
+        return np.asarray(logits)
 
     def _standardised(self, embeddings: Floats, inside: Bools) -> Floats:
         embeddings = embeddings if inside.all() else np.where(inside[:, None], embeddings, 0.0)

@@ -43,6 +43,10 @@ EXAMPLES = {
         "--output s3://archive-tables --from queue.csv --labels labels.csv",
         "--output tables --from anna.csv --from ben.csv --older labels.csv --labels all-labels.parquet",
     ),
+    "review parts": (
+        "--output s3://archive-tables --from labels.txt --to parts.parquet",
+        "--output tables --from export.json --from call-0412.txt --to parts.csv",
+    ),
     "check": (
         "interview.wav call.mp3",
         "--head s3://heads/head.json --json - < call.flac",

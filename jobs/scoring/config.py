@@ -21,6 +21,8 @@ from jobs.config import (
 )
 from jobs.inputs.config import MISSING, MISSING_HELP, LinkConfig, check_missing
 
+SPAN_SUFFIXES = (".json", ".txt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
@@ -91,17 +93,45 @@ class CheckConfig(HeadConfig, ModelConfig, ConfinementConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(ModelConfig, ConfinementConfig):
-    """Explain a head's verdict on one recording: segments, score, threshold, nearest training rows."""
+    """Explain a head's verdict on one recording: windows, score, threshold, nearest training rows; as a page, too."""
 
     head: Annotated[str, "head.json that `fit` wrote, or with --output a head's name"] = field(
         metadata={"positional": True}
     )
-    uri: Annotated[str, "recording: a file, or container#member"] = field(metadata={"positional": True})
+    uri: Annotated[str | None, "recording: a file, or container#member"] = field(
+        default=None, metadata={"positional": True}
+    )
+    utterance: Annotated[
+        str | None,
+        "utterance_id whose stored verdict and segments under --output are explained, without the encoder; URI, which "
+        "may be left out, is then only drawn and played",
+        "what to read",
+    ] = None
+    channel: Annotated[
+        int | None, "the one channel to explain, from 0 [default: as the head hears]", "what to read"
+    ] = None
     output: Annotated[str | None, "tables whose heads may be called by name", "the head"] = None
+    page: Annotated[str | None, "page to write, .html, which needs no network", "what to write"] = None
+    spans: Annotated[
+        str | None,
+        "file of the marked windows to write: tasks of Label Studio, .json, or a label track of Audacity, .txt",
+        "what to write",
+    ] = None
     prior: Annotated[float | None, "share of spoof to assume, 0 to 1 [default: the head's]"] = None
     require_signature: Annotated[str | None, "public key, PEM; a head that this key did not sign is refused"] = None
     backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
     embeddings: Annotated[tuple[str, ...], "tables that the head was fitted on, to name its nearest rows"] = ()
     labels: Annotated[str | None, "labels that the head was fitted on, to name its nearest rows"] = None
     nearest: Annotated[int, "number of training rows to name"] = 5
-    max_seconds: Annotated[float, "a longer recording is refused; s"] = 3_600.0
+    max_seconds: Annotated[float, MAX_SECONDS_HELP] = MAX_SECONDS
+
+    def __post_init__(self) -> None:
+        ConfinementConfig.__post_init__(self)
+        check_max_seconds(self.max_seconds)
+        if self.uri is None and self.utterance is None:
+            raise ConfigError("give a recording, or --output and --utterance for a verdict that is stored.")
+        given = (self.channel, self.prior)
+        if self.utterance is not None and (self.output is None or any(each is not None for each in given)):
+            raise ConfigError("--utterance needs --output, and neither --channel nor --prior: its row has both.")
+        if self.spans is not None and not self.spans.lower().endswith(SPAN_SUFFIXES):
+            raise ConfigError(f"spans {self.spans!r}; expected a name that ends in {' or '.join(SPAN_SUFFIXES)}.")

@@ -86,6 +86,20 @@ def _spelt(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+def clock(seconds: float) -> str:
+    """Return a time of a recording as people say it: hours, minutes, seconds and tenths.
+
+    Examples
+    --------
+    >>> clock(4.0), clock(61.26), clock(3600.0), clock(59.97)
+    ('0:04.0', '1:01.3', '1:00:00.0', '1:00.0')
+    """
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{minutes:02}:{left}" if hours else f"{minutes}:{left}"
+
+
 def cut(text: str, most: int) -> str:
     """Return a text of at most ``most`` characters, with the middle of a longer one left out.
 

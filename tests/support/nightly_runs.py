@@ -76,6 +76,7 @@ class Recording:
     member: str | None
     embedding: np.ndarray | None
     seconds: float = 5.0
+    channel: int | None = None
     window_seconds: float | None = None
     hop_seconds: float | None = None
     window_speech_shares: list[float] | None = None
@@ -91,7 +92,8 @@ class Recording:
 
     @property
     def utterance_id(self) -> str:
-        return storage.key_of(self.uri) + (f"#{self.member}" if self.member else "")
+        side = "" if self.channel is None else f"/ch{self.channel}"
+        return storage.key_of(self.uri) + (f"#{self.member}" if self.member else "") + side
 
 
 def recordings(vectors: np.ndarray, uri: str = "s3://archive/2026/radio/0001.tar", *, seed: int = 3) -> list[Recording]:

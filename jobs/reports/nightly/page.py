@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from jobs import storage
@@ -12,13 +13,14 @@ from jobs.reports.nightly.charts import QUANTITIES, SHARES, drift_chart, recordi
 from jobs.reports.nightly.history import MAX_PREVIOUS_RUNS, previous_records, shares
 from jobs.reports.nightly.report import nightly_report
 from jobs.reports.pages import NO_BREAK, render_page
+from jobs.reports.review.context import side_text
 from jobs.reports.review.players import players
 from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
 from jobs.reports.runs import Record, read_record
 from jobs.scoring.result import ScoringRun
 from jobs.tables import erasures
 from jobs.tables.ledger import Ledger
-from jobs.telemetry.names import say
+from jobs.telemetry.names import clock, say
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def render(content: dict[str, Any]) -> str:
     runs, drift = content["runs"], content["drift"] or {"pictures": {}}
     return render_page(
         "nightly.html.j2",
-        {"share": _percent, "number": _number, "hours": _hours, "count": _count, "cost": _cost},
+        FILTERS,
         content=content,
         this_run=runs[-1],
         shares=shares(runs[-1]),
@@ -150,3 +152,15 @@ def _cost(cost: Record) -> str:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "share": _percent,
+    "number": _number,
+    "hours": _hours,
+    "count": _count,
+    "cost": _cost,
+    "clock": clock,
+    "side": side_text,
+}
+"""How the template writes numbers, times and sides of calls."""

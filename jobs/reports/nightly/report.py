@@ -23,6 +23,7 @@ from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
+from jobs.reports.review.context import with_context
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
 from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.tables.ledger import Ledger
@@ -60,6 +61,10 @@ def nightly_report(
         for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):
             sources.add_failures(batch)
     queue = queue_builder.queue(source, [embedded for _, embedded in shards])
+    scored = [scores for scores, _ in shards]
+    shown = with_context(table, scored, queue.rows, queue_builder.shards)
+    shards_of_flagged = {row["utterance_id"]: number for number, row in flagged.rows()}
+    flagged_shown = with_context(table, scored, [row for _, row in flagged.rows()], shards_of_flagged)
     same_prior = head.prior == record["prior"]
     return {
         "run_id": record["run_id"],
@@ -87,8 +92,8 @@ def nightly_report(
             "in the containers of this run": record.get("passed_over_members", {}),
         },
         "drift": None if reference is None else drift_report(sources.by_source, reference, same_prior=same_prior),
-        "queue": asdict(queue),
-        "flagged": [row for _, row in flagged.rows()],
+        "queue": asdict(queue) | {"rows": shown},
+        "flagged": flagged_shown,
     }
 
 

@@ -15,7 +15,7 @@ REVIEWER_FIELDS = ("system", "speaker", "source", "language")
 
 QUEUE_FIELDS = (
     *("why", "score", "p_spoof", "entropy_bits", "ood", "seconds", "alike", "uri", "member", "start", "end"),
-    "channel",
+    *("channel", "listen_from", "listen_to", "other_sides"),
 )
 """Facts from the review queue that help the reviewer; `import` ignores them."""
 

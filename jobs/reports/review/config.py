@@ -10,6 +10,7 @@ from jobs.config import LOADER_HELP, SHARED_HELP
 
 FORMATS = ("csv", "label-studio")
 LABEL_SUFFIXES = (".parquet", ".jsonl", ".csv")
+PART_SUFFIXES = (".parquet", ".csv")
 MAX_ROWS = 200
 
 
@@ -42,6 +43,22 @@ class ExportConfig(ReviewConfig):
         super().__post_init__()
         if self.rows < 1:
             raise ConfigError(f"rows {self.rows}; expected 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsConfig:
+    """Read parts of recordings that people labelled, check them, and write one table of parts."""
+
+    output: Annotated[str, "the --output of the nightly run", "what to read"]
+    from_: Annotated[
+        tuple[str, ...], "Label Studio's export, .json, or a label track of Audacity, any other name; repeatable"
+    ]
+    to: Annotated[str, "table of parts to write: .parquet or .csv"]
+    shared: Annotated[bool, SHARED_HELP] = False
+
+    def __post_init__(self) -> None:
+        if not self.to.lower().endswith(PART_SUFFIXES):
+            raise ConfigError(f"to {self.to!r}; expected a name that ends in {' or '.join(PART_SUFFIXES)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.sources import archive_roots, source_of
 from jobs.reports.review.annotations import Row
 from jobs.reports.review.config import ExportConfig
+from jobs.reports.review.context import side_text, with_context
 from jobs.reports.review.formats import format_of
-from jobs.reports.review.queue import COLUMNS, ReviewQueue, ReviewQueueBuilder
+from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder
 from jobs.reports.runs import Record, batches_of_run, find_run, scored_shards
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import named_head
@@ -43,8 +44,9 @@ def export_queue(config: ExportConfig) -> None:
         for batch in batches_of_run(table, scores, COLUMNS):
             builder.add(batch, number)
     queue = builder.queue(source, [embedded for _, embedded in shards])
+    rows = with_context(table, [scores for scores, _ in shards], queue.rows, builder.shards)
     uri = storage.normal(config.to)
-    storage.write_bytes(uri, format_of(uri, config.format).write(_rows(queue, record)))
+    storage.write_bytes(uri, format_of(uri, config.format).write(_rows(rows, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)
     say(
         f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected and "
@@ -53,14 +55,18 @@ def export_queue(config: ExportConfig) -> None:
     )
 
 
-def _rows(queue: ReviewQueue, record: Record) -> Iterator[Row]:
+def _rows(rows: Sequence[Row], record: Record) -> Iterator[Row]:
     """Yield the queue's rows as reviewers see them, with an empty `label`."""
     roots = archive_roots(record["settings"].get("input", ()))
-    for row in queue.rows:
+    for row in rows:
+        first = row["marked"][0] if row["marked"] else None
         yield row | {
             "predicted_label": row["label"],
             "label": None,
             "why": row["reject_reason"] or "borderline",
             "alike": len(row["alike"]),
+            "listen_from": first and first.start_seconds,
+            "listen_to": first and first.end_seconds,
+            "other_sides": "; ".join(map(side_text, row["sides"])),
             "source": source_of(row["uri"], row["member"], roots),
         }

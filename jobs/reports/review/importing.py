@@ -37,7 +37,7 @@ def import_labels(config: ImportConfig) -> None:
     for each in config.from_:
         uri = storage.normal(each)
         annotations += format_of(uri, config.format).read(storage.read_bytes(uri), uri)
-    _refuse_unknown_ids(annotations, storage.normal(config.output))
+    refuse_unknown_ids({each.utterance_id: each.where for each in annotations}, storage.normal(config.output))
     labelled = [each for each in annotations if each.label is not None]
     decided = [each for each in labelled if each.label != UNSURE]
     _refuse_disagreement(decided)
@@ -56,9 +56,9 @@ def import_labels(config: ImportConfig) -> None:
     )
 
 
-def _refuse_unknown_ids(annotations: list[Annotation], output: str) -> None:
-    """Refuse ids without a score: an id that was edited would never join an embedding."""
-    unknown = {each.utterance_id: each.where for each in annotations}
+def refuse_unknown_ids(places: dict[str, str], output: str) -> None:
+    """Refuse ids without a score, named with their places: an id that was edited would never join an embedding."""
+    unknown = dict(places)
     names = pa.array(list(unknown), pa.string())
     for head_id in ledger.keys(output, "scores"):
         table = Ledger(output, "scores", head_id)

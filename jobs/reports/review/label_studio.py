@@ -7,10 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from detector.errors import SchemaError
+from detector.schema import BONAFIDE, LABELS, SPOOF
+from jobs.inputs.parts import LATEST_SECONDS, Part
 from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
 from jobs.reports.review.players import link_of
+from jobs.scoring.marks import Window
 
-CHOICE, AUDIO = "label", "audio"  # names of the tags in the labelling interface
+EARLY_SECONDS = 1e-3
+
+CHOICE, PART, AUDIO = "label", "part", "audio"  # names of the tags in the labelling interface
 LABELLING_INTERFACE = f"""\
 <View>
   <Audio name="{AUDIO}" value="${AUDIO}"/>
@@ -18,6 +23,9 @@ LABELLING_INTERFACE = f"""\
   <Choices name="{CHOICE}" toName="{AUDIO}" choice="single" showInline="true">
     <Choice value="bonafide"/> <Choice value="spoof"/> <Choice value="unsure"/>
   </Choices>
+  <Labels name="{PART}" toName="{AUDIO}">
+    <Label value="bonafide"/> <Label value="spoof"/>
+  </Labels>
 </View>
 """
 """The labelling interface that the tasks are for."""
@@ -42,8 +50,24 @@ def _prediction(row: Row) -> dict[str, Any]:
         "model_version": row["head_id"],
         "score": max(row["p_spoof"], 1.0 - row["p_spoof"]),
         "result": [
-            {"from_name": CHOICE, "to_name": AUDIO, "type": "choices", "value": {"choices": [row["predicted_label"]]}}
+            {"from_name": CHOICE, "to_name": AUDIO, "type": "choices", "value": {"choices": [row["predicted_label"]]}},
+            *(_region(number, window, row.get("start")) for number, window in enumerate(row.get("marked") or ())),
         ],
+    }
+
+
+def _region(number: int, window: Window, file_start: float | None) -> dict[str, Any]:
+    """Return a marked window as a region; its times are those of the file, of which the recording may be a part."""
+    first = file_start or 0.0
+    times = {"start": first + window.start_seconds, "end": first + window.end_seconds}
+    label = SPOOF if window.p_spoof > 0.5 else BONAFIDE
+    return {
+        "id": f"{PART}-{number}",
+        "from_name": PART,
+        "to_name": AUDIO,
+        "type": "labels",
+        "score": max(window.p_spoof, 1.0 - window.p_spoof),
+        "value": {**times, "channel": 0, "labels": [label]},
     }
 
 
@@ -59,14 +83,8 @@ def read_tasks(content: bytes, where: str) -> list[Annotation]:
     ----------
     Label Studio's documentation, Task format: https://labelstud.io/guide/task_format
     """
-    try:
-        tasks = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{where}: not JSON: {error}. Expected Label Studio's export as JSON.") from error
-    if not isinstance(tasks, list):
-        raise SchemaError(f"{where}: {type(tasks).__name__}; expected a list of tasks, Label Studio's export as JSON.")
     annotations = []
-    for number, task in enumerate(tasks, start=1):
+    for number, task in enumerate(_tasks(content, where), start=1):
         place = f"{where} task {number}"
         try:
             name, data = task["data"]["utterance_id"], task["data"]
@@ -82,6 +100,56 @@ def read_tasks(content: bytes, where: str) -> list[Annotation]:
             raise SchemaError(f"{place}: its utterance_id is {type(name).__name__}; expected text.")
         annotations += [Annotation(name, label, reviewer, place, facts) for label, reviewer in labels or [(None, "")]]
     return annotations
+
+
+def read_regions(content: bytes, where: str) -> list[tuple[str, list[Part]]]:
+    """Read the labelled regions of a JSON export by recording: those of every annotation that was not cancelled.
+
+    Raises
+    ------
+    SchemaError
+        If it is no such export, or has an unknown label or an impossible time.
+
+    References
+    ----------
+    Label Studio's documentation, Labels for audio: https://labelstud.io/tags/labels
+    """
+    found = []
+    for number, task in enumerate(_tasks(content, where), start=1):
+        place = f"{where} task {number}"
+        try:
+            name, first = str(task["data"]["utterance_id"]), float(task["data"].get("start") or 0.0)
+            completed = [each for each in task["annotations"] if not each.get("was_cancelled", False)]
+            values = [each["value"] for done in completed for each in done["result"] if each["from_name"] == PART]
+            rows = [(float(each["start"]), float(each["end"]), each["labels"]) for each in values]
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise SchemaError(
+                f"{place}: {type(error).__name__} {error}; expected data.utterance_id, and annotations whose regions "
+                f"have a start, an end and labels. Export as JSON, not as JSON-MIN."
+            ) from error
+        found.append((name, [_part(start - first, end - first, labels, place) for start, end, labels in rows]))
+    return found
+
+
+def _part(start: float, end: float, labels: Any, where: str) -> Part:
+    if not isinstance(labels, list) or len(labels) != 1 or labels[0] not in LABELS:
+        raise SchemaError(f"{where}: a region is labelled {str(labels)[:40]}; expected {' or '.join(LABELS)}, one.")
+    start = max(start, 0.0) if start > -EARLY_SECONDS else start  # the excerpt's own rounding
+    if not 0.0 <= start < end <= LATEST_SECONDS:
+        raise SchemaError(
+            f"{where}: a region from {start} to {end} s of its recording; expected its end after its start."
+        )
+    return Part(start, end, str(labels[0]))
+
+
+def _tasks(content: bytes, where: str) -> list[Any]:
+    try:
+        tasks = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"{where}: not JSON: {error}. Expected Label Studio's export as JSON.") from error
+    if not isinstance(tasks, list):
+        raise SchemaError(f"{where}: {type(tasks).__name__}; expected a list of tasks, Label Studio's export as JSON.")
+    return tasks
 
 
 def _label(result: list[dict[str, Any]], where: str) -> str | None:

@@ -15,6 +15,7 @@ from detector.magic import HEAD_BYTES, is_audio_content
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
+from jobs.scoring.marks import Window
 
 MAX_RECORDING_BYTES = 2 << 20  # embedded in a page
 MAX_PAGE_BYTES = 24 << 20  # of all embedded recordings; base64 adds a third
@@ -59,6 +60,22 @@ def link_of(uri: str) -> str | None:
     return f"{scheme}://{urllib.parse.quote(place, safe='/:@[]%' if scheme.startswith('http') else '/')}"
 
 
+def fragment(file_start: float | None, window: Window) -> str:
+    """Return the end of an address at which a player starts and stops, for a recording that starts within its file.
+
+    References
+    ----------
+    W3C, Media Fragments URI 1.0.
+
+    Examples
+    --------
+    >>> fragment(None, Window(61.5, 65.5, -3.0, 0.95))
+    '#t=61.5,65.5'
+    """
+    first = file_start or 0.0
+    return f"#t={first + window.start_seconds:.1f},{first + window.end_seconds:.1f}"
+
+
 def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     """Return the players of rows by id: `link`, and `data` if the page holds the bytes.
 
@@ -69,19 +86,24 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     Parameters
     ----------
     rows : iterable of dict
-        With `utterance_id`, `uri` and `member`.
+        With `utterance_id`, `uri` and `member`; players start at the first window of `marked`, if there is one.
     kind : str
         One of :data:`jobs.reports.nightly.config.PLAYERS`.
     """
     rows = list(rows)
     if kind == "none":
         return {}
-    links = {row["utterance_id"]: link for row in rows if (link := link_of(row["uri"]))}
+    links = {row["utterance_id"]: link + _where(row) for row in rows if (link := link_of(row["uri"]))}
     by_id = {name: {"link": link} for name, link in links.items()}
     if kind == "embed":
         for name, data in _data_urls(rows).items():
             by_id.setdefault(name, {})["data"] = data
     return by_id
+
+
+def _where(row: Row, *, held: bool = False) -> str:
+    """Return the fragment of a row's most suspicious window; a link to a container has none, for no part is in it."""
+    return fragment(row.get("start"), row["marked"][0]) if row.get("marked") and (held or not row["member"]) else ""
 
 
 def _data_urls(rows: list[Row]) -> dict[str, str]:
@@ -104,7 +126,8 @@ def _data_urls(rows: list[Row]) -> dict[str, str]:
             # who may write below the archive could have put a link to a secret there since
             if content is not None and len(content) <= bytes_left and is_audio_content(content[:HEAD_BYTES]):
                 bytes_left -= len(content)
-                urls[row["utterance_id"]] = f"data:{_media_type(row)};base64,{base64.b64encode(content).decode()}"
+                data = base64.b64encode(content).decode()
+                urls[row["utterance_id"]] = f"data:{_media_type(row)};base64,{data}{_where(row, held=True)}"
     return urls
 
 

@@ -105,6 +105,11 @@ class ReviewQueueBuilder:
         # entropy is at most 1 bit, so a borderline row never ranks before a rejected one
         return (scored & rejected) | borderline, np.where(rejected, 0.0, 2.0) - np.nan_to_num(entropy)
 
+    @property
+    def shards(self) -> dict[str, int]:
+        """By id: the place of the shard of each row that may be in the queue."""
+        return {row["utterance_id"]: shard for shard, row in self._candidates.rows()}
+
     def queue(self, source: Ledger, embedded: list[Marker]) -> ReviewQueue:
         """Fold similar rows and return the queue; this reads the embeddings of the shards that hold its rows.
 

@@ -154,8 +154,22 @@ def _derived(content: Content, engine: str) -> Iterator[tuple[str, str]]:
         f"SELECT {failures} FROM (SELECT {failures}, {newest} FROM all_failures) AS numbered WHERE newest = 1",
     )
     yield "segments", f"SELECT * FROM all_segments WHERE {is_active}"
+    yield "calls", _calls()
     yield "nights", _rows(content.nights, NIGHTS, engine)
     yield "heads", _rows(content.heads, HEADS, engine)
+
+
+def _calls() -> str:
+    """Select one row for each call of two sides or more: what became of its first two channels, side by side."""
+    call = "regexp_replace(utterance_id, '/ch[0-9]+$', '')"
+    columns = [f"{call} AS call", "count(*) AS sides"]
+    for channel in (0, 1):
+        facts = {"outcome": "coalesce(reject_reason, label)", "score": "score", "p_spoof": "p_spoof"}
+        columns += [
+            f"max(CASE WHEN channel = {channel} THEN {value} END) AS ch{channel}_{name}"
+            for name, value in facts.items()
+        ]
+    return f"SELECT {_wrapped(columns)} FROM current\nWHERE channel IS NOT NULL GROUP BY {call} HAVING count(*) >= 2"
 
 
 def _labels(uri: str | None, engine: str) -> Iterator[str]:

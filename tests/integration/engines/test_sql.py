@@ -188,6 +188,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "AS copies": [("calls/0.tar#d.flac", 2, 0.989), ("calls/0.tar#f.flac", 1, 0.947)],
     "AS sides": [("mail/1.wav", 1, 1, 2)],
+    "AS first_side,": [("mail/1.wav", "bonafide", 3.0, "spoof", -3.0)],
     "AS clipped": [("calls/0.tar#b.flac", -5.0, 0.1, 0.0), ("mail/1.wav/ch1", -3.0, 0.9, 0.5)],
     "AS at_minute": [("calls/0.tar#a.flac", 1, -8.0, 1, 2)],
     "AS flagged_share": [("calls/0.tar#c.flac", "bonafide", 2, 0.5), ("calls/0.tar#a.flac", "spoof", 5, 0.4)],
@@ -210,7 +211,15 @@ def test_a_query_gives_what_the_rows_were_made_for(mark: str, tables: duckdb.Duc
 
 
 def test_every_query_has_its_answer_here() -> None:
-    assert len(QUERIES) == len(ANSWERS) == 18
+    assert len(QUERIES) == len(ANSWERS) == 19
+
+
+def test_the_view_of_calls_has_a_row_for_each_call_with_its_sides(tables: duckdb.DuckDBPyConnection) -> None:
+    p_spoof = 1 / (1 + math.exp(3))
+
+    (found,) = tables.sql("SELECT * FROM calls").fetchall()
+
+    assert found == ("mail/1.wav", 2, "bonafide", 3.0, p_spoof, "spoof", -3.0, 1 / (1 + math.exp(-3)))
 
 
 def test_where_two_heads_disagree_is_found(tables: duckdb.DuckDBPyConnection) -> None:

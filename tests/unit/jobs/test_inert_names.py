@@ -126,8 +126,12 @@ def test_no_name_acts_on_a_page_or_in_a_sheet(lab: Path, bonafide: Run) -> None:
     bonafide("evaluate", "--scores", lab / "tables", *labels, "--draws", 2, "--output", lab / "report")
     bonafide("review", "export", "--output", lab / "tables", "--to", lab / "queue.csv")
     (night,) = (lab / "tables" / "runs").glob("*.html")
+    (lab / "melstats.json").write_text(some_head().to_json())
+    written = ("--page", lab / "explained.html", "--spans", lab / "spans.txt")
+    bonafide("explain", lab / "melstats.json", lab / "archive" / HOSTILE / f"{HOSTILE}.flac", *written)
 
-    for page in (night, lab / "report" / "report.html"):
+    assert hidden((lab / "spans.txt").read_text()) - {"\t"} == set()
+    for page in (night, lab / "report" / "report.html", lab / "explained.html"):
         text = html.unescape(page.read_text())
         assert hidden(text) == set(), page
         assert printable(HOSTILE) in text

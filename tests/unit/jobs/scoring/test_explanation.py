@@ -20,7 +20,9 @@ from detector.config import EmbedConfig
 from detector.embedding import embed_segments, join_segments
 from detector.errors import ConfigError
 from detector.pooling import POOLINGS
-from jobs.scoring.explanation import ExplainConfig, _recording, explain
+from jobs.inputs.recording_file import opened_recording
+from jobs.scoring.config import ExplainConfig
+from jobs.scoring.explanation import explain
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import introduce
 from tests.support.audio import encoded, tone
@@ -98,13 +100,13 @@ def test_nearest_rows_are_those_of_the_pooling_that_the_head_was_fitted_on(
     fitted(tmp_path, labels, "head")
     capsys.readouterr()
     heard: list[int] = []
-    embed = MelStats.embed
+    frames = MelStats._frames
 
-    def counted(self: MelStats, segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        heard.extend(map(len, segments))
-        return embed(self, segments)
+    def counted(self: MelStats, samples: np.ndarray) -> np.ndarray:
+        heard.append(len(samples))
+        return frames(self, samples)
 
-    monkeypatch.setattr(MelStats, "embed", counted)
+    monkeypatch.setattr(MelStats, "_frames", counted)
     explain(
         ExplainConfig(head=str(tmp_path / "head.json"), uri=str(recording), embeddings=(str(tmp_path),), labels=labels)
     )
@@ -133,6 +135,11 @@ def test_a_recording_that_cannot_be_explained_is_said_to_be_so(
     assert f"a.flac: {error}: " in err.splitlines()[-1]
 
 
+def content_of(uri: str) -> bytes:
+    with opened_recording(uri) as file:
+        return file.read()
+
+
 def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     for name in (b"caf\xe9.wav", rb"caf\xe9.wav", b"a#1.wav", b"new\nline.wav"):
@@ -144,17 +151,17 @@ def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tm
         tar.addfile(member, io.BytesIO(b"abc"))
 
     read = [
-        _recording(f"{tmp_path}/{name}") for name in (r"caf\xe9.wav", r"caf\x5cxe9.wav", "a#1.wav", "new\nline.wav")
+        content_of(f"{tmp_path}/{name}") for name in (r"caf\xe9.wav", r"caf\x5cxe9.wav", "a#1.wav", "new\nline.wav")
     ]
 
     assert read == [b"caf\xe9.wav", rb"caf\xe9.wav", b"a#1.wav", b"new\nline.wav"]
-    assert _recording(rf"{tmp_path}/0.tar#m\xe9.wav") == b"abc"
+    assert content_of(rf"{tmp_path}/0.tar#m\xe9.wav") == b"abc"
     with tarfile.open(tmp_path / "0.tar", "a") as tar:
         tar.addfile(member, io.BytesIO(b"def"))
     with pytest.raises(ConfigError, match="2 members have this name"):
-        _recording(rf"{tmp_path}/0.tar#m\xe9.wav")
+        content_of(rf"{tmp_path}/0.tar#m\xe9.wav")
     with pytest.raises(ConfigError, match=r"0\.tar#none.wav: no such member"):
-        _recording(f"{tmp_path}/0.tar#none.wav")
+        content_of(f"{tmp_path}/0.tar#none.wav")
 
 
 def test_a_head_that_is_called_by_its_name_has_the_report_beside_its_file(

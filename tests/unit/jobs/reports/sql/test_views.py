@@ -22,7 +22,7 @@ from tests.support.permissions import denied
 Run = Callable[..., tuple[int, str, str]]
 
 URI = "s3://archive/2026/radio/0001.tar"
-VIEWS = ("current", "recordings", "segments", "failures", "nights", "heads", "labels", "scores", "embeddings")
+VIEWS = ("current", "recordings", "calls", "segments", "failures", "nights", "heads", "labels", "scores", "embeddings")
 
 
 @pytest.fixture(scope="module")

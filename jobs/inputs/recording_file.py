@@ -1,0 +1,60 @@
+"""The file of one recording that a person names: a stored object, or a member of a container."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from detector.errors import ConfigError, ShardError, UtteranceError
+from jobs import storage
+from jobs.inputs.containers import CONTAINERS, Container, container_kind, shortened
+from jobs.storage import Stored
+
+
+@contextmanager
+def opened_recording(uri: str) -> Iterator[BinaryIO]:
+    """Open a recording, `container#member` for one in a container, without reading all of it into memory.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such object.
+    ConfigError
+        If the container cannot be read, has no such member, or has several.
+    """
+    place, _, member = uri.partition("#")
+    stored = storage.stat(storage.normal(uri))
+    if stored is not None or not member:  # a file's own name may hold the sign
+        if stored is None:
+            raise storage.NotFoundError(f"{uri}: not found. Check the spelling.")
+        with storage.opened(stored) as file:
+            yield io.BufferedReader(file, storage.READ_AHEAD_BYTES)
+        return
+    stored = storage.stat(storage.normal(place))
+    if stored is None:
+        raise storage.NotFoundError(f"{place}: not found. Check the spelling.")
+    container = CONTAINERS[container_kind(place) or "tar"]
+    if (n_found := _count(container, stored, member)) > 1:
+        raise ConfigError(f"{uri}: {n_found} members have this name, and nothing tells which is meant. Rename one.")
+    try:
+        with storage.opened(stored) as file:
+            for each in container.members(file, stored):
+                if member in (each.name, shortened(each.name)):
+                    if isinstance(each.content, UtteranceError):
+                        raise each.content
+                    yield each.content
+                    return
+    except (ShardError, UtteranceError) as error:
+        raise ConfigError(f"{uri}: cannot be read: {error}.") from error
+    raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
+
+
+def _count(container: Container, stored: Stored, member: str) -> int:
+    """Count the members of a name, as far as the container can be read."""
+    n_found = 0
+    with storage.opened(stored) as file, suppress(ShardError):
+        for each in container.members(file, stored):
+            n_found += member in (each.name, shortened(each.name))
+    return n_found
