@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from detector import signature, starter
+from detector.attribution import Attribution
 from detector.calibration import CALIBRATORS, LARGEST, bounded
 from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, parts_of, without_former
 from detector.errors import ConfigError
@@ -26,8 +27,10 @@ from detector.segment_rule import contains_scores
 from detector.silence import SILENT_DBFS
 
 VERSION = 2
-OPTIONAL = ("contains_rule", "contains_numbers")  # keys of a head with a rule; others are as they were before rules
 CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
+RULE = ("contains_rule", "contains_numbers")
+OPTIONAL = frozenset({*RULE, "attribution"})
+"""Keys of a head that has what they are about; files of others are as they were before there was any."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Head:
         empty for a head without one, whose file has neither this key nor the next.
     contains_numbers : tuple of floats
         As for :func:`detector.segment_rule.contains_score`.
+    attribution : dict, optional
+        What names the nearest system: :class:`detector.attribution.Attribution`. A head without it has no such key.
     """
 
     mean: tuple[float, ...]
@@ -95,6 +100,7 @@ class Head:
     training: dict[str, Any]
     contains_rule: str = ""
     contains_numbers: tuple[float, ...] = ()
+    attribution: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -241,6 +247,7 @@ class Head:
             "uncertain": entropy > self.max_entropy_bits,
         }
         reason = np.select(list(reasons.values()), list(reasons), default="")
+        called_spoof = ~unscored & (probability > 0.5)
         same = {name: rows[name] for name in SCORES.names if name in rows.column_names}
         # rows of earlier versions lack columns that were added since
         absent = {each.name: pa.nulls(len(rows)) for each in SCORES if each.nullable and each.name not in same}
@@ -252,7 +259,7 @@ class Head:
                     "score": pa.array(score, mask=unscored),
                     "prior": np.full(len(rows), prior),
                     "p_spoof": pa.array(probability, mask=unscored),
-                    "label": pa.array(np.where(probability > 0.5, SPOOF, BONAFIDE), mask=unscored),
+                    "label": pa.array(np.where(called_spoof, SPOOF, BONAFIDE), mask=unscored),
                     "entropy_bits": pa.array(entropy, mask=unscored),
                     "ood": pa.array(ood, mask=unscored),
                     "reject": reason != "",
@@ -260,6 +267,7 @@ class Head:
                     "head_id": [self.head_id] * len(rows),
                     "run_id": [run_id] * len(rows),
                     "contains_score": pa.array(contains, mask=np.isnan(contains)),
+                    **self._systems(embeddings, called_spoof),
                 }
             )
             .select(SCORES.names)
@@ -327,7 +335,9 @@ class Head:
             raise ConfigError(f"{where}: classes {str(classes)[:40]}; expected {CLASSES}: the score rises to bonafide.")
         del content["version"]
         types = get_type_hints(cls)
-        odd = set(content) ^ (set(types) if content.get(OPTIONAL[0]) else set(types) - set(OPTIONAL))
+        given = {name for name in OPTIONAL & set(content) if content[name]}
+        odd = (set(content) - given) ^ (set(types) - OPTIONAL)
+        odd |= set(RULE) - given if given & set(RULE) else set()
         if odd:
             raise ConfigError(f"{where}: unknown or missing key(s): {', '.join(sorted(odd))}.")
         try:
@@ -357,20 +367,27 @@ class Head:
         return head
 
     def _content(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             "version": VERSION,
             "classes": CLASSES,
-            **{
-                field.name: plain(getattr(self, field.name))
-                for field in fields(self)
-                if self.contains_rule or field.name not in OPTIONAL
-            },
+            **{name: plain(value) for name, value in values.items() if name not in OPTIONAL or value},
         }
 
     @cached_property
     def _novelty(self) -> Novelty:
         directions = np.array(self.ood_directions).reshape(len(self.ood_variances), len(self.weights))
         return Novelty(directions, np.array(self.ood_variances), self.ood_rest, np.array(self.ood_quantiles))
+
+    @cached_property
+    def systems(self) -> Attribution | None:
+        """What names the nearest system; None for a head that was not asked to."""
+        return None if self.attribution is None else Attribution.from_dict(self.attribution, len(self.weights))
+
+    def _systems(self, embeddings: Floats, asked: Bools) -> dict[str, Any]:
+        if self.systems is None:
+            return {}
+        return self.systems.columns(self._standardised(embeddings[asked], asked[asked]), asked)
 
     def _logits(self, embeddings: Floats, inside: Bools) -> Floats:
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads

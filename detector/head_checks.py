@@ -11,6 +11,7 @@ score         calibration           3 · 1e50 · 2e158       =   6e208
 distance²     along² / variance     1e8 · (2e108)² / 1e-50 =   4e274
 rule          of bounded scores     1e8 · 1e50             =   1e58
 contains      slope · rule          1e50 · 1e58            =   1e108
+coordinate    · axis - centre       1e8 · 2e100 · 1e50     =   2e158    of the attribution
                                                     limit     1.8e308
 ```
 """
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from detector import segment_rule
+from detector import attribution, segment_rule
 from detector.calibration import CALIBRATORS, LARGEST, can_interpolate
 from detector.config import parts_of
 from detector.errors import ConfigError
@@ -47,6 +48,8 @@ def check_numbers(head: Head) -> None:
     """
     _check_sizes(head)
     _check_report(head.training)
+    if head.attribution is not None:
+        attribution.check(head.attribution, len(head.weights))
     if len({str(part.get("channels")) for part in parts_of(head.recipe)}) > 1:
         raise ConfigError("head: fused over embeddings of different channels, which no recording has together.")
     arrays = {"mean": head.mean, "scale": head.scale, "weights": head.weights}

@@ -27,7 +27,7 @@ def as_type(name: str, value: Any, kind: Any) -> Any:
         return float(value)
     if kind is str and isinstance(value, str):
         return value
-    if kind == dict[str, Any] and isinstance(value, dict):
+    if kind in (dict[str, Any], dict[str, Any] | None) and isinstance(value, dict):
         return value
     if kind == tuple[float, ...] and isinstance(value, list):
         return tuple(as_type(name, item, float) for item in value)

@@ -307,6 +307,20 @@ _SCORES: Columns = (
         nullable=True,
     ),
     CONTAINS,
+    Column(
+        "nearest_system",
+        pa.string(),
+        FilledBy.HEAD,
+        "of a row labelled `spoof`: the synthesiser that it resembles most, or `unknown`; null without `--attribution`",
+        nullable=True,
+    ),
+    Column(
+        "system_similarity",
+        pa.float64(),
+        FilledBy.HEAD,
+        "similarity to the nearest system, also if it is too low for a name; comparable within a head only",
+        nullable=True,
+    ),
 )
 
 _FAILURES: Columns = (

@@ -47,6 +47,10 @@ EXAMPLES = {
         "--output s3://archive-tables --from labels.txt --to parts.parquet",
         "--output tables --from export.json --from call-0412.txt --to parts.csv",
     ),
+    "review voices": (
+        "--output s3://archive-tables --to voices.csv",
+        "--output tables --head calls-2026 --rows 50000 --to voices.parquet",
+    ),
     "check": (
         "interview.wav call.mp3",
         "--head s3://heads/head.json --json - < call.flac",

@@ -33,7 +33,7 @@ GROUPS = {
     "run_date store_patience stall_seconds new_table accept_drift redo class_weights nuisance_directions "
     "compact_minutes compact_mib compact_required "
     "calibrator folds confidence max_ood min_seconds silence_dbfs "
-    "search_rows sample_rows allow_missing submission_id CostConfig",
+    "search_rows sample_rows false_attribution allow_missing submission_id CostConfig",
 }
 """Headings of `--help`, in order, and what is listed under each: settings, or all settings that a class declares.
 

@@ -9,6 +9,7 @@
 - :mod:`resampling`: the metrics over draws of speakers and systems
 - :mod:`intervals`: how far a metric would move with other speakers and systems
 - :mod:`comparison`: the difference of two heads on the same trials
+- :mod:`open_set`: how well systems are named when some recordings are of none of them
 - :mod:`checks`: the arrays that a metric accepts
 
 `docs/metrics.md` explains every metric and its pitfalls.
@@ -45,6 +46,7 @@ from detector.metrics.localisation import (
     ranges_of,
     segment_equal_error_rate,
 )
+from detector.metrics.open_set import balanced_share, open_set_auroc, threshold_of_rate
 from detector.metrics.selective import (
     accuracy_over_kept,
     area_under_risk_coverage,
@@ -67,6 +69,7 @@ __all__ = [
     "act_dcf",
     "area_under_risk_coverage",
     "area_under_roc",
+    "balanced_share",
     "brier_score",
     "cell_labels",
     "cell_scores",
@@ -84,6 +87,7 @@ __all__ = [
     "intervals",
     "min_cllr",
     "min_dcf",
+    "open_set_auroc",
     "probit",
     "range_score",
     "ranges_of",
@@ -92,4 +96,5 @@ __all__ = [
     "risk_coverage",
     "segment_equal_error_rate",
     "share_interval",
+    "threshold_of_rate",
 ]

@@ -81,6 +81,13 @@ class TrainingConfig:
         float, "reject rows farther from the training rows than this quantile of them; 1 rejects none"
     ] = MAX_OOD
     min_seconds: Annotated[float, "shorter recordings get no score: too_short; s"] = MIN_SECONDS
+    attribution: Annotated[
+        bool,
+        "also learn from the labels' column system which synthesiser a recording resembles most; `score` then names it",
+    ] = False
+    false_attribution: Annotated[
+        float, "with --attribution: share of the recordings of a system that was not heard which may get a name"
+    ] = 0.05
     silence_dbfs: Annotated[float, "quieter recordings get no score: silent; dB re full scale"] = -80.0
 
     def __post_init__(self) -> None:
@@ -103,7 +110,7 @@ class TrainingConfig:
             if not math.isfinite(getattr(self, name)):
                 raise ConfigError(f"{name} {getattr(self, name)}; expected a finite number.")
         shares = ("prior", "target_risk", "target_coverage", "certify_miss", "certify_false_alarm")
-        for name in (*shares, "certify_quantile", "confidence"):
+        for name in (*shares, "certify_quantile", "confidence", "false_attribution"):
             value = getattr(self, name)
             if value is not None and not 0.0 < value < 1.0:
                 raise ConfigError(f"{name} {value}; expected a share between 0 and 1.")

@@ -62,6 +62,8 @@ class FitConfig(TrainingConfig):
             )
         if self.fuse > 1 and self.parts is not None:
             raise ConfigError("fuse and parts: windows are judged by the head of one table; omit one of them.")
+        if self.fuse > 1 and self.attribution:
+            raise ConfigError("fuse and attribution: systems are told apart in one table; omit one of them.")
         if self.search_rows < 1 or self.memory_mib < 0 or (self.sample_rows is not None and self.sample_rows < 1):
             raise ConfigError(
                 f"search_rows {self.search_rows}, sample_rows {self.sample_rows}, memory_mib {self.memory_mib}; "

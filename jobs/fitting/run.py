@@ -21,6 +21,7 @@ from detector.training.fusion import Part, fuse_heads
 from detector.training.leave_out import leave_one_out
 from detector.training.report import HeldOut, outcomes
 from jobs import storage
+from jobs.fitting.attribution import print_attribution, with_attribution
 from jobs.fitting.choice import Choice, choose_tables
 from jobs.fitting.config import FitConfig
 from jobs.fitting.corpora import corpora_of, single_corpus
@@ -49,6 +50,9 @@ def fit(settings: FitConfig) -> int:
     is_bonafide = chosen.rows.is_bonafide
     names = {name: chosen.rows.names[name] for name in KINDS}
     head, report, held_out = _fitted([chosen, *others], used, settings)
+    attributed = None
+    if settings.attribution:
+        head, attributed = with_attribution(head, chosen, settings.false_attribution)
     content = {
         "head_id": head.head_id,
         "started": started.isoformat(timespec="seconds"),
@@ -62,11 +66,14 @@ def fit(settings: FitConfig) -> int:
         "leave_one_out": {} if others else _left_out(chosen, head),
         "held_out_by": outcomes(held_out, is_bonafide[used], {name: column[used] for name, column in names.items()}),
         "reject_band_nats": head.reject_band(),
+        **({} if attributed is None else {"attribution": attributed}),
     }
     report_uri = uri.removesuffix(".json") + ".report.json"
     storage.write_bytes(uri, head.to_json(key).encode())
     storage.write_bytes(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     print_summary(head, content)
+    if attributed is not None:
+        print_attribution(attributed)
     say(f"head: {uri}", f"report: {report_uri}")
     return 0
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detector.errors import ConfigError, SchemaError
+from detector.schema import SCORES
 from jobs import storage
 from jobs.inputs.requests import answers
 from jobs.scoring.changes import FAILED_RUNS
@@ -93,7 +94,10 @@ def batches_of_run(table: Ledger, marker: Marker, columns: Iterable[str]) -> Ite
     names = list(columns)
     for batch in table.batches(marker, "scores", [*names, "removed_at", "run_id"]):
         is_of_run = pc.equal(batch["run_id"], marker.detail["run_id"])
-        yield batch.filter(pc.and_(is_here(batch), is_of_run)).select(names)
+        rows = batch.filter(pc.and_(is_here(batch), is_of_run))
+        for name in set(names) - set(rows.schema.names):  # rows of earlier versions lack columns that were added since
+            rows = rows.append_column(name, pa.nulls(len(rows), SCORES.field(name).type))
+        yield rows.select(names)
 
 
 def failure_batches_of_run(

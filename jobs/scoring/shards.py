@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detector.attribution import UNKNOWN_SYSTEM
 from detector.drift import FAR, histogram
 from detector.errors import ConfigError
 from detector.head import Head
@@ -316,6 +317,8 @@ class ScoreShard:
             detail[REMOVED_ROWS] = len(judged) - len(here)
         if n_pruned:
             detail[PRUNED_ROWS] = n_pruned
+        if n_unknown := _n_unknown(here):
+            detail[UNKNOWN_SYSTEM] = n_unknown
         marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": changes}
@@ -346,6 +349,12 @@ class ScoreShard:
         judged = self.head.judge(rows, self.prior, run_id, recipe)
         name = pa.array([self.names.get(run_id)] * len(judged), pa.string())
         return judged.set_column(judged.column_names.index("head"), "head", name)
+
+
+def _n_unknown(judged: pa.Table) -> int:
+    """Count rows that are accepted as spoof of a system that the head has not heard: reports read no other shard."""
+    accepted = judged.filter(pc.invert(judged["reject"]))
+    return pc.sum(pc.equal(accepted["nearest_system"], UNKNOWN_SYSTEM)).as_py() or 0
 
 
 def _outcomes(judged: pa.Table) -> dict[str, int]:

@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 from detector.errors import ConfigError, SchemaError
+from detector.head import Head
 from jobs import storage
 from jobs.decoding import confinement
 from jobs.inputs.labels import read_labels
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
+from jobs.reports.evaluation.systems import system_findings
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
 from jobs.scoring.heads import load_head
 from jobs.tables import run_records
@@ -58,9 +60,9 @@ def evaluate(config: EvaluationConfig) -> dict[str, Any]:
     if config.audio:
         confinement.set_mode(config.confinement)
         judged[0] = shortcuts.measure_audio(judged[0])
-    promised = _certificates(files, config.backbone, [each.head_id for each in judged])
+    given = _given_heads(files, config.backbone, [each.head_id for each in judged])
     heads = [
-        findings.head_findings(each.rows, config.draws) | _joins(each) | {"certificate": promised.get(each.head_id)}
+        findings.head_findings(each.rows, config.draws) | _joins(each) | _promised(each, given, config.draws)
         for each in judged
     ]
     baselines = shortcuts.baselines(judged[0], config.draws)
@@ -94,16 +96,25 @@ def _wanted(config: EvaluationConfig) -> tuple[tuple[str, ...], list[str]]:
     return tuple(ids), files
 
 
-def _certificates(files: list[str], loaders: tuple[str, ...], judged: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the certificate of each head that has one, by head id."""
+def _given_heads(files: list[str], loaders: tuple[str, ...], judged: list[str]) -> dict[str, Head]:
+    """Return the heads whose files were given, by head id."""
     found = {}
     for uri in files:
         head = load_head(uri, loaders=loaders)
         if head.head_id not in judged:
             raise ConfigError(f"{uri}: head {head.head_id} is none of those judged here: {', '.join(judged)}.")
-        if "certificate" in head.training:
-            found[head.head_id] = head.training["certificate"]
+        found[head.head_id] = head
     return found
+
+
+def _promised(judged: HeadTrials, given: dict[str, Head], n_draws: int) -> dict[str, Any]:
+    """Return the certificate of a head, and how well it names systems: None where there is none."""
+    head = given.get(judged.head_id)
+    heard = None if head is None or head.systems is None else head.systems.systems
+    return {
+        "certificate": None if head is None else head.training.get("certificate"),
+        "systems": system_findings(judged.rows, heard, n_draws),
+    }
 
 
 def _warnings(heads: list[dict[str, Any]]) -> list[str]:

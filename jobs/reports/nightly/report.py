@@ -1,18 +1,21 @@
 """The nightly report: the findings of one run, from its record, the records before it, and its tables.
 
 Everything is computed from what is stored, so a lost page can be written again. Tables are read in batches of a few
-columns; memory holds only counts by source and the candidates of the queue.
+columns; memory holds only counts by source and the candidates of the queue, and as many recordings of unknown systems
+as :mod:`jobs.reports.voices` reads.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from detector.attribution import UNKNOWN_SYSTEM, Attribution
 from detector.drift import Drift
 from detector.head import Head
 from detector.logistic import Bools
@@ -26,10 +29,12 @@ from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, f
 from jobs.reports.review.context import with_context
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
 from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
+from jobs.reports.voices import find_voices
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 
 SHOWN_FLAGGED = 20
+SHOWN_CLUSTERS, SHOWN_EXAMPLES = 10, 3
 
 
 def nightly_report(
@@ -53,11 +58,13 @@ def nightly_report(
     reference = Reference.from_dict(head.training.get("calibration_rows"))
     sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
     queue_builder, flagged = ReviewQueueBuilder(head), TopK(SHOWN_FLAGGED, _rank_flagged)
+    systems: Counter[str] = Counter()
     for number, (scores, embedded) in enumerate(shards):
         for batch in batches_of_run(table, scores, COLUMNS):
             sources.add(batch)
             queue_builder.add(batch, number)
             flagged.add(batch, number)
+            systems.update(batch.filter(pa.array(flagged_rows(batch)))["nearest_system"].drop_null().to_pylist())
         for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):
             sources.add_failures(batch)
     queue = queue_builder.queue(source, [embedded for _, embedded in shards])
@@ -94,6 +101,43 @@ def nightly_report(
         "drift": None if reference is None else drift_report(sources.by_source, reference, same_prior=same_prior),
         "queue": asdict(queue) | {"rows": shown},
         "flagged": flagged_shown,
+        "systems": None if head.systems is None else _by_system(systems, head.systems),
+        "voices": None if head.systems is None else _voices(table, source, history, head, record),
+    }
+
+
+def _by_system(counts: Counter[str], known: Attribution) -> dict[str, Any]:
+    """Return the flagged rows by nearest system, the most frequent first, and what the names promise."""
+    named = {name: counts[name] for name in known.systems if counts[name]}
+    return {
+        "counts": dict(sorted(named.items(), key=lambda item: (-item[1], item[0]))),
+        UNKNOWN_SYSTEM: counts[UNKNOWN_SYSTEM],
+        "known": len(known.systems),
+        "false_attribution": known.false_attribution,
+    }
+
+
+def _voices(table: Ledger, source: Ledger, history: PlanHistory, head: Head, record: Record) -> dict[str, Any]:
+    """Return the largest clusters of recordings that share a voice machine, with a few examples of each."""
+    found = find_voices(table, source, history, head, record["plan"])
+    several = [rows for rows in found.clusters if len(rows) > 1]
+    return {
+        "clusters": [
+            {
+                "name": rows[0]["cluster"],
+                "recordings": len(rows),
+                "new": sum(row["run_id"] == record["run_id"] for row in rows),
+                "first_seen": rows[0]["first_seen"],
+                "examples": [row["utterance_id"] for row in rows[:SHOWN_EXAMPLES]],
+            }
+            for rows in several[:SHOWN_CLUSTERS]
+        ],
+        "several": len(several),
+        "alone": len(found.clusters) - len(several),
+        "rows": found.n_rows,
+        "runs": found.n_runs,
+        "of_runs": found.of_runs,
+        "is_cut": found.is_cut,
     }
 
 

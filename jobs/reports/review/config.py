@@ -11,6 +11,7 @@ from jobs.config import LOADER_HELP, SHARED_HELP
 FORMATS = ("csv", "label-studio")
 LABEL_SUFFIXES = (".parquet", ".jsonl", ".csv")
 PART_SUFFIXES = (".parquet", ".csv")
+VOICES_SUFFIXES = (".csv", ".parquet")
 MAX_ROWS = 200
 
 
@@ -59,6 +60,24 @@ class PartsConfig:
     def __post_init__(self) -> None:
         if not self.to.lower().endswith(PART_SUFFIXES):
             raise ConfigError(f"to {self.to!r}; expected a name that ends in {' or '.join(PART_SUFFIXES)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicesConfig:
+    """Write the flagged recordings of unknown systems, and which of them are alike, as a table."""
+
+    output: Annotated[str, "the --output of the nightly run", "what to read"]
+    to: Annotated[str, "file to write: .csv or .parquet"]
+    shared: Annotated[bool, SHARED_HELP] = False
+    head: Annotated[str | None, "head that scored them, by name or file [default: the active one]"] = None
+    backbone: Annotated[str | None, LOADER_HELP, "the head"] = None
+    rows: Annotated[int, "recordings to compare at most: those of the newest runs that have no more"] = 10_000
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ConfigError(f"rows {self.rows}; expected 1 or more.")
+        if not self.to.lower().endswith(VOICES_SUFFIXES):
+            raise ConfigError(f"to {self.to!r}; expected a name that ends in {', '.join(VOICES_SUFFIXES)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from detector.errors import ConfigError
+from detector.head import Head
 from jobs import storage
 from jobs.inputs.sources import archive_roots, source_of
 from jobs.reports.review.annotations import Row
-from jobs.reports.review.config import ExportConfig
+from jobs.reports.review.config import ExportConfig, VoicesConfig
 from jobs.reports.review.context import side_text, with_context
 from jobs.reports.review.formats import format_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder
@@ -16,6 +17,7 @@ from jobs.reports.runs import Record, batches_of_run, find_run, scored_shards
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import named_head
 from jobs.tables.ledger import Ledger
+from jobs.tables.protocol import PlanHistory
 from jobs.telemetry.names import say
 
 
@@ -27,18 +29,9 @@ def export_queue(config: ExportConfig) -> None:
     ConfigError
         If there is no such run, or the head is not the one that scored it.
     """
-    output = storage.normal(config.output)
-    named = named_head(output, config.head) if config.head else None
-    table, history, record = find_run(output, config.run, named.head_id if named else None)
-    head_uri = (named.file if named else config.head) or record["settings"]["head"]
-    head = read_head(head_uri, backbone=config.backbone)
-    if head.head_id != record["head_id"]:
-        raise ConfigError(
-            f"{head_uri}: head {head.head_id}, but run {record['run_id']} was scored with head {record['head_id']}. "
-            f"Give that head's file as --head."
-        )
+    table, history, record, head = scored_run(config, config.run)
     builder = ReviewQueueBuilder(head, config.rows)
-    source = Ledger(output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
+    source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
     shards = scored_shards(table, source, history, record["plan"])
     for number, (scores, _) in enumerate(shards):
         for batch in batches_of_run(table, scores, COLUMNS):
@@ -53,6 +46,27 @@ def export_queue(config: ExportConfig) -> None:
         f"{queue.n_borderline} borderline ones; {n_folded} more are nearly the same as these",
         f"queue: {uri}",
     )
+
+
+def scored_run(config: ExportConfig | VoicesConfig, run_id: str | None) -> tuple[Ledger, PlanHistory, Record, Head]:
+    """Return a run's table of scores, its plans and its record, with the head that scored it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, or the head is not the one that scored it.
+    """
+    output = storage.normal(config.output)
+    named = named_head(output, config.head) if config.head else None
+    table, history, record = find_run(output, run_id, named.head_id if named else None)
+    head_uri = (named.file if named else config.head) or record["settings"]["head"]
+    head = read_head(head_uri, backbone=config.backbone)
+    if head.head_id != record["head_id"]:
+        raise ConfigError(
+            f"{head_uri}: head {head.head_id}, but run {record['run_id']} was scored with head {record['head_id']}. "
+            f"Give that head's file as --head."
+        )
+    return table, history, record, head
 
 
 def _rows(rows: Sequence[Row], record: Record) -> Iterator[Row]:

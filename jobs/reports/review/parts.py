@@ -35,7 +35,7 @@ def import_parts(config: PartsConfig) -> None:
         raise SchemaError(f"{', '.join(config.from_)}: no part has a label yet. Label parts as {' or '.join(LABELS)}.")
     refuse_unknown_ids({name: places[name] for name in labelled}, storage.normal(config.output))
     uri = storage.normal(config.to)
-    write_parts(uri, parts_table({name: _joined(parts) for name, parts in labelled.items()}))
+    write_parts(uri, parts_table((name, _joined(parts)) for name, parts in labelled.items()))
     n_parts = {label: sum(part.label == label for parts in labelled.values() for part in parts) for label in LABELS}
     say(
         f"{len(labelled)} recordings with labelled parts: "

@@ -24,7 +24,7 @@ SIMILAR_COSINE = 0.98
 BORDERLINE = 0.5  # share of the entropy at which the head rejects
 COLUMNS = (
     *("utterance_id", "uri", "member", "seconds", "score", "p_spoof", "label", "entropy_bits", "ood", "reject"),
-    *("reject_reason", "head_id", "run_id", "start", "end", "channel"),
+    *("reject_reason", "head_id", "run_id", "start", "end", "channel", "nearest_system", "system_similarity"),
 )
 """Columns of `scores` that the queue reads."""
 

@@ -72,15 +72,16 @@ def failed(name: str, error: str) -> dict[str, Any]:
 
 
 LATER: dict[str, Any] = {"run_id": "2026-11-23-2", "first_seen": SECOND_NIGHT, "changed_at": SECOND_NIGHT}
+NAMED: dict[str, Any] = {"nearest_system": "tacotron", "system_similarity": 0.5}
 SCORED = [
-    scored("calls/0.tar#a.flac", -6.0, has_c2pa=True, claim_generator="Voice Maker/3.1"),
-    scored("calls/0.tar#b.flac", -5.0, speech_share=0.1),
+    scored("calls/0.tar#a.flac", -6.0, has_c2pa=True, claim_generator="Voice Maker/3.1", **NAMED),
+    scored("calls/0.tar#b.flac", -5.0, speech_share=0.1, nearest_system="unknown", system_similarity=0.25),
     scored("calls/0.tar#c.flac", 4.0, has_c2pa=True, claim_generator="Voice Maker/3.1"),
     scored("calls/0.tar#d.flac", 0.25, "uncertain"),
     scored("calls/0.tar#e.flac", 0.25, "uncertain"),
     scored("calls/0.tar#f.flac", -0.55, "uncertain"),
     scored("mail/1.wav/ch0", 3.0, channel=0, **LATER),
-    scored("mail/1.wav/ch1", -3.0, channel=1, clipped_share=0.5, **LATER),
+    scored("mail/1.wav/ch1", -3.0, channel=1, clipped_share=0.5, **LATER, **NAMED),
     scored("mail/2.wav", None, "too_short", **LATER),
     scored("mail/3.wav", -9.0, removed_at=SECOND_NIGHT),
 ]
@@ -186,6 +187,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("calls/0.tar#b.flac", -5.0, round(1 / (1 + math.exp(-5)), 4)),
         ("mail/1.wav/ch1", -3.0, round(1 / (1 + math.exp(-3)), 4)),
     ],
+    "AS median_similarity": [("tacotron", 2, 0.5, "calls/0.tar#a.flac"), ("unknown", 1, 0.25, "calls/0.tar#b.flac")],
     "AS copies": [("calls/0.tar#d.flac", 2, 0.989), ("calls/0.tar#f.flac", 1, 0.947)],
     "AS sides": [("mail/1.wav", 1, 1, 2)],
     "AS first_side,": [("mail/1.wav", "bonafide", 3.0, "spoof", -3.0)],
@@ -211,7 +213,7 @@ def test_a_query_gives_what_the_rows_were_made_for(mark: str, tables: duckdb.Duc
 
 
 def test_every_query_has_its_answer_here() -> None:
-    assert len(QUERIES) == len(ANSWERS) == 19
+    assert len(QUERIES) == len(ANSWERS) == 20
 
 
 def test_the_view_of_calls_has_a_row_for_each_call_with_its_sides(tables: duckdb.DuckDBPyConnection) -> None:

@@ -71,7 +71,7 @@ def test_a_kept_row_has_every_column_of_the_contract() -> None:
         "head_id": PLAIN.head_id,
         "fingerprint": RECIPE.fingerprint,
         "run_id": "scored",
-        **dict.fromkeys(LATER),
+        **dict.fromkeys([*LATER, "nearest_system", "system_similarity"]),
     }
 
 

@@ -251,3 +251,27 @@ def test_an_output_stands_for_a_corpus_where_the_labels_name_no_source(tmp_path:
 
     assert str(tmp_path / "all") in of_one["single_corpus"]
     assert of_two["single_corpus"] is None
+
+
+def test_a_head_that_attributes_scores_as_one_that_does_not(tmp_path: Path, labels: str) -> None:
+    embeddings = vectors(1.0)
+    embeddings[::2, 0] += 3.0 * (np.arange(N_ROWS // 2) % 8)  # each system lies elsewhere
+    write(tmp_path, LAST, embeddings)
+
+    plain, report = fitted(tmp_path, labels, "plain")
+    head, attributed = fitted(tmp_path, labels, "head", attribution=True, false_attribution=0.2)
+
+    assert plain.attribution is None
+    assert "attribution" not in report
+    assert head.weights == plain.weights
+    assert head.systems is not None
+    assert head.systems.systems == tuple(f"sys{n}" for n in range(8))
+    assert head.training["attribution"].items() <= attributed["attribution"].items()
+    assert attributed["attribution"]["asked_false_attribution"] == head.systems.false_attribution == 0.2
+
+
+def test_attribution_needs_systems_and_a_single_table(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fuse and attribution: systems are told apart in one table"):
+        fitted(tmp_path, "labels.csv", "head", attribution=True, fuse=2)
+    with pytest.raises(ConfigError, match=r"false_attribution 0\.0; expected a share between 0 and 1"):
+        fitted(tmp_path, "labels.csv", "head", attribution=True, false_attribution=0.0)
