@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from detector.column import Column, Columns
-from detector.schema import FAILURE_ERRORS, TABLES
+from detector.failures import FAILURE_ERRORS
+from detector.schema import TABLES
 from detector.sql_types import sql_type
 
 COMMAND = "python -m detector.contract"

@@ -27,7 +27,7 @@ class UtteranceError(RuntimeError):
     Parameters
     ----------
     error : str
-        One word of :data:`detector.schema.FAILURE_ERRORS`.
+        One word of :data:`detector.failures.FAILURE_ERRORS`.
     message : str
         What was found, for a person.
     seconds : float, optional

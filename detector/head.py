@@ -17,7 +17,7 @@ from detector.calibration import CALIBRATORS, LARGEST, bounded
 from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, parts_of, without_former
 from detector.errors import ConfigError
 from detector.head_checks import check_numbers, refuse_large
-from detector.head_json import as_type, plain, refuse_constant, refuse_repeated, text_of
+from detector.head_json import CLASSES, OPTIONAL, VERSION, as_type, plain, read_fields, refuse_code, text_of
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.novelty import Novelty
@@ -25,12 +25,6 @@ from detector.rejection import band, entropy_bits, p_spoof
 from detector.schema import BONAFIDE, SCORES, SPOOF
 from detector.segment_rule import contains_scores
 from detector.silence import SILENT_DBFS
-
-VERSION = 2
-CLASSES = [SPOOF, BONAFIDE]  # from the lowest to the highest score
-RULE = ("contains_rule", "contains_numbers")
-OPTIONAL = frozenset({*RULE, "attribution"})
-"""Keys of a head that has what they are about; files of others are as they were before there was any."""
 
 
 @dataclass(frozen=True)
@@ -323,23 +317,8 @@ class Head:
             another key, or if it names a loader that is not among ``loaders``.
         """
         refuse_large(len(text), where)
-        try:
-            content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_repeated)
-        except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-            raise ConfigError(f"{where}: not a head: {error}. Expected the JSON that `fit` writes.") from error
-        if not isinstance(content, dict) or content.get("version") != VERSION:
-            raise ConfigError(f"{where}: not a head of version {VERSION}. Fit it again with this bonafide.")
-        stated_id, signed = content.pop("head_id", None), content.pop("signature", None)
-        classes = content.pop("classes", None)
-        if classes != CLASSES:
-            raise ConfigError(f"{where}: classes {str(classes)[:40]}; expected {CLASSES}: the score rises to bonafide.")
-        del content["version"]
         types = get_type_hints(cls)
-        given = {name for name in OPTIONAL & set(content) if content[name]}
-        odd = (set(content) - given) ^ (set(types) - OPTIONAL)
-        odd |= set(RULE) - given if given & set(RULE) else set()
-        if odd:
-            raise ConfigError(f"{where}: unknown or missing key(s): {', '.join(sorted(odd))}.")
+        content, stated_id, signed = read_fields(text, where, set(types))
         try:
             head = cls(**{name: as_type(name, value, types[name]) for name, value in content.items()})
             found_id = head.head_id
@@ -350,11 +329,7 @@ class Head:
             raise ConfigError(
                 f"{where}: its content gives head_id {found_id}, not {stated_id} as it states: it was changed."
             )
-        for backbone in (each for each in backbones if each not in (*BUILT_IN, *loaders)):
-            raise ConfigError(
-                f"{where}: its recipe names code to import, the loader {backbone}; a head is data, so code is imported "
-                f"only if you name it, too. If you trust this loader, add --backbone {backbone} (in Python: backbone=)."
-            )
+        refuse_code({*backbones} - {*BUILT_IN, *loaders}, where)
         if signed is not None or public_key is not None:
             plain = head.to_json()
             signature.check(plain.encode(), signed, public_key, where)

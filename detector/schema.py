@@ -13,6 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from detector.column import Column, Columns, FilledBy
+from detector.failures import FAILURE_STAGES
 from detector.segment_columns import CONTAINS, MEASURED, PART_COLUMNS, WINDOWS, segment_columns
 
 BONAFIDE = "bonafide"
@@ -22,37 +23,6 @@ UNKNOWN = (None, "", "-")  # values that corpora write for what is not known
 
 REJECT_REASONS = ("uncertain", "out_of_distribution", "too_short", "silent")
 """Reasons why a row of `scores` abstains; `too_short` and `silent` rows, and those not finite, have no score."""
-
-FAILURE_STAGES = ("read", "decode", "embed")
-
-FAILURE_ERRORS = {
-    "bad_archive": "the shard or this member is broken, or decompresses to far more bytes than recordings do; members "
-    "before the fault are kept",
-    "bad_header": "a sample rate, channel count, size or sample format that no recording has",
-    "bad_name": "a member whose name points outside its archive, is not a valid name, exceeds 1,024 bytes, or is that "
-    "of another member too",
-    "decode_error": "the decoder stopped before the end",
-    "decoder_crash": "the decoder's process died on these bytes, twice",
-    "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, slept, or read the "
-    "file over and over, twice",
-    "empty": "no bytes, or no samples",
-    "encrypted": "a member that is protected by a password",
-    "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",
-    "missing": "named by a list or manifest, and not there: a member, or with `--missing row` an object",
-    "no_permission": "a local file, or a folder with whatever is in it, that the user of the run may not read",
-    "nonfinite": "the encoder returned NaN or infinity",
-    "nonfinite_audio": "NaN or infinity among the samples",
-    "not_a_file": "a link, a device or a part of a file in place of a recording",
-    "not_audio": "no permitted decoder recognises these bytes",
-    "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
-    "over_quota": "not decoded: earlier recordings of its source in the shard came to `--max-source-hours`",
-    "too_large": "decoding takes more memory than a decoder may use",
-    "too_long": "longer than `--max-seconds`",
-    "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",
-    "truncated": "shorter than the header claims: the file was cut, or its header is wrong",
-}
-"""The closed list of `failures.error`, each with its meaning: content that gives no score. A failure of the store, the
-network or a worker is never among them."""
 
 _PLACE = (
     Column(

@@ -24,7 +24,7 @@ class DecoderError(Exception):
     Parameters
     ----------
     error : str or None
-        One of :data:`detector.schema.FAILURE_ERRORS`, or None if the recording may not be the cause.
+        One of :data:`detector.failures.FAILURE_ERRORS`, or None if the recording may not be the cause.
     message : str
         For the row of `failures`.
     """

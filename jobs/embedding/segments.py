@@ -29,9 +29,11 @@ def n_without(rows: pa.Table, windows: Windows) -> int:
     return int(pc.sum(lacking).as_py() or 0)
 
 
-def n_shards_without(history: PlanHistory, windows: Windows) -> int:
-    """Return the number of shards whose last plan asked for no windows, or for others."""
-    others = [number for number, plan in enumerate(history.plans, start=1) if plan.detail.get(SEGMENTS) != str(windows)]
+def n_shards_without(history: PlanHistory, windows: Windows | None) -> int:
+    """Return the number of shards whose last plan asked for no windows, or, if some are given, for others."""
+    asked = [plan.detail.get(SEGMENTS) for plan in history.plans]
+    wanted = {str(windows)} if windows else set(asked) - {None}
+    others = [number for number, each in enumerate(asked, start=1) if each not in wanted]
     return int(np.isin(history.numbers[history.current.rows], others).sum())
 
 
@@ -45,14 +47,14 @@ def shards_without(
     return {each.name for each in committed} - asked | partly
 
 
-def warn_of_missing(history: PlanHistory, windows: Windows) -> None:
-    """Say how many shards earlier runs have embedded without these windows."""
+def warn_of_missing(history: PlanHistory, windows: Windows | None = None) -> None:
+    """Say how many shards earlier runs have embedded without these windows, or without any."""
     if n_shards := n_shards_without(history, windows):
         log.warning(
-            "%d of %d shards were embedded without windows of %s, so their recordings have none; --redo %s embeds "
-            "them again",
+            "%d of %d shards were embedded without windows%s, so their recordings have none; embed --segments --redo "
+            "%s embeds them again",
             n_shards,
             len(history.current),
-            windows,
+            f" of {windows}" if windows else "",
             SEGMENTS,
         )

@@ -52,10 +52,11 @@ class Encoder:
     actor: Any
     is_loaded: bool = False
     n_tables: int = 0
+    computed: Any = None  # when it was lost: what it had in hand
 
 
 class Table(NamedTuple):
-    """A reference to a decoded table, and how many encoders were lost with it."""
+    """A reference to a decoded table, and how many encoders were lost while they computed it."""
 
     reference: Any
     n_lost: int = 0
@@ -223,19 +224,22 @@ class RayStream:
         """Return what an encoder returned; None if it was lost, or the table."""
         import ray
 
-        encoder, table = self._sent.pop(reference)
-        encoder.n_tables -= 1
+        encoder, table = self._sent[reference]
         try:
             result: pa.Table | None = ray.get(reference)
         except ray.exceptions.RayActorError as error:
             self._lose(encoder, error)
-            if table.n_lost < TABLE_RETRIES:
-                self._again.append(Table(table.reference, table.n_lost + 1))
+            n_lost = table.n_lost + (encoder.computed is table.reference)  # the other one only waited
+            if n_lost <= TABLE_RETRIES:
+                self._again.append(Table(table.reference, n_lost))
         except ray.exceptions.RayError as error:
             self._warn(f"a table ({type(error).__name__})")
         else:
             self._n_losses = 0
             return result
+        finally:
+            del self._sent[reference]
+            encoder.n_tables -= 1
         return None
 
     def _lose(self, encoder: Encoder, error: Exception) -> None:
@@ -245,6 +249,8 @@ class RayStream:
         if encoder not in self._encoders:
             return
         self._encoders.remove(encoder)
+        computing = (table.reference for each, table in self._sent.values() if each is encoder)
+        encoder.computed = next(computing, None)  # an encoder computes its tables in turn
         self._warn("an encoder")
         ray.kill(encoder.actor)  # it may run where we do not reach it
         self._n_losses += 1

@@ -20,6 +20,7 @@ from jobs.embedding.archive import embed_layers
 from jobs.embedding.estimate import estimate, request_lines
 from jobs.embedding.run import code_of, exit_code, pruned_line, with_windows, work_of
 from jobs.embedding.run import write_records as write_embedding_records
+from jobs.embedding.segments import warn_of_missing
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
@@ -58,6 +59,8 @@ def score(settings: ScoreConfig) -> int:
         line, cost = estimate_scores(shards, head, settings.output, segments=settings.segments is not None)
         say("dry run: nothing is written", line, *request_lines(cost, settings))
         return 0
+    if settings.segments is not None:
+        warn_of_missing(history)
     note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
         how = (settings.prior, settings.output, settings, settings.head)

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 
 from detector import audio, decoders, signature
 from detector.errors import ConfigError, SchemaError, ShardError, UtteranceError
+from detector.failures import FAILURE_ERRORS
 from detector.head import Head
 from detector.jumbf import GENERATOR_LENGTH
 from detector.provenance import provenance
-from detector.schema import FAILURE_ERRORS
 from jobs import storage
 from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.containers.decompressed import zstd

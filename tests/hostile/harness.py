@@ -28,8 +28,9 @@ import pytest
 from detector.backbones import load_backbone
 from detector.config import EmbedConfig
 from detector.embedding import embed_segments, join_segments
+from detector.failures import FAILURE_ERRORS
 from detector.recording import Recording
-from detector.schema import FAILURE_ERRORS, embeddings_schema
+from detector.schema import embeddings_schema
 from jobs import storage
 from jobs.decoding import idle
 from jobs.decoding.process_handle import DecoderProcess

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from detector.contract import COMMAND, CONTRACT_PAGE, SQL_PAGE, contract_page, sql_page
-from detector.schema import FAILURE_ERRORS, REJECT_REASONS, TABLES
+from detector.failures import FAILURE_ERRORS
+from detector.schema import REJECT_REASONS, TABLES
 
 PAGE = CONTRACT_PAGE.read_text()
 

@@ -13,11 +13,11 @@ import pytest
 
 import detector
 from detector.column import Column, FilledBy
+from detector.failures import FAILURE_ERRORS
 from detector.level import Levels
 from detector.recording import Facts
 from detector.schema import (
     DECODED,
-    FAILURE_ERRORS,
     FAILURES,
     LABEL_COLUMNS,
     LEVELS,

@@ -16,7 +16,7 @@ import pytest
 from detector.audio import WHOLE, Excerpt
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
-from detector.schema import FAILURE_ERRORS
+from detector.failures import FAILURE_ERRORS
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.config import EmbeddingConfig

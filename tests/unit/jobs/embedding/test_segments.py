@@ -77,6 +77,7 @@ def test_a_changed_group_keeps_the_windows_of_what_did_not_change(archive: Path,
     assert WITHOUT_SEGMENTS not in run.markers[0].detail
 
 
+@pytest.mark.long
 def test_rows_without_windows_are_counted_and_embedded_again_by_name(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +107,7 @@ def test_rows_without_windows_are_counted_and_embedded_again_by_name(
     assert embed(archive, output, WITH, redo="segments", run_date="2026-12-03").markers == []
 
 
+@pytest.mark.long
 def test_windows_to_embed_again_have_to_be_named(archive: Path, tmp_path: Path) -> None:
     embed(archive, tmp_path / "output")
 
@@ -113,6 +115,7 @@ def test_windows_to_embed_again_have_to_be_named(archive: Path, tmp_path: Path) 
         embed(archive, tmp_path / "output", redo="segments")
 
 
+@pytest.mark.long
 def test_a_shard_of_too_many_cells_has_no_windows_and_says_so(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,9 @@ from detector.checkpoint import recipes_of
 from detector.config import EmbedConfig
 from detector.errors import ConfigError, SchemaError
 from detector.head import Head
+from detector.schema import embeddings_schema
 from detector.training import fusion
+from detector.windows import COLUMNS
 from jobs.config import RunConfig
 from jobs.scoring.heads import embeddings_of
 from jobs.scoring.shards import score_shards
@@ -176,6 +178,24 @@ def test_rows_are_joined_by_id_and_null_where_one_part_has_no_embedding() -> Non
     assert joined["utterance_id"].to_pylist() == ["a", "b", "c"]
     assert joined["embedding"].to_pylist() == [[1.0, 2.0, 7.0, 8.0], None, None]
     assert joined["fingerprint"].to_pylist() == [FINGERPRINT] * 3
+
+
+def test_windows_are_joined_with_their_recording_and_null_where_one_part_has_others() -> None:
+    def with_windows(of: pa.Table, windows: list[list[float] | None]) -> pa.Table:
+        values = [[None if each is None else value for each in windows] for value in (2.0, 1.0, [0.5] * 2, [-20.0] * 2)]
+        found = of.append_column("seconds", pa.array([3.0] * len(of)))
+        for name, column in zip(COLUMNS, [*values, windows], strict=True):
+            found = found.append_column(name, pa.array(column, embeddings_schema(2).field(name).type))
+        return found
+
+    first = with_windows(rows(["a", "b", "c"], [[1, 2]] * 3), [[1, 2, 3, 4], [0, 0, 0, 0], None])
+    second = with_windows(rows(["b", "c", "a"], [[5, 6]] * 3), [None, [9, 9, 9, 9], [5, 6, 7, 8]])
+
+    joined = side_by_side([first, second], FINGERPRINT, "here")
+
+    assert joined["window_embeddings"].to_pylist() == [[1, 2, 5, 6, 3, 4, 7, 8], None, None]
+    assert joined["window_levels"].to_pylist() == [[-20.0, -20.0], None, None]
+    assert joined["window_seconds"].to_pylist() == [2.0, None, None]
 
 
 def test_a_recording_that_one_part_lacks_or_that_changed_between_them_is_refused() -> None:

@@ -88,6 +88,7 @@ def test_recordings_that_were_scored_without_are_scored_again_and_keep_their_row
     assert len(run.ledger.history().plans) == 2
 
 
+@pytest.mark.long
 def test_recordings_without_windows_are_not_scored_again_for_them(tmp_path: Path) -> None:
     run, _ = night(str(tmp_path), {TAR: shard(with_windows=False)}, pages=False)
 
@@ -96,6 +97,7 @@ def test_recordings_without_windows_are_not_scored_again_for_them(tmp_path: Path
     assert len(run.ledger.history().plans) == 1
 
 
+@pytest.mark.long
 def test_another_head_has_segments_of_its_own_and_the_view_has_those_of_the_active_one(tmp_path: Path) -> None:
     rows = shard()
     first, _ = night(str(tmp_path), {TAR: rows}, segments="2:1", pages=False)
@@ -126,6 +128,7 @@ def test_a_replaced_source_replaces_its_segments_also_where_none_are_asked_for(t
     assert [uri for uri in find_garbage(str(tmp_path)) if "/segments/" in uri] == []
 
 
+@pytest.mark.long
 def test_a_shard_gets_the_segments_that_its_plan_asked_for_whoever_scores_it(tmp_path: Path) -> None:
     run, source = night(str(tmp_path), {TAR: shard()}, segments="2:1", pages=False)
     before = stored(tmp_path)
@@ -155,6 +158,7 @@ def test_erasing_a_recording_erases_its_segments(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_compacted_copy_has_the_segments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, place = str(tmp_path / "tables"), str(tmp_path / "copy")
     rows = shard()
@@ -169,6 +173,7 @@ def test_a_compacted_copy_has_the_segments(tmp_path: Path, capsys: pytest.Captur
     assert "segments" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_record_counts_windows_and_recordings_without(tmp_path: Path) -> None:
     rows = [*shard(2), *shard(3, with_windows=False)[2:]]
 
