@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from jobs.inputs.shards import Portion
 
@@ -38,6 +38,11 @@ class Blocks:
     def close(self) -> None:
         """Give out no more blocks."""
         self.is_empty = True
+
+    def all(self, n_tasks: int) -> Iterator[list[str]]:
+        """Yield one block after the other."""
+        while block := self.take(n_tasks):
+            yield block
 
     def take(self, n_tasks: int) -> list[str]:
         """Return the portions of the next block as JSON; none at the end.

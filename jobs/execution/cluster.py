@@ -1,7 +1,7 @@
-"""A cluster: the runner that streams shards on Ray to a pool of encoders, and from them to assemblers.
+"""A cluster: the runner that streams shards through Ray Data to a pool of encoders, and from them to assemblers.
 
 ```
- plan            CPU tasks, one a block         actors               actors
+ plan            CPU tasks, one a block         actor pool           actors
 ┌───────┐ json ┌────────────────────────┐     ┌──────────┐ pooled  ┌───────────┐ one object
 │ shard ├─────►│ read ─► decode ─► cut  ├────►│ encoder  ├────────►│ assembler ├─────────────► store
 │ shard │      │ 8 MiB pieces, streamed │audio│ 1 CPU or │ vectors │ commit    │ a shard
@@ -10,13 +10,14 @@
                                                    └──── receipts ───────┴─────────► driver
 ```
 
-Audio is passed through the object store (shared memory), a few tables a task (:mod:`jobs.execution.ray_stream`); a full
-store stops the readers. A Ray that we start never spills to disk. Items of other work, such as scoring, go through Ray
-Data.
+Small shards share a block, and blocks are handed to Ray in waves, so that the driver's memory does not grow with the
+plan. Audio is passed through the object store (shared memory), a few tables a task; a full store stops the readers. A
+Ray that we start never spills to disk.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 import pyarrow as pa
@@ -42,7 +45,6 @@ from jobs.execution.monitor import Monitor
 from jobs.execution.pool import Pool, n_assemblers
 from jobs.execution.ray_assemblers import Delivery, RayAssemblers
 from jobs.execution.ray_session import RaySession, first_line
-from jobs.execution.ray_stream import TABLES_AHEAD, RayStream
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
@@ -52,6 +54,8 @@ from jobs.execution.worker_lifeline import WorkerLifeline
 from jobs.inputs import pieces
 from jobs.inputs.shards import Amount, Portion
 
+# Tables at an encoder: one that it computes, one that waits. What a lost encoder had is computed again.
+TABLES_IN_FLIGHT = 2
 TASK_RETRIES = 2  # by Ray, of a task whose worker was lost; its default for Ray Data has no limit
 ONE_TASK: Mapping[str, Any] = {
     "device": "cpu",
@@ -61,17 +65,7 @@ ONE_TASK: Mapping[str, Any] = {
     "decode_cpus": 1.0,
 }
 """What a task for an item needs of a cluster, as settings of a pool: one CPU."""
-TASK: dict[str, Any] = {
-    "name": "decode",
-    "num_returns": "streaming",
-    "max_retries": TASK_RETRIES,
-    "scheduling_strategy": "SPREAD",
-    "_generator_backpressure_num_objects": TABLES_AHEAD,
-}
-ACTOR: dict[str, Any] = {
-    "max_restarts": 0,  # its work goes to others at once, and the stream asks for another one
-    "scheduling_strategy": "SPREAD",
-}
+WAVE_BLOCKS = 4_096  # that Ray Data holds at once: hours of work, beside which the loading of encoders is nothing
 IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
@@ -115,48 +109,60 @@ class Cluster:
 
     def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
-        self._session.join()
-        pool, assemblers, blocks = work.pool, cast(RayAssemblers, work.assemblers), Blocks(portions, singly=singly)
-        stream = RayStream(
-            self._decode_tasks(work),
-            self._encoder_actors(work, assemblers.delivery),
-            pool,
-            self._session.all_resources,
-            singly=singly,
+        assemblers, blocks = cast(RayAssemblers, work.assemblers), Blocks(portions, singly=singly)
+        n_tasks = work.pool.decoders or max(1, int(self._session.resources()[0]))
+        while wave := list(islice(blocks.all(n_tasks), WAVE_BLOCKS)):
+            tables = _batches(self._embedded(wave, work, assemblers.delivery, singly=singly))
+            for table in self._streamed(tables, work.watchdog, work.stop, assemblers, blocks):
+                if len(table):
+                    work.watchdog.note_progress()
+                yield table
+
+    def _embedded(self, wave: list[list[str]], work: Work, delivery: Delivery, *, singly: bool) -> Any:
+        """Return the dataset of what the encoders return of a wave of blocks."""
+        lifeline, pool = self._session.lifeline, work.pool
+        blocks = self._dataset([pa.table({ITEM: block}) for block in wave], pool.window_bytes)
+        import ray.data  # after joining: Ray reads its settings when it is imported
+
+        decoded = blocks.map_batches(
+            TiedStage(self._decode_stage(work), lifeline),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(size=pool.decoders),
+            num_cpus=pool.decode_cpus,
+            memory=pool.decode_bytes,
+            # as a function it also keeps Ray from fusing decode with the encoders into one operator
+            ray_remote_args_fn=_task_limits,
         )
-        for table in self._streamed(stream.tables(blocks), work.watchdog, work.stop, assemblers, blocks):
-            if len(table):
-                work.watchdog.note_progress()
-            yield table
+        how = (work.recipes, work.model, pool.device, pool.batch_seconds, self._session.registry.reporter("encode"))
+        return decoded.map_batches(
+            EncoderActor,
+            fn_constructor_args=(lifeline, delivery, (*how, self._config.store_patience, work.heard)),
+            batch_size=None,
+            batch_format="pyarrow",
+            # all are asked for at once, and an autoscaler brings their machines in one go; see _dataset for the tail
+            compute=ray.data.ActorPoolStrategy(
+                min_size=pool.least_encoders,
+                max_size=pool.encoders,
+                initial_size=pool.encoders,
+                max_tasks_in_flight_per_actor=1 if singly else TABLES_IN_FLIGHT,
+            ),
+            num_cpus=pool.encoder_cpus,
+            # the GPUs are given here since Ray Data refuses `num_gpus` without a batch size
+            ray_remote_args_fn=partial(_actor_limits, pool.encoder_gpus),
+        )
 
-    def _decode_tasks(self, work: Work) -> Callable[[list[str]], Any]:
-        """Return what begins a decode task for a block."""
-        import ray
-
-        pool = work.pool
-        decode = DecodeStage(
+    def _decode_stage(self, work: Work) -> DecodeStage:
+        return DecodeStage(
             work.recipes[0].config,
             self._session.registry.reporter("decode"),
             self._config.store_patience,
-            pool.window_bytes,
+            work.pool.window_bytes,
             work.limits,
             self._config.confinement,
             None if work.heard is None else kept(work.heard),
             work.recipes[0].windows,
         )
-        stage = ray.put(TiedStage(decode, self._session.lifeline))
-        task = ray.remote(**TASK | {"num_cpus": pool.decode_cpus, "memory": pool.decode_bytes})(_decoded)
-        return lambda block: task.remote(stage, block)
-
-    def _encoder_actors(self, work: Work, delivery: Delivery) -> Callable[[], Any]:
-        """Return what asks for an encoder."""
-        import ray
-
-        pool = work.pool
-        actor = ray.remote(**ACTOR | {"num_cpus": pool.encoder_cpus, "num_gpus": pool.encoder_gpus})(EncoderActor)
-        how = (work.recipes, work.model, pool.device, pool.batch_seconds, self._session.registry.reporter("encode"))
-        parameters = ray.put((*how, self._config.store_patience, work.heard))
-        return lambda: actor.remote(self._session.lifeline, delivery, parameters)
 
     def map_items(
         self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
@@ -165,29 +171,34 @@ class Cluster:
         self._grown(replace(self._config, **ONE_TASK))
         reporter = self._session.registry.reporter(function.__name__)
         stage = ItemStage(function, reporter, self._config.store_patience, private=storage.is_private())
-        results = self._dataset(items).map_batches(
+        results = self._dataset([pa.table({ITEM: [item]}) for item in items]).map_batches(
             TiedStage(stage, self._session.lifeline),
             batch_size=1,
             batch_format="pyarrow",
             ray_remote_args_fn=_task_limits,
         )
-        tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        for table in self._streamed(iter(tables), watchdog, stop):
+        for table in self._streamed(_batches(results), watchdog, stop):
             found = list(results_of(table))
             watchdog.note_progress()
             yield from found
 
-    def _dataset(self, items: list[str]) -> Any:
-        """Return a dataset with one block for each item."""
+    def _dataset(self, blocks: list[pa.Table], block_bytes: int = pieces.BATCH_BYTES) -> Any:
+        """Return a dataset of these blocks."""
         self._session.join()
         import ray.data
 
+        # the encoders of an earlier pass end only when no object refers to them; until then they occupy the CPUs
+        gc.collect()
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        context.target_max_block_size = block_bytes
+        # Encoders that wait for audio are kept, as loading one again takes longer. Once no audio is left to hand out,
+        # Ray ends those that have nothing to do, and their machines may go.
+        context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
         # what a lost worker held is left out, without an error; jobs.execution.retries asks for it again
         context.max_errored_blocks = -1
-        return ray.data.from_items([{ITEM: item} for item in items], override_num_blocks=len(items))
+        return ray.data.from_arrow(blocks)
 
     def _streamed(
         self,
@@ -265,23 +276,21 @@ class EncoderActor(EncodeStage):
         super().__init__(*encoder)
         self._is_loaded = True
 
-    def ready(self) -> None:
-        """Answer once the encoder is loaded."""
-
     def __del__(self) -> None:
         # Ray drops an encoder after it has taken leave of the raylet: an orderly exit that hangs from here on would
         # keep the memory, and a GPU's, with nobody there to end it. An encoder has nothing left to say.
         if self._is_loaded:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def encode(self, batch: pa.Table) -> pa.Table:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """Deliver the pieces of the embedded table, and return the rest; or end this process."""
         try:
-            return self._deliver(self(batch))
+            return self._deliver(super().__call__(batch))
         except RunAgain as error:
             return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
         except (DeviceError, SystemExit):
-            # the process cannot be trusted any more; the stream gives its tables to others, and replaces it
+            # The process cannot be trusted any more. Ray replaces a worker that was killed and gives its table to
+            # another; one that exits normally would leave its place in the pool empty for ever.
             log.exception("the encoder's process ends")
             os.kill(os.getpid(), signal.SIGKILL)
             raise
@@ -291,5 +300,10 @@ def _task_limits() -> dict[str, Any]:
     return {"max_retries": TASK_RETRIES}
 
 
-def _decoded(stage: TiedStage, block: list[str]) -> Iterator[pa.Table]:
-    yield from stage(pa.table({ITEM: block}))
+def _actor_limits(gpus: float) -> dict[str, Any]:
+    # Machines go away, so an actor may be restarted without limit; a table may not, nor the loading of an encoder.
+    return {"max_restarts": -1, "max_task_retries": TASK_RETRIES, "num_gpus": gpus}
+
+
+def _batches(dataset: Any) -> Iterator[pa.Table]:
+    return iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))

@@ -85,15 +85,11 @@ class RaySession:
 
     def resources(self) -> tuple[float, float]:
         """Return the CPUs and GPUs of the cluster."""
-        resources = self.all_resources()
-        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-
-    def all_resources(self) -> dict[str, float]:
-        """Return what all machines of the cluster have, by Ray's names."""
         self.join()
         import ray
 
-        return dict(ray.cluster_resources())
+        resources = ray.cluster_resources()
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
     def join(self) -> None:
         """Join the cluster, or start Ray, unless that is done.

@@ -148,7 +148,7 @@ def test_a_block_that_fit_would_not_write_is_refused(change: dict[str, Any], mes
 
 
 def test_a_file_whose_attribution_is_no_table_is_refused() -> None:
-    content = json.loads(HEAD.to_json()) | {"attribution": None}
+    content = json.loads(HEAD.to_json()) | {"attribution": ["tacotron"]}
 
-    with pytest.raises(ConfigError, match="attribution is NoneType"):
+    with pytest.raises(ConfigError, match="attribution is list"):
         Head.from_json(json.dumps(content), "head.json")

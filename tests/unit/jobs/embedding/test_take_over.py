@@ -283,7 +283,8 @@ def test_rows_of_an_earlier_version_get_a_history_from_their_run(archive: Archiv
     marker_path.unlink()
     path.unlink()
     run = archive.run
-    run.ledger.commit(run.shards[0], "a", {"embeddings": (f"embeddings/backbone={RECIPE.slug}", rows)}, {})
+    (planned,) = run.history.current.values()
+    run.ledger.commit(planned, "a", {"embeddings": (f"embeddings/backbone={RECIPE.slug}", rows)}, {})
     archive.write("b.flac", 5.0, 9)
 
     now = archive.night(3)
