@@ -1,8 +1,9 @@
 """The steps of an erasure: inventory, rewriting, proof.
 
 1. Everything is read. Damage, unknown ids and mentions that cannot be erased are refused before anything is changed.
-2. Tables, markers, plans and records are rewritten, rows before the markers that count them: if the command is
-   interrupted, no row is left behind unnoticed, and the same command finishes the work. Pages that mention the
+2. Tables, markers, records and plans are rewritten, rows before the markers that count them, and last the plans, which
+   say where recordings lie: if the command is interrupted, nothing is left behind unnoticed, and the same command
+   finishes the work. Pages that mention the
    recordings are removed, and drawn again from what is left.
 3. Every object under the output is read again.
 """
@@ -20,9 +21,10 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.erasure.inventory import Inventory, take_inventory
 from jobs.erasure.mentions import find_mentions
+from jobs.erasure.places import with_places
 from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
-from jobs.erasure.rewriting import remove_pages, rewrite_records, rewrite_table
+from jobs.erasure.rewriting import remove_pages, rewrite_plans, rewrite_records, rewrite_table
 from jobs.erasure.runs import pages, records
 from jobs.errors import RunAgain
 from jobs.storage import Stored
@@ -50,6 +52,7 @@ class _Target:
     output: str
     tables: list[Ledger]
     planned: dict[str, set[str]]
+    request: ErasureRequest
     inventory: Inventory
     drafts: list[Stored]
 
@@ -77,12 +80,16 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     for table in ledgers(output):
         finish_drops(table)
     target = _inspect(output, request)
+    request = target.request
+    rewrite_records(output, [], request)  # of their digests, not yet
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
     removed = remove_pages(output, request)
     rewrite_records(output, target.tables, request)
     leave_note(output)  # what a run writes from now on names none of them; what it wrote before that is looked at again
     removed += remove_pages(output, request)
     rewrite_records(output, target.tables, request)
+    for table in target.tables:
+        rewrite_plans(table, request)
     _refuse_new_plans(output, target.planned)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
     remove_drafts(output, target.drafts)
@@ -98,8 +105,7 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
 
 def print_mentions(output: str, request: ErasureRequest) -> None:
     """List the objects that :func:`erase` would rewrite or remove; change nothing."""
-    _inspect(output, request)
-    mentions, _ = find_mentions(output, request)
+    mentions, _ = find_mentions(output, _inspect(output, request).request)
     say(*mentions, f"{len(mentions)} objects mention {request}")
 
 
@@ -112,9 +118,10 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
     planned = _planned(tables)
     if unfinished := _unfinished(tables):
         raise ConfigError(unfinished)
+    request = with_places(tables, request)
     inventory = take_inventory(output, tables, request)
     _print_other_ids(tables, request, inventory.audio_hashes)
-    return _Target(output, tables, planned, inventory, storage.drafts(output))
+    return _Target(output, tables, planned, request, inventory, storage.drafts(output))
 
 
 def _planned(tables: list[Ledger]) -> dict[str, set[str]]:

@@ -28,9 +28,8 @@ class _Names:
         self._owners = owners
         self._finders = finders_of(owners, AROUND_NAME, AROUND_WORD, within_uris=True)
 
-    def found_in(self, text: str, *, words: bool = True) -> set[str]:
-        finders = self._finders if words else self._finders[:1]
-        return {owner for finder in finders for name, _ in finder.find(text) for owner in self._owners[name]}
+    def found_in(self, text: str) -> set[str]:
+        return {owner for finder in self._finders for name, _ in finder.find(text) for owner in self._owners[name]}
 
 
 class ForeignTextSearch:
@@ -71,10 +70,6 @@ class ForeignTextSearch:
                 mentioned |= self._wholes.found_in(reading)
                 mentioned |= self._in_halves(reading)
         return mentioned
-
-    def names_in(self, text: str) -> set[str]:
-        """Return the ids that a text of ours mentions; one that is a word is not searched."""
-        return self._wholes.found_in(text, words=False)
 
     def _in_halves(self, text: str) -> set[str]:
         if not self._containers.found_in(text):

@@ -23,7 +23,7 @@ from jobs.erasure.mentions import (
     sources_named,
     unread_links,
 )
-from jobs.erasure.own_objects import read_own
+from jobs.erasure.own_objects import OWN_NAMES, read_own
 from jobs.erasure.proof import describe_remaining
 from jobs.erasure.redaction import redact_marker, redact_plan, redact_texts
 from jobs.erasure.request import ErasureRequest
@@ -145,7 +145,7 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
     """Refuse while an object mentions a recording, but no marker counts it and bonafide does not rewrite it."""
     uncommitted = {stored.uri for stored in table_objects(output)} - committed_uris
     if links := unread_links(output):
-        raise ConfigError(f"{links[0]}. Remove the link, then run the same command again.")
+        raise ConfigError(f"{links[0]}. Remove it, then run the same command again.")
     if folders := named_folders(output, request):
         raise ConfigError(f"{folders[0]}. Remove the folder, then run the same command again.")
     for stored in storage.listing(output) or []:
@@ -159,6 +159,11 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
             "bonafide did not write it. Delete it, or rewrite it without the recording; then run the same command "
             "again."
         )
+        if OWN_NAMES.fullmatch(name):
+            remedy = (
+                "It has the name of an object of bonafide's, and is damaged or of another release. Use the release "
+                "that wrote it, or restore it from a copy; then run the same command again."
+            )
         if stored.uri in uncommitted and is_rewritten(name):
             remedy = (
                 f"Its rows were never committed. Run `bonafide gc {output} --grace-hours 0` first, or remove it; then "

@@ -7,21 +7,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from detector.canaries import contents
-from detector.config import STARTER
 from detector.errors import SchemaError
 from jobs import storage
 from jobs.erasure.foreign import ids_in_foreign
 from jobs.erasure.gaps import parquet_gaps
-from jobs.erasure.own_objects import read_own
+from jobs.erasure.own_objects import Nameless, below_own_folders, read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
-from jobs.erasure.redaction import EXAMPLES, texts_of
+from jobs.erasure.redaction import EXAMPLES, TOLD
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.shards import Shard
-from jobs.storage import SPECIAL, NotFoundError, Stored
+from jobs.storage import SPECIAL, TOO_LONG, NotFoundError, Stored
 from jobs.tables.canaries import Reference
+from jobs.tables.erasures import NAMES_IN_SETTINGS
 from jobs.tables.garbage import OBJECT_NAME
 from jobs.tables.heads import KnownHead
 from jobs.tables.ledger import TABLES
@@ -51,6 +50,7 @@ def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]
 UNREAD = {
     "broken": "a link to nothing, which is not followed",
     SPECIAL: "a pipe, socket or device, which is not read",
+    TOO_LONG: "a longer path than the system takes, which cannot be read",
 }
 
 
@@ -60,7 +60,7 @@ def everything(output: str) -> list[Stored]:
 
 
 def unread_links(output: str) -> list[str]:
-    """Describe what no listing has below the output: links to a folder or to nothing, pipes, sockets and devices.
+    """Describe what no listing has below the output: links to a folder or nothing, pipes and devices, too long paths.
 
     Each has a name, and a link a target, either of which may name a recording.
     """
@@ -76,7 +76,8 @@ def unread_links(output: str) -> list[str]:
 def named_folders(output: str, request: ErasureRequest) -> list[str]:
     """Describe empty folders whose name mentions the recordings."""
     named = (
-        (uri, request.ids_in_foreign_text(uri.removeprefix(f"{output}/"))) for uri in storage.empty_folders(output)
+        (uri, request.ids_in_foreign_text(below_own_folders(uri.removeprefix(f"{output}/"))))
+        for uri in storage.empty_folders(output)
     )
     return [f"{uri}: an empty folder whose name mentions {', '.join(sorted(ids))}" for uri, ids in named if ids]
 
@@ -116,19 +117,15 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
         return
     ours = read_own(name, content)
     if ours is None:
-        yield from ids_in_foreign(name, content, request)
+        yield from ids_in_foreign(below_own_folders(name), content, request)
     elif isinstance(ours, Plan):
         yield ids_in_plan(ours, request)
     elif isinstance(ours, Marker):
         yield request.ids_in_label(ours.uri).union(
             *map(request.ids_in_setting, texts_in([ours.detail.get(name) for name in EXAMPLES]))
         )
-    elif isinstance(ours, Reference):
-        names = set(ours.heard) - set(contents())
-        yield set().union(*map(request.ids_in_foreign_text, names))
-        yield set().union(*map(request.ids_in_setting, texts_in(texts_of(ours.detail))))
-    elif isinstance(ours, KnownHead):
-        yield set() if ours.file in (None, STARTER) else request.ids_in_label(ours.file)
+    elif isinstance(ours, Reference | KnownHead | Nameless):
+        yield set()  # canaries, versions, figures and the file of a head: no recordings
     elif isinstance(ours, str):
         yield request.ids_in_text(ours)
     else:
@@ -138,7 +135,7 @@ def _ids_in_object(name: str, content: bytes, request: ErasureRequest) -> Iterat
 def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
     """Return the requested ids that a plan names: as recordings, or as files that recordings are read from."""
     sources = (each for _, each in sources_named(plan, request))
-    settings = map(request.ids_in_setting, texts_in(texts_of(plan.detail)))
+    settings = map(request.ids_in_setting, texts_in([plan.detail.get(name) for name in TOLD]))
     return recordings_in_plan(plan, request).union(sources, *settings)
 
 
@@ -163,9 +160,9 @@ def shards_of(plan: Plan) -> Iterator[Shard]:
 def ids_in_record(record: dict[str, Any], request: ErasureRequest) -> set[str]:
     """Return the requested ids that a run's record names, in its settings and among the shards that raised an alarm."""
     settings = record.get("settings", {})
-    labels = (*record.get("alarms", ()), *settings.get("input", ()))
-    texts = texts_in([settings, *(record.get(name) for name in EXAMPLES)])
-    return set().union(*map(request.ids_in_label, labels), *map(request.ids_in_setting, texts))
+    told = [settings.get(name) for name in NAMES_IN_SETTINGS]
+    texts = texts_in([*told, *(record.get(name) for name in EXAMPLES)])
+    return set().union(*map(request.ids_in_label, record.get("alarms", ())), *map(request.ids_in_setting, texts))
 
 
 def texts_in(value: Any) -> Iterator[str]:

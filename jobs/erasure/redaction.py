@@ -8,14 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.embedding.redo import VERSIONS
+from jobs.embedding.redo import REDO
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.shards import Shard
-from jobs.tables.canaries import REPLACES
-from jobs.tables.erasures import ERASED
-from jobs.tables.id_rule import ID_ROOTS
-from jobs.tables.plan import AGAIN, OTHERS, PRUNE
+from jobs.tables.erasures import ERASED, NAMES_IN_SETTINGS
+from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
 from jobs.tables.repeated_ids import REPEATED
 
@@ -23,12 +21,9 @@ EXAMPLES = ("passed_over", "passed_over_members", REPEATED)
 """What markers and records have of files that were no recordings, with examples: one may have become one since; and of
 ids that were refused."""
 
-
-SAFE_DETAIL = frozenset(
-    {"recipe", "model", OTHERS, ID_ROOTS, VERSIONS, "prior", "fingerprint", "head", "abandoned", "accepted", REPLACES}
-)
-"""Fields of the detail of plans and references that name encoders, folders and digests. Later runs need them as they
-are, and anyone may call a recording like an encoder."""
+TOLD = (REDO,)
+"""What the detail of a plan has of what its run was told, which may be a recording. All other fields name encoders,
+folders and digests, which later runs need as they are; and anyone may call a recording like one of these."""
 
 
 def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
@@ -61,20 +56,21 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
         return replace(entry, work=shard.to_content() | kept)
 
     entries = tuple(map(redact, plan.entries))
-    detail = plan.detail | _redact_texts(texts_of(plan.detail), request)
+    detail = plan.detail | {name: _redact_texts(plan.detail[name], request) for name in TOLD if name in plan.detail}
     return replace(plan, entries=entries, detail=detail, known_seal="")
-
-
-def texts_of(detail: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of the detail of a plan or reference that may name recordings."""
-    return {name: each for name, each in detail.items() if name not in SAFE_DETAIL}
 
 
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     if shard.names is None:
         return shard
-    names = tuple((place, name) for place, name in shard.names if not request.ids_of(name))
-    excerpts = tuple(each for each in shard.excerpts if not request.ids_of(each[0]))
+    container = None if shard.kind == "files" else shard.sources[0].uri
+    names = tuple(
+        (place, name)
+        for place, name in shard.names
+        if not request.ids_of(name) and not request.has_place(container or place, place if container else None)
+    )
+    left = {name for _, name in names}
+    excerpts = tuple(each for each in shard.excerpts if each[0] in left)
     places = {place for place, _ in names}
     sources = tuple(each for each in shard.sources if shard.kind != "files" or each.uri in places)
     return replace(shard, sources=sources, names=names, excerpts=excerpts)
@@ -98,9 +94,9 @@ def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, 
         redacted["alarms"] = redact(record["alarms"])
     redacted |= {name: _redact_texts(record[name], request) for name in EXAMPLES if name in record}
     if "settings" in record:
-        redacted["settings"] = _redact_texts(record["settings"], request)
-        if record["settings"].get("input"):
-            redacted["settings"]["input"] = redact(redacted["settings"]["input"])
+        settings = record["settings"]
+        told = {name: _redact_texts(settings[name], request) for name in NAMES_IN_SETTINGS if name in settings}
+        redacted["settings"] = settings | told
     return redacted
 
 

@@ -11,8 +11,9 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -38,6 +39,12 @@ NAMES = re.compile(r"\A|(?<=/)(?=[^/])")
 BEHIND_FILE = re.compile(r"[#@]|/ch|\Z")
 """Where the name of a file may begin in a URI, and what follows it in the id of a recording that is read from it."""
 
+TOLD = ("shard=", "prefix=")
+ABSOLUTE = re.compile(r"/|\w+://")
+
+Place = tuple[str, str | None]
+"""The URI of a file, and the member of it if it is a container."""
+
 AND_MORE = re.compile(r" and \d+ more\Z")
 
 
@@ -50,6 +57,9 @@ class ErasureRequest:
         Utterance ids, as in the tables. An id includes its excerpts and channels.
     roots : collection of str
         Folders that ids are relative to: `a.wav` below `s3://archive/` is also mentioned as `s3://archive/a.wav`.
+    places : mapping of (str, str or None) to str
+        Where recordings lie whose ids a list gave: by the URI of a file, and the member of a container, the id. No
+        recording that stays may lie there.
 
     Attributes
     ----------
@@ -57,11 +67,18 @@ class ErasureRequest:
         The ids, each once.
     """
 
-    def __init__(self, ids: Sequence[str], roots: Collection[str] = ()) -> None:
+    def __init__(
+        self, ids: Sequence[str], roots: Collection[str] = (), places: Mapping[Place, str] = MappingProxyType({})
+    ) -> None:
         self.ids = tuple(dict.fromkeys(ids))
         self._ids = set(self.ids)
         self.roots = tuple(roots)
+        self._places = frozenset(places)
+        self._folders = {each.rstrip("/") for each in roots}
         self._id_of_uri = {root + name_in_id(name): name for name in self.ids for root in roots}
+        for (uri, member), name in places.items():
+            end = "" if member is None else f"#{member}"
+            self._id_of_uri |= {uri + end: name, storage.key_of(uri) + end: name}
         self._ids_of_spelling: defaultdict[str, set[str]] = defaultdict(set)
         for place, name in (*((name, name) for name in self.ids), *self._id_of_uri.items()):
             for spelling in spellings(place):
@@ -81,6 +98,10 @@ class ErasureRequest:
         ({'a.wav'}, set())
         """
         return self._ids.intersection(_wholes(utterance_id))
+
+    def has_place(self, uri: str, member: str | None) -> bool:
+        """Return True if what lies there is erased, whatever a plan calls it: a later list may have renamed it."""
+        return (uri, member) in self._places
 
     def rows_of(self, utterance_ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """Return a mask of the rows to erase; agrees with :meth:`ids_of`.
@@ -149,16 +170,23 @@ class ErasureRequest:
         return mentioned
 
     def ids_in_setting(self, text: str) -> set[str]:
-        """Return the requested ids that a setting of a run names, alone or behind `shard=`; a word is only a word.
+        """Return the requested ids that an input or example is, alone or behind `shard=`; a folder of ids is none.
+
+        A path that is not absolute may begin anywhere: it is an id if its end is one.
 
         Examples
         --------
-        >>> request = ErasureRequest(["a.wav", "starter"])
-        >>> request.ids_in_setting("shard=s3://archive/a.wav"), request.ids_in_setting("starter")
-        ({'a.wav'}, set())
+        >>> request = ErasureRequest(["a.wav", "calls.2026"], ["s3://archive/calls.2026/"])
+        >>> request.ids_in_setting("shard=s3://archive/a.wav"), request.ids_in_setting("../audio/a.wav")
+        ({'a.wav'}, {'a.wav'})
+        >>> request.ids_in_setting("s3://archive/calls.2026")
+        set()
         """
-        values = (each for each in (text, text.partition("=")[2]) if not WORD.fullmatch(each))
-        return set().union(self._foreign.names_in(text), *map(self.ids_in_label, values))
+        told = next((text.removeprefix(key) for key in TOLD if text.startswith(key)), text)
+        if told.rstrip("/") in self._folders:
+            return set()
+        ends = [] if ABSOLUTE.match(told) else [told[start.start() :] for start in NAMES.finditer(told)]
+        return set().union(self.ids_in_text(told), *map(self.ids_in_label, ends))
 
     def ids_in_foreign_text(self, text: str) -> set[str]:
         """Return the requested ids that a text of another program may mention, in whatever format it is.

@@ -25,23 +25,34 @@ log = logging.getLogger(__name__)
 
 
 def rewrite_table(table: Ledger, inventory: Inventory, request: ErasureRequest) -> int:
-    """Remove rows from the objects of a ledger, then from its markers and plans; return how many rows were removed."""
+    """Remove rows from the objects of a ledger, then from its markers; return how many rows were removed.
+
+    A marker's label goes before the rows, which may be all that says what file their ids are of.
+    """
     n_rows = 0
-    markers = inventory.markers.get(table.name, [])
     current = table.history().names
+    markers = sorted(inventory.markers.get(table.name, []), key=lambda marker: marker.name in current)
     with progress(f"erase from {table.name}", len(markers)) as bar:
         for marker in markers:
-            rewritten = redact_marker(marker, request)
+            uri = storage.join(table.output, "_commits", table.name, f"{marker.name}.json")
+            rewritten = named = redact_marker(marker, request)
+            _replace_object(uri, marker.to_json(), named.to_json())
             for name in marker.objects if marker.name in current else ():
                 rewritten = table.recounted(rewritten, name, _rewrite_rows(table, marker, name, request))
-            uri = storage.join(table.output, "_commits", table.name, f"{marker.name}.json")
-            _replace_object(uri, marker.to_json(), rewritten.to_json())
+            _replace_object(uri, named.to_json(), rewritten.to_json())
             n_rows += sum(marker.rows.values()) - sum(rewritten.rows.values())
             bar.shard(sum(marker.rows.values()))
+    return n_rows
+
+
+def rewrite_plans(table: Ledger, request: ErasureRequest) -> None:
+    """Take recordings out of the plans of a ledger.
+
+    This is the last step but the proof: until then, plans say where recordings lie that a list gave their ids.
+    """
     for uri in filter(PLAN_NAME.search, objects_below(table.output, "_plans", table.name)):
         plan = Plan.from_json(storage.read_bytes(uri), uri)
         _replace_object(uri, plan.to_json(), redact_plan(plan, request).to_json())
-    return n_rows
 
 
 def _rewrite_rows(table: Ledger, marker: Marker, name: str, request: ErasureRequest) -> bytes:

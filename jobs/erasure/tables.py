@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.erasure.request import ErasureRequest
-from jobs.tables.parquet import row_batches
+from jobs.tables.parquet import DIGEST, ERASED, NOTE, SHARD, row_batches
 
 TEXT_COLUMNS = {"message", "claim_generator"}
 """The columns of our own tables that may name a recording: the others hold fixed words, numbers and digests, and
@@ -19,6 +20,8 @@ TEXT_COLUMNS = {"message", "claim_generator"}
 BytesReader = Callable[[bytes], Iterator[set[str]]]
 """Yields the requested ids in a value that is no text, but bytes."""
 
+FIGURES = re.compile(rb"[0-9a-f]+(-\d{6,})?|yes")
+COUNTS = re.compile(rb'\{("\w+": \d+(, )?)*\}')
 OURS = b"bonafide."
 """Keys of the footers that bonafide writes begin with it."""
 
@@ -35,7 +38,8 @@ def own_parquet(content: bytes) -> pq.ParquetFile | None:
 def ids_in_own_parquet(file: pq.ParquetFile, request: ErasureRequest) -> Iterator[set[str]]:
     """Yield the requested ids in an object of a table, whose columns are those of the data contract."""
     about = file.metadata.metadata or {}
-    yield set().union(*(request.ids_in_text(each.decode(errors="replace")) for pair in _notes(about) for each in pair))
+    foreign = (pair for pair in _notes(about) if not _is_own_note(*pair))
+    yield set().union(*(request.ids_in_text(each.decode(errors="replace")) for pair in foreign for each in pair))
     ways = {"utterance_id": request.ids_of} | dict.fromkeys(TEXT_COLUMNS, request.ids_in_text)
     columns = [name for name in file.schema_arrow.names if name in ways or name == "uri"]
     for batch in row_batches(file, columns):
@@ -66,6 +70,13 @@ def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest, ids_in_bytes: 
 
 def _notes(about: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
     return (pair for pair in about.items() if pair[0] != b"ARROW:schema")  # the schema once more, in base64
+
+
+def _is_own_note(key: bytes, value: bytes) -> bool:
+    """Return True for what bonafide writes into footers: the name of a shard, digests, and counts."""
+    if key in (SHARD, DIGEST, ERASED):
+        return FIGURES.fullmatch(value) is not None
+    return key == NOTE and COUNTS.fullmatch(value) is not None
 
 
 def ids_in_schema(schema: pa.Schema, request: ErasureRequest) -> set[str]:

@@ -43,7 +43,7 @@ from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
-from jobs.storage.walk import FOLLOW, REASONS, SPECIAL, is_draft
+from jobs.storage.walk import FOLLOW, REASONS, SPECIAL, TOO_LONG, is_draft
 
 __all__ = [
     "ABSENT",
@@ -52,6 +52,7 @@ __all__ = [
     "READ_AHEAD_BYTES",
     "SPECIAL",
     "STORES",
+    "TOO_LONG",
     "Found",
     "Glob",
     "Links",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import posixpath
@@ -161,7 +162,8 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk as os.walk does, which would silently pass over a folder that it may not read."""
 
     def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # it was removed meanwhile
+        is_gone = isinstance(error, FileNotFoundError)  # it was removed meanwhile
+        if not is_gone and error.errno != errno.ENAMETOOLONG:  # of these, the listing tells
             raise error
 
     with storage_errors(folder):

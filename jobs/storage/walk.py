@@ -8,6 +8,7 @@
 /data/2026/up ─► /data           another, that leads back: never followed
 /data/y.wav   ─► nothing         passed over
 /data/lost+found                 a folder that may not be listed: denied
+/data/deep/…/z.wav               a path that is longer than the system takes: passed over, whatever it is
 ```
 
 A folder is read under its own path and, where links are followed, once more under the first link that leads to it. So a
@@ -30,13 +31,14 @@ from jobs.storage.objects import DENIED, LeaveOut, Links, Listing, Sieve, Stored
 FOLLOW = ("no", "inside", "anywhere")
 """Which links to folders are followed: none; those that stay below the folder that is walked; all."""
 
-SPECIAL = "special"
+SPECIAL, TOO_LONG = "special", "too long"
 REASONS = {
     "folder": "links to folders, which are passed over; --follow-links follows those that stay in the archive",
     "outside": "links to folders outside of the archive, which are passed over; --follow-links=anywhere follows them",
     "repeated": "links to folders that they lie in, or that another link leads to, which are passed over",
     "broken": "links to nothing, which are passed over",
     SPECIAL: "pipes, sockets and devices, which are passed over",
+    TOO_LONG: "files and folders with a longer path than the system takes, which are passed over; move them upwards",
 }
 """Why links, and what is no file, are passed over, as a log says it."""
 
@@ -112,6 +114,10 @@ class _Walk:
             self._denied.append(uri_of(folder.path))
         except (FileNotFoundError, NotADirectoryError):
             pass  # it was removed meanwhile
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG or folder.path == self._root:
+                raise
+            self._pass_over(TOO_LONG, folder.path)
         else:
             n_before = len(self._pending)
             for entry in in_order:
@@ -137,6 +143,8 @@ class _Walk:
                 raise
             if entry.is_symlink():
                 self._pass_over("broken", entry.path)
+            elif error.errno == errno.ENAMETOOLONG:
+                self._pass_over(TOO_LONG, entry.path)
 
     def _see_link(self, path: str, folder: _Folder) -> None:
         if not self._may_lead(path):

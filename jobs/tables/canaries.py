@@ -97,6 +97,10 @@ def read_references(table: Ledger) -> list[Reference]:
     """Read the references of a table that hold; none if no run under it has heard canaries yet."""
     references: list[Reference] = []
     for number, uri in enumerate(_uris(table), start=1):
+        if storage.name_of(uri) != _name(number):
+            raise SchemaError(
+                f"{uri}: a reference before it is gone. Restore {_name(number)} from a copy of the output."
+            )
         found = replace(Reference.from_json(storage.read_bytes(uri), uri), number=number)
         references = [found] if found.detail.get(REPLACES) else [*references, found]
     return references
@@ -105,8 +109,12 @@ def read_references(table: Ledger) -> list[Reference]:
 def write_reference(table: Ledger, reference: Reference, after: list[Reference]) -> bool:
     """Store a reference behind those that were read; return False if another run has stored one there."""
     number = max((each.number for each in after), default=0) + 1
-    uri = storage.join(table.output, FOLDER, table.name, f"{number:06d}.json")
+    uri = storage.join(table.output, FOLDER, table.name, _name(number))
     return storage.put(uri, reference.to_json(), storage.ABSENT) is None
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.json"
 
 
 def _uris(table: Ledger) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from detector.schema import FAILURES
 from jobs import storage
 from jobs.tables.ledger import EMPTY
 from jobs.tables.parquet import parquet_bytes, read_rows
+
+KEYS = {b"ARROW:schema", b"PARQUET:field_id"}
+"""Of metadata, which Arrow writes itself."""
 
 
 def write_empty_failures(output: str, run_date: str) -> None:
@@ -23,6 +28,18 @@ def write_empty_failures(output: str, run_date: str) -> None:
     """
     uri = storage.join(output, "failures", f"run_date={run_date}", EMPTY)
     storage.put(uri, parquet_bytes(FAILURES.empty_table()), storage.ABSENT)
+
+
+def is_empty_failures(content: bytes) -> bool:
+    """Return True for that object, as this release or an earlier one writes it: no rows, and no column but its own."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+    except (pa.ArrowException, OSError):
+        return False
+    schema = file.schema_arrow
+    about = {key for each in (file.metadata, schema, *schema) for key in each.metadata or {}}
+    has_own_columns = all(field.remove_metadata() in map(pa.Field.remove_metadata, FAILURES) for field in schema)
+    return not file.metadata.num_rows and has_own_columns and about <= KEYS
 
 
 def copy_empty_failures(output: str, place: str) -> None:

@@ -20,6 +20,7 @@ from jobs.errors import RunAgain
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.repeated_ids import REPEATED
 
+NOTE = "_commits/erasures.json"
 ERASED = "(erased)"
 """Replaces what names an erased recording."""
 
@@ -95,4 +96,4 @@ def _unnamed(value: Any) -> Any:
 
 
 def _note(output: str) -> str:
-    return storage.join(storage.normal(output), "_commits", "erasures.json")
+    return storage.join(storage.normal(output), NOTE)

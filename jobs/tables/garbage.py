@@ -19,6 +19,7 @@ from jobs.tables.ledger import Ledger, ledgers, table_objects
 OBJECT_NAME = re.compile(r"(?P<key>[0-9a-f]{16})-[0-9a-f]{16}\.parquet")
 MARKER_NAME = re.compile(r"/(?P<ledger>(embeddings|scores)-[0-9a-f]{16})/[0-9a-f]{16}-\d{6,}\.json$")
 FOLDER = "_garbage"
+CLOCK = "clock"
 
 
 def find_garbage(output: str) -> dict[str, str]:
@@ -70,7 +71,7 @@ def mark(output: str, garbage: dict[str, str], grace: float) -> tuple[float, lis
     if garbage:
         uri = storage.join(folder, f"{digest_of(garbage)}.json")
         storage.put(uri, dump_checksummed(garbage, indent=1), storage.ABSENT)
-    clock = storage.join(folder, "clock")  # its time of change is the time of the store, which may differ from ours
+    clock = storage.join(folder, CLOCK)  # its time of change is the time of the store, which may differ from ours
     storage.write_bytes(clock, b"")
     written = storage.modified(folder)
     now = written.pop(clock)

@@ -20,6 +20,7 @@ from jobs.tables.empty import verify_empty_failures
 from jobs.tables.garbage import OBJECT_NAME, slot_of
 from jobs.tables.heads import verify_heads
 from jobs.tables.ledger import Ledger, ledgers, table_objects
+from jobs.tables.left_out import left_out
 from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import Marker, slot_of_shard
 from jobs.tables.row_digest import add, rows_digest
@@ -40,6 +41,7 @@ def verify_tables(output: str) -> list[str]:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     wrong = [message for table in tables for message in _verify_table(table)]
     wrong += [*_foreign_objects(output), *verify_heads(output), *verify_empty_failures(output)]
+    say(*left_out(output, tables))
     return [*unplanned, *wrong, *_verify_records(output, {table.name: table for table in tables})]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
 import lzma
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -363,3 +365,21 @@ def test_drafts_are_removed_whatever_their_clock_says(tables: str, bonafide: Run
     assert bonafide("erase", VICTIM, "--output", tables)[0] == 0
 
     assert not draft.exists()
+
+
+def test_a_file_that_no_path_can_name_is_refused_by_its_place(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    with contextlib.chdir(output):
+        for _ in range(16):
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+        Path("f" * 250).write_text(CALL)
+    try:
+        (found,) = search(output)
+    finally:
+        handle = os.open(output, os.O_RDONLY)
+        shutil.rmtree("d" * 250, dir_fd=handle)
+        os.close(handle)
+    assert found.startswith(f"{output}/ddd")
+    assert "a longer path than the system takes, which cannot be read, so what it mentions is not known" in found

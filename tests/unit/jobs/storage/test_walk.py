@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -195,3 +198,31 @@ def test_what_is_no_file_is_passed_over_and_counted(tmp_path: Path) -> None:
     assert found is not None
     assert [storage.name_of(stored.uri) for stored in found.objects] == ["a.wav"]
     assert {reason: each.n for reason, each in found.links.items()} == {"special": 2}
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file beside a tree whose lower part, and the files in it, no path can name."""
+    root = tmp_path / "archive"
+    put(root, "own.wav")
+    with contextlib.chdir(root):
+        for _ in range(20):
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+            Path("f" * 250 + ".wav").write_bytes(b"1")
+    yield root
+    handle = os.open(root, os.O_RDONLY)
+    shutil.rmtree("d" * 250, dir_fd=handle)
+    os.close(handle)
+
+
+def test_what_no_path_can_name_is_counted_and_stops_nothing(deep: Path) -> None:
+    found = survey(deep)
+
+    named = [each.uri for each in found.objects]
+    assert f"{deep}/own.wav" in named
+    longest = max(map(len, named))
+    ((reason, passed),) = found.links.items()
+    assert (reason, passed.n) == ("too long", 2)  # a file, and the folder beside it
+    assert longest < 4096 <= len(passed.first)
+    assert storage.drafts(str(deep)) == storage.empty_folders(str(deep)) == []

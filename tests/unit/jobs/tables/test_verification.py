@@ -138,3 +138,28 @@ def test_the_digest_of_a_table_is_that_of_its_rows_alone(output: str) -> None:
     total = sum(int(digest, 16) for marker in markers for digest in marker.digests.values())
     assert record["digest"] == f"{total % (1 << 256):064x}"
     assert record["shards"] == {"planned": 2, "committed": 2}
+
+
+def test_what_is_left_out_beside_the_rows_is_named(output: str, bonafide: Run) -> None:
+    (stored,) = storage.listing(f"{output}/runs") or []
+    storage.write_bytes(f"{output}/heads/0123456789abcdef.json", b"")
+    said = bonafide("verify", output)[1]
+    assert "have no record" not in said
+    assert f"{output}/heads/active.json: is not there" in said
+    assert "keeps no canaries" in said
+    storage.remove(stored.uri)
+    storage.remove(f"{output}/heads/0123456789abcdef.json")
+
+    code, out, _ = bonafide("verify", output)
+
+    assert code == 0
+    assert f"1 plans are done and have no record, first runs/{storage.name_of(stored.uri)}: it was removed" in out
+
+
+def test_a_gap_in_the_numbers_of_canaries_is_refused(output: str, bonafide: Run) -> None:
+    storage.write_bytes(f"{output}/_canaries/{table(output).name}/000002.json", b"")
+
+    code, _, err = bonafide("verify", output)
+
+    assert code == 65
+    assert "a reference before it is gone. Restore 000001.json from a copy" in err

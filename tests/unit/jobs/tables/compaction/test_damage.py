@@ -25,12 +25,18 @@ from tests.support.compaction import (
 from tests.support.tables import place
 
 
+def end_of_rows(content: bytes | bytearray) -> int:
+    """The last byte of the ids in a Parquet file of one row group."""
+    ids = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0)
+    return int(ids.dictionary_page_offset + ids.total_compressed_size - 1)
+
+
 @in_a_folder
 def test_a_flipped_byte_in_the_copy_is_found_and_its_object_named(output: str, copy: str, bonafide: Run) -> None:
     bonafide("compact", output, "--to", copy)
     uri = next(uri for uri in objects(copy) if "/scores/" in uri)
     content = bytearray(storage.read_bytes(uri))
-    content[len(content) // 8] ^= 1  # among the rows: the footer is the larger part
+    content[end_of_rows(content)] ^= 1
     storage.write_bytes(uri, bytes(content))
 
     for verb in (("verify", copy), ("compact", output, "--to", copy)):
@@ -76,7 +82,7 @@ def test_a_damaged_object_that_is_to_be_written_anew_is_named(root: str, copy: s
     bonafide("compact", output, "--to", copy)
     (uri,) = (uri for uri in objects(copy) if "/embeddings/" in uri)
     content = bytearray(storage.read_bytes(uri))
-    content[len(content) // 8] ^= 1  # among the rows: the footer is the larger part
+    content[end_of_rows(content)] ^= 1
     storage.write_bytes(uri, bytes(content))
     shards(output, a="2")
 
@@ -201,7 +207,7 @@ def test_a_shard_of_the_output_that_is_gone_is_named(root: str, copy: str, bonaf
 def test_a_damaged_shard_of_the_output_is_named_and_not_copied(output: str, copy: str, bonafide: Run) -> None:
     uri = (storage.listing(f"{output}/scores") or [])[3].uri
     content = bytearray(storage.read_bytes(uri))
-    content[len(content) // 8] ^= 1  # among the rows: the footer is the larger part
+    content[end_of_rows(content)] ^= 1
     storage.write_bytes(uri, bytes(content))
 
     code, _, err = bonafide("compact", output, "--to", copy)

@@ -1,0 +1,82 @@
+"""Places: where the recordings of a request lie, if their ids do not say so, because a list gave them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.erasure.inventory import read_object
+from jobs.erasure.request import ErasureRequest, Place
+from jobs.inputs.shards import Shard
+from jobs.tables.ledger import Ledger
+from jobs.tables.parquet import part_of, row_batches
+from jobs.tables.protocol import Entry
+
+
+def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest:
+    """Return a request that knows the places of its recordings, too, unless others that stay are read from there.
+
+    Markers and messages name files, not ids: `s3://archive/alice-smith.wav` must go with `recording-1`. Plans say which
+    file it is, and in an output of scores alone its rows.
+    """
+    histories = [table.history() for table in tables]
+    found: dict[Place, str] = {}
+    for history in histories:
+        for place, name in (pair for plan in history.plans for pair in _names(plan.entries)):
+            for owner in request.ids_of(name):
+                found[place] = owner
+    if found:
+        for history in histories:
+            for place, name in _names(planned.entry for planned in history.current.values()):
+                if place in found and not request.ids_of(name):
+                    del found[place]
+    if all(table.is_scores for table in tables):
+        found = _of_rows(tables, request)
+    places = {place: name for place, name in found.items() if not _is_said(place, request)}
+    return ErasureRequest(request.ids, request.roots, places) if places else request
+
+
+def _of_rows(tables: list[Ledger], request: ErasureRequest) -> dict[Place, str]:
+    """Return the places that only rows to be erased have."""
+    found: dict[Place, str] = {}
+    for rows in _rows(tables):
+        for row in rows.filter(request.rows_of(rows["utterance_id"])).to_pylist():
+            for owner in request.ids_of(row["utterance_id"]):
+                found[row["uri"], row["member"]] = owner
+    uris = pa.array(sorted({uri for uri, _ in found}), pa.string())
+    for rows in _rows(tables) if found else ():
+        others = rows.filter(pc.is_in(rows["uri"], uris))
+        for row in others.filter(pc.invert(request.rows_of(others["utterance_id"]))).to_pylist():
+            found.pop((row["uri"], row["member"]), None)
+    return found
+
+
+def _rows(tables: list[Ledger]) -> Iterator[pa.RecordBatch]:
+    """Yield ids and places of all committed rows; a damaged object is left to the inventory, which refuses it."""
+    for table in tables:
+        for marker in table.markers(table.history().names & table.done()):
+            for name in marker.objects:
+                content = read_object(table, marker, name)
+                if part_of(name, content) is not None:
+                    yield from row_batches(pq.ParquetFile(io.BytesIO(content)), ["utterance_id", "uri", "member"])
+
+
+def _names(entries: Iterable[Entry]) -> Iterator[tuple[Place, str]]:
+    """Yield where each recording lies that entries of plans name, and its id."""
+    for entry in entries:
+        if not entry.has_sources:
+            continue
+        shard = Shard.from_content(entry.work)
+        container = None if shard.kind == "files" else shard.sources[0].uri
+        for place, name in shard.names or ():
+            yield (place, None) if container is None else (container, place), name
+
+
+def _is_said(place: Place, request: ErasureRequest) -> bool:
+    """Return True if the request finds the place by the id itself, as the contract's rule makes it."""
+    uri, member = place
+    return bool(request.ids_in_label(uri if member is None else f"{uri}#{member}"))
