@@ -18,9 +18,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from detector.errors import SchemaError
+from detector.windows import COLUMNS
 
 NAME = "audio"
-OURS = "embedding"  # the only nested column of our own tables
+OURS = frozenset({"embedding", *COLUMNS})  # nested columns of our own tables
 MAX_DIGEST_BYTES = 64  # of a fixed size: digests and UUIDs are no recordings
 MAX_SHOWN = 8  # columns in a message
 MAX_SHOWN_LETTERS = 80  # of each
@@ -167,4 +168,4 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _might_hold_audio(field: pa.Field) -> bool:
-    return field.name != OURS and (pa.types.is_nested(field.type) or holds_bytes(field.type))
+    return field.name not in OURS and (pa.types.is_nested(field.type) or holds_bytes(field.type))

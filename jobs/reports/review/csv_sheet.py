@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detector.errors import SchemaError
 from jobs.inputs.table_files import missing_column
@@ -48,13 +48,13 @@ def unescape_formula(text: str) -> str:
     return original(text.removeprefix("'"))
 
 
-def write_csv(rows: Iterable[Row]) -> bytes:
-    """Write the queue with an empty column `label`, in UTF-8 with a byte order mark, which spreadsheets look for."""
+def write_csv(rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> bytes:
+    """Write rows in UTF-8 with a byte order mark, which spreadsheets look for; without columns, those of the queue."""
     file = io.StringIO(newline="")
     table = csv.writer(file)
-    table.writerow(COLUMNS)
+    table.writerow(columns)
     for row in rows:
-        table.writerow([_cell(row.get(name)) for name in COLUMNS])
+        table.writerow([_cell(row.get(name)) for name in columns])
     return file.getvalue().encode("utf-8-sig")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +11,7 @@ from detector.errors import ConfigError
 from detector.schema import SCORES
 from jobs import storage
 from jobs.reports.review.config import VoicesConfig
-from jobs.reports.review.csv_sheet import escape_formula
+from jobs.reports.review.csv_sheet import write_csv
 from jobs.reports.review.exporting import scored_run
 from jobs.reports.voices import Voices, find_voices
 from jobs.tables.ledger import Ledger
@@ -57,7 +55,9 @@ def export_voices(config: VoicesConfig) -> None:
     source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
     voices = find_voices(table, source, history, head, max_rows=config.rows, max_shards=len(history.current))
     rows = pa.Table.from_pylist(list(_rows(voices)), SCHEMA)
-    storage.write_bytes(uri, parquet_bytes(rows) if uri.lower().endswith(".parquet") else _csv(rows))
+    is_parquet = uri.lower().endswith(".parquet")
+    content = parquet_bytes(rows) if is_parquet else write_csv(rows.to_pylist(), rows.column_names)
+    storage.write_bytes(uri, content)
     several = sum(len(each) > 1 for each in voices.clusters)
     say(
         f"{voices.n_rows} flagged recordings of unknown systems, of {voices.n_runs} of {voices.of_runs} runs: "
@@ -70,13 +70,3 @@ def _rows(voices: Voices) -> Iterator[dict[str, Any]]:
     for rows in voices.clusters:
         for row in rows:
             yield {"cluster": row["cluster"], "recordings": len(rows)} | {name: row[name] for name in OF_SCORES}
-
-
-def _csv(table: pa.Table) -> bytes:
-    """Write the table in UTF-8 with a byte order mark, with no text that a spreadsheet takes for a formula."""
-    file = io.StringIO(newline="")
-    sheet = csv.writer(file)
-    sheet.writerow(table.column_names)
-    for row in table.to_pylist():
-        sheet.writerow([escape_formula(each) if isinstance(each, str) else each for each in row.values()])
-    return file.getvalue().encode("utf-8-sig")

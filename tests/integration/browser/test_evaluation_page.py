@@ -38,7 +38,9 @@ def content_of(*heads: pa.Table, n_draws: int = 20) -> dict[str, Any]:
         "bonafide": {"limit": 0.01},
         "spoof": {"limit": None},
     }
-    found = [findings.head_findings(rows, n_draws) | ids | {"certificate": certificate} for rows in heads]
+    found = [
+        findings.head_findings(rows, n_draws) | ids | {"certificate": certificate, "systems": None} for rows in heads
+    ]
     baselines = shortcuts.baselines(first, n_draws)
     content: dict[str, Any] = nan_to_none(
         {

@@ -42,7 +42,7 @@ ROLES = {  # by role: what is attached to it
 }
 OUTPUT, COPY = f"s3://{TABLES}/tables", f"s3://{TABLES}/compacted"
 NIGHT = ("nightly", "--input", f"s3://{ARCHIVE}/recordings/", "--head", f"s3://{ARCHIVE}/heads/head.json")
-NIGHT += ("--output", OUTPUT, "--players", "embed", "--max-failures", "1")
+NIGHT += ("--output", OUTPUT, "--players", "embed", "--max-failures", "1", "--segments")
 
 Policy = dict[str, Any]
 Questions = dict[str, list[Question]]
@@ -135,7 +135,7 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, environment: dic
 
     marker = bucket.glob(f"{TABLES}/tables/_commits/scores-*/*.json")[0]
     bucket.cp_file(marker, marker.replace("-000001.json", "-000009.json"))
-    for table in ("embeddings", "scores", "failures"):
+    for table in ("embeddings", "scores", "segments", "failures"):
         bucket.pipe(f"{TABLES}/tables/{table}/x/{'0' * 16}-{'0' * 16}.parquet", b"of no plan")
     collector = record(("gc", OUTPUT), ("gc", OUTPUT, "--grace-hours", "0"))
 
@@ -145,10 +145,6 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, environment: dic
     victims = (scores["utterance_id"][0].as_py(), "page.flac")
     eraser = record(("erase", *victims, "--output", OUTPUT))
     compactor += record(compact)  # writes again what held the recordings
-
-    content = BytesIO()
-    pq.write_table(scores.select(["utterance_id"]), content)
-    bucket.pipe(f"{TABLES}/tables/segments/run_date=2026-11-23/0.parquet", content.getvalue())
 
     def read() -> None:
         for table in ("scores", "failures", "segments"):

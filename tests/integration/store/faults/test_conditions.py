@@ -82,4 +82,5 @@ def test_verbs_that_keep_order_replace_nothing_that_they_have_not_read(
     assert verify == {}
     assert set(gc) == {("_garbage", CREATED), ("clock", BLIND)}  # an empty object, only for its time
     assert {condition for _, condition in compact} == {CREATED}
+    assert erase.pop(("_commits", CREATED)) == 1  # the note that recordings were erased
     assert {condition for _, condition in erase} == {condition for _, condition in again} == {REPLACED}
