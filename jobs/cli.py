@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import detector
 from detector.errors import ConfigError, SchemaError
-from jobs.errors import DefectError, RunAgain, StorageError, UsageError, is_ours, lacks_package
+from jobs.errors import DefectError, RunAgain, StoppedError, StorageError, UsageError, is_ours, lacks_package
 from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
@@ -249,7 +249,7 @@ def _log_format() -> str:
 
 def _stop(_number: int, _frame: object) -> None:
     """End the run when the machine is taken away: what is committed stays, and the same command goes on from there."""
-    raise RunAgain("stopped by SIGTERM; run the same command again")
+    raise StoppedError("stopped by SIGTERM; run the same command again")
 
 
 class _PrintCompletion(argparse.Action):

@@ -26,6 +26,10 @@ class SourceChangedError(RunAgain):
     """A source is missing or has changed since it was planned: its shard is set aside, the others go on."""
 
 
+class StoppedError(RunAgain):
+    """Somebody asked the run to stop: it begins nothing more, unlike one that merely could not do all of its work."""
+
+
 class WorkersLostError(RunAgain):
     """Workers, or the whole cluster, were lost in the middle: their work is done again, a limited number of times."""
 

@@ -23,8 +23,9 @@ from jobs.embedding.permission import readable_again
 from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.segments import warn_of_missing
+from jobs.embedding.set_aside import set_aside_before
 from jobs.embedding.speed import GroupSize
-from jobs.errors import SourceChangedError
+from jobs.errors import CorruptError, RunAgain, StoppedError
 from jobs.execution.assembly import ShardRows
 from jobs.execution.pool import Pool
 from jobs.execution.retries import retry
@@ -83,8 +84,9 @@ def embed_layers(
 
     Raises
     ------
-    ConfigError, SchemaError, StorageError, RunAgain
-        A :class:`SourceChangedError` is not raised but kept in :attr:`EmbeddingRun.set_aside`.
+    ConfigError, SchemaError, StorageError, StoppedError
+        What keeps some shards from being done, while others are, is not raised but kept in
+        :attr:`EmbeddingRun.set_aside`.
     """
     uri = storage.normal(output.output)
     storage.check_folder(uri)
@@ -114,7 +116,9 @@ def embed_layers(
         _log_begin(runs, missing, pool)
         try:
             _embed_missing(runner, missing, model, pool, config, inputs, heard)
-        except SourceChangedError as error:
+        except StoppedError:
+            raise
+        except (RunAgain, CorruptError) as error:
             for run in missing.runs:
                 run.set_aside = error
         for run in runs:
@@ -171,7 +175,11 @@ def _plan(
             "of them before stay",
             n_dropped,
         )
-    return EmbeddingRun(recipe, table, history, found.proposal.slots, found.archive.passed_over)
+    if found.proposal.refused:
+        log.error("%s", found.proposal.refused)
+    return EmbeddingRun(
+        recipe, table, history, found.proposal.slots, found.archive.passed_over, refused=found.proposal.refused
+    )
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ def look_for_new(
     taken.finish()
     redo = Redo(config.redo or "")
     redone = redo.sources(table, history, done, canaries.versions(), config.run_date, windows)
-    again = readable_again(table, history, done, found, index) | redone
+    again = readable_again(table, history, done, found, index) | set_aside_before(table, history, done) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
     proposal = propose(found, history, done, look, again, policy, None if has_lists else index, group_seconds)

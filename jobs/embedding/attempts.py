@@ -4,11 +4,14 @@
 pass 1   whole shards                     a lost worker costs what it held
 pass 2   utterances that are missing      those of one shard together
 pass 3   the same, each on its own        a recording that is lost alone, while its neighbours pass, is the cause
+at last  a container that has not come    if it does not come either while nothing else is read, reading it is the
+         to its end, with nothing beside  cause: one row
 ```
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,14 +20,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from detector.errors import UtteranceError
 from jobs.errors import CorruptError, RunAgain, SourceChangedError, WorkersLostError, from_text
 from jobs.execution.assemblers import Assemblers, Unfinished
 from jobs.execution.retries import PASSES
 from jobs.inputs import pieces
+from jobs.inputs.containers import CONTAINERS
 from jobs.inputs.shards import Portion, Shard
 
 IDLE_SECONDS = 0.05  # between two looks at assemblers that commit
 MAX_CRASHES = 3  # in one shard: if more recordings end their encoder, the recordings are not the cause
+MAX_UNREADABLE = 3  # containers: if the workers that read them all end, something else is the cause
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +74,7 @@ class EmbeddingAttempts:
         self._assemblers = assemblers
         self._changed: list[SourceChangedError] = []
         self._corrupt: dict[str, CorruptError] = {}
+        self._excused: set[str | None] = set()  # shards of which a worker said why they are not done
         self._n_done = 0
 
     @property
@@ -83,7 +90,11 @@ class EmbeddingAttempts:
         ConfigError, SchemaError, StorageError, DefectError
             The error of a worker that every other shard would meet too.
         """
-        for table in self._stream(self._portions(number), number > 1):
+        yield from self._received(self._portions(number), singly=number > 1)
+
+    def _received(self, portions: Iterator[Portion], *, singly: bool) -> Iterator[Any]:
+        """Stream portions; take note of errors, pass pieces on, and yield the results of commits."""
+        for table in self._stream(portions, singly):
             troubles = table.filter(table["trouble"].is_valid())
             for shard_id, text in zip(troubles["shard_id"].to_pylist(), troubles["trouble"].to_pylist(), strict=True):
                 self._note(shard_id, from_text(text))
@@ -107,7 +118,7 @@ class EmbeddingAttempts:
         return f"{self._n_missing} shard(s) not whole, {which}: {self._cause}"
 
     def finish(self) -> Iterator[Any]:
-        """Fail the few recordings that end their encoder every time.
+        """Fail the few recordings that end their encoder every time, and the few containers that end their reader.
 
         Raises
         ------
@@ -120,10 +131,8 @@ class EmbeddingAttempts:
         for shard_id in self._begun:
             if shard_id in unfinished and self._are_to_blame(unfinished[shard_id]):
                 self._give_up(shard_id)
-        while not self._assemblers.is_idle():
-            yield from self._results()
-            time.sleep(IDLE_SECONDS)
-        yield from self._results()
+        yield from self._last_results()
+        yield from self._read_alone()
         for shard_id in self._begun:
             if shard_id in self._corrupt:
                 raise self._corrupt[shard_id]
@@ -131,6 +140,38 @@ class EmbeddingAttempts:
             raise SourceChangedError(
                 f"{len(self._changed)} shard(s) set aside, all others are committed; first: {self._changed[0]}"
             )
+
+    def _last_results(self) -> Iterator[Any]:
+        while not self._assemblers.is_idle():
+            yield from self._results()
+            time.sleep(IDLE_SECONDS)
+        yield from self._results()
+
+    def _read_alone(self) -> Iterator[Any]:
+        """Read each of the few containers that never came to their end, with nothing beside it; then fail it."""
+        unfinished = {} if self.is_done else self._assemblers.unfinished()
+        suspects = [
+            shard
+            for shard_id, shard in self._begun.items()
+            if shard.kind in CONTAINERS
+            and shard_id not in self._excused
+            and (shard_id not in unfinished or unfinished[shard_id].n_utterances is None)
+        ]
+        if len(suspects) > MAX_UNREADABLE or not self._n_done:
+            return
+        for shard in suspects:
+            self._assemblers.forget(shard.shard_id)
+            with contextlib.suppress(WorkersLostError):
+                yield from self._received(iter([Portion(shard, planned=self._planned(shard))]), singly=True)
+            yield from self._last_results()
+            have = self._assemblers.unfinished().get(shard.shard_id)
+            has_come = shard.shard_id not in self._begun or (have is not None and have.n_utterances is not None)
+            if has_come or shard.shard_id in self._excused:
+                continue
+            log.error("%s: reading it ends its process", shard.uri)
+            self._assemblers.forget(shard.shard_id)
+            self._assemblers.add(_unreadable(shard, self._planned(shard)))
+            yield from self._last_results()
 
     def _portions(self, number: int) -> Iterator[Portion]:
         """Return what the pass of this number has to read: first what earlier ones have begun."""
@@ -168,8 +209,10 @@ class EmbeddingAttempts:
                 log.warning("set aside: %s", trouble)
             case CorruptError():
                 self._corrupt[shard_id] = trouble
+                self._excused.add(shard_id)
             case RunAgain():
                 self._cause = str(trouble)
+                self._excused.add(shard_id)
             case _:
                 raise trouble
 
@@ -199,3 +242,11 @@ class EmbeddingAttempts:
         is_known = self._begun.pop(shard_id, None) is not None
         self._n_missing -= is_known
         return is_known
+
+
+def _unreadable(shard: Shard, planned: Any) -> pa.Table:
+    """Return all pieces of a container that cannot be read: one failure stands for it."""
+    name, error = shard.id_of(None), UtteranceError("bad_archive", "reading it ends its process, alone and every time")
+    failure = pieces.failed(name, shard.uri, None, shard.size, "read", error)
+    rows = [pieces.outcome(shard.shard_id, 0, failure), pieces.shard_end(shard.shard_id, 1)]
+    return pa.Table.from_pylist(list(pieces.of(Portion(shard, planned=planned), rows)), schema=pieces.EMBEDDED)

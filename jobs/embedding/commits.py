@@ -21,7 +21,8 @@ from jobs.embedding.segments import WITHOUT_SEGMENTS, n_without
 from jobs.embedding.take_over import TakeOver
 from jobs.errors import SourceChangedError, to_text
 from jobs.execution.assembly import ShardRows
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.pieces import is_changed
+from jobs.inputs.shards import CHANGED, Portion, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import note_of
 from jobs.tables.protocol import Entry, Marker, PlannedShard
@@ -74,6 +75,7 @@ class Lacking:
         embeddings, failures = taken_over.tables(*new, read)
         tables = {"failures": failures, "embeddings": embeddings}
         counts = {
+            CHANGED: len(failures.filter(pc.equal(failures["error"], CHANGED))["uri"].unique()),
             NO_PERMISSION: failures["error"].to_pylist().count(NO_PERMISSION),
             REMOVED_ROWS: len(embeddings) - embeddings["removed_at"].null_count,
             PRUNED_ROWS: (note_of(embeddings) or {}).get(PRUNED_ROWS, 0),
@@ -131,6 +133,8 @@ class Committed:
         Files or folders that may not be read, and the least of them.
     markers : dict of str to Marker
         By the name of a layer's ledger.
+    changed : tuple of str
+        How sources changed while they were read.
     set_aside : dict of str to str
         By the name of a layer's ledger: why the shard is not committed there.
     empty : ShardRows or None
@@ -147,6 +151,7 @@ class Committed:
     n_denied: int = 0
     first_denied: str = ""
     markers: dict[str, Marker] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
     set_aside: dict[str, str] = field(default_factory=dict)
     empty: ShardRows | None = None
     trouble: str = ""
@@ -195,6 +200,7 @@ class ShardCommit:
             len(denied),
             min(denied, default=""),
             markers,
+            tuple(sorted({found["message"] for found in rows.outcomes.values() if is_changed(found)})),
             set_aside,
             trouble=trouble,
         )

@@ -184,7 +184,7 @@ def estimate(inputs: InputConfig, recipes: tuple[Recipe, ...], output: OutputCon
     Raises
     ------
     ConfigError, SchemaError, StorageError
-        As the run would, for what is found before any work.
+        As the run would, for what is found before any work, or refused at its end.
     """
     uri = storage.normal(output.output)
     storage.check_folder(uri)
@@ -236,7 +236,9 @@ def _look(
     history = table.history()
     found = look_for_new(table, history, inputs, config, contents, group_size, recipe.windows)
     planned = _planned(history, found.proposal, config)
-    return EmbeddingRun(recipe, table, planned, found.proposal.slots), found.archive
+    run = EmbeddingRun(recipe, table, planned, found.proposal.slots, refused=found.proposal.refused)
+    run.raise_set_aside()
+    return run, found.archive
 
 
 def _planned(history: PlanHistory, proposal: Proposal, config: RunConfig) -> PlanHistory:

@@ -2,6 +2,7 @@
 
 ```
  aac, soxr, torch      shards with rows of a codec or library, unless the installed libraries have computed them
+ segments              shards with recordings that lack the windows that `--segments` asks for
  codec=aac             shards with rows of a codec, whatever has computed them
  prefix=s3://a/2026/   shards with a source below a prefix
  shard=s3://a/1.tar    the shard of a source
@@ -43,8 +44,9 @@ class Redo:
     names : str
         Separated by commas. Codecs as in the column `codec`, `libsndfile` and `libavcodec` for all that these decode,
         `soxr` for all that it resamples, `torch`, `transformers` or `numpy` for all rows: of these, what other versions
-        of the libraries have computed. `codec=`, `prefix=` and `shard=`: all that has a row of this codec, or a source
-        below this prefix or at this URI; a run that is started again on the same date does not repeat it.
+        of the libraries have computed. `segments`: what lacks the windows that the run asks for. `codec=`, `prefix=`
+        and `shard=`: all that has a row of this codec, or a source below this prefix or at this URI; a run that is
+        started again on the same date does not repeat it.
 
     Raises
     ------

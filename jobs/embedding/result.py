@@ -9,13 +9,14 @@ from itertools import chain
 from typing import Any
 
 from detector.config import Recipe
+from detector.errors import ConfigError
 from jobs.embedding.commits import Committed, Lacking
 from jobs.embedding.cost import Done
 from jobs.embedding.segments import WITHOUT_SEGMENTS, n_shards_without
-from jobs.errors import SourceChangedError, from_text
+from jobs.errors import CorruptError, RunAgain, SourceChangedError, from_text
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.requests import answers
-from jobs.inputs.shards import Amount, Shard
+from jobs.inputs.shards import CHANGED, Amount, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
 from jobs.tables.plan_history import Shards
@@ -43,8 +44,14 @@ class EmbeddingRun:
         Names of the shards that it has committed; a night may have a million.
     done : Done
         What they took.
-    set_aside : SourceChangedError or None
-        A source that changed while the run read it; raised once all other shards are done.
+    n_without_segments : int
+        Recordings in them that have an embedding, and none of the windows that are asked for.
+    refused : str
+        Why nothing is taken for gone, although much is; raised like what was set aside, and before it, as a person
+        has to look.
+    set_aside : Exception or None
+        Why shards or sources were left undone, such as a source that changed while it was read; raised once all that
+        can be done is done, and scored.
     """
 
     recipe: Recipe
@@ -58,7 +65,10 @@ class EmbeddingRun:
     canaries: dict[str, Any] | None = None
     names: list[str] = field(default_factory=list)
     done: Done = field(default_factory=Done)
-    set_aside: SourceChangedError | None = None
+    n_without_segments: int = 0
+    refused: str = ""
+    set_aside: RunAgain | CorruptError | None = None
+    _n_changed: int = 0
 
     @property
     def planned(self) -> Shards:
@@ -81,8 +91,15 @@ class EmbeddingRun:
                 table,
                 extra={"shard": marker.uri},
             )
+        if n_changed := marker.detail.get(CHANGED):
+            self._n_changed += n_changed
+            self.set_aside = SourceChangedError(
+                f"{self._n_changed} source(s) set aside, all others are committed: they were replaced or removed while "
+                f"they were read, and are rows `{CHANGED}` of failures, in {marker.uri}. Run again."
+            )
         self.names.append(marker.name)
         self.done.add(marker)
+        self.n_without_segments += marker.detail.get(WITHOUT_SEGMENTS, 0)
 
     @property
     def markers(self) -> list[Marker]:
@@ -94,7 +111,9 @@ class EmbeddingRun:
         return self.planned.committed(self.ledger.done(self.history)).ordered()
 
     def raise_set_aside(self) -> None:
-        """Raise the change of a source that this run set aside, if there was one."""
+        """Raise what kept this run from doing all of its work, if anything did."""
+        if self.refused:
+            raise ConfigError(self.refused)
         if self.set_aside is not None:
             raise self.set_aside
 
@@ -116,9 +135,9 @@ class EmbeddingRun:
         """Return what the record says of windows, if any are asked for."""
         if (windows := self.recipe.windows) is None:
             return {}
-        n_without = sum(each.detail.get(WITHOUT_SEGMENTS, 0) for each in self.markers)
         n_shards = n_shards_without(self.history, windows)
-        return {SEGMENTS: {"windows": str(windows), "shards_without": n_shards, WITHOUT_SEGMENTS: n_without}}
+        counts = {"shards_without": n_shards, WITHOUT_SEGMENTS: self.n_without_segments}
+        return {SEGMENTS: {"windows": str(windows), **counts}}
 
 
 Slot = tuple[EmbeddingRun, str]
@@ -182,6 +201,8 @@ class MissingShards:
         runs = {run.ledger.name: run for run in self.runs}
         for name, marker in committed.markers.items():
             runs[name].note(marker)
+        for why in committed.changed:
+            log.warning("set aside: %s", why)
         for name, why in committed.set_aside.items():
             log.warning("%s", why)
             runs[name].set_aside = SourceChangedError(why)

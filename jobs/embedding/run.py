@@ -22,6 +22,7 @@ from jobs.embedding.result import EmbeddingRun
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.passed_over import merged
+from jobs.inputs.shards import CHANGED
 from jobs.tables import erasures, run_records
 from jobs.tables.protocol import Marker
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
@@ -118,6 +119,7 @@ def write_records(
             "failures": failed,
             **{name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)},
             **in_markers(markers),
+            CHANGED: sum(marker.detail.get(CHANGED, 0) for marker in markers),
             "exit_code": code_of(failed, rows, settings.max_failures, markers),
             "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
             "passed_over_members": members_passed_over(markers),
@@ -148,7 +150,13 @@ def pruned_line(n_rows: int) -> str:
 
 
 def code_of(failed: int, rows: int, max_failures: float, markers: Iterable[Marker] = ()) -> int:
-    """Return 65 if a marker names ids that were refused, 3 if too large a share of the inputs failed, else 0."""
+    """Return what a run ends with once these markers are written.
+
+    75 if sources were set aside, 65 if ids were refused, 3 if too large a share of the inputs failed, else 0.
+    """
+    markers = list(markers)
+    if any(CHANGED in marker.detail for marker in markers):
+        return os.EX_TEMPFAIL
     if in_markers(markers):
         return os.EX_DATAERR
     return 0 if failed <= max_failures * (failed + rows) else 3

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from detector.schema import FAILURES, embeddings_schema
 from jobs.errors import SourceChangedError
-from jobs.inputs.shards import Selection, Shard, is_removed
+from jobs.inputs.shards import CHANGED, Selection, Shard, is_removed
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import with_note
@@ -66,6 +66,13 @@ class Former:
         return frozenset(self.rows["uri"].unique().to_pylist())
 
     @cached_property
+    def changed(self) -> frozenset[str]:
+        """URIs of sources that changed while they were read: what they hold now has no row."""
+        if "error" not in self.rows.column_names:
+            return frozenset()
+        return frozenset(self.rows.filter(pc.equal(self.rows["error"], CHANGED))["uri"].to_pylist())
+
+    @cached_property
     def sources(self) -> dict[str, tuple[Stored, tuple[Selection, ...] | None]]:
         """By URI: the source as it was, and what was read of it."""
         return sources_of(self.shard)
@@ -97,6 +104,7 @@ class TakeOver:
         self._is_pruned = planned.entry.work.get(PRUNE, False)
         self._name = planned.name
         self._embeddings, self._failures = embeddings, failures
+        self._changed = frozenset() if failures is None else failures.changed
         sources = sources_of(self.shard)
         self._gone = {uri for uri, (source, _) in sources.items() if is_removed(source)}
         self._taken = {uri for uri, (source, items) in sources.items() if self._is_taken(source, items)}
@@ -225,6 +233,8 @@ class TakeOver:
         formers = (self._embeddings, self._failures)
         is_own = all(former.name == self._name for former in formers)
         if source.uri in self._again and not is_own:
+            return False
+        if source.uri in self._changed and not is_own:
             return False
         # every source that was read has a row
         has_rows = any(source.uri in former.uris for former in formers)

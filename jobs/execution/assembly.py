@@ -17,7 +17,7 @@ from detector.embedding import join_segments
 from detector.schema import FAILURES, embeddings_schema
 from detector.windows import COLUMNS, CellPart
 from jobs.inputs.id_spelling import CHANNEL_END
-from jobs.inputs.pieces import CELLS, cells_in
+from jobs.inputs.pieces import CELLS, cells_in, is_changed
 
 MAX_CELL_BYTES = 1 << 30
 """Of one shard: 145 hours at 1,024 numbers every 2 s. Its windows take as much again while they are written."""
@@ -62,6 +62,11 @@ class ShardRows:
     cells: dict[int, dict[int, CellPart]] = field(default_factory=dict)
     cell_bytes: int = 0
     passed_over: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, ordinal: int, outcome: dict[str, Any]) -> None:
+        """Keep the outcome of an utterance; pieces come in any order, and that its source changed says the most."""
+        if not is_changed(self.outcomes.get(ordinal)):
+            self.outcomes[ordinal] = outcome
 
     def add_cells(self, ordinal: int, segment: int, part: CellPart) -> None:
         """Keep the cells of a segment, once, unless all that have arrived take too much."""
@@ -175,7 +180,7 @@ class ShardAssembler:
                 rows.n_utterances, rows.portion = row["n_utterances"], row["portion"] or ""
                 rows.passed_over = json.loads(row["passed_over"] or "{}")
             elif row["outcome"] is not None:
-                rows.outcomes[row["ordinal"]] = row["outcome"]
+                rows.take(row["ordinal"], row["outcome"])
                 if row["is_repeated"]:
                     rows.repeated.add(row["ordinal"])
             else:

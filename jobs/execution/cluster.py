@@ -65,7 +65,7 @@ ONE_TASK: Mapping[str, Any] = {
     "decode_cpus": 1.0,
 }
 """What a task for an item needs of a cluster, as settings of a pool: one CPU."""
-WAVE_BLOCKS = 4_096  # that Ray Data holds at once: hours of work, beside which the loading of encoders is nothing
+WAVE_BLOCKS = 4_096  # that Ray Data holds at once: of audio, hours of work, beside which loading encoders is nothing
 IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
@@ -171,16 +171,18 @@ class Cluster:
         self._grown(replace(self._config, **ONE_TASK))
         reporter = self._session.registry.reporter(function.__name__)
         stage = ItemStage(function, reporter, self._config.store_patience, private=storage.is_private())
-        results = self._dataset([pa.table({ITEM: [item]}) for item in items]).map_batches(
-            TiedStage(stage, self._session.lifeline),
-            batch_size=1,
-            batch_format="pyarrow",
-            ray_remote_args_fn=_task_limits,
-        )
-        for table in self._streamed(_batches(results), watchdog, stop):
-            found = list(results_of(table))
-            watchdog.note_progress()
-            yield from found
+        for first in range(0, len(items), WAVE_BLOCKS):
+            wave = items[first : first + WAVE_BLOCKS]
+            results = self._dataset([pa.table({ITEM: [item]}) for item in wave]).map_batches(
+                TiedStage(stage, self._session.lifeline),
+                batch_size=1,
+                batch_format="pyarrow",
+                ray_remote_args_fn=_task_limits,
+            )
+            for table in self._streamed(_batches(results), watchdog, stop):
+                found = list(results_of(table))
+                watchdog.note_progress()
+                yield from found
 
     def _dataset(self, blocks: list[pa.Table], block_bytes: int = pieces.BATCH_BYTES) -> Any:
         """Return a dataset of these blocks."""

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from jobs.errors import RunAgain
+from jobs.errors import StoppedError
 
 DRAIN_SECONDS = 4.0  # from SIGTERM on, for shards that are nearly done; the whole end may take 10 s
 
@@ -44,10 +44,10 @@ class StopRequest:
 
         Raises
         ------
-        RunAgain
+        StoppedError
             If the run is to stop now.
         """
         if self._requested_at is None:
             return
         if is_drained or time.monotonic() - self._requested_at > DRAIN_SECONDS:
-            raise RunAgain("stopped by SIGTERM; what was done is committed, run the same command again")
+            raise StoppedError("stopped by SIGTERM; what was done is committed, run the same command again")

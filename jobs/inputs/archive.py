@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -32,6 +33,8 @@ from jobs.inputs.sources import archive_roots, folder_of
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from jobs.storage import Links, Listing, Stored, Thinning
+
+PATTERN = re.compile(r"[*?[]")
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +287,7 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
 
 def _may_match(uri: str) -> bool:
     """Return True for a glob, unless there is a folder that is called like it."""
-    return any(letter in uri for letter in "*?[")
+    return PATTERN.search(uri) is not None
 
 
 def _had_any(place: Place, before: Iterable[str]) -> bool:
@@ -292,9 +295,9 @@ def _had_any(place: Place, before: Iterable[str]) -> bool:
 
 
 def _overlap(inputs: Iterable[str]) -> bool:
-    """Return True if an object may be found below two inputs."""
-    folders = sorted(f"{storage.normal(uri).rstrip('/')}/" for uri in inputs)
-    return any(after.startswith(before) for before, after in pairwise(folders))
+    """Return True if an object may be found by two inputs; a pattern may match whatever begins as it does."""
+    beginnings = sorted(PATTERN.split(f"{storage.normal(uri).rstrip('/')}/")[0] for uri in inputs)
+    return any(after.startswith(before) for before, after in pairwise(beginnings))
 
 
 def _listing_of(

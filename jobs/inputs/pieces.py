@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,7 +35,7 @@ from detector.errors import UtteranceError
 from detector.recording import Facts
 from detector.schema import OUTCOME
 from detector.windows import CellPart
-from jobs.inputs.shards import Portion
+from jobs.inputs.shards import CHANGED, Portion
 
 CANARIES = "canaries"
 """In place of a shard's id: the row that has an encoder's vectors of :mod:`detector.canaries`."""
@@ -119,27 +120,42 @@ def repeated(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
     return {**outcome(shard_id, ordinal, found), "is_repeated": True}
 
 
+def is_changed(found: Mapping[str, Any] | None) -> bool:
+    """Return True for the outcome of an utterance whose source changed while it was read; it outweighs any other."""
+    return found is not None and found.get("error") == CHANGED
+
+
 def of(portion: Portion, rows: Iterable[Piece]) -> Iterator[Piece]:
     """Yield the pieces that belong to a portion of a shard; the end of the shard carries the portion as JSON."""
     for row in rows:
         if "n_utterances" in row:
             row = {**row, "portion": portion.to_json()}
-        if portion.part == "all" or ("samples" in row) == (portion.part == "segments"):
+        is_asked_for = portion.part == "all" or ("samples" in row) == (portion.part == "segments")
+        if is_asked_for or is_changed(row.get("outcome")):
             yield row
 
 
 MAX_PIECES = 4_096
 """Pieces of a table: what failed has no samples, and is progress, too."""
 
+HELD_SECONDS = 5.0
+"""Until what came is handed on although it is little: a container of slow tiny members makes progress, too."""
 
-def batches(rows: Iterable[Piece], table_bytes: int = BATCH_BYTES) -> Iterator[pa.Table]:
-    """Collect pieces into tables of about ``table_bytes``, within which an encoder may sort by length."""
+
+def batches(
+    rows: Iterable[Piece], table_bytes: int = BATCH_BYTES, clock: Callable[[], float] = time.monotonic
+) -> Iterator[pa.Table]:
+    """Collect pieces into tables of about ``table_bytes``, within which an encoder may sort by length.
+
+    Where pieces come slowly, a table has what came in :data:`HELD_SECONDS`.
+    """
     held: list[Piece] = []
-    n_bytes = 0
+    n_bytes, since = 0, 0.0
     for row in rows:
+        since = since if held else clock()
         held.append(row)
         n_bytes += len(row.get("samples") or b"")
-        if n_bytes >= table_bytes or len(held) == MAX_PIECES:
+        if n_bytes >= table_bytes or len(held) == MAX_PIECES or clock() - since >= HELD_SECONDS:
             yield pa.Table.from_pylist(held, schema=DECODED)
             held, n_bytes = [], 0
     if held:

@@ -49,9 +49,11 @@ class ReadAhead:
             with storage.opened(source, whole=True) as file:
                 yield file
             return
-        content = reading.result()
-        self._n_bytes -= source.size
-        self._begin()
+        try:
+            content = reading.result()
+        finally:
+            self._n_bytes -= source.size
+            self._begin()
         yield StoredFile(io.BytesIO(content), source.uri)
 
     def _begin(self) -> None:

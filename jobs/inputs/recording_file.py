@@ -17,6 +17,8 @@ from jobs.storage import Stored
 def opened_recording(uri: str) -> Iterator[BinaryIO]:
     """Open a recording, `container#member` for one in a container, without reading all of it into memory.
 
+    As in ids, two signs stand behind a container without a suffix.
+
     Raises
     ------
     NotFoundError
@@ -24,7 +26,7 @@ def opened_recording(uri: str) -> Iterator[BinaryIO]:
     ConfigError
         If the container cannot be read, has no such member, or has several.
     """
-    place, _, member = uri.partition("#")
+    place, member = _divided(uri)
     stored = storage.stat(storage.normal(uri))
     if stored is not None or not member:  # a file's own name may hold the sign
         if stored is None:
@@ -49,6 +51,14 @@ def opened_recording(uri: str) -> Iterator[BinaryIO]:
     except (ShardError, UtteranceError) as error:
         raise ConfigError(f"{uri}: cannot be read: {error}.") from error
     raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
+
+
+def _divided(uri: str) -> tuple[str, str]:
+    """Return container and member; the member is empty if none is named."""
+    place, _, member = uri.partition("##")
+    if not member or container_kind(place) is not None:
+        place, _, member = uri.partition("#")
+    return place, member
 
 
 def _count(container: Container, stored: Stored, member: str) -> int:

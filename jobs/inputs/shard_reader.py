@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
@@ -22,6 +22,7 @@ from detector.windows import Windows
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
+from jobs.errors import SourceChangedError
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.containers.member import refuse_many
@@ -29,7 +30,7 @@ from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.read_ahead import ReadAhead
-from jobs.inputs.shards import FOLDER, Portion, Selection, Shard
+from jobs.inputs.shards import CHANGED, FOLDER, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
@@ -95,18 +96,23 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
 def _read_file(
     source: Stored, selections: tuple[Selection, ...], reader: _UtteranceReader, ahead: ReadAhead
 ) -> Iterator[Piece]:
+    """Yield the pieces of a loose file; one that changed since the plan costs its own row, and not its neighbours'."""
     location = _Location(source.uri, None, source.size)
     if source.is_absent:
         yield from reader.fail(selections, location, UtteranceError("missing", GONE))
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(ahead.opened(source))
-        except storage.NoPermissionError:
-            yield from reader.fail(selections, location, _no_permission(source))
-            return
-        yield from reader.read(selections, location, _buffered(file, source.size))
-        file.verify()
+    reader.begin_source()
+    try:
+        with ahead.opened(source) as file:
+            content = _buffered(file, source.size)
+            if isinstance(content, io.BytesIO):
+                file.verify()
+            yield from reader.read(selections, location, content)
+            file.verify()
+    except storage.NoPermissionError:
+        yield from reader.fail(selections, location, _no_permission(source))
+    except SourceChangedError as error:
+        yield from reader.set_aside(selections, location, error)
 
 
 def _read_folder(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
@@ -153,6 +159,8 @@ class _UtteranceReader:
         self._windows = windows
         self._pending: Iterator[Piece] = iter(())
         self._ids: dict[str, int] = {}
+        self._begun: dict[int, str] = {}  # utterances of the source that is read, by ordinal
+        self._n_begun = 0  # selections that they come from
         self._n_recordings = 0
         # who asks for some utterances only has their outcomes: they are within the quota
         self._quota = SourceQuota(limits) if limits.has_quota and only is None else None
@@ -161,6 +169,8 @@ class _UtteranceReader:
         """Queue a recording once for each selection; yield the pieces of the utterance queued before."""
         for name, excerpt in selections:
             ordinal = self._next_ordinal()
+            self._begun[ordinal] = name
+            self._n_begun += 1
             if (first := self._first_of(name)) is not None:
                 yield from self._repeated(ordinal, name, location, first)
                 continue
@@ -192,6 +202,7 @@ class _UtteranceReader:
                 excerpt = replace(whole, channel=channel)
                 channel_id = f"{name}/ch{channel}"
                 self.n_utterances += channel > 0
+                self._begun[first + channel] = channel_id if channel else name
                 if (before := self._first_of(channel_id)) is not None:
                     yield from self._repeated(first + channel, channel_id, location, before)
                     channel += 1
@@ -203,6 +214,20 @@ class _UtteranceReader:
                 )
                 n_channels = n_channels if self._only is not None or channel else n_decoded
             channel += 1
+
+    def begin_source(self) -> None:
+        """Begin a source that may change while it is read."""
+        self._begun, self._n_begun = {}, 0
+
+    def set_aside(
+        self, selections: Sequence[Selection], location: _Location, error: SourceChangedError
+    ) -> Iterator[Piece]:
+        """Yield an outcome in place of each that came, or was to come, of a source that changed meanwhile."""
+        changed = UtteranceError(CHANGED, str(error))
+        for ordinal, name in self._begun.items():
+            if self._is_requested(ordinal):
+                yield self._failure(ordinal, name, location, "read", changed)
+        yield from self.fail(selections[self._n_begun :], location, changed)
 
     def finish(self) -> Iterator[Piece]:
         """Yield the pieces of the utterance that is still being decoded."""

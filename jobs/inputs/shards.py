@@ -16,6 +16,9 @@ from jobs.storage import Stored
 
 FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
 REMOVED = "removed"  # the tag of a source that was in the archive and is gone; its rows stay
+CHANGED = "changed"
+"""The word in `failures` for a source that changed while it was read; in a marker's detail, how many there are."""
+
 MAX_SHARD_FILES = 512
 MAX_SHARD_BYTES = 256 << 20
 

@@ -54,6 +54,8 @@ class Explanation:
         None if no audio was read.
     excerpt : Excerpt
         The part of the recording that was judged.
+    uri, member : str or None
+        The stored object, and the name inside it if it is a container; None if the verdict is not a stored one.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Explanation:
     without_frames: str | None = None
     overview: Overview | None = None
     excerpt: Excerpt = WHOLE
+    uri: str | None = None
+    member: str | None = None
 
     @property
     def marked(self) -> list[Window]:

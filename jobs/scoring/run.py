@@ -101,12 +101,12 @@ def embed_and_score(
         shards = embedded.committed()
         how = (settings.prior, settings.output, settings, settings.head)
         run = score_shards(runner, source, shards, head, *how, segments=settings.segments is not None)
-    work = work_of(embedded, settings, runner.chosen, runner.requests)
-    code, records = _finish(verb, started, run, settings, work, note)
-    if then is not None:
-        then(run, source)
-    for embedded in runs:
-        embedded.raise_set_aside()
+        work = work_of(embedded, settings, runner.chosen, runner.requests)
+        code, records = _finish(verb, started, run, settings, work, note)
+        if then is not None:
+            then(run, source)
+        for each in runs:
+            each.raise_set_aside()  # in here: workers that are stuck end with an error
     raise_repeated(records)
     return code
 

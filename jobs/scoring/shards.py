@@ -26,6 +26,7 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
+from jobs.inputs.shards import CHANGED
 from jobs.scoring.changes import CHANGES, FAILED_RUNS, count_changes, count_pruned
 from jobs.scoring.result import ScoringRun
 from jobs.tables import ledger, run_records
@@ -309,6 +310,8 @@ class ScoreShard:
         }
         if repeated := embedded.detail.get(REPEATED):
             detail[REPEATED] = repeated
+        if n_changed := embedded.detail.get(CHANGED):
+            detail[CHANGED] = n_changed
         if asked:
             detail[SEGMENTS] = count_segments(segments, judged)
         if since is not None:

@@ -42,6 +42,8 @@ def stored_explanation(settings: ExplainConfig) -> Explanation:
         tuple(windows),
         without_frames=WITHOUT_FRAMES,
         excerpt=Excerpt(row["start"] or 0.0, row["end"], row["channel"]),
+        uri=row["uri"],
+        member=row["member"],
     )
     say_verdict(explanation)
     if verdict.score is not None:
@@ -51,7 +53,8 @@ def stored_explanation(settings: ExplainConfig) -> Explanation:
 
 def _row(table: Ledger, utterance_id: str) -> tuple[Marker, dict[str, Any]]:
     """Return the row of a recording that is in the archive, and the marker of its shard; shards are read one by one."""
-    columns = ["utterance_id", *Verdict.__dataclass_fields__, "start", "end", "channel", "removed_at"]
+    places = ("uri", "member", "start", "end", "channel")
+    columns = ["utterance_id", *Verdict.__dataclass_fields__, *places, "removed_at"]
     for marker in table.committed():
         for batch in table.batches(marker, "scores", columns):
             for row in batch.filter(pc.and_(pc.equal(batch["utterance_id"], utterance_id), is_here(batch))).to_pylist():

@@ -21,7 +21,7 @@ from jobs.tables.entries import Entries
 from jobs.tables.names import Names, as_names, texts
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
-from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, refuse_many
+from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, too_many
 from jobs.tables.source_index import SourceIndex
 
 OTHERS = "others"
@@ -50,11 +50,14 @@ class Proposal:
         Slots of all shards of the archive, planned before or new.
     instalments : sequence of Entries
         New shards that go before, each part in a plan of its own.
+    refused : str
+        Why no source is taken for gone, although some are; empty if that is not so.
     """
 
     new: Sequence[Entry]
     slots: Set[str]
     instalments: Sequence[Entries] = ()
+    refused: str = ""
 
     @property
     def parts(self) -> tuple[Sequence[Entry], ...]:
@@ -101,8 +104,7 @@ def propose(
     Raises
     ------
     ConfigError
-        Where the archive names other members of a container than were planned, where two sources would share an id, or
-        where too many sources are gone.
+        Where the archive names other members of a container than were planned, or where two sources would share an id.
     """
     settled = Names()
     rest: Mapping[str, PlannedShard] = history.current
@@ -116,7 +118,8 @@ def propose(
     committed = {slot for slot, planned in rest.items() if planned.name in done}
     before = history.last_committed(done)
     gone = find_gone(archive, known, look)
-    refuse_many(archive, _read_before(history, before), gone, policy.max_removed)
+    refused = too_many(archive, _read_before(history, before), gone, policy.max_removed)
+    gone = frozenset() if refused else gone
     new = []
     loose = {stored.uri: stored for stored in archive.files}
     present = {each.slot: each for each in archive.containers}
@@ -148,7 +151,7 @@ def propose(
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
     found = map(entry_of, chain(present.values(), denied, groups))
     entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
-    return Proposal(entries, Names(slots) | settled)
+    return Proposal(entries, Names(slots) | settled, refused=refused)
 
 
 def _read_before(history: PlanHistory, before: Mapping[str, PlannedShard]) -> Iterator[Shard]:

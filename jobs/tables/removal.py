@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
-from detector.errors import ConfigError
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.requests import answers
@@ -92,22 +91,20 @@ def is_gone(uri: str, look: Look) -> bool:
         return False
 
 
-def refuse_many(archive: Archive, shards: Iterable[Shard], gone: Collection[str], max_removed: float) -> None:
-    """Refuse an archive of which a place has lost too much at once: it may not be mounted, or not be synchronised.
+def too_many(archive: Archive, shards: Iterable[Shard], gone: Collection[str], max_removed: float) -> str:
+    """Return what to say of a place that has lost too much at once; nothing if none has.
+
+    It may not be mounted, or not be synchronised: nothing of the archive is to be taken for gone then.
 
     Parameters
     ----------
     shards : iterable of Shard
         Those that have been committed. They are asked for only if a source is gone.
-
-    Raises
-    ------
-    ConfigError
-        If more than the share ``max_removed`` of the sources in a place is gone; of fewer than :data:`SMALL`, if all
-        are.
+    max_removed : float
+        Share of the sources in a place that may be gone; of fewer than :data:`SMALL`, all but one may.
     """
     if not gone or max_removed >= 1.0:
-        return
+        return ""
     n_before: Counter[str] = Counter()
     n_gone: Counter[str] = Counter()
     for source in (source for shard in shards for source in shard.sources if _was_there(source)):
@@ -117,11 +114,12 @@ def refuse_many(archive: Archive, shards: Iterable[Shard], gone: Collection[str]
             n_gone[place.uri] += source.uri in gone
     for where, n in n_before.items():
         if n_gone[where] > max_removed * n and (n >= SMALL or n_gone[where] == n):
-            raise ConfigError(
+            return (
                 f"{where}: {n_gone[where]:,} of the {n:,} stored objects that it had are gone, more than --max-removed "
-                f"{max_removed:g} allows. Check that it is mounted and complete; if they are meant to be gone, give "
-                f"--max-removed 1. Their rows stay, with `removed_at`."
+                f"{max_removed:g} allows. All else is done, and none of them counts as gone. Check that it is mounted "
+                f"and complete; if they are meant to be gone, give --max-removed 1. Their rows stay, with `removed_at`."
             )
+    return ""
 
 
 def _was_there(source: Stored) -> bool:

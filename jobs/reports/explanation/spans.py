@@ -24,7 +24,8 @@ def write_spans(explanation: Explanation, to: str, uri: str | None) -> None:
     if to.lower().endswith(".json"):
         row = {
             "utterance_id": explanation.name,
-            "uri": storage.normal(uri or explanation.name),
+            "uri": storage.normal(uri) if uri else explanation.uri,
+            "member": None if uri else explanation.member,
             "head_id": explanation.head.head_id,
             "why": "explained",
             "predicted_label": verdict.label,
@@ -36,6 +37,6 @@ def write_spans(explanation: Explanation, to: str, uri: str | None) -> None:
         }
         content = write_tasks([row])
     else:
-        content = write_track(explanation.name, explanation.marked)
+        content = write_track(explanation.name, explanation.marked, explanation.excerpt.start)
     storage.write_bytes(storage.normal(to), content)
     say(f"spans: {to}")

@@ -10,6 +10,8 @@ from detector.schema import LABELS
 
 UNSURE = "unsure"
 CHOICES = (*LABELS, UNSURE)
+EARLY_SECONDS = 1e-3
+"""What a part may begin before the excerpt that it is of, by rounding alone."""
 REVIEWER_FIELDS = ("system", "speaker", "source", "language")
 """Facts that a reviewer may add to the label, and that `fit` reads."""
 

@@ -9,11 +9,16 @@ from typing import Any
 from detector.errors import SchemaError
 from detector.schema import BONAFIDE, LABELS, SPOOF
 from jobs.inputs.parts import LATEST_SECONDS, Part
-from jobs.reports.review.annotations import QUEUE_FIELDS, REVIEWER_FIELDS, Annotation, Row, parse_label
+from jobs.reports.review.annotations import (
+    EARLY_SECONDS,
+    QUEUE_FIELDS,
+    REVIEWER_FIELDS,
+    Annotation,
+    Row,
+    parse_label,
+)
 from jobs.reports.review.players import link_of
 from jobs.scoring.marks import Window
-
-EARLY_SECONDS = 1e-3
 
 CHOICE, PART, AUDIO = "label", "part", "audio"  # names of the tags in the labelling interface
 LABELLING_INTERFACE = f"""\
@@ -134,7 +139,7 @@ def read_regions(content: bytes, where: str) -> list[tuple[str, list[Part]]]:
 def _part(start: float, end: float, labels: Any, where: str) -> Part:
     if not isinstance(labels, list) or len(labels) != 1 or labels[0] not in LABELS:
         raise SchemaError(f"{where}: a region is labelled {str(labels)[:40]}; expected {' or '.join(LABELS)}, one.")
-    start = max(start, 0.0) if start > -EARLY_SECONDS else start  # the excerpt's own rounding
+    start = max(start, 0.0) if start > -EARLY_SECONDS else start
     if not 0.0 <= start < end <= LATEST_SECONDS:
         raise SchemaError(
             f"{where}: a region from {start} to {end} s of its recording; expected its end after its start."

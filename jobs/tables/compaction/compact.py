@@ -111,7 +111,7 @@ def _prove(copy: CompactedCopy, updater: CopyUpdater, sources: list[Source]) -> 
 
 def _prove_table(table: str, copy: CompactedCopy, updater: CopyUpdater, sources: list[Source]) -> None:
     copied = [each for each in updater.standing.values() if each.compacted.table == table]
-    if not copied and not any(table in marker.rows for source in sources for marker in source.markers.values()):
+    if not copied and not any(table in marker.rows for source in sources for marker in source.markers.all()):
         return  # no run has asked for segments
     digests, n_rows, uris = [], 0, []
     for source in sources:

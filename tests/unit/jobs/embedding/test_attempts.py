@@ -258,3 +258,38 @@ def test_a_stall_ends_the_run_and_names_the_shard() -> None:
 
     with pytest.raises(StalledError, match=r"no progress for 120 s. 1 shard\(s\) not whole, first s3://bucket/y"):
         run(machines, "x", "y")
+
+
+def test_a_container_that_ends_its_reader_also_when_it_is_read_alone_is_one_row() -> None:
+    machines = Machines(lambda _number, name, ordinal: name == "x" and ordinal in (-1, 2, 3))
+
+    found = run(machines, "x", "y")
+
+    (failure,) = found["x"]
+    assert (failure["error"], failure["stage"], failure["uri"]) == ("bad_archive", "read", "s3://bucket/x")
+    assert failure["utterance_id"] == shard("x").id_of(None)
+    assert len(found["y"]) == 4
+    assert machines.asked[PASSES:] == [[("x", None, "all")]]
+
+
+def test_a_container_that_is_read_once_nothing_is_beside_it_is_whole() -> None:
+    machines = Machines(lambda number, name, ordinal: name == "x" and ordinal == -1 and number <= PASSES)
+
+    found = run(machines, "x", "y")
+
+    assert [row["embedding"] for row in found["x"]] == [[0.0], [1.0], [2.0], [3.0]]
+
+
+def test_a_container_whose_worker_said_why_it_stopped_is_not_to_blame() -> None:
+    machines = Machines()
+    machines.troubles = {(number, "x"): RunAgain("no decoder starts") for number in (1, 2, 3)}
+
+    with pytest.raises(RunAgain, match=r"gave up after 3 passes.*no decoder starts"):
+        run(machines, "x", "y")
+
+
+def test_more_unreadable_containers_than_strangers_send_are_the_machines_fault() -> None:
+    machines = Machines(lambda _number, name, _ordinal: name != "y")
+
+    with pytest.raises(RunAgain, match=r"gave up after 3 passes: 4 shard\(s\) not whole"):
+        run(machines, "a", "b", "c", "d", "y")

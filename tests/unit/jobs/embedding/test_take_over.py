@@ -212,7 +212,7 @@ def test_all_rows_of_a_tar_that_is_gone_stay_until_they_are_pruned(archive: Arch
     assert history(archive.night(4)["0.tar#a.flac"]) == (DAYS[4], DAYS[4], None)
 
 
-def test_an_archive_that_is_suddenly_empty_is_refused_before_anything_is_written(archive: Archive) -> None:
+def test_of_an_archive_that_is_suddenly_empty_nothing_counts_as_gone(archive: Archive) -> None:
     before = archive.night(0)
     for name in "abc":
         (archive.folder / f"{name}.flac").unlink()
@@ -283,7 +283,7 @@ def test_rows_of_an_earlier_version_get_a_history_from_their_run(archive: Archiv
     marker_path.unlink()
     path.unlink()
     run = archive.run
-    (planned,) = run.history.current.values()
+    (planned,) = run.planned.values()
     run.ledger.commit(planned, "a", {"embeddings": (f"embeddings/backbone={RECIPE.slug}", rows)}, {})
     archive.write("b.flac", 5.0, 9)
 

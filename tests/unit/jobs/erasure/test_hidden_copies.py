@@ -254,8 +254,9 @@ def test_words_of_our_own_objects_are_no_mentions(tables: str) -> None:
 
 
 def test_a_recording_that_is_called_like_an_encoder_a_folder_or_a_codec_can_be_erased(tmp_path: Path) -> None:
-    called = ["facebook/wav2vec2", "calls/2026", "wav/pcm_16", "2.1.3", "opus"]
+    called = ["facebook/wav2vec2", "calls/2026", "wav/pcm_16", "2.1.3", "opus", "4:2"]
     detail = {"model": called[0], "recipe": {"weights": called[0]}, "id_roots": ["s3://archive/calls/2026/"]}
+    detail |= {"segments": "4:2"}
     plan = Plan("2026-11-30-0", "2026-11-30", (), detail | {"redo": "shard=s3://archive/calls/2026"})
     heard = Heard(np.zeros(4, np.float32), "wav/pcm_16", 8_000, "opus")
     accepted = {"accepted": [{"codec": "wav/pcm_16"}]}

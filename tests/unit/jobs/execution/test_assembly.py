@@ -14,6 +14,7 @@ from detector.schema import FAILURES, embeddings_schema
 from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
+from jobs.inputs.shards import CHANGED, Portion, Shard
 from tests.support.facts import made_up_facts
 
 DIM = 3
@@ -200,3 +201,18 @@ def test_a_shard_that_becomes_whole_without_a_new_piece_is_returned_once() -> No
         {"utterance_id": "s/a", "stage": "embed", "error": "encoder_crash", "attempts": 3},
         {"utterance_id": "s/b", "stage": "decode", "error": "decode_error", "attempts": 1},
     ]
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_that_a_source_changed_outweighs_what_was_read_of_it_before_whichever_arrives_first(is_last: bool) -> None:
+    read = [segment("s", 0, 0, 1.0, 30), whole("s", 0, "a", 1)]
+    error = UtteranceError(CHANGED, "u: 9 bytes were planned, now it has 10")
+    changed = [pieces.outcome("s", 0, pieces.failed("s/a", "u", None, 9, "read", error))]
+    # of a portion of segments alone, it passes too
+    changed = list(pieces.of(Portion(Shard("files", ()), (0,), "segments"), changed))
+    end = [pieces.shard_end("s", 1)]
+
+    _, (rows,) = assembled(*map(encode, [*([read, changed] if is_last else [changed, read]), end]))
+
+    embeddings, failures = rows.tables(RECIPE, "run")
+    assert (len(embeddings), failures["error"].to_pylist()) == (0, [CHANGED])

@@ -24,6 +24,7 @@ from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, res
 from jobs.execution.worker_registry import WorkerRegistry
 from jobs.inputs import pieces
 from jobs.inputs.shards import Portion, Shard
+from jobs.storage import Stored
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.runner import LocalReporter
@@ -102,8 +103,8 @@ def test_a_table_without_segments_passes_through_the_encoder() -> None:
     assert (whole.shard_id, whole.outcomes) == ("s", {})
 
 
-def test_a_changed_source_travels_from_decode_to_the_driver_with_its_class(shard: Shard) -> None:
-    Path(shard.uri).unlink()
+def test_a_changed_container_travels_from_decode_to_the_driver_with_its_class(tmp_path: Path) -> None:
+    shard = Shard("tar", (Stored(str(tmp_path / "gone.tar"), 10, "e"),))
 
     (table,) = decoded(shard)
 

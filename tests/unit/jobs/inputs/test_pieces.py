@@ -50,6 +50,15 @@ def test_a_table_is_yielded_before_the_next_piece_is_requested() -> None:
     assert asked == [0, 1, 2, 3, 4]
 
 
+def test_pieces_that_come_slowly_are_handed_on_before_there_are_many() -> None:
+    seconds = iter(range(100))  # a second a look: two looks at the first piece of a table, one at each other
+    sent = [pieces.shard_end(f"{number}", 0) for number in range(12)]
+
+    tables = list(pieces.batches(sent, clock=lambda: float(next(seconds))))
+
+    assert [len(table) for table in tables] == [5, 5, 2]
+
+
 def test_no_pieces_give_no_table() -> None:
     assert list(pieces.batches([])) == []
 

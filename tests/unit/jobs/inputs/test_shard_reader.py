@@ -19,7 +19,7 @@ from detector.recording import Recording
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.shard_reader import MAX_BUFFERED_BYTES, read_shard
-from jobs.inputs.shards import Portion, Selection, Shard
+from jobs.inputs.shards import CHANGED, Portion, Selection, Shard
 from tests.support import containers
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
@@ -289,7 +289,7 @@ def test_a_source_that_changed_since_the_plan_stops_the_run(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["tar", "files"])
-def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_row(s3_root: str, tmp_path: Path, kind: str) -> None:
+def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_verdict(s3_root: str, tmp_path: Path, kind: str) -> None:
     wav = encoded(tone(600.0), kind="WAV", subtype="PCM_16")
     uri = f"{s3_root}/0.{'tar' if kind == 'tar' else 'wav'}"
     storage.write_bytes(uri, write_tar(tmp_path / "0.tar", {"a.wav": wav}).read_bytes() if kind == "tar" else wav)
@@ -300,8 +300,34 @@ def test_a_trouble_of_the_store_inside_a_decoder_is_never_a_row(s3_root: str, tm
     next(rows)
     storage.write_bytes(uri, b"something else")
 
-    with pytest.raises((RunAgain, StorageError), match=uri):
-        list(rows)
+    if kind == "tar":
+        with pytest.raises((RunAgain, StorageError), match=uri):
+            list(rows)
+    else:  # the next run reads it again; what follows it in the shard goes on
+        *_, changed, end = rows
+        assert (changed["outcome"]["error"], end["n_utterances"]) == (CHANGED, 1)
+
+
+@pytest.mark.parametrize("channels", ["first", "each"])
+def test_each_utterance_of_a_file_that_changed_has_an_outcome_and_its_neighbours_theirs(
+    tmp_path: Path, channels: str
+) -> None:
+    sources, names = [], []
+    for name in "abc":
+        path = tmp_path / f"{name}.flac"
+        path.write_bytes(FLAC)
+        source = storage.stat(str(path))
+        assert source is not None
+        sources.append(source)
+        names += [(source.uri, name)] if name != "b" else [(source.uri, "b1"), (source.uri, "b2")]
+    (tmp_path / "b.flac").write_bytes(encoded(tone(3.0)))
+
+    rows = list(read_shard(Portion(Shard("files", tuple(sources), tuple(names))), SEGMENT_SECONDS, channels))
+
+    found = {row["outcome"]["utterance_id"][:2]: row["outcome"].get("error") for row in rows if "outcome" in row}
+    assert [found.pop(name) for name in ("b1", "b2")] == [CHANGED, CHANGED]
+    assert ([name[0] for name in found], set(found.values())) == (["a", "c"], {None})
+    assert rows[-1]["n_utterances"] == 4
 
 
 def test_loose_files_keep_their_order_and_ids(tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tm
 
     assert read == [b"caf\xe9.wav", rb"caf\xe9.wav", b"a#1.wav", b"new\nline.wav"]
     assert content_of(rf"{tmp_path}/0.tar#m\xe9.wav") == b"abc"
+    (tmp_path / "2026#0").write_bytes((tmp_path / "0.tar").read_bytes())
+    assert content_of(rf"{tmp_path}/2026#0##m\xe9.wav") == b"abc"
     with tarfile.open(tmp_path / "0.tar", "a") as tar:
         tar.addfile(member, io.BytesIO(b"def"))
     with pytest.raises(ConfigError, match="2 members have this name"):

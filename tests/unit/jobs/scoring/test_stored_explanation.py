@@ -134,6 +134,18 @@ def test_spans_of_a_stored_verdict_come_back_as_parts_once_they_are_judged(
     }
 
 
+def test_a_task_of_a_stored_verdict_plays_the_stored_object(night: Path, tmp_path: Path) -> None:
+    spans = str(tmp_path / "task.json")
+
+    for name, uri, member in (
+        ("2026/long.flac", "s3://archive/2026/long.flac", None),
+        ("2026/radio/0001.tar#0000.flac", "s3://archive/2026/radio/0001.tar", "0000.flac"),
+    ):
+        run(explained(night, utterance=name, spans=spans))
+        (task,) = json.loads(Path(spans).read_bytes())
+        assert (task["data"]["uri"], task["data"]["member"], task["data"]["audio"]) == (uri, member, uri)
+
+
 def test_what_is_not_stored_is_said_to_be_so(night: Path, bonafide: Run) -> None:
     command = ("explain", night / "head.json", "--output", night / "tables", "--utterance")
 

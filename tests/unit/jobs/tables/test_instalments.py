@@ -109,6 +109,16 @@ def test_of_inputs_one_within_another_no_recording_is_planned_twice(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("pattern", ["*/a", "x/a/*", "[x]/*"])
+def test_of_a_folder_and_a_pattern_that_matches_in_it_no_recording_is_planned_twice(
+    tmp_path: Path, pattern: str
+) -> None:
+    write_some(tmp_path / "archive" / "x", random.Random(3), 60)
+    run = night(tmp_path / "tables", tmp_path / "archive" / "x", tmp_path / "archive" / pattern)
+    assert set(Counter(uri for uri, _ in ids_of(run)).values()) == {1}
+
+
+@pytest.mark.usefixtures("small")
 def test_a_run_whose_plan_is_forestalled_between_two_parts_looks_again(tmp_path: Path) -> None:
     archive, output = tmp_path / "archive", tmp_path / "tables"
     write_some(archive, random.Random(4), 60)

@@ -47,6 +47,14 @@ def test_a_label_track_of_any_name_comes_back(name: str) -> None:
     assert read_track(judged, "labels.txt") == (name, [Part(5_025.25, 5_029.25, "spoof")])
 
 
+def test_a_track_of_an_excerpt_has_times_of_its_file_and_comes_back_in_those_of_the_recording() -> None:
+    track = write_track("a.flac@100.5-9000", WINDOWS, 100.5).decode()
+    judged = track.replace("unsure, score -3.20", "spoof")
+
+    assert [float(line.split("\t")[0]) for line in track.splitlines()] == [100.5, 5_125.75, 110.5]
+    assert read_track(judged.encode(), "labels.txt") == ("a.flac@100.5-9000", [Part(5_025.25, 5_029.25, "spoof")])
+
+
 def test_what_audacity_adds_is_passed_over() -> None:
     # frequencies of a spectral selection below their label, line ends of Windows, and a byte order mark
     text = "\ufeff0.000000\t0.000000\trecording a.flac\r\n1.5\t2.25\tbonafide\r\n\\\t120.5\t3000.0\r\n\r\n"
@@ -74,6 +82,7 @@ NAMED = "0\t0\trecording a.flac\n"
         (f"{NAMED}0\t1e300\tspoof\n", "line 2: "),
         (f"{NAMED}0,5\t1,5\tspoof\n", "line 2: "),
         (f"{NAMED}1\t1\tspoof\n", "line 2: a point, not a part"),
+        ("9\t9\trecording a.flac\n4\t7\tspoof\n", "line 2: starts 5 s before the label `recording ID`"),
         (NAMED + "1\t2\tspoof\n" * 100_001, "100,003 lines; expected 100,000 at most"),
         ("", "0 recordings are named"),
     ],
