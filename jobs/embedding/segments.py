@@ -30,11 +30,15 @@ def n_without(rows: pa.Table, windows: Windows) -> int:
 
 
 def n_shards_without(history: PlanHistory, windows: Windows | None) -> int:
-    """Return the number of shards whose last plan asked for no windows, or, if some are given, for others."""
+    """Return the number of shards whose last plan asked for no windows, or, if some are given, for others.
+
+    Dropped ones, which no run can read again, do not count.
+    """
     asked = [plan.detail.get(SEGMENTS) for plan in history.plans]
     wanted = {str(windows)} if windows else set(asked) - {None}
     others = [number for number, each in enumerate(asked, start=1) if each not in wanted]
-    return int(np.isin(history.numbers[history.current.rows], others).sum())
+    read = history.current.where(~history.current.is_dropped)
+    return int(np.isin(history.numbers[read.rows], others).sum())
 
 
 def shards_without(

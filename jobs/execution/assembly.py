@@ -35,6 +35,8 @@ class ShardRows:
         When the first piece arrived, by `time.monotonic`.
     n_utterances : int or None
         Utterances of the shard, once its end has arrived.
+    ordinals : list of int or None
+        Theirs, once the end has arrived, if they are not those from 0 on.
     portion : str
         What was read, as :meth:`jobs.inputs.shards.Portion.to_json` writes it, once the end has arrived.
     outcomes : dict of int
@@ -55,6 +57,7 @@ class ShardRows:
     shard_id: str
     begun: float = field(default_factory=time.monotonic)
     n_utterances: int | None = None
+    ordinals: list[int] | None = None
     portion: str = ""
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
     repeated: set[int] = field(default_factory=set)
@@ -85,7 +88,8 @@ class ShardRows:
     @property
     def missing(self) -> list[int]:
         """Ordinals of utterances of which something has not arrived: their outcome, or one of their segments."""
-        expected = {*range(self.n_utterances or 0), *self.outcomes}
+        ordinals = range(self.n_utterances or 0) if self.ordinals is None else self.ordinals
+        expected = {*ordinals, *self.outcomes}
         return [ordinal for ordinal in sorted(expected) if not self._has(ordinal)]
 
     def _has(self, ordinal: int) -> bool:
@@ -178,6 +182,7 @@ class ShardAssembler:
             rows = self._open.setdefault(shard_id, ShardRows(shard_id))
             if row["n_utterances"] is not None:
                 rows.n_utterances, rows.portion = row["n_utterances"], row["portion"] or ""
+                rows.ordinals = row["ordinals"]
                 rows.passed_over = json.loads(row["passed_over"] or "{}")
             elif row["outcome"] is not None:
                 rows.take(row["ordinal"], row["outcome"])

@@ -14,7 +14,7 @@ from detector.metrics import Floats
 from detector.schema import BONAFIDE, SPOOF
 from detector.training.rule import Segments
 from jobs import storage
-from jobs.inputs.parts import by_utterance, read_parts
+from jobs.inputs.parts import Part, by_utterance, joined, read_parts
 from jobs.tables.labelled import Labelled
 
 
@@ -27,7 +27,7 @@ class KnownParts:
     contains : bool array of shape (n_rows,)
         True for rows whose label or one of whose parts is spoof.
     in_part : bool array of shape (n_rows,)
-        True for rows with both a spoof and a bona fide part.
+        True for rows with a spoof part and either a bona fide one, or more time that is not labelled spoof than is.
     """
 
     contains: Bools
@@ -44,16 +44,18 @@ class KnownParts:
         SchemaError
             As :func:`jobs.inputs.parts.read_parts`, or if a part of a row that is labelled bona fide is spoof.
         """
-        labels = {name: {part.label for part in parts} for name, parts in by_utterance(read_parts(storage.normal(uri)))}
+        known = by_utterance(read_parts(storage.normal(uri)))
+        labels = {name: ({part.label for part in parts}, _spoof_seconds(parts)) for name, parts in known}
         renamed = table.labels.renamed
         places = table.labels.find(pa.array([renamed.get(name, name) for name in labels], pa.string()))
         contains, in_part = ~table.is_bonafide, np.zeros(table.n_rows, dtype=bool)
-        for (name, found), place in zip(labels.items(), places.tolist(), strict=True):
+        for (name, (found, spoof_seconds)), place in zip(labels.items(), places.tolist(), strict=True):
             if place < 0:
                 continue
             if SPOOF in found and table.is_bonafide[place]:
                 raise SchemaError(f"{uri}: {name!r} has a spoof part, and is labelled bonafide. Correct one of them.")
-            in_part[place] = {SPOOF, BONAFIDE} <= found
+            is_mostly_other = spoof_seconds < table.seconds[place] / 2  # a reviewer who marks a splice marks no more
+            in_part[place] = SPOOF in found and (BONAFIDE in found or is_mostly_other)
         if not (places >= 0).any():
             raise ConfigError(
                 f"{uri}: none of {len(labels)} recordings with labelled parts is among the rows to fit on. Ids must be "
@@ -76,3 +78,9 @@ class KnownParts:
                     yield int(place[row]), embedding, windows
 
         return Segments(self.contains[used], self.in_part[used], read)
+
+
+def _spoof_seconds(parts: list[Part]) -> float:
+    """Return the time that is labelled spoof; parts of one label may overlap."""
+    spoof = joined([part for part in parts if part.label == SPOOF])
+    return sum(part.end_seconds - part.start_seconds for part in spoof)

@@ -50,6 +50,7 @@ _ENDS = {
     "outcome": _OUTCOME,
     "is_repeated": pa.bool_(),
     "n_utterances": pa.int32(),
+    "ordinals": pa.list_(pa.int32()),
     "passed_over": pa.string(),
     "portion": pa.string(),
     "trouble": pa.string(),
@@ -84,13 +85,18 @@ def outcome(shard_id: str, ordinal: int, found: dict[str, Any]) -> Piece:
     return {"shard_id": shard_id, "ordinal": ordinal, "outcome": found}
 
 
-def shard_end(shard_id: str, n_utterances: int, passed_over: dict[str, Any] | None = None) -> Piece:
+def shard_end(
+    shard_id: str,
+    n_utterances: int,
+    passed_over: dict[str, Any] | None = None,
+    ordinals: Sequence[int] | None = None,
+) -> Piece:
     """Make the last piece of a shard, which is complete with this many outcomes and all of their segments.
 
     It also carries the members that were passed over, as :meth:`jobs.inputs.passed_over.PassedOver.to_content` counts
-    them.
+    them, and the ordinals of the utterances if they are not those from 0 on.
     """
-    end = {"shard_id": shard_id, "n_utterances": n_utterances}
+    end = {"shard_id": shard_id, "n_utterances": n_utterances, "ordinals": ordinals}
     return end | ({"passed_over": json.dumps(passed_over)} if passed_over else {})
 
 

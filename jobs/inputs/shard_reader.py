@@ -90,7 +90,7 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
             for source in shard.sources:
                 yield from _read_file(source, selections[source.uri], reader, ahead)
     yield from reader.finish()
-    yield pieces.shard_end(shard.shard_id, reader.n_utterances, reader.passed_over.to_content())
+    yield pieces.shard_end(shard.shard_id, reader.n_utterances, reader.passed_over.to_content(), reader.ordinals)
 
 
 def _read_file(
@@ -151,6 +151,7 @@ class _UtteranceReader:
         windows: Windows | None,
     ) -> None:
         self.n_utterances = 0
+        self.ordinals: list[int] | None = [] if channels == "each" else None
         self.passed_over = PassedOver()
         self._only = only
         self._shard_id = shard_id
@@ -201,7 +202,8 @@ class _UtteranceReader:
             if self._is_requested(first + channel):
                 excerpt = replace(whole, channel=channel)
                 channel_id = f"{name}/ch{channel}"
-                self.n_utterances += channel > 0
+                if channel > 0:
+                    self._expect(first + channel)
                 self._begun[first + channel] = channel_id if channel else name
                 if (before := self._first_of(channel_id)) is not None:
                     yield from self._repeated(first + channel, channel_id, location, before)
@@ -290,9 +292,15 @@ class _UtteranceReader:
         return self._only is None or ordinal in self._only
 
     def _next_ordinal(self) -> int:
-        self.n_utterances += 1
         self._n_recordings += 1
-        return (self._n_recordings - 1) * (MAX_CHANNELS if self._channels == "each" else 1)
+        ordinal = (self._n_recordings - 1) * (MAX_CHANNELS if self._channels == "each" else 1)
+        self._expect(ordinal)
+        return ordinal
+
+    def _expect(self, ordinal: int) -> None:
+        self.n_utterances += 1
+        if self.ordinals is not None:
+            self.ordinals.append(ordinal)
 
     def _first_of(self, name: str) -> int | None:
         """Return the number of the recording before this one that has the same id; None if there is none."""

@@ -28,6 +28,17 @@ def render_page(template: str, filters: dict[str, Callable[..., Any]], **content
     return environment.get_template(template).render(**content)
 
 
+def number_text(value: float | None, digits: int = 2) -> str:
+    """Return a number as pages show it, with a minus sign; a dash where there is none.
+
+    Examples
+    --------
+    >>> number_text(-0.126), number_text(None)
+    ('−0.13', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
 def _inert(value: Any) -> Any:
     """Spell out what a template shows, except what is HTML already."""
     if isinstance(value, Markup | StrictUndefined):

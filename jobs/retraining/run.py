@@ -35,12 +35,20 @@ def retrain(settings: RetrainConfig) -> int:
     published = read_head(uri, settings.require_signature, settings.backbone)
     if len(published.embed_configs) > 1:
         raise ConfigError(f"{uri}: a fused head, which `retrain` does not fit. Use `fit --fuse`, and publish its head.")
+    if published.contains_rule:
+        raise ConfigError(
+            f"{uri}: says of recordings whether they contain spoof (`fit --parts`), which `retrain` does not fit. Fit "
+            f"the next one by `fit`, too, and publish it."
+        )
     code = embed(_settings(EmbeddingConfig, settings, **asdict(published.embed_config)))
     if code != 0:
         return code
     folder = storage.join(storage.normal(settings.output), "retraining", settings.run_date)
     key = embeddings_of(settings.output, published).key
-    fit(_settings(FitConfig, settings, embeddings=(settings.output,), output=folder, fingerprint=key))
+    own: dict[str, Any] = {"embeddings": (settings.output,), "output": folder, "fingerprint": key}
+    if published.systems is not None and not settings.attribution:
+        own |= {"attribution": True, "false_attribution": published.systems.false_attribution}
+    fit(_settings(FitConfig, settings, **own))
     candidate_uri = storage.join(folder, "head.json")
     candidate = read_head(candidate_uri, backbone=settings.backbone)
     if candidate.head_id == published.head_id:

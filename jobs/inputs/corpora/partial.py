@@ -31,6 +31,7 @@ COLUMNS_HAD = ("utterance", "parts", "label")
 WORDS_HAD = {"T": BONAFIDE, "F": SPOOF}
 PART = re.compile(r"([\d.]+)-([\d.]+)-(\w+)")
 LLAMA = re.compile(r"(?:(?:dev|test)\d*-(?P<system>.+?)-(?:full|partial)[^_]*|[^_]+)_(?P<speaker>\d+)_")
+LONGEST_NAME = 255  # of a file; the pattern takes the cube of a name's length
 
 Parts = tuple[Part, ...]
 
@@ -87,7 +88,7 @@ def llama_partial_spoof(tree: Tree) -> Iterator[Utterance]:
         folder = table.uri.rpartition("/")[2].removeprefix("label_").removesuffix(".txt")
         files = tree.inside(folder)
         for where, utterance, label, parts in _timed(table):
-            name, about = f"{utterance}.wav", LLAMA.match(utterance)
+            name, about = f"{utterance}.wav", LLAMA.match(utterance[:LONGEST_NAME])
             yield Utterance(
                 stored=files.get(name),
                 where=f"{where}: {name}",

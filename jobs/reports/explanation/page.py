@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 from markupsafe import Markup
 
@@ -22,7 +21,7 @@ from jobs.reports.explanation.picture import (
     picture,
 )
 from jobs.reports.explanation.png import data_url
-from jobs.reports.pages import render_page
+from jobs.reports.pages import number_text, render_page
 from jobs.reports.review.players import fragment, link_of
 from jobs.scoring.explanation import Explanation, verdict_rows
 from jobs.scoring.marks import Window
@@ -120,7 +119,7 @@ def render(explanation: Explanation, clips: list[Clip], whole: Clip | None, uri:
     details = [_detail(explanation, number, clip, link) for number, clip in enumerate(heard, start=1)]
     return render_page(
         "explanation.html.j2",
-        {"clock": clock, "number": _number},
+        {"clock": clock, "number": number_text},
         explanation=explanation,
         head=head,
         verdict=verdict,
@@ -164,7 +163,3 @@ def _picture(
         draw_windows(drawn, explanation.windows, log_odds(explanation.verdict.prior))
     draw_marks(drawn, explanation.marked)
     return drawn, bar_seconds
-
-
-def _number(value: Any, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")

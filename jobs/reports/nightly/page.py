@@ -12,7 +12,7 @@ from jobs.reports.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH
 from jobs.reports.nightly.charts import QUANTITIES, SHARES, drift_chart, recordings_chart, share_chart
 from jobs.reports.nightly.history import MAX_PREVIOUS_RUNS, previous_records, shares
 from jobs.reports.nightly.report import nightly_report
-from jobs.reports.pages import NO_BREAK, render_page
+from jobs.reports.pages import NO_BREAK, number_text, render_page
 from jobs.reports.review.context import side_text
 from jobs.reports.review.players import players
 from jobs.reports.review.queue import BORDERLINE, SIMILAR_COSINE
@@ -133,10 +133,6 @@ def _percent(value: float | None) -> str:
     return f"{100 * value:.{1 if value == 0 or value >= 0.001 else 3}f}{NO_BREAK}%"
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
@@ -156,7 +152,7 @@ def _count(value: float) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "share": _percent,
-    "number": _number,
+    "number": number_text,
     "hours": _hours,
     "count": _count,
     "cost": _cost,

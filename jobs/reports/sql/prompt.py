@@ -13,7 +13,10 @@ from jobs.telemetry.names import printable
 if TYPE_CHECKING:
     import duckdb
 
-VIEWS = "current recordings failures segments nights heads labels, and scores embeddings all_failures as stored"
+VIEWS = (
+    "current recordings failures segments calls nights heads labels, "
+    "and scores embeddings all_failures all_segments as stored"
+)
 
 
 def answer(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Views: the SQL that makes the tables of an output ready for questions, in the words of each engine.
 
 A recording stands once in `recordings`: with its scores by the active head. `current` leaves out recordings that are
-gone from the archive. `scores`, `embeddings` and `all_failures` are the tables as they are stored.
+gone from the archive. `scores`, `embeddings`, `all_failures` and `all_segments` are the tables as they are stored.
 """
 
 from __future__ import annotations

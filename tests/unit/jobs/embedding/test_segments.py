@@ -16,8 +16,9 @@ from detector.embedding import embed_cells
 from detector.errors import ConfigError
 from detector.recording import Recording
 from detector.windows import Windows
-from jobs.embedding.segments import WITHOUT_SEGMENTS
+from jobs.embedding.segments import WITHOUT_SEGMENTS, n_shards_without
 from jobs.execution import assembly
+from jobs.tables.protocol import DROPPED, Entry, Plan, PlanHistory
 from tests.support.audio import encoded, tone
 from tests.support.canaries import RECIPE, embed
 
@@ -61,6 +62,15 @@ def test_windows_are_those_of_the_recording_whose_embedding_stays_as_it_was(arch
     parts = embed_cells(load_backbone(RECIPE.config), segments, starts, WINDOWS)[2]
     expected = WINDOWS.joined(parts, 5.5, RECIPE.config.pooling)
     assert found["a.flac"]["window_embeddings"] == expected.reshape(-1).tolist()
+
+
+def test_a_shard_that_was_dropped_does_not_count_as_one_without_windows() -> None:
+    plans = [Plan("1", "2026-11-29", (Entry("a", "1"), Entry("b", "1")))]
+    assert n_shards_without(PlanHistory(tuple(plans)), WINDOWS) == 2
+
+    plans.append(Plan("2", "2026-11-30", (Entry("a", "1", {DROPPED: True}),)))
+
+    assert n_shards_without(PlanHistory(tuple(plans)), WINDOWS) == 1
 
 
 def test_a_changed_group_keeps_the_windows_of_what_did_not_change(archive: Path, tmp_path: Path) -> None:

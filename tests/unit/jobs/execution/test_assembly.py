@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from detector.config import EmbedConfig, Recipe
 from detector.errors import UtteranceError
 from detector.schema import FAILURES, embeddings_schema
+from jobs import storage
 from jobs.execution.assembly import ShardAssembler, ShardRows, failed_to_embed
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
+from jobs.inputs.shard_reader import read_shard
 from jobs.inputs.shards import CHANGED, Portion, Shard
+from tests.support.archives import write_tar
+from tests.support.audio import encoded, tone
 from tests.support.facts import made_up_facts
 
 DIM = 3
@@ -186,6 +192,26 @@ def test_missing_segments_are_listed_by_utterance_and_dropped_pieces_are_gone() 
     assembler.forget("s")
     assert "s" not in assembler.open
     assert [rows.shard_id for rows in assembler.add(encode(shard("s")))] == ["s"]
+
+
+def test_a_shard_of_calls_is_whole_though_their_channels_leave_gaps_between_ordinals(tmp_path: Path) -> None:
+    call = encoded(np.stack([tone(1.0, seed=1), tone(1.0, seed=2)], axis=1))
+    stored = storage.stat(str(write_tar(tmp_path / "0.tar", {"a.flac": call, "b.flac": call})))
+    assert stored is not None
+    read = list(read_shard(Portion(Shard("tar", (stored,))), 30.0, "each"))
+    table = encode(read)
+    is_last = pc.equal(table["ordinal"], table["ordinal"].to_pylist()[-2])  # the second side of the second call
+
+    assembler, shards = assembled(table.filter(pc.invert(pc.fill_null(is_last, False))))
+    assert not shards
+    (rows,) = assembler.open.values()
+    assert rows.n_utterances == 4
+    assert rows.missing == [row["ordinal"] for row in read if "outcome" in row][-1:]
+
+    _, (found,) = assembled(table)
+    assert [each["utterance_id"].rpartition("#")[2] for _, each in sorted(found.outcomes.items())] == [
+        *("a.flac/ch0", "a.flac/ch1", "b.flac/ch0", "b.flac/ch1")
+    ]
 
 
 def test_a_shard_that_becomes_whole_without_a_new_piece_is_returned_once() -> None:

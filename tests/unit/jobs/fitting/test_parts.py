@@ -83,6 +83,18 @@ def test_the_head_is_that_of_the_whole_recordings_alone(tmp_path: Path) -> None:
     assert judged(with_parts, tmp_path)["score"].equals(judged(alone, tmp_path)["score"])
 
 
+def test_a_recording_of_which_only_a_splice_is_labelled_does_not_teach_the_head_what_spoof_is(tmp_path: Path) -> None:
+    labels, parts = write_partial(tmp_path)
+    both, _ = fitted(tmp_path, labels, "both", parts=parts)
+    spoof = {f"p{number:04d}": [Part(4.0, 7.0, "spoof"), Part(6.0, 8.0, "spoof")] for number in range(N_PARTIAL)}
+    write_parts(parts, parts_table(spoof.items()))  # as `review parts` writes what a reviewer marked, and no more
+
+    splices, report = fitted(tmp_path, labels, "splices", parts=parts)
+
+    assert splices.weights == both.weights
+    assert report["training"]["segment_rule"]["spoof_in_part"] == N_PARTIAL
+
+
 def test_windows_as_quiet_as_silence_say_nothing(tmp_path: Path) -> None:
     labels, parts = write_partial(tmp_path)
 
