@@ -27,7 +27,7 @@ from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
 from jobs.reports.review.context import with_context
-from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column
+from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column, lowest_windows
 from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.reports.voices import find_voices
 from jobs.tables.ledger import Ledger
@@ -57,12 +57,13 @@ def nightly_report(
     shards = scored_shards(table, source, history, record["plan"])
     reference = Reference.from_dict(head.training.get("calibration_rows"))
     sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
-    queue_builder, flagged = ReviewQueueBuilder(head), TopK(SHOWN_FLAGGED, _rank_flagged)
+    queue_builder, flagged = ReviewQueueBuilder(head, record["prior"]), TopK(SHOWN_FLAGGED, _rank_flagged)
     systems: Counter[str] = Counter()
     for number, (scores, embedded) in enumerate(shards):
+        lowest = lowest_windows(table, scores)
         for batch in batches_of_run(table, scores, COLUMNS):
             sources.add(batch)
-            queue_builder.add(batch, number)
+            queue_builder.add(batch, number, lowest)
             flagged.add(batch, number)
             systems.update(batch.filter(pa.array(flagged_rows(batch)))["nearest_system"].drop_null().to_pylist())
         for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):

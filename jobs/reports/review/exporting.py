@@ -12,7 +12,7 @@ from jobs.reports.review.annotations import Row
 from jobs.reports.review.config import ExportConfig, VoicesConfig
 from jobs.reports.review.context import side_text, with_context
 from jobs.reports.review.formats import format_of
-from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder
+from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, lowest_windows
 from jobs.reports.runs import Record, batches_of_run, find_run, scored_shards
 from jobs.scoring.heads import read_head
 from jobs.tables.heads import named_head
@@ -30,20 +30,22 @@ def export_queue(config: ExportConfig) -> None:
         If there is no such run, or the head is not the one that scored it.
     """
     table, history, record, head = scored_run(config, config.run)
-    builder = ReviewQueueBuilder(head, config.rows)
+    builder = ReviewQueueBuilder(head, record["prior"], config.rows)
     source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
     shards = scored_shards(table, source, history, record["plan"])
     for number, (scores, _) in enumerate(shards):
+        lowest = lowest_windows(table, scores)
         for batch in batches_of_run(table, scores, COLUMNS):
-            builder.add(batch, number)
+            builder.add(batch, number, lowest)
     queue = builder.queue(source, [embedded for _, embedded in shards])
     rows = with_context(table, [scores for scores, _ in shards], queue.rows, builder.shards)
     uri = storage.normal(config.to)
     storage.write_bytes(uri, format_of(uri, config.format).write(_rows(rows, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)
     say(
-        f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected and "
-        f"{queue.n_borderline} borderline ones; {n_folded} more are nearly the same as these",
+        f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected, "
+        f"{queue.n_borderline} borderline and {queue.n_parts} with a suspicious part; {n_folded} more are nearly the "
+        f"same as these",
         f"queue: {uri}",
     )
 
@@ -77,7 +79,6 @@ def _rows(rows: Sequence[Row], record: Record) -> Iterator[Row]:
         yield row | {
             "predicted_label": row["label"],
             "label": None,
-            "why": row["reject_reason"] or "borderline",
             "alike": len(row["alike"]),
             "listen_from": first and first.start_seconds,
             "listen_to": first and first.end_seconds,

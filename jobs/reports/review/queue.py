@@ -1,8 +1,13 @@
-"""The review queue: recordings of a run that a person should listen to, the most uncertain first."""
+"""The review queue: recordings of a run that a person should listen to, the most uncertain first.
+
+Behind them stand recordings that pass for bona fide as a whole, and of which a part does not: by the head's rule, or,
+without one, by their most suspicious window.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +18,8 @@ import pyarrow.compute as pc
 from detector.head import Head
 from detector.logistic import Bools
 from detector.metrics import Floats
+from detector.rejection import log_odds
+from detector.schema import BONAFIDE
 from jobs.reports.review.config import MAX_ROWS
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker
@@ -22,9 +29,11 @@ SIMILAR_COSINE = 0.98
 """Cosine of standardised embeddings at which two recordings count as similar; measured in docs/nightly-report.md."""
 
 BORDERLINE = 0.5  # share of the entropy at which the head rejects
+PARTS_SHARE = 0.25  # of the queue, for recordings with a suspicious part
 COLUMNS = (
     *("utterance_id", "uri", "member", "seconds", "score", "p_spoof", "label", "entropy_bits", "ood", "reject"),
     *("reject_reason", "head_id", "run_id", "start", "end", "channel", "nearest_system", "system_similarity"),
+    "contains_score",
 )
 """Columns of `scores` that the queue reads."""
 
@@ -38,14 +47,16 @@ class ReviewQueue:
     Parameters
     ----------
     rows : tuple of dict
-        :data:`COLUMNS`, and `alike`: ids of similar recordings that were folded into the row.
-    n_rejected, n_borderline : int
-        How many rows of either kind the run has, in the queue or not.
+        :data:`COLUMNS`; `why`: the reason for which the head rejects, `borderline` or `part`; and `alike`: ids of
+        similar recordings that were folded into the row.
+    n_rejected, n_borderline, n_parts : int
+        How many rows of each kind the run has, in the queue or not.
     """
 
     rows: tuple[Row, ...]
     n_rejected: int
     n_borderline: int
+    n_parts: int
 
 
 @dataclass
@@ -84,31 +95,67 @@ class ReviewQueueBuilder:
     """Collects a :class:`ReviewQueue`: rejected rows first, then borderline ones, each by falling entropy.
 
     Entropy is highest at the threshold, so rows nearest to it come first. Rows without a score, too short or silent, do
-    not qualify.
+    not qualify. Then come accepted recordings with a suspicious part, the most suspicious first, for which a share of
+    the queue is kept.
+
+    Parameters
+    ----------
+    head : Head
+    prior : float
+        Of the run.
+    n_rows : int
+        Of the queue, at most.
     """
 
-    def __init__(self, head: Head, n_rows: int = MAX_ROWS) -> None:
-        self._head, self._n_rows = head, n_rows
-        self._counts = np.zeros(2, dtype=np.int64)
+    def __init__(self, head: Head, prior: float, n_rows: int = MAX_ROWS) -> None:
+        self._head, self._n_rows, self._prior = head, n_rows, prior
+        self._counts = np.zeros(3, dtype=np.int64)
         self._candidates = TopK(CANDIDATES_PER_ROW * n_rows, self._rank)
+        self._lowest: Mapping[str, float] = {}
+        self._parts = TopK(math.ceil(PARTS_SHARE * n_rows), self._rank_parts)
 
-    def add(self, batch: pa.RecordBatch, shard: int) -> None:
-        """Add rows of `scores`; ``shard`` is the place of the shard in the list that :meth:`queue` takes."""
+    def add(self, batch: pa.RecordBatch, shard: int, lowest: Mapping[str, float] | None = None) -> None:
+        """Add rows of `scores`.
+
+        Parameters
+        ----------
+        shard : int
+            Place of the shard in the list that :meth:`queue` takes.
+        lowest : mapping, optional
+            By id, the lowest score of a window that the head takes for spoof: see :func:`lowest_windows`.
+        """
         self._candidates.add(batch, shard)
+        self._lowest = lowest or {}
+        self._parts.add(batch, shard)
 
-    def _rank(self, batch: pa.RecordBatch) -> tuple[Bools, Floats]:
+    def _kinds(self, batch: pa.RecordBatch) -> tuple[Bools, Bools, Floats]:
+        """Return which rows are rejected and which are borderline, and their entropies."""
         entropy = float_column(batch, "entropy_bits")
         rejected = batch["reject"].to_numpy(zero_copy_only=False)
         scored = np.isfinite(entropy)
-        borderline = scored & ~rejected & (entropy > BORDERLINE * self._head.max_entropy_bits)
-        self._counts += np.count_nonzero(scored & rejected), np.count_nonzero(borderline)
+        return scored & rejected, scored & ~rejected & (entropy > BORDERLINE * self._head.max_entropy_bits), entropy
+
+    def _rank(self, batch: pa.RecordBatch) -> tuple[Bools, Floats]:
+        rejected, borderline, entropy = self._kinds(batch)
+        self._counts[:2] += np.count_nonzero(rejected), np.count_nonzero(borderline)
         # entropy is at most 1 bit, so a borderline row never ranks before a rejected one
-        return (scored & rejected) | borderline, np.where(rejected, 0.0, 2.0) - np.nan_to_num(entropy)
+        return rejected | borderline, np.where(rejected, 0.0, 2.0) - np.nan_to_num(entropy)
+
+    def _rank_parts(self, batch: pa.RecordBatch) -> tuple[Bools, Floats]:
+        rejected, borderline, _ = self._kinds(batch)
+        if self._head.contains_rule:
+            found = float_column(batch, "contains_score")
+        else:
+            found = np.array([self._lowest.get(name, np.nan) for name in batch["utterance_id"].to_pylist()], np.float64)
+        is_bonafide = pc.fill_null(pc.equal(batch["label"], BONAFIDE), False).to_numpy(zero_copy_only=False)
+        qualifies = is_bonafide & ~rejected & ~borderline & (np.nan_to_num(found, nan=np.inf) < log_odds(self._prior))
+        self._counts[2] += np.count_nonzero(qualifies)
+        return qualifies, np.nan_to_num(found)
 
     @property
     def shards(self) -> dict[str, int]:
         """By id: the place of the shard of each row that may be in the queue."""
-        return {row["utterance_id"]: shard for shard, row in self._candidates.rows()}
+        return {row["utterance_id"]: shard for shard, row in [*self._candidates.rows(), *self._parts.rows()]}
 
     def queue(self, source: Ledger, embedded: list[Marker]) -> ReviewQueue:
         """Fold similar rows and return the queue; this reads the embeddings of the shards that hold its rows.
@@ -122,8 +169,22 @@ class ReviewQueueBuilder:
         """
         candidates = self._candidates.rows()
         vectors = _unit_embeddings(self._head, source, embedded, candidates)
-        rows = [row for _, row in candidates]
-        return ReviewQueue(tuple(fold_similar(rows, vectors)[: self._n_rows]), *self._counts.tolist())
+        rows = [row | {"why": row["reject_reason"] or "borderline"} for _, row in candidates]
+        parts = [row | {"why": "part", "alike": []} for _, row in self._parts.rows()]
+        kept = fold_similar(rows, vectors)[: self._n_rows - len(parts)]
+        return ReviewQueue((*kept, *parts), *self._counts.tolist())
+
+
+def lowest_windows(table: Ledger, marker: Marker) -> dict[str, float]:
+    """Return, by id, the lowest score of a window that the head takes for spoof, in a shard of scores."""
+    found: dict[str, float] = {}
+    if not marker.rows.get("segments"):
+        return found
+    for batch in table.batches(marker, "segments", ["utterance_id", "score", "p_spoof", "reject"]):
+        flagged = batch.filter(pc.and_(pc.greater(batch["p_spoof"], 0.5), pc.invert(batch["reject"])))
+        for name, score in zip(flagged["utterance_id"].to_pylist(), flagged["score"].to_pylist(), strict=True):
+            found[name] = min(score, found.get(name, score))
+    return found
 
 
 def float_column(batch: pa.RecordBatch, name: str) -> Floats:

@@ -118,7 +118,7 @@ def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatc
     )
 
     def ids(n_rows: int) -> list[str]:
-        builder = ReviewQueueBuilder(scored.head, n_rows)
+        builder = ReviewQueueBuilder(scored.head, scored.prior, n_rows)
         shards = scored_shards(scored.ledger, source, scored.history, 1)
         for number, (scores, _) in enumerate(shards):
             for batch in scored.ledger.batches(scores, "scores", list(COLUMNS)):
