@@ -56,6 +56,8 @@ def refuse_arrow_gap(content: bytes) -> None:
 
 def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
     for group in range(metadata.num_row_groups):
+        if metadata.row_group(group).num_columns != metadata.num_columns:  # Arrow would end the process
+            raise SchemaError("has a row group with more columns than the file, or fewer")
         yield from (metadata.row_group(group).column(number) for number in range(metadata.num_columns))
 
 

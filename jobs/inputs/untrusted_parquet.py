@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.inputs.expansion import FREE_BYTES, MAX_RATIO
-from jobs.inputs.footers import refuse_many_structs
+from jobs.inputs.footers import Column, columns_of
 from jobs.inputs.watched_pages import WatchedPages
 
 MAX_FOOTER_BYTES = 64 << 20
@@ -65,6 +65,11 @@ def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
     ValueError
         For the same reasons as :func:`opened`.
     """
+    return open_with_columns(file, size, **options)[0]
+
+
+def open_with_columns(file: Any, size: int, **options: Any) -> tuple[pq.ParquetFile, list[Column]]:
+    """Open a Parquet file as :func:`open_file` does, and return its columns, too, for :func:`open_again`."""
     first, last = _read_at(file, 0, 4), _read_at(file, max(0, size - 8), 8)
     if size < 12 or first != MAGIC or last[4:] != MAGIC:
         raise ValueError("not a Parquet file")
@@ -72,19 +77,21 @@ def open_file(file: Any, size: int, **options: Any) -> pq.ParquetFile:
     if n_bytes > min(MAX_FOOTER_BYTES, size - 12):
         raise ValueError(f"a footer of {n_bytes:,} bytes; at most {min(MAX_FOOTER_BYTES, size - 12):,} are allowed")
     footer = _read_at(file, size - 8 - n_bytes, n_bytes)
-    refuse_many_structs(footer)
+    columns = columns_of(footer)
     _refuse_extensions(footer)
     limits = {"thrift_string_size_limit": MAX_FOOTER_BYTES, "thrift_container_size_limit": 100 * MAX_COLUMNS}
     pages = WatchedPages(file, size)
     opened = pq.ParquetFile(pages, arrow_extensions_enabled=False, **limits, **options)
-    pages.watch(opened.metadata)
-    return opened
+    pages.watch(columns)
+    return opened, columns
 
 
-def open_again(file: Any, size: int, metadata: pq.FileMetaData, **options: Any) -> pq.ParquetFile:
-    """Open a Parquet file through another handle, by the footer that :func:`open_file` read and found within limits."""
+def open_again(
+    file: Any, size: int, metadata: pq.FileMetaData, columns: list[Column], **options: Any
+) -> pq.ParquetFile:
+    """Open a Parquet file through another handle, by the footer that :func:`open_with_columns` found within limits."""
     pages = WatchedPages(file, size)
-    pages.watch(metadata)
+    pages.watch(columns)
     return pq.ParquetFile(pages, metadata=metadata, arrow_extensions_enabled=False, **options)
 
 

@@ -6,12 +6,12 @@ Arrow holds in memory before it returns the row. The footer is not compared with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from jobs.inputs.expansion import bomb, exceeds_ratio
+from jobs.inputs.footers import Column
 from jobs.inputs.thrift import BreaksOffError, CompactReader
 from jobs.storage import ReadOnlyFile
 
@@ -44,17 +44,13 @@ class WatchedPages(ReadOnlyFile):
         super().__init__()
         self._file, self._n_bytes = file, size
         self._is_watching = False
-        self._first_pages: dict[int, tuple[pq.ColumnChunkMetaData, bool]] = {}
+        self._first_pages: dict[int, Column] = {}
         self._under_way: dict[int, _Chunk] = {}  # by the byte that is read next
 
-    def watch(self, metadata: pq.FileMetaData) -> None:
+    def watch(self, columns: Iterable[Column]) -> None:
         """Watch the columns of a file from now on; no other place of it may be read then."""
         self._is_watching = True
-        repeated = [metadata.schema.column(index).max_repetition_level > 0 for index in range(metadata.num_columns)]
-        for group in range(metadata.num_row_groups):
-            for index, is_list in enumerate(repeated):
-                column = metadata.row_group(group).column(index)
-                self._first_pages[_first_page(column)] = column, is_list
+        self._first_pages |= {each.first_page: each for each in columns}
 
     def _read_at(self, offset: int, size: int) -> bytes:
         self._file.seek(offset)
@@ -68,8 +64,8 @@ class WatchedPages(ReadOnlyFile):
     def _chunk(self, offset: int) -> _Chunk:
         """Return the column whose bytes go on at an offset, or begin there."""
         if offset in self._first_pages:
-            column, is_list = self._first_pages[offset]
-            return _Chunk(offset, column.total_compressed_size, column.num_values, is_list)
+            column = self._first_pages[offset]
+            return _Chunk(offset, column.n_stored, column.n_values, column.is_list)
         if offset not in self._under_way:
             raise ValueError(f"byte {offset:,}: no page of a column begins here")
         return self._under_way.pop(offset)
@@ -184,10 +180,3 @@ class _Header(CompactReader):
         if number >= 1 << 32:  # Arrow would cut it
             raise ValueError("a page's header with a number of more than 32 bits")
         return number >> 1 ^ -(number & 1)
-
-
-def _first_page(column: pq.ColumnChunkMetaData) -> int:
-    start: int = column.data_page_offset
-    if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
-        start = column.dictionary_page_offset
-    return start

@@ -83,17 +83,16 @@ def members(file: StoredFile, stored: Stored) -> Iterator[Member]:
 
 
 def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
-    names = _opened(second, size)
+    names, columns = untrusted_parquet.open_with_columns(second, size, **OPTIONS)
     column = audio_column(names.schema_arrow)
     if column is None:
         raise ShardError(f"no column with recordings; found {columns_of(names.schema_arrow)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
     refuse_many(names.metadata.num_rows, size)
-    contents = untrusted_parquet.open_again(file, size, names.metadata, **OPTIONS)
+    contents = untrusted_parquet.open_again(file, size, names.metadata, columns, **OPTIONS)
     n_bytes = n_rows = n_expected = 0
     for group in range(names.metadata.num_row_groups):
-        _refuse_bomb(names.metadata.row_group(group))
         for cell, path, rate in zip(
             _values(contents, group, column.content),
             _values(names, group, column.path),
@@ -144,14 +143,6 @@ def _content(name: str, cell: Any, rate: Any) -> tuple[BinaryIO | UtteranceError
     if buffer is None:
         return UtteranceError("empty", PATHLESS), 0
     return cast(BinaryIO, pa.BufferReader(buffer)), len(buffer)
-
-
-def _refuse_bomb(group: pq.RowGroupMetaData) -> None:
-    for index in range(group.num_columns):
-        column = group.column(index)
-        n_bytes, n_stored = column.total_uncompressed_size, column.total_compressed_size
-        if exceeds_ratio(n_bytes, n_stored):
-            raise ShardError(f"{column.path_in_schema}: {bomb(n_bytes, n_stored)}")
 
 
 def _opened(file: StoredFile, size: int) -> pq.ParquetFile:

@@ -1,0 +1,63 @@
+"""Columns are where Arrow says that they are, and a footer that contradicts itself is refused, not looked at."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.inputs.footers import Column, columns_of
+
+TABLES: dict[str, Any] = {
+    "flat": {"a": [1, 2, 3], "b": ["x", None, "z"]},
+    "lists": {"a": [[1], [], None], "b": [[["x"]], [[]], []]},
+    "structs": {"a": [{"x": 1, "y": [2.0]}, None, {"x": 2, "y": []}], "b": [1, 2, 3]},
+    "lists of structs": {"a": [[{"x": 1, "y": "u"}], [], []], "b": [True, False, None]},
+    "no rows": {"a": pa.array([], pa.int64()), "b": pa.array([], pa.list_(pa.float32()))},
+}
+
+
+def footer_of(content: bytes) -> bytes:
+    return content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
+
+
+def written(name: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(TABLES[name]), file, row_group_size=2, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "write_page_index": True}], ids=["plain", "index"])
+def test_columns_are_those_of_arrow(name: str, options: dict[str, Any]) -> None:
+    content = written(name, **options)
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+
+    expected = []
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            first, dictionary = column.data_page_offset, column.dictionary_page_offset
+            first = dictionary if dictionary is not None and 0 < dictionary < first else first
+            is_list = metadata.schema.column(index).max_repetition_level > 0
+            expected.append(Column(first, column.total_compressed_size, column.num_values, is_list))
+
+    assert columns_of(footer_of(content)) == expected
+
+
+def test_a_broken_footer_ends_in_an_error_and_no_process() -> None:
+    footer, draw = footer_of(written("flat")), np.random.default_rng(0)
+    n_refused = 0
+    for _ in range(300):
+        broken = bytearray(footer)
+        broken[int(draw.integers(len(broken)))] = int(draw.integers(256))
+        try:
+            columns_of(bytes(broken))
+        except ValueError as error:
+            n_refused += 1
+            assert "footer" in str(error) or "row group" in str(error)  # noqa: PT017
+    assert n_refused > 50
