@@ -49,14 +49,17 @@ class TwoHeadsAndThreeLayers:
         assert code == 0, err
         return out.splitlines()
 
+    def digests(self, place: str) -> list[str]:
+        """The lines of `verify` about tables; others say what an output lacks."""
+        return [line for line in self.done("verify", place) if "digest" in line]
+
     def compact(self) -> list[str]:
         return self.done("compact", self.output, "--to", self.copy)
 
     def assert_copied(self) -> None:
         """Check that the copy has the rows, and that `verify` says of it what it says of the output."""
         assert_same(self.output, self.copy)
-        ours, theirs = self.done("verify", self.output), self.done("verify", self.copy)
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in zip(self.digests(self.output), self.digests(self.copy), strict=True):
             assert b.startswith(f"copy of {self.output}: {a.partition(':')[0]}: ")
             assert a.rpartition("digest ")[2] == b.rpartition("digest ")[2]
 
@@ -76,7 +79,7 @@ def test_a_copy_follows_night_by_night_and_nothing_that_is_erased_stays(
         tables.compact()
     tables.assert_copied()
     tables.done("register", tables.copy, "--catalog", catalog)
-    assert len(tables.done("verify", tables.output)) == 3 + 4  # layers, and heads: one of each layer, two of the first
+    assert len(tables.digests(tables.output)) == 3 + 4  # layers, and heads: one of each layer, two of the first
     before = objects(tables.copy)
 
     assert tables.done("erase", VICTIM, "--output", tables.output)[0].startswith("erased 7 rows")

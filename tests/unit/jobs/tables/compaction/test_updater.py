@@ -47,8 +47,9 @@ def test_verify_says_the_same_digest_of_a_copy_as_of_its_output(output: str, cop
     (code, ours, _), (copied, theirs, _) = bonafide("verify", output), bonafide("verify", copy)
 
     assert (code, copied) == (0, 0)
-    assert len(theirs.splitlines()) == len(ours.splitlines()) == 2
-    for a, b in zip(ours.splitlines(), theirs.splitlines(), strict=True):
+    of_tables = [line for line in ours.splitlines() if "digest" in line]  # others say what an output lacks
+    assert len(theirs.splitlines()) == len(of_tables) == 2
+    for a, b in zip(of_tables, theirs.splitlines(), strict=True):
         assert b.startswith(f"copy of {output}: ")
         assert a.rpartition("digest ")[2] == b.rpartition("digest ")[2]
 
