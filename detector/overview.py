@@ -8,9 +8,9 @@ import numpy.typing as npt
 from detector.audio import SAMPLE_RATE
 from detector.backbones.melstats import N_FFT, N_MELS, POWER_FLOOR, mel_filters
 from detector.decoders import Samples
+from detector.level import FRAME_SAMPLES
 from detector.metrics import Floats
 
-BLOCK_SAMPLES = 20 * SAMPLE_RATE // 1000  # 320 samples, 20 ms: the finest column
 MAX_COLUMNS = 1_600  # three hours end with columns of 10 s
 
 
@@ -40,14 +40,14 @@ class Overview:
         self._blocks = self._columns  # of a column that is not whole yet
         self._samples: Samples = np.zeros(0, np.float32)  # of a block that is not whole yet
         self._n_samples = 0
-        self._window = np.hanning(BLOCK_SAMPLES)
+        self._window = np.hanning(FRAME_SAMPLES)
         self._filters = mel_filters()
 
     def add(self, samples: Samples) -> None:
         """Add the samples that follow: float array of shape (n_samples,), 16 kHz mono."""
         self._n_samples += len(samples)
         samples = np.concatenate([self._samples, samples])
-        whole = len(samples) - len(samples) % BLOCK_SAMPLES
+        whole = len(samples) - len(samples) % FRAME_SAMPLES
         self._samples = samples[whole:]
         self._blocks = np.concatenate([self._blocks, self._blocks_of(samples[:whole])])
         while len(self._blocks) >= self._n_blocks:
@@ -65,7 +65,7 @@ class Overview:
     @property
     def column_seconds(self) -> float:
         """Length of a column; the last one may be shorter."""
-        return self._n_blocks * BLOCK_SAMPLES / SAMPLE_RATE
+        return self._n_blocks * FRAME_SAMPLES / SAMPLE_RATE
 
     @property
     def lowest(self) -> Floats:
@@ -87,12 +87,12 @@ class Overview:
         """The columns, with one that is not whole."""
         left = [self._blocks]
         if len(self._samples):
-            left.append(self._blocks_of(np.pad(self._samples, (0, BLOCK_SAMPLES - len(self._samples)))))
+            left.append(self._blocks_of(np.pad(self._samples, (0, FRAME_SAMPLES - len(self._samples)))))
         rest = np.concatenate(left)
         return np.concatenate([self._columns, _merged(rest, len(rest))]) if len(rest) else self._columns
 
     def _blocks_of(self, samples: Samples) -> Floats:
-        blocks = samples.reshape(-1, BLOCK_SAMPLES)
+        blocks = samples.reshape(-1, FRAME_SAMPLES)
         power = np.abs(np.fft.rfft(blocks * self._window, N_FFT)) ** 2
         return np.column_stack(
             [blocks.min(axis=1, initial=0.0), blocks.max(axis=1, initial=0.0), power @ self._filters.T]

@@ -8,17 +8,19 @@ may end the process that looks at them, while reading the column is an error lik
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jobs.inputs.thrift import CompactReader
+from jobs.inputs.thrift import INT, LIST, LONG, STRUCT, Fields, StructReader
 
 MAX_STRUCTS = 100_000
 """Of a footer: a row group has one, and some four for each of its columns."""
 MAX_DEPTH = 16  # of structs; there are six
 
-BOOLEANS, BYTE, INTEGERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
-"""Types of Thrift's compact protocol."""
-
+SCHEMA, GROUPS = (2, LIST), (4, LIST)  # fields of a file's footer,
+REPETITION, N_CHILDREN = (3, INT), (5, INT)  # of an element of its schema,
+CHUNKS = (1, LIST)  # of a row group,
+ABOUT = (3, STRUCT)  # of a column in one,
+N_VALUES, N_STORED, FIRST_PAGE, DICTIONARY = (5, LONG), (7, LONG), (9, LONG), (11, LONG)  # and of what it says
 
 REPEATED = 2
 """Repetition of a column that holds lists, or of a struct around it."""
@@ -59,21 +61,23 @@ def columns_of(footer: bytes) -> list[Column]:
     """
     content = _Footer(footer, "a footer", "that breaks off").struct()
     try:
-        are_lists = list(_are_lists(content[2]))
-        chunks = [group.get(1, ()) for group in content.get(4, ())]
+        are_lists = list(_are_lists(content[SCHEMA]))
+        chunks = [group.get(CHUNKS, ()) for group in content.get(GROUPS, ())]
         if any(len(each) != len(are_lists) for each in chunks):
             raise ValueError("a row group with more columns than the file, or fewer")
-        return [_column(chunk[3], is_list) for each in chunks for chunk, is_list in zip(each, are_lists, strict=True)]
+        return [
+            _column(chunk[ABOUT], is_list) for each in chunks for chunk, is_list in zip(each, are_lists, strict=True)
+        ]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"a footer that lacks what Parquet needs: {error!r}") from error
 
 
-def _column(about: dict[int, Any], is_list: bool) -> Column:
-    first_page, dictionary = about[9], about.get(11, 0)
-    return Column(dictionary if 0 < dictionary < first_page else first_page, about[7], about[5], is_list)
+def _column(about: Fields, is_list: bool) -> Column:
+    first_page, dictionary = about[FIRST_PAGE], about.get(DICTIONARY, 0)
+    return Column(dictionary if 0 < dictionary < first_page else first_page, about[N_STORED], about[N_VALUES], is_list)
 
 
-def _are_lists(schema: list[dict[int, Any]]) -> Iterator[bool]:
+def _are_lists(schema: list[Fields]) -> Iterator[bool]:
     """Yield whether each leaf of the schema holds lists: it, or a struct around it, is repeated."""
     above = [(1, False)]  # how many elements of each struct are to come, and whether they are in a list
     for element in schema:
@@ -81,59 +85,12 @@ def _are_lists(schema: list[dict[int, Any]]) -> Iterator[bool]:
             above.pop()
         n_left, in_list = above.pop()
         above.append((n_left - 1, in_list))
-        is_list = in_list or element.get(3) == REPEATED
-        if n_children := element.get(5, 0):
+        is_list = in_list or element.get(REPETITION) == REPEATED
+        if n_children := element.get(N_CHILDREN, 0):
             above.append((n_children, is_list))
         else:
             yield is_list
 
 
-class _Footer(CompactReader):
-    """Reads structs as fields by their number; texts, numbers with a point, maps and lists of numbers are not kept."""
-
-    _n_structs = 0
-
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        """Return the next struct."""
-        self._n_structs += 1
-        if self._n_structs > MAX_STRUCTS or depth > MAX_DEPTH:
-            raise ValueError(f"a footer of more than {MAX_STRUCTS:,} structs, or {MAX_DEPTH} in one another")
-        fields: dict[int, Any] = {}
-        number = 0
-        while (byte := self.byte()) & 0x0F:
-            number = number + (byte >> 4) if byte >> 4 else self._integer()
-            kind = byte & 0x0F
-            if number in fields:
-                raise ValueError(f"a footer with field {number} twice")
-            fields[number] = kind == 1 if kind in BOOLEANS else self._value(kind, depth)
-        return fields
-
-    def _integer(self) -> int:
-        number = self.varint()
-        return number >> 1 ^ -(number & 1)
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (*BOOLEANS, BYTE):
-            self.position += 1
-        elif kind in INTEGERS:
-            return self._integer()
-        elif kind == DOUBLE:
-            self.position += 8
-        elif kind == BINARY:
-            n_bytes = self.varint()
-            self.position += n_bytes
-        elif kind in LISTS:
-            head = self.byte()
-            values = (self._value(head & 0x0F, depth) for _ in range(self.varint() if head >> 4 == 15 else head >> 4))
-            return [each for each in values if isinstance(each, dict)]
-        elif kind == MAP:
-            n_pairs = self.varint()
-            kinds = self.byte() if n_pairs else 0
-            for _ in range(n_pairs):
-                self._value(kinds >> 4, depth)
-                self._value(kinds & 0x0F, depth)
-        elif kind == STRUCT:
-            return self.struct(depth + 1)
-        else:
-            raise ValueError(f"a footer with a field of type {kind}")
-        return None
+class _Footer(StructReader):
+    most_structs, most_depth = MAX_STRUCTS, MAX_DEPTH

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+BOOLEANS, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LISTS, MAP, STRUCT = (1, 2), 3, 4, 5, 6, 7, 8, (9, 10), 11, 12
+"""Types of the compact protocol."""
+
+LIST = LISTS[0]
+
+Fields = dict[tuple[int, int], Any]
+"""What a struct has, by the number and the type of each field, in case a type is not the one expected."""
+
 
 class BreaksOffError(ValueError):
     """The content ends before what is read."""
@@ -50,3 +60,73 @@ class CompactReader:
             raise BreaksOffError(f"{self._what} {self._end}")
         self.position += 1
         return self._content[self.position - 1]
+
+
+class StructReader(CompactReader):
+    """Reads structs; texts, numbers with a point, maps, and what a list has beside structs are not kept.
+
+    Attributes
+    ----------
+    most_structs, most_depth : int
+        Structs in all, and within one another.
+    refused : frozenset of int
+        Types that a field may not have.
+
+    Examples
+    --------
+    >>> StructReader(bytes([0x15, 4, 0x28, 1, 65, 0x19, 0x1C, 0x15, 6, 0, 0]), "a struct", "that breaks off").struct()
+    {(1, 5): 2, (3, 8): None, (4, 9): [{(1, 5): 3}]}
+    """
+
+    most_structs, most_depth = 1_000, 16
+    refused: frozenset[int] = frozenset()
+    _n_structs = 0
+
+    def struct(self, depth: int = 0) -> Fields:
+        """Return the next struct; ValueError if there are too many, or if it has a field twice or of a wrong type."""
+        self._n_structs += 1
+        if self._n_structs > self.most_structs or depth > self.most_depth:
+            raise ValueError(
+                f"{self._what} of more than {self.most_structs:,} structs, or {self.most_depth} in one another"
+            )
+        fields: Fields = {}
+        number = 0
+        while (byte := self.byte()) & 0x0F:
+            number = number + (byte >> 4) if byte >> 4 else self._integer()
+            key = number, byte & 0x0F
+            if key in fields or not 0 < number < 1 << 15:
+                raise ValueError(f"{self._what} with field {number} twice, or of no such number")
+            fields[key] = key[1] == BOOLEANS[0] if key[1] in BOOLEANS else self._value(key[1], depth)
+        return fields
+
+    def _integer(self) -> int:
+        number = self.varint()
+        return number >> 1 ^ -(number & 1)
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in self.refused:
+            raise ValueError(f"{self._what} with a field of type {kind}")
+        if kind in (*BOOLEANS, BYTE):
+            self.position += 1
+        elif kind in (SHORT, INT, LONG):
+            return self._integer()
+        elif kind == DOUBLE:
+            self.position += 8
+        elif kind == BINARY:
+            n_bytes = self.varint()
+            self.position += n_bytes
+        elif kind in LISTS:
+            head = self.byte()
+            values = (self._value(head & 0x0F, depth) for _ in range(self.varint() if head >> 4 == 15 else head >> 4))
+            return [each for each in values if isinstance(each, dict)]
+        elif kind == MAP:
+            n_pairs = self.varint()
+            kinds = self.byte() if n_pairs else 0
+            for _ in range(n_pairs):
+                self._value(kinds >> 4, depth)
+                self._value(kinds & 0x0F, depth)
+        elif kind == STRUCT:
+            return self.struct(depth + 1)
+        else:
+            raise ValueError(f"{self._what} with a field of type {kind}")
+        return None

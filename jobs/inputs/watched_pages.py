@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.inputs.expansion import bomb, exceeds_ratio
 from jobs.inputs.footers import Column
-from jobs.inputs.thrift import BreaksOffError, CompactReader
+from jobs.inputs.thrift import INT, LISTS, MAP, SHORT, STRUCT, BreaksOffError, Fields, StructReader
 from jobs.storage import ReadOnlyFile
 
 LIST_VALUE_BYTES = 16  # of memory that Arrow takes for a value of a list, with its levels
@@ -20,12 +20,9 @@ SHORT_HEADER_BYTES = 4 << 10  # that hold most headers
 MAX_HEADER_BYTES = 16 << 20  # Arrow's own limit: some writers repeat the smallest and the largest value
 MAX_PAGES = 100_000  # of a column in a row group
 MAX_DEPTH = 8  # of structs in a header; there are three
-INT, STRUCT = 5, 12  # types of Thrift's compact protocol
 DECODED_BYTES, STORED_BYTES = (2, INT), (3, INT)  # fields of a page's header
 KINDS = ((5, STRUCT), (8, STRUCT))  # what it says of a page of data, in version 1 and 2
 N_VALUES = (1, INT)
-
-Fields = dict[tuple[int, int], Any]
 
 
 class WatchedPages(ReadOnlyFile):
@@ -133,50 +130,19 @@ class _Chunk:
             raise ValueError(f"byte {self.next_page:,}: {bomb(n_bytes, self.n_stored)}")
 
 
-class _Header(CompactReader):
-    """Reads a struct of Thrift's compact protocol; what a page's header never has is refused."""
+class _Header(StructReader):
+    """Reads a page's header; what none has is refused."""
 
+    most_depth = MAX_DEPTH
+    refused = frozenset({*LISTS, MAP})
     fields: Fields
 
     def read(self) -> None:
         """Read the header: `fields` has what it says, and `position` its length."""
         self.fields = self.struct()
 
-    def struct(self, depth: int = 0) -> Fields:
-        """Return the next struct's fields by their number and type, in case a type is not the one expected."""
-        fields: Fields = {}
-        number = 0
-        while (byte := self.byte()) & 0x0F:
-            number = number + (byte >> 4) if byte >> 4 else self._integer()
-            key = number, byte & 0x0F
-            if key in fields or depth > MAX_DEPTH or not 0 < number < 1 << 15:
-                raise ValueError("a page's header repeats a field, or is nested too deep")
-            fields[key] = self._value(key[1], depth)
-        return fields
-
     def _value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2):
-            return kind == 1
-        if kind in (4, INT):
-            return self._integer()
-        if kind == STRUCT:
-            return self.struct(depth + 1)
-        match kind:
-            case 3:
-                self.position += 1
-            case 6:
-                self.varint()
-            case 7:
-                self.position += 8
-            case 8:
-                n_bytes = self.varint()
-                self.position += n_bytes
-            case _:
-                raise ValueError(f"a page's header with a field of type {kind}")
-        return None
-
-    def _integer(self) -> int:
-        number = self.varint()
-        if number >= 1 << 32:  # Arrow would cut it
+        value = super()._value(kind, depth)
+        if kind in (SHORT, INT) and not -1 << 31 <= value < 1 << 31:  # Arrow would cut it
             raise ValueError("a page's header with a number of more than 32 bits")
-        return number >> 1 ^ -(number & 1)
+        return value

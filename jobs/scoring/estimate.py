@@ -8,13 +8,12 @@ from dataclasses import replace
 from detector.head import Head
 from jobs import storage
 from jobs.embedding.cost import Cost
-from jobs.embedding.estimate import Estimate
+from jobs.embedding.estimate import PUTS_A_RUN, PUTS_A_SHARD, Estimate
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
 from jobs.tables.plan import propose_scores, without_segments
 from jobs.tables.plan_history import Shards
 
-PUTS_A_SHARD, PUTS_A_RUN = 2, 3  # rows and their marker; the plan, the record and the page
 GETS_A_SHARD = 2  # the marker and the rows of embeddings
 GETS_A_RUN, LISTS_A_RUN = 5, 9  # heads and records; plans, markers and records
 

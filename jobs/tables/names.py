@@ -103,3 +103,19 @@ def texts(values: Packed) -> Iterator[str]:
     """
     parts = (values[start : start + UNPACKED].tolist() for start in range(0, len(values), UNPACKED))
     return (value.decode() for part in parts for value in part)
+
+
+def place_of(name: str, names: Packed, order: npt.NDArray[np.int64]) -> int:
+    """Return where a name stands in an array whose sorted order is known; KeyError if it does not.
+
+    Examples
+    --------
+    >>> names = np.array([b"b", b"a"])
+    >>> place_of("a", names, np.argsort(names))
+    1
+    """
+    value = name.encode()
+    rank = int(np.searchsorted(names, np.bytes_(value), sorter=order))
+    if rank == len(names) or bytes(names[order[rank]]) != value:
+        raise KeyError(name)
+    return int(order[rank])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jobs.tables.entries import Entry, packed
 from jobs.tables.frozen_plan import Plan
-from jobs.tables.names import Names, Packed, as_names
+from jobs.tables.names import Names, Packed, as_names, place_of
 
 Rows = npt.NDArray[np.int64]
 
@@ -197,11 +197,11 @@ class Shards(Mapping[str, PlannedShard]):
         return self._history
 
     def __getitem__(self, slot: str) -> PlannedShard:
-        return self._history.row(int(self.rows[_place_of(slot, self.packed_slots, self._order)]))
+        return self._history.row(int(self.rows[place_of(slot, self.packed_slots, self._order)]))
 
     def __contains__(self, slot: object) -> bool:
         try:
-            return isinstance(slot, str) and _place_of(slot, self.packed_slots, self._order) >= 0
+            return isinstance(slot, str) and place_of(slot, self.packed_slots, self._order) >= 0
         except KeyError:
             return False
 
@@ -325,7 +325,7 @@ class ByName(Mapping[str, PlannedShard]):
         self._history = history
 
     def __getitem__(self, name: str) -> PlannedShard:
-        return self._history.row(_place_of(name, self._history.row_names, self._order))
+        return self._history.row(place_of(name, self._history.row_names, self._order))
 
     def __iter__(self) -> Iterator[str]:
         return (bytes(name).decode() for name in self._history.row_names)
@@ -336,15 +336,6 @@ class ByName(Mapping[str, PlannedShard]):
     @cached_property
     def _order(self) -> Rows:
         return np.argsort(self._history.row_names)
-
-
-def _place_of(name: str, names: Packed, order: Rows) -> int:
-    """Return where a name stands in an array whose sorted order is known; KeyError if it does not."""
-    value = name.encode()
-    rank = int(np.searchsorted(names, np.bytes_(value), sorter=order))
-    if rank == len(names) or bytes(names[order[rank]]) != value:
-        raise KeyError(name)
-    return int(order[rank])
 
 
 def name_of(slot: str, number: int) -> str:

@@ -23,7 +23,7 @@ from jobs import storage
 from jobs.storage import ABSENT
 from jobs.tables.compaction.objects import DAMAGED, FOLDER
 from jobs.tables.entries import packed
-from jobs.tables.names import Packed, texts
+from jobs.tables.names import Packed, place_of, texts
 from jobs.tables.protocol import Marker, slot_of_shard
 
 SUFFIX = ".parquet"
@@ -62,11 +62,7 @@ class Markers(Mapping[str, Marker]):
         return cls(pa.Table.from_batches([*batches, pa.RecordBatch.from_pylist(rows, SCHEMA)], SCHEMA))
 
     def __getitem__(self, slot: str) -> Marker:
-        value = np.bytes_(slot.encode())
-        rank = int(np.searchsorted(self._slots, value, sorter=self._order))
-        if rank == len(self._slots) or self._slots[self._order[rank]] != value:
-            raise KeyError(slot)
-        return _marker_of(self.table.slice(int(self._order[rank]), 1).to_pylist()[0])
+        return _marker_of(self.table.slice(place_of(slot, self._slots, self._order), 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[str]:
         return texts(self._slots)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,19 +12,8 @@ from jobs.errors import SourceChangedError
 from jobs.inputs.read_ahead import FILES_AHEAD, ReadAhead
 from jobs.storage import Stored
 from tests.support.proxy import FaultProxy
-from tests.support.storage import forget_clients
 
 N_FILES = 60
-
-
-@pytest.fixture
-def proxy(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment["AWS_ENDPOINT_URL"]) as proxy:
-        for name, value in (s3_environment | {"AWS_ENDPOINT_URL": proxy.url}).items():
-            monkeypatch.setenv(name, value)
-        forget_clients()
-        yield proxy
-    forget_clients()
 
 
 @pytest.fixture

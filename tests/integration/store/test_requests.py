@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
@@ -18,35 +15,24 @@ from tests.support.audio import encoded, tone
 from tests.support.embedding_runs import embed_archive
 from tests.support.proxy import FaultProxy
 from tests.support.runner import InProcessRunner
-from tests.support.storage import forget_clients
 
 RECIPE = recipe_of(EmbedConfig(backbone="melstats"), None)
 
 
-@pytest.fixture
-def counted(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_environment["AWS_ENDPOINT_URL"]) as proxy:
-        for name, value in (s3_environment | {"AWS_ENDPOINT_URL": proxy.url}).items():
-            monkeypatch.setenv(name, value)
-        forget_clients()
-        yield proxy
-    forget_clients()
-
-
 def test_a_shard_costs_three_puts_and_neither_a_get_nor_a_listing(
-    counted: FaultProxy, bucket: str, tmp_path: Path
+    proxy: FaultProxy, bucket: str, tmp_path: Path
 ) -> None:
     def requests(n_shards: int) -> Counter[str]:
         folder = tmp_path / str(n_shards)
         folder.mkdir()
         for number in range(n_shards):  # each has a row in both tables
             write_tar(folder / f"{number}.tar", {"a.flac": encoded(tone(1.0, seed=number)), "page.mp3": b"<html>"})
-        counted.log.clear()
+        proxy.log.clear()
         output = OutputConfig(output=f"s3://{bucket}/{uuid.uuid4().hex}")
         inputs = InputConfig(input=(str(folder),))
         run = embed_archive(InProcessRunner(), inputs, RECIPE, ModelConfig(), output, RunConfig())
         assert len(run.names) == n_shards
-        return Counter(each.kind for each in counted.log)
+        return Counter(each.kind for each in proxy.log)
 
     requests(1)  # the first of a process finds out what the store can do
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from detector.backbones.melstats import N_FFT, mel_filters
-from detector.overview import BLOCK_SAMPLES, Overview
+from detector.level import FRAME_SAMPLES
+from detector.overview import Overview
 
 
 def overview_of(*parts: np.ndarray, max_columns: int = 8) -> Overview:
@@ -28,9 +29,9 @@ def test_columns_hold_the_extremes_and_the_mean_power_of_their_stretch(n_samples
     np.testing.assert_array_equal(found.highest, [max(each.max(), 0.0) for each in stretches])
     np.testing.assert_array_equal(found.lowest, [min(each.min(), 0.0) for each in stretches])
     assert found.seconds == n_samples / 16_000
-    blocks = np.pad(samples, (0, -n_samples % BLOCK_SAMPLES)).reshape(-1, BLOCK_SAMPLES) * np.hanning(BLOCK_SAMPLES)
+    blocks = np.pad(samples, (0, -n_samples % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES) * np.hanning(FRAME_SAMPLES)
     powers = np.abs(np.fft.rfft(blocks, N_FFT)) ** 2 @ mel_filters().T
-    per_column = n // BLOCK_SAMPLES
+    per_column = n // FRAME_SAMPLES
     means = [powers[start : start + per_column].mean(axis=0) for start in range(0, len(powers), per_column)]
     np.testing.assert_allclose(found.levels, 10.0 * np.log10(np.array(means) + 1e-10))
 
