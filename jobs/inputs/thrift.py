@@ -103,6 +103,12 @@ class StructReader(CompactReader):
         number = self.varint()
         return number >> 1 ^ -(number & 1)
 
+    def _count(self, n_values: int) -> int:
+        """Return how many values follow, each of a byte at least, unless the content is too short for them."""
+        if n_values > len(self._content) - self.position:
+            raise BreaksOffError(f"{self._what} {self._end}")
+        return n_values
+
     def _value(self, kind: int, depth: int) -> Any:
         if kind in self.refused:
             raise ValueError(f"{self._what} with a field of type {kind}")
@@ -117,10 +123,11 @@ class StructReader(CompactReader):
             self.position += n_bytes
         elif kind in LISTS:
             head = self.byte()
-            values = (self._value(head & 0x0F, depth) for _ in range(self.varint() if head >> 4 == 15 else head >> 4))
+            n_values = self._count(self.varint() if head >> 4 == 15 else head >> 4)
+            values = (self._value(head & 0x0F, depth) for _ in range(n_values))
             return [each for each in values if isinstance(each, dict)]
         elif kind == MAP:
-            n_pairs = self.varint()
+            n_pairs = self._count(self.varint())
             kinds = self.byte() if n_pairs else 0
             for _ in range(n_pairs):
                 self._value(kinds >> 4, depth)

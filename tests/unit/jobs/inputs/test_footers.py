@@ -61,3 +61,11 @@ def test_a_broken_footer_ends_in_an_error_and_no_process() -> None:
             n_refused += 1
             assert "footer" in str(error) or "row group" in str(error)  # noqa: PT017
     assert n_refused > 50
+
+
+@pytest.mark.parametrize("kind", [1, 3, 7], ids=["booleans", "bytes", "doubles"])
+def test_a_list_of_more_values_than_there_are_bytes_is_refused_at_once(kind: int) -> None:
+    footer = bytes([0x19, 0xF0 | kind, *[0xFF] * 8, 0x7F, 0])  # 2^63 - 1 values
+
+    with pytest.raises(ValueError, match="a footer that breaks off"):
+        columns_of(footer)
