@@ -126,7 +126,7 @@ class FrameLogits:
 
     @property
     def contributions(self) -> Floats:
-        """What each frame adds to the logit: float64 array of shape (n_frames,)."""
+        """The part of the logit that each frame adds: float64 array of shape (n_frames,)."""
         return self.logits / max(self.n_frames, 1)
 
     @property

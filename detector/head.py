@@ -356,7 +356,7 @@ class Head:
 
     @cached_property
     def systems(self) -> Attribution | None:
-        """What names the nearest system; None for a head that was not asked to."""
+        """The model that names the nearest system; None for a head that was fitted without one."""
         return None if self.attribution is None else Attribution.from_dict(self.attribution, len(self.weights))
 
     def _systems(self, embeddings: Floats, asked: Bools) -> dict[str, Any]:

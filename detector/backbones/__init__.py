@@ -22,7 +22,7 @@ BATCH_SECONDS = 160.0  # 8,000 frames: enough rows for a GPU's matrix units, and
 
 
 class WithCells(NamedTuple):
-    """What :meth:`CellBackbone.embed_cells` returns.
+    """Vectors of segments and of their cells, as :meth:`CellBackbone.embed_cells` returns them.
 
     Parameters
     ----------

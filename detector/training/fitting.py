@@ -157,7 +157,7 @@ def learn(rows: Rows, is_bonafide: Bools, fold: Codes, config: TrainingConfig, s
 
 @dataclass(frozen=True)
 class Aim:
-    """What a head is to be beside its linear model: arguments of :func:`fit_head`, with `names` by column.
+    """Settings of all of a head but its linear model: arguments of :func:`fit_head`, with `names` by column.
 
     Rows that are ``aside`` are those that certify, and others that the linear model does not learn from.
     """
