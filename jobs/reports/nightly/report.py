@@ -60,7 +60,7 @@ def nightly_report(
     queue_builder, flagged = ReviewQueueBuilder(head, record["prior"]), TopK(SHOWN_FLAGGED, _rank_flagged)
     systems: Counter[str] = Counter()
     for number, (scores, embedded) in enumerate(shards):
-        lowest = lowest_windows(table, scores)
+        lowest = lowest_windows(head, table, scores)
         for batch in batches_of_run(table, scores, COLUMNS):
             sources.add(batch)
             queue_builder.add(batch, number, lowest)

@@ -34,7 +34,7 @@ def export_queue(config: ExportConfig) -> None:
     source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
     shards = scored_shards(table, source, history, record["plan"])
     for number, (scores, _) in enumerate(shards):
-        lowest = lowest_windows(table, scores)
+        lowest = lowest_windows(head, table, scores)
         for batch in batches_of_run(table, scores, COLUMNS):
             builder.add(batch, number, lowest)
     queue = builder.queue(source, [embedded for _, embedded in shards])

@@ -175,10 +175,13 @@ class ReviewQueueBuilder:
         return ReviewQueue((*kept, *parts), *self._counts.tolist())
 
 
-def lowest_windows(table: Ledger, marker: Marker) -> dict[str, float]:
-    """Return, by id, the lowest score of a window that the head takes for spoof, in a shard of scores."""
+def lowest_windows(head: Head, table: Ledger, marker: Marker) -> dict[str, float]:
+    """Return, by id, the lowest score of a window that the head takes for spoof, in a shard of scores.
+
+    None are read for a head with a rule, which has judged the windows.
+    """
     found: dict[str, float] = {}
-    if not marker.rows.get("segments"):
+    if head.contains_rule or not marker.rows.get("segments"):
         return found
     for batch in table.batches(marker, "segments", ["utterance_id", "score", "p_spoof", "reject"]):
         flagged = batch.filter(pc.and_(pc.greater(batch["p_spoof"], 0.5), pc.invert(batch["reject"])))
