@@ -19,6 +19,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import uuid
@@ -33,27 +34,21 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from bench.bounds import FILE_SECONDS, KINDS, MIB_SECONDS, Cluster, Pieces, beyond
 from bench.encoder import interval, machine
 from bench.pipeline import write_archive
 from detector.audio import SAMPLE_RATE
 from detector.backbones import Backbone
 from detector.config import EmbedConfig
 from jobs import storage
-from jobs.execution.pool import CPU_WINDOW_MIB, ENCODERS_AN_ASSEMBLER, GPU_WINDOW_MIB
-from jobs.execution.ray_assemblers import COMMITS_AT_ONCE
-from jobs.inputs.read_ahead import FILES_AHEAD
-from jobs.inputs.shards import MAX_SHARD_FILES
+from jobs.execution.pool import CPU_WINDOW_MIB
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server
 
 WORKERS = (1, 2, 4, 8)
-PUTS = 3  # of a shard, one after another
-BEYOND = (1, 8, 64, 256, 1_000)
-PACE = 100.0  # of the stand-in: audio-seconds a second
-HOURS = 1_000_000
-BYTES_A_SECOND = 17_000  # of FLAC, 16 kHz
-S3_GETS_A_SECOND, REQUESTS = 5_500, 200  # that one prefix of S3 takes; that are timed
-MIB_SECONDS = (1 << 20) / (4 * SAMPLE_RATE)  # of audio in a MiB of samples
+PACE = 30.0  # of the stand-in: audio-seconds a second; eight of them leave the cores of a laptop time to decode
+REQUESTS = 200  # that are timed
+TINY_SECONDS = 0.5  # of a recording of which only the handling is to be measured
 QUIET, LOOK_SECONDS = 0.5, 10.0  # the load below which the machine counts as quiet; between two looks at it
 JOB_SECONDS, AGAIN, ATTEMPTS = 1_800.0, 75, 3  # for a job; the exit code of one that is to be run again, and how often
 
@@ -87,99 +82,6 @@ def sleeper(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbo
 def instant(_config: EmbedConfig, _folder: str | None, **_how: object) -> Backbone:
     """The same without the sleep: what is left is everything else."""
     return Sleeper(0.0)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of archive.
-
-    Parameters
-    ----------
-    name : str
-    shard_seconds : float
-        Audio of a shard.
-    request_seconds : float
-        Audio that one GET brings.
-    ahead : int
-        GETs of a decode task that are under way at once.
-    """
-
-    name: str
-    shard_seconds: float
-    request_seconds: float
-    ahead: int
-
-
-FILE_SECONDS = 200_000 / BYTES_A_SECOND
-BLOCK_SECONDS = storage.READ_AHEAD_BYTES / BYTES_A_SECOND
-KINDS = {
-    "tars": Kind("tars of 1 GB", 1e9 / BYTES_A_SECOND, BLOCK_SECONDS, 2),
-    "loose": Kind("loose files of 200 kB", MAX_SHARD_FILES * FILE_SECONDS, FILE_SECONDS, FILES_AHEAD),
-}
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Machines that are given.
-
-    Parameters
-    ----------
-    workers : int
-        Encoders.
-    pace : float
-        Audio-seconds that one encodes a second.
-    cores : float
-        That decode.
-    window_seconds : float
-        Audio of a table.
-    request : float
-        Seconds of a request to the store.
-    """
-
-    workers: int
-    pace: float
-    cores: float
-    window_seconds: float
-    request: float
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """The measured parts.
-
-    Attributes
-    ----------
-    start : float
-        Seconds of start-up.
-    driver, table, shard : float
-        CPU time of the driver for a shard, and for a table of audio; the whole time of a shard where nothing else takes
-        any; s.
-    decode : float
-        Audio that a core decodes per second.
-    """
-
-    start: float
-    driver: float
-    table: float
-    shard: float
-    decode: float
-
-    def driver_seconds(self, audio: float, kind: Kind, cluster: Cluster) -> float:
-        """CPU time of the driver."""
-        return audio / kind.shard_seconds * self.driver + audio / cluster.window_seconds * self.table
-
-    def seconds(self, audio: float, kind: Kind, cluster: Cluster) -> tuple[float, str]:
-        """Time of a run but for its start-up, and what bounds it: stages overlap, so the slowest counts."""
-        assemblers = -(-cluster.workers // ENCODERS_AN_ASSEMBLER)
-        stages = {
-            "encoders": audio / (cluster.workers * cluster.pace),
-            "decode": audio / (cluster.cores * self.decode),
-            "GETs": audio / kind.request_seconds * cluster.request / (kind.ahead * cluster.cores),
-            "assemblers": audio / kind.shard_seconds * PUTS * cluster.request / COMMITS_AT_ONCE / assemblers,
-            "driver": self.driver_seconds(audio, kind, cluster),
-        }
-        slowest = max(stages, key=stages.__getitem__)
-        return stages[slowest], slowest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,22 +150,38 @@ class Lab:
     def archive(self, name: str, minutes: float, shards: int) -> float:
         """Put an archive of FLAC in tars; its seconds of audio."""
         seconds = write_archive(self._folder / name, minutes * 60, shards)
-        self._bucket.put(f"{self._folder / name}/", f"scale/{name}/", recursive=True)
+        self._put(name)
         return seconds
 
     def loose(self, name: str, minutes: float) -> float:
         """Put an archive of loose files of 200 kB of FLAC; its seconds of audio."""
-        folder = self._folder / name
-        folder.mkdir()
-        rng, n_files = np.random.default_rng(0), max(1, round(minutes * 60 / FILE_SECONDS))
-        for number in range(n_files):
-            # noise at a level at which it packs like speech
-            samples = rng.normal(0.0, 0.001, round(FILE_SECONDS * SAMPLE_RATE))
-            soundfile.write(folder / f"{number:05d}.flac", samples, SAMPLE_RATE, format="FLAC")
-        self._bucket.put(f"{folder}/", f"scale/{name}/", recursive=True)
+        n_files = max(1, round(minutes * 60 / FILE_SECONDS))
+        self._write(name, n_files, FILE_SECONDS)
+        self._put(name)
         return n_files * FILE_SECONDS
 
-    def job(self, name: str, loader: str, workers: int, delay: float = 0.0) -> Ran:
+    def tiny(self, name: str, n_shards: int) -> None:
+        """Put an archive of tars of one short recording each."""
+        folder = self._write(name, n_shards, TINY_SECONDS)
+        for path in sorted(folder.iterdir()):
+            with tarfile.open(path.with_suffix(".tar"), "w") as tar:
+                tar.add(path, path.name)
+            path.unlink()
+        self._put(name)
+
+    def _write(self, name: str, n_files: int, seconds: float) -> Path:
+        """Write files of noise, at a level at which it packs like speech; their folder."""
+        folder, rng = self._folder / name, np.random.default_rng(0)
+        folder.mkdir()
+        for number in range(n_files):
+            samples = rng.normal(0.0, 0.001, round(seconds * SAMPLE_RATE))
+            soundfile.write(folder / f"{number:06d}.flac", samples, SAMPLE_RATE, format="FLAC")
+        return folder
+
+    def _put(self, name: str) -> None:
+        self._bucket.put(f"{self._folder / name}/", f"scale/{name}/", recursive=True)
+
+    def job(self, name: str, loader: str, workers: int, delay: float = 0.0, *flags: str) -> Ran:
         """The command over an archive, on a store whose requests take ``delay`` seconds longer."""
         self._proxy.clear()
         if delay:
@@ -271,7 +189,7 @@ class Lab:
         command = [sys.executable, "-m", "jobs", "embed", "--input", f"s3://scale/{name}/", "--encoders", str(workers)]
         command += ["--runner", "ray", "--encoder-cpus", "0.05", "--backbone", f"bench.scale:{loader}"]
         environment = os.environ | {"AWS_ENDPOINT_URL": self._proxy.url}
-        return ran([*command, "--output", f"s3://scale/tables/{uuid.uuid4().hex}"], environment)
+        return ran([*command, *flags, "--output", f"s3://scale/tables/{uuid.uuid4().hex}"], environment)
 
 
 @dataclass(frozen=True)
@@ -305,16 +223,17 @@ def ran(command: Sequence[str], environment: dict[str, str]) -> Ran:
 
 def measured(lab: Lab, is_quick: bool) -> Pieces:
     """Measure each piece apart, and print it."""
-    n_tiny, minutes = (40, 10.0) if is_quick else (150, 60.0)
-    lab.archive("one", 1 / 60, 1)
-    lab.archive("tiny", n_tiny * 2 / 60, n_tiny)
+    n_tiny, minutes = (100, 10.0) if is_quick else (1_000, 60.0)
+    lab.tiny("one", 1)
+    lab.tiny("tiny", n_tiny)
     audio = lab.archive("long", minutes, 16)
     ones = [lab.job("one", "instant", 2) for _ in range(1 if is_quick else 3)]
     start, alone = (float(np.median([getattr(each, name) for each in ones])) for name in ("seconds", "driver"))
     tiny, long = lab.job("tiny", "instant", 2), lab.job("long", "instant", 2)
     shard, driver = max(tiny.seconds - start, 0.0) / n_tiny, max(tiny.driver - alone, 0.0) / n_tiny
-    n_tables = max(16.0, audio / (CPU_WINDOW_MIB * MIB_SECONDS))
-    table = max(long.driver - alone - 16 * driver, 0.0) / n_tables
+    many = lab.job("long", "instant", 2, 0.0, "--window-mib", "1")  # small tables: many of them
+    n_tables = audio / MIB_SECONDS - audio / (CPU_WINDOW_MIB * MIB_SECONDS)  # more than in the run before
+    table = max(many.driver - long.driver, 0.0) / n_tables
     decode = audio / max(long.seconds - start, 0.1) / (os.cpu_count() or 1)  # less on a busy machine alone
     print(
         f"{machine('cpu')}, SeaweedFS on loopback\n\n"
@@ -345,55 +264,27 @@ def requests() -> dict[str, Numbers]:
 def weak(lab: Lab, pieces: Pieces, settings: argparse.Namespace, delay: float, kind: str) -> None:
     """Measure weak scaling: more workers, with the same audio for each."""
     cores = os.cpu_count() or 1
-    start = float(np.median([lab.job("one", "sleeper", 2, delay).seconds for _ in range(settings.rounds)]))
-    print(f"\n{kind}; requests that take {1000 * delay:.0f} ms longer; start-up {start:.1f} s")
-    print("\n| encoders | audio, min | predicted, s | bound by | measured, s | measured / predicted | efficiency |")
-    print("| ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    print(f"\n{kind}; requests that take {1000 * delay:.0f} ms longer; predicted and efficiency without the start-up\n")
+    print("| encoders | audio, min | start-up, s | predicted, s | bound by | measured, s | of predicted | efficiency |")
+    print("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
     first = 0.0
     for workers in WORKERS[:2] if settings.quick else WORKERS:
         shards, minutes = 8 * workers, settings.minutes * workers
         name = f"weak-{kind}-{workers}-{1000 * delay:.0f}"
         audio = lab.archive(name, minutes, shards) if kind == "tars" else lab.loose(name, minutes)
-        seconds = np.array([lab.job(name, "sleeper", workers, delay).seconds for _ in range(settings.rounds)])
+        starts = [lab.job("one", "sleeper", workers, delay).seconds for _ in range(settings.rounds)]
+        start = float(np.median(starts))
+        seconds = np.array([lab.job(name, "sleeper", workers, delay).seconds for _ in range(settings.rounds)]) - start
         here = Cluster(workers, PACE, cores, CPU_WINDOW_MIB * MIB_SECONDS, delay)
         # the shards of a bench are small; a real one has more audio for its PUTs
         predicted, bound = pieces.seconds(audio, replace(KINDS[kind], shard_seconds=audio / shards), here)
-        ratio = seconds / (start + predicted)
-        first = first or float(np.median(seconds)) - start
-        efficiency = first / (float(np.median(seconds)) - start)
+        first = first or float(np.median(seconds)) / audio
+        efficiency = first * audio / workers / float(np.median(seconds))
         print(
-            f"| {workers} | {audio / 60:.0f} | {start + predicted:.1f} | {bound} | {interval(seconds, 1)} "
-            f"| {interval(ratio)} | {efficiency:.0%} |",
+            f"| {workers} | {audio / 60:.0f} | {start:.1f} | {predicted:.1f} | {bound} | {interval(seconds, 1)} "
+            f"| {interval(seconds / predicted)} | {efficiency:.0%} |",
             flush=True,
         )
-
-
-def beyond(pieces: Pieces, settings: argparse.Namespace, kind: Kind) -> None:
-    """The same arithmetic where nothing was measured."""
-    audio = HOURS * 3_600.0
-    shards, gets = audio / kind.shard_seconds, audio / kind.request_seconds
-    requests = (shards * PUTS * settings.put_price + gets * settings.get_price) / 1_000
-    print(
-        f"\n{HOURS:,} hours of FLAC in {kind.name}, {shards:,.0f} shards; an encoder of {settings.pace:,.0f} × real "
-        f"time (given), {settings.cores} cores a GPU, ${settings.gpu_price:g} a GPU-hour, ${settings.core_price:g} a "
-        f"core-hour; requests cost ${requests:,.2f}\n"
-    )
-    print("| GPUs | hours | bound by | efficiency | driver busy | store, GB/s | GET/s, prefixes | PUT/s | $ |")
-    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    request = max(map(float, settings.delays.split(","))) / 1000
-    for workers in BEYOND:
-        there = Cluster(workers, settings.pace, settings.cores * workers, GPU_WINDOW_MIB * MIB_SECONDS, request)
-        seconds, bound = pieces.seconds(audio, kind, there)
-        hours, busy = (pieces.start + seconds) / 3_600, pieces.driver_seconds(audio, kind, there)
-        price = hours * workers * (settings.gpu_price + settings.cores * settings.core_price) + requests
-        print(
-            f"| {workers:,} | {hours:,.1f} | {bound} | {audio / (workers * settings.pace) / seconds:.0%} "
-            f"| {busy / seconds:.0%} | {audio * BYTES_A_SECOND / seconds / 1e9:.2f} "
-            f"| {gets / seconds:,.0f}, {max(1, round(gets / seconds / S3_GETS_A_SECOND))} "
-            f"| {PUTS * shards / seconds:,.1f} | {price:,.0f} |"
-        )
-    most = audio / max(busy, 1.0) / settings.pace
-    print(f"\nOne driver keeps up with {most:,.0f} such GPUs; beyond that, runs over disjoint inputs.")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,9 @@ class RunConfig(ConfinementConfig):
         BATCH_SECONDS
     )
     window_mib: Annotated[
-        int | None, "audio that an encoder receives at once and sorts by length; MiB [default: 8, or 32 on a GPU]"
+        int | None,
+        "audio that an encoder receives at once and sorts by length; MiB "
+        "[default: 8; on GPUs 4 for each encoder, at least 32, at most 512]",
     ] = None
     object_store_mib: Annotated[
         int, "memory for audio between decoders and encoders, if Ray is started on this machine; MiB"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from jobs.inputs.shards import Portion
 
 BLOCK_PORTIONS = 32
-BLOCK_BYTES = 16 << 20  # stored; a block ends with the portion that reaches it
+BLOCK_BYTES = 16 << 20  # stored, at least; a block ends with the portion that reaches it
+PACKED = 4  # times smaller than decoded samples are stored ones, as FLAC has them
 PORTIONS_BEFORE_GROWTH = 4  # for each task
 
 
@@ -19,6 +20,8 @@ class Blocks:
     portions : iterable of Portion
     singly : bool
         If True, each portion is a block of its own.
+    window_bytes : int
+        Of decoded audio that an encoder gets at once; blocks are large enough to fill it.
 
     Examples
     --------
@@ -29,8 +32,9 @@ class Blocks:
     ([1, 1, 1, 1, 2, 2, 1], True)
     """
 
-    def __init__(self, portions: Iterable[Portion], *, singly: bool = False) -> None:
+    def __init__(self, portions: Iterable[Portion], *, singly: bool = False, window_bytes: int = 0) -> None:
         self._portions = iter(portions)
+        self._most_bytes = max(BLOCK_BYTES, window_bytes // PACKED)
         self._most = 1 if singly else BLOCK_PORTIONS
         self._n_taken = 0
         self.is_empty = False
@@ -52,7 +56,7 @@ class Blocks:
         most = min(self._most, 1 + self._n_taken // (PORTIONS_BEFORE_GROWTH * n_tasks))
         block: list[str] = []
         n_bytes = 0
-        while not self.is_empty and len(block) < most and n_bytes < BLOCK_BYTES:
+        while not self.is_empty and len(block) < most and n_bytes < self._most_bytes:
             portion = next(self._portions, None)
             if portion is None:
                 self.close()

@@ -65,7 +65,9 @@ ONE_TASK: Mapping[str, Any] = {
     "decode_cpus": 1.0,
 }
 """What a task for an item needs of a cluster, as settings of a pool: one CPU."""
-WAVE_BLOCKS = 4_096  # that Ray Data holds at once: of audio, hours of work, beside which loading encoders is nothing
+# that Ray Data holds at once, at least, and for each encoder: of audio, minutes of work, beside which loading the
+# encoders again is little
+WAVE_BLOCKS, WAVE_BLOCKS_AN_ENCODER = 4_096, 256
 IDLE_SECONDS = 0.05  # between two looks at assemblers that still commit
 
 log = logging.getLogger(__name__)
@@ -109,22 +111,28 @@ class Cluster:
 
     def embed_portions(self, portions: Iterable[Portion], work: Work, *, singly: bool = False) -> Iterator[pa.Table]:
         """Stream portions of shards through decode and the encoders: see :class:`jobs.execution.runner.Runner`."""
-        assemblers, blocks = cast(RayAssemblers, work.assemblers), Blocks(portions, singly=singly)
+        assemblers = cast(RayAssemblers, work.assemblers)
+        blocks = Blocks(portions, singly=singly, window_bytes=work.pool.window_bytes)
         n_tasks = work.pool.decoders or max(1, int(self._session.resources()[0]))
-        while wave := list(islice(blocks.all(n_tasks), WAVE_BLOCKS)):
+        while (wave := self._wave(blocks, n_tasks, work.pool)) is not None:
             tables = _batches(self._embedded(wave, work, assemblers.delivery, singly=singly))
             for table in self._streamed(tables, work.watchdog, work.stop, assemblers, blocks):
                 if len(table):
                     work.watchdog.note_progress()
                 yield table
 
-    def _embedded(self, wave: list[list[str]], work: Work, delivery: Delivery, *, singly: bool) -> Any:
+    def _wave(self, blocks: Blocks, n_tasks: int, pool: Pool) -> Any:
+        """Return the dataset of the next blocks, which Ray alone holds; None at the end."""
+        most = max(WAVE_BLOCKS, WAVE_BLOCKS_AN_ENCODER * pool.encoders)
+        tables = [pa.table({ITEM: block}) for block in islice(blocks.all(n_tasks), most)]
+        return self._dataset(tables, pool.window_bytes) if tables else None
+
+    def _embedded(self, wave: Any, work: Work, delivery: Delivery, *, singly: bool) -> Any:
         """Return the dataset of what the encoders return of a wave of blocks."""
-        lifeline, pool = self._session.lifeline, work.pool
-        blocks = self._dataset([pa.table({ITEM: block}) for block in wave], pool.window_bytes)
         import ray.data  # after joining: Ray reads its settings when it is imported
 
-        decoded = blocks.map_batches(
+        lifeline, pool = self._session.lifeline, work.pool
+        decoded = wave.map_batches(
             TiedStage(self._decode_stage(work), lifeline),
             batch_size=None,
             batch_format="pyarrow",
@@ -200,7 +208,7 @@ class Cluster:
         context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
         # what a lost worker held is left out, without an error; jobs.execution.retries asks for it again
         context.max_errored_blocks = -1
-        return ray.data.from_arrow(blocks)
+        return ray.data.from_blocks(blocks)  # `from_arrow` looks at each in a task, and keeps 50 kB of it
 
     def _streamed(
         self,

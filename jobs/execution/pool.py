@@ -11,7 +11,9 @@ from jobs.inputs.pieces import BATCH_BYTES
 DECODE_BYTES = 400 << 20  # reserved by a decode task: Python, one member in memory, its pieces, a decoder process
 WINDOWS_HELD = 4  # windows of audio in a decode task: as pieces, as a table, and on their way to the object store
 ENCODERS_AN_ASSEMBLER = 8  # by default: a core assembles what so many GPUs embed
-CPU_WINDOW_MIB, GPU_WINDOW_MIB = BATCH_BYTES >> 20, 32  # of audio: 130 s, 520 s
+CPU_WINDOW_MIB = BATCH_BYTES >> 20  # of audio: 130 s
+# The driver takes some ms for each window, so that windows grow with the encoders: 520 s to 2 h 20 min of audio
+LEAST_GPU_WINDOW_MIB, GPU_WINDOW_MIB_AN_ENCODER, MOST_GPU_WINDOW_MIB = 32, 4, 512
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,20 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
             f"{config.decode_cpus:g} CPU do not fit a cluster of {cpus:g} CPU and {gpus:g} GPU: they would wait for "
             f"ever. Lower --encoders, --encoder-cpus, --decoders or --decode-cpus."
         )
-    window_mib = config.window_mib or (GPU_WINDOW_MIB if device == "cuda" else CPU_WINDOW_MIB)
+    window_mib = config.window_mib or (gpu_window_mib(most) if device == "cuda" else CPU_WINDOW_MIB)
     reserved = (encoder_cpus, encoder_gpus, config.decode_cpus)
     return Pool(least, most, *reserved, device, config.batch_seconds, window_mib, most_decoders)
+
+
+def gpu_window_mib(encoders: int) -> int:
+    """Return the window of encoders on GPUs, if none is chosen.
+
+    Examples
+    --------
+    >>> [gpu_window_mib(encoders) for encoders in (1, 8, 64, 1_000)]
+    [32, 32, 256, 512]
+    """
+    return min(max(LEAST_GPU_WINDOW_MIB, GPU_WINDOW_MIB_AN_ENCODER * encoders), MOST_GPU_WINDOW_MIB)
 
 
 def _encoders(config: RunConfig, device: str, cpus: float, gpus: float) -> tuple[int, int, int]:

@@ -34,6 +34,12 @@ def test_a_large_shard_is_a_block() -> None:
     assert sizes_of(Blocks(portions([BLOCK_BYTES] * 200)), n_tasks=1) == [1] * 200
 
 
+def test_a_block_fills_the_window_of_an_encoder() -> None:
+    sizes = sizes_of(Blocks(portions([BLOCK_BYTES] * 400), window_bytes=256 << 20), n_tasks=1)
+
+    assert max(sizes) == (256 << 20) / (4 * BLOCK_BYTES)  # stored, FLAC has a fourth of its samples' bytes
+
+
 def test_one_by_one_means_one_in_a_block() -> None:
     assert sizes_of(Blocks(portions([10] * 200), singly=True), n_tasks=1) == [1] * 200
 

@@ -26,8 +26,8 @@ from jobs.execution.pool import Pool, fit_pool
         ({"window_mib": 64}, 16, 1, Pool(1, 1, 1.0, 1.0, 0.5, "cuda", 160.0, 64)),
         ({"device": "cpu"}, 4, 2, Pool(4, 4, 0.87, 0.0, 0.5, "cpu", 160.0, 8)),
         # a range begins with what there is room for, and on GPUs asks for the rest
-        ({"encoders": "2:64"}, 8, 4, Pool(2, 64, 1.0, 1.0, 0.5, "cuda", 160.0, 32)),
-        ({"encoders": "2:64", "encoder_cpus": 0.0}, 1, 2, Pool(2, 64, 0.0, 1.0, 0.5, "cuda", 160.0, 32)),
+        ({"encoders": "2:64"}, 8, 4, Pool(2, 64, 1.0, 1.0, 0.5, "cuda", 160.0, 256)),
+        ({"encoders": "2:64", "encoder_cpus": 0.0}, 1, 2, Pool(2, 64, 0.0, 1.0, 0.5, "cuda", 160.0, 256)),
         ({"encoders": "2:3"}, 16, 8, Pool(2, 3, 1.0, 1.0, 0.5, "cuda", 160.0, 32)),
         ({"encoders": "2:64"}, 8, 0, Pool(2, 8, 0.93, 0.0, 0.5, "cpu", 160.0, 8)),
         ({"encoders": "1:64", "encoder_cpus": 2.0}, 8, 0, Pool(1, 3, 2.0, 0.0, 0.5, "cpu", 160.0, 8)),
