@@ -99,7 +99,12 @@ JOB = _object(
 }
 
 NAMED = _object(
-    "namespace", name={"type": "string", "maxLength": 36}, generateName={"type": "string"}, namespace=TEXT
+    "namespace",
+    name={"type": "string", "maxLength": 36},
+    generateName={"type": "string"},
+    namespace=TEXT,
+    labels=TEXTS,
+    annotations=TEXTS,
 ) | {"oneOf": [{"required": ["name"]}, {"required": ["generateName"]}]}
 
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 
 from jobs.config import RunConfig, extract_config
-from jobs.execution.pool import DECODE_BYTES, GPU_WINDOW_MIB, WINDOWS_HELD, fit_pool
-from jobs.inputs.pieces import BATCH_BYTES
+from jobs.execution.pool import fit_pool
 from tests.support.manifests.commands import commands, settings_of
 from tests.support.manifests.documents import Document, Pod, cluster_of, every, name_of, pods
 
@@ -60,10 +59,8 @@ def sizes(documents: list[Document]) -> Iterator[str]:
                 if group["groupName"] == "head" and seats:
                     yield f"{pod.where}: takes tasks beside the driver"
                 if not has_gpu and seats:
-                    reserved = DECODE_BYTES + WINDOWS_HELD * ((GPU_WINDOW_MIB << 20) - BATCH_BYTES)
-                    needed = int(seats / pool.decode_cpus) * reserved + int(
-                        group["rayStartParams"]["object-store-memory"]
-                    )
+                    store = int(group["rayStartParams"]["object-store-memory"])
+                    needed = int(seats / pool.decode_cpus) * pool.decode_bytes + store
                     if needed > quantity(pod.containers[0]["resources"]["limits"]["memory"]):
                         yield f"{pod.where}: {seats / pool.decode_cpus:g} decode tasks need {needed >> 20} MiB"
 
