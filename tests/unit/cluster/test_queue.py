@@ -7,8 +7,6 @@ asks for, are the product's own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from jobs.errors import RunAgain
 from jobs.execution.growth import least_bundles, wait_for_pool
 from tests.support.manifests.commands import commands, settings_of
 from tests.support.manifests.documents import Document, documents, name_of, of_kind
-from tests.support.manifests.queue import STEP_SECONDS, QueuedCluster, queue_documents, quota_of
+from tests.support.manifests.queue import STEP_SECONDS, Held, QueuedCluster, queue_documents, quota_of
 
 (CLUSTER,) = of_kind(documents(), "RayCluster")
 FLAVOR, CLUSTER_QUEUE, LOCAL_QUEUE = queue_documents()
@@ -32,11 +30,11 @@ def night() -> RunConfig:
     return extract_config(settings, RunConfig)
 
 
-def cluster(held: Callable[[float], dict[str, float]] = lambda _: {}, **quota: Any) -> QueuedCluster:
-    return QueuedCluster(CLUSTER, quota_of(CLUSTER_QUEUE) | quota, held)
+def cluster(held: Held = lambda _: {}, quota: dict[str, float] | None = None) -> QueuedCluster:
+    return QueuedCluster(CLUSTER, quota_of(CLUSTER_QUEUE) | (quota or {}), held)
 
 
-def held_until(seconds: float, gpus: float) -> Callable[[float], dict[str, float]]:
+def held_until(seconds: float, gpus: float) -> Held:
     return lambda at: {"nvidia.com/gpu": gpus} if at < seconds else {}
 
 
@@ -99,7 +97,7 @@ def test_growth_is_admitted_whole_or_not_at_all_and_a_night_goes_on_with_what_it
 
 
 def test_a_quota_without_room_for_all_leaves_a_night_with_its_first_encoder_for_ever() -> None:
-    queued = cluster(**{"nvidia.com/gpu": 7.0})
+    queued = cluster(quota={"nvidia.com/gpu": 7.0})
     wait_for_pool(night(), queued.looks(least_bundles(night())))
 
     queued.ask(ALL_ENCODERS)
