@@ -98,8 +98,8 @@ class QueuedCluster:
             if seat is None and (name := self._group_for(bundle)):
                 self.wanted[name] += 1
                 free.append(seat := self._seats(name))
-            for kind, amount in bundle.items() if seat else ():
-                seat[kind] -= amount
+            if seat is not None:
+                seat.update({kind: seat[kind] - amount for kind, amount in bundle.items()})
 
     def looks(self, bundles: list[Bundle]) -> Iterator[Look]:
         """Look at the cluster, then ask it for bundles, and look on."""
@@ -119,7 +119,8 @@ class QueuedCluster:
     def look(self) -> Look:
         """What Ray sees: the machines that have started."""
         started = [self._seats(name) for at, name in self._starts if at <= self.seconds and name != "head"]
-        return Look(self.seconds, *(float(sum(each[kind] for each in started)) for kind in SEATS))
+        cpus, gpus = (float(sum(each[kind] for each in started)) for kind in ("CPU", "GPU"))
+        return Look(self.seconds, cpus, gpus)
 
     def _admit(self) -> None:
         needed, held = self.used(self.wanted), self.held(self.seconds)
