@@ -12,14 +12,22 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Protocol
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
+from jobs.inputs.arguments import (
+    had_any,
+    is_pattern,
+    is_unclear,
+    listing_of,
+    means_others,
+    object_called,
+    overlap,
+    root_of,
+)
 from jobs.inputs.config import InputConfig
 from jobs.inputs.containers import CONTAINERS, container_kind, parquet
 from jobs.inputs.contents import Contents
@@ -29,12 +37,10 @@ from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.places import Place
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
-from jobs.inputs.sources import archive_roots, folder_of
+from jobs.inputs.sources import folder_of
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import refuse_shared, utterance_id
-from jobs.storage import Links, Listing, Stored, Thinning
-
-PATTERN = re.compile(r"[*?[]")
+from jobs.storage import Links, Listing, Stored
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +164,11 @@ def find(
     places: list[Place] = []
     below: dict[str, Stored] = {}
     roots: dict[str, str] = {}
-    thinned = taken.thinned if taken is not None and not _overlap(config.input) else None
+    thinned = taken.thinned if taken is not None and not overlap(config.input) else None
     for uri in map(storage.normal, config.input):
-        # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
-        named = None if uri.endswith("/") else storage.stat(uri)
-        is_list = not _has_recordings(named) if named else not _may_match(uri)
+        called = object_called(uri)
+        named = None if called is None or means_others(uri, config.follow_links) else called
+        is_list = not _has_recordings(named) if named else not is_pattern(uri)
         if is_list and uri.lower().endswith(LIST_SUFFIXES):
             entries += read_entries(uri, relative)
             continue
@@ -170,13 +176,13 @@ def find(
             with storage.opened(named):
                 pass  # what is named itself and may not be read ends the run: it is no exception of many
         else:
-            place, listings[uri] = _listing_of(uri, config.follow_links, before, leave_out, thinned)
+            place, listings[uri] = listing_of(uri, called, config.follow_links, before, leave_out, thinned)
             places.append(place)
         listed = [] if named else listings[uri].objects
         below |= {stored.uri: stored for stored in listed}
         if relative:
-            root = folder_of(uri) if named else _root_of(uri, listed)
             for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
+                root = folder_of(uri) if named else root_of(uri, found)
                 roots[found] = min(root, roots.get(found, root), key=len)
         for stored in [named] if named else _without_tables(listed):
             kind = container_kind(stored.uri)
@@ -188,7 +194,7 @@ def find(
         entries += read_entries(storage.normal(config.manifest), relative)
     if relative:
         roots = {entry.uri: entry.root for entry in entries} | roots
-    unclear = [each for uri, each in below.items() if uri not in files and _is_unclear(uri)]
+    unclear = [each for uri, each in below.items() if uri not in files and is_unclear(uri)]
     files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
     selections = _add_listed(entries, containers, files, config.missing)
     passed_over = PassedOver(taken.passed_over.to_content() if taken else None)
@@ -202,7 +208,7 @@ def find(
         and not denied
         and not n_left_out
         and not (taken and taken.has_any)
-        and not any(_had_any(place, before) for place in places)
+        and not any(had_any(place, before) for place in places)
     ):
         where = config.manifest or ", ".join(config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
@@ -228,17 +234,6 @@ def find(
 def names_lists(config: InputConfig) -> bool:
     """Return True if the settings may name a list, which says what to read of objects."""
     return config.manifest is not None or any(uri.lower().endswith(LIST_SUFFIXES) for uri in config.input)
-
-
-def _root_of(uri: str, listed: list[Stored]) -> str:
-    """Return the folder that an input lists: itself, or what stands before the signs of a pattern."""
-    folder = f"{uri.rstrip('/')}/"
-    return folder if not listed or listed[0].uri.startswith(folder) else archive_roots([uri])[0]
-
-
-def _is_unclear(uri: str) -> bool:
-    """Return True if only the content of an object below a folder can tell whether it is a recording."""
-    return kind_of_name(uri) == "unknown" and container_kind(uri) is None
 
 
 def _ids(archive: Archive) -> list[tuple[str, str]]:
@@ -283,51 +278,6 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
         )
     others = {stored for stored, content in contents.items() if content is not None and content.kind != "audio"}
     return [stored for stored in objects if stored not in others] if others else objects
-
-
-def _may_match(uri: str) -> bool:
-    """Return True for a glob, unless there is a folder that is called like it."""
-    return PATTERN.search(uri) is not None
-
-
-def _had_any(place: Place, before: Iterable[str]) -> bool:
-    return any(map(place.covers, before))
-
-
-def _overlap(inputs: Iterable[str]) -> bool:
-    """Return True if an object may be found by two inputs; a pattern may match whatever begins as it does."""
-    beginnings = sorted(PATTERN.split(f"{storage.normal(uri).rstrip('/')}/")[0] for uri in inputs)
-    return any(after.startswith(before) for before, after in pairwise(beginnings))
-
-
-def _listing_of(
-    uri: str,
-    follow: str,
-    before: Iterable[str],
-    leave_out: Callable[[Stored], bool] | None,
-    thinned: Callable[[list[Stored], str], list[Stored]] | None = None,
-) -> tuple[Place, Listing]:
-    """List a folder, prefix or glob, and warn of what is passed over."""
-    of_folder = leave_out
-    if leave_out is not None and thinned is not None:
-        of_folder = Thinning(leave_out, lambda kept: thinned(kept, f"{uri.rstrip('/')}/"))
-    found = storage.survey(uri, follow, of_folder)
-    is_pattern = found is None and _may_match(uri)
-    place = Place(uri, is_pattern)
-    if is_pattern:
-        found = storage.matching(uri, follow, leave_out)
-    elif found is None and storage.scheme_of(uri) != "file" and _had_any(place, before):
-        found = Listing([])  # in a store of objects, a prefix without objects does not exist
-    if found is None:
-        raise ConfigError(f"{uri}: no such file, folder or prefix. Check the bucket and the spelling.")
-    storage.warn_of(found.links)
-    denied = [*found.denied, *(each.uri for each in found.objects if each.etag == storage.DENIED)]
-    if denied:
-        log.warning("%d files or folders below %s may not be read; first: %s", len(denied), uri, denied[0])
-    is_empty = not found.objects and not found.denied and not found.n_left_out
-    if is_pattern and is_empty and not _had_any(place, before):
-        raise ConfigError(f"{uri}: no audio found: the pattern matches nothing. Quote it, and check the spelling.")
-    return place, found
 
 
 def _links_of(listings: Iterable[Listing]) -> dict[str, Links]:

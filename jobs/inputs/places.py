@@ -10,12 +10,14 @@ from jobs import storage
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or prefix that was listed, or a pattern.
+    """A folder or prefix that was listed, or a pattern; and what is called exactly like it.
 
     Examples
     --------
     >>> Place("s3://archive/2026/").covers("s3://archive/2026/a.wav"), Place("/data/*/b", True).covers("/data/a/c.wav")
     (True, False)
+    >>> [Place("/data/take[1]", True).covers(f"/data/take{each}/a.wav") for each in ("[1]", "1", "2")]
+    [True, True, False]
     """
 
     uri: str
@@ -23,9 +25,9 @@ class Place:
 
     def covers(self, uri: str) -> bool:
         """Return True if a listing of the place would find an object of this name."""
-        if not self.is_pattern:
-            return uri.startswith(f"{self.uri.rstrip('/')}/")
-        return self._glob.matches(storage.path_of(uri) if self._is_local else uri)
+        if uri.startswith(f"{self.uri.rstrip('/')}/") or uri == self.uri:
+            return True
+        return self.is_pattern and self._glob.matches(storage.path_of(uri) if self._is_local else uri)
 
     @cached_property
     def _glob(self) -> storage.Glob:

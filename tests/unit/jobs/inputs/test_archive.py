@@ -131,11 +131,20 @@ def test_a_file_that_is_named_itself_may_have_any_suffix(tmp_path: Path) -> None
     assert names(found(tmp_path / "call.raw"), tmp_path) == ["call.raw"]
 
 
-def test_an_existing_name_with_glob_characters_is_not_a_pattern(tmp_path: Path) -> None:
-    put(tmp_path, "take[1].flac", "take1.flac", "day [2]/a.flac", "day 2/b.flac")
+def test_a_pattern_also_matches_what_is_called_exactly_like_it(tmp_path: Path) -> None:
+    put(tmp_path, "take[1].flac", "take[2].flac", "take2.flac", "day [2]/a.flac", "day [3]/a.flac", "day 3/b.flac")
 
     assert names(found(tmp_path / "take[1].flac"), tmp_path) == ["take[1].flac"]
+    assert names(found(tmp_path / "take[2].flac"), tmp_path) == ["take2.flac", "take[2].flac"]
     assert names(found(tmp_path / "day [2]"), tmp_path) == ["day [2]/a.flac"]
+    assert names(found(tmp_path / "day [3]"), tmp_path) == ["day 3/b.flac", "day [3]/a.flac"]
+
+
+@pytest.mark.parametrize("stranger", ["*.wav", "*.wav/x.wav", "*.wav/list.csv", "[a-z].wav"])
+def test_no_name_in_an_archive_changes_what_a_pattern_matches(tmp_path: Path, stranger: str) -> None:
+    put(tmp_path, "a.wav", "b.wav", stranger)
+
+    assert {"a.wav", "b.wav"} <= set(names(found(tmp_path / "*.wav"), tmp_path))
 
 
 def test_a_folder_that_a_glob_matches_is_listed_too(tmp_path: Path) -> None:
