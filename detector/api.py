@@ -53,6 +53,9 @@ class Verdict:
     ood: float | None
     reject: bool
     reject_reason: str | None
+    contains_score: float | None = None
+    nearest_system: str | None = None
+    system_similarity: float | None = None
 
     @property
     def decision(self) -> str:

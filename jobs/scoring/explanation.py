@@ -200,13 +200,13 @@ def say_verdict(explanation: Explanation) -> None:
     if verdict.score is None:
         say(f"no score: {verdict.reject_reason}")
         return
-    say(*(f"{name:8} {value:>12}   {about}".rstrip() for name, value, about in verdict_rows(head, verdict)), "")
+    say(*(f"{name:14} {value:>12}   {about}".rstrip() for name, value, about in verdict_rows(head, verdict)), "")
 
 
 def verdict_rows(head: Head, verdict: Verdict) -> list[tuple[str, str, str]]:
     """Return the quantities of a verdict that has a score: name, value, and the threshold that it is held against."""
     low, high = head.reject_band(verdict.prior)
-    return [
+    rows = [
         ("score", f"{verdict.score:.3f} nats", f"spoof is under {log_odds(verdict.prior):.2f}"),
         ("p_spoof", f"{verdict.p_spoof:.4f}", f"label {verdict.label}"),
         (
@@ -217,6 +217,15 @@ def verdict_rows(head: Head, verdict: Verdict) -> list[tuple[str, str, str]]:
         ("ood", f"{verdict.ood:.3f}", f"out of distribution is above {head.max_ood:g}"),
         ("reject", verdict.reject_reason or "no", ""),
     ]
+    threshold = f"a spoofed part is under {log_odds(verdict.prior):.2f}"
+    if verdict.contains_score is not None:
+        rows.append(("contains_score", f"{verdict.contains_score:.3f} nats", threshold))
+    elif head.contains_rule:
+        rows.append(("contains_score", "none", "the head's rule needs stored windows: --segments, then --utterance"))
+    if head.systems is not None and verdict.nearest_system is not None:
+        measure = f"{head.systems.similarity} similarity {verdict.system_similarity:.3f}"
+        rows.append(("nearest_system", verdict.nearest_system, f"{measure}; named is above {head.systems.threshold:g}"))
+    return rows
 
 
 def say_marked(explanation: Explanation) -> None:

@@ -6,11 +6,13 @@ import csv
 import html
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detector.attribution import Attribution
 from detector.windows import Windows
 from jobs.inputs.parts import Part, by_utterance, read_parts
 from jobs.reports.review.label_track import read_track
@@ -144,6 +146,38 @@ def test_a_task_of_a_stored_verdict_plays_the_stored_object(night: Path, tmp_pat
         run(explained(night, utterance=name, spans=spans))
         (task,) = json.loads(Path(spans).read_bytes())
         assert (task["data"]["uri"], task["data"]["member"], task["data"]["audio"]) == (uri, member, uri)
+
+
+def test_the_judgement_of_parts_and_the_nearest_system_are_explained_too(tmp_path: Path, bonafide: Run) -> None:
+    # the second number tells systems apart; windows are of one spoofed row, so the lowest of them is its score
+    vector = np.eye(nightly_runs.DIM, dtype=np.float32)[0] * -3.0 + np.eye(nightly_runs.DIM, dtype=np.float32)[1] * 9.0
+    row = nightly_runs.Recording("s3://archive/2026/call.flac", None, vector, 8.0)
+    rows = [row.with_windows(np.tile(vector, (3, 1)), WINDOWS), *nightly_runs.recordings(vector[None])]
+    axes, zeros = np.eye(nightly_runs.DIM)[1:2], np.zeros(1)
+    space = Attribution(("high", "low"), "cosine", axes, zeros, np.array([[1.0], [-1.0]]), 0.5, None, 0.05)
+    ruled = {"contains_rule": "lowest", "contains_numbers": (1.0, 0.5, -9.0, 9.0)}
+    judge = replace(nightly_runs.head(), max_ood=1.0, attribution=space.to_dict(), **ruled)
+    (tmp_path / "head.json").write_text(judge.to_json())
+    output = tmp_path / "tables"
+    nightly_runs.night(
+        str(output), {"one": rows}, judge=judge, head_uri=str(tmp_path / "head.json"), segments="4:2", pages=False
+    )
+    command = ("explain", tmp_path / "head.json", "--output", output, "--page", tmp_path / "page.html", "--utterance")
+
+    code, out, err = bonafide(*command, "2026/call.flac")
+
+    assert code == 0, err
+    said = dict(line.split(maxsplit=1) for line in out.splitlines() if line.count("   "))
+    assert float(said["contains_score"].split()[0]) == pytest.approx(float(said["score"].split()[0]) + 0.5, abs=0.01)
+    assert said["nearest_system"].split()[:4] == ["high", "cosine", "similarity", "1.000;"]
+    text = (tmp_path / "page.html").read_text()
+    assert "<th>contains_score</th>" in text
+    assert "<th>nearest_system</th><td>high</td>" in text
+
+    code, out, err = bonafide(*command, "2026/radio/0001.tar#0000.flac")
+
+    assert code == 0, err
+    assert "contains_score         none   the head's rule needs stored windows" in out
 
 
 def test_what_is_not_stored_is_said_to_be_so(night: Path, bonafide: Run) -> None:
