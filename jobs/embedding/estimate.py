@@ -54,7 +54,7 @@ class StoredRates:
     def of(cls, table: Ledger, history: PlanHistory) -> StoredRates:
         """Read the last shards that were committed."""
         rates = cls()
-        committed = history.current.committed(table.done(history))
+        committed = history.last_committed(table.done(history))
         newest = committed.where(~committed.is_dropped).last(SAMPLED_SHARDS)
         last = [each for each in newest.values() if each.entry.has_sources]
         shards = {each.name: Shard.from_content(each.entry.work) for each in last}

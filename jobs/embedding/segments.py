@@ -13,6 +13,7 @@ from detector.windows import Windows
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
 from jobs.tables.protocol import PlanHistory, PlannedShard
+from jobs.tables.row_history import is_here
 
 WITHOUT_SEGMENTS = "without_segments"
 """In the detail of a marker and in a record: recordings that have an embedding, and none of the windows asked for."""
@@ -21,11 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def n_without(rows: pa.Table, windows: Windows) -> int:
-    """Return the number of rows of `embeddings` that have an embedding, and not these windows."""
+    """Return the number of rows of `embeddings` that have an embedding, and not these windows.
+
+    Rows of recordings that are gone do not count: nothing can embed those again.
+    """
     same = pc.and_(
         pc.equal(rows["window_seconds"], windows.window_seconds), pc.equal(rows["hop_seconds"], windows.hop_seconds)
     )
-    lacking = pc.and_(rows["embedding"].is_valid(), pc.invert(pc.fill_null(same, False)))
+    lacking = pc.and_(pc.and_(rows["embedding"].is_valid(), is_here(rows)), pc.invert(pc.fill_null(same, False)))
     return int(pc.sum(lacking).as_py() or 0)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from detector.checkpoint import recipe_of
-from detector.config import EmbedConfig
+from detector.config import EmbedConfig, Recipe
 from detector.errors import ConfigError
+from detector.windows import Windows
 from jobs.config import CostConfig, ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.estimate import Estimate, StoredRates, estimate
@@ -41,9 +43,9 @@ def archive(tmp_path: Path) -> Path:
     return folder
 
 
-def foreseen(archive: Path, day: int = 1, **settings: object) -> Estimate:
+def foreseen(archive: Path, day: int = 1, recipe: Recipe = RECIPE, **settings: object) -> Estimate:
     inputs, output = InputConfig(input=(str(archive),)), OutputConfig(output=str(archive.parent / "tables"))
-    return estimate(inputs, (RECIPE,), output, RunConfig(run_date=f"2026-11-0{day}", max_removed=1.0, **settings))  # type: ignore[arg-type]
+    return estimate(inputs, (recipe,), output, RunConfig(run_date=f"2026-11-0{day}", max_removed=1.0, **settings))  # type: ignore[arg-type]
 
 
 def night(archive: Path, day: int = 1) -> EmbeddingRun:
@@ -115,6 +117,17 @@ def test_hours_are_estimated_by_what_the_last_run_on_the_device_measured(archive
     assert (on_cpu.cost.encoder_seconds, on_cpu.speed.audio_seconds_a_second) == (None, ASSUMED["cpu"])
     (archive.parent / "tables" / "runs" / f"{measured_by}.json").write_text("{")  # damaged: it measures nothing
     assert speed_of(run.ledger, run.history, RunConfig(device="cuda")).measured is None
+
+
+def test_what_is_to_be_embedded_again_is_estimated_by_the_rows_that_stand(archive: Path) -> None:
+    night(archive)
+    with_windows = replace(RECIPE, windows=Windows(2.0, 1.0))
+
+    found = foreseen(archive, day=2, recipe=with_windows, redo="segments")
+
+    assert found.cost.changes == {"replaced": 3, "removed": 0}
+    assert (found.n_shards, found.n_containers, found.n_inside) == (2, 1, 2.0)
+    assert (found.known_share, round(found.cost.audio_seconds, 1)) == (1.0, 10.0)
 
 
 def test_groups_of_new_files_have_what_one_encoder_works_off_in_a_minute(tmp_path: Path) -> None:

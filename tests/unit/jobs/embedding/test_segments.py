@@ -118,6 +118,19 @@ def test_rows_without_windows_are_counted_and_embedded_again_by_name(
 
 
 @pytest.mark.long
+def test_a_recording_that_is_gone_without_windows_is_not_asked_for_again(archive: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    embed(archive, output)
+    (archive / "b.flac").unlink()
+
+    first = embed(archive, output, WITH, redo="segments", run_date="2026-11-30", max_removed=1.0)
+    second = embed(archive, output, WITH, redo="segments", run_date="2026-12-01", max_removed=1.0)
+
+    assert [marker.detail.get(WITHOUT_SEGMENTS) for marker in first.markers] == [None]
+    assert second.markers == []
+
+
+@pytest.mark.long
 def test_windows_to_embed_again_have_to_be_named(archive: Path, tmp_path: Path) -> None:
     embed(archive, tmp_path / "output")
 
