@@ -10,6 +10,7 @@ from detector.drift import Drift
 from detector.head import Head
 from detector.rejection import log_odds
 from detector.schema import REJECT_REASONS
+from jobs.scoring.unjudged_windows import UNJUDGED, warning_of
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
 from jobs.tables.protocol import PlanHistory
@@ -37,7 +38,7 @@ class ScoringRun:
         return {"head_id": self.head.head_id, "prior": self.prior, "reject_band_nats": band}
 
     def warnings(self, records: list[dict[str, Any]]) -> list[str]:
-        """Return warnings: drift, and a certificate that does not hold at this prior."""
+        """Return warnings: drift, a certificate that does not hold at this prior, and windows that are not judged."""
         texts = [
             text for record in records if "drift" in record for text in Drift(**record["drift"]).warnings(self.prior)
         ]
@@ -47,6 +48,7 @@ class ScoringRun:
                 f"the head's certificate is for a prior of {self.head.prior:g}; at {self.prior:g} the band of rejected "
                 f"scores is a different one, and nothing is certified."
             )
+        texts += [warning_of(record[UNJUDGED]) for record in records if UNJUDGED in record]
         return list(dict.fromkeys(texts))
 
     def summary(self, counts: Counter[str]) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from jobs.scoring.estimate import estimate_scores, with_scores
 from jobs.scoring.heads import embeddings_of, joined_tables, read_head, recipes_for
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
+from jobs.scoring.unjudged_windows import unjudged_windows
 from jobs.tables import erasures, run_records
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
@@ -65,7 +66,8 @@ def score(settings: ScoreConfig) -> int:
     with ChosenRunner(settings) as runner:
         how = (settings.prior, settings.output, settings, settings.head)
         run = score_shards(runner, source, shards, head, *how, segments=settings.segments is not None)
-    code, records = _finish("score", started, run, settings, {"runners": runner.chosen}, note)
+    found = {"runners": runner.chosen} | unjudged_windows(shards, run.history)
+    code, records = _finish("score", started, run, settings, found, note)
     raise_repeated(records)
     return code
 
@@ -101,7 +103,7 @@ def embed_and_score(
         shards = embedded.committed()
         how = (settings.prior, settings.output, settings, settings.head)
         run = score_shards(runner, source, shards, head, *how, segments=settings.segments is not None)
-        work = work_of(embedded, settings, runner.chosen, runner.requests)
+        work = work_of(embedded, settings, runner.chosen, runner.requests) | unjudged_windows(shards, run.history)
         code, records = _finish(verb, started, run, settings, work, note)
         if then is not None:
             then(run, source)

@@ -91,6 +91,10 @@ class Recording:
         return replace(self, **found)
 
     @property
+    def windows(self) -> Windows | None:
+        return Windows(self.window_seconds, self.hop_seconds) if self.window_seconds and self.hop_seconds else None
+
+    @property
     def utterance_id(self) -> str:
         side = "" if self.channel is None else f"/ch{self.channel}"
         return storage.key_of(self.uri) + (f"#{self.member}" if self.member else "") + side
@@ -122,8 +126,8 @@ def embed(
     def propose(history: Any) -> Plan | None:
         have = {(slot, each.entry.state) for slot, each in history.current.items()}
         new = tuple(each for each in entries if (each.slot, each.state) not in have)
-        has_windows = any(each.window_seconds for rows in shards.values() for each in rows)
-        detail = {SEGMENTS: "as given"} if has_windows else {}
+        windows = {str(each.windows) for rows in shards.values() for each in rows if each.windows}
+        detail = {SEGMENTS: min(windows)} if windows else {}
         return Plan(f"{date}-embed{len(history.plans)}", date, new, detail) if new else None
 
     history, done = table.freeze(propose), table.done()

@@ -30,6 +30,7 @@ from jobs.reports.review.context import with_context
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column, lowest_windows
 from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.reports.voices import find_voices
+from jobs.scoring.unjudged_windows import UNJUDGED, warning_of
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 
@@ -156,6 +157,8 @@ def _warnings(record: Record) -> list[str]:
     allowed = record["settings"]["max_failures"]
     if failed > allowed * recordings:
         warnings.append(f"{failed} of {recordings} recordings failed, more than the {allowed:.0%} that the run allows.")
+    if UNJUDGED in record:
+        warnings.append(warning_of(record[UNJUDGED]))
     warnings += [
         f"{uri}: computed twice, with different results; check the machines for a fault." for uri in record["alarms"]
     ]

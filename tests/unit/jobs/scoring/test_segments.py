@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.windows import Windows
+from jobs.reports.nightly.report import _warnings
+from jobs.reports.runs import read_record
 from jobs.reports.sql.session import connect, read_content
 from jobs.scoring.shards import score_shards
 from jobs.tables.compaction.compact import compact
@@ -112,6 +115,31 @@ def test_another_head_has_segments_of_its_own_and_the_view_has_those_of_the_acti
     }
     found = connection(tmp_path).execute("SELECT head_id, count(*) FROM segments GROUP BY ALL").fetchall()
     assert found == [(other.head_id, n_windows)]
+
+
+def test_another_head_without_the_flag_says_that_the_view_of_segments_lacks_its_rows(
+    tmp_path: Path, bonafide: Callable[..., tuple[int, str, str]]
+) -> None:
+    output, other = tmp_path / "tables", nightly_runs.head(target_coverage=0.5)
+    night(str(output), {TAR: shard()}, segments="2:1", pages=False)
+    (tmp_path / "b.json").write_text(other.to_json())
+    command = ("score", "--embeddings", output, "--output", output, "--head", tmp_path / "b.json")
+
+    code, out, err = bonafide(*command)
+
+    assert code == 0, err
+    assert "warning: 1 shard(s) have windows that this head has not judged" in out
+    record = read_record(str(output), stored(output, "scores")[-1]["run_id"])
+    assert record is not None
+    assert record["unjudged_windows"] == {"shards": 1, "segments": "2:1"}
+    assert any("has not judged" in each for each in _warnings(record))
+    assert "same command with --segments 2:1" in out
+
+    code, out, err = bonafide(*command, "--segments", "2:1")
+
+    assert code == 0, err
+    assert "has not judged" not in out
+    assert Counter(row["head_id"] for row in stored(output))[other.head_id] == sum(expected_counts(shard()).values())
 
 
 def test_a_replaced_source_replaces_its_segments_also_where_none_are_asked_for(tmp_path: Path) -> None:
