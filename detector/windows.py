@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STEP_SECONDS = 0.5  # of which windows and hops are multiples: 25 frames of the level, and 86,400 windows of 12 h
-MAX_WINDOW_SECONDS = 60.0
-FORM = re.compile(r"(\d{1,2}(?:\.\d)?):(\d{1,2}(?:\.\d)?)")
+MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 1.0, 60.0
+FORM = re.compile(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", re.ASCII)
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
@@ -69,19 +69,31 @@ class Windows:
 
     def __post_init__(self) -> None:
         window, hop = self.window_seconds, self.hop_seconds
-        is_possible = 1.0 <= window <= MAX_WINDOW_SECONDS and STEP_SECONDS <= hop <= window
-        if not is_possible or hop % STEP_SECONDS or window % hop:
-            raise ConfigError(
-                f"segments {window:g}:{hop:g}; expected WINDOW:HOP in seconds, such as 4:2: the hop a multiple of "
-                f"{STEP_SECONDS:g}, and the window a multiple of the hop, from 1 to {MAX_WINDOW_SECONDS:g}."
+        if not MIN_WINDOW_SECONDS <= window <= MAX_WINDOW_SECONDS:
+            raise self._refused(
+                f"the window has {window:g} s; expected {MIN_WINDOW_SECONDS:g} to {MAX_WINDOW_SECONDS:g}: a shorter "
+                f"one is too little to judge, and a longer one hardly says where"
             )
+        if not hop <= window:
+            raise self._refused(f"the hop is longer than the window; expected at most {window:g} s, or gaps would stay")
+        if not hop >= STEP_SECONDS or hop % STEP_SECONDS:
+            raise self._refused(
+                f"the hop has {hop:g} s; expected a multiple of {STEP_SECONDS:g}, as the level is measured"
+            )
+        if window % hop:
+            raise self._refused(
+                f"the window is no multiple of the hop; expected one, as windows are joined of parts of {hop:g} s"
+            )
+
+    def _refused(self, why: str) -> ConfigError:
+        return ConfigError(f"segments {self}: {why}. Give WINDOW:HOP in seconds, such as 4:2.")
 
     @classmethod
     def parse(cls, text: str) -> Windows:
         """Read WINDOW:HOP."""
         found = FORM.fullmatch(text)
         if found is None:
-            raise ConfigError(f"segments {text!r}; expected WINDOW:HOP in seconds, such as 4:2.")
+            raise ConfigError(f"segments {text!r}; expected WINDOW:HOP, two numbers of seconds such as 4:2.")
         return cls(float(found[1]), float(found[2]))
 
     def __str__(self) -> str:

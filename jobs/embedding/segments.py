@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detector.errors import ConfigError
 from detector.windows import Windows
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
@@ -59,10 +60,28 @@ def warn_of_missing(history: PlanHistory, windows: Windows | None = None) -> Non
     """Say how many shards earlier runs have embedded without these windows, or without any."""
     if n_shards := n_shards_without(history, windows):
         log.warning(
-            "%d of %d shards were embedded without windows%s, so their recordings have none; embed --segments --redo "
-            "%s embeds them again",
+            "%d of %d shards were embedded without windows%s, so their recordings have none%s; embed --segments%s "
+            "--redo %s embeds them again",
             n_shards,
             len(history.current),
-            f" of {windows}" if windows else "",
+            *((f" of {windows}", " of these", f" {windows}") if windows else ("", "", "")),
             SEGMENTS,
+        )
+
+
+def refuse_other_windows(history: PlanHistory, windows: Windows) -> None:
+    """Refuse to judge stored windows where all of them are others than are asked for.
+
+    Raises
+    ------
+    ConfigError
+    """
+    read = history.current.where(~history.current.is_dropped)
+    stored = {history.plans[number - 1].detail.get(SEGMENTS) for number in read.plans} - {None}
+    if stored and str(windows) not in stored:
+        lengths = " and ".join(sorted(map(str, stored)))
+        raise ConfigError(
+            f"--segments {windows}: the embeddings have windows of {lengths}, and those are what is judged. Give "
+            f"--segments {lengths.split()[0]}, or embed these windows first: embed --segments {windows} --redo "
+            f"{SEGMENTS}."
         )

@@ -20,7 +20,7 @@ from jobs.embedding.archive import embed_layers
 from jobs.embedding.estimate import estimate, request_lines
 from jobs.embedding.run import code_of, exit_code, pruned_line, with_windows, work_of
 from jobs.embedding.run import write_records as write_embedding_records
-from jobs.embedding.segments import warn_of_missing
+from jobs.embedding.segments import refuse_other_windows, warn_of_missing
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
@@ -56,12 +56,13 @@ def score(settings: ScoreConfig) -> int:
     source = embeddings_of(settings.embeddings, head, settings.channels)
     history = source.history()
     shards = history.current.committed(source.done(history))
+    if settings.windows is not None:
+        refuse_other_windows(history, settings.windows)
+        warn_of_missing(history, settings.windows)
     if settings.dry_run:
         line, cost = estimate_scores(shards, head, settings.output, segments=settings.segments is not None)
         say("dry run: nothing is written", line, *request_lines(cost, settings))
         return 0
-    if settings.segments is not None:
-        warn_of_missing(history)
     note = erasures.note_of(settings.output)
     with ChosenRunner(settings) as runner:
         how = (settings.prior, settings.output, settings, settings.head)

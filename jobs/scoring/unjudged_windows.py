@@ -13,7 +13,7 @@ from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import PlanHistory
 
 UNJUDGED = "unjudged_windows"
-"""Key of a run's record, where there are such shards: `shards`, their number, and `segments`, as `--segments` has it."""
+"""Key of a run's record where there are such shards: `shards`, their number, and `segments`, as the flag has it."""
 
 
 def unjudged_windows(shards: Shards, scored: PlanHistory) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def warning_of(found: dict[str, Any]) -> str:
     3 shard(s) have windows that this head has not judged, because the run was without --segments: ...
     """
     return (
-        f"{found['shards']} shard(s) have windows that this head has not judged, because the run was without --segments: "
-        f"the view `segments` has no rows of them while this head is the active one. The same command with --segments "
-        f"{found['segments']} judges what is stored, and embeds nothing again."
+        f"{found['shards']} shard(s) have windows that this head has not judged, because the run was without "
+        f"--segments: the view `segments` has no rows of them while this head is the active one. The same command with "
+        f"--segments {found['segments']} judges what is stored, and embeds nothing again."
     )

@@ -44,10 +44,35 @@ def test_a_tail_under_a_second_stays_with_the_window_before_it(seconds: float, n
     assert [start for start, _ in spans] == [2.0 * number for number in range(n_windows)]
 
 
-@pytest.mark.parametrize("text", ["4", "4:", "0:0", "4:0.3", "4:3", "2:4", "0.5:0.5", "61:1", "nan:2", "4:2:1", "-4:2"])
-def test_windows_that_cells_cannot_make_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="such as 4:2"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        *(
+            (text, f"segments '{text}'; expected WINDOW:HOP, two numbers")
+            for text in ("4", "4:", "a:b", "nan:2", "4:2:1")
+        ),
+        ("-4:2", "expected WINDOW:HOP, two numbers"),
+        ("0:1", "segments 0:1: the window has 0 s; expected 1 to 60: a shorter one is too little to judge"),
+        ("0.5:0.5", "the window has 0.5 s; expected 1 to 60"),
+        ("100:50", "the window has 100 s; expected 1 to 60"),
+        (f"{'9' * 400}:2", "the window has inf s; expected 1 to 60"),
+        ("4:8", "segments 4:8: the hop is longer than the window; expected at most 4 s, or gaps would stay"),
+        ("4:0", "the hop has 0 s; expected a multiple of 0.5"),
+        ("4:0.3", "the hop has 0.3 s; expected a multiple of 0.5"),
+        ("4:3", "the window is no multiple of the hop; expected one, as windows are joined of parts of 3 s"),
+    ],
+)
+def test_windows_that_cells_cannot_make_are_refused_with_what_is_allowed(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match="such as 4:2") as refused:
         Windows.parse(text)
+
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize("hop", [float("nan"), float("inf"), -2.0])
+def test_a_stored_hop_that_is_no_such_number_is_refused(hop: float) -> None:
+    with pytest.raises(ConfigError, match="the hop"):
+        Windows(4.0, hop)
 
 
 def test_every_frame_of_a_recording_is_in_one_cell() -> None:

@@ -142,6 +142,21 @@ def test_another_head_without_the_flag_says_that_the_view_of_segments_lacks_its_
     assert Counter(row["head_id"] for row in stored(output))[other.head_id] == sum(expected_counts(shard()).values())
 
 
+def test_stored_windows_are_not_judged_as_if_they_were_others(
+    tmp_path: Path, bonafide: Callable[..., tuple[int, str, str]]
+) -> None:
+    night(str(tmp_path), {TAR: shard()}, segments="2:1", pages=False)
+    (tmp_path / "head.json").write_text(nightly_runs.head().to_json())
+    command = ("score", "--embeddings", tmp_path, "--output", tmp_path, "--head", tmp_path / "head.json", "--dry-run")
+
+    code, _, err = bonafide(*command, "--segments", "8:4")
+
+    assert code == 65
+    assert "--segments 8:4: the embeddings have windows of 2:1" in err
+    assert "embed --segments 8:4 --redo segments" in err
+    assert bonafide(*command, "--segments", "2:1")[0] == 0
+
+
 def test_a_replaced_source_replaces_its_segments_also_where_none_are_asked_for(tmp_path: Path) -> None:
     night(str(tmp_path), {TAR: shard()}, segments="2:1", pages=False)
 
