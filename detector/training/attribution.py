@@ -12,7 +12,7 @@ some systems together      their rows should be alike within a system only      
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from detector.metrics import Floats, Interval, balanced_share, open_set_auroc, t
 from detector.training.systems import MAX_DIRECTIONS, Learner, Spoken
 
 N_FOLDS = 10
+DIRECTIONS = (MAX_DIRECTIONS, 0)  # nuisance directions that are tried
 N_PARTS = 5  # of systems, for when recordings are alike
 ROWS_OF_PAIRS = 50  # of a system
 NOT_ALIKE = 0.01  # share of the pairs of two systems that are called alike
@@ -66,37 +67,58 @@ def folds_of_places(rows: Spoken) -> Codes:
     return fold[rows.place]
 
 
-def tried_ways(rows: Spoken, rate: float) -> Iterator[Tried]:
-    """Try with and without nuisance directions, by both similarities."""
+def n_spaces(rows: Spoken) -> int:
+    """Return the number of spaces that :func:`fit_attribution` learns with something left out, which takes its time."""
+    n_folds = len(_measured_folds(rows, folds_of_places(rows)))
+    return len(DIRECTIONS) * (n_folds + len(rows.systems)) + _n_parts(rows)
+
+
+def tried_ways(rows: Spoken, rate: float, on_learnt: Callable[[], object]) -> Iterator[Tried]:
+    """Try with and without nuisance directions, by both similarities; call back after each space that is learnt."""
     fold = folds_of_places(rows)
-    for n_directions in (MAX_DIRECTIONS, 0):
+    for n_directions in DIRECTIONS:
         learner, n_rows = Learner(rows, n_directions), len(rows.system)
         said = {each: np.full(n_rows, -1) for each in SIMILARITIES}
         nearness, unheard = ({each: np.full(n_rows, np.nan) for each in SIMILARITIES} for _ in range(2))
-        for number in np.unique(fold[(fold >= 0) & rows.named]):
+        for number in _measured_folds(rows, fold):
             space, held = learner.without_rows(fold == number), rows.named & (fold == number)
             for each in SIMILARITIES:
                 said[each][held], nearness[each][held] = space.nearest(rows.standardised[held], each)
+            on_learnt()
         for number in range(len(rows.systems)):
             space, held = learner.without_systems(np.array([number])), rows.system == number
             for each in SIMILARITIES:
                 unheard[each][held] = space.nearest(rows.standardised[held], each)[1]
+            on_learnt()
         for each in SIMILARITIES:
             threshold = threshold_of_rate(unheard[each][rows.named], rows.system[rows.named], rate)
             yield Tried(each, n_directions, threshold, said[each], nearness[each], unheard[each])
 
 
+def _measured_folds(rows: Spoken, fold: Codes) -> Codes:
+    """Folds that have a row which can be named."""
+    return np.unique(fold[(fold >= 0) & rows.named])
+
+
+def _n_parts(rows: Spoken) -> int:
+    """Parts of the systems that are left out in turn; 0 if these are too few."""
+    n_parts = min(N_PARTS, len(rows.systems) // 2)
+    return n_parts if n_parts > 1 else 0
+
+
 def nearest_row(rows: Spoken, fold: Codes) -> Indices:
     """System of the nearest row of the other folds, by the cosine of standardised embeddings: the baseline."""
     vectors, said = unit(rows.standardised).astype(np.float32), np.full(len(rows.system), -1)
-    for number in np.unique(fold[(fold >= 0) & rows.named]):
+    for number in _measured_folds(rows, fold):
         held, others = np.flatnonzero(rows.named & (fold == number)), np.flatnonzero(rows.named & (fold != number))
         for some in np.array_split(held, max(1, len(held) // 1_024)):
             said[some] = rows.system[others[(vectors[some] @ vectors[others].T).argmax(axis=1)]]
     return said
 
 
-def alike_from(rows: Spoken, n_directions: int) -> tuple[float | None, dict[str, float] | None]:
+def alike_from(
+    rows: Spoken, n_directions: int, on_learnt: Callable[[], object]
+) -> tuple[float | None, dict[str, float] | None]:
     """Choose the cosine above which two recordings of unknown systems are alike; None with fewer than 4 systems.
 
     Returns
@@ -105,8 +127,8 @@ def alike_from(rows: Spoken, n_directions: int) -> tuple[float | None, dict[str,
     dict or None
         `pairs_of_two_systems` and `pairs_of_one_system`: shares of pairs that are above it, the mean over systems.
     """
-    n_parts = min(N_PARTS, len(rows.systems) // 2)
-    if n_parts < 2:
+    n_parts = _n_parts(rows)
+    if not n_parts:
         return None, None
     learner = Learner(rows, n_directions)
     within, between = [], []
@@ -119,6 +141,7 @@ def alike_from(rows: Spoken, n_directions: int) -> tuple[float | None, dict[str,
         cosine, same = (vectors @ vectors.T)[first, second], system[first] == system[second]
         within.append(np.column_stack([cosine[same], system[first][same]]))
         between.append(np.column_stack([cosine[~same], system[first][~same]]))
+        on_learnt()
     of_one, of_two = np.concatenate(within), np.concatenate(between)
     threshold = threshold_of_rate(of_two[:, 0], of_two[:, 1].astype(np.int64), NOT_ALIKE)
     shares = {
@@ -131,7 +154,11 @@ def alike_from(rows: Spoken, n_directions: int) -> tuple[float | None, dict[str,
 
 
 def fit_attribution(
-    standardised: Floats, is_bonafide: Bools, names: Mapping[str, Names], rate: float
+    standardised: Floats,
+    is_bonafide: Bools,
+    names: Mapping[str, Names],
+    rate: float,
+    on_learnt: Callable[[], object] = lambda: None,
 ) -> tuple[Attribution, dict[str, Any]]:
     """Choose how to tell systems apart, learn it on all rows, and measure it on rows that were left out.
 
@@ -144,6 +171,8 @@ def fit_attribution(
         Names of the rows under the keys `system`, `source` and `speaker`.
     rate : float
         Share of the rows of a system that was not heard which may get a name, in (0, 1).
+    on_learnt : callable
+        Called after each of :func:`n_spaces` spaces.
 
     Returns
     -------
@@ -157,9 +186,9 @@ def fit_attribution(
         If too few systems can be told apart.
     """
     rows = Spoken.of(standardised, is_bonafide, names)
-    ways = list(tried_ways(rows, rate))
+    ways = list(tried_ways(rows, rate, on_learnt))
     best = choose(ways, rows)
-    alike, pairs = alike_from(rows, best.n_directions)
+    alike, pairs = alike_from(rows, best.n_directions, on_learnt)
     whole = Learner(rows, best.n_directions).without_systems(np.empty(0, dtype=np.int64)).attribution(best.similarity)
     found = replace(whole, systems=rows.systems, threshold=best.threshold, alike=alike, false_attribution=rate)
     tried = [

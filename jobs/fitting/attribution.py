@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from detector.head import Head
-from detector.training.attribution import fit_attribution
+from detector.training.attribution import fit_attribution, n_spaces
 from detector.training.nuisance import Cleaned
+from detector.training.systems import Spoken
 from jobs.fitting.choice import Choice
 from jobs.telemetry.names import say
+from jobs.telemetry.progress import steps
 
 NAMES = ("system", "source", "speaker")
 IN_HEAD = (
@@ -36,7 +38,10 @@ def with_attribution(head: Head, chosen: Choice, rate: float) -> tuple[Head, dic
     for index, block in rows.blocks():
         standardised[index] = (block - np.array(head.mean)) / np.array(head.scale)
     names = {name: chosen.rows.names[name][chosen.sampled] for name in NAMES}
-    found, report = fit_attribution(standardised, chosen.rows.is_bonafide[chosen.sampled], names, rate)
+    is_bonafide = chosen.rows.is_bonafide[chosen.sampled]
+    n_steps = n_spaces(Spoken.of(standardised, is_bonafide, names))
+    with steps("fit", n_steps, "spaces that tell systems apart") as shown:
+        found, report = fit_attribution(standardised, is_bonafide, names, rate, shown.done)
     summary = {name: report[name] for name in IN_HEAD}
     return replace(head, attribution=found.to_dict(), training=head.training | {"attribution": summary}), report
 

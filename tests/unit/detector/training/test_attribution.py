@@ -12,7 +12,7 @@ from sklearn.covariance import ledoit_wolf
 from detector.attribution import COSINE, MAHALANOBIS
 from detector.errors import ConfigError
 from detector.groups import Names
-from detector.training.attribution import fit_attribution
+from detector.training.attribution import fit_attribution, n_spaces
 from detector.training.systems import Learner, Spoken
 
 DIM = 6
@@ -118,6 +118,16 @@ def test_rows_of_one_unknown_system_are_alike_and_those_of_two_are_not() -> None
     assert found.alike is not None
     assert report["pairs"]["pairs_of_two_systems"] <= 0.01 + 1e-9
     assert report["pairs"]["pairs_of_one_system"] > 0.5
+
+
+@pytest.mark.parametrize(("n_systems", "n_expected"), [(3, 2 * (8 + 3)), (4, 2 * (8 + 4) + 2)])
+def test_each_space_that_takes_time_is_called_back_for(n_systems: int, n_expected: int) -> None:
+    # with and without nuisance directions: 8 sources and each system are left out; then parts of two systems or more
+    rows, learnt = spoken(np.eye(n_systems, DIM) * 4.0, 8), []
+
+    fit_attribution(*rows, 0.05, lambda: learnt.append(None))
+
+    assert len(learnt) == n_spaces(Spoken.of(*rows)) == n_expected
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:

@@ -253,14 +253,18 @@ def test_an_output_stands_for_a_corpus_where_the_labels_name_no_source(tmp_path:
     assert of_two["single_corpus"] is None
 
 
-def test_a_head_that_attributes_scores_as_one_that_does_not(tmp_path: Path, labels: str) -> None:
+def test_a_head_that_attributes_scores_as_one_that_does_not(
+    tmp_path: Path, labels: str, caplog: pytest.LogCaptureFixture
+) -> None:
     embeddings = vectors(1.0)
     embeddings[::2, 0] += 3.0 * (np.arange(N_ROWS // 2) % 8)  # each system lies elsewhere
     write(tmp_path, LAST, embeddings)
 
     plain, report = fitted(tmp_path, labels, "plain")
-    head, attributed = fitted(tmp_path, labels, "head", attribution=True, false_attribution=0.2)
+    with caplog.at_level(logging.INFO):
+        head, attributed = fitted(tmp_path, labels, "head", attribution=True, false_attribution=0.2)
 
+    assert re.search(r"fit: (\d+) of \1 spaces that tell systems apart", caplog.text)
     assert plain.attribution is None
     assert "attribution" not in report
     assert head.weights == plain.weights
