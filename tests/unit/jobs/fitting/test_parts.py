@@ -110,6 +110,8 @@ def test_without_windows_there_is_no_rule_and_the_report_says_why(tmp_path: Path
     labels, parts = write_partial(tmp_path)
     ids = [*(f"u{number:04d}" for number in range(N_ROWS)), *(f"p{number:04d}" for number in range(N_PARTIAL))]
     embeddings = np.concatenate([vectors(1.5), np.ones((N_PARTIAL, DIM), np.float32)])
+    both = [Part(0.0, 1.0, "bonafide"), Part(1.0, 2.0, "spoof")]
+    write_parts(parts, parts_table((name, both) for name in ids[N_ROWS:]))
     write(tmp_path / "plain", LAST, embeddings, ids=ids)
 
     head, report = fitted(tmp_path / "plain", labels, "head", parts=parts)
@@ -133,3 +135,18 @@ def test_parts_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     assert "none of 1 recordings with labelled parts is among the rows" in refusal({"other": both})
     assert "all spoof rows are genuine in part" in refusal(every)
     assert "fuse and parts" in refusal({"p0000": both}, fuse=2)
+    late = refusal({"p0000": both, "p0001": [Part(4_000.0, 8_000.0, "spoof")]})  # milliseconds of 26 s
+    assert "1 of 2 recordings have a part that begins behind their end, first 'p0001': from 4000 s, where 26.0" in late
+
+
+@pytest.mark.long
+def test_parts_that_end_behind_their_recording_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels, parts = write_partial(tmp_path)
+    ends = {"p0000": 26.0, "p0001": 26.9, "p0002": 27.1, "p0003": 40.0}  # the recordings have 26 s
+    found = {name: [Part(0.0, 4.0, "bonafide"), Part(4.0, end, "spoof")] for name, end in ends.items()}
+    write_parts(parts, parts_table(found.items()))
+
+    fitted(tmp_path, labels, "head", parts=parts)
+
+    assert "2 of 4 recordings have a part that ends behind their end, first 'p0002': at 27.1 s" in caplog.text
+    assert "expected an end at 26.0 s or before" in caplog.text
