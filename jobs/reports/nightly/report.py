@@ -92,6 +92,7 @@ def nightly_report(
         "cost": record.get("cost"),
         "shards": len(shards),
         "seconds": sum(each.seconds for each in sources.by_source.values()),
+        "is_first": record["plan"] == 1,
         "runs": [summarise(each) for each in (*previous, record)],
         "previous": previous_ranges(previous),
         "sources": largest_sources(sources.by_source),

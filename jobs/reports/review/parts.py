@@ -30,12 +30,12 @@ def import_parts(config: PartsConfig) -> None:
         for name, parts in regions:
             found.setdefault(name, []).extend(parts)
             places.setdefault(name, uri)
-    labelled = {name: parts for name, parts in found.items() if parts}
+    labelled = {name: _joined(parts) for name, parts in found.items() if parts}
     if not labelled:
         raise SchemaError(f"{', '.join(config.from_)}: no part has a label yet. Label parts as {' or '.join(LABELS)}.")
     refuse_unknown_ids({name: places[name] for name in labelled}, storage.normal(config.output))
     uri = storage.normal(config.to)
-    write_parts(uri, parts_table((name, _joined(parts)) for name, parts in labelled.items()))
+    write_parts(uri, parts_table(labelled.items()))
     n_parts = {label: sum(part.label == label for parts in labelled.values() for part in parts) for label in LABELS}
     say(
         f"{len(labelled)} recordings with labelled parts: "

@@ -150,6 +150,19 @@ def test_a_night_is_held_against_the_nights_before_it(tmp_path: Path) -> None:
     assert found["previous"]["failed empty"] == {"median": pytest.approx(0.5 / 52), "least": 0.0, "most": 1 / 52}
 
 
+def test_a_night_without_earlier_ones_says_why_in_a_part_of_its_own(tmp_path: Path) -> None:
+    def compared(number: int) -> str:
+        uri = f"s3://archive/2026/radio/{number}.tar"
+        found = content(tmp_path, {uri: nightly_runs.recordings(nightly_runs.drawn(20, seed=number)[0], uri)})
+        return page.render(found).partition("<h2>Compared with earlier runs</h2>")[2].partition("<h2>")[0]
+
+    assert "This is the first run of this head on this output" in compared(0)
+    for record in (tmp_path / "runs").glob("*.json"):
+        record.unlink()
+    assert "Earlier runs of this head on this output left no record" in compared(1)
+    assert "The run before this one, of the same head" in compared(2)
+
+
 def test_only_so_many_runs_before_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_PREVIOUS_RUNS", 2)
     for number in range(4):

@@ -165,7 +165,9 @@ def test_parts_of_several_files_become_one_table_and_unknown_recordings_are_refu
     code, out, err = bonafide(*command, *files)
 
     assert code == 0, err
-    assert "2 recordings with labelled parts" in out
+    assert (
+        "2 recordings with labelled parts: 2 bonafide, 3 spoof; " in out
+    )  # as in the table, where touching ones are one
     assert "1 recordings without" in out
     assert dict(by_utterance(read_parts(str(tmp_path / "parts.parquet")))) == {
         first: [Part(0.0, 10.0, "bonafide"), Part(10.0, 14.0, "spoof"), Part(5_025.25, 5_031.0, "spoof")],
