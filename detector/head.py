@@ -18,13 +18,11 @@ from detector.config import BUILT_IN, EmbedConfig, by_channels, digest_of, parts
 from detector.errors import ConfigError
 from detector.head_checks import check_numbers, refuse_large
 from detector.head_json import CLASSES, OPTIONAL, VERSION, as_type, plain, read_fields, refuse_code, text_of
+from detector.judging import judge_rows
 from detector.logistic import Bools
 from detector.metrics import Floats
 from detector.novelty import Novelty
-from detector.rejection import band, entropy_bits, p_spoof
-from detector.schema import BONAFIDE, SCORES, SPOOF
-from detector.segment_rule import contains_scores
-from detector.silence import SILENT_DBFS
+from detector.rejection import band
 
 
 @dataclass(frozen=True)
@@ -221,52 +219,13 @@ class Head:
         prior = self.prior if prior is None else prior
         if not 0.0 < prior < 1.0:
             raise ConfigError(f"prior {prior}; expected a share between 0 and 1.")
-        embeddings, embedded = _matrix(rows["embedding"], len(self.weights))
-        level = rows["rms_dbfs"].to_numpy()
-        unheard = ~embedded & (level <= SILENT_DBFS)  # it was not encoded: no head can score it
-        too_short = (~embedded & ~unheard) | (rows["seconds"].to_numpy() < self.min_seconds)
-        silent = unheard | (level <= self.silence_dbfs)
-        score, ood = self.scores(embeddings), self.ood(embeddings)
-        # nothing can be said of these rows; NaN is neither above a threshold nor below it, so it would be accepted
-        immeasurable = ~(np.isfinite(score) & np.isfinite(ood))
-        score, ood = (np.where(immeasurable, 0.0, each) for each in (score, ood))
-        unscored = too_short | silent | immeasurable
-        probability, entropy = p_spoof(score, prior), entropy_bits(score, prior)
-        rule, numbers, silence = self.contains_rule, self.contains_numbers, self.silence_dbfs
-        contains = contains_scores(rule, numbers, rows, np.where(unscored, np.nan, score), self.scores, silence)
-        reasons = {  # the strongest first: the first that holds is reported
-            "too_short": too_short,
-            "silent": silent,
-            "out_of_distribution": immeasurable | (ood > self.max_ood),
-            "uncertain": entropy > self.max_entropy_bits,
-        }
-        reason = np.select(list(reasons.values()), list(reasons), default="")
-        called_spoof = ~unscored & (probability > 0.5)
-        same = {name: rows[name] for name in SCORES.names if name in rows.column_names}
-        # rows of earlier versions lack columns that were added since
-        absent = {each.name: pa.nulls(len(rows)) for each in SCORES if each.nullable and each.name not in same}
-        return (
-            pa.table(
-                {
-                    **same,
-                    **absent,
-                    "score": pa.array(score, mask=unscored),
-                    "prior": np.full(len(rows), prior),
-                    "p_spoof": pa.array(probability, mask=unscored),
-                    "label": pa.array(np.where(called_spoof, SPOOF, BONAFIDE), mask=unscored),
-                    "entropy_bits": pa.array(entropy, mask=unscored),
-                    "ood": pa.array(ood, mask=unscored),
-                    "reject": reason != "",
-                    "reject_reason": pa.array(reason, mask=reason == ""),
-                    "head_id": [self.head_id] * len(rows),
-                    "run_id": [run_id] * len(rows),
-                    "contains_score": pa.array(contains, mask=np.isnan(contains)),
-                    **self._systems(embeddings, called_spoof),
-                }
-            )
-            .select(SCORES.names)
-            .cast(SCORES)
-        )
+        return judge_rows(self, rows, prior, run_id)
+
+    def nearest_systems(self, embeddings: Floats, asked: Bools) -> dict[str, Any]:
+        """Return the columns that name the nearest system of the rows that are asked for; none without attribution."""
+        if self.systems is None:
+            return {}
+        return self.systems.columns(self._standardised(embeddings[asked], asked[asked]), asked)
 
     def reject_band(self, prior: float | None = None) -> tuple[float, float]:
         """Interval of scores, in nats, within which a row is rejected as uncertain."""
@@ -359,11 +318,6 @@ class Head:
         """The model that names the nearest system; None for a head that was fitted without one."""
         return None if self.attribution is None else Attribution.from_dict(self.attribution, len(self.weights))
 
-    def _systems(self, embeddings: Floats, asked: Bools) -> dict[str, Any]:
-        if self.systems is None:
-            return {}
-        return self.systems.columns(self._standardised(embeddings[asked], asked[asked]), asked)
-
     def _logits(self, embeddings: Floats, inside: Bools) -> Floats:
         # einsum, not BLAS: the order of its sums depends on neither rows nor threads
         logits = np.einsum("nd,d->n", self._standardised(embeddings, inside), np.array(self.weights)) + self.bias
@@ -387,14 +341,3 @@ class Head:
 def _within_bounds(embeddings: Floats) -> Bools:
     """Return a mask of the rows for which the bounds of :mod:`detector.head_checks` promise finite results."""
     return np.asarray((np.abs(embeddings) <= LARGEST).all(axis=1))
-
-
-def _matrix(column: pa.ChunkedArray, dim: int) -> tuple[Floats, Any]:
-    """Embeddings as a float64 array of shape (n, dim), zeros for nulls; and a bool array that is False for nulls."""
-    array = column.combine_chunks()
-    embedded = np.asarray(array.is_valid())
-    if array.type.list_size != dim:
-        raise ConfigError(f"the head has {dim} dimensions, the embeddings have {array.type.list_size}.")
-    embeddings = np.zeros((len(array), dim))
-    embeddings[embedded] = array.drop_null().flatten().to_numpy().reshape(-1, dim)
-    return embeddings, embedded
