@@ -11,7 +11,6 @@ from markupsafe import Markup
 from detector.overview import Overview
 from detector.rejection import log_odds
 from jobs import storage
-from jobs.reports.explanation.clips import WHOLE_SECONDS, Clip, around, read_clips
 from jobs.reports.explanation.picture import (
     Picture,
     draw_contributions,
@@ -21,6 +20,7 @@ from jobs.reports.explanation.picture import (
     picture,
 )
 from jobs.reports.explanation.png import data_url
+from jobs.reports.explanation.stretches import WHOLE_SECONDS, Stretch, around, read_stretches
 from jobs.reports.pages import number_text, render_page
 from jobs.reports.review.players import fragment, link_of
 from jobs.scoring.explanation import Explanation, verdict_rows
@@ -58,18 +58,18 @@ class Detail:
     window: Window
     drawn: Picture
     bar_seconds: float | None
-    clip: Clip | None
+    stretch: Stretch | None
     link: str | None
 
     @property
     def audio(self) -> str | None:
-        """The clip as an address that the page holds."""
-        return data_url(self.clip.flac(), "audio/flac") if self.clip is not None else None
+        """The sound as an address that the page holds."""
+        return data_url(self.stretch.flac(), "audio/flac") if self.stretch is not None else None
 
     @property
     def lead_seconds(self) -> float:
-        """Seconds of the clip before the marked window."""
-        return 0.0 if self.clip is None else max(self.window.start_seconds - self.clip.start_seconds, 0.0)
+        """Seconds of the stretch before the marked window."""
+        return 0.0 if self.stretch is None else max(self.window.start_seconds - self.stretch.start_seconds, 0.0)
 
 
 def write_page(explanation: Explanation, to: str, uri: str | None, max_seconds: float) -> None:
@@ -88,25 +88,25 @@ def write_page(explanation: Explanation, to: str, uri: str | None, max_seconds: 
     marked = explanation.marked
     seconds = explanation.verdict.seconds
     is_short = uri is not None and seconds <= WHOLE_SECONDS
-    clips: list[Clip] = []
+    stretches: list[Stretch] = []
     if uri is not None:
         overview = Overview() if explanation.overview is None else None
         times = [*map(around, marked), *([(0.0, seconds)] if is_short else [])]
-        clips = read_clips(uri, times, explanation.excerpt, max_seconds, overview)
+        stretches = read_stretches(uri, times, explanation.excerpt, max_seconds, overview)
         explanation = replace(explanation, overview=overview or explanation.overview)
-    html = render(explanation, clips[: len(marked)], clips[-1] if is_short else None, uri)
+    html = render(explanation, stretches[: len(marked)], stretches[-1] if is_short else None, uri)
     storage.write_bytes(storage.normal(to), html.encode())
     say("", f"page: {to}")
 
 
-def render(explanation: Explanation, clips: list[Clip], whole: Clip | None, uri: str | None) -> str:
+def render(explanation: Explanation, stretches: list[Stretch], whole: Stretch | None, uri: str | None) -> str:
     """Return the page as HTML with everything in it escaped.
 
     Parameters
     ----------
-    clips : list of Clip
+    stretches : list of Stretch
         Of the marked windows, or none.
-    whole : Clip or None
+    whole : Stretch or None
         The recording, if it is short.
     uri : str or None
         The recording, for links.
@@ -115,8 +115,8 @@ def render(explanation: Explanation, clips: list[Clip], whole: Clip | None, uri:
     threshold, marked = log_odds(verdict.prior), explanation.marked
     drawn, bar_seconds = _picture(explanation, "the whole recording", 0.0, verdict.seconds, explanation.overview, 0.0)
     link = link_of(storage.normal(uri)) if uri is not None and "#" not in uri else None
-    heard: list[Clip | None] = [*clips] or [None] * len(marked)
-    details = [_detail(explanation, number, clip, link) for number, clip in enumerate(heard, start=1)]
+    heard: list[Stretch | None] = [*stretches] or [None] * len(marked)
+    details = [_detail(explanation, number, stretch, link) for number, stretch in enumerate(heard, start=1)]
     return render_page(
         "explanation.html.j2",
         {"clock": clock, "number": number_text},
@@ -129,25 +129,25 @@ def render(explanation: Explanation, clips: list[Clip], whole: Clip | None, uri:
         bar_seconds=bar_seconds,
         details=details,
         whole=None if whole is None else data_url(whole.flac(), "audio/flac"),
-        has_audio=bool(clips) or whole is not None,
+        has_audio=bool(stretches) or whole is not None,
         script=Markup(SCRIPT),  # noqa: S704 - a text of ours
         script_digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
     )
 
 
-def _detail(explanation: Explanation, number: int, clip: Clip | None, link: str | None) -> Detail:
+def _detail(explanation: Explanation, number: int, stretch: Stretch | None, link: str | None) -> Detail:
     window = explanation.marked[number - 1]
     start, end = window.start_seconds, window.end_seconds
     overview = None
-    if clip is not None:
-        start, end = min(start, clip.start_seconds), max(end, clip.end_seconds)
+    if stretch is not None:
+        start, end = min(start, stretch.start_seconds), max(end, stretch.end_seconds)
         overview = Overview()
-        overview.add(clip.samples)
+        overview.add(stretch.samples)
     drawn, bar_seconds = _picture(
-        explanation, f"part {number}", start, end, overview, start if clip is None else clip.start_seconds
+        explanation, f"part {number}", start, end, overview, start if stretch is None else stretch.start_seconds
     )
     at = f"{link}{fragment(explanation.excerpt.start, window)}" if link else None
-    return Detail(number, window, drawn, bar_seconds, clip, at)
+    return Detail(number, window, drawn, bar_seconds, stretch, at)
 
 
 def _picture(

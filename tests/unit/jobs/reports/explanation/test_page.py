@@ -1,4 +1,4 @@
-"""The page of an explanation: pictures of what was heard, clips of what is marked, of a bounded size."""
+"""The page of an explanation: pictures of what was heard, stretches of what is marked, of a bounded size."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def explained(folder: Path, samples: np.ndarray, **recipe: Any) -> str:
     return (folder / "page.html").read_text()
 
 
-def clips_in(text: str) -> list[tuple[float, int]]:
-    """Seconds and rate of each clip that a page holds."""
+def stretches_in(text: str) -> list[tuple[float, int]]:
+    """Seconds and rate of each stretch that a page holds."""
     found = [
         base64.b64decode(each) for each in re.findall(r'src="data:audio/flac;base64,([^"]*)"', html.unescape(text))
     ]
@@ -56,10 +56,10 @@ def clips_in(text: str) -> list[tuple[float, int]]:
     return [(each.duration, each.samplerate) for each in facts]
 
 
-def test_a_page_holds_clips_of_what_is_marked_and_a_short_recording_as_a_whole(tmp_path: Path) -> None:
+def test_a_page_holds_stretches_of_what_is_marked_and_a_short_recording_as_a_whole(tmp_path: Path) -> None:
     text = explained(tmp_path, tone(30.0))
 
-    lengths = clips_in(text)
+    lengths = stretches_in(text)
     assert lengths[0] == (30.0, 16_000)
     assert 2 <= len(lengths) <= 9
     assert all(seconds <= 8.0 for seconds, _ in lengths[1:])
@@ -95,11 +95,11 @@ def test_the_page_of_three_hours_is_of_bounded_size() -> None:
         Window(2.0 * n, 2.0 * n + 4.0, float(s), float(s < 0)) for n, s in enumerate(rng.normal(size=5_399))
     )
     explanation = Explanation("a.flac", some_head(), VERDICT, windows, frames, None, overview)
-    clips = [page.Clip(each.start_seconds, rng.uniform(-1, 1, 128_000)) for each in explanation.marked]
+    stretches = [page.Stretch(each.start_seconds, rng.uniform(-1, 1, 128_000)) for each in explanation.marked]
 
-    text = page.render(explanation, clips, None, "/archive/a.flac")
+    text = page.render(explanation, stretches, None, "/archive/a.flac")
 
-    assert len(clips) == 8
+    assert len(stretches) == 8
     assert len(overview.lowest) == 1_599
     assert len(text) < 5_000_000  # of noise, which no codec makes smaller
     assert len(page.render(explanation, [], None, None)) < 700_000

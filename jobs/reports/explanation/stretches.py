@@ -1,4 +1,4 @@
-"""Clips: the sound of the marked windows with a little around them, cut from one more reading of the recording."""
+"""Stretches of sound: the marked windows with a little around them, cut from one more reading of the recording."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ READ_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Samples from one time of a recording on."""
+class Stretch:
+    """A stretch of a recording: its samples from one time on."""
 
     start_seconds: float
     samples: Samples
@@ -43,7 +43,7 @@ class Clip:
 
 
 def around(window: Window) -> tuple[float, float]:
-    """Return the times of a window's clip.
+    """Return the times of the stretch that is heard of a window.
 
     Examples
     --------
@@ -54,13 +54,13 @@ def around(window: Window) -> tuple[float, float]:
     return window.start_seconds - MARGIN_SECONDS, end + MARGIN_SECONDS
 
 
-def read_clips(
+def read_stretches(
     uri: str,
     times: Sequence[tuple[float, float]],
     excerpt: Excerpt,
     max_seconds: float,
     overview: Overview | None = None,
-) -> list[Clip]:
+) -> list[Stretch]:
     """Read stretches of an excerpt, in their order; the overview, if there is one, gets all samples.
 
     Raises
@@ -71,7 +71,7 @@ def read_clips(
     with opened_recording(uri) as file, DecodeQueue(READ_SECONDS, max_seconds) as queue:
         try:
             segments = queue.put(file, uri, excerpt).segments()
-            return cut_clips(segments if overview is None else _shown(segments, overview), times)
+            return cut_stretches(segments if overview is None else _shown(segments, overview), times)
         except UtteranceError as error:
             raise ConfigError(f"{uri}: {error.error}: {error.message}.") from error
 
@@ -82,14 +82,14 @@ def _shown(segments: Iterable[Samples], overview: Overview) -> Iterator[Samples]
         yield segment
 
 
-def cut_clips(segments: Iterable[Samples], times: Sequence[tuple[float, float]]) -> list[Clip]:
+def cut_stretches(segments: Iterable[Samples], times: Sequence[tuple[float, float]]) -> list[Stretch]:
     """Cut stretches out of a stream of segments; what lies outside of the recording is left out.
 
     Examples
     --------
     >>> seconds = [np.full(16_000, number, np.float32) for number in range(3)]
-    >>> clips = cut_clips(seconds, [(0.5, 1.5), (-2.0, 0.25)])
-    >>> [(clip.start_seconds, clip.end_seconds, clip.samples.mean()) for clip in clips]
+    >>> stretches = cut_stretches(seconds, [(0.5, 1.5), (-2.0, 0.25)])
+    >>> [(stretch.start_seconds, stretch.end_seconds, stretch.samples.mean()) for stretch in stretches]
     [(0.5, 1.5, np.float32(0.5)), (0.0, 0.25, np.float32(0.0))]
     """
     bounds = [(max(round(start * SAMPLE_RATE), 0), round(end * SAMPLE_RATE)) for start, end in times]
@@ -101,6 +101,6 @@ def cut_clips(segments: Iterable[Samples], times: Sequence[tuple[float, float]])
                 found.append(segment[max(first - n_before, 0) : last - n_before].copy())
         n_before += len(segment)
     return [
-        Clip(first / SAMPLE_RATE, np.concatenate([np.zeros(0, np.float32), *found]))
+        Stretch(first / SAMPLE_RATE, np.concatenate([np.zeros(0, np.float32), *found]))
         for (first, _), found in zip(bounds, parts, strict=True)
     ]
