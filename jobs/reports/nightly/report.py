@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,10 @@ from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, sc
 from jobs.reports.voices import find_voices
 from jobs.scoring.unjudged_windows import UNJUDGED, warning_of
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import PlanHistory
+from jobs.tables.protocol import Marker, PlanHistory
+
+Shards = list[tuple[Marker, Marker]]
+"""Markers of the scores and of the embeddings of each shard."""
 
 SHOWN_FLAGGED = 20
 SHOWN_CLUSTERS, SHOWN_EXAMPLES = 10, 3
@@ -57,27 +60,60 @@ def nightly_report(
     """
     shards = scored_shards(table, source, history, record["plan"])
     reference = Reference.from_dict(head.training.get("calibration_rows"))
-    sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
-    queue_builder, flagged = ReviewQueueBuilder(head, record["prior"]), TopK(SHOWN_FLAGGED, _rank_flagged)
-    systems: Counter[str] = Counter()
-    for number, (scores, embedded) in enumerate(shards):
-        lowest = lowest_windows(head, table, scores)
-        for batch in batches_of_run(table, scores, COLUMNS):
-            sources.add(batch)
-            queue_builder.add(batch, number, lowest)
-            flagged.add(batch, number)
-            systems.update(batch.filter(pa.array(flagged_rows(batch)))["nearest_system"].drop_null().to_pylist())
-        for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):
-            sources.add_failures(batch)
-    queue = queue_builder.queue(source, [embedded for _, embedded in shards])
-    scored = [scores for scores, _ in shards]
-    shown = with_context(table, scored, queue.rows, queue_builder.shards)
-    shards_of_flagged = {row["utterance_id"]: number for number, row in flagged.rows()}
-    flagged_shown = with_context(table, scored, [row for _, row in flagged.rows()], shards_of_flagged)
+    found = _Found.of_rows(table, source, shards, head, record, reference)
+    by_source = found.sources.by_source
     same_prior = head.prior == record["prior"]
     return {
-        "run_id": record["run_id"],
+        **_about(record, head, table),
         "run_date": history.plans[record["plan"] - 1].run_date,
+        "warnings": _warnings(record),
+        "shards": len(shards),
+        "seconds": sum(each.seconds for each in by_source.values()),
+        "is_first": record["plan"] == 1,
+        "runs": [summarise(each) for each in (*previous, record)],
+        "previous": previous_ranges(previous),
+        "sources": largest_sources(by_source),
+        "dearest": dearest_sources(by_source),
+        "drift": None if reference is None else drift_report(by_source, reference, same_prior=same_prior),
+        **_shown(table, source, shards, found),
+        "systems": None if head.systems is None else _by_system(found.systems, head.systems),
+        "voices": None if head.systems is None else _voices(table, source, history, head, record),
+    }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one reading of a run's rows counts, and keeps of them to be shown."""
+
+    sources: SourceCounter
+    queue: ReviewQueueBuilder
+    flagged: TopK
+    systems: Counter[str]
+
+    @classmethod
+    def of_rows(
+        cls, table: Ledger, source: Ledger, shards: Shards, head: Head, record: Record, reference: Reference | None
+    ) -> _Found:
+        """Read the rows of shards, a batch at a time."""
+        sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
+        queue, flagged = ReviewQueueBuilder(head, record["prior"]), TopK(SHOWN_FLAGGED, _rank_flagged)
+        systems: Counter[str] = Counter()
+        for number, (scores, embedded) in enumerate(shards):
+            lowest = lowest_windows(head, table, scores)
+            for batch in batches_of_run(table, scores, COLUMNS):
+                sources.add(batch)
+                queue.add(batch, number, lowest)
+                flagged.add(batch, number)
+                systems.update(batch.filter(pa.array(flagged_rows(batch)))["nearest_system"].drop_null().to_pylist())
+            for batch in failure_batches_of_run(source, scores, embedded, ("uri", "member", "seconds")):
+                sources.add_failures(batch)
+        return cls(sources, queue, flagged, systems)
+
+
+def _about(record: Record, head: Head, table: Ledger) -> dict[str, Any]:
+    """Return what the report takes from the record and the head as it is."""
+    return {
+        "run_id": record["run_id"],
         "head_id": head.head_id,
         "model": head.model,
         "prior": record["prior"],
@@ -86,26 +122,24 @@ def nightly_report(
         "input": list(record["settings"].get("input", ())) or [record["settings"].get("manifest")],
         "versions": record["versions"],
         "confinement": record.get("confinement"),
-        "warnings": _warnings(record),
         "changes": record.get("changes"),
         "pruned": record.get("pruned", 0),
         "cost": record.get("cost"),
-        "shards": len(shards),
-        "seconds": sum(each.seconds for each in sources.by_source.values()),
-        "is_first": record["plan"] == 1,
-        "runs": [summarise(each) for each in (*previous, record)],
-        "previous": previous_ranges(previous),
-        "sources": largest_sources(sources.by_source),
-        "dearest": dearest_sources(sources.by_source),
         "passed_over": {
             "below the archive's folders": record.get("passed_over", {}),
             "in the containers of this run": record.get("passed_over_members", {}),
         },
-        "drift": None if reference is None else drift_report(sources.by_source, reference, same_prior=same_prior),
-        "queue": asdict(queue) | {"rows": shown},
-        "flagged": flagged_shown,
-        "systems": None if head.systems is None else _by_system(systems, head.systems),
-        "voices": None if head.systems is None else _voices(table, source, history, head, record),
+    }
+
+
+def _shown(table: Ledger, source: Ledger, shards: Shards, found: _Found) -> dict[str, Any]:
+    """Return the rows that are shown one by one: the review queue, and those that are flagged."""
+    queue = found.queue.queue(source, [embedded for _, embedded in shards])
+    scored, flagged = [scores for scores, _ in shards], found.flagged.rows()
+    shards_of_flagged = {row["utterance_id"]: number for number, row in flagged}
+    return {
+        "queue": asdict(queue) | {"rows": with_context(table, scored, queue.rows, found.queue.shards)},
+        "flagged": with_context(table, scored, [row for _, row in flagged], shards_of_flagged),
     }
 
 
