@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -97,7 +98,9 @@ def embed_layers(
     contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     group_size = GroupSize(config)
     runs = [
-        _plan(Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard, group_size)
+        _Planner(
+            Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard, group_size
+        ).run()
         for recipe in recipes
     ]
     runs[0].passed_over.report("objects")
@@ -128,60 +131,6 @@ def embed_layers(
     return runs
 
 
-def _plan(
-    table: Ledger,
-    inputs: InputConfig,
-    recipe: Recipe,
-    config: RunConfig,
-    contents: Contents,
-    heard: RunCanaries,
-    group_size: GroupSize,
-) -> EmbeddingRun:
-    """Freeze a plan of what is new for one layer, or join the plan that another run froze first."""
-    redo, versions = Redo(config.redo or ""), canaries.versions()
-    found = NOTHING
-    waiting: deque[Sequence[Entry]] = deque()  # parts of the proposal that are to be frozen
-    n_expected = 0  # plans, if no other run freezes one between our parts
-
-    def propose_plan(history: PlanHistory) -> Plan | None:
-        nonlocal found, waiting, n_expected
-        if not waiting or len(history.plans) != n_expected:
-            found = look_for_new(table, history, inputs, config, contents, group_size, recipe.windows)
-            waiting = deque(found.proposal.parts)
-            if not waiting:
-                return None
-            heard.compare_samples(table, recipe)
-            write_empty_failures(table.output, history.plans[0].run_date if history.plans else config.run_date)
-        new = waiting.popleft()
-        n_expected = len(history.plans) + 1
-        run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), recipe.fingerprint)
-        others = [] if waiting else sorted(contents.others - others_in(history))
-        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: others, VERSIONS: versions}
-        detail |= describe_rule(found.id_roots, history)
-        if found.redone and redo.named:
-            detail[REDO] = redo.named
-        if recipe.windows is not None:
-            detail[SEGMENTS] = str(recipe.windows)
-        return Plan(run_id, config.run_date, new, detail)
-
-    history = table.freeze(propose_plan)
-    while waiting:
-        history = table.freeze(propose_plan, history)
-    if history.plans:
-        logs.bind(run_id=history.plans[-1].run_id)
-    if n_dropped := finish_drops(table, history):
-        log.warning(
-            "%d shards were planned and never read, and are dropped: their sources are gone; rows that were committed "
-            "of them before stay",
-            n_dropped,
-        )
-    if found.proposal.refused:
-        log.error("%s", found.proposal.refused)
-    return EmbeddingRun(
-        recipe, table, history, found.proposal.slots, found.archive.passed_over, refused=found.proposal.refused
-    )
-
-
 @dataclass(frozen=True)
 class Found:
     """What an archive has, beside earlier plans.
@@ -204,6 +153,77 @@ class Found:
 
 
 NOTHING = Found(Archive((), (), {}), Proposal((), Names()))
+
+
+@dataclass
+class _Planner:
+    """Freezes what is new for one layer in as many plans as it takes, or joins plans that other runs froze first.
+
+    Attributes
+    ----------
+    found : Found
+        What the last listing has.
+    """
+
+    table: Ledger
+    inputs: InputConfig
+    recipe: Recipe
+    config: RunConfig
+    contents: Contents
+    heard: RunCanaries
+    group_size: GroupSize
+    found: Found = NOTHING
+    _waiting: deque[Sequence[Entry]] = field(default_factory=deque)  # parts of the proposal that are to be frozen
+    _n_expected: int = 0  # plans, if no other run freezes one between our parts
+
+    def run(self) -> EmbeddingRun:
+        """Freeze all parts of the proposal, and return the run of the layer."""
+        history = self.table.freeze(self._next_plan)
+        while self._waiting:
+            history = self.table.freeze(self._next_plan, history)
+        if history.plans:
+            logs.bind(run_id=history.plans[-1].run_id)
+        if n_dropped := finish_drops(self.table, history):
+            log.warning(
+                "%d shards were planned and never read, and are dropped: their sources are gone; rows that were "
+                "committed of them before stay",
+                n_dropped,
+            )
+        archive, proposal = self.found.archive, self.found.proposal
+        if proposal.refused:
+            log.error("%s", proposal.refused)
+        return EmbeddingRun(
+            self.recipe, self.table, history, proposal.slots, archive.passed_over, refused=proposal.refused
+        )
+
+    def _next_plan(self, history: PlanHistory) -> Plan | None:
+        if not self._waiting or len(history.plans) != self._n_expected:
+            windows = self.recipe.windows
+            self.found = look_for_new(
+                self.table, history, self.inputs, self.config, self.contents, self.group_size, windows
+            )
+            self._waiting = deque(self.found.proposal.parts)
+            if not self._waiting:
+                return None
+            self.heard.compare_samples(self.table, self.recipe)
+            first_date = history.plans[0].run_date if history.plans else self.config.run_date
+            write_empty_failures(self.table.output, first_date)
+        new = self._waiting.popleft()
+        self._n_expected = len(history.plans) + 1
+        run_id = run_records.run_id_of(self.config, plan_id_of(new, len(history.plans)), self.recipe.fingerprint)
+        return Plan(run_id, self.config.run_date, new, self._detail(history))
+
+    def _detail(self, history: PlanHistory) -> dict[str, Any]:
+        """Return what the plan says beside its shards; what the contents of objects are is told with the last part."""
+        redo, recipe = Redo(self.config.redo or ""), self.recipe
+        others = [] if self._waiting else sorted(self.contents.others - others_in(history))
+        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: others, VERSIONS: canaries.versions()}
+        detail |= describe_rule(self.found.id_roots, history)
+        if self.found.redone and redo.named:
+            detail[REDO] = redo.named
+        if recipe.windows is not None:
+            detail[SEGMENTS] = str(recipe.windows)
+        return detail
 
 
 def look_for_new(
