@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pyarrow as pa
 
@@ -349,6 +350,7 @@ def _schema(columns: Columns) -> pa.Schema:
     return pa.schema([column.field for column in columns])
 
 
+@cache
 def embeddings_schema(dim: int) -> pa.Schema:
     """Schema of the embedding table for an encoder of ``dim`` outputs."""
     return _schema(_embeddings(dim))

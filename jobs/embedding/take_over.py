@@ -258,13 +258,20 @@ def _joined(parts: list[pa.Table]) -> pa.Table:
     if "embedding" in parts[0].column_names:
         # a table of which no row has an embedding may state a dimension of 1
         schema = embeddings_schema(max(part.schema.field("embedding").type.list_size for part in parts))
-    return pa.concat_tables([_conformed(part, schema) for part in parts])
+    with_rows = [part for part in parts if len(part)] or parts[:1]
+    return pa.concat_tables([_conformed(part, schema) for part in with_rows])
 
 
 def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    if rows.schema.equals(schema, check_metadata=True):
+        return rows
+
     def column(field: pa.Field) -> pa.ChunkedArray:
-        if field.name not in rows.column_names or rows[field.name].null_count == len(rows):
+        found = rows[field.name] if field.name in rows.column_names else None
+        if found is not None and found.type == field.type:
+            return found
+        if found is None or found.null_count == len(rows):
             return pa.chunked_array([pa.nulls(len(rows), field.type)])
-        return rows[field.name].cast(field.type)
+        return found.cast(field.type)
 
     return pa.table([column(field) for field in schema], schema=schema)
