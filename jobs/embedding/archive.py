@@ -20,6 +20,7 @@ from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
 from jobs.embedding.commits import Committed, ShardCommit
+from jobs.embedding.empty_shards import EmptyShards
 from jobs.embedding.permission import readable_again
 from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun, MissingShards
@@ -40,7 +41,6 @@ from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
 from jobs.inputs.limits import Limits
-from jobs.inputs.passed_over import merged
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import Portion
 from jobs.inputs.sources import archive_roots
@@ -286,9 +286,12 @@ def _embed_missing(
     limits = Limits(config.max_seconds, config.max_source_seconds, archive_roots(inputs.input))
     commit = ShardCommit([(run.ledger, run.recipe) for run in missing.runs])
     assemblers = runner.assemblers(commit, pool)
-    empty: list[ShardRows] = []
-    denied: list[Committed] = []
-    amount = missing.amount
+    amount, empty = missing.amount, EmptyShards()
+    denied: list[tuple[str, int]] = []
+    # a run that finds nothing commits nothing, so that the next one says the same
+    has_found = amount.n_shards < max(len(run.slots) for run in missing.runs)
+    if has_found:
+        assemblers.commit_empty()
     with progress("embed", amount.n_shards, amount.n_bytes) as shown, StopRequest() as stop:
 
         def stream(portions: Iterator[Portion], singly: bool) -> Iterator[pa.Table]:
@@ -304,26 +307,31 @@ def _embed_missing(
                 yield embedded
 
         attempts = EmbeddingAttempts(missing.shards(), amount.n_shards, stream, assemblers, missing.planned)
-        for committed in retry(attempts):
-            missing.note(committed)
-            if committed.empty is not None:
-                empty.append(committed.empty)
-            if committed.n_denied:
-                denied.append(committed)
-            watchdog.note_commit(committed.open_seconds)
-            shown.shard(committed.n_recordings, committed.audio_seconds)
-            _count(committed)
+        for result in retry(attempts):
+            if isinstance(result, ShardRows):
+                empty.add(result)
+                watchdog.note_progress()
+                shown.shard(0)
+                continue
+            missing.note(result)
+            watchdog.note_commit(result.open_seconds)
+            shown.shard(result.n_recordings, result.audio_seconds)
+            _count(result)
+            if result.n_denied:
+                denied.append((result.first_denied, result.n_denied))
+            if result.markers and not has_found:
+                has_found = True
+                assemblers.commit_empty()
     if denied:
-        n_denied, first = sum(each.n_denied for each in denied), min(each.first_denied for each in denied)
-        log.warning("%d files or folders may not be read, and are rows of failures; first: %s", n_denied, first)
-    if empty and len(empty) == max(len(run.slots) for run in missing.runs):
-        # raised before any of them is committed, so that the next run says the same
-        where = inputs.manifest or ", ".join(inputs.input)
-        others = merged(rows.passed_over for rows in empty)
-        raise ConfigError(
-            f"{where}: no audio found in {len(empty)} shard(s); expected audio members, found {others or 'none'}."
+        n_denied = sum(n for _, n in denied)
+        log.warning(
+            "%d files or folders may not be read, and are rows of failures; first: %s", n_denied, min(denied)[0]
         )
-    for committed in answers(commit.write, empty):
+    if empty and len(empty) == max(len(run.slots) for run in missing.runs):
+        where = inputs.manifest or ", ".join(inputs.input)
+        others = empty.passed_over or "none"
+        raise ConfigError(f"{where}: no audio found in {len(empty)} shard(s); expected audio members, found {others}.")
+    for committed in answers(commit, empty):
         missing.note(committed)
 
 

@@ -137,8 +137,6 @@ class Committed:
         How sources changed while they were read.
     set_aside : dict of str to str
         By the name of a layer's ledger: why the shard is not committed there.
-    empty : ShardRows or None
-        A shard without a recording, which is not committed yet.
     trouble : str
         The error that ends the run, as :func:`jobs.errors.to_text` writes it.
     """
@@ -153,7 +151,6 @@ class Committed:
     markers: dict[str, Marker] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     set_aside: dict[str, str] = field(default_factory=dict)
-    empty: ShardRows | None = None
     trouble: str = ""
 
 
@@ -170,12 +167,6 @@ class ShardCommit:
         self._layers = {ledger.name: (ledger, recipe) for ledger, recipe in layers}
 
     def __call__(self, rows: ShardRows) -> Committed:
-        """Commit a shard, unless it is without a recording: a run that finds nothing else commits nothing."""
-        if not rows.outcomes:
-            return Committed(rows.shard_id, open_seconds=_since(rows), empty=rows)
-        return self.write(rows)
-
-    def write(self, rows: ShardRows) -> Committed:
         """Commit a shard."""
         markers: dict[str, Marker] = {}
         set_aside: dict[str, str] = {}

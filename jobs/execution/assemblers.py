@@ -53,6 +53,9 @@ class Assemblers(Protocol):
     def approve(self, canaries: Collection[str]) -> None:
         """Let encoders deliver pieces themselves if their canaries have one of these digests."""
 
+    def commit_empty(self) -> None:
+        """Commit shards without an utterance, too, from now on; until then each of them is a result as it is."""
+
     def add(self, table: pa.Table) -> None:
         """Deliver pieces from the driver."""
 
@@ -92,6 +95,7 @@ class Assembler:
         self._shards = ShardAssembler()
         self._results: list[Any] = []
         self._approved: set[str] = set()
+        self._commits_empty = False
         self._n_committing = 0
         self._changing = threading.Lock()
         self._places = threading.BoundedSemaphore(max(at_once, 1))
@@ -100,6 +104,10 @@ class Assembler:
     def approve(self, canaries: Collection[str]) -> None:
         """Take pieces from encoders whose canaries have one of these digests."""
         self._approved.update(canaries)
+
+    def commit_empty(self) -> None:
+        """Commit shards without an utterance, too, from now on."""
+        self._commits_empty = True
 
     def deliver(self, table: pa.Table, canaries: str) -> bool:
         """Add pieces from an encoder; return False, and take none, if its canaries are not approved."""
@@ -177,7 +185,7 @@ class Assembler:
 
     def _finish(self, rows: ShardRows) -> None:
         try:
-            result = self._commit(rows)
+            result = self._commit(rows) if rows.outcomes or self._commits_empty else rows
             with self._changing:
                 self._results.append(result)
         finally:

@@ -129,6 +129,11 @@ class RayAssemblers:
         for actor in self._actors:
             _call(actor.approve, "driver", canaries)
 
+    def commit_empty(self) -> None:
+        """Commit shards without an utterance, too; one that starts again returns them until it is asked once more."""
+        for actor in self._actors:
+            _call(actor.commit_empty, "driver")
+
     def add(self, table: pa.Table) -> None:
         """Deliver pieces from the driver, which does not wait for their assemblers."""
         self._adding += [_call(actor.add, "deliveries", part) for actor, part in divided(table, self._actors)]

@@ -79,14 +79,6 @@ class PassedOver:
         return "; ".join(parts + ([f"{n_others:,} of other suffixes"] if n_others else []))
 
 
-def merged(contents: Iterable[Mapping[str, Any]]) -> PassedOver:
-    """Return the sum of several :meth:`PassedOver.to_content`."""
-    total = PassedOver()
-    for content in contents:
-        total.merge(content)
-    return total
-
-
 def _shown(name: str) -> str:
     """Return a name that fits into a line of the log: without control characters, and without its middle if long."""
     return printable(cut(name, MAX_EXAMPLE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,12 @@ from jobs.decoding import confinement
 from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
+from jobs.execution.assemblers import Assembler, Commit
+from jobs.execution.assembly import ShardRows
+from jobs.execution.pool import Pool
 from jobs.inputs.config import InputConfig
+from jobs.inputs.shards import Shard
+from jobs.storage import Stored
 from jobs.tables import run_records
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
@@ -94,8 +100,48 @@ def test_an_archive_without_audio_is_refused_and_nothing_is_committed(tmp_path: 
     archive.mkdir()
     write_tar(archive / "0.tar", {"notes.txt": b"no audio"})
 
-    with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\).*1 \.txt"):
-        embedded(archive, tmp_path / "output", InProcessRunner())
+    for _ in range(2):  # the second run finds what the first one found
+        with pytest.raises(ConfigError, match=r"no audio found in 1 shard\(s\).*1 \.txt"):
+            embedded(archive, tmp_path / "output", InProcessRunner())
+        assert not list((tmp_path / "output" / "_commits").rglob("*.json"))
+
+
+class NotingRunner(InProcessRunner):
+    """Notes the shards that its assembler commits, rather than the driver."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.committed: list[str] = []
+
+    def assemblers(self, commit: Commit, _pool: Pool) -> Assembler:
+        def noted(rows: ShardRows) -> Any:
+            committed = commit(rows)
+            self.committed += [marker.uri.rpartition("/")[2] for marker in committed.markers.values()]
+            return committed
+
+        return Assembler(noted)
+
+
+def test_shards_without_audio_are_committed_as_any_other_once_a_recording_is(tmp_path: Path) -> None:
+    archive, output, runner = tmp_path / "archive", tmp_path / "output", NotingRunner()
+    archive.mkdir()
+    paths = [archive / f"{number}.tar" for number in range(6)]
+    for path in paths:
+        write_tar(path, {"notes.txt": b"no audio"})
+    paths.sort(key=lambda path: Shard("tar", (Stored(str(path), 0, ""),)).slot)  # the order in which they are read
+    write_tar(paths[2], {"a.flac": encoded(tone(2.0))})
+
+    run = embedded(archive, output, runner)
+
+    counts = {marker.uri.rpartition("/")[2]: marker.rows["embeddings"] for marker in run.markers}
+    assert counts == {path.name: int(path == paths[2]) for path in paths}
+    assert all(".txt" in marker.detail["passed_over"] for marker in run.markers if not marker.rows["embeddings"])
+    assert runner.committed == [path.name for path in paths[2:]]
+
+    write_tar(archive / "6.tar", {"notes.txt": b"no audio"})
+    later = NotingRunner()
+    assert [marker.rows["embeddings"] for marker in embedded(archive, output, later).markers] == [0]
+    assert later.committed == ["6.tar"]  # rows of before show that the archive has audio
 
 
 def test_a_recording_that_is_silent_as_a_whole_gives_a_row_and_no_work_to_the_encoder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from detector.errors import UtteranceError
 from jobs.execution.assemblers import Assembler, Unfinished
 from jobs.execution.assembly import ShardRows
 from jobs.execution.ray_assemblers import assembler_of, divided
@@ -63,6 +64,19 @@ def test_pieces_of_an_encoder_are_taken_once_its_canaries_are_approved() -> None
     assert committed(assembler) == ["s"]
 
 
+def test_a_shard_without_an_utterance_is_committed_only_if_the_driver_says_so() -> None:
+    assembler = Assembler(lambda rows: f"{rows.shard_id} is committed")
+    assembler.add(end("a"))
+    failed = pieces.failed("c/0", "u", "m", 9, "decode", UtteranceError("empty", "no bytes"))
+    for table in (end("c", 1), piece(pieces.outcome("c", 0, failed))):
+        assembler.add(table)
+    before = assembler.take()
+    assembler.commit_empty()
+    assembler.add(end("b"))
+
+    assert [before[0].shard_id, *before[1:], *assembler.take()] == ["a", "c is committed", "b is committed"]
+
+
 def test_two_commits_are_under_way_at_once_and_a_third_delivery_waits() -> None:
     at_once, may_end, is_waiting = threading.Barrier(3), threading.Event(), threading.Event()
 
@@ -73,6 +87,7 @@ def test_two_commits_are_under_way_at_once_and_a_third_delivery_waits() -> None:
         return rows
 
     assembler = Assembler(commit, at_once=2)
+    assembler.commit_empty()
     for name in "ab":
         assembler.add(end(name))
     at_once.wait(SECONDS)

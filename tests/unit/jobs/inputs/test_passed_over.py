@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.inputs.passed_over import MAX_SUFFIXES, OTHERS, PassedOver, merged
+from jobs.inputs.passed_over import MAX_SUFFIXES, OTHERS, PassedOver
 
 
 def counted(*names: str) -> PassedOver:
@@ -31,7 +31,8 @@ def test_a_member_is_named_with_its_container_and_counted_by_its_own_suffix() ->
 
 
 def test_counts_of_shards_add_up() -> None:
-    total = merged(each.to_content() for each in (counted("a.x", "b.x"), counted("c.x", "d.x", "e.y")))
+    total = counted("a.x", "b.x")
+    total.merge(counted("c.x", "d.x", "e.y").to_content())
 
     assert total.to_content() == {
         ".x": {"count": 4, "examples": ["a.x", "b.x", "c.x"]},
