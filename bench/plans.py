@@ -80,7 +80,7 @@ class NoRunner:
         """End the night, and say how many shards it found."""
         raise PlannedError(f"{amount.n_shards:9,} to embed")
 
-    def map_items(self, _function: Any, items: list[str], **_how: Any) -> Any:
+    def map_items(self, _function: Any, items: Sequence[str], **_how: Any) -> Any:
         """End the night, and say how many shards it found."""
         raise PlannedError(f"{len(items):9,} to score")
 

@@ -309,7 +309,7 @@ def _with_split(listed: pa.Table, split: str) -> pa.Table:
 
 def layer_of(output: str, key: str) -> int:
     """Return the layer of a table of embeddings."""
-    return int(Ledger(output, "embeddings", key).committed()[0].detail["recipe"]["layer"])
+    return int(next(Ledger(output, "embeddings", key).committed()).detail["recipe"]["layer"])
 
 
 def judge(

@@ -104,7 +104,7 @@ class EmbeddingRun:
     @property
     def markers(self) -> list[Marker]:
         """The markers of the shards that it has committed, as they are stored."""
-        return self.ledger.markers(self.names)
+        return list(self.ledger.markers(self.names))
 
     def committed(self) -> Shards:
         """Return the shards whose rows are committed."""

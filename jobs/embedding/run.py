@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import logging
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from detector import checkpoint, starter
@@ -19,14 +19,12 @@ from jobs.embedding.config import EmbeddingConfig
 from jobs.embedding.cost import measured
 from jobs.embedding.estimate import estimate
 from jobs.embedding.result import EmbeddingRun
+from jobs.embedding.totals import EmbeddingTotals, code_of
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
-from jobs.inputs.passed_over import merged
-from jobs.inputs.shards import CHANGED
 from jobs.tables import erasures, run_records
-from jobs.tables.protocol import Marker
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
-from jobs.tables.repeated_ids import in_markers, raise_repeated
+from jobs.tables.repeated_ids import raise_repeated
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -111,22 +109,9 @@ def write_records(
     note : str, optional
         See :func:`jobs.tables.run_records.write_records`.
     """
-
-    def counts(markers: list[Marker]) -> dict[str, Any]:
-        rows, failed = (sum(marker.rows[name] for marker in markers) for name in ("embeddings", "failures"))
-        return {
-            "embeddings": rows,
-            "failures": failed,
-            **{name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)},
-            **in_markers(markers),
-            CHANGED: sum(marker.detail.get(CHANGED, 0) for marker in markers),
-            "exit_code": code_of(failed, rows, settings.max_failures, markers),
-            "audio_seconds": round(sum(marker.detail["audio_seconds"] for marker in markers), 3),
-            "passed_over_members": members_passed_over(markers),
-        }
-
     content = {"settings": run_records.settings_of(settings), **work_of(run, settings, runners, requests)}
-    return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts, note)
+    begin = partial(EmbeddingTotals, settings.max_failures)
+    return run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, begin, note)
 
 
 def work_of(
@@ -137,33 +122,13 @@ def work_of(
     return {"runners": dict(runners or {}), **run.record(), "cost": cost.record(extract_config(settings, CostConfig))}
 
 
-def members_passed_over(markers: list[Marker]) -> dict[str, Any]:
-    """Return the members of containers that were passed over, by suffix, and log them; older markers have no counts."""
-    members = merged(marker.detail.get("passed_over", {}) for marker in markers)
-    members.report("members of containers")
-    return members.to_content()
-
-
 def pruned_line(n_rows: int) -> str:
     """Return the line of the summary that says how many rows `--prune` took out."""
     return f"{n_rows} pruned: rows of recordings that are gone from the archive were taken out"
 
 
-def code_of(failed: int, rows: int, max_failures: float, markers: Iterable[Marker] = ()) -> int:
-    """Return what a run ends with once these markers are written.
-
-    75 if sources were set aside, 65 if ids were refused, 3 if too large a share of the inputs failed, else 0.
-    """
-    markers = list(markers)
-    if any(CHANGED in marker.detail for marker in markers):
-        return os.EX_TEMPFAIL
-    if in_markers(markers):
-        return os.EX_DATAERR
-    return 0 if failed <= max_failures * (failed + rows) else 3
-
-
 def exit_code(output: str, failed: int, rows: int, max_failures: float) -> int:
-    """Return :func:`code_of`, and log an error unless that is 0."""
+    """Return :func:`jobs.embedding.totals.code_of`, and log an error unless that is 0."""
     code = code_of(failed, rows, max_failures)
     if code == 0:
         return code

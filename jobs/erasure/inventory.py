@@ -77,10 +77,10 @@ def take_inventory(output: str, tables: list[Ledger], request: ErasureRequest) -
     committed_uris: set[str] = set()
     for table in tables:
         history, done = table.history(), table.done()
-        markers = table.markers(history.names & done)
-        committed_uris |= {storage.join(output, place) for marker in markers for place in marker.objects.values()}
-        with progress(f"look at {table.name}", len(markers)) as bar:
-            for marker in markers:
+        names = history.names & done
+        with progress(f"look at {table.name}", len(names)) as bar:
+            for marker in table.markers(names):
+                committed_uris.update(storage.join(output, place) for place in marker.objects.values())
                 _add_shard(inventory, table, marker, request)
                 bar.shard(sum(marker.rows.values()))
         superseded = [each for each in table.markers(done - history.names) if redact_marker(each, request) != each]

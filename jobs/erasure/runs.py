@@ -13,6 +13,7 @@ from jobs.erasure.request import ErasureRequest
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
+from jobs.tables.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def records(output: str, tables: list[Ledger], request: ErasureRequest) -> Itera
 def _erasure_totals(table: Ledger, history: PlanHistory, done: Set[str], record: dict[str, Any]) -> dict[str, Any]:
     """Return the new digest of a record whose plan lost rows; its counts stay, because the run did that work."""
     names = history.of_plan(record["plan"]).names & done
-    markers = table.markers(names)
-    n_erased = sum(marker.detail.get("erased", 0) for marker in markers)
+    totals = Totals.of(table.markers(names))
+    n_erased = totals.numbers["erased"]
     is_whole = len(names) == record["shards"]["committed"]
-    return {"erased": n_erased, "digest": Ledger.digest(markers)} if n_erased and is_whole else {}
+    return {"erased": n_erased, "digest": totals.digest} if n_erased and is_whole else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -98,7 +98,7 @@ class ChosenRunner:
         return self._embedder.embed_portions(portions, work, singly=singly)
 
     def map_items(
-        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+        self, function: Callable[[str], dict[str, Any]], items: Sequence[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         """Choose the runner for these items, and call ``function`` on each."""
         runner = self._choose(function.__name__, f"{len(items)} shards", len(items) <= LOCAL_ITEMS)

@@ -22,7 +22,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -173,7 +173,7 @@ class Cluster:
         )
 
     def map_items(
-        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+        self, function: Callable[[str], dict[str, Any]], items: Sequence[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         """Call ``function`` on every item, each in a task: see :class:`jobs.execution.runner.Runner`."""
         self._grown(replace(self._config, **ONE_TASK))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import replace
@@ -108,7 +108,7 @@ class LocalRunner:
                     yield content
 
     def map_items(
-        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+        self, function: Callable[[str], dict[str, Any]], items: Sequence[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         """Call ``function`` on every item in a few threads: see :class:`jobs.execution.runner.Runner`."""
         monitor = Monitor(self, watchdog, stop, self.encoder_stats, self.confinement)
@@ -119,7 +119,7 @@ class LocalRunner:
                 yield from found
         monitor.finish()
 
-    def _results(self, function: Callable[[str], dict[str, Any]], items: list[str]) -> Iterator[pa.Table]:
+    def _results(self, function: Callable[[str], dict[str, Any]], items: Sequence[str]) -> Iterator[pa.Table]:
         def result(number: int, item: str) -> pa.Table:
             reporter = LocalReporter(self.registry, f"{function.__name__} {number}")
             return ItemStage(function, reporter, self._config.store_patience)(pa.table({ITEM: [item]}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -70,7 +70,7 @@ class Runner(Protocol):
         """
 
     def map_items(
-        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+        self, function: Callable[[str], dict[str, Any]], items: Sequence[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         """Call ``function`` on every item; yield the results in no order, without those of lost workers.
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 AT_ONCE = 16
-QUEUED = 1_024  # requests that are waiting for a thread
+QUEUED = 1_024  # requests, or answers, that are waiting
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def answers(ask: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
+def answers(ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
     """Yield what ``ask`` returns for each item, in their order; its first error is raised.
+
+    Items are asked for as the answers are taken, so millions take no more memory than a thousand.
 
     Examples
     --------
     >>> list(answers(len, ["a", "bc"]))
     [1, 2]
     """
+    remaining = iter(items)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for start in range(0, len(items), QUEUED):
-            yield from pool.map(ask, items[start : start + QUEUED])
+        while some := list(islice(remaining, QUEUED)):
+            yield from pool.map(ask, some)

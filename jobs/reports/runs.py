@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ from jobs.tables import ledger
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.heads import active_head
 from jobs.tables.ledger import Ledger
+from jobs.tables.names import Packed, texts
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_history import is_here, of_runs
 
@@ -79,14 +80,42 @@ def find_run(output: str, run_id: str | None, head_id: str | None = None) -> tup
     raise ConfigError(f"{output}: no complete run{name}; each complete run has a record in the folder `runs`.")
 
 
-def scored_shards(table: Ledger, source: Ledger, history: PlanHistory, number: int) -> list[tuple[Marker, Marker]]:
-    """Return, for each current shard of a plan, the markers of its scores and of the embeddings they were made from."""
-    shards = (shard for shard in history.of_plan(number).values() if not shard.entry.is_dropped)
-    planned = sorted(shards, key=lambda shard: shard.name)
-    states = [shard.entry.state for shard in planned]
-    embedded = {marker.name: marker for marker in source.markers(states)}
-    scores = table.markers(shard.name for shard in planned)
-    return [(marker, embedded[state]) for marker, state in zip(scores, states, strict=True)]
+class StoredMarkers(Sequence[Marker]):
+    """Markers of a table, each read when it is asked for: a run may have scored a million shards.
+
+    Parameters
+    ----------
+    table : Ledger
+    names : array of bytes
+        Of the shards.
+    """
+
+    def __init__(self, table: Ledger, names: Packed) -> None:
+        self._table, self._names = table, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Marker: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredMarkers: ...
+    def __getitem__(self, index: int | slice) -> Marker | StoredMarkers:
+        if isinstance(index, slice):
+            return StoredMarkers(self._table, self._names[index])
+        return self._table.marker(bytes(self._names[index]).decode())
+
+    def __iter__(self) -> Iterator[Marker]:
+        return answers(self._table.marker, texts(self._names))
+
+
+def scored_shards(
+    table: Ledger, source: Ledger, history: PlanHistory, number: int
+) -> tuple[StoredMarkers, StoredMarkers]:
+    """Return the markers of the current shards of a plan, and beside each that of the embeddings that were scored."""
+    planned = history.of_plan(number)
+    shards = planned.where(~planned.is_dropped).ordered()
+    return StoredMarkers(table, shards.packed_names), StoredMarkers(source, history.states[shards.rows])
 
 
 def batches_of_run(table: Ledger, marker: Marker, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:

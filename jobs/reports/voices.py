@@ -17,6 +17,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from detector.metrics import Floats
 from detector.schema import SPOOF
 from jobs.errors import RunAgain
 from jobs.tables.ledger import Ledger
+from jobs.tables.names import Names
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_history import is_here
 
@@ -103,11 +105,11 @@ def find_voices(
     is_cut = False
     for number in range(last_plan, 0, -1):
         planned = history.of_plan(number).committed(done)
-        names = list(planned.where(~planned.is_dropped).names)
+        names = planned.where(~planned.is_dropped).names
         n_shards += len(names)
         if n_runs and n_shards > max_shards:
             break
-        rows = _earliest(_unknown_rows(table, source, history, head, names), max_rows + 1)
+        rows = nsmallest(max_rows + 1, _unknown_rows(table, source, history, head, names, max_rows + 1), key=_order)
         if n_runs and len(found) + len(rows) > max_rows:
             break
         is_cut |= len(rows) > max_rows
@@ -140,15 +142,16 @@ def _clusters(found: list[tuple[Row, Floats]], alike: float) -> tuple[tuple[Row,
 
 
 def _unknown_rows(
-    table: Ledger, source: Ledger, history: PlanHistory, head: Head, names: list[str]
+    table: Ledger, source: Ledger, history: PlanHistory, head: Head, names: Names, n_rows: int
 ) -> Iterator[tuple[Row, Floats]]:
-    """Yield the flagged rows of unknown systems of some shards, each with its coordinates."""
+    """Yield the flagged rows of unknown systems of some shards, the earliest of each, with their coordinates."""
     for marker in table.markers(names):
         if not marker.detail.get(UNKNOWN_SYSTEM):
             continue
-        rows = [row for batch in table.batches(marker, "scores", list(COLUMNS)) for row in _flagged(batch)]
+        flagged = (row for batch in table.batches(marker, "scores", list(COLUMNS)) for row in _flagged(batch))
+        rows = nsmallest(n_rows, flagged, key=_row_order)
         try:
-            (embedded,) = source.markers([history.by_name[marker.name].entry.state])
+            embedded = source.marker(history.by_name[marker.name].entry.state)
             vectors = _coordinates(source, embedded, head, [row["utterance_id"] for row in rows])
         except RunAgain:
             log.info("%s: embedded anew since it was scored, so its recordings are not compared", marker.uri)
@@ -176,16 +179,9 @@ def _coordinates(source: Ledger, embedded: Marker, head: Head, ids: list[str]) -
     return found
 
 
-def _earliest(rows: Iterator[tuple[Row, Floats]], n_rows: int) -> list[tuple[Row, Floats]]:
-    """Return the earliest rows, and hold twice as many at most."""
-    held: list[tuple[Row, Floats]] = []
-    for row in rows:
-        held.append(row)
-        if len(held) >= 2 * n_rows:
-            held = sorted(held, key=_order)[:n_rows]
-    return sorted(held, key=_order)[:n_rows]
-
-
 def _order(found: tuple[Row, Floats]) -> tuple[datetime.date, str]:
-    row, _ = found
+    return _row_order(found[0])
+
+
+def _row_order(row: Row) -> tuple[datetime.date, str]:
     return row["first_seen"] or datetime.date.min, row["utterance_id"]

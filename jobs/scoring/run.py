@@ -6,39 +6,34 @@ import datetime
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from detector.config import by_channels, digest_of, parts_of
-from detector.drift import Drift, drift
 from detector.head import Head
 from jobs import storage
 from jobs.config import ModelConfig, extract_config
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.estimate import estimate, request_lines
-from jobs.embedding.run import code_of, exit_code, pruned_line, with_windows, work_of
+from jobs.embedding.run import exit_code, pruned_line, with_windows, work_of
 from jobs.embedding.run import write_records as write_embedding_records
 from jobs.embedding.segments import refuse_other_windows, warn_of_missing
 from jobs.execution.choice import ChosenRunner
 from jobs.inputs.checkpoint import local_folder
 from jobs.inputs.config import InputConfig
-from jobs.inputs.passed_over import merged
 from jobs.scoring.changes import CHANGES
 from jobs.scoring.config import ScoreConfig, ScoringConfig
 from jobs.scoring.estimate import estimate_scores, with_scores
 from jobs.scoring.heads import embeddings_of, joined_tables, read_head, recipes_for
 from jobs.scoring.result import ScoringRun
 from jobs.scoring.shards import score_shards
+from jobs.scoring.totals import ScoringTotals
 from jobs.scoring.unjudged_windows import unjudged_windows
 from jobs.tables import erasures, run_records
 from jobs.tables.ledger import Ledger
-from jobs.tables.plan import SEGMENTS
-from jobs.tables.protocol import Marker
 from jobs.tables.recipes import as_stored
-from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
-from jobs.tables.repeated_ids import in_markers, raise_repeated
+from jobs.tables.removal import PRUNED_ROWS
+from jobs.tables.repeated_ids import raise_repeated
 from jobs.telemetry.names import say
 
 log = logging.getLogger(__name__)
@@ -123,31 +118,9 @@ def _finish(
     note: str | None = None,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Write the records, print a summary, and return the exit code, and the records that it stands in."""
-
-    def counts(markers: list[Marker]) -> dict[str, Any]:
-        scores = _total(marker.detail["counts"] for marker in markers)
-        failed_by = _total(marker.detail.get("failed_by", {}) for marker in markers)
-        moved = _drift(markers, scores, run.head)
-        members = merged(marker.detail.get("passed_over", {}) for marker in markers).to_content()
-        whole = _total(marker.detail.get("whole", marker.detail["counts"]) for marker in markers)
-        code = code_of(whole["failed"], whole["rows"], settings.max_failures, markers)
-        gone = {name: sum(marker.detail.get(name, 0) for marker in markers) for name in (REMOVED_ROWS, PRUNED_ROWS)}
-        found = {
-            "scores": scores,
-            "whole": {name: whole[name] for name in ("rows", "failed")},
-            "changes": _total(marker.detail.get("changes", {}) for marker in markers),
-            **gone,
-            "failed_by": failed_by,
-            "passed_over_members": members,
-            **in_markers(markers),
-            "exit_code": code,
-        }
-        if any(SEGMENTS in marker.detail for marker in markers):
-            found["segment_rows"] = _total(marker.detail.get(SEGMENTS, {}) for marker in markers)
-        return found | ({} if moved is None else {"drift": asdict(moved)})
-
     content = {"settings": run_records.settings_of(settings), **embedded, **run.record()}
-    records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, counts, note)
+    begin = partial(ScoringTotals, run.head, settings.max_failures)
+    records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, begin, note)
     if not records:
         say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
         again = run_records.last_record(run.ledger.output, run.history, settings.run_date)
@@ -173,21 +146,6 @@ def _say_segments(counts: Counter[str]) -> None:
             "--segments --redo segments",
             n_without,
         )
-
-
-def _drift(markers: list[Marker], counts: Counter[str], head: Head) -> Drift | None:
-    """Compare the scores of the archive with those of the calibration rows, if the head has a histogram of these."""
-    histograms = [marker.detail["histogram"] for marker in markers if "histogram" in marker.detail]
-    if not histograms:
-        return None
-    total = np.array(histograms, dtype=np.int64).sum(axis=0)
-    return drift(
-        total,
-        counts["far_out"],
-        head.training.get("score_histograms") or {},
-        n_accepted=counts["accepted_bonafide"] + counts["accepted_spoof"],
-        cllr=(head.training.get("held_out") or {}).get("cllr"),
-    )
 
 
 def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,14 +28,15 @@ from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
 from jobs.inputs.shards import CHANGED
 from jobs.scoring.changes import CHANGES, FAILED_RUNS, count_changes, count_pruned
+from jobs.scoring.items import Item, Items
 from jobs.scoring.result import ScoringRun
-from jobs.tables import ledger, run_records
+from jobs.tables import run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.heads import introduce
 from jobs.tables.id_rule import ID_ROOTS, id_roots
 from jobs.tables.ledger import Ledger, Standing
-from jobs.tables.names import Names, texts
+from jobs.tables.names import Names, place_of
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import (
     SEGMENTS,
@@ -46,7 +47,7 @@ from jobs.tables.plan import (
     without_segments,
 )
 from jobs.tables.plan_history import Shards
-from jobs.tables.protocol import Entry, Plan, PlanHistory, PlannedShard
+from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
 from jobs.tables.repeated_ids import REPEATED
 from jobs.tables.row_history import is_here, of_runs, with_runs
@@ -113,15 +114,12 @@ def score_shards(
     done = table.done(history)
     missing = history.current.having(run.slots).lacking(done).ordered()
     if len(missing):
-        others, since = (
-            _scored_by_others(table, missing),
-            _embedded_since(embedded, history.last_committed(done), missing),
-        )
-        task = ScoreShard(source, table, head, prior, _names(history), others, since, runs_with_segments(history))
+        items = Items.of(missing, table, done, embedded)
+        task = ScoreShard(source, table, head, prior, _names(history), runs_with_segments(history))
         watchdog = Watchdog(config.stall_seconds)
         with progress("score", len(missing)) as shown, StopRequest() as stop:
             stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
-            for n_rows in retry(ScoringAttempts(missing.values(), stream)):
+            for n_rows in retry(ScoringAttempts(items, stream)):
                 watchdog.note_progress()
                 shown.shard(n_rows)
     return run
@@ -130,29 +128,6 @@ def score_shards(
 def _names(history: PlanHistory) -> dict[str, str]:
     """Return what the head was called, by the run that planned rows of it: it may have been renamed since."""
     return {plan.run_id: plan.detail["head"] for plan in history.plans if "head" in plan.detail}
-
-
-def _scored_by_others(table: Ledger, shards: Shards) -> dict[str, str]:
-    """Return the last state of these shards that another head has scored, by slot."""
-    states: dict[str, str] = {}
-    for other in (Ledger(table.output, "scores", key) for key in ledger.keys(table.output, "scores")):
-        if other.key == table.key:
-            continue
-        history = other.history()
-        scored = history.last_committed(other.done(history)).having(shards.slots)
-        for slot, state in zip(scored, texts(history.states[scored.rows]), strict=True):
-            states[slot] = max(states.get(slot, ""), state)
-    return states
-
-
-def _embedded_since(embedded: PlanHistory, scored: Shards, shards: Shards) -> dict[str, list[str]]:
-    """Return the runs that embedded shards since the head scored them last, by slot; another head may have been on."""
-    scored = scored.having(shards.slots)
-    states = dict(zip(scored, texts(scored.history.states[scored.rows]), strict=True))
-    last = {slot: embedded.by_name[state].number for slot, state in states.items() if state in embedded.by_name}
-    return {
-        slot: [each.run_id for each in embedded.of_slot(slot) if each.number > number] for slot, number in last.items()
-    }
 
 
 def _left_behind(source: Ledger, embedded: PlanHistory, table: Ledger, scored: PlanHistory, shards: Shards) -> Shards:
@@ -168,19 +143,18 @@ class ScoringAttempts:
 
     Parameters
     ----------
-    shards : collection of PlannedShard
-        It may make each anew whenever it is asked.
+    items : Items
     stream : callable
-        Yields what :class:`ScoreShard` returns for the shards' JSON, in no order, without those that were lost.
+        Yields what :class:`ScoreShard` returns for items, in no order, without those that were lost.
     """
 
     verb = "score"
 
-    def __init__(
-        self, shards: Collection[PlannedShard], stream: Callable[[list[str]], Iterator[dict[str, Any]]]
-    ) -> None:
-        self._shards = shards
-        self._missing = {shard.name for shard in shards}
+    def __init__(self, items: Items, stream: Callable[[Items], Iterator[dict[str, Any]]]) -> None:
+        self._items = items
+        self._names = items.packed_names
+        self._order = np.argsort(self._names)
+        self._is_missing = np.ones(len(items), bool)
         self._stream = stream
         self._cause = "its workers were lost"
         self._replaced: list[str] = []
@@ -188,15 +162,15 @@ class ScoringAttempts:
     @property
     def is_done(self) -> bool:
         """True if every shard is scored."""
-        return not self._missing
+        return not self._is_missing.any()
 
     def attempt(self, _number: int) -> Iterator[int]:
         """Score the missing shards; yield the number of rows of each, once."""
-        missing = [_to_json(shard) for shard in self._shards if shard.name in self._missing]
-        for result in self._stream(missing):
-            if result["name"] not in self._missing:
+        for result in self._stream(self._items.where(self._is_missing)):
+            place = place_of(result["name"], self._names, self._order)
+            if not self._is_missing[place]:
                 continue  # a task that was retried returned it twice
-            self._missing.remove(result["name"])
+            self._is_missing[place] = False
             if not result["committed"]:
                 self._replaced.append(result["name"])
             for outcome, n_rows in result["outcomes"].items():
@@ -211,7 +185,8 @@ class ScoringAttempts:
 
     def describe_missing(self) -> str:
         """Return the number of shards that are not scored, the first of them, and the cause."""
-        return f"{len(self._missing)} shard(s) not scored, first {min(self._missing)}: {self._cause}"
+        missing = list(Names.of(self._names[self._is_missing]))
+        return f"{len(missing)} shard(s) not scored, first {missing[0]}: {self._cause}"
 
     def finish(self) -> Iterator[int]:
         """Yield nothing: a shard that was lost in every pass stays missing.
@@ -248,11 +223,6 @@ def _refuse_other_channels(history: PlanHistory, head: Head, fingerprint: str) -
         )
 
 
-def _to_json(shard: PlannedShard) -> str:
-    entry = {"slot": shard.slot, "state": shard.entry.state, "work": shard.entry.work}
-    return json.dumps(vars(shard) | {"entry": entry})
-
-
 @dataclass(frozen=True)
 class ScoreShard:
     """Score one committed shard and commit its scores; runs on a worker."""
@@ -262,8 +232,6 @@ class ScoreShard:
     head: Head
     prior: float
     names: dict[str, str]
-    by_others: dict[str, str]
-    embedded_since: dict[str, list[str]]
     runs_with_segments: frozenset[str] = frozenset()
 
     @property
@@ -271,10 +239,10 @@ class ScoreShard:
         return "score"
 
     def __call__(self, text: str) -> dict[str, Any]:
-        """Score the shard that ``text`` is the JSON of; return its name, counts, and whether it was committed."""
-        content = json.loads(text)
-        shard = PlannedShard(**{**content, "entry": Entry(**content["entry"])})
-        (embedded,) = self.source.markers([shard.entry.state])
+        """Score the shard of an :class:`~jobs.scoring.items.Item`; return its name, counts, and if it was committed."""
+        item = Item.from_json(text)
+        shard, since = item.shard, item.embedded_since
+        embedded = self.source.marker(shard.entry.state)
         rows, embedded_by = self.source.read(embedded, "embeddings"), embedded.detail.get("run_id", "")
         folder = f"scores/run_date={shard.run_date}"
         stands = self.table.standing("scores", folder, shard.slot) if shard.replaces else None
@@ -284,7 +252,7 @@ class ScoreShard:
             judged = with_runs(judged, stands.rows)
         failures = self.source.read(embedded, "failures")
         failures = FAILURES.empty_table() if failures is None else failures
-        note = self._note(shard, judged, stands, failures, embedded_by)
+        note = _note(item, judged, stands, failures, embedded_by)
         changes, n_pruned = {name: note.get(name, 0) for name in CHANGES}, note.get(PRUNED_ROWS, 0)
         tables = {"scores": (folder, with_note(judged, note))}
         if self.source.output != self.table.output:
@@ -297,7 +265,6 @@ class ScoreShard:
             tables["segments"] = (f"segments/run_date={shard.run_date}", segments)
         here = judged.filter(is_here(judged))
         tonight = here.filter(pc.equal(here["run_id"], shard.run_id))
-        since = self.embedded_since.get(shard.slot)
         failed = failures if since is None else of_runs(failures, since)
         detail = {
             "run_id": shard.run_id,
@@ -327,31 +294,30 @@ class ScoreShard:
         done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": changes}
         return {"name": shard.name, "committed": marker is not None, **done}
 
-    def _note(
-        self, shard: PlannedShard, judged: pa.Table, stands: Standing | None, failures: pa.Table, embedded_by: str
-    ) -> dict[str, int]:
-        """Count what the run changes and prunes, or take it from rows that an earlier attempt left uncommitted."""
-        if stands is not None and stands.name == shard.name and stands.note is not None:
-            return {name: int(n) for name, n in stands.note.items()}
-        former = None if stands is None else stands.rows
-        failed = failures["utterance_id"].to_pylist()
-        changes = count_changes(
-            judged, former, failed, shard.run_id, lambda run_id: self._is_known(shard, run_id, embedded_by)
-        )
-        n_pruned = count_pruned(judged, former, failed)
-        return {**changes, **({PRUNED_ROWS: n_pruned} if n_pruned else {})}
-
-    def _is_known(self, shard: PlannedShard, first_run_id: str, embedded_by: str) -> bool:
-        """Return True if another head has scored a recording: this state of its shard, or one that had it already."""
-        state = self.by_others.get(shard.slot)
-        return state is not None and (state >= shard.entry.state or first_run_id != embedded_by)
-
     def _judged(self, rows: pa.Table | None, run_id: str, recipe: dict[str, Any] | None) -> pa.Table:
         if rows is None:
             return SCORES.empty_table()
         judged = self.head.judge(rows, self.prior, run_id, recipe)
         name = pa.array([self.names.get(run_id)] * len(judged), pa.string())
         return judged.set_column(judged.column_names.index("head"), "head", name)
+
+
+def _note(
+    item: Item, judged: pa.Table, stands: Standing | None, failures: pa.Table, embedded_by: str
+) -> dict[str, int]:
+    """Count what the run changes and prunes, or take it from rows that an earlier attempt left uncommitted."""
+    if stands is not None and stands.name == item.shard.name and stands.note is not None:
+        return {name: int(n) for name, n in stands.note.items()}
+
+    def is_known(first_run_id: str) -> bool:
+        """Return True if another head has scored a recording: this state of its shard, or one that had it already."""
+        return bool(item.by_other) and (item.by_other >= item.shard.entry.state or first_run_id != embedded_by)
+
+    former = None if stands is None else stands.rows
+    failed = failures["utterance_id"].to_pylist()
+    changes = count_changes(judged, former, failed, item.shard.run_id, is_known)
+    n_pruned = count_pruned(judged, former, failed)
+    return {**changes, **({PRUNED_ROWS: n_pruned} if n_pruned else {})}
 
 
 def _n_unknown(judged: pa.Table) -> int:

@@ -166,7 +166,7 @@ def check_bucket(uri: str) -> None:
         check(uri)
 
 
-def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
+def listing(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> list[Stored] | None:
     """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder.
 
     Local files that are being written are left out: :func:`drafts` has these.
@@ -176,13 +176,22 @@ def listing(folder: str, follow: str = FOLLOW[0]) -> list[Stored] | None:
     folder : str
     follow : str
         One of :data:`FOLLOW`: which links to folders are followed, on local disks.
+    leave_out : callable, optional
+        As for :func:`survey`; it is not asked for what may not be read.
 
     Raises
     ------
     StorageError
         If any of it may not be listed.
     """
-    found = survey(folder, follow, is_draft if scheme_of(folder) == "file" else None)
+    is_local = scheme_of(folder) == "file"
+
+    def is_left_out(stored: Stored) -> bool:
+        if is_local and is_draft(stored):
+            return True
+        return leave_out is not None and stored.etag != DENIED and leave_out(stored)
+
+    found = survey(folder, follow, is_left_out)
     if found is None:
         return None
     denied = [*found.denied, *(each.uri for each in found.objects if each.etag == DENIED)]

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from detector.errors import ConfigError, SchemaError
 from detector.windows import COLUMNS, stored_windows
 from jobs.tables.ledger import Ledger
+from jobs.tables.names import Names, texts
 from jobs.tables.protocol import Marker, slot_of_shard
 
 EMBED_TOGETHER = "Embed with the other encoder or layer, too; layers of one pass (--layers) are always together"
@@ -44,8 +45,8 @@ class JoinedTables(Ledger):
         super().__init__(first.output, "embeddings", first.key)
         self._fingerprint = fingerprint
         last = [each.history().last_committed(each.done()) for each in tables]
-        self._names = [{slot: shard.name for slot, shard in of_table.items()} for of_table in last[1:]]
-        lacking = {slot for names in self._names for slot in last[0].keys() - names.keys()}
+        self._names = [of_table.names for of_table in last[1:]]
+        lacking = {slot for of_table in last[1:] for slot in last[0].slots - of_table.slots}
         if lacking:
             raise ConfigError(
                 f"{self.output}: {len(lacking)} of {len(last[0])} shards are not in all {len(tables)} tables that the "
@@ -79,7 +80,18 @@ class JoinedTables(Ledger):
     def _of_others(self, marker: Marker) -> list[tuple[Ledger, Marker]]:
         """The same shard in the other tables."""
         slot = slot_of_shard(marker.name)
-        return [(table, table.markers([names[slot]])[0]) for table, names in zip(self.others, self._names, strict=True)]
+        return [
+            (table, table.marker(_name_of(slot, names))) for table, names in zip(self.others, self._names, strict=True)
+        ]
+
+
+def _name_of(slot: str, names: Names) -> str:
+    """Return the name of the shard of a slot, with which it begins; packed, a million of them can be sent to tasks."""
+    place = int(np.searchsorted(names.values, np.bytes_(slot.encode())))
+    name = next(texts(names.values[place : place + 1]), "")
+    if slot_of_shard(name) != slot:
+        raise KeyError(slot)
+    return name
 
 
 def side_by_side(tables: Sequence[pa.Table], fingerprint: str, where: str) -> pa.Table:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
+from jobs.inputs.requests import answers
 from jobs.storage import Stored
 from jobs.tables.names import Names
 from jobs.tables.parquet import (
@@ -46,7 +46,7 @@ from jobs.tables.protocol import (
     Steps,
 )
 from jobs.tables.row_digest import add
-from jobs.tables.steps import READERS, carry_out, read
+from jobs.tables.steps import carry_out, read
 from jobs.tables.table_part import TablePart
 
 TABLES = ("embeddings", "scores", "segments", "failures")
@@ -185,25 +185,31 @@ class Ledger:
         }
         return self._run(self._protocol.commit_dropped(shard, before, empty, relabel, detail))
 
-    def markers(self, names: Iterable[str]) -> list[Marker]:
-        """Read the markers of committed shards, by :attr:`jobs.tables.protocol.PlannedShard.name`.
+    def marker(self, name: str) -> Marker:
+        """Read the marker of a committed shard, by its :attr:`jobs.tables.protocol.PlannedShard.name`.
 
         Raises
         ------
         RunAgain
-            If one was replaced, and removed by `gc`, since it was listed.
+            If it was replaced, and removed by `gc`, since it was listed.
         """
-        uris = [storage.join(self.output, self._protocol.marker_name(name)) for name in sorted(names)]
-        with ThreadPoolExecutor(READERS) as pool:
-            return [Marker.from_json(text, uri) for text, uri in zip(pool.map(_read_current, uris), uris, strict=True)]
+        uri = storage.join(self.output, self._protocol.marker_name(name))
+        try:
+            return Marker.from_json(storage.read_bytes(uri), uri)
+        except storage.NotFoundError as error:
+            raise _replaced(uri) from error
 
-    def committed(self) -> list[Marker]:
-        """Read the markers of all shards that are committed in their current state."""
+    def markers(self, names: Iterable[str]) -> Iterator[Marker]:
+        """Yield what :meth:`marker` reads, in the order of the names; there may be millions, and few are held."""
+        return answers(self.marker, names if isinstance(names, Names) else sorted(names))
+
+    def committed(self) -> Iterator[Marker]:
+        """Yield the markers of all shards that are committed in their current state."""
         return self.markers(self.history().names & self.done())
 
     def read_all(self, table: str) -> tuple[list[Marker], list[pa.Table]]:
         """Read all current markers, and the rows of one table of the shards that have any."""
-        markers = self.committed()
+        markers = list(self.committed())
         return markers, [rows for marker in markers if (rows := self.read(marker, table)) is not None]
 
     def read(self, marker: Marker, table: str) -> pa.Table | None:
@@ -341,14 +347,6 @@ class Ledger:
         return carry_out(self.output, steps)
 
 
-def _read_current(uri: str) -> bytes:
-    """Read an object that was listed as current; if it is gone, it was replaced since."""
-    try:
-        return storage.read_bytes(uri)
-    except storage.NotFoundError as error:
-        raise _replaced(uri) from error
-
-
 def _replaced(uri: str) -> RunAgain:
     return RunAgain(f"{uri}: it was replaced after the run began; run the same command again.")
 
@@ -365,10 +363,14 @@ def ledgers(output: str) -> list[Ledger]:
     return [Ledger(output, kind, key) for kind in KINDS for key in keys(output, kind)]
 
 
-def table_objects(output: str) -> list[Stored]:
-    """List the objects of all tables under an output or a copy, but for the one without rows."""
-    listed = [each for name in TABLES for each in storage.listing(storage.join(output, name)) or []]
-    return [each for each in listed if storage.name_of(each.uri) != EMPTY]
+def table_objects(output: str, leave_out: Callable[[Stored], bool] = lambda _: False) -> list[Stored]:
+    """List the objects of all tables under an output or a copy, but for the one without rows, and those left out."""
+
+    def is_left_out(stored: Stored) -> bool:
+        return storage.name_of(stored.uri) == EMPTY or leave_out(stored)
+
+    folders = (storage.join(output, name) for name in TABLES)
+    return [each for folder in folders for each in storage.listing(folder, leave_out=is_left_out) or []]
 
 
 def only(output: str, kind: str, key: str | None, flag: str) -> Ledger:

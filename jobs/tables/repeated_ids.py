@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from detector.errors import SchemaError
@@ -24,14 +25,34 @@ def in_shard(refused: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {REPEATED: {"count": len(refused), "first": first}}
 
 
-def in_markers(markers: Iterable[Marker]) -> dict[str, Any]:
-    """Return what a run's record says of the ids that its shards refused; empty if they refused none."""
-    refused = [(marker.uri, found) for marker in markers if (found := marker.detail.get(REPEATED))]
-    if not refused:
-        return {}
-    uri, first = min(refused, key=lambda each: each[0])
-    count = sum(each["count"] for _, each in refused)
-    return {REPEATED: {"count": count, "shards": len(refused), "first": {"uri": uri, **first["first"]}}}
+@dataclass
+class RepeatedIds:
+    """The ids that shards refused.
+
+    Attributes
+    ----------
+    n_ids, n_shards : int
+    first : dict
+        The first id of the shard with the least URI.
+    """
+
+    n_ids: int = 0
+    n_shards: int = 0
+    first: Mapping[str, Any] | None = None
+
+    def add(self, marker: Marker) -> None:
+        """Add those that a marker counts."""
+        found = marker.detail.get(REPEATED)
+        if not found:
+            return
+        self.n_ids += found["count"]
+        self.n_shards += 1
+        if self.first is None or marker.uri < self.first["uri"]:
+            self.first = {"uri": marker.uri, **found["first"]}
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's record says of them; empty if there are none."""
+        return {REPEATED: {"count": self.n_ids, "shards": self.n_shards, "first": self.first}} if self.n_ids else {}
 
 
 def raise_repeated(records: Iterable[dict[str, Any]]) -> None:

@@ -16,7 +16,8 @@ from jobs.config import RunConfig
 from jobs.tables import erasures
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import PlanHistory
+from jobs.tables.totals import Totals
 
 PACKAGES = (
     "bonafide",
@@ -52,7 +53,7 @@ def write_records(
     verb: str,
     started: datetime.datetime,
     content: dict[str, Any],
-    counts: Callable[[list[Marker]], dict[str, Any]],
+    begin: Callable[[], Totals],
     note: str | None = None,
 ) -> list[dict[str, Any]]:
     """Write `runs/<run_id>.json` for each plan that has shards among ``slots``, is done, and has no record yet.
@@ -62,8 +63,8 @@ def write_records(
 
     Parameters
     ----------
-    counts : callable
-        What the record says of the plan's markers.
+    begin : callable
+        Returns the totals that the markers of a plan are added to.
     note : str, optional
         What :func:`jobs.tables.erasures.note_of` said when the run began: if it says something else by now, the record
         names no recording.
@@ -86,7 +87,9 @@ def write_records(
         planned = history.of_plan(number).names
         if planned - done:
             continue
-        markers = table.markers(planned)
+        totals = begin()
+        for marker in table.markers(planned):
+            totals.add(marker)
         record = {
             "run_id": run_id,
             "verb": verb,
@@ -96,11 +99,11 @@ def write_records(
             "finished": now().isoformat(timespec="seconds"),
             "wall_seconds": round((now() - started).total_seconds(), 3),
             "versions": versions(),
-            "shards": {"planned": len(history.plans[number - 1].entries), "committed": len(markers)},
-            "digest": Ledger.digest(markers),
-            "alarms": sorted(marker.uri for marker in markers if marker.alarms),
+            "shards": {"planned": len(history.plans[number - 1].entries), "committed": totals.n_shards},
+            "digest": totals.digest,
+            "alarms": sorted(totals.alarms),
             **content,
-            **counts(markers),
+            **totals.record(),
         }
         uri = storage.join(folder, f"{run_id}.json")
         written.append({"uri": uri, **write_record(uri, record, table.output, note)})

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.storage import NotFoundError
+from jobs.storage import NotFoundError, Stored
 from jobs.tables.canaries import read_references
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
@@ -21,9 +25,11 @@ from jobs.tables.garbage import OBJECT_NAME, slot_of
 from jobs.tables.heads import verify_heads
 from jobs.tables.ledger import Ledger, ledgers, table_objects
 from jobs.tables.left_out import left_out
+from jobs.tables.names import Names
 from jobs.tables.parquet import read_rows
-from jobs.tables.protocol import Marker, slot_of_shard
+from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_digest import add, rows_digest
+from jobs.tables.totals import Totals
 from jobs.telemetry.names import say
 from jobs.telemetry.progress import progress
 
@@ -69,44 +75,56 @@ def verify_compacted(place: str) -> list[str]:
 def _verify_table(table: Ledger) -> list[str]:
     read_references(table)  # refuses a damaged one
     history, done = table.history(), table.done()
-    markers = table.markers(history.names & done)
+    shards = history.current.committed(done)
     wrong = [f"{uri}: names shards that are not committed; `gc` removes it" for uri in table.lying_checkpoints(history)]
-    wrong += _uncommitted_objects(table, markers)
-    with progress(f"verify {table.name}", len(markers)) as shown:
-        for marker in markers:
+    totals, committed = Totals(), array("q")
+    with progress(f"verify {table.name}", len(shards)) as shown:
+        for marker in table.markers(shards.names):
+            totals.add(marker)
+            committed.extend(hash(storage.join(table.output, place)) for place in marker.objects.values())
             wrong += _verify_shard(table, marker)
             shown.shard(sum(marker.rows.values()))
-    rows: dict[str, int] = {}
-    for marker in markers:
-        rows = {name: rows.get(name, 0) + count for name, count in marker.rows.items()}
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
+    unchanged = table.history(history).current.committed(done)  # a run may have planned others again meanwhile
+    wrong += _uncommitted_objects(table, unchanged.slots, np.sort(np.array(committed, np.int64)))
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(totals.rows.items()))
     left = describe_waiting(history, done)
     say(
-        f"{table.name}: {len(markers)} shards, {counts or 'no rows'}, digest {Ledger.digest(markers)}"
+        f"{table.name}: {totals.n_shards} shards, {counts or 'no rows'}, digest {totals.digest}"
         + (f"; {left}" if left else "")
     )
     return wrong
 
 
-def _uncommitted_objects(table: Ledger, markers: list[Marker]) -> list[str]:
-    """Return a message for each object of a committed shard that its marker leaves out: readers see its rows."""
-    listed = {storage.join(table.output, place) for marker in markers for place in marker.objects.values()}
-    committed = {slot_of_shard(marker.name) for marker in markers}
-    return [
-        f"{stored.uri}: exists, but was not committed with its shard; `gc` removes it"
-        for stored in table_objects(table.output)
-        if storage.name_of(stored.uri).startswith(f"{table.key}-")
-        and slot_of(stored.uri) in committed
-        and stored.uri not in listed
-    ]
+def _uncommitted_objects(table: Ledger, slots: Names, committed: npt.NDArray[np.int64]) -> Iterator[str]:
+    """Yield a message for each object of a committed shard that its marker leaves out: readers see its rows.
+
+    Parameters
+    ----------
+    slots : Names
+        Of shards that are committed as they are planned.
+    committed : array of int
+        The hash of each object that a marker names, sorted: 8 bytes rather than a URI.
+    """
+
+    def is_right(stored: Stored) -> bool:
+        if not storage.name_of(stored.uri).startswith(f"{table.key}-") or slot_of(stored.uri) not in slots:
+            return True
+        place = int(np.searchsorted(committed, hash(stored.uri)))
+        return place < len(committed) and committed[place] == hash(stored.uri)
+
+    for stored in table_objects(table.output, is_right):
+        yield f"{stored.uri}: exists, but was not committed with its shard; `gc` removes it"
 
 
 def _foreign_objects(output: str) -> Iterator[str]:
     """Yield a message for each object among the tables that no run writes, by its name: readers see its rows."""
-    for stored in table_objects(output):
+
+    def is_ours(stored: Stored) -> bool:
         name = storage.name_of(stored.uri)
-        if name.endswith(".parquet") and not OBJECT_NAME.fullmatch(name):
-            yield f"{stored.uri}: was not written by a run, and readers see its rows; remove it"
+        return not name.endswith(".parquet") or OBJECT_NAME.fullmatch(name) is not None
+
+    for stored in table_objects(output, is_ours):
+        yield f"{stored.uri}: was not written by a run, and readers see its rows; remove it"
 
 
 def _verify_shard(table: Ledger, marker: Marker) -> Iterator[str]:
@@ -135,17 +153,20 @@ def _row_difference(name: str, content: bytes, marker: Marker) -> str:
 
 def _verify_records(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
     """Compare each run's record with the digest of its plan's shards, unless some of them were replaced since."""
+
+    @cache
+    def state_of(name: str) -> tuple[PlanHistory, Names]:
+        return tables[name].history(), tables[name].done()
+
     for stored in storage.listing(storage.join(output, "runs")) or []:
         if not stored.uri.endswith(".json"):
             continue  # a nightly report's page
         record = load_checksummed(storage.read_bytes(stored.uri), stored.uri)
         if record.get("table") not in tables:
             continue
-        table = tables[record["table"]]
-        history, done = table.history(), table.done()
+        history, done = state_of(record["table"])
         names = history.of_plan(record["plan"]).names & done
-        if (
-            len(names) == record["shards"]["committed"]
-            and (total := Ledger.digest(table.markers(names))) != record["digest"]
-        ):
+        if len(names) != record["shards"]["committed"]:
+            continue
+        if (total := Ledger.digest(tables[record["table"]].markers(names))) != record["digest"]:
             yield f"{stored.uri}: its digest is {record['digest']}, that of its shards' markers {total}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -66,7 +66,7 @@ class InProcessRunner:
         self.confinement.update(self.registry.confinement())
 
     def map_items(
-        self, function: Callable[[str], dict[str, Any]], items: list[str], watchdog: Watchdog, stop: StopRequest
+        self, function: Callable[[str], dict[str, Any]], items: Sequence[str], watchdog: Watchdog, stop: StopRequest
     ) -> Iterator[dict[str, Any]]:
         stage = ItemStage(function, LocalReporter(self.registry, function.__name__), PATIENCE_SECONDS)
         for item in items:

@@ -189,7 +189,7 @@ def _heads_of(uri: str, head_ids: tuple[str, ...]) -> list[str]:
 
 def _joined(uri: str, head_id: str, labels: pa.Table, split: str, match: str) -> HeadTrials:
     history = ledger.Ledger(uri, "scores", head_id)
-    markers = history.committed()
+    markers = list(history.committed())
     scores = _tables(history, markers, "scores", SCORES)
     refuse_repeated(scores["utterance_id"], uri)
     failures = {name for marker in markers for name in _failed_ids(history, marker)}

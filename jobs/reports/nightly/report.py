@@ -28,13 +28,13 @@ from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
 from jobs.reports.review.context import with_context
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column, lowest_windows
-from jobs.reports.runs import Record, batches_of_run, failure_batches_of_run, scored_shards
+from jobs.reports.runs import Record, StoredMarkers, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.reports.voices import find_voices
 from jobs.scoring.unjudged_windows import UNJUDGED, warning_of
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import PlanHistory
 
-Shards = list[tuple[Marker, Marker]]
+Shards = tuple[StoredMarkers, StoredMarkers]
 """Markers of the scores and of the embeddings of each shard."""
 
 SHOWN_FLAGGED = 20
@@ -67,7 +67,7 @@ def nightly_report(
         **_about(record, head, table),
         "run_date": history.plans[record["plan"] - 1].run_date,
         "warnings": _warnings(record),
-        "shards": len(shards),
+        "shards": len(shards[0]),
         "seconds": sum(each.seconds for each in by_source.values()),
         "is_first": record["plan"] == 1,
         "runs": [summarise(each) for each in (*previous, record)],
@@ -98,7 +98,7 @@ class _Found:
         sources = SourceCounter(archive_roots(record["settings"].get("input", ())), reference)
         queue, flagged = ReviewQueueBuilder(head, record["prior"]), TopK(SHOWN_FLAGGED, _rank_flagged)
         systems: Counter[str] = Counter()
-        for number, (scores, embedded) in enumerate(shards):
+        for number, (scores, embedded) in enumerate(zip(*shards, strict=True)):
             lowest = lowest_windows(head, table, scores)
             for batch in batches_of_run(table, scores, COLUMNS):
                 sources.add(batch)
@@ -134,8 +134,8 @@ def _about(record: Record, head: Head, table: Ledger) -> dict[str, Any]:
 
 def _shown(table: Ledger, source: Ledger, shards: Shards, found: _Found) -> dict[str, Any]:
     """Return the rows that are shown one by one: the review queue, and those that are flagged."""
-    queue = found.queue.queue(source, [embedded for _, embedded in shards])
-    scored, flagged = [scores for scores, _ in shards], found.flagged.rows()
+    (scored, embedded), flagged = shards, found.flagged.rows()
+    queue = found.queue.queue(source, embedded)
     shards_of_flagged = {row["utterance_id"]: number for number, row in flagged}
     return {
         "queue": asdict(queue) | {"rows": with_context(table, scored, queue.rows, found.queue.shards)},

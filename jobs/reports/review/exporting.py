@@ -32,13 +32,13 @@ def export_queue(config: ExportConfig) -> None:
     table, history, record, head = scored_run(config, config.run)
     builder = ReviewQueueBuilder(head, record["prior"], config.rows)
     source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
-    shards = scored_shards(table, source, history, record["plan"])
-    for number, (scores, _) in enumerate(shards):
+    scored, embedded = scored_shards(table, source, history, record["plan"])
+    for number, scores in enumerate(scored):
         lowest = lowest_windows(head, table, scores)
         for batch in batches_of_run(table, scores, COLUMNS):
             builder.add(batch, number, lowest)
-    queue = builder.queue(source, [embedded for _, embedded in shards])
-    rows = with_context(table, [scores for scores, _ in shards], queue.rows, builder.shards)
+    queue = builder.queue(source, embedded)
+    rows = with_context(table, scored, queue.rows, builder.shards)
     uri = storage.normal(config.to)
     storage.write_bytes(uri, format_of(uri, config.format).write(_rows(rows, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)

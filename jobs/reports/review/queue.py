@@ -7,7 +7,7 @@ without one, by their most suspicious window.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,14 +157,14 @@ class ReviewQueueBuilder:
         """By id: the place of the shard of each row that may be in the queue."""
         return {row["utterance_id"]: shard for shard, row in [*self._candidates.rows(), *self._parts.rows()]}
 
-    def queue(self, source: Ledger, embedded: list[Marker]) -> ReviewQueue:
+    def queue(self, source: Ledger, embedded: Sequence[Marker]) -> ReviewQueue:
         """Fold similar rows and return the queue; this reads the embeddings of the shards that hold its rows.
 
         Parameters
         ----------
         source : Ledger
             The embedding table.
-        embedded : list of Marker
+        embedded : sequence of Marker
             Markers of its shards, by the numbers that rows were added with.
         """
         candidates = self._candidates.rows()
@@ -232,7 +232,7 @@ def fold_similar(rows: list[Row], vectors: dict[str, Floats], min_cosine: float 
 
 
 def _unit_embeddings(
-    head: Head, source: Ledger, embedded: list[Marker], candidates: Iterable[tuple[int, Row]]
+    head: Head, source: Ledger, embedded: Sequence[Marker], candidates: Iterable[tuple[int, Row]]
 ) -> dict[str, Floats]:
     """Return the rows' standardised embeddings of length 1, by id; one shard is read at a time."""
     ids_by_shard: dict[int, list[str]] = {}

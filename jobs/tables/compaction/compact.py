@@ -51,7 +51,7 @@ def compact(output: str, place: str, object_bytes: int, *, dry_run: bool) -> Non
     updater = CopyUpdater(copy, output, object_bytes, standing)
     backlogs = {source.table.name: source.backlog(standing) for source in sources}
     if dry_run:
-        _print_backlogs(backlogs)
+        _print_backlogs(sources, backlogs)
     else:
         for source in sources:
             updater.update(source, backlogs[source.table.name])
@@ -152,12 +152,13 @@ def _mb(sizes: Iterable[int]) -> str:
     return f"{sum(sizes) / 1e6:.1f} MB"
 
 
-def _print_backlogs(backlogs: dict[str, Backlog]) -> None:
+def _print_backlogs(sources: list[Source], backlogs: dict[str, Backlog]) -> None:
     """Print what a run without `--dry-run` would write."""
+    markers = {source.table.name: source.markers for source in sources}
     for name, backlog in backlogs.items():
-        for (table, folder), markers in backlog.new.items():
-            n_rows = sum(marker.rows[table] for marker in markers)
-            say(f"{name}: {len(markers)} shards with {n_rows} rows are new in {folder}")
+        for (table, folder), slots in backlog.new.items():
+            n_rows = sum(markers[name][slot].rows[table] for slot in slots)
+            say(f"{name}: {len(slots)} shards with {n_rows} rows are new in {folder}")
         for rewrite in backlog.rewrites:
             say(f"{name}: {rewrite.standing.stored.uri} would be written anew")
         if not backlog.rewrites and not backlog.new:

@@ -75,6 +75,13 @@ class Markers(Mapping[str, Marker]):
         for batch in self.table.to_batches(AT_ONCE):
             yield from map(_marker_of, batch.to_pylist())
 
+    def by_plan(self) -> Iterator[Marker]:
+        """Yield them in the order of their plans, and of their slots within one, each made anew."""
+        numbers = packed(name.rpartition("-")[2] for name in self.names)
+        order = np.lexsort((self._slots, numbers))
+        for start in range(0, len(order), AT_ONCE):
+            yield from map(_marker_of, self.table.take(order[start : start + AT_ONCE]).to_pylist())
+
     def with_others(self, others: Markers) -> Markers:
         """Return these and others."""
         return Markers(pa.concat_tables([self.table, others.table]))

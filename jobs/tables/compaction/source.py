@@ -35,13 +35,13 @@ class Backlog:
     ----------
     rewrites : list of Rewrite
     new : dict
-        Markers of shards that no object holds, by table and folder, in the order of their plans.
+        Slots of shards that no object holds, by table and folder, in the order of their plans.
     unproven : list of CopiedObject
         Written, but not read back: the command that wrote them was stopped.
     """
 
     rewrites: list[Rewrite]
-    new: dict[tuple[str, str], list[Marker]]
+    new: dict[tuple[str, str], list[str]]
     unproven: list[CopiedObject]
 
     @property
@@ -116,15 +116,12 @@ class Source:
             if (replacements := self._replacements(each)) != [*each.compacted.ranges]
         ]
         copied = {(each.compacted.table, row_range.slot) for each in mine for row_range in each.compacted.ranges}
-        lacking = [
-            (marker, table)
-            for marker in self.markers.all()
-            for table in marker.objects
-            if marker.rows[table] and (table, slot_of_shard(marker.name)) not in copied
-        ]
-        new: dict[tuple[str, str], list[Marker]] = {}
-        for marker, table in sorted(lacking, key=_by_plan):
-            new.setdefault((table, posixpath.dirname(marker.objects[table])), []).append(marker)
+        new: dict[tuple[str, str], list[str]] = {}
+        for marker in self.markers.by_plan():
+            slot = slot_of_shard(marker.name)
+            for table, name in marker.objects.items():
+                if marker.rows[table] and (table, slot) not in copied:
+                    new.setdefault((table, posixpath.dirname(name)), []).append(slot)
         rewritten = {each.standing.compacted.name for each in rewrites}
         unproven = [each for each in mine if not each.proven and each.compacted.name not in rewritten]
         return Backlog(rewrites, new, unproven)
@@ -145,11 +142,6 @@ class Source:
             else:
                 replacements.append(marker if marker.rows.get(table) else None)
         return replacements
-
-
-def _by_plan(item: tuple[Marker, str]) -> tuple[str, str]:
-    slot, _, number = item[0].name.rpartition("-")
-    return number, slot
 
 
 def _last_markers(tags: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
@@ -55,12 +55,12 @@ class CopyUpdater:
                 self._rewrite(source, rewrite, shown)
             for each in backlog.unproven:
                 self.standing[each.compacted.name] = self._copy.prove(each.compacted, seen=each.stored)
-            for (table, folder), markers in backlog.new.items():
-                self._append(source, table, folder, markers, shown)
+            for (table, folder), slots in backlog.new.items():
+                self._append(source, table, folder, slots, shown)
 
-    def _append(self, source: Source, table: str, folder: str, markers: list[Marker], shown: Progress) -> None:
+    def _append(self, source: Source, table: str, folder: str, slots: list[str], shown: Progress) -> None:
         writer: CompactedObjectWriter | None = None
-        for marker, content in self._contents(source, table, markers):
+        for marker, content in self._contents(source, table, (source.markers[slot] for slot in slots)):
             if writer is not None and not writer.has_room(len(content), self._limit):
                 self._commit(writer, source, self._next_name(folder, source.table.key), ABSENT)
                 writer = None
@@ -107,20 +107,23 @@ class CopyUpdater:
         number = max((int(name.removesuffix(".parquet").rpartition("-")[2]) for name in taken), default=0) + 1
         return f"{folder}/{key}-{number:06d}.parquet"
 
-    def _contents(self, source: Source, table: str, markers: list[Marker]) -> Iterator[tuple[Marker, bytes]]:
+    def _contents(self, source: Source, table: str, markers: Iterable[Marker]) -> Iterator[tuple[Marker, bytes]]:
         """Yield the objects of shards, in order; fetched in parallel, as far ahead as memory allows."""
-        uris = {marker.name: storage.join(source.table.output, marker.objects[table]) for marker in markers}
-        sizes = {shard: self.stored[uri].size if uri in self.stored else 0 for shard, uri in uris.items()}
-        remaining, ahead = deque(markers), deque[tuple[Marker, Future[bytes]]]()
+        ahead = deque[tuple[Marker, int, Future[bytes]]]()
         n_bytes = 0
         with ThreadPoolExecutor(READERS) as pool:
-            while remaining or ahead:
-                while remaining and len(ahead) < READERS and (not ahead or n_bytes < AHEAD_BYTES):
-                    n_bytes += sizes[remaining[0].name]
-                    ahead.append((remaining[0], pool.submit(source.table.content, remaining.popleft(), table)))
-                marker, content = ahead.popleft()
-                n_bytes -= sizes[marker.name]
-                yield marker, content.result()
+            for marker in markers:
+                size = self._size_of(storage.join(source.table.output, marker.objects[table]))
+                while len(ahead) == READERS or (ahead and n_bytes + size > AHEAD_BYTES):
+                    first, its_size, content = ahead.popleft()
+                    n_bytes -= its_size
+                    yield first, content.result()
+                n_bytes += size
+                ahead.append((marker, size, pool.submit(source.table.content, marker, table)))
+            yield from ((each, content.result()) for each, _, content in ahead)
+
+    def _size_of(self, uri: str) -> int:
+        return self.stored[uri].size if uri in self.stored else 0
 
 
 def _row_range(marker: Marker, table: str) -> RowRange:

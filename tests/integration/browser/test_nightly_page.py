@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -301,7 +301,7 @@ def test_the_page_of_a_resumed_run_is_that_of_one_that_was_not(tmp_path: Path, m
     night_of(whole)
 
     class DiesAfterOne(nightly_runs.InProcessRunner):
-        def map_items(self, task: Callable[[str], Any], items: list[str], **_: Any) -> Iterator[Any]:
+        def map_items(self, task: Callable[[str], Any], items: Sequence[str], **_: Any) -> Iterator[Any]:
             yield task(items[0])
             raise RunAgain("the machine is taken away")
 

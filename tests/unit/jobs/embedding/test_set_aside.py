@@ -137,7 +137,7 @@ def test_what_was_committed_before_a_stall_is_scored(archive: Archive) -> None:
     scored = score_shards(InProcessRunner(), archive.run.ledger, shards, *how)
 
     assert len(shards) == 1
-    assert len(scored.ledger.markers(scored.history.names)) == 1
+    assert len(list(scored.ledger.markers(scored.history.names))) == 1
     with pytest.raises(RunAgain, match="no progress for 120 s"):
         archive.run.raise_set_aside()
 

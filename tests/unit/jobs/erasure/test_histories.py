@@ -38,6 +38,7 @@ from jobs.tables import erasures
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlannedShard
 from jobs.tables.run_records import now, write_records
+from jobs.tables.totals import Totals
 from tests.support.nightly_runs import DIM, RECIPE, head
 from tests.support.runner import InProcessRunner
 
@@ -166,7 +167,7 @@ class History:
 
         def write() -> None:
             with contextlib.suppress(RunAgain):  # a state that was given up meanwhile
-                write_records(self.table, history, list(history.current), "nightly", now(), content, lambda _: {}, note)
+                write_records(self.table, history, list(history.current), "nightly", now(), content, Totals, note)
 
         return write
 

@@ -167,7 +167,7 @@ def test_a_replaced_source_replaces_its_segments_also_where_none_are_asked_for(t
     run, _ = night(str(tmp_path), {TAR: shard(2, seed=7)}, state="c", date="2026-11-25", pages=False)
 
     assert stored(tmp_path) == []
-    assert run.ledger.committed()[0].rows["segments"] == 0
+    assert next(run.ledger.committed()).rows["segments"] == 0
     assert [uri for uri in find_garbage(str(tmp_path)) if "/segments/" in uri] == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +9,15 @@ import pytest
 
 from jobs.errors import RunAgain, WorkersLostError
 from jobs.execution.retries import PASSES, retry
+from jobs.scoring.items import Item, Items
 from jobs.scoring.shards import ScoringAttempts
-from jobs.tables.protocol import Entry, PlannedShard
+from jobs.tables.entries import Entries, packed
+from jobs.tables.plan_history import PlanHistory
+from jobs.tables.protocol import Entry, Plan
 
-SHARDS = [PlannedShard(Entry(slot, "state"), 1, "run", "2026-11-23", False) for slot in ("x", "y")]
+HISTORY = PlanHistory((Plan("run", "2026-11-23", Entries.of([Entry("x", "state"), Entry("y", "state")]), {}),))
+STATES = packed(("", ""))
+ITEMS = Items(HISTORY.current, STATES, STATES, PlanHistory())
 
 
 class Workers:
@@ -24,8 +28,8 @@ class Workers:
         self._lost = lost
         self._committed = committed
 
-    def __call__(self, items: list[str]) -> Iterator[dict[str, Any]]:
-        slots = [json.loads(item)["entry"]["slot"] for item in items]
+    def __call__(self, items: Items) -> Iterator[dict[str, Any]]:
+        slots = [Item.from_json(text).shard.slot for text in items]
         lost = self._lost[len(self.asked)] if len(self.asked) < len(self._lost) else ""
         self.asked.append("".join(slots))
         for slot in slots:
@@ -44,7 +48,7 @@ class Workers:
 
 
 def scored(workers: Workers) -> list[int]:
-    return list(retry(ScoringAttempts(SHARDS, workers), pause=lambda _: None))
+    return list(retry(ScoringAttempts(ITEMS, workers), pause=lambda _: None))
 
 
 def test_every_shard_is_counted_once() -> None:

@@ -48,7 +48,7 @@ def test_plans_and_markers_of_another_format_are_refused_by_name(
     paths = with_format(output / folder, version)
 
     with pytest.raises(SchemaError, match=f"has format {found}; this release reads and writes format 2") as refused:
-        [(table.history(), table.committed()) for table in ledgers(str(output))]
+        [(table.history(), list(table.committed())) for table in ledgers(str(output))]
 
     assert any(str(path) in str(refused.value) for path in paths)
     assert "Write into a new --output, or use the release that wrote it." in str(refused.value)

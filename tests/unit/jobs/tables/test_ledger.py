@@ -85,7 +85,7 @@ def test_a_commit_is_one_object_a_table_and_a_marker_that_reads_back(root: str) 
     assert sorted(files(root)) == [MARKER, OBJECT, FAILED]
     table = ledger_of(root)
     assert table.done() == {"s1-000001"}
-    assert table.markers(["s1-000001"]) == [marker]
+    assert table.marker("s1-000001") == marker
     assert (marker.uri, marker.rows, marker.detail, marker.alarms) == (
         "s3://a/0.tar",
         {"embeddings": 2, "failures": 1},
@@ -163,7 +163,7 @@ def test_another_state_takes_the_place_of_the_rows_under_the_same_name(root: str
 
     assert marker is not None
     table = ledger_of(root)
-    assert table.committed() == [marker]
+    assert list(table.committed()) == [marker]
     read = table.read(marker, "embeddings")
     assert read is not None
     assert read.equals(embeddings(0.5, 0.75))
@@ -194,7 +194,7 @@ def test_rows_of_another_state_are_not_read_as_these(root: str) -> None:
         ledger_of(root).read(old, "embeddings")
     storage.remove(f"{root}/{MARKER}")
     with pytest.raises(RunAgain, match="replaced after the run began"):
-        ledger_of(root).markers([old.name])
+        ledger_of(root).marker(old.name)
 
 
 def test_plans_stand_in_one_order_and_are_not_written_again(root: str) -> None:

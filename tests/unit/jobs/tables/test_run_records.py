@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jobs import storage
 from jobs.tables import run_records
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import PlanHistory
+from jobs.tables.totals import Totals
 from tests.support.tables import commit, plan, table
+
+
+class Failed(Totals):
+    """Totals of a run that too many recordings failed in."""
+
+    def record(self) -> dict[str, Any]:
+        return {"exit_code": 3}
 
 
 def test_of_two_attempts_that_complete_a_plan_together_the_first_writes_the_record(root: str) -> None:
@@ -18,21 +27,20 @@ def test_of_two_attempts_that_complete_a_plan_together_the_first_writes_the_reco
     commit(root, shard, n_rows=2)
     first: list[dict[str, Any]] = []
 
-    def meanwhile(_: list[Marker]) -> dict[str, Any]:
-        first.extend(write(root, history))
-        return {"by": "the second"}
+    class Meanwhile(Totals):
+        def record(self) -> dict[str, Any]:
+            first.extend(write(root, history))
+            return {"by": "the second"}
 
-    second = run_records.write_records(
-        table(root), history, list(history.current), "embed", run_records.now(), {}, meanwhile
-    )
+    second = write(root, history, Meanwhile)
 
     assert second == first
     assert "by" not in json.loads(storage.read_bytes(first[0]["uri"]))
 
 
-def write(output: str, history: PlanHistory) -> list[dict[str, Any]]:
+def write(output: str, history: PlanHistory, begin: Callable[[], Totals] = Totals) -> list[dict[str, Any]]:
     slots = list(history.current)
-    return run_records.write_records(table(output), history, slots, "embed", run_records.now(), {}, lambda _: {})
+    return run_records.write_records(table(output), history, slots, "embed", run_records.now(), {}, begin)
 
 
 def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(tmp_path: Path) -> None:
@@ -59,9 +67,7 @@ def test_the_exit_code_of_a_day_stays_what_its_record_says(tmp_path: Path) -> No
     assert run_records.exit_code_of({}) == 0
     (shard,) = history.current.values()
     commit(output, shard, n_rows=0, n_failures=2)
-    run_records.write_records(
-        table(output), history, list(history.current), "embed", run_records.now(), {}, lambda _: {"exit_code": 3}
-    )
+    write(output, history, Failed)
 
     days = ("2026-01-01", "2026-01-02")
     found = [run_records.last_record(output, history, day) for day in days]

@@ -13,6 +13,7 @@ import pytest
 from jobs import storage
 from jobs.tables import run_records
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
+from jobs.tables.totals import Totals
 from tests.support.tables import SLOTS, commit, place, plan, table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -25,7 +26,7 @@ def output(root: str) -> str:
     for name, n_rows, n_failures in (("a", 2, 1), ("b", 3, 0)):
         commit(root, history.current[SLOTS[name]], n_rows, n_failures)
     run_records.write_records(
-        table(root), history, SLOTS.values() & history.current.keys(), "embed", _now(), {}, lambda _: {}
+        table(root), history, SLOTS.values() & history.current.keys(), "embed", _now(), {}, Totals
     )
     plan(root, c="1")
     return root

@@ -119,11 +119,11 @@ def test_a_short_queue_is_the_beginning_of_a_long_one(tmp_path: Path, monkeypatc
 
     def ids(n_rows: int) -> list[str]:
         builder = ReviewQueueBuilder(scored.head, scored.prior, n_rows)
-        shards = scored_shards(scored.ledger, source, scored.history, 1)
-        for number, (scores, _) in enumerate(shards):
+        shards, embedded = scored_shards(scored.ledger, source, scored.history, 1)
+        for number, scores in enumerate(shards):
             for batch in scored.ledger.batches(scores, "scores", list(COLUMNS)):
                 builder.add(batch, number)
-        return [row["utterance_id"] for row in builder.queue(source, [each for _, each in shards]).rows]
+        return [row["utterance_id"] for row in builder.queue(source, embedded).rows]
 
     assert len(ids(400)) > 200
     assert ids(7) == ids(400)[:7]

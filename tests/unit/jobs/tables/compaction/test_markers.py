@@ -87,7 +87,7 @@ def test_a_memory_says_of_objects_what_the_markers_say(output: str, copy: str, b
 def test_markers_are_found_by_slot(output: str) -> None:
     night(output, {})
     (table, *_) = ledgers(output)
-    found = table.committed()
+    found = list(table.committed())
     some = Markers.of(found, table.tags())
     assert len(some) == len(found)
     assert {some[slot].name for slot in some} == {marker.name for marker in found}
