@@ -1,4 +1,4 @@
-"""The processes of a session, or with a mark in their environment, as /proc lists them."""
+"""The processes of a session, or with a mark in their environment, as /proc lists them; and one that ends with us."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from jobs.decoding.lifeline import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,8 @@ def kill_session(leader: subprocess.Popen[bytes] | subprocess.Popen[str]) -> Non
         leader.poll()
         time.sleep(0.1)
     leader.wait(10)
+
+
+def start_tied(command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel kills when this one ends, also by SIGKILL, or when the result is forgotten."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=end_with_parent, **how)

@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from tests.support.ports import free_ports
+from tests.support.processes import start_tied
 
 ACCESS_KEY = "test-access"
 # tests search for it in everything that a run leaves behind; it contains characters that URLs escape
@@ -64,7 +65,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         command += [f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=1000"]
         command += ["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
         with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log)
+            server = start_tied(command, stdout=log, stderr=log)
         endpoint = f"http://127.0.0.1:{ports[names.index('s3')]}"
         if _answers(endpoint, server):
             return server, endpoint

@@ -1,10 +1,15 @@
-"""The suite itself: a missing tool, the last line of a run, and the units that two workers share out."""
+"""The suite itself: a missing tool, the last line of a run, the units that two workers share out, and its servers."""
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
+
 import pytest
 
-from tests.support import left_out, tools, workers
+from tests.support import ROOT, left_out, tools, workers
 
 
 @pytest.mark.parametrize(
@@ -36,3 +41,21 @@ def test_a_module_goes_to_one_worker_and_so_does_a_room_with_a_shared_ray() -> N
     assert workers.unit_of("tests/integration/ray/test_codecs.py::a") == "tests/integration/ray/"
     assert workers.place_of("tests/integration/ray/x.py::a") < workers.place_of("tests/unit/x.py::a")
     assert workers.place_of("tests/unit/x.py::a") < workers.place_of("detector/audio.py::detector.audio")
+
+
+def test_a_server_goes_with_the_process_that_started_it_even_if_that_is_killed() -> None:
+    starts = (
+        "from tests.support.processes import start_tied; print(start_tied(['sleep', '60']).pid, flush=True); input()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", starts], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    server = os.pidfd_open(int(parent.stdout.readline()))
+    assert not select.select([server], [], [], 0.1)[0]
+
+    parent.kill()
+
+    assert select.select([server], [], [], 10.0)[0], "it is still there"
+    parent.communicate()
+    os.close(server)
