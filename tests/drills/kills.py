@@ -21,24 +21,24 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from tests.drills.lab import HERE
+from tests.drills.nodes import ENCODER
 from tests.drills.runs import Fault, Run
 from tests.drills.store import BUCKET, file_system, key_of
+from tests.drills.work import ASSEMBLER, EMBED
 from tests.support import ROOT
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server
 
 CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
-EMBED = "detector.backbones.melstats:MelStats.embed"
 TARGETS = {
-    "encoder": r"^ray::EncoderActor",
-    "assembler": r"^ray::AssemblerActor",
+    "encoder": ENCODER,
+    "assembler": ASSEMBLER,
     "driver": None,
     "raylet": r"raylet/raylet",
     "store": None,
@@ -143,7 +143,8 @@ def shoot(
     codes: list[int | None] = []
     noted = folder / "shot.json.0.noted"
     run = _started(environment, folder, codes)
-    for target in _targets(rng, n_kills):
+    targets = _targets(rng, n_kills)
+    while targets:
         before = _size(noted)
         while _size(noted) == before:  # each kill strikes a run that progressed since the last one
             if not run.working:
@@ -154,12 +155,14 @@ def shoot(
                 run = _started(environment, folder, codes)
             time.sleep(0.05)
         time.sleep(rng.uniform(0.2, 2.0))
-        if target == "store":
-            store.kill(proxy)
-        else:
-            with contextlib.suppress(IndexError, ProcessLookupError):  # the run is still ending from the previous kill
-                run.kill(TARGETS[target])
-        kills[target] += 1
+        try:
+            if targets[-1] == "store":
+                store.kill(proxy)
+            else:
+                run.kill(TARGETS[targets[-1]])
+        except (IndexError, ProcessLookupError):  # the run is still ending from the previous kill
+            continue
+        kills[target := targets.pop()] += 1
         print(f"kill {kills.total()}: {target}, {_size(noted)} B noted", flush=True)
     while True:
         codes.append(run.wait(900).code)
@@ -169,11 +172,11 @@ def shoot(
         run = _started(environment, folder, codes)
 
 
-def _targets(rng: random.Random, count: int) -> Iterator[str]:
+def _targets(rng: random.Random, count: int) -> list[str]:
     """Return every kind equally often, in random order."""
     names = [list(TARGETS)[number % len(TARGETS)] for number in range(count)]
     rng.shuffle(names)
-    yield from names
+    return names
 
 
 def _started(environment: dict[str, str], folder: Path, codes: list[int | None]) -> Run:

@@ -13,8 +13,8 @@ from typing import Any
 from tests.support.processes import processes
 from tests.support.ray_head import ON_LOOPBACK, RayHead
 
-ENCODER = r"^ray::EncoderActor"
-DECODE = r"^ray::decode"
+ENCODER = r"^ray::MapWorker\(MapBatches\(EncoderActor\)\)"
+DECODE = r"^ray::MapBatches\(TiedStage\)"
 
 CLUSTER = """
 import json, sys

@@ -50,7 +50,7 @@ def test_an_encoder_that_is_killed_costs_what_it_had_in_hand(lab: Lab) -> None:
 )
 def test_encoders_may_be_killed_again_and_again(lab: Lab) -> None:
     rng = random.Random(2)
-    run = lab.start_embed("--encoders", 2, inject=[NOTED, slow(0.4)])
+    run = lab.start_embed("--encoders", 2, inject=[NOTED, slow(0.5)])
     n_kills = 0
     while n_kills < 10:
         n_before = len(noted(lab))

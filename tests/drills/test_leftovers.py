@@ -166,7 +166,9 @@ def test_an_encoder_that_hangs_at_its_exit_goes_with_the_run(lab: Lab) -> None:
 def test_an_encoder_that_would_hang_at_its_exit_leaves_a_cluster_all_the_same(lab: Lab) -> None:
     cluster = RayHead(lab.environment | lab.injecting([HANG]), lab.folder / "head")
     try:
-        run = lab.embed(on=cluster)
+        run = lab.start_embed(on=cluster)
+        lab.wait_for(lambda: run.processes(ENCODER), run=run)
+        run.wait().assert_ended(0)
         begun = time.monotonic()
         lab.wait_for(lambda: not run.processes(ENCODER), PATIENCE / SLACK)
     finally:
