@@ -30,6 +30,7 @@ from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.read_ahead import ReadAhead
+from jobs.inputs.reading_time import ReadingTime
 from jobs.inputs.shards import CHANGED, FOLDER, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
@@ -329,7 +330,7 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(storage.opened(source, whole=whole))
-            for n_members, member in enumerate(container.members(file, source), start=1):
+            for n_members, member in enumerate(ReadingTime(source).members(container, file), start=1):
                 refuse_many(n_members, source.size)
                 selections: tuple[Selection, ...] = ()
                 if listed is not None:

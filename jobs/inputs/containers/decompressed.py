@@ -24,6 +24,7 @@ BLOCK_BYTES = 1 << 20
 KEPT_BYTES = 64 << 10  # of the previous block: tarfile steps back by a header or two
 MAX_FILE_PASSES = 500  # for all members: Zstandard restarts at its frame's first byte, and a tar may be a single frame
 WINDOW_LOG = 27  # 128 MiB: the default limit of the zstd command
+MAX_PADDING = 1 << 30  # zeros between two streams: a hole that costs its uploader nothing may have terabytes
 FREE_STREAMS, STREAM_BYTES = 10_000, 4 << 10
 """Streams that a file of any size may consist of, and bytes, stored or not, for each further one."""
 
@@ -226,8 +227,11 @@ class DecompressedFile(ReadOnlyFile):
     def _next_stream(self) -> bytes:
         """Return the first bytes of the next stream, or nothing at the end; zeros between streams are padding."""
         data = self._stream.unused_data.lstrip(b"\0")
+        start = self._offset
         while not data and (more := self._read_stored()):
             data = more.lstrip(b"\0")
+            if self._offset - start > MAX_PADDING:
+                raise ShardError(f"byte {start:,}: zeros follow, and are read no further than {MAX_PADDING:,} bytes")
         return data
 
     def _read_stored(self) -> bytes:

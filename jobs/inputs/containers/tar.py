@@ -17,6 +17,7 @@ from jobs.inputs.expansion import bomb, exceeds_ratio
 from jobs.storage import Stored, StoredFile
 
 TAIL_BYTES = 1 << 20
+MAX_PADDING = 1 << 30  # zeros behind the last member: a hole that costs its uploader nothing may have terabytes
 MAX_HEADER_BYTES = 32 << 10  # before a member: its own header, its long name, its extended attributes
 MAX_MAP_BYTES = 1 << 20  # of a sparse file's map in blocks of its own: about 40,000 extents
 MAX_RECORDS = 1_000  # of extended headers, of a member and of the whole tar
@@ -204,6 +205,10 @@ def _check_end(file: Readable, offset: int) -> None:
     tarfile takes a broken header, and the first block of zeros, for the end of the archive.
     """
     file.seek(offset)
+    n_bytes = 0
     while block := file.read(TAIL_BYTES):
         if block.strip(b"\0"):
             raise ShardError(f"byte {offset:,}: a broken header, or members after the closing zeros; they are lost")
+        n_bytes += len(block)
+        if n_bytes > MAX_PADDING:
+            raise ShardError(f"byte {offset:,}: zeros follow, and are read no further than {n_bytes:,} bytes")
