@@ -18,6 +18,7 @@ from typing import Protocol
 
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
+from jobs.errors import SourceChangedError
 from jobs.inputs.arguments import (
     had_any,
     is_pattern,
@@ -258,14 +259,14 @@ def _has_recordings(stored: Stored) -> bool:
 def _without_tables(objects: list[Stored]) -> list[Stored]:
     """Drop Parquet files without recordings: lists, labels, and the product's own tables.
 
-    A file that cannot or may not be read stays in, so that it becomes a row of failures. Those of other columns are
-    counted.
+    A file that cannot or may not be read, or that changes meanwhile, stays in, so that it becomes a row of failures.
+    Those of other columns are counted.
     """
 
     def content_of(stored: Stored) -> parquet.Content | None:
         try:
             return parquet.content_of(stored)
-        except (SchemaError, storage.NoPermissionError):
+        except (SchemaError, storage.NoPermissionError, SourceChangedError):
             return None
 
     tables = [stored for stored in objects if container_kind(stored.uri) == "parquet"]

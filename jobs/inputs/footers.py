@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from jobs.inputs.thrift import INT, LIST, LONG, STRUCT, Fields, StructReader
 
-MAX_STRUCTS = 100_000
-"""Of a footer: a row group has one, and some four for each of its columns."""
-MAX_DEPTH = 16  # of structs; there are six
+MAX_STRUCTS, MAX_VALUES = 100_000, 1_000_000
+"""Of a footer: a row group has a struct, and some seven for each of its columns, with 45 values."""
+MAX_DEPTH = 16  # of structs and lists in one another; there are nine
 
 SCHEMA, GROUPS = (2, LIST), (4, LIST)  # fields of a file's footer,
 REPETITION, N_CHILDREN = (3, INT), (5, INT)  # of an element of its schema,
@@ -57,7 +57,7 @@ def columns_of(footer: bytes) -> list[Column]:
     --------
     >>> columns_of(bytes([0x19, 0xFC, 0x80, 0x80, 0x10, *bytes(1 << 18), 0]))  # a list of empty structs
     Traceback (most recent call last):
-    ValueError: a footer of more than 100,000 structs, or 16 in one another
+    ValueError: a footer of more than 100,000 structs, 1,000,000 values, or 16 in one another
     """
     content = _Footer(footer, "a footer", "that breaks off").struct()
     try:
@@ -93,4 +93,4 @@ def _are_lists(schema: list[Fields]) -> Iterator[bool]:
 
 
 class _Footer(StructReader):
-    most_structs, most_depth = MAX_STRUCTS, MAX_DEPTH
+    most_structs, most_values, most_depth = MAX_STRUCTS, MAX_VALUES, MAX_DEPTH

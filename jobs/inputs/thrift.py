@@ -67,8 +67,9 @@ class StructReader(CompactReader):
 
     Attributes
     ----------
-    most_structs, most_depth : int
-        Structs in all, and within one another.
+    most_structs, most_values, most_depth : int
+        Structs in all, fields of structs and values of lists and maps in all, and how deep all of these may lie in one
+        another.
     refused : frozenset of int
         Types that a field may not have.
 
@@ -78,17 +79,13 @@ class StructReader(CompactReader):
     {(1, 5): 2, (3, 8): None, (4, 9): [{(1, 5): 3}]}
     """
 
-    most_structs, most_depth = 1_000, 16
+    most_structs, most_values, most_depth = 1_000, 10_000, 16
     refused: frozenset[int] = frozenset()
-    _n_structs = 0
+    _n_structs = _n_values = 0
 
     def struct(self, depth: int = 0) -> Fields:
         """Return the next struct; ValueError if there are too many, or if it has a field twice or of a wrong type."""
         self._n_structs += 1
-        if self._n_structs > self.most_structs or depth > self.most_depth:
-            raise ValueError(
-                f"{self._what} of more than {self.most_structs:,} structs, or {self.most_depth} in one another"
-            )
         fields: Fields = {}
         number = 0
         while (byte := self.byte()) & 0x0F:
@@ -96,8 +93,21 @@ class StructReader(CompactReader):
             key = number, byte & 0x0F
             if key in fields or not 0 < number < 1 << 15:
                 raise ValueError(f"{self._what} with field {number} twice, or of no such number")
-            fields[key] = key[1] == BOOLEANS[0] if key[1] in BOOLEANS else self._value(key[1], depth)
+            if key[1] in BOOLEANS:
+                self._enter(depth)
+                fields[key] = key[1] == BOOLEANS[0]
+            else:
+                fields[key] = self._value(key[1], depth)
         return fields
+
+    def _enter(self, depth: int) -> None:
+        """Count a value; ValueError if there are too many, or if it lies too deep in others."""
+        self._n_values += 1
+        if self._n_structs > self.most_structs or self._n_values > self.most_values or depth > self.most_depth:
+            raise ValueError(
+                f"{self._what} of more than {self.most_structs:,} structs, {self.most_values:,} values, or "
+                f"{self.most_depth} in one another"
+            )
 
     def _integer(self) -> int:
         number = self.varint()
@@ -110,6 +120,7 @@ class StructReader(CompactReader):
         return n_values
 
     def _value(self, kind: int, depth: int) -> Any:
+        self._enter(depth)
         if kind in self.refused:
             raise ValueError(f"{self._what} with a field of type {kind}")
         if kind in (*BOOLEANS, BYTE):
@@ -124,14 +135,14 @@ class StructReader(CompactReader):
         elif kind in LISTS:
             head = self.byte()
             n_values = self._count(self.varint() if head >> 4 == 15 else head >> 4)
-            values = (self._value(head & 0x0F, depth) for _ in range(n_values))
+            values = (self._value(head & 0x0F, depth + 1) for _ in range(n_values))
             return [each for each in values if isinstance(each, dict)]
         elif kind == MAP:
             n_pairs = self._count(self.varint())
             kinds = self.byte() if n_pairs else 0
             for _ in range(n_pairs):
-                self._value(kinds >> 4, depth)
-                self._value(kinds & 0x0F, depth)
+                self._value(kinds >> 4, depth + 1)
+                self._value(kinds & 0x0F, depth + 1)
         elif kind == STRUCT:
             return self.struct(depth + 1)
         else:

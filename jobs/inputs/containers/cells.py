@@ -30,12 +30,11 @@ def file_of(cell: Any) -> pa.Buffer | None:
     >>> file_of(pa.scalar([82, 73, 70, 70], pa.list_(pa.uint8()))).to_pybytes()
     b'RIFF'
     """
-    value = cell.value if isinstance(cell, pa.DictionaryScalar) else cell
-    if value is None or not value.is_valid:
+    if not cell.is_valid:
         return None
-    if not is_list(value.type):
-        return value.as_buffer()
-    return pa.py_buffer(_numbers(value.values).view(np.uint8))
+    if not is_list(cell.type):
+        return cell.as_buffer()
+    return pa.py_buffer(_numbers(cell.values).view(np.uint8))
 
 
 def wav_of(cell: Any, rate: Any) -> pa.Buffer | None:

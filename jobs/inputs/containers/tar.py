@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
@@ -13,6 +12,7 @@ from jobs.inputs.containers.member import MAX_MEMBERS, Member
 from jobs.inputs.containers.names import as_text, name_fault, shortened
 from jobs.inputs.containers.sparse import SparseFile, map_fault
 from jobs.inputs.containers.window import Readable, Window
+from jobs.inputs.content_errors import content_errors
 from jobs.inputs.expansion import bomb, exceeds_ratio
 from jobs.storage import Stored, StoredFile
 
@@ -62,7 +62,7 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
     """
     headers, contents = _BoundedHeaders(file, size), _Contents(file, size)
     is_plain = not isinstance(file, DecompressedFile)
-    try:
+    with content_errors(ShardError, "not a tar, or damaged before its end"):
         source = cast(BinaryIO, headers)
         with tarfile.open(
             fileobj=source, mode="r:", tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
@@ -85,8 +85,6 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
                     yield Member(as_text(member.real_name), contents.of(member, n_place), member.size)
                 headers.next_member()
             _check_end(file, tar.offset)
-    except (tarfile.TarError, struct.error, ValueError, IndexError, OverflowError, RecursionError) as error:
-        raise ShardError(f"not a tar, or damaged before its end: {error}") from error
 
 
 class _Header(tarfile.TarInfo):

@@ -6,14 +6,14 @@ import os
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, BinaryIO, cast
 
 from detector.errors import ShardError, UtteranceError
-from jobs.errors import StorageError
 from jobs.inputs.containers.member import MAX_MEMBERS, MAX_PASSES, Member, wild
 from jobs.inputs.containers.names import name_fault
+from jobs.inputs.content_errors import content_errors
 from jobs.inputs.expansion import FREE_BYTES, bomb, exceeds_ratio
 from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
@@ -23,7 +23,7 @@ READ_BYTES = 1 << 20  # zipfile holds all that one read of a stream gives, whate
 ENTRY, ENTRY_BYTES = b"PK\1\2", 46  # of the directory: how one begins, and its length without its name
 ENCRYPTED, UTF8 = 0x1, 0x800
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
+BROKEN = partial(UtteranceError, "bad_archive")
 
 
 def members(file: StoredFile, _: Stored) -> Iterator[Member]:
@@ -34,17 +34,12 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
     ShardError
         If the directory is missing or above the limits, or if members overlap.
     """
-    try:
-        with _opened(file) as opened:
-            infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
-            _refuse_overlaps(infos, opened.start_dir)
-            for info in infos:
-                if not info.filename.endswith("/"):  # zipfile's is_dir fails on an empty name
-                    yield Member(info.filename, _content(opened, info), info.file_size)
-    except StorageError:
-        raise
-    except FAULTS as error:
-        raise ShardError(f"not a zip, or its directory is broken: {error}") from error
+    with content_errors(ShardError, "not a zip, or its directory is broken"), _opened(file) as opened:
+        infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
+        _refuse_overlaps(infos, opened.start_dir)
+        for info in infos:
+            if not info.filename.endswith("/"):  # zipfile's is_dir fails on an empty name
+                yield Member(info.filename, _content(opened, info), info.file_size)
 
 
 def _opened(file: StoredFile) -> zipfile.ZipFile:
@@ -82,11 +77,10 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | Utter
     if exceeds_ratio(info.file_size, info.compress_size):
         return UtteranceError("bad_archive", bomb(info.file_size, info.compress_size))
     try:
-        return cast(BinaryIO, _Content(opened.open(info), info.file_size))
-    except StorageError:
-        raise
-    except FAULTS as error:
-        return UtteranceError("bad_archive", f"its header is broken: {error}")
+        with content_errors(BROKEN, "its header is broken"):
+            return cast(BinaryIO, _Content(opened.open(info), info.file_size))
+    except UtteranceError as error:
+        return error
 
 
 class _Content(ReadOnlyFile):
@@ -113,16 +107,12 @@ class _Content(ReadOnlyFile):
 
     def _read_some(self, offset: int, size: int) -> bytes:
         self._spend(offset, size)
-        try:
+        with content_errors(BROKEN, "its content is broken"):
             if self._file.tell() != offset:
                 self._file.seek(offset)  # zipfile may stop checking the CRC after a seek
             part = self._file.read(size)
             if offset + len(part) == self._n_bytes:
                 self._file.read(1)  # zipfile checks the CRC only in a read at the end
-        except StorageError:
-            raise
-        except FAULTS as error:
-            raise UtteranceError("bad_archive", f"its content is broken: {error}") from error
         if not part:
             raise UtteranceError("bad_archive", f"its content ends at {offset:,} of {self._n_bytes:,} bytes")
         return part

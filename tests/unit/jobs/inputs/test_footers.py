@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.inputs.footers import Column, columns_of
+from jobs.inputs.thrift import StructReader
 
 TABLES: dict[str, Any] = {
     "flat": {"a": [1, 2, 3], "b": ["x", None, "z"]},
@@ -69,3 +70,10 @@ def test_a_list_of_more_values_than_there_are_bytes_is_refused_at_once(kind: int
 
     with pytest.raises(ValueError, match="a footer that breaks off"):
         columns_of(footer)
+
+
+def test_more_fields_than_footers_have_are_refused_before_they_fill_the_memory() -> None:
+    struct = bytes([0x11] * 11_000) + b"\0"  # fields 1 to 11,000, each of one byte
+
+    with pytest.raises(ValueError, match="10,000 values"):
+        StructReader(struct, "a struct", "that breaks off").struct()

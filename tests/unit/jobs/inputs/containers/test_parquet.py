@@ -134,3 +134,31 @@ def test_rows_that_are_stored_in_nothing_are_one_row_of_failures(tmp_path: Path)
     pq.write_table(pa.table({"audio": audio}), tmp_path / "x.parquet")
 
     assert errors(tmp_path / "x.parquet") == [(None, "bad_archive")]
+
+
+LARGE = 12 << 20  # bytes, of which 64 MiB and some 200 times what is stored hold five
+
+
+@pytest.mark.parametrize(("content", "path"), [(FLAC, "a" * LARGE), (bytes(LARGE), "../a")], ids=["paths", "contents"])
+def test_all_that_a_page_repeats_counts_whatever_its_name(tmp_path: Path, content: bytes, path: str) -> None:
+    rows = pa.array([{"bytes": content, "path": path}] * 7, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    repeating = dict.fromkeys(("audio.path", "audio.bytes"), "DELTA_BYTE_ARRAY")  # a value repeats the one before it
+    how = {"use_dictionary": False, "compression": "zstd", "write_statistics": False, "column_encoding": repeating}
+    pq.write_table(pa.table({"audio": rows}), tmp_path / "0.parquet", **how)
+    assert (tmp_path / "0.parquet").stat().st_size < 30_000
+
+    assert [error for _, error in errors(tmp_path / "0.parquet")] == ["bad_name"] * 5 + ["bad_archive"]
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_a_path_that_is_too_long_to_be_shown_is_a_row_by_its_number(tmp_path: Path, kind: str) -> None:
+    paths = pa.array(["a", "b" * 70_000, "c" * 60_000, None], pa.string())
+    paths = paths.dictionary_encode() if kind == "dictionary" else paths.cast(kind)
+    column = pa.StructArray.from_arrays([pa.array([FLAC] * 4), paths], ["bytes", "path"])
+    pq.write_table(pa.table({"audio": column}), tmp_path / "0.parquet")
+
+    names, found = zip(*errors(tmp_path / "0.parquet"), strict=True)
+
+    assert found == (None, "bad_name", "bad_name", None)
+    assert (names[:2], names[3]) == (("a", "00000001"), "00000003")
+    assert (names[2][:128], len(names[2])) == ("c" * 128, 145)
