@@ -17,7 +17,7 @@ from jobs.embedding.archive import look_for_new, refuse_other_encoder
 from jobs.embedding.commits import Lacking
 from jobs.embedding.cost import CHANGES, Cost
 from jobs.embedding.result import EmbeddingRun, MissingShards
-from jobs.embedding.speed import GroupSize, Speed, speed_of
+from jobs.embedding.speed import LEAST_SECONDS, GroupSize, Speed, speed_of
 from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
@@ -159,7 +159,10 @@ class Estimate:
     def _hours(self) -> str:
         speed, what = self.speed, "GPU" if self.speed.device == "cuda" else "core"
         if self.cost.encoder_seconds is None:
-            return f"{what}-hours unknown: no earlier run of this output has measured its encoder on a {what}"
+            return (
+                f"{what}-hours unknown: no earlier run of this output has kept its encoder on a {what} for "
+                f"{LEAST_SECONDS:g} s, to measure it"
+            )
         hours = self.cost.gpu_hours if what == "GPU" else self.cost.core_hours
         return (
             f"about {hours:.3f} {what}-hours (estimated by {speed.audio_seconds_a_second:.1f} audio-seconds a second, "

@@ -29,7 +29,7 @@ from jobs.scoring.config import ExplainConfig
 from jobs.scoring.heads import read_head, recipes_for
 from jobs.scoring.marks import Window, frame_windows, most_suspicious, windows_of
 from jobs.scoring.nearest_rows import nearest_rows
-from jobs.tables.heads import file_of, named_head
+from jobs.tables.heads import file_of, named_or_file
 from jobs.telemetry.names import clock, say
 
 Vectors = npt.NDArray[np.float32]
@@ -117,7 +117,7 @@ def explain(settings: ExplainConfig) -> Explanation:
 
 def head_of(settings: ExplainConfig) -> tuple[Head, str]:
     """Return the head that the settings name, and the URI of its file."""
-    named = named_head(storage.normal(settings.output), settings.head) if settings.output else None
+    named = named_or_file([storage.normal(settings.output)], settings.head) if settings.output else None
     uri = file_of(named) if named else settings.head
     head = read_head(uri, settings.require_signature, settings.backbone)
     if named and head.head_id != named.head_id:

@@ -146,7 +146,7 @@ def storage_errors(uri: str, refusal: type[StorageError] = StorageError) -> Iter
     except StorageError:
         raise
     except FileNotFoundError as error:
-        raise NotFoundError(f"{uri}: not found ({error}). Check the spelling.") from error
+        raise NotFoundError(f"{uri}: not found. Check the spelling.") from error
     except (NotADirectoryError, FileExistsError) as error:
         raise not_a_folder(uri) from error
     except IsADirectoryError as error:

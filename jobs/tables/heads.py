@@ -12,7 +12,7 @@ called by their ids, and the one that scored last is the active one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -99,6 +99,24 @@ def active_head(output: str) -> str | None:
 def named_head(output: str, name: str) -> KnownHead | None:
     """Return the head of this name or id; None if it is none, such as the path of a head's file."""
     return next((each for each in known_heads(output) if name in (each.name, each.head_id)), None)
+
+
+def named_or_file(outputs: Sequence[str], given: str) -> KnownHead | None:
+    """Return the head of this name or id in the first output that has one; None for a head's file, or the starter.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
+    named = next((head for output in outputs if (head := named_head(output, given))), None)
+    if named is None and given != STARTER and storage.stat(storage.normal(given)) is None:
+        names = ", ".join(head.name for output in outputs for head in known_heads(output)) or "none"
+        raise ConfigError(
+            f"{given}: neither a file nor the name of a head in {', '.join(outputs)}; the heads there: {names}. Check "
+            f"the spelling, or give the path of a head.json."
+        )
+    return named
 
 
 def file_of(head: KnownHead) -> str:

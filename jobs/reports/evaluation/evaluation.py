@@ -17,7 +17,7 @@ from jobs.reports.evaluation.systems import system_findings
 from jobs.reports.evaluation.trials import HeadTrials, join_scores_with_labels, restrict_to_shared_ids
 from jobs.scoring.heads import load_head
 from jobs.tables import run_records
-from jobs.tables.heads import file_of, named_head
+from jobs.tables.heads import file_of, named_or_file
 from jobs.telemetry.names import say
 
 
@@ -89,7 +89,7 @@ def _wanted(config: EvaluationConfig) -> tuple[tuple[str, ...], list[str]]:
     outputs = [storage.normal(uri) for uri in config.scores]
     ids, files = list(config.head_id), []
     for given in config.head:
-        named = next((head for uri in outputs if (head := named_head(uri, given))), None)
+        named = named_or_file(outputs, given)
         files.append(file_of(named) if named else given)
         if named and named.head_id not in ids:
             ids.append(named.head_id)

@@ -15,7 +15,7 @@ from jobs.reports.review.formats import format_of
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, lowest_windows
 from jobs.reports.runs import Record, batches_of_run, find_run, scored_shards
 from jobs.scoring.heads import read_head
-from jobs.tables.heads import named_head
+from jobs.tables.heads import named_or_file
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 from jobs.telemetry.names import say
@@ -59,7 +59,7 @@ def scored_run(config: ExportConfig | VoicesConfig, run_id: str | None) -> tuple
         If there is no such run, or the head is not the one that scored it.
     """
     output = storage.normal(config.output)
-    named = named_head(output, config.head) if config.head else None
+    named = named_or_file([output], config.head) if config.head else None
     table, history, record = find_run(output, run_id, named.head_id if named else None)
     head_uri = (named.file if named else config.head) or record["settings"]["head"]
     head = read_head(head_uri, backbone=config.backbone)

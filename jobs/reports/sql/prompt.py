@@ -35,7 +35,8 @@ def answer(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> Iter
             if connection.description:
                 yield FORMS[form]([name for name, *_ in connection.description], connection.fetchall())
     except duckdb.Error as error:
-        raise ConfigError(f"{str(error).strip()} The views: {VIEWS}.") from error
+        cause = str(error).partition("\n\nLINE ")[0].strip()  # the statement with a mark below, for two lines
+        raise ConfigError(f"{cause} The views: {VIEWS}.") from error
 
 
 def converse(connection: duckdb.DuckDBPyConnection, form: str, write: object) -> None:

@@ -75,7 +75,8 @@ def test_a_first_night_is_estimated_at_stated_rates_and_nothing_is_written(archi
     )
     assert "(estimated by a stated rate for each format)" in shown[2]
     assert shown[3:] == [
-        "encoders: core-hours unknown: no earlier run of this output has measured its encoder on a core",
+        "encoders: core-hours unknown: no earlier run of this output has kept its encoder on a core for 10 s, to "
+        "measure it",
         "dollars: unknown, as the hours are",
     ]
 

@@ -189,3 +189,6 @@ def test_what_is_not_stored_is_said_to_be_so(night: Path, bonafide: Run) -> None
     code, out, _ = bonafide(*command, "2026/radio/0001.tar#0000.flac")
     assert code == 0
     assert "no windows are stored; embed with --segments" in out
+    code, _, err = bonafide("explain", "haed", "--output", night / "tables", "--utterance", "none.flac")
+    assert code == 65
+    assert f"haed: neither a file nor the name of a head in {night / 'tables'}; the heads there: head-" in err

@@ -183,6 +183,13 @@ def test_no_name_ends_the_comment_of_a_file_of_views(two_heads: str, tmp_path: P
     assert "\nDROP" not in (tmp_path / "views.sql").read_text().partition("\n\n")[0]
 
 
+def test_a_mistake_is_named_in_one_line_with_the_views_that_there_are(two_heads: str, bonafide: Run) -> None:
+    code, _, err = bonafide("sql", two_heads, "SELECT *\nFROM segmnts")
+
+    assert code == 65
+    assert 'Did you mean "segments"? The views: current recordings' in err.splitlines()[-1]
+
+
 def test_a_name_of_a_column_is_as_inert_as_a_cell(two_heads: str, bonafide: Run) -> None:
     query = 'SELECT 1 AS "=HYPERLINK(\'x\')", 2 AS "a\nforged\x1b"'
 
