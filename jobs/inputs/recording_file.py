@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -30,13 +31,13 @@ def opened_recording(uri: str) -> Iterator[BinaryIO]:
     stored = storage.stat(storage.normal(uri))
     if stored is not None or not member:  # a file's own name may hold the sign
         if stored is None:
-            raise storage.NotFoundError(f"{uri}: not found. Check the spelling.")
+            raise _nothing_at(uri)
         with storage.opened(stored) as file:
             yield io.BufferedReader(file, storage.READ_AHEAD_BYTES)
         return
     stored = storage.stat(storage.normal(place))
     if stored is None:
-        raise storage.NotFoundError(f"{place}: not found. Check the spelling.")
+        raise _nothing_at(place)
     container = CONTAINERS[container_kind(place) or "tar"]
     if (n_found := _count(container, stored, member)) > 1:
         raise ConfigError(f"{uri}: {n_found} members have this name, and nothing tells which is meant. Rename one.")
@@ -51,6 +52,13 @@ def opened_recording(uri: str) -> Iterator[BinaryIO]:
     except (ShardError, UtteranceError) as error:
         raise ConfigError(f"{uri}: cannot be read: {error}.") from error
     raise ConfigError(f"{uri}: no such member of the container. Give its name as the tables have it.")
+
+
+def _nothing_at(uri: str) -> OSError | ConfigError:
+    """Return the error of a name at which no object is."""
+    if storage.scheme_of(uri) == "file" and os.path.isdir(storage.path_of(storage.normal(uri))):
+        return ConfigError(f"{uri}: is a folder; expected one recording. Name a file in it.")
+    return storage.NotFoundError(f"{uri}: not found. Check the spelling.")
 
 
 def _divided(uri: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Settings(InputConfig):
     """List an archive or a known corpus: one row for each recording, with labels if a table of them is given."""
 
-    output: Annotated[str, "Parquet manifest to write"]
+    output: Annotated[str, "manifest to write, .parquet"]
     shared: Annotated[bool, SHARED_HELP] = False
     labels: Annotated[str | None, LABELS_HELP] = None
     match: Annotated[str, MATCH_HELP] = MATCH[0]
@@ -36,6 +36,11 @@ class Settings(InputConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_match(self.match)
+        if not self.output.lower().endswith(".parquet"):
+            raise ConfigError(
+                f"output {self.output!r}; expected a name that ends in .parquet: a manifest is Parquet, and is read "
+                f"by its name."
+            )
         if self.corpus is not None and (self.manifest is not None or self.labels is not None):
             raise ConfigError(f"--corpus {self.corpus}: takes --input, and has labels of its own; drop the others.")
         if self.corpus is None and (self.subset or self.allow_missing or self.parts is not None):

@@ -85,7 +85,7 @@ def test_wrong_usage_is_2_and_the_last_line_names_it(arguments: tuple[str, ...],
 
 
 def test_a_setting_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: Path, bonafide: Run) -> None:
-    out = ("--output", tmp_path / "out")
+    out, to = ("--output", tmp_path / "out"), ("--output", tmp_path / "m.parquet")
     refused = {
         "give either --input": ("embed", "--backbone", "melstats", *out),
         "backbone 'magic'": ("embed", "--backbone", "magic", "--input", tmp_path, *out),
@@ -97,7 +97,8 @@ def test_a_setting_that_does_not_fit_is_65_and_the_last_line_names_it(tmp_path: 
         "device 'tpu'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--device", "tpu", *out),
         "run_date 'today'": ("embed", "--backbone", "melstats", "--input", tmp_path, "--run-date", "today", *out),
         "no table of embeddings here": ("fit", "--embeddings", tmp_path, "--labels", "l.csv", *out),
-        f"{tmp_path}/none: no such file": ("manifest", "--input", tmp_path / "none", *out),
+        f"{tmp_path}/none: no such file": ("manifest", "--input", tmp_path / "none", *to),
+        "expected a name that ends in .parquet": ("manifest", "--input", tmp_path, "--output", tmp_path / "m.csv"),
     }
     for cause, arguments in refused.items():
         code, _, err = bonafide(*arguments)

@@ -166,6 +166,11 @@ def test_the_name_that_a_table_has_finds_the_recording_whatever_its_bytes_are(tm
         content_of(f"{tmp_path}/0.tar#none.wav")
 
 
+def test_a_folder_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder; expected one recording"), opened_recording(str(tmp_path)):
+        pass
+
+
 def test_a_head_that_is_called_by_its_name_has_the_report_beside_its_file(
     tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
