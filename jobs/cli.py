@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import importlib.metadata
 import logging
@@ -118,9 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, Any]) -> int | None:
     """Begin the log. Run `submit` and return its exit code: a signal ends that client, and its job goes on."""
     if verb == "submit":
-        return int(module.run(kind(**values)))
+        settings = kind(**values)
+        _refuse_unknown_verb(settings.verb[0])
+        return int(module.run(settings))
     logs.begin(_log_format(), verb)
     return None
+
+
+def _refuse_unknown_verb(word: str) -> None:
+    """Refuse to submit what is no verb, before the cluster is asked: it runs the code of this installation."""
+    if word not in VERBS:
+        nearest = difflib.get_close_matches(word, VERBS, n=1)
+        hint = f"; {word}: did you mean {nearest[0]}?" if nearest else ""
+        raise UsageError(f"submit: no verb {word!r} (choose from {', '.join(VERBS)}){hint}")
 
 
 def entry() -> NoReturn:

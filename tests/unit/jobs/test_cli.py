@@ -50,6 +50,7 @@ def test_a_completion_script_knows_the_flags_of_every_verb(shell: str, bonafide:
         (("fit", "--lables", "l.csv"), "--lables: did you mean --labels?"),
         (("demo", "--outptu=x"), "--outptu: did you mean --output?"),
         (("submit", "--adress", "x", "--", "nightly"), "--adress: did you mean --address?"),
+        (("submit", "--", "nigthly"), "nigthly: did you mean nightly?"),
     ],
     ids=str,
 )
