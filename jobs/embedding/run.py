@@ -47,9 +47,10 @@ def embed(settings: EmbeddingConfig) -> int:
         each.raise_set_aside()
     if not records:
         say(f"nothing new: all {len(runs[0].slots)} shards are embedded")
-        again = [run_records.last_record(each.ledger.output, each.history, settings.run_date) for each in runs]
+        of_date = (run_records.records_of_date(each.ledger.output, each.history, settings.run_date) for each in runs)
+        again = [record for records in of_date for record in records]
         raise_repeated(again)
-        return max(map(run_records.exit_code_of, again))
+        return run_records.exit_code_of(again)
     output = runs[0].ledger.output
     rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
     removed, pruned = (_total(records, name) for name in (REMOVED_ROWS, PRUNED_ROWS))

@@ -123,8 +123,8 @@ def _finish(
     records = run_records.write_records(run.ledger, run.history, run.slots, verb, started, content, begin, note)
     if not records:
         say(f"nothing new: all {len(run.slots)} shards are scored with head {run.head.head_id}")
-        again = run_records.last_record(run.ledger.output, run.history, settings.run_date)
-        return run_records.exit_code_of(again), [again]
+        again = run_records.records_of_date(run.ledger.output, run.history, settings.run_date)
+        return run_records.exit_code_of(again), again
     output = run.ledger.output
     total, whole, changes = (_total(record[name] for record in records) for name in ("scores", "whole", "changes"))
     say(", ".join(f"{changes[name]} {name}" for name in CHANGES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -125,24 +126,28 @@ def write_record(uri: str, record: dict[str, Any], output: str = "", note: str |
     return record if note in (None, erasures.note_of(output)) else erasures.take_names_out(uri)
 
 
-def last_record(output: str, history: PlanHistory, run_date: str) -> dict[str, Any]:
-    """Return the last plan's record, if the plan is of this date; else, or if it has none, an empty one."""
-    if not history.plans or history.plans[-1].run_date != run_date:
-        return {}
-    uri = storage.join(output, "runs", f"{history.plans[-1].run_id}.json")
-    try:
-        return dict(load_checksummed(storage.read_bytes(uri), uri))
-    except storage.NotFoundError:
-        return {}
+def records_of_date(output: str, history: PlanHistory, run_date: str) -> list[dict[str, Any]]:
+    """Return the records of the plans of a date: a night may have many.
+
+    Those of which a later plan has replaced a shard are left out, as what they say may be mended.
+    """
+    found = []
+    for number, plan in enumerate(history.plans, start=1):
+        if plan.run_date != run_date or len(history.of_plan(number)) < len(plan.entries):
+            continue
+        uri = storage.join(output, "runs", f"{plan.run_id}.json")
+        with contextlib.suppress(storage.NotFoundError):
+            found.append(dict(load_checksummed(storage.read_bytes(uri), uri)))
+    return found
 
 
-def exit_code_of(record: dict[str, Any]) -> int:
-    """Return the exit code that a record states.
+def exit_code_of(records: Iterable[dict[str, Any]]) -> int:
+    """Return the highest exit code that records state.
 
     A run that ended with too many failures may be started again by a scheduler that knows nothing but "not 0". There is
     nothing left to do then; that it says so with 0 must not hide what the tables hold.
     """
-    return int(record.get("exit_code", 0))
+    return max((int(record.get("exit_code", 0)) for record in records), default=0)
 
 
 def write_end(output: str, run_id: str, verb: str, code: int, meaning: str) -> str:

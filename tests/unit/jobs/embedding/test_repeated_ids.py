@@ -183,10 +183,10 @@ def test_a_night_does_all_else_and_ends_with_65_all_day(archive: Path, tmp_path:
 
     again, records = night(archive, output)
     assert (again.markers, records) == ([], [])
-    same_day = run_records.last_record(str(output), again.history, DAY)
+    same_day = run_records.records_of_date(str(output), again.history, DAY)
     assert run_records.exit_code_of(same_day) == 65
     with pytest.raises(RepeatedIdError, match=f"^{where}"):
-        raise_repeated([same_day])
+        raise_repeated(same_day)
 
     tarred(archive / "dup.tar", [*TWICE[:2], ("c.flac", THIRD)])
     _, records = night(archive, output, "2026-12-01")

@@ -63,12 +63,30 @@ def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(t
 def test_the_exit_code_of_a_day_stays_what_its_record_says(tmp_path: Path) -> None:
     output = str(tmp_path)
     history = plan(output, a="1")
-    assert run_records.last_record(output, history, "2026-01-01") == {}
-    assert run_records.exit_code_of({}) == 0
+    assert run_records.records_of_date(output, history, "2026-01-01") == []
+    assert run_records.exit_code_of([]) == 0
     (shard,) = history.current.values()
     commit(output, shard, n_rows=0, n_failures=2)
     write(output, history, Failed)
 
     days = ("2026-01-01", "2026-01-02")
-    found = [run_records.last_record(output, history, day) for day in days]
-    assert [run_records.exit_code_of(record) for record in found] == [3, 0]
+    found = [run_records.records_of_date(output, history, day) for day in days]
+    assert [run_records.exit_code_of(records) for records in found] == [3, 0]
+
+
+def test_the_exit_code_of_a_day_is_the_highest_of_its_plans_unless_a_later_one_has_mended_it(tmp_path: Path) -> None:
+    output = str(tmp_path)
+
+    def completed(begin: Callable[[], Totals], **states: str) -> PlanHistory:
+        history = plan(output, **states)
+        for shard in history.of_plan(len(history.plans)).values():
+            commit(output, shard, n_rows=1)
+        write(output, history, begin)
+        return history
+
+    completed(Failed, a="1")
+    history = completed(Totals, b="1")  # a second instalment of the same night
+    assert run_records.exit_code_of(run_records.records_of_date(output, history, "2026-01-01")) == 3
+
+    history = completed(Totals, a="2")
+    assert run_records.exit_code_of(run_records.records_of_date(output, history, "2026-01-01")) == 0
