@@ -94,6 +94,83 @@ class StoredRates:
 
 
 @dataclass
+class Amounts:
+    """What a run would read and write, added up: an archive may have millions of sources, and none is held.
+
+    Attributes
+    ----------
+    n_read, n_bytes : int
+        Sources that are read.
+    known_bytes : int
+        Those whose audio is estimated from rows of this output.
+    seconds : float
+        Of audio, estimated.
+    n_gets : int
+        Requests that read sources from a store.
+    n_shards : int
+        That would be committed.
+    changes : Counter
+        Recordings in files by change.
+    n_containers : int
+        Whose recordings nobody has counted.
+    n_inside : float or None
+        Estimated recordings in these; None if nothing tells.
+    """
+
+    n_read: int = 0
+    n_bytes: int = 0
+    known_bytes: int = 0
+    seconds: float = 0.0
+    n_gets: int = 0
+    n_shards: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
+    n_containers: int = 0
+    n_inside: float | None = 0.0
+
+    @classmethod
+    def of(cls, missing: MissingShards, rates: StoredRates, *, several_layers: bool) -> Amounts:
+        """Add up what is missing."""
+        amounts, seen = cls(), set[str]()
+        for source in (source for shard in missing.shards() if shard.kind != FOLDER for source in shard.sources):
+            amounts._read(source, rates)
+        for lacking in missing.every():
+            amounts.n_shards += 1
+            if several_layers:
+                if lacking.planned.slot in seen:
+                    continue
+                seen.add(lacking.planned.slot)
+            amounts._write(lacking, rates)
+        return amounts
+
+    def _read(self, source: Stored, rates: StoredRates) -> None:
+        self.n_read += 1
+        self.n_bytes += source.size
+        self.known_bytes += source.size if rates.knows(source) else 0
+        self.seconds += rates.seconds_of(source)
+        if storage.scheme_of(source.uri) != "file":
+            self.n_gets += max(1, -(-source.size // storage.READ_AHEAD_BYTES))
+
+    def _write(self, lacking: Lacking, rates: StoredRates) -> None:
+        """Count recordings in files by change, and containers whose recordings nobody has counted."""
+        taken_over = lacking.take_over()
+        replaced = taken_over.replaced
+        self.changes["removed"] += taken_over.n_removed
+        shard = taken_over.to_read
+        if shard is None or shard.kind == FOLDER:
+            return
+        selections = shard.selections()
+        if selections is None:
+            for source in shard.sources:
+                inside = rates.n_recordings_of(source)
+                self.n_containers += 1
+                self.n_inside = None if inside is None or self.n_inside is None else self.n_inside + inside
+            return
+        for place, selected in selections.items():
+            uri = place if shard.kind == "files" else shard.uri
+            self.changes["replaced" if uri in replaced else "new"] += len(selected)
+
+
+@dataclass
 class Estimate:
     """What a run would do.
 
@@ -201,30 +278,24 @@ def estimate(inputs: InputConfig, recipes: tuple[Recipe, ...], output: OutputCon
     ]
     runs = [run for run, _ in looked]
     (first, archive), missing = looked[0], MissingShards(runs)
-    read = [source for shard in missing.shards() if shard.kind != FOLDER for source in shard.sources]
-    rates = StoredRates.of(first.ledger, first.history) if read else StoredRates()
+    rates = StoredRates.of(first.ledger, first.history) if missing.amount.n_shards else StoredRates()
     speed = speed_of(first.ledger, first.history, config)
-    changes, containers = _changes(missing)
-    inside = [rates.n_recordings_of(each) for each in containers]
-    seconds = sum(map(rates.seconds_of, read))
-    n_bytes = sum(each.size for each in read)
-    lacking = list(missing.every())
+    amounts = Amounts.of(missing, rates, several_layers=len(runs) > 1)
     cost = Cost(
-        changes,
-        n_bytes,
-        seconds,
+        amounts.changes,
+        amounts.n_bytes,
+        amounts.seconds,
         speed.device,
-        None if speed.measured is None and read else seconds / speed.audio_seconds_a_second,
+        None if speed.measured is None and amounts.n_read else amounts.seconds / speed.audio_seconds_a_second,
         config.encoder_gpus,
-        _requests(archive, read, lacking, first),
+        _requests(archive, amounts, first),
     )
-    known = sum(each.size for each in read if rates.knows(each))
     return Estimate(
         cost=cost,
-        n_shards=len(lacking),
-        n_containers=len(containers),
-        n_inside=None if None in inside else sum(each or 0.0 for each in inside),
-        known_share=known / n_bytes if n_bytes else 0.0,
+        n_shards=amounts.n_shards,
+        n_containers=amounts.n_containers,
+        n_inside=amounts.n_inside,
+        known_share=amounts.known_bytes / amounts.n_bytes if amounts.n_bytes else 0.0,
         rates=rates,
         speed=speed,
         planned=first.history,
@@ -249,39 +320,12 @@ def _planned(history: PlanHistory, proposal: Proposal, config: RunConfig) -> Pla
     return PlanHistory((*history.plans, *new))
 
 
-def _changes(missing: MissingShards) -> tuple[Counter[str], list[Stored]]:
-    """Count recordings in files by change; return beside it the containers whose recordings nobody has counted."""
-    changes: Counter[str] = Counter()
-    containers: list[Stored] = []
-    seen: set[str] = set()
-    for lacking in missing.every():
-        if lacking.planned.slot in seen:  # for another layer
-            continue
-        seen.add(lacking.planned.slot)
-        taken_over = lacking.take_over()
-        replaced = taken_over.replaced
-        changes["removed"] += taken_over.n_removed
-        shard = taken_over.to_read
-        if shard is None or shard.kind == FOLDER:
-            continue
-        selections = shard.selections()
-        if selections is None:
-            containers += shard.sources
-            continue
-        for place, selected in selections.items():
-            uri = place if shard.kind == "files" else shard.uri
-            changes["replaced" if uri in replaced else "new"] += len(selected)
-    return changes, containers
-
-
-def _requests(archive: Archive, read: list[Stored], lacking: list[Lacking], run: EmbeddingRun) -> dict[str, int]:
+def _requests(archive: Archive, amounts: Amounts, run: EmbeddingRun) -> dict[str, int]:
     """Estimate the requests to S3; local disks have none."""
     n_listed = len(archive.files) + len(archive.containers) + archive.passed_over.total
     is_remote = storage.scheme_of(run.ledger.output) != "file"
-    remote = [each for each in read if storage.scheme_of(each.uri) != "file"]
     n_places = sum(storage.scheme_of(place.uri) != "file" for place in archive.places)
     lists = n_places and n_places - 1 + -(-n_listed // KEYS_A_LIST)
-    puts = PUTS_A_SHARD * len(lacking) + PUTS_A_RUN if lacking and is_remote else 0
-    gets = sum(max(1, -(-each.size // storage.READ_AHEAD_BYTES)) for each in remote)
-    gets += GETS_A_RUN + len(run.history.plans) if is_remote else 0
+    puts = PUTS_A_SHARD * amounts.n_shards + PUTS_A_RUN if amounts.n_shards and is_remote else 0
+    gets = amounts.n_gets + (GETS_A_RUN + len(run.history.plans) if is_remote else 0)
     return {"put": puts, "get": gets, "list": lists + (LISTS_A_RUN if is_remote else 0)}
