@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from detector.layout import boxes, flac, linear, mpeg, ogg, tags, wave
+from detector.layout import boxes, flac, linear, mpeg, ogg, streams, tags, wave
 from detector.layout.frames import is_mpeg
-from detector.layout.spliced import Range, spliced
+from detector.layout.spliced import Range, read_at, spliced
 
 __all__ = ["BOTH", "PYAV", "SOUNDFILE", "Layout", "Layouts", "layout_at"]
 
@@ -169,7 +169,9 @@ def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
             return place.bounded(
                 min(end, size), decoders=(PYAV,), why_not=unknown, is_cut=end > size and not is_live, is_live=is_live
             )
-    return place.bounded(size, decoders=(PYAV,), why_not=unknown)
+    head = read_at(file, begin, streams.HEAD_BYTES, size)
+    ends = (bound(file, begin, size) for is_kind, bound in _STREAMS if is_kind(head))
+    return place.bounded(next(ends, size), decoders=(PYAV,), why_not=unknown)
 
 
 class _Place(NamedTuple):
@@ -260,13 +262,18 @@ _LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], lin
     (_begins(b"NIST_1A"), linear.sphere),
 )
 
+_STREAMS: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
+    (streams.is_adts, streams.adts),
+    (streams.is_transport, streams.transport),
+)
+
 _OF_PYAV: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
     (_begins(*boxes.MP4_TYPES, at=4), boxes.mp4),
     (_begins(boxes.EBML), boxes.matroska),
     (_begins(boxes.ASF_HEADER), boxes.asf),
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", boxes.avi),
     (_begins(b"#!AMR"), boxes.until(b"#!AMR")),
-    (_begins(b"FLV\x01"), boxes.until(b"FLV\x01")),
+    (_begins(b"FLV\x01"), streams.flv),
     (_begins(b"wvpk"), boxes.wavpack),
-    (_begins(b"TTA1"), boxes.until(b"TTA1\x01")),
+    (_begins(b"TTA1"), streams.tta),
 )

@@ -79,6 +79,11 @@ def mpeg_samples(second: int) -> int:
     return 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1_152
 
 
+def adts_bytes(head: bytes) -> int:
+    """Size of the frame of ADTS that begins so; 0 for none."""
+    return _adts(head)[0]
+
+
 def _mpeg(head: bytes) -> tuple[int, Kind]:
     if len(head) < 4 or head[0] != 0xFF:
         return 0, ()

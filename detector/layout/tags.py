@@ -30,7 +30,8 @@ ID3_BYTES, ID3V1_BYTES, ID3V1_PLUS_BYTES, APE_BYTES, LYRICS_TAIL_BYTES = 10, 128
 MAGIC = re.compile(
     rb"RIFF....(?:WAVE|AVI )|RIFX....WAVE|(?:RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11|fLaC\x00\x00\x00\x22"
     rb"|OggS\x00[\x02\x06]|FORM....AIF[FC]|caff\x00\x01|\.snd\x00\x00..|NIST_1A\n|#!AMR|FLV\x01|TTA1\x01|wvpk"
-    rb"|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|....ftyp[\x20-\x7e]{4}",
+    rb"|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|....ftyp[\x20-\x7e]{4}"
+    rb"|(?:G..[\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff].{184}){5}G",  # six packets of a transport stream
     re.DOTALL,
 )
 """First bytes of the containers that a recording may be joined from; streams are found by their chains of frames."""
