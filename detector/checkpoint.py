@@ -16,6 +16,9 @@ FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetens
 """Files of a checkpoint that are read. Nothing else is fetched or opened: no pickles, no code."""
 
 
+MAX_LAYERS = 1_000
+
+
 def weights_digest(folder: str | Path) -> str:
     """Compute the SHA-256 over names and bytes of the checkpoint's files; it does not depend on the folder's path.
 
@@ -118,8 +121,11 @@ def n_layers_of(folder: str | Path) -> int:
     try:
         content = json.loads(path.read_text())
         # Whisper has both keys; num_hidden_layers is sometimes missing
-        return int(content.get("encoder_layers", content.get("num_hidden_layers")))
+        n_layers = int(content.get("encoder_layers", content.get("num_hidden_layers")))
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{path} does not state the number of encoder layers: {error}. Expected num_hidden_layers."
         ) from error
+    if n_layers > MAX_LAYERS:
+        raise ConfigError(f"{path}: {n_layers:,} encoder layers; expected at most {MAX_LAYERS:,}.")
+    return n_layers

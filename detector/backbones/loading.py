@@ -14,6 +14,7 @@ import transformers
 from detector.audio import SAMPLE_RATE
 from detector.backbones.families import FAMILIES, Family, family_of, settle
 from detector.backbones.features import Features
+from detector.backbones.sizes import refuse_absurd, refuse_other_shapes
 from detector.config import LAST_LAYER
 from detector.errors import ConfigError
 
@@ -49,8 +50,8 @@ def load(folder: Path, layers: tuple[int, ...], context: str | None = None) -> L
     Raises
     ------
     ConfigError
-        If the family is not supported, the checkpoint needs remote code, its weights are incomplete or not in
-        safetensors, the model lacks a layer, or its sample rate is not 16 kHz.
+        If the family is not supported, the checkpoint needs remote code, its weights are incomplete, not in
+        safetensors or of other sizes than its settings, the model lacks a layer, or its sample rate is not 16 kHz.
     """
     settings = _preprocessing(folder)
     family = _family(folder, context)
@@ -71,6 +72,7 @@ def load(folder: Path, layers: tuple[int, ...], context: str | None = None) -> L
         features = family.features(settings, config)
     except ConfigError as error:
         raise ConfigError(f"{folder}/{error}") from error
+    refuse_other_shapes(folder, config)
     model = family.encoder(_weights(folder, config)).eval()
     settle(model)
     normed = family.norm_after(model)
@@ -82,6 +84,7 @@ def load(folder: Path, layers: tuple[int, ...], context: str | None = None) -> L
 
 def _family(folder: Path, context: str | None) -> Family:
     described = _json(folder / "config.json")
+    refuse_absurd(folder / "config.json", described)
     name = described.get("model_type")
     if name not in FAMILIES or "auto_map" in described:
         raise ConfigError(
@@ -98,6 +101,7 @@ def _family(folder: Path, context: str | None) -> Family:
 
 def _preprocessing(folder: Path) -> dict[str, Any]:
     settings = _json(folder / "preprocessor_config.json")
+    refuse_absurd(folder / "preprocessor_config.json", settings)
     rate = settings.get("sampling_rate")
     if rate != SAMPLE_RATE:
         raise ConfigError(f"{folder}: the encoder expects {rate} Hz; only encoders for {SAMPLE_RATE} Hz are supported.")

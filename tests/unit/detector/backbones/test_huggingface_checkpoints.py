@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from detector.backbones import load_backbone
+from detector.backbones import load_backbone, sizes
 from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from tests.support.encoders import copy_of, load, rewrite_json, rewrite_weights, without
@@ -54,6 +55,10 @@ def halved(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def with_setting(folder: Path, name: str, value: object) -> None:
+    rewrite_json(folder / "config.json", **{name: value})
+
+
 UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "another family": (lambda folder: rewrite_json(folder / "config.json", model_type="bert"), "model_type 'bert'"),
     "remote code": (lambda folder: rewrite_json(folder / "config.json", auto_map={"AutoModel": "a.B"}), "remote code"),
@@ -90,8 +95,21 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights of another shape": (
         lambda folder: rewrite_json(folder / "config.json", hidden_size=64),
-        "cannot be loaded",
+        "is of 64.* and the \\*.safetensors hold one of 32",
     ),
+    **{
+        f"{name} of {value}": (partial(with_setting, name=name, value=value), cause)
+        for name, value, cause in [
+            ("hidden_size", 10**9, "hidden_size 1,000,000,000; expected at most 1,048,576"),
+            ("hidden_size", 1 << 20, "is of 1,048,576.* and the \\*.safetensors hold one of 32"),
+            ("intermediate_size", 1 << 20, "is of 1,048,576.* and the \\*.safetensors hold one of 64"),
+            ("num_hidden_layers", 10**6, "num_hidden_layers 1,000,000; expected at most 1,000"),
+            ("vocab_size", 10**8, "vocab_size 100,000,000; expected at most 1,048,576"),
+            ("conv_dim", [32] * 6 + [10**12], "conv_dim 1,000,000,000,000; expected at most 1,048,576"),
+            ("conv_dim", [32] * 2_000, "the length of conv_dim, 2,000; expected at most 1,000"),
+            ("num_conv_pos_embeddings", 1 << 20, "is of 1 × 1 × 1,048,576, and the"),
+        ]
+    },
     "half a file of weights": (lambda folder: halved(folder / "model.safetensors"), "cannot be loaded"),
 }
 
@@ -106,6 +124,19 @@ def test_an_unfit_checkpoint_is_refused(what: str, checkpoints: dict[str, Path],
         load(folder)
 
     assert str(folder) in str(refused.value)
+
+
+def test_values_that_no_file_holds_are_refused_where_they_are_many(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_of(checkpoints["wav2vec2-layer"], tmp_path / "copy")
+    without("masked_spec_embed")(folder)
+    monkeypatch.setattr(sizes, "MAX_UNSTORED", 31)
+
+    with pytest.raises(
+        ConfigError, match=r"ask for 32 values that the \*\.safetensors do not hold; expected at most 31"
+    ):
+        load(folder)
 
 
 @pytest.mark.parametrize("name", ["encoder.layers.2.attention.k_proj.weight", "masked_spec_embed"])
