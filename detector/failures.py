@@ -19,7 +19,8 @@ FAILURE_ERRORS = {
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",
     "missing": "named by a list or manifest, and not there: a member, or with `--missing row` an object",
-    "no_permission": "a local file, or a folder with whatever is in it, that the user of the run may not read",
+    "no_permission": "a local file, or a folder with whatever is in it, that the user of the run may not read; or an "
+    "object that the store refuses while it gives others",
     "nonfinite": "the encoder returned NaN or infinity",
     "nonfinite_audio": "NaN or infinity among the samples",
     "not_a_file": "a link, a device or a part of a file in place of a recording",

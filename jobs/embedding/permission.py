@@ -29,25 +29,23 @@ def readable_again(
 ) -> frozenset[str]:
     """Return the URIs of files of committed shards that could not be opened, and now can.
 
-    Only local files get such a row. For them it costs a listing, and a marker for each shard that has failures.
+    It costs a listing, a marker for each shard that has failures, and a request for each file that cannot be opened.
     """
     sources = (*archive.files, *(shard.sources[0] for shard in archive.containers))
-    local = {source.uri: source for source in sources if storage.scheme_of(source.uri) == "file"}
-    if not local and not archive.roots:
-        return frozenset()
+    found = {source.uri: source for source in sources}
     failures = storage.listing(storage.join(table.output, "failures")) or []
     failed = history.current.having(slot_of(stored.uri) for stored in failures)
     names = set()
     for planned in failed.values():
         sources = Shard.from_content(planned.entry.work).sources if planned.entry.has_sources else ()
-        local |= {source.uri: source for source in sources if index.has_seen(source)}
-        names |= {planned.name} if any(each.uri in local for each in sources) else set()
+        found |= {source.uri: source for source in sources if index.has_seen(source)}
+        names |= {planned.name} if any(each.uri in found for each in sources) else set()
     return frozenset(
         uri
         for marker in table.markers(names & done)
         if NO_PERMISSION in marker.detail
         for uri in _denied(table, marker)
-        if _may_be_read(local.get(uri))
+        if _may_be_read(found.get(uri))
     )
 
 
@@ -64,7 +62,7 @@ def _may_be_read(source: Stored | None) -> bool:
     if source is None:
         return False
     try:
-        with storage.opened(source):
-            return True
-    except (storage.NoPermissionError, SourceChangedError):
+        storage.first_bytes(source, 1)
+    except (storage.RefusedError, SourceChangedError):
         return False
+    return True

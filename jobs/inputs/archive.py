@@ -266,7 +266,7 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
     def content_of(stored: Stored) -> parquet.Content | None:
         try:
             return parquet.content_of(stored)
-        except (SchemaError, storage.NoPermissionError, SourceChangedError):
+        except (SchemaError, storage.RefusedError, SourceChangedError):
             return None
 
     tables = [stored for stored in objects if container_kind(stored.uri) == "parquet"]

@@ -69,6 +69,8 @@ def _first_bytes(stored: Stored) -> bytes | None:
         return b""  # removed or replaced since it was listed: the next run looks again
     except storage.NoPermissionError:
         return None  # a recording that may not be read is told of; so is a file that might be one
+    except storage.RefusedError:
+        return b""  # archived in a cold tier, or under a key that we do not have; or the role may read nothing
 
 
 def _digest(stored: Stored) -> str:

@@ -60,7 +60,7 @@ def look(uri: str) -> Stored | None:
     """Return what the store has at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
     try:
         return storage.stat(uri)
-    except storage.NoPermissionError:
+    except storage.RefusedError:
         return Stored(uri, 0, storage.DENIED)
     except storage.NotFolderError:  # nothing is below a file
         return None

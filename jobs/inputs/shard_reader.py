@@ -31,6 +31,7 @@ from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.read_ahead import ReadAhead
 from jobs.inputs.reading_time import ReadingTime
+from jobs.inputs.refusals import note_read, refusal
 from jobs.inputs.shards import CHANGED, FOLDER, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
@@ -110,10 +111,11 @@ def _read_file(
                 file.verify()
             yield from reader.read(selections, location, content)
             file.verify()
-    except storage.NoPermissionError:
-        yield from reader.fail(selections, location, _no_permission(source))
+            note_read(source, reader.roots)
+    except storage.RefusedError as error:
+        yield from reader.set_aside(selections, location, refusal(source, error, reader.roots))
     except SourceChangedError as error:
-        yield from reader.set_aside(selections, location, error)
+        yield from reader.set_aside(selections, location, UtteranceError(CHANGED, str(error)))
 
 
 def _read_folder(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
@@ -121,15 +123,8 @@ def _read_folder(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     source = shard.sources[0]
     if source.etag == storage.DENIED:
         selections = (Selection(shard.id_of(None)),)
-        yield from reader.fail(selections, _Location(source.uri, None, 0), _no_permission(source))
-
-
-def _no_permission(source: Stored) -> UtteranceError:
-    return UtteranceError(
-        "no_permission",
-        f"{source.uri}: the user of this run may not read it; give that user the right to read it, and to search the "
-        f"folders that it is in (rx), and run again",
-    )
+        error = refusal(source, storage.NoPermissionError(source.uri), reader.roots)
+        yield from reader.fail(selections, _Location(source.uri, None, 0), error)
 
 
 class _UtteranceReader:
@@ -154,6 +149,7 @@ class _UtteranceReader:
         self.n_utterances = 0
         self.ordinals: list[int] | None = [] if channels == "each" else None
         self.passed_over = PassedOver()
+        self.roots = limits.roots
         self._only = only
         self._shard_id = shard_id
         self._queue = queue
@@ -219,18 +215,15 @@ class _UtteranceReader:
             channel += 1
 
     def begin_source(self) -> None:
-        """Begin a source that may change while it is read."""
+        """Begin a source that may change, or be refused, while it is read."""
         self._begun, self._n_begun = {}, 0
 
-    def set_aside(
-        self, selections: Sequence[Selection], location: _Location, error: SourceChangedError
-    ) -> Iterator[Piece]:
-        """Yield an outcome in place of each that came, or was to come, of a source that changed meanwhile."""
-        changed = UtteranceError(CHANGED, str(error))
+    def set_aside(self, selections: Sequence[Selection], location: _Location, error: UtteranceError) -> Iterator[Piece]:
+        """Yield an outcome in place of each that came, or was to come, of a source that cannot be read as planned."""
         for ordinal, name in self._begun.items():
             if self._is_requested(ordinal):
-                yield self._failure(ordinal, name, location, "read", changed)
-        yield from self.fail(selections[self._n_begun :], location, changed)
+                yield self._failure(ordinal, name, location, "read", error)
+        yield from self.fail(selections[self._n_begun :], location, error)
 
     def finish(self) -> Iterator[Piece]:
         """Yield the pieces of the utterance that is still being decoded."""
@@ -345,11 +338,13 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
                     yield from _read_member(selections, source, member, reader)
                 file.raise_trouble()
             file.verify()
-        except storage.NoPermissionError:
-            whole_id = (Selection(shard.id_of(None)),)
+            note_read(source, reader.roots)
+        except storage.RefusedError as error:
+            refused, whole_id = refusal(source, error, reader.roots), (Selection(shard.id_of(None)),)
             places = [(None, whole_id)] if listed is None else list(listed.items())
             for name, selections in places:
-                yield from reader.fail(selections, _Location(source.uri, name, source.size), _no_permission(source))
+                if name not in found:
+                    yield from reader.fail(selections, _Location(source.uri, name, source.size), refused)
             return
         except ShardError as error:
             # bytes that changed on their way are the store's fault, and no verdict about the container

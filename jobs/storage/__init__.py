@@ -38,7 +38,7 @@ from jobs.storage.objects import (
     storage_errors,
 )
 from jobs.storage.other import Other, filesystem
-from jobs.storage.permissions import is_private, private_unless, set_private
+from jobs.storage.permissions import OUTPUTS, is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
@@ -49,6 +49,7 @@ __all__ = [
     "ABSENT",
     "DENIED",
     "FOLLOW",
+    "OUTPUTS",
     "READ_AHEAD_BYTES",
     "SPECIAL",
     "STORES",
@@ -66,6 +67,7 @@ __all__ = [
     "StoredFile",
     "Thinning",
     "abandon_uploads",
+    "around",
     "bytes_of",
     "check_bucket",
     "check_folder",
@@ -116,6 +118,7 @@ class Store(Protocol):
     def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing: ...
     def opened(self, stored: Stored, *, whole: bool) -> AbstractContextManager[StoredFile]: ...
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes: ...
+    def around(self, uri: str, within: str) -> Iterator[list[Stored]]: ...
     def read(self, uri: str) -> bytes: ...
     def write(self, uri: str, content: bytes) -> None: ...
     def put(self, uri: str, content: bytes, expected: str) -> Found | None: ...
@@ -273,16 +276,22 @@ def opened(stored: Stored, *, whole: bool = False) -> AbstractContextManager[Sto
 def first_bytes(stored: Stored, n_bytes: int) -> bytes:
     """Read the first bytes of an object in one small request, or all of a shorter one.
 
-    None come from an object that S3 lists and does not let us read.
-
     Raises
     ------
+    RefusedError
+        If it may not be read.
     SourceChangedError
         If it is gone, or replaced.
     StorageError
     """
     store, _ = _located(stored.uri)
     return store.first_bytes(stored, min(n_bytes, stored.size))
+
+
+def around(uri: str, within: str) -> Iterator[list[Stored]]:
+    """Yield objects near one, a page of a listing at a time: of its folder, and of those above it in a place."""
+    store, uri = _located(uri)
+    return store.around(uri, within)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -93,6 +93,10 @@ class Local:
         with self.opened(stored, whole=False) as file:
             return file.read(n_bytes)
 
+    def around(self, uri: str, within: str) -> Iterator[list[Stored]]:  # noqa: ARG002
+        """Nothing: the system says of each file whether it may be read."""
+        yield from ()
+
     def read(self, uri: str) -> bytes:
         """Read all of it."""
         with storage_errors(uri), open(path_of(uri), "rb") as file:

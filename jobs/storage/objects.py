@@ -70,7 +70,7 @@ class NotFoundError(ConfigError):
 
 
 class RefusedError(StorageError):
-    """The role may not do that."""
+    """The store refuses a request for good: the role may not do that, or the object's state does not allow it."""
 
 
 class NoPermissionError(RefusedError):

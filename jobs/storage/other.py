@@ -17,6 +17,7 @@ from jobs.storage.objects import (
     LeaveOut,
     Listing,
     NotFoundError,
+    RefusedError,
     Sieve,
     Stored,
     source_changed,
@@ -92,7 +93,7 @@ class Other:
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - there is no digest
         """Open, and compare with the plan before and after."""
         self._check(stored)
-        with storage_errors(stored.uri):
+        with storage_errors(stored.uri, RefusedError):
             file = self._fs.open(stored.uri, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
         with file:
             yield StoredFile(file, stored.uri, lambda: self._check(stored))
@@ -105,8 +106,14 @@ class Other:
 
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
         """Read that range; a reader would fetch a whole block."""
-        with storage_errors(stored.uri):
+        with storage_errors(stored.uri, RefusedError):
             return bytes(self._fs.cat_file(stored.uri, start=0, end=n_bytes))
+
+    def around(self, uri: str, within: str) -> Iterator[list[Stored]]:  # noqa: ARG002
+        """List its folder by fsspec's `ls`."""
+        with contextlib.suppress(NotFoundError), storage_errors(uri, RefusedError):
+            found = self._fs.ls(uri.rpartition("/")[0], detail=True)
+            yield [self._stored(each) for each in found if each["type"] == "file"]
 
     def read(self, uri: str) -> bytes:
         """Read all of it."""

@@ -94,7 +94,7 @@ def raise_unless_passing(uri: str, error: boto.ClientError) -> None:
     if is_denied(error):
         raise RefusedError(f"{uri}: permission denied ({cause_of(error)}). Check credentials and policy.") from error
     if status_of(error) not in PASSING_STATUS and _code_of(error) not in PASSING_CODES:
-        raise StorageError(f"{uri}: the store refuses: {cause_of(error)}.") from error
+        raise RefusedError(f"{uri}: the store refuses: {cause_of(error)}.") from error
 
 
 def is_throttling(error: boto.ClientError) -> bool:

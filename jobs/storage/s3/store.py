@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
+import string
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice, pairwise
 from typing import Any
 
-from botocore.exceptions import ClientError
 from fsspec.utils import glob_translate
 
 from detector.errors import ConfigError
-from jobs.errors import StorageError
 from jobs.storage.files import RangeFile, StoredFile
-from jobs.storage.objects import ABSENT, Found, LeaveOut, Listing, NotFoundError, Sieve, Stored
+from jobs.storage.objects import ABSENT, Found, LeaveOut, Listing, NotFoundError, RefusedError, Sieve, Stored
 from jobs.storage.s3.body import RangeBody, check_page, etag_of
 from jobs.storage.s3.client import S3Client
-from jobs.storage.s3.errors import is_denied
 from jobs.storage.s3.ranges import ObjectRanges
 
 PAGE_KEYS = 1_000  # in an answer: as many as S3 gives
+NEAR = 4  # folders: the inmost and the outmost that are looked around in
 AT_ONCE = 16  # requests of one listing
 PAGES_AHEAD = 4  # of each folder, so that few are in memory
 HEX_DIGITS = "123456789abcdef"  # markers are named by slots, whose first digits are equally common
@@ -82,12 +82,24 @@ class S3:
 
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
         """GET that range, on the condition that the object is the planned one."""
-        try:
-            return ObjectRanges(self._client, stored, multipart=False).fetch(0, n_bytes)
-        except StorageError as error:
-            if isinstance(error.__cause__, ClientError) and is_denied(error.__cause__):
-                return b""  # archived in a cold tier, or under a key that we do not have
-            raise
+        return ObjectRanges(self._client, stored, multipart=False).fetch(0, n_bytes)
+
+    def around(self, uri: str, within: str) -> Iterator[list[Stored]]:
+        """List pages of its folder, and of those above it: the first one, and two from anywhere on."""
+        bucket, key = self._client.split(uri)
+        base, folders = uri.partition("://")[0] + f"://{bucket}/", key.split("/")[:-1]
+        for n_folders in range(len(folders), -1, -1):
+            prefix = "".join(f"{each}/" for each in folders[:n_folders])
+            if NEAR <= n_folders <= len(folders) - NEAR or not f"{base}{prefix}".startswith(within):
+                continue
+            # by chance: who fills a folder with what may not be read cannot know where we look
+            for after in ("", *random.sample(string.digits + string.ascii_letters, 2)):
+                page = None
+                with contextlib.suppress(RefusedError):  # the role may list less
+                    page = self._page(uri, bucket, prefix, **({"StartAfter": prefix + after} if after else {}))
+                yield [
+                    Stored(base + each["Key"], each["Size"], etag_of(each)) for each in (page or {}).get("Contents", ())
+                ]
 
     def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:  # noqa: ARG002 - no links
         """List, with one request for each thousand keys."""
