@@ -9,7 +9,7 @@ FAILURE_ERRORS = {
     "before the fault are kept",
     "bad_header": "a sample rate, channel count, size or sample format that no recording has",
     "bad_name": "a member whose name points outside its archive, is not a valid name, exceeds 1,024 bytes, or is that "
-    "of another member too",
+    "of another member too; a file or container whose id another one has",
     "changed": "replaced or removed while it was read; the next run reads it again",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
@@ -27,7 +27,7 @@ FAILURE_ERRORS = {
     "not_audio": "no permitted decoder recognises these bytes",
     "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
     "over_quota": "not decoded: earlier recordings of its source in the shard came to `--max-source-hours`",
-    "too_large": "decoding takes more memory than a decoder may use",
+    "too_large": "decoding takes more memory than a decoder may use; a local file that is nearly all holes",
     "too_long": "longer than `--max-seconds`",
     "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",
     "truncated": "shorter than the header claims: the file was cut, or its header is wrong",

@@ -245,7 +245,7 @@ def look_for_new(
     leave_out = None if has_lists else index.sees
     taken = Instalments(index, contents, group_seconds, relative=relative)
     found = archive.find(inputs, contents, index, relative=relative, leave_out=leave_out, taken=taken)
-    taken.finish()
+    found = taken.finish(found)
     redo = Redo(config.redo or "")
     redone = redo.sources(table, history, done, canaries.versions(), config.run_date, windows)
     again = readable_again(table, history, done, found, index) | set_aside_before(table, history, done) | redone

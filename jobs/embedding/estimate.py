@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
+from itertools import chain
 
 from detector.config import Recipe
 from jobs import storage
@@ -22,7 +23,7 @@ from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.durations import kind_of, stated_seconds
-from jobs.inputs.shards import FOLDER, Shard
+from jobs.inputs.shards import FOLDER, SHARED, Shard
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import Proposal
@@ -131,7 +132,9 @@ class Amounts:
     def of(cls, missing: MissingShards, rates: StoredRates, *, several_layers: bool) -> Amounts:
         """Add up what is missing."""
         amounts, seen = cls(), set[str]()
-        for source in (source for shard in missing.shards() if shard.kind != FOLDER for source in shard.sources):
+        for source in (
+            source for shard in missing.shards() if shard.kind not in (FOLDER, SHARED) for source in shard.sources
+        ):
             amounts._read(source, rates)
         for lacking in missing.every():
             amounts.n_shards += 1
@@ -156,7 +159,7 @@ class Amounts:
         replaced = taken_over.replaced
         self.changes["removed"] += taken_over.n_removed
         shard = taken_over.to_read
-        if shard is None or shard.kind == FOLDER:
+        if shard is None or shard.kind in (FOLDER, SHARED):
             return
         selections = shard.selections()
         if selections is None:

@@ -14,7 +14,7 @@ from jobs.erasure.gaps import parquet_gaps
 from jobs.erasure.own_objects import Nameless, below_own_folders, read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
-from jobs.erasure.redaction import EXAMPLES, TOLD
+from jobs.erasure.redaction import EXAMPLES, TOLD, ids_of_other
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.shards import Shard
@@ -136,7 +136,7 @@ def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
     """Return the requested ids that a plan names: as recordings, or as files that recordings are read from."""
     sources = (each for _, each in sources_named(plan, request))
     settings = map(request.ids_in_setting, texts_in([plan.detail.get(name) for name in TOLD]))
-    return recordings_in_plan(plan, request).union(sources, *settings)
+    return recordings_in_plan(plan, request).union(others_in_plan(plan, request), sources, *settings)
 
 
 def sources_named(plan: Plan, request: ErasureRequest) -> Iterator[tuple[str, str]]:
@@ -150,6 +150,11 @@ def sources_named(plan: Plan, request: ErasureRequest) -> Iterator[tuple[str, st
 def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
     """Return the requested ids that a plan lists as recordings."""
     return set().union(*(request.ids_of(name) for shard in shards_of(plan) for _, name in shard.names or ()))
+
+
+def others_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
+    """Return the requested ids that a plan lists as those for which another source is not heard."""
+    return set().union(*(ids_of_other(shard, request) for shard in shards_of(plan)))
 
 
 def shards_of(plan: Plan) -> Iterator[Shard]:

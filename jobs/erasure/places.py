@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from jobs.erasure.inventory import read_object
 from jobs.erasure.request import ErasureRequest, Place
-from jobs.inputs.shards import Shard
+from jobs.inputs.shards import SHARED, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import part_of, row_batches
 from jobs.tables.protocol import Entry
@@ -71,6 +71,9 @@ def _names(entries: Iterable[Entry]) -> Iterator[tuple[Place, str]]:
         if not entry.has_sources:
             continue
         shard = Shard.from_content(entry.work)
+        if shard.kind == SHARED:
+            yield from (((uri, None), name) for uri, name in shard.ids())
+            continue
         container = None if shard.kind == "files" else shard.sources[0].uri
         for place, name in shard.names or ():
             yield (place, None) if container is None else (container, place), name

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from jobs.embedding.redo import REDO
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
-from jobs.inputs.shards import Shard
+from jobs.inputs.id_spelling import spelt_in_id
+from jobs.inputs.shards import SHARED, Shard
 from jobs.tables.erasures import ERASED, NAMES_IN_SETTINGS
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
@@ -63,6 +64,8 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     if shard.names is None:
         return shard
+    if shard.kind == SHARED:
+        return _redact_apart(shard, request)
     container = None if shard.kind == "files" else shard.sources[0].uri
     names = tuple(
         (place, name)
@@ -74,6 +77,22 @@ def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     places = {place for place, _ in names}
     sources = tuple(each for each in shard.sources if shard.kind != "files" or each.uri in places)
     return replace(shard, sources=sources, names=names, excerpts=excerpts)
+
+
+def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
+    """Return a source that is not heard for its id without its name, or without that of the one that has the id."""
+    if any(request.ids_of(name) for _, name in shard.names or ()):
+        return replace(shard, sources=(), names=())
+    return (
+        replace(shard, names=((ERASED, shard.names[0][1]),)) if shard.names and ids_of_other(shard, request) else shard
+    )
+
+
+def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
+    """Return the requested ids of the source that has, or would have, the id of one that is not heard for it."""
+    others = {place for place, _ in shard.names or () if shard.kind == SHARED and place != ERASED}
+    names = {*map(spelt_in_id, others), *([shard.id_of(None)] if others else ())}
+    return set().union(*map(request.ids_of, names))
 
 
 def redact_marker(marker: Marker, request: ErasureRequest) -> Marker:

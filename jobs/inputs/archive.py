@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -40,7 +40,7 @@ from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.sources import folder_of
 from jobs.inputs.suffixes import kind_of_name
-from jobs.inputs.utterance_ids import refuse_shared, utterance_id
+from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Links, Listing, Stored
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,13 @@ class Archive:
         """Return what to read of a loose file: all of it, unless a list says otherwise."""
         root = (self.id_roots or {}).get(uri, "")
         return self.selections.get(uri, (Selection(utterance_id(uri, None, root=root)),))
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """Yield (URI, id) of each recording; the id of a container stands for those of members that no list names."""
+        for shard in self.containers:
+            yield from shard.ids()
+        for file in self.files:
+            yield from ((file.uri, item.utterance_id) for item in self.selections_of(file.uri))
 
     def keeping_ids(self, planned: Iterable[Shard]) -> Archive:
         """Return the archive with the relative ids that recordings have in a plan, from whichever input these came.
@@ -135,7 +142,7 @@ def find(
     leave_out: Callable[[Stored], bool] | None = None,
     taken: Taken | None = None,
 ) -> Archive:
-    """List the stored objects that ``config`` names.
+    """List the stored objects that ``config`` names; two of them may have one id.
 
     Parameters
     ----------
@@ -154,7 +161,7 @@ def find(
     Raises
     ------
     ConfigError
-        If an input does not exist, if there is no audio at all, or if two inputs would share an id.
+        If an input does not exist, or if there is no audio at all.
     SchemaError
         If a list or a Parquet file cannot be read as one.
     """
@@ -185,7 +192,7 @@ def find(
             for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
                 root = folder_of(uri) if named else root_of(uri, found)
                 roots[found] = min(root, roots.get(found, root), key=len)
-        for stored in [named] if named else _without_tables(listed):
+        for stored in [named] if named else _without_tables(listed, before):
             kind = container_kind(stored.uri)
             if kind is not None:
                 containers[stored.uri] = Shard(kind, (stored,))
@@ -217,7 +224,7 @@ def find(
             f"{where}: no audio found. Expected {suffixes}, or recordings such as .wav, .flac and .mp3; found "
             f"{passed_over or 'nothing'}."
         )
-    archive = Archive(
+    return Archive(
         tuple(replace(containers[uri], root=roots.get(uri, "")) for uri in sorted(containers)),
         tuple(sorted(files.values())),
         selections,
@@ -228,19 +235,11 @@ def find(
         passed_over,
         {uri: roots[uri] for uri in (*files, *containers, *denied)} if relative else None,
     )
-    refuse_shared(_ids(archive))
-    return archive
 
 
 def names_lists(config: InputConfig) -> bool:
     """Return True if the settings may name a list, which says what to read of objects."""
     return config.manifest is not None or any(uri.lower().endswith(LIST_SUFFIXES) for uri in config.input)
-
-
-def _ids(archive: Archive) -> list[tuple[str, str]]:
-    """Return (URI, id) of each recording; the id of a container stands for those of its members that no list names."""
-    ids = [each for shard in archive.containers for each in shard.ids()]
-    return ids + [(file.uri, item.utterance_id) for file in archive.files for item in archive.selections_of(file.uri)]
 
 
 def _has_recordings(stored: Stored) -> bool:
@@ -256,11 +255,12 @@ def _has_recordings(stored: Stored) -> bool:
     return content.kind == "audio"
 
 
-def _without_tables(objects: list[Stored]) -> list[Stored]:
+def _without_tables(objects: list[Stored], before: Iterable[str]) -> list[Stored]:
     """Drop Parquet files without recordings: lists, labels, and the product's own tables.
 
-    A file that cannot or may not be read, or that changes meanwhile, stays in, so that it becomes a row of failures.
-    Those of other columns are counted.
+    A file that cannot or may not be read, or that changes meanwhile, stays in, so that it becomes a row of failures. So
+    does one that had recordings before: their rows must not stand as if it had them still. Those of other columns are
+    counted.
     """
 
     def content_of(stored: Stored) -> parquet.Content | None:
@@ -271,13 +271,17 @@ def _without_tables(objects: list[Stored]) -> list[Stored]:
 
     tables = [stored for stored in objects if container_kind(stored.uri) == "parquet"]
     contents = dict(zip(tables, answers(content_of, tables), strict=True))
-    unread = [(stored.uri, content.unread) for stored, content in contents.items() if content and content.unread]
+    others = {
+        stored: content.unread
+        for stored, content in contents.items()
+        if content is not None and content.kind != "audio" and stored.uri not in before
+    }
+    unread = [(stored.uri, columns) for stored, columns in others.items() if columns]
     if unread:
         log.warning(
             "passed over %d Parquet files without recordings that can be read; the first is %s, with the columns %s",
             *(len(unread), *unread[0]),
         )
-    others = {stored for stored, content in contents.items() if content is not None and content.kind != "audio"}
     return [stored for stored in objects if stored not in others] if others else objects
 
 

@@ -18,7 +18,7 @@ from jobs.inputs.labels import read_labels
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Selection, Shard
 from jobs.inputs.suffix_matches import match_by_suffix, rename, suggestion
-from jobs.inputs.utterance_ids import refuse_repeated
+from jobs.inputs.utterance_ids import refuse_repeated, refuse_shared
 from jobs.storage import Stored
 from jobs.telemetry.progress import progress
 
@@ -36,6 +36,7 @@ def list_recordings(config: InputConfig) -> tuple[pa.Table, int]:
         If a container is broken, a listed member is missing, or two recordings have the same id.
     """
     found = archive.find(config, relative=(config.ids or DEFAULT_IDS) == RELATIVE)
+    refuse_shared(found.ids())
     found.passed_over.report("objects")
     shards = found.shards()
     rows: list[dict[str, Any]] = []

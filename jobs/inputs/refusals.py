@@ -15,6 +15,7 @@ from jobs import storage
 from jobs.errors import SourceChangedError
 from jobs.inputs.containers import container_kind
 from jobs.inputs.suffixes import kind_of_name
+from jobs.inputs.unheard import no_permission
 from jobs.storage import Stored
 
 ASKED = 8  # objects of a page, by chance
@@ -44,8 +45,7 @@ def refusal(source: Stored, error: storage.RefusedError, roots: Iterable[str]) -
         ``error``, if no other object is found that can be read: then it is the role, or the store.
     """
     if isinstance(error, storage.NoPermissionError):
-        remedy = "the user of this run may not read it; give that user the right to read it, and to search the folders"
-        return UtteranceError("no_permission", f"{source.uri}: {remedy} that it is in (rx), and run again")
+        return no_permission(source)
     root = _root(source, roots)
     if not any(_can_be_read(each, root) for each in _others(source, root)):
         raise error

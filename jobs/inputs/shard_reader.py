@@ -23,16 +23,17 @@ from jobs import storage
 from jobs.decoding.queue import DecodeQueue
 from jobs.decoding.recording import DecodedRecording
 from jobs.errors import SourceChangedError
-from jobs.inputs import pieces
+from jobs.inputs import pieces, unheard
 from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.containers.member import refuse_many
+from jobs.inputs.expansion import bomb, exceeds_ratio
 from jobs.inputs.limits import Limits, SourceQuota
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.read_ahead import ReadAhead
 from jobs.inputs.reading_time import ReadingTime
 from jobs.inputs.refusals import note_read, refusal
-from jobs.inputs.shards import CHANGED, FOLDER, Portion, Selection, Shard
+from jobs.inputs.shards import CHANGED, FOLDER, SHARED, Portion, Selection, Shard
 from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
@@ -74,6 +75,9 @@ def read_shard(
     RunAgain, StorageError
         If the store fails. Failures of the store never become a row.
     """
+    if portion.shard.kind in (FOLDER, SHARED):
+        yield from unheard.pieces_of(portion)
+        return
     with DecodeQueue(segment_seconds, limits.max_seconds) as queue:
         reader = _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels, limits, windows)
         yield from _read_shard(portion.shard, reader)
@@ -84,8 +88,6 @@ def _read_shard(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
         yield from _fail_absent_container(shard, reader)
     elif shard.kind in CONTAINERS:
         yield from _read_container(shard, reader)
-    elif shard.kind == FOLDER:
-        yield from _read_folder(shard, reader)
     else:
         selections = shard.selections() or {}
         with ReadAhead(shard.sources) as ahead:
@@ -103,6 +105,9 @@ def _read_file(
     if source.is_absent:
         yield from reader.fail(selections, location, UtteranceError("missing", GONE))
         return
+    if (hollow := _hollow(source)) is not None:
+        yield from reader.fail(selections, location, hollow)
+        return
     reader.begin_source()
     try:
         with ahead.opened(source) as file:
@@ -118,13 +123,12 @@ def _read_file(
         yield from reader.set_aside(selections, location, UtteranceError(CHANGED, str(error)))
 
 
-def _read_folder(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
-    """Yield the row of a folder that may not be listed; none once it may be, and its files are read themselves."""
-    source = shard.sources[0]
-    if source.etag == storage.DENIED:
-        selections = (Selection(shard.id_of(None)),)
-        error = refusal(source, storage.NoPermissionError(source.uri), reader.roots)
-        yield from reader.fail(selections, _Location(source.uri, None, 0), error)
+def _hollow(source: Stored) -> UtteranceError | None:
+    """Return the error of a local file of holes, which costs its uploader nothing and a night the time to read it."""
+    n_held = storage.bytes_held(source) if exceeds_ratio(source.size, 0) else None
+    if n_held is None or not exceeds_ratio(source.size, n_held):
+        return None
+    return UtteranceError("too_large", f"a file with holes: {bomb(source.size, n_held)}")
 
 
 class _UtteranceReader:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from detector.audio import WHOLE, Excerpt
@@ -15,6 +15,7 @@ from jobs.inputs.utterance_ids import root_of, utterance_id
 from jobs.storage import Stored
 
 FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
+SHARED = "shared id"  # of one that is a recording or container, and is not heard, because another one has its id
 REMOVED = "removed"  # the tag of a source that was in the archive and is gone; its rows stay
 CHANGED = "changed"
 """The word in `failures` for a source that changed while it was read; in a marker's detail, how many there are."""
@@ -37,13 +38,13 @@ class Shard:
     Parameters
     ----------
     kind : str
-        A key of :data:`jobs.inputs.containers.CONTAINERS`, `files`, or :data:`FOLDER`.
+        A key of :data:`jobs.inputs.containers.CONTAINERS`, `files`, :data:`FOLDER` or :data:`SHARED`.
     sources : tuple of Stored
         The stored objects: exactly one for a container.
     names : tuple of (str, str) or None
         The members (of a container) or URIs (of files) to read, each with its utterance id. None selects all audio
         members of a container, or all sources, with ids by the contract's rule. A member or URI occurs once for each
-        of its excerpts.
+        of its excerpts. Of one that is not heard for its id: where another one is that has it, and the id of its row.
     excerpts : tuple of (str, Excerpt)
         Excerpts by utterance id, for utterances that are not a whole recording.
     root : str
@@ -82,6 +83,11 @@ class Shard:
         """Return the source at a URI."""
         return next(source for source in self.sources if source.uri == uri)
 
+    @property
+    def is_apart(self) -> bool:
+        """True for a source that is not heard for its id, and is there; one that was erased has no source."""
+        return self.kind == SHARED and bool(self.sources) and not self.sources[0].is_absent
+
     def id_of(self, member: str | None) -> str:
         """Return the id that the contract's rule gives to a member of the container, or to all of it (None)."""
         return utterance_id(self.sources[0].uri, member, root=self.root)
@@ -110,18 +116,29 @@ class Shard:
         """
         if self.kind == "files":
             yield from self.names or ()
-        else:
-            uri = self.sources[0].uri
+            return
+        for uri in (source.uri for source in self.sources):  # one, or none if it was erased
             yield from ((uri, name) for _, name in self.names or ((uri, self.id_of(None)),))
 
     def id_roots(self) -> Iterator[tuple[str, str]]:
         """Yield (URI, the folder that its id is relative to), and leave out files whose ids a list gave."""
         if self.kind != "files":
-            yield self.sources[0].uri, self.root
+            yield from ((source.uri, self.root) for source in self.sources)
             return
         for uri, name in self.names or ():
             if (root := root_of(uri, name)) is not None:
                 yield uri, root
+
+    def without(self, uris: Collection[str]) -> Shard | None:
+        """Return the shard without some of its sources; None if there is none left."""
+        left = tuple(source for source in self.sources if source.uri not in uris)
+        if len(left) == len(self.sources) or not left:
+            return self if left else None
+        names = tuple((uri, name) for uri, name in self.names or () if uri not in uris)
+        kept = {name for _, name in names}
+        return replace(
+            self, sources=left, names=names, excerpts=tuple(each for each in self.excerpts if each[0] in kept)
+        )
 
     def to_content(self) -> dict[str, Any]:
         """Return the shard as JSON values, for a plan or a worker."""

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.globs import Glob
-from jobs.storage.local import Local, empty_local_folders
+from jobs.storage.local import Local, bytes_on_disk, empty_local_folders
 from jobs.storage.names import bytes_of, path_of, text_of, uri_of
 from jobs.storage.objects import (
     ABSENT,
@@ -243,6 +243,11 @@ def matching(pattern: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) 
 def empty_folders(folder: str) -> list[str]:
     """Return the URIs of folders below a local folder that hold nothing; other stores have no folders."""
     return empty_local_folders(folder) if scheme_of(folder) == "file" else []
+
+
+def bytes_held(stored: Stored) -> int | None:
+    """Return the bytes that a local disk holds of a file, without its holes; None if that is not known."""
+    return bytes_on_disk(stored.uri) if scheme_of(stored.uri) == "file" else None
 
 
 def warn_of(links: dict[str, Links]) -> None:

@@ -174,6 +174,18 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
         yield from os.walk(path_of(folder), onerror=fail)
 
 
+def bytes_on_disk(uri: str) -> int | None:
+    """Return the bytes that the disk holds of a local file, without its holes; None if the file system does not say."""
+    try:
+        with open(path_of(uri), "rb") as file:
+            if n_blocks := os.fstat(file.fileno()).st_blocks:
+                return n_blocks * 512  # the unit of POSIX, whatever the file system has
+            os.lseek(file.fileno(), 0, os.SEEK_DATA)
+    except OSError as error:
+        return 0 if error.errno == errno.ENXIO else None  # no data from byte 0 on
+    return None
+
+
 def empty_local_folders(folder: str) -> list[str]:
     """Return the URIs of local folders below a folder that hold nothing: no listing of objects has their names."""
     return [uri_of(path) for path, folders, files in _walk(folder) if not (folders or files)]

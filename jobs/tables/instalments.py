@@ -12,23 +12,24 @@ container or a recording. All else stays in the listing. A small archive is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 
-from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import RunAgain
+from jobs.inputs.archive import Archive
 from jobs.inputs.containers import container_kind
 from jobs.inputs.contents import Contents
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.shards import Selection, Shard, group_files
 from jobs.inputs.suffixes import kind_of_name
-from jobs.inputs.utterance_ids import WAYS_OUT, utterance_id
+from jobs.inputs.utterance_ids import utterance_id
 from jobs.storage import Stored
 from jobs.tables.digests import DigestSet, value_of
-from jobs.tables.entries import Entries, EntriesWriter, Entry, packed
+from jobs.tables.entries import Entries, EntriesWriter, packed
 from jobs.tables.names import Names
 from jobs.tables.plan import entry_of
 from jobs.tables.source_index import SourceIndex
@@ -123,13 +124,21 @@ class Instalments:
             self.roots.add(root)
         return [*rest, *(source for group in groups[-1:] for source in group.sources)]  # others may join these
 
-    def finish(self) -> None:
+    def finish(self, found: Archive) -> Archive:
         """End the last part, once the listing has ended.
+
+        Parameters
+        ----------
+        found : Archive
+            What the listing went on with.
+
+        Returns
+        -------
+        Archive
+            The same, and those of the parts whose id another source has: :mod:`jobs.tables.shared_ids` tells of them.
 
         Raises
         ------
-        ConfigError
-            If two sources share an id.
         RunAgain
             If the store has listed an object twice.
         """
@@ -138,9 +147,13 @@ class Instalments:
             digests.sort()
         if self._uris.repeated():
             raise RunAgain("an object was listed twice. Run the same command again.")
+        shared = {value_of(name) for _, name in found.ids() if name in self._ids}
         if self._ids.repeated() or self._ids.meets(self._index.ids):
-            self._refuse_shared()
+            shared |= self._ids.repeats_beside(self._index.ids)
+        if shared:
+            found = self._give_back(found, shared)
         self._index.learn(chain.from_iterable(self.parts), self._ids)
+        return found
 
     def _plan(self, shard: Shard) -> None:
         self._writer.add(entry_of(shard))
@@ -156,18 +169,27 @@ class Instalments:
             self.parts.append(self._writer.written())
             self._writer = EntriesWriter()
 
-    def _refuse_shared(self) -> None:
-        """Raise ConfigError for an id that two sources share; equal digests only tell which are to be looked at."""
-        suspects = self._ids.repeats_beside(self._index.ids)
-        owners = dict(_owners(self._index.entries(), suspects))
-        for name, uri in _owners(chain.from_iterable(self.parts), suspects):
-            if owners.setdefault(name, uri) != uri:
-                raise ConfigError(f"{owners[name]} and {uri} share the utterance id {name!r}. {WAYS_OUT}")
-
-
-def _owners(entries: Iterable[Entry], suspects: Collection[int]) -> Iterator[tuple[str, str]]:
-    """Yield id and URI of the sources whose ids have these digests."""
-    for entry in entries:
-        for uri, name in Shard.from_content(entry.work).ids() if entry.has_sources else ():
-            if value_of(name) in suspects:
-                yield name, uri
+    def _give_back(self, found: Archive, shared: Collection[int]) -> Archive:
+        """Take the sources whose ids have these digests out of the parts, and put them into the archive."""
+        parts, self.parts, self._ids = self.parts, [], DigestSet()
+        containers: list[Shard] = []
+        files: dict[str, Stored] = {}
+        roots: dict[str, str] = {}
+        for entry in chain.from_iterable(parts):
+            shard = Shard.from_content(entry.work)
+            taken = {uri for uri, name in shard.ids() if value_of(name) in shared}
+            roots |= {uri: root for uri, root in shard.id_roots() if uri in taken}
+            if shard.kind != "files":
+                containers += [shard] if taken else []
+            else:
+                files |= {source.uri: source for source in shard.sources if source.uri in taken}
+            if left := shard.without(taken):
+                self._plan(left)
+        self._close()
+        self._ids.sort()
+        return replace(
+            found,
+            containers=tuple(sorted([*found.containers, *containers], key=lambda each: each.uri)),
+            files=tuple(sorted([*found.files, *files.values()])),
+            id_roots=None if found.id_roots is None else found.id_roots | roots,
+        )

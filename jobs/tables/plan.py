@@ -14,14 +14,15 @@ from detector.config import digest_of
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import FOLDER, Selection, Shard, group_files, is_removed, removed
-from jobs.inputs.utterance_ids import WAYS_OUT, root_of
+from jobs.inputs.shards import FOLDER, SHARED, Selection, Shard, group_files, is_removed, removed
+from jobs.inputs.utterance_ids import root_of
 from jobs.storage import Stored
 from jobs.tables.entries import Entries
 from jobs.tables.names import Names, as_names, texts
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, too_many
+from jobs.tables.shared_ids import heard_by_now, set_apart
 from jobs.tables.source_index import SourceIndex
 
 OTHERS = "others"
@@ -104,7 +105,8 @@ def propose(
     Raises
     ------
     ConfigError
-        Where the archive names other members of a container than were planned, or where two sources would share an id.
+        Where the archive names other members of a container than were planned, or where a list gives the id of another
+        source.
     """
     settled = Names()
     rest: Mapping[str, PlannedShard] = history.current
@@ -114,7 +116,7 @@ def propose(
         slot: Shard.from_content(planned.entry.work) for slot, planned in rest.items() if planned.entry.has_sources
     }
     archive = archive.keeping_ids(known.values())
-    _refuse_shared_ids(archive, known, index)
+    archive, apart = set_apart(archive, known, index)
     committed = {slot for slot, planned in rest.items() if planned.name in done}
     before = history.last_committed(done)
     gone = find_gone(archive, known, look)
@@ -131,7 +133,7 @@ def propose(
             is_asked = here or (slot in before and any(source.uri in gone for source in shard.sources))
             stands = _sources_of(before.get(slot))
             now = _group_now(shard, archive, loose, gone, look, stands) if is_asked else shard
-        elif shard.kind == FOLDER:
+        elif shard.kind in (FOLDER, SHARED):
             continue
         else:
             here = [shard.sources[0].uri] if slot in present else []
@@ -143,13 +145,13 @@ def propose(
             new.append(entry_of(now, slot, read_again, prune=policy.prune))
         for uri in here:
             loose.pop(uri, None)
-    folders = [*archive.folders, *_listed_by_now(archive, known)]
-    denied = [each for each in folders if each != known.get(each.slot)]
+    folders = [*archive.folders, *apart, *_listed_by_now(archive, known), *heard_by_now(archive, known, apart)]
+    unheard = [each for each in folders if each != known.get(each.slot)]
     groups = group_files(sorted(loose.values()), archive.selections_of, group_seconds() if loose else 0.0)
     slots |= {each.slot for each in (*folders, *groups)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
-    found = map(entry_of, chain(present.values(), denied, groups))
+    found = map(entry_of, chain(present.values(), unheard, groups))
     entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
     return Proposal(entries, Names(slots) | settled, refused=refused)
 
@@ -281,24 +283,6 @@ def _refuse_other_rule(uri: str, before: tuple[Selection, ...], now: tuple[Selec
             f"there twice, once as removed. List them with {f'--input {was}' if was else '--ids absolute'}, or use "
             f"another --output."
         )
-
-
-def _refuse_shared_ids(archive: Archive, known: dict[str, Shard], index: SourceIndex | None) -> None:
-    """Ids leave out the bucket, or the folder of an input: the same key elsewhere cannot go into the same output."""
-    owners: dict[str, str] = {}
-    for shard in known.values():
-        for uri, name in shard.ids():
-            owners[name] = uri
-    found = [pair for each in archive.containers for pair in each.ids()]
-    found += [(stored.uri, item.utterance_id) for stored in archive.files for item in archive.selections_of(stored.uri)]
-    if index is not None:
-        owners = index.owners_of({name for _, name in found} - owners.keys()) | owners
-    for uri, name in found:
-        if owners.get(name) not in (None, uri):
-            raise ConfigError(
-                f"{owners[name]} and {uri} share the utterance id {name!r}, and the rows of the first are planned in "
-                f"this output. {WAYS_OUT}"
-            )
 
 
 def runs_with_segments(scored: PlanHistory) -> frozenset[str]:

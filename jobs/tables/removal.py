@@ -14,7 +14,7 @@ from functools import partial
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
 from jobs.inputs.requests import answers
-from jobs.inputs.shards import FOLDER, Shard, is_removed
+from jobs.inputs.shards import FOLDER, SHARED, Shard, is_removed
 from jobs.storage import Stored
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory, slot_of_shard
@@ -74,7 +74,7 @@ def find_gone(archive: Archive, known: Mapping[str, Shard], look: Look) -> froze
     missing = [
         source.uri
         for shard in known.values()
-        if shard.kind != FOLDER
+        if shard.kind not in (FOLDER, SHARED)
         for source in shard.sources
         if source.uri not in here and _was_there(source) and archive.place_of(source.uri) is not None
     ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.inputs.archive import Archive
 from jobs.inputs.containers import container_kind
-from jobs.inputs.shards import Shard, is_removed
+from jobs.inputs.shards import SHARED, Shard, is_removed
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import root_of
 from jobs.storage import Stored, key_of
@@ -54,6 +54,8 @@ class SourceIndex:
             if not entry.has_sources:
                 continue
             shard = Shard.from_content(entry.work)
+            if shard.kind == SHARED and not shard.is_apart:
+                continue  # it is heard by now, in another shard
             self._is_group[row] = shard.kind == "files"
             is_plain[row] = _is_plain(shard, relative=relative)
             for source in shard.sources:
@@ -94,6 +96,9 @@ class SourceIndex:
         """Return True for a loose file that plans read."""
         place = self._sources.find(uri)
         return place is not None and bool(self._is_group[self._sources.rows[place]])
+
+    def __contains__(self, uri: object) -> bool:
+        return isinstance(uri, str) and self.knows(uri)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the URIs of all sources; it reads all plans once more."""

@@ -136,17 +136,6 @@ def test_a_list_without_ids_that_lies_deeper_keeps_ids_and_does_nothing_again(ar
     assert rows(run).keys() == IDS
 
 
-def test_another_input_with_the_same_paths_is_refused_and_nothing_is_planned(archive: Path, tmp_path: Path) -> None:
-    embedded(tmp_path / "output", archive, ids="relative")
-    write_tar(tmp_path / "0.tar", {"z.flac": encoded(tone(1.0, seed=9))})
-    n_plans = len(list((tmp_path / "output" / "_plans").rglob("*.json")))
-
-    with pytest.raises(ConfigError, match=r"share the utterance id '0\.tar', and the rows of the first are planned"):
-        embedded(tmp_path / "output", tmp_path / "0.tar")
-
-    assert len(list((tmp_path / "output" / "_plans").rglob("*.json"))) == n_plans
-
-
 def test_a_changed_source_is_replaced_under_its_relative_id(archive: Path, tmp_path: Path) -> None:
     before = rows(embedded(tmp_path / "output", archive, ids="relative"))
     write_tar(archive / "0.tar", {"a.flac": encoded(tone(2.0, seed=5))})

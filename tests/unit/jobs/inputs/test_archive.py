@@ -16,7 +16,7 @@ from jobs import storage
 from jobs.inputs.archive import Archive, find
 from jobs.inputs.config import InputConfig
 from jobs.inputs.shards import Portion, Shard
-from jobs.inputs.utterance_ids import utterance_id
+from jobs.inputs.utterance_ids import refuse_shared, utterance_id
 from tests.support.audio import encoded, tone
 
 
@@ -291,7 +291,7 @@ def test_two_buckets_with_the_same_key_are_refused_with_both(s3_root: str, store
     put(other, "0.tar")
 
     with pytest.raises(ConfigError, match="share the utterance id") as refused:
-        found(s3_root, other)
+        refuse_shared(found(s3_root, other).ids())
 
     assert all(f"{each}/0.tar" in str(refused.value) for each in (s3_root, other))
 
@@ -301,7 +301,7 @@ def test_an_id_of_a_list_that_is_another_file_s_path_is_refused_with_both(tmp_pa
     listing = listed(tmp_path, f"uri,utterance_id\nb.flac,{tmp_path}/day/a.flac\n")
 
     with pytest.raises(ConfigError, match="share the utterance id") as refused:
-        found(tmp_path / "day", listing)
+        refuse_shared(found(tmp_path / "day", listing).ids())
 
     assert f"{tmp_path}/b.flac" in str(refused.value)
 

@@ -66,11 +66,13 @@ def test_an_object_of_two_inputs_is_named_by_the_outer_one(archive: Path) -> Non
     assert ids(found(archive / "calls", archive)) == ids(found(archive, archive / "calls")) == ids(found(archive))
 
 
-def test_two_inputs_with_the_same_path_are_refused_with_the_ways_out(archive: Path, tmp_path: Path) -> None:
+def test_a_manifest_of_two_inputs_with_the_same_path_is_refused_with_the_ways_out(
+    archive: Path, tmp_path: Path
+) -> None:
     shutil.copytree(archive, tmp_path / "copy")
 
     with pytest.raises(ConfigError) as error:
-        found(archive, tmp_path / "copy")
+        manifest_ids(archive, tmp_path / "copy")
 
     assert f"{archive}/0.tar and {tmp_path}/copy/0.tar share the utterance id '0.tar'" in str(error.value)
     assert "folder that both are in as --input" in str(error.value)

@@ -372,3 +372,17 @@ def test_excerpts_of_one_recording_are_rows_with_their_times_and_channel(tmp_pat
     ]
     alone = Recording(io.BytesIO(encoded(STEREO[16_000:, 1])), SEGMENT_SECONDS)
     assert samples == [segment.tobytes() for segment in alone.segments()]
+
+
+@pytest.mark.parametrize("content", [b"", encoded(tone(0.5), kind="WAV")], ids=["nothing else", "a recording first"])
+def test_a_file_of_holes_is_a_row_of_which_nothing_is_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(encoded(tone(0.5)))
+    (tmp_path / "hollow.wav").write_bytes(content)
+    with open(tmp_path / "hollow.wav", "r+b") as file:
+        file.truncate(1 << 40)
+    sources = [storage.stat(str(tmp_path / name)) for name in ("a.wav", "hollow.wav")]
+    names = [(source.uri, Selection(Path(source.uri).name)) for source in sources if source is not None]
+
+    found = errors(Shard.selecting("files", [each for each in sources if each is not None], names))
+
+    assert [error for _, error in found] == [None, "too_large"]

@@ -15,6 +15,7 @@ from jobs.embedding.archive import _plan
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
+from jobs.inputs import shards
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.shards import Shard
@@ -90,15 +91,43 @@ def test_groups_are_as_large_as_they_may_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_two_recordings_of_one_id_are_refused_and_nothing_is_planned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["0.tar", "0.wav"])
+def test_two_recordings_of_one_id_are_set_apart_and_all_others_planned(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "MAX_SHARD_FILES", 2)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         for number in range(5):
-            (tmp_path / folder / f"{folder}{number}.tar").write_bytes(b"")
-        (tmp_path / folder / "0.tar").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"a/0.tar and \S+b/0.tar share the utterance id '0.tar'"):
-        night(tmp_path / "tables", tmp_path / "a", tmp_path / "b")
-    assert Ledger(str(tmp_path / "tables"), "embeddings", RECIPE.fingerprint).history().plans == ()
+            (tmp_path / folder / f"{folder}{number}{name}").write_bytes(b"")
+        (tmp_path / folder / name).write_bytes(b"")
+
+    run = night(tmp_path / "tables", tmp_path / "a", tmp_path / "b")
+
+    found = {uri.removeprefix(f"{tmp_path}/"): own for uri, own in ids_of(run)}
+    apart = {f"{folder}/{name}": f"{tmp_path}/{folder}/{name}" for folder in ("a", "b")}
+    assert found == apart | {f"{each}/{each}{n}{name}": f"{each}{n}{name}" for each in ("a", "b") for n in range(5)}
+    assert len(run.history.plans) > 1
+    assert len(night(tmp_path / "tables", tmp_path / "a", tmp_path / "b").history.plans) == len(run.history.plans)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", ["0.tar", "0.wav"])
+def test_of_many_new_recordings_one_that_has_the_id_of_a_planned_one_is_set_apart(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "MAX_SHARD_FILES", 2)
+    for folder, n in (("a", 1), ("b", 9)):
+        (tmp_path / folder).mkdir()
+        for number in range(n):
+            (tmp_path / folder / f"{number}{name}").write_bytes(b"")
+    night(tmp_path / "tables", tmp_path / "a")
+
+    run = night(tmp_path / "tables", tmp_path / "a", tmp_path / "b")
+
+    found = {uri.removeprefix(f"{tmp_path}/"): own for uri, own in ids_of(run)}
+    planned = {f"a/0{name}": f"0{name}", f"b/0{name}": f"{tmp_path}/b/0{name}"}
+    assert found == planned | {f"b/{number}{name}": f"{number}{name}" for number in range(1, 9)}
 
 
 @pytest.mark.usefixtures("small")

@@ -12,7 +12,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import REMOVED, Selection, Shard
+from jobs.inputs.shards import REMOVED, SHARED, Selection, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import Proposal, plan_id_of, propose, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory
@@ -197,13 +197,15 @@ def test_another_selection_of_an_unchanged_tar_is_refused_with_both_shards() -> 
 
 
 @pytest.mark.parametrize("kind", ["tar", "file"])
-def test_the_same_key_in_another_bucket_is_refused_with_both_places(kind: str) -> None:
+def test_the_same_key_in_another_bucket_is_set_apart_with_both_places(kind: str) -> None:
     _, history = night(tars("x") if kind == "tar" else files("x"), PlanHistory())
     other = Stored("s3://other/x", 10, "e")
     archive = Archive((Shard("tar", (other,)),), (), {}) if kind == "tar" else Archive((), (other,), {})
 
-    with pytest.raises(ConfigError, match="s3://bucket/x and s3://other/x share the utterance id 'x'"):
-        night(archive, history)
+    proposal, _ = night(archive, history)
+
+    (apart,) = (Shard.from_content(entry.work) for entry in proposal.new)
+    assert apart == Shard(SHARED, (other,), (("s3://bucket/x", "s3://other/x"),))
 
 
 def test_a_plan_s_id_changes_with_its_shards_and_with_the_plans_before_it() -> None:
