@@ -132,9 +132,8 @@ class Amounts:
     def of(cls, missing: MissingShards, rates: StoredRates, *, several_layers: bool) -> Amounts:
         """Add up what is missing."""
         amounts, seen = cls(), set[str]()
-        for source in (
-            source for shard in missing.shards() if shard.kind not in (FOLDER, SHARED) for source in shard.sources
-        ):
+        read = (shard for shard in missing.shards() if shard.kind not in (FOLDER, SHARED))
+        for source in chain.from_iterable(shard.sources for shard in read):
             amounts._read(source, rates)
         for lacking in missing.every():
             amounts.n_shards += 1

@@ -35,7 +35,8 @@ class LinkConfig:
     follow_links: Annotated[
         str,
         "follow links to folders, on local disks: no, inside (the default where the flag is given alone: those that "
-        "stay in the folder that --input names) or anywhere; never in a circle",
+        "stay in the folder that --input names) or anywhere, which also reads files that links outside lead to; never "
+        "in a circle",
     ] = field(default=FOLLOW[0], metadata={"alone": FOLLOW[1]})
     ids: Annotated[
         str | None,

@@ -43,7 +43,7 @@ from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
 from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
-from jobs.storage.walk import FOLLOW, REASONS, SPECIAL, TOO_LONG, is_draft
+from jobs.storage.walk import FOLLOW, OWN, REASONS, SPECIAL, TOO_LONG, is_draft
 
 __all__ = [
     "ABSENT",
@@ -169,7 +169,7 @@ def check_bucket(uri: str) -> None:
         check(uri)
 
 
-def listing(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> list[Stored] | None:
+def listing(folder: str, follow: str = OWN, leave_out: LeaveOut = None) -> list[Stored] | None:
     """Return every object below a folder or prefix, once, sorted by URI; None if there is no such folder.
 
     Local files that are being written are left out: :func:`drafts` has these.
@@ -178,7 +178,7 @@ def listing(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) ->
     ----------
     folder : str
     follow : str
-        One of :data:`FOLLOW`: which links to folders are followed, on local disks.
+        On local disks, one of :data:`FOLLOW` for an archive; :data:`jobs.storage.walk.OWN` for a folder of ours.
     leave_out : callable, optional
         As for :func:`survey`; it is not asked for what may not be read.
 
@@ -222,7 +222,7 @@ def drafts(folder: str) -> list[Stored]:
     return store.drafts(folder)
 
 
-def survey(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> Listing | None:
+def survey(folder: str, follow: str = OWN, leave_out: LeaveOut = None) -> Listing | None:
     """Return what :func:`listing` does, and beside it what may not be read, and the links that are passed over.
 
     Parameters
@@ -234,7 +234,7 @@ def survey(folder: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> 
     return store.listing(folder, follow, leave_out)
 
 
-def matching(pattern: str, follow: str = FOLLOW[0], leave_out: LeaveOut = None) -> Listing:
+def matching(pattern: str, follow: str = OWN, leave_out: LeaveOut = None) -> Listing:
     """Return every object that a glob matches, or that lies below a folder that it matches, as :func:`survey` does."""
     store, pattern = _located(pattern)
     return store.matching(pattern, follow, leave_out)

@@ -45,7 +45,7 @@ class Local:
                 found = os.stat(path)
         except NotFoundError:
             return None
-        return stored_at(path, found) if S_ISREG(found.st_mode) else None
+        return _regular(path, found)
 
     def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:
         """List every file below, sorted; None if there is no such folder."""
@@ -73,8 +73,10 @@ class Local:
         """Open and check before and after: a file may be overwritten in place; one that is replaced stays as it was."""
         self._check(stored)
         with storage_errors(stored.uri, NoPermissionError):
-            file = open(path_of(stored.uri), "rb")  # noqa: SIM115 - an error in the caller's block is not the disk's
+            # an error in the caller's block is not the disk's
+            file = open(path_of(stored.uri), "rb", opener=_without_waiting)  # noqa: SIM115
         with file:
+            self._compare(stored, _regular(path_of(stored.uri), os.fstat(file.fileno())))
             yield StoredFile(file, stored.uri, lambda: self._check(stored, file))
             self._check(stored, file)
 
@@ -85,8 +87,11 @@ class Local:
             if file is None:
                 raise
             now = stored_at(path_of(stored.uri), os.fstat(file.fileno()))  # it was open before permission was lost
-        if now != stored:
-            raise source_changed(stored, now)
+        self._compare(stored, now)
+
+    def _compare(self, planned: Stored, now: Stored | None) -> None:
+        if now != planned:
+            raise source_changed(planned, now)
 
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
         """Read them, and check that it is the same file."""
@@ -154,6 +159,16 @@ class Local:
         """List the files with a draft's name."""
         found = (self.stat(uri_of(path)) for path in _drafts(folder))
         return [stored for stored in found if stored is not None]
+
+
+def _regular(path: str, found: os.stat_result) -> Stored | None:
+    """Return a file; None if it is a folder, a pipe or a device."""
+    return stored_at(path, found) if S_ISREG(found.st_mode) else None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that took its place would wait for a writer for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _drafts(folder: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 ```
 /data/2026/a.wav                 a file
-/data/x.wav   ─► /disk/x.wav     a link to a file counts as the file, wherever it is
+/data/x.wav   ─► /data/2026/…    a link to a file in /data counts as the file
+/data/z.wav   ─► /disk/z.wav     one that leads out: only if links are followed anywhere, or in a folder of our own
 /data/today   ─► /data/2026      a link to a folder: passed over, unless links are followed
 /data/disk    ─► /disk           another, that leads out of /data: only if links are followed anywhere
 /data/2026/up ─► /data           another, that leads back: never followed
@@ -29,12 +30,13 @@ from jobs.storage.names import uri_of
 from jobs.storage.objects import DENIED, LeaveOut, Links, Listing, Sieve, Stored
 
 FOLLOW = ("no", "inside", "anywhere")
-"""Which links to folders are followed: none; those that stay below the folder that is walked; all."""
+"""Which links in an archive are followed: those to files that stay in it; those to folders, too; all."""
+OWN = "own"  # links in a folder of ours, or a model's: all to files, none to folders
 
 SPECIAL, TOO_LONG = "special", "too long"
 REASONS = {
     "folder": "links to folders, which are passed over; --follow-links follows those that stay in the archive",
-    "outside": "links to folders outside of the archive, which are passed over; --follow-links=anywhere follows them",
+    "outside": "links that lead out of the archive, which are passed over; --follow-links=anywhere follows them",
     "repeated": "links to folders that they lie in, or that another link leads to, which are passed over",
     "broken": "links to nothing, which are passed over",
     SPECIAL: "pipes, sockets and devices, which are passed over",
@@ -57,7 +59,7 @@ class _Folder(NamedTuple):
 
 def walk(
     root: str,
-    follow: str = FOLLOW[0],
+    follow: str = OWN,
     may_lead: Callable[[str], bool] = lambda _: True,
     leave_out: LeaveOut = None,
     is_meant: Callable[[str], bool] = lambda _: True,
@@ -69,7 +71,7 @@ def walk(
     root : str
         Its path. It may be a link itself.
     follow : str
-        One of :data:`FOLLOW`.
+        One of :data:`FOLLOW`, or :data:`OWN`.
     may_lead : callable
         False for a folder that need not be read.
     leave_out : callable, optional
@@ -82,14 +84,17 @@ def walk(
     OSError
         If the root may not be listed, or the disk fails.
     """
-    return _Walk(root, follow, may_lead, Sieve(leave_out, is_meant)).listing()
+    return _Walk(root, follow, may_lead, is_meant, Sieve(leave_out, is_meant)).listing()
 
 
 class _Walk:
-    def __init__(self, root: str, follow: str, may_lead: Callable[[str], bool], files: Sieve) -> None:
-        self._root = root
+    def __init__(
+        self, root: str, follow: str, may_lead: Callable[[str], bool], is_meant: Callable[[str], bool], files: Sieve
+    ) -> None:
+        self._root, self._real_root = root, os.path.realpath(root)
         self._follow = follow
         self._may_lead = may_lead
+        self._is_meant = is_meant
         self._pending = [_Folder(root)]
         self._behind_links: set[Identity] = set()
         self._files = files
@@ -132,6 +137,10 @@ class _Walk:
             elif entry.is_dir():
                 self._see_link(entry.path, folder)
             elif entry.is_file():
+                if entry.is_symlink() and self._leads_out(entry.path):
+                    if self._is_meant(uri_of(entry.path)):
+                        self._pass_over("outside", entry.path)
+                    return
                 self._files.take(stored_at(entry.path, entry.stat()))
             else:
                 entry.stat()  # raises for a link that leads to nothing
@@ -149,12 +158,18 @@ class _Walk:
     def _see_link(self, path: str, folder: _Folder) -> None:
         if not self._may_lead(path):
             return
-        if self._follow == "no":
+        if self._follow in ("no", OWN):
             self._pass_over("folder", path)
-        elif self._follow == "inside" and not _is_inside(path, self._root):
+        elif self._leads_out(path):
             self._pass_over("outside", path)
         elif not self._enter(path, folder.above or _above(folder.path, self._root)):
             self._pass_over("repeated", path)
+
+    def _leads_out(self, path: str) -> bool:
+        """Return True for a link that leads out of the archive, unless such links are followed."""
+        if self._follow in (OWN, "anywhere"):
+            return False
+        return posixpath.commonpath([os.path.realpath(path), self._real_root]) != self._real_root
 
     def _enter(self, path: str, above: frozenset[Identity] | None) -> bool:
         """Read a folder later; return False for one that a link leads to, or back to, and that is read already."""
@@ -200,8 +215,3 @@ def _above(folder: str, root: str) -> frozenset[Identity]:
     """Return the root, a folder below it, and all folders between them."""
     inner = [] if folder == root else posixpath.relpath(folder, root).split("/")
     return frozenset(_identity(posixpath.join(root, *inner[:n])) for n in range(len(inner) + 1))
-
-
-def _is_inside(path: str, root: str) -> bool:
-    real = os.path.realpath(root)
-    return posixpath.commonpath([os.path.realpath(path), real]) == real

@@ -221,7 +221,7 @@ def test_a_stopped_run_exits_with_75_and_resumes_where_it_stopped(
     many = tmp_path / "many"
     many.mkdir()
     for number in range(24):
-        (many / f"{number:02d}.tar").symlink_to(archive / f"{number % N_SHARDS:04d}.tar")
+        (many / f"{number:02d}.tar").hardlink_to(archive / f"{number % N_SHARDS:04d}.tar")
     embed = ("embed", "--input", many, "--backbone", "melstats", "--max-failures", 1, "--output")
     running = subprocess.Popen(
         [sys.executable, "-m", "jobs", *map(str, embed), str(tmp_path / "stopped")],

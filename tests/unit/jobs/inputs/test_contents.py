@@ -85,7 +85,7 @@ def test_a_file_that_may_not_be_looked_at_is_kept_as_a_recording(
 ) -> None:
     (stored,) = put(str(tmp_path), {"voice": WAV})
 
-    def denied(path: str, _mode: str) -> None:
+    def denied(path: str, _mode: str, **_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("builtins.open", denied)

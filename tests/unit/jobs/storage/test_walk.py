@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from jobs import storage
+from jobs.errors import SourceChangedError
 from jobs.inputs import config
 from jobs.storage import Links, Listing
+from jobs.storage.local import Local
 from tests.support.permissions import binding_permissions, denied
 
 
@@ -226,3 +228,53 @@ def test_what_no_path_can_name_is_counted_and_stops_nothing(deep: Path) -> None:
     assert (reason, passed.n) == ("too long", 2)  # a file, and the folder beside it
     assert longest < 4096 <= len(passed.first)
     assert storage.drafts(str(deep)) == storage.empty_folders(str(deep)) == []
+
+
+@pytest.mark.parametrize("follow", ["no", "inside"])
+def test_links_to_files_are_read_in_the_archive_and_passed_over_where_they_lead_out(root: Path, follow: str) -> None:
+    put(root, "b.wav")
+    targets = {"near.wav": "real/sub/a.wav", "far.wav": "../outside/o.wav", "process.wav": "/proc/self/environ"}
+    link(root, **targets, round="real/out.wav")  # the last one by a second link
+    link(root / "real", **{"out.wav": "../../outside/o.wav"})
+
+    found = survey(root, follow)
+
+    assert {"b.wav", "near.wav", "real/sub/a.wav"} <= set(names(found, root))
+    assert not {"far.wav", "process.wav", "round", "real/out.wav"} & set(names(found, root))
+    assert found.links["outside"].first == f"{root}/far.wav"
+    assert found.links["outside"].n >= 4
+    assert {"far.wav", "round"} <= set(names(survey(root, "anywhere"), root))
+
+
+def test_a_root_that_is_a_link_holds_what_it_leads_to(root: Path) -> None:
+    link(root.parent, alias="archive")
+    link(root, **{"near.wav": "real/sub/a.wav"})
+
+    assert names(survey(root.parent / "alias"), root.parent / "alias") == ["near.wav", "real/sub/a.wav"]
+
+
+def test_links_out_count_only_if_a_glob_means_them(root: Path) -> None:
+    link(root, **{"far.wav": "../outside/o.wav", "notes.txt": "/etc/hostname"})
+
+    found = storage.matching(f"{root}/*.wav", "no")
+
+    assert (found.objects, found.links["outside"]) == ([], Links(1, f"{root}/far.wav"))
+
+
+def test_a_folder_of_our_own_may_have_its_files_elsewhere(root: Path) -> None:
+    link(root, **{"far.parquet": "../outside/o.wav"})
+
+    assert f"{root}/far.parquet" in [each.uri for each in storage.listing(str(root)) or []]
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.wav")
+    (planned,) = storage.listing(str(tmp_path)) or []
+    (tmp_path / "a.wav").unlink()
+    os.mkfifo(tmp_path / "a.wav")
+    monkeypatch.setattr(Local, "stat", lambda *_: planned)  # as it was a moment before it is opened
+
+    with pytest.raises(SourceChangedError, match="it is gone"), storage.opened(planned):
+        pass
