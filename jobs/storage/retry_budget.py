@@ -4,6 +4,9 @@ A pause is drawn uniformly between zero and a bound that doubles from 0.2 s to 2
 workers that were refused at the same moment do not come back at the same moment. An operation is given up when it has
 made no progress for the length of the budget; progress restarts the budget. While a store throttles, an operation
 takes the progress of others in its process for its own, for ten budgets at most: a run gets slower, and goes on.
+
+A reply that cannot be read may be about an object that its uploader gave such headers. If others are answered
+meanwhile, it is given up after a tenth of the budget.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import random
 import time
 
 from jobs.errors import CorruptError, StorageError
+from jobs.storage.objects import RefusedError
 
 log = logging.getLogger("jobs.storage")
 
@@ -22,6 +26,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 20.0
 WARNING_SECONDS = 30.0
 REFETCHES = 3
+UNREADABLE_SHARE = 0.1  # of the budget, for an object whose replies cannot be read, while others succeed
 THROTTLED_BUDGETS = 10  # for which an operation is throttled, while others succeed, before it is given up
 
 
@@ -71,6 +76,7 @@ class RetryBudget:
         self._attempts = 0
         self._pauses = 0
         self._n_corrupt = 0
+        self._n_unreadable = 0
 
     def answered(self, endpoint: str) -> None:
         """Note that a server answered there, even if it refused the request."""
@@ -85,6 +91,10 @@ class RetryBudget:
         if time.monotonic() - self._begun < THROTTLED_BUDGETS * _Process.budget:
             self._since = max(self._since, _Process.last_success)
 
+    def note_unreadable(self) -> None:
+        """Note that a reply came that cannot be read."""
+        self._n_unreadable += 1
+
     def restart(self) -> None:
         """Restart the budget: the operation has made progress."""
         self._since = time.monotonic()
@@ -97,6 +107,8 @@ class RetryBudget:
         ------
         CorruptError
             If the reply was corrupt, and has been fetched again REFETCHES times.
+        RefusedError
+            If no reply could be read, and others could meanwhile, or the budget is spent.
         StorageError
             If the budget is spent.
         """
@@ -109,6 +121,9 @@ class RetryBudget:
         known = _Process.answered or endpoint in _Process.endpoints
         budget = _Process.budget if known else min(_Process.budget, UNKNOWN_ENDPOINT_SECONDS)
         spent = time.monotonic() - self._since
+        others_succeed = _Process.last_success > self._begun
+        if self._n_unreadable == self._attempts and spent >= budget * (UNREADABLE_SHARE if others_succeed else 1.0):
+            raise RefusedError(f"{self._uri}: the store's replies about it cannot be read: {cause}.") from error
         if spent >= budget:
             raise StorageError(
                 f"{self._uri}: the store gave up after {spent:.0f} s and {self._attempts} tries: {cause}. "

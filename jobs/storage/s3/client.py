@@ -12,9 +12,7 @@ import urllib.parse
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import aiohttp
 import fsspec
-from aiobotocore.httpsession import AIOHTTPSession
 from botocore import exceptions as boto
 from fsspec.asyn import sync
 
@@ -32,10 +30,12 @@ from jobs.storage.s3.errors import (
     cause_of,
     is_denied,
     is_throttling,
+    is_unreadable,
     raise_unless_passing,
     setting_errors,
     status_of,
 )
+from jobs.storage.s3.http import HttpSession
 from jobs.storage.s3.throttle import Throttle
 from jobs.storage.uris import refuse_metadata
 
@@ -48,21 +48,6 @@ REFRESH_SECONDS = 60.0
 Answer = TypeVar("Answer")
 
 
-class _WithoutRedirects(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no stubs
-    """aiobotocore's session; the aiohttp session below it would silently follow a redirect to any host."""
-
-    async def _get_session(self, proxy_url: str | None) -> Any:
-        return _SessionWithoutRedirects(await super()._get_session(proxy_url))
-
-
-class _SessionWithoutRedirects:
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    def request(self, method: str, **options: Any) -> Awaitable[aiohttp.ClientResponse]:
-        return self._session.request(method, allow_redirects=False, **options)
-
-
 OPTIONS: dict[str, Any] = {
     # listings are never cached: a run that lists twice must see what changed in between
     "use_listings_cache": False,
@@ -72,7 +57,7 @@ OPTIONS: dict[str, Any] = {
         "read_timeout": SILENCE_SECONDS,
         "max_pool_connections": CONNECTIONS,
         "request_checksum_calculation": "when_required",  # we send Content-MD5, which every store knows
-        "http_session_cls": _WithoutRedirects,
+        "http_session_cls": HttpSession,
     },
 }
 
@@ -213,8 +198,10 @@ class S3Client:
                 raise_unless_passing(uri, error)
                 budget.pause(cause_of(error), self._endpoint, error)
             except CONNECTION_ERRORS as error:
-                if isinstance(error, ANSWERED_ERRORS):
+                if isinstance(error, ANSWERED_ERRORS) or is_unreadable(error):
                     budget.answered(self._endpoint)
+                if is_unreadable(error):
+                    budget.note_unreadable()
                 if received() - before >= PROGRESS_BYTES and not isinstance(error, SlowError):
                     budget.restart()
                 budget.pause(cause_of(error), self._endpoint, error)

@@ -97,6 +97,12 @@ def raise_unless_passing(uri: str, error: boto.ClientError) -> None:
         raise RefusedError(f"{uri}: the store refuses: {cause_of(error)}.") from error
 
 
+def is_unreadable(error: Exception) -> bool:
+    """Return True if a server answers in what is no HTTP, or with headers of many megabytes."""
+    below = error.kwargs.get("error") if isinstance(error, boto.HTTPClientError) else None
+    return isinstance(below, aiohttp.ClientResponseError)
+
+
 def is_throttling(error: boto.ClientError) -> bool:
     """Return True if the store refuses a request only for the rate of requests."""
     return status_of(error) in THROTTLING_STATUS or _code_of(error) in THROTTLING_CODES

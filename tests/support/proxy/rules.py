@@ -150,6 +150,14 @@ class Rule:
 
         return self._change("rewritten", rewritten)
 
+    def headers(self, *lines: tuple[str, str]) -> Rule:
+        """Add headers to the reply; the bytes of a text are those of Latin-1."""
+
+        def add(reply: Reply) -> None:
+            reply.headers += lines
+
+        return self._change("headers added", add)
+
     def slow(self, bytes_per_second: float) -> Rule:
         """Send the body at this rate."""
 
