@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable
@@ -21,8 +20,9 @@ from tests.drills.work import (
     markers_put,
     slow,
 )
-from tests.support.processes import processes
 from tests.support.proxy import Request
+
+WORKER = r"^ray::(Map|Assembler)|jobs\.(execution|decoding)"  # with and without Ray
 
 
 @drill(
@@ -58,31 +58,32 @@ def test_an_assembler_that_slept_finds_its_shard_done_and_leaves_it(lab: Lab) ->
     holds="no byte of a committed shard is read again; the first new commit within 30 s",
     limit=120,
 )
-@pytest.mark.parametrize("shares", [(0.3,), pytest.param((0.3, 0.8), marks=pytest.mark.long)], ids=["once", "twice"])
-def test_a_killed_driver_resumes_where_it_stopped(lab: Lab, shares: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("runner", "shares"),
+    [("local", (0.3,)), pytest.param("ray", (0.3, 0.8), marks=pytest.mark.long)],
+    ids=["once", "twice, on Ray"],
+)
+def test_a_killed_driver_resumes_where_it_stopped(lab: Lab, runner: str, shares: tuple[float, ...]) -> None:
+    ray = lab.ray() if runner == "ray" else None
     for share in shares:
         lab.proxy.clear()
         n_left = round(share * lab.archive.n_shards) - len(lab.markers())
         lab.proxy.when("PUT", MARKER).nth(n_left).then(lambda _: lab.runs[-1].kill())
-        run = lab.start_embed(on=lab.ray()).wait()
+        run = lab.start_embed("--runner", runner, on=ray).wait()
         assert run.code == -signal.SIGKILL
+        lab.wait_for(lambda run=run: not run.processes(WORKER))  # they notice it, and end
         done = committed(lab)
         assert len(done) >= n_left
-        lab.wait_for(lambda: not _workers(lab))  # they notice it, and end
         lab.proxy.log.clear()
     lab.proxy.clear()
     begun = time.monotonic()
 
-    lab.embed(on=lab.ray())
+    lab.embed("--runner", runner, on=ray)
 
     lab.recovered(markers_put(lab)[0].started - begun)
     lab.assert_same_as_undisturbed()
     assert fetched(lab.proxy.log) == set(lab.archive.tars) - done
     assert markers_put(lab)[0].started - begun < 30.0
-
-
-def _workers(lab: Lab) -> list[int]:
-    return [each.pid for each in processes(lab.ray().pid) if re.search(r"^ray::(Map|Assembler)", each.title)]
 
 
 @drill(

@@ -19,7 +19,7 @@ def test_the_golden_rows_hold_every_kind_of_failure(drill_archive: Archive) -> N
     }
 
 
-@pytest.mark.long  # with every change D48 compares the rows of an undisturbed run, and D22 those of one on Ray
+@pytest.mark.long  # with every change D48 compares the rows of an undisturbed run, and D01 those of one on Ray
 def test_an_undisturbed_run_has_the_rows_of_a_plain_loop(quiet: Quiet, drill_archive: Archive) -> None:
     # the fixture compared them: all columns but run_id, bit for bit
     assert sum(request.kind == "audio GET" for request in quiet.requests) == drill_archive.n_shards

@@ -178,7 +178,8 @@ def test_a_store_that_goes_quiet_is_not_waited_for_without_end(lab: Lab) -> None
     holds="the object is looked up: one marker a shard, no alarm, the same bits",
     limit=60,
 )
-def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
+@pytest.mark.parametrize("runner", ["local", pytest.param("ray", marks=pytest.mark.long)])
+def test_a_lost_reply_is_looked_up(lab: Lab, runner: str) -> None:
     kinds = {
         "plan": r"/_plans/embeddings",
         "failures": r"/failures/.*\.parquet",
@@ -191,7 +192,7 @@ def test_a_lost_reply_is_looked_up(lab: Lab) -> None:
     }
     rules = {kind: lab.proxy.when("PUT", pattern).nth(1).drop_reply() for kind, pattern in kinds.items()}
 
-    lab.nightly(on=lab.ray())
+    lab.nightly("--runner", runner, on=lab.ray() if runner == "ray" else None)
 
     assert {kind: len(rule.struck) for kind, rule in rules.items()} == dict.fromkeys(kinds, 1)
     lab.assert_same_as_undisturbed(scored=True)

@@ -33,6 +33,9 @@ TINY = 0.001  # MiB: an object for each shard
 
 
 in_a_folder = pytest.mark.parametrize("root", ["folder"], indirect=True)
+in_a_bucket_if_long = pytest.mark.parametrize(
+    "root", ["folder", pytest.param("s3", marks=pytest.mark.long)], indirect=True
+)
 
 
 def tars(*numbers: int, rows: int = 12) -> dict[str, Any]:

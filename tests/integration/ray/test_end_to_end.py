@@ -107,11 +107,11 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def head(job: Job, archived: object, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def head(small_job: Job, archived: object, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A melstats head that was fitted on the bucket."""
-    folder = tmp_path_factory.mktemp("head")
-    job("embed", "--input", "s3://archive/shards/", "--backbone", "melstats", "--output", "s3://archive/tables")
-    job("fit", "--embeddings", "s3://archive/tables", "--labels", labels, "--output", folder, "--target-coverage", 0.8)
+    folder, where = tmp_path_factory.mktemp("head"), "s3://archive/tables"
+    small_job("embed", "--input", "s3://archive/shards/", "--backbone", "melstats", "--output", where)
+    small_job("fit", "--embeddings", where, "--labels", labels, "--output", folder, "--target-coverage", 0.8)
     return folder / "head.json"
 
 
@@ -260,12 +260,16 @@ def test_a_file_has_one_score_by_command_and_by_api(small_job: Job, head: Path, 
     assert score_in(tmp_path / "by-command").hex() == by_api.hex()
 
 
-def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(job: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runner", ["local", pytest.param("ray", marks=pytest.mark.long)])
+def test_an_encoder_with_weights_gives_the_same_bits_by_command_and_by_api(
+    job_environment: dict[str, str], runner: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny", "wav2vec2", norm="layer")
     recording = tmp_path / "call.flac"
     recording.write_bytes(utterance("spoof", 6))
     head = some_head(recipe_of(EmbedConfig(backbone="huggingface", layer=2), checkpoint), dim=32, model="tiny")
     (tmp_path / "head.json").write_text(head.to_json())
+    job = job_in(job_environment if runner == "local" else request.getfixturevalue("on_ray"))
 
     job("score", "--input", recording, "--head", tmp_path / "head.json", "--model", checkpoint, "--output", tmp_path)
 

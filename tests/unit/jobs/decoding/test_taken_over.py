@@ -55,7 +55,7 @@ def test_what_no_decoder_says_of_a_file_that_it_has_in_whole_is_a_crash(faults: 
     assert (error, message[: len(CANNOT_BE)]) == ("decoder_crash", CANNOT_BE)
 
 
-@pytest.mark.parametrize("n_deep", range(700, 1_100, 7))
+@pytest.mark.parametrize("n_deep", range(700, 1_100, 21))
 def test_replies_that_can_just_be_parsed_are_refused_before_they_are_shown(n_deep: int) -> None:
     with pytest.raises(DecoderError, match=CANNOT_BE):
         replies.parse(b'{"native_rate": ' + b"[" * n_deep + b"]" * n_deep + b"}")

@@ -26,6 +26,7 @@ from tests.support.compaction import (
     assert_same,
     each_once,
     held,
+    in_a_bucket_if_long,
     in_a_folder,
     nights,
     shards,
@@ -93,6 +94,7 @@ def killed(bonafide: Run, monkeypatch: pytest.MonkeyPatch, output: str, copy: st
         return bonafide("compact", output, "--to", copy, "--object-mib", TINY)[0]
 
 
+@in_a_bucket_if_long
 @pytest.mark.parametrize("meanwhile", ["compact", "erase and compact"])
 def test_two_at_once_end_in_one_set_of_rows(
     root: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, meanwhile: str
@@ -260,6 +262,7 @@ def readers(copy: str) -> Iterator[Callable[[], tuple[int, int]]]:
     yield by_polars
 
 
+@in_a_bucket_if_long
 def test_a_concurrent_reader_sees_whole_objects_and_no_row_twice(output: str, copy: str, bonafide: Run) -> None:
     limit = ("--object-mib", TINY)
     bonafide("compact", output, "--to", copy, *limit)

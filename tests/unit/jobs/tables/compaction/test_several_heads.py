@@ -15,7 +15,18 @@ from jobs import storage
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.compaction.objects import CompactedObject, RowRange, repeated_rows
-from tests.support.compaction import LAYERS, Run, assert_same, catalog_at, each_once, held, in_a_folder, objects, tars
+from tests.support.compaction import (
+    LAYERS,
+    Run,
+    assert_same,
+    catalog_at,
+    each_once,
+    held,
+    in_a_bucket_if_long,
+    in_a_folder,
+    objects,
+    tars,
+)
 from tests.support.nightly_runs import head, night
 
 NIGHTS = (
@@ -69,7 +80,7 @@ def tables(root: str, bonafide: Run) -> TwoHeadsAndThreeLayers:
     return TwoHeadsAndThreeLayers(f"{root}/tables", f"{root}/copy", bonafide)
 
 
-@pytest.mark.parametrize("root", ["folder", pytest.param("s3", marks=pytest.mark.long)], indirect=True)
+@in_a_bucket_if_long
 def test_a_copy_follows_night_by_night_and_nothing_that_is_erased_stays(
     tables: TwoHeadsAndThreeLayers, tmp_path: Path
 ) -> None:
