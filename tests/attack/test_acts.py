@@ -27,8 +27,8 @@ KERNELS = [
     pytest.param(Kernel(3, True, "full"), id="full with Landlock 3", marks=[LANDLOCK, pytest.mark.long]),
     pytest.param(Kernel(0, True, "seccomp"), id="seccomp"),
     pytest.param(Kernel(None, False, f"landlock-{lab.ours()}"), id="landlock", marks=LANDLOCK),
-    pytest.param(Kernel(3, False, "landlock-3"), id="landlock-3", marks=LANDLOCK),
-    pytest.param(Kernel(1, False, "landlock-1"), id="landlock-1", marks=LANDLOCK),
+    pytest.param(Kernel(3, False, "landlock-3"), id="landlock-3", marks=[LANDLOCK, pytest.mark.long]),
+    pytest.param(Kernel(1, False, "landlock-1"), id="landlock-1", marks=[LANDLOCK, pytest.mark.long]),
     pytest.param(Kernel(0, False, "none"), id="none"),
 ]
 KILLED = "the decoder's process died of SIGSYS"
