@@ -98,7 +98,7 @@ def embed_layers(
     contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     group_size = GroupSize(config)
     runs = [
-        _Planner(
+        Planner(
             Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard, group_size
         ).run()
         for recipe in recipes
@@ -156,7 +156,7 @@ NOTHING = Found(Archive((), (), {}), Proposal((), Names()))
 
 
 @dataclass
-class _Planner:
+class Planner:
     """Freezes what is new for one layer in as many plans as it takes, or joins plans that other runs froze first.
 
     Attributes

@@ -21,7 +21,7 @@ import pytest
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.embedding.archive import _plan
+from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
@@ -130,9 +130,8 @@ class Nights:
 
     def planned(self, prune: bool) -> EmbeddingRun:
         config = RunConfig(run_date=self.today.isoformat(), max_removed=1.0, prune=prune)
-        return _plan(
-            self.table, InputConfig(input=(str(self.archive),)), RECIPE, config, Contents(), HEARD, GroupSize(config)
-        )
+        inputs = InputConfig(input=(str(self.archive),))
+        return Planner(self.table, inputs, RECIPE, config, Contents(), HEARD, GroupSize(config)).run()
 
     def embed(self, run: EmbeddingRun, read: set[str], dies: Any = lambda: 1.0) -> None:
         missing = MissingShards([run])

@@ -26,7 +26,7 @@ import pytest
 from detector.config import digest_of
 from detector.schema import FAILURES, embeddings_schema
 from jobs.config import RunConfig
-from jobs.embedding.archive import _plan
+from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.speed import GroupSize
 from jobs.errors import RunAgain
@@ -85,15 +85,8 @@ class History:
     def night(self) -> None:
         """Run `nightly`, which may be killed after its plan, within a shard, between shards, or before its scores."""
         config = RunConfig(run_date=self.rng.choice(["2026-11-22", "2026-11-23"]), max_removed=1.0)
-        run = _plan(
-            self.table,
-            InputConfig(input=(str(self.archive),)),
-            RECIPE,
-            config,
-            Contents(),
-            RunCanaries(),
-            GroupSize(config),
-        )
+        inputs = InputConfig(input=(str(self.archive),))
+        run = Planner(self.table, inputs, RECIPE, config, Contents(), RunCanaries(), GroupSize(config)).run()
         done = self.table.done()
         missing = list(run.planned.lacking(done).ordered().values())
         kill = self.rng.random() < 0.5

@@ -11,7 +11,7 @@ import pytest
 
 from detector.errors import ConfigError
 from jobs.config import RunConfig
-from jobs.embedding.archive import _plan
+from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
@@ -31,7 +31,7 @@ SUFFIXES = (".wav", ".wav", ".flac", ".tar", ".zip", ".txt", "", ".17")
 def night(output: Path, *folders: Path, table: Ledger | None = None, ids: str | None = None) -> EmbeddingRun:
     table = table or Ledger(str(output), "embeddings", RECIPE.fingerprint)
     inputs = InputConfig(input=tuple(map(str, folders)), ids=ids)
-    return _plan(table, inputs, RECIPE, CONFIG, Contents(), RunCanaries(), GroupSize(CONFIG))
+    return Planner(table, inputs, RECIPE, CONFIG, Contents(), RunCanaries(), GroupSize(CONFIG)).run()
 
 
 def ids_of(run: EmbeddingRun) -> Counter[tuple[str, str]]:

@@ -214,7 +214,8 @@ def test_an_extended_header_of_thousands_of_records_is_refused(tmp_path: Path) -
 def test_a_dictionary_that_is_copied_for_far_too_many_rows_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "MAX_COPIED_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "FREE_COPIED_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "COPIED_RATIO", 0)
     path = tmp_path / "0.parquet"
     values = pa.array([b"RIFF", bytes(100 << 10)], pa.binary())
     rows = pa.DictionaryArray.from_arrays(pa.array([0] * 20, pa.int32()), values)
