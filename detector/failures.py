@@ -26,7 +26,8 @@ FAILURE_ERRORS = {
     "not_a_file": "a link, a device or a part of a file in place of a recording",
     "not_audio": "no permitted decoder recognises these bytes",
     "out_of_range": "an excerpt that extends beyond the recording, or a channel that the recording does not have",
-    "over_quota": "not decoded: earlier recordings of its source in the shard came to `--max-source-hours`",
+    "over_quota": "not decoded, or not to its end: the stored bytes of its file or container came to more audio than "
+    "`--min-bitrate` allows, or the earlier recordings of its source in the shard to `--max-source-hours`",
     "too_large": "decoding takes more memory than a decoder may use; a local file that is nearly all holes",
     "too_long": "longer than `--max-seconds`",
     "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",

@@ -35,6 +35,7 @@ SHARED_HELP = (
     "except of an output that others may read already"
 )
 
+MIN_BITRATE = 100.0  # bit/s; the lowest rate of speech in use is 700, of Codec 2
 MAX_SECONDS_HELP = "a recording longer than this is `too_long`; s, at most 12 h"
 
 LOADER_HELP = (
@@ -171,6 +172,11 @@ class RunConfig(ConfinementConfig):
         "audio of one source (a folder below the input) within one shard, after which its recordings are rows "
         "`over_quota`; h [default: no limit]",
     ] = None
+    min_bitrate: Annotated[
+        float,
+        "stored bits of a file or container for each second of its audio, beyond a minute; recordings with fewer are "
+        "rows `over_quota`; 0 allows any; bit/s",
+    ] = MIN_BITRATE
     redo: Annotated[
         str | None,
         "embed again what other libraries have computed: codecs as in the tables, or libsndfile, libavcodec, soxr, "
@@ -226,6 +232,8 @@ class RunConfig(ConfinementConfig):
         check_max_seconds(self.max_seconds)
         if self.max_source_hours is not None and not self.max_source_hours > 0.0:
             raise ConfigError(f"max_source_hours {self.max_source_hours}; expected more than 0.")
+        if not 0.0 <= self.min_bitrate < math.inf:
+            raise ConfigError(f"min_bitrate {self.min_bitrate}; expected 0 or more.")
         if self.webhook is not None:
             Webhook.read(self.webhook)
         for name in ("max_failures", "max_removed"):

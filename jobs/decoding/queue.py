@@ -56,7 +56,9 @@ class DecodeQueue:
         else:
             self._end()
 
-    def put(self, file: BinaryIO, name: str, excerpt: Excerpt = WHOLE) -> DecodedRecording:
+    def put(
+        self, file: BinaryIO, name: str, excerpt: Excerpt = WHOLE, max_seconds: float = MAX_SECONDS
+    ) -> DecodedRecording:
         """Add a recording.
 
         Parameters
@@ -69,12 +71,14 @@ class DecodeQueue:
             The utterance, for the log and the text of :class:`jobs.errors.RunAgain`.
         excerpt : Excerpt
             The part to decode; the digest is that of the whole file.
+        max_seconds : float
+            A limit for this recording, if it is below that of the queue.
         """
         if self._waiting and not self._waiting[-1].is_held:
             raise RuntimeError("a recording that is not held in memory is read before the next is put")
         if self._content is None or self._content.file is not file:
             self._content = HashedContent(file, name)
-        recording = DecodedRecording(self, self._content, name, excerpt)
+        recording = DecodedRecording(self, self._content, name, excerpt, min(max_seconds, self.max_seconds))
         self._waiting.append(recording)
         if self._process is not None:
             self._process.send(*recording.request())

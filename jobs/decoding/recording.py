@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from detector.audio import SAMPLE_RATE, Excerpt
@@ -43,14 +43,20 @@ class Queue(Protocol):
 class DecodedRecording:
     """A recording in a queue, with the interface of :class:`detector.recording.Recording`."""
 
-    def __init__(self, queue: Queue, content: HashedContent, name: str, excerpt: Excerpt) -> None:
+    def __init__(self, queue: Queue, content: HashedContent, name: str, excerpt: Excerpt, max_seconds: float) -> None:
         self.is_held = isinstance(content.file, io.BytesIO)
         self._queue = queue
         self._content = content
         self._name = name
         self._excerpt = excerpt
+        self._max_seconds = max_seconds
         self._n_yielded = 0
         self._facts: Facts | None = None
+
+    @property
+    def is_shortened(self) -> bool:
+        """True if a limit of this recording is below that of all."""
+        return self._max_seconds < self._queue.max_seconds
 
     @property
     def facts(self) -> Facts:
@@ -75,7 +81,7 @@ class DecodedRecording:
         finally:
             self._queue.finish(self)
 
-    def heard(self) -> Iterator[Samples]:
+    def heard(self) -> Generator[Samples]:
         """Yield as :meth:`segments`, or one empty array if all segments are silent: :func:`detector.silence.heard`."""
         process = self._queue.process_for(self)
         try:
@@ -110,7 +116,7 @@ class DecodedRecording:
 
     def request(self) -> tuple[bytes, ...]:
         """Return the frame that asks a decoder for this recording."""
-        request = pack_request(self._queue.segment_seconds, self._queue.max_seconds, self._excerpt)
+        request = pack_request(self._queue.segment_seconds, self._max_seconds, self._excerpt)
         if isinstance(self._content.file, io.BytesIO):
             return b"held", request, self._content.file.getvalue()
         return b"view", request, SIZE.pack(self._content.size)
@@ -128,9 +134,7 @@ class DecodedRecording:
                 samples = process.samples(n_bytes, segment_samples + MIN_SEGMENT_SAMPLES)
                 process.allow_cpu(self._queue.segment_seconds)
                 n_segments, n_samples = n_segments + 1, n_samples + len(samples)
-                check(
-                    not is_last and n_samples <= (self._queue.max_seconds + 1) * SAMPLE_RATE, "segments behind the last"
-                )
+                check(not is_last and n_samples <= (self._max_seconds + 1) * SAMPLE_RATE, "segments behind the last")
                 is_last = len(samples) != segment_samples
                 # a second try starts from the beginning; the same bytes give the same segments, so skip those
                 if n_segments > self._n_yielded:
@@ -148,7 +152,7 @@ class DecodedRecording:
             return
         failure = replies.failure_of(kind, reply)
         # what is decoded before an excerpt, and what was not sent any more, count too
-        most = self._queue.max_seconds + self._excerpt.start + 2 * self._queue.segment_seconds
+        most = self._max_seconds + self._excerpt.start + 2 * self._queue.segment_seconds
         check(0.0 <= (failure.seconds or 0.0) <= most, f"seconds {failure.seconds!r}")
         if failure.error in ("decoder_crash", "too_large"):
             # perhaps an earlier recording broke the process, or filled its memory: a new one decides

@@ -283,7 +283,8 @@ def _embed_missing(
 ) -> None:
     """Embed the missing shards; each is committed as soon as it is whole."""
     watchdog = Watchdog(config.stall_seconds)
-    limits = Limits(config.max_seconds, config.max_source_seconds, archive_roots(inputs.input))
+    roots = archive_roots(inputs.input)
+    limits = Limits(config.max_seconds, config.max_source_seconds, roots, config.min_bitrate)
     commit = ShardCommit([(run.ledger, run.recipe) for run in missing.runs])
     assemblers = runner.assemblers(commit, pool)
     amount, empty = missing.amount, EmptyShards()

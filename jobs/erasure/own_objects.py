@@ -29,7 +29,7 @@ from jobs.tables.garbage import CLOCK, MARKER_NAME
 from jobs.tables.garbage import FOLDER as GARBAGE
 from jobs.tables.heads import ACTIVE, KnownHead, head_from_json
 from jobs.tables.heads import FOLDER as HEADS
-from jobs.tables.ledger import EMPTY
+from jobs.tables.ledger import EMPTY, KINDS, PARTITIONED_BY
 from jobs.tables.protocol import PLAN_NAME, Marker, Plan
 
 PAGE = re.compile(r"<!doctype html>\n<html lang=\"en\">.{0,800}?<title>bonafide: ", re.DOTALL)
@@ -38,23 +38,24 @@ NAMED_BY_RUN = re.compile(r"(?:ended/)?(?P<run_id>.+?)(?:-\d{8}T\d{12}Z)?\.json"
 HEAD_ID = re.compile("[0-9a-f]{16}")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
-LEDGER = r"(?:embeddings|scores)-[0-9a-f]{16}"
+LEDGER = rf"(?:{'|'.join(KINDS)})-[0-9a-f]{{16}}"
+VALUES = {"run_date": DATE.pattern, "backbone": r"[\w.-]+"}  # of what the folders of a table are named by
+PARTITIONS = {table: f"{column}={VALUES[column]}" for table, column in PARTITIONED_BY.items()}
+TABLE_FOLDERS = "|".join(f"{table}(?:/{partition})?" for table, partition in PARTITIONS.items())
 OWN_FOLDER = re.compile(
     rf"(?:(?:_plans|_commits|{CANARIES})(?:/(?:checkpoints-)?{LEDGER})?|{GARBAGE}|{HEADS}|runs(?:/ended)?"
-    rf"|(?:scores|failures)(?:/run_date={DATE.pattern})?|embeddings(?:/backbone=[\w.-]+)?)(?:/|\Z)"
+    rf"|{TABLE_FOLDERS})(?:/|\Z)"
 )
 """The folders that bonafide makes below an output."""
 
-EMPTY_FAILURES = re.compile(rf"failures/run_date={DATE.pattern}/{re.escape(EMPTY)}")
+EMPTY_FAILURES = re.compile(rf"failures/{PARTITIONS['failures']}/{re.escape(EMPTY)}")
 OWN_NAMES = re.compile(
     rf"{CANARIES}/[^/]+/\d{{6,}}\.json|{HEADS}/(?:{HEAD_ID.pattern}|active)\.json|{GARBAGE}/{HEAD_ID.pattern}\.json"
     rf"|_commits/.+\.json|{EMPTY_FAILURES.pattern}"
 )
 """Objects that `erase` does not rewrite, by their names below an output."""
 
-OBJECT = re.compile(
-    rf"/(?:(?:scores|failures)/run_date={DATE.pattern}|embeddings/backbone=[\w.-]+)/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.parquet\Z"
-)
+OBJECT = re.compile(rf"/(?:{'|'.join(map('/'.join, PARTITIONS.items()))})/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.parquet\Z")
 NUMBER = re.compile("[0-9a-f]{32}")
 
 

@@ -35,8 +35,8 @@ from jobs.execution.encoder_stats import EncoderStats
 from jobs.execution.worker_registry import WorkerReporter, steady_progress
 from jobs.inputs import pieces
 from jobs.inputs.checkpoint import local_folder
-from jobs.inputs.limits import Limits
-from jobs.inputs.shard_reader import NO_QUOTA, read_shard
+from jobs.inputs.limits import DEFAULTS, Limits
+from jobs.inputs.shard_reader import read_shard
 from jobs.inputs.shards import Portion
 
 LOAD_ATTEMPTS = 3
@@ -76,7 +76,7 @@ class DecodeStage:
         reporter: WorkerReporter,
         store_patience: float,
         window_bytes: int = pieces.BATCH_BYTES,
-        limits: Limits = NO_QUOTA,
+        limits: Limits = DEFAULTS,
         mode: str = confinement.PREFER,
         heard: Mapping[str, Heard] | None = None,
         windows: Windows | None = None,

@@ -21,13 +21,13 @@ from detector.level import Meter
 from detector.windows import Windows
 from jobs import storage
 from jobs.decoding.queue import DecodeQueue
-from jobs.decoding.recording import DecodedRecording
 from jobs.errors import SourceChangedError
 from jobs.inputs import pieces, unheard
+from jobs.inputs.admission import Admission, AdmittedRecording
 from jobs.inputs.containers import CONTAINERS, Member, shortened
 from jobs.inputs.containers.member import refuse_many
 from jobs.inputs.expansion import bomb, exceeds_ratio
-from jobs.inputs.limits import Limits, SourceQuota
+from jobs.inputs.limits import DEFAULTS, NO_LIMITS, Limits
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.pieces import Piece
 from jobs.inputs.read_ahead import ReadAhead
@@ -38,7 +38,6 @@ from jobs.storage import Stored, StoredFile
 
 MAX_BUFFERED_BYTES = 16 << 20
 MAX_SIZE = (1 << 63) - 1  # that a column holds
-NO_QUOTA = Limits()
 GONE = "no object of this name: a list names it, or it was in the archive before"
 
 
@@ -55,7 +54,7 @@ def read_shard(
     portion: Portion,
     segment_seconds: float,
     channels: str = CHANNELS[0],
-    limits: Limits = NO_QUOTA,
+    limits: Limits = DEFAULTS,
     windows: Windows | None = None,
 ) -> Iterator[Piece]:
     """Read a shard, or some of its utterances: segments, an outcome for each utterance, and the shard's end.
@@ -79,7 +78,9 @@ def read_shard(
         yield from unheard.pieces_of(portion)
         return
     with DecodeQueue(segment_seconds, limits.max_seconds) as queue:
-        reader = _UtteranceReader(portion.shard.shard_id, queue, portion.only, channels, limits, windows)
+        # who asks for some utterances only has their outcomes: they are within the limits
+        admission = Admission(queue, limits if portion.only is None else NO_LIMITS)
+        reader = _UtteranceReader(portion.shard.shard_id, admission, portion.only, channels, windows, limits.roots)
         yield from _read_shard(portion.shard, reader)
 
 
@@ -108,7 +109,7 @@ def _read_file(
     if (hollow := _hollow(source)) is not None:
         yield from reader.fail(selections, location, hollow)
         return
-    reader.begin_source()
+    reader.begin_source(source)
     try:
         with ahead.opened(source) as file:
             content = _buffered(file, source.size)
@@ -144,19 +145,19 @@ class _UtteranceReader:
     def __init__(
         self,
         shard_id: str,
-        queue: DecodeQueue,
+        admission: Admission,
         only: tuple[int, ...] | None,
         channels: str,
-        limits: Limits,
         windows: Windows | None,
+        roots: tuple[str, ...],
     ) -> None:
         self.n_utterances = 0
         self.ordinals: list[int] | None = [] if channels == "each" else None
         self.passed_over = PassedOver()
-        self.roots = limits.roots
+        self.roots = roots
         self._only = only
         self._shard_id = shard_id
-        self._queue = queue
+        self._admission = admission
         self._channels = channels
         self._windows = windows
         self._pending: Iterator[Piece] = iter(())
@@ -164,8 +165,6 @@ class _UtteranceReader:
         self._begun: dict[int, str] = {}  # utterances of the source that is read, by ordinal
         self._n_begun = 0  # selections that they come from
         self._n_recordings = 0
-        # who asks for some utterances only has their outcomes: they are within the quota
-        self._quota = SourceQuota(limits) if limits.has_quota and only is None else None
 
     def read(self, selections: Iterable[Selection], location: _Location, file: BinaryIO) -> Iterator[Piece]:
         """Queue a recording once for each selection; yield the pieces of the utterance queued before."""
@@ -176,17 +175,18 @@ class _UtteranceReader:
             if (first := self._first_of(name)) is not None:
                 yield from self._repeated(ordinal, name, location, first)
                 continue
-            if self._quota is not None:
+            if self._admission.counts_sources:
                 yield from self.finish()  # the length of the recording before this one counts
-                if (refusal := self._quota.refusal(location.uri, location.member)) is not None:
-                    yield self._failure(ordinal, name, location, "read", refusal)
-                    continue
+            if (refusal := self._admission.refusal(location.uri, location.member)) is not None:
+                yield from self.finish()
+                yield self._failure(ordinal, name, location, "read", refusal)
+                continue
             if excerpt.channel is None and self._channels == "each":
                 yield from self._read_channels(ordinal, name, excerpt, location, file)
             elif self._is_requested(ordinal):
                 channel = 0 if excerpt.channel is None and self._channels == "first" else excerpt.channel
                 excerpt = replace(excerpt, channel=channel)
-                recording = self._queue.put(file, name, excerpt)
+                recording = self._admission.put(file, name, excerpt, location.uri, location.member)
                 yield from self.finish()
                 self._pending = self._pieces(ordinal, name, name, excerpt, location, recording)
                 if not recording.is_held:
@@ -210,7 +210,7 @@ class _UtteranceReader:
                     yield from self._repeated(first + channel, channel_id, location, before)
                     channel += 1
                     continue
-                recording = self._queue.put(file, channel_id, excerpt)
+                recording = self._admission.put(file, channel_id, excerpt, location.uri, location.member)
                 failed_as = channel_id if channel else name
                 n_decoded = yield from self._pieces(
                     first + channel, channel_id, failed_as, excerpt, location, recording
@@ -218,9 +218,10 @@ class _UtteranceReader:
                 n_channels = n_channels if self._only is not None or channel else n_decoded
             channel += 1
 
-    def begin_source(self) -> None:
-        """Begin a source that may change, or be refused, while it is read."""
+    def begin_source(self, source: Stored) -> None:
+        """Begin an object; a loose file may change, or be refused, while it is read."""
         self._begun, self._n_begun = {}, 0
+        self._admission.begin_object(source.size)
 
     def set_aside(self, selections: Sequence[Selection], location: _Location, error: UtteranceError) -> Iterator[Piece]:
         """Yield an outcome in place of each that came, or was to come, of a source that cannot be read as planned."""
@@ -241,7 +242,7 @@ class _UtteranceReader:
         failed_as: str,
         excerpt: Excerpt,
         location: _Location,
-        recording: DecodedRecording,
+        recording: AdmittedRecording,
     ) -> Generator[Piece, None, int]:
         """Yield segments and an outcome; return the number of channels of the recording, or 1 if it failed."""
         try:
@@ -253,7 +254,6 @@ class _UtteranceReader:
                 yield pieces.segment(self._shard_id, ordinal, n_segments, samples)
                 n_segments += 1
         except UtteranceError as error:
-            self._count(location, error.seconds or 0.0)
             is_read = error.error == "bad_archive" or (error.error == "empty" and location.n_bytes == 0)
             yield self._failure(ordinal, failed_as, location, "read" if is_read else "decode", error)
             return 1
@@ -261,7 +261,6 @@ class _UtteranceReader:
             yield self._failure(ordinal, failed_as, location, "read", UtteranceError("bad_archive", str(error)))
             raise
         facts = replace(recording.facts, n_segments=n_segments)
-        self._count(location, facts.seconds)
         energies = meter.energies  # none if no segment is louder than silence: then an empty one was passed on
         measured = self._windows.measured(energies, facts.seconds) if self._windows and len(energies) else {}
         outcome = pieces.decoded(utterance_id, location.uri, location.member, location.n_bytes, facts, excerpt)
@@ -281,10 +280,6 @@ class _UtteranceReader:
     def _failure(self, ordinal: int, name: str, location: _Location, stage: str, error: UtteranceError) -> Piece:
         outcome = pieces.failed(name, location.uri, location.member, location.n_bytes, stage, error)
         return pieces.outcome(self._shard_id, ordinal, outcome)
-
-    def _count(self, location: _Location, seconds: float) -> None:
-        if self._quota is not None:
-            self._quota.add(location.uri, location.member, seconds)
 
     def _is_requested(self, ordinal: int) -> bool:
         return self._only is None or ordinal in self._only
@@ -321,6 +316,7 @@ class _UtteranceReader:
 def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     found: set[str] = set()
     source = shard.sources[0]
+    reader.begin_source(source)
     container = CONTAINERS[shard.kind]
     listed = shard.selections()
     whole = container.in_order and listed is None

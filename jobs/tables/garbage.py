@@ -14,10 +14,10 @@ from detector.config import digest_of
 from jobs import storage
 from jobs.storage import Stored
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
-from jobs.tables.ledger import Ledger, ledgers, table_objects
+from jobs.tables.ledger import KINDS, Ledger, ledgers, table_objects
 
 OBJECT_NAME = re.compile(r"(?P<key>[0-9a-f]{16})-[0-9a-f]{16}\.parquet")
-MARKER_NAME = re.compile(r"/(?P<ledger>(embeddings|scores)-[0-9a-f]{16})/[0-9a-f]{16}-\d{6,}\.json$")
+MARKER_NAME = re.compile(rf"/(?P<ledger>({'|'.join(KINDS)})-[0-9a-f]{{16}})/[0-9a-f]{{16}}-\d{{6,}}\.json$")
 FOLDER = "_garbage"
 CLOCK = "clock"
 

@@ -49,8 +49,11 @@ from jobs.tables.row_digest import add
 from jobs.tables.steps import carry_out, read
 from jobs.tables.table_part import TablePart
 
-TABLES = ("embeddings", "scores", "segments", "failures")
-KINDS = ("embeddings", "scores")
+PARTITIONED_BY = {"embeddings": "backbone", "scores": "run_date", "segments": "run_date", "failures": "run_date"}
+"""The tables of an output, and what the folders of each are named by: the one list, from which all others are made."""
+
+TABLES = tuple(PARTITIONED_BY)
+KINDS = ("embeddings", "scores")  # of ledgers; the other tables are committed with one of these
 EMPTY = "empty.parquet"  # an object without rows: jobs.tables.empty
 
 
