@@ -22,7 +22,13 @@ from tests.drills.simulation.random_schedules import play, play_range
 from tests.drills.simulation.scenarios import SCENARIOS, Scenario, exhaustive
 
 N_SCHEDULES, N_EACH = 4_000, 2_000
-LONG = {"scores of a deleted source", "two runs that fold at once", "gc beside a run that folds"}
+LONG = {
+    "scores of a deleted source",
+    "scores by workers",
+    "scores by two runs",
+    "two runs that fold at once",
+    "gc beside a run that folds",
+}
 
 
 @pytest.mark.D07
