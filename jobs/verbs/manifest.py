@@ -36,7 +36,7 @@ class Settings(InputConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_match(self.match)
-        if not self.output.lower().endswith(".parquet"):
+        if self.output.lower().endswith((".csv", ".jsonl")):
             raise ConfigError(
                 f"output {self.output!r}; expected a name that ends in .parquet: a manifest is Parquet, and is read "
                 f"by its name."
