@@ -36,17 +36,24 @@ class Settings:
 
 
 def run(settings: Settings) -> int:
-    """List garbage, and remove what was listed long enough ago; return the exit code."""
-    from jobs.tables.garbage import find_garbage, mark  # only now: --help needs none of it
+    """List garbage, and remove what was listed long enough ago; return the exit code.
+
+    Raises
+    ------
+    ConfigError
+        If no run has written there: a collection of a place that is misspelt would be a success for years.
+    """
+    from jobs.tables.compaction.copy import is_copy  # only now: --help needs none of it
+    from jobs.tables.garbage import find_garbage, mark
     from jobs.tables.ledger import ledgers
 
     output = storage.normal(settings.output)
+    garbage = find_garbage(output) if settings.abandon is None else {}
+    if not (garbage or ledgers(output) or is_copy(output)):
+        raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     if settings.abandon is not None:
         _abandon(output, settings.abandon)
         return 0
-    garbage = find_garbage(output)
-    if not garbage and not ledgers(output):
-        log.warning("%s: no tables of ours here. Is it the --output of a run?", output)
     if settings.dry_run:
         say(*sorted(garbage), f"{len(garbage)} objects are garbage")
         return 0

@@ -108,3 +108,25 @@ def test_files_that_are_not_named_as_ours_are_left_alone(output: str, bonafide: 
 
 def test_a_negative_grace_is_refused(output: str, bonafide: Run) -> None:
     assert bonafide("gc", output, "--grace-hours", -1)[0] == 65
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--abandon", "run-1")])
+def test_a_place_that_is_no_output_is_refused_and_left_as_it_is(
+    root: str, bonafide: Run, more: tuple[str, ...]
+) -> None:
+    # a schedule whose prefix is misspelt would be green for years
+    storage.write_bytes(f"{root}/notes.txt", b"mine")
+
+    code, _, error = bonafide("gc", root, *more)
+
+    assert code == 65
+    assert f"{root}: no tables of ours here. Give the --output of a run." in error
+    assert names(root) == {"notes.txt"}
+    assert storage.listing(f"{root}/_garbage") is None
+
+
+def test_what_dead_attempts_left_goes_although_no_plan_is_there(root: str, bonafide: Run) -> None:
+    alien(root)
+
+    assert bonafide("gc", root, "--grace-hours", 0)[0] == 0
+    assert names(root) == set()
