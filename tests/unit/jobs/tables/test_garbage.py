@@ -89,14 +89,6 @@ def test_a_dry_run_lists_and_touches_nothing(output: str, bonafide: Run) -> None
     assert {stored.uri: stored.etag for stored in storage.listing(output) or []} == before
 
 
-def test_a_place_without_tables_is_said_to_be_one(
-    tmp_path: Path, bonafide: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert bonafide("gc", tmp_path / "otuput")[0] == 0
-
-    assert "no tables of ours here. Is it the --output of a run?" in caplog.text
-
-
 def test_files_that_are_not_named_as_ours_are_left_alone(output: str, bonafide: Run) -> None:
     mine = f"{output}/scores/run_date=2026-01-01/my-export.parquet"
     storage.write_bytes(mine, b"PAR1")
