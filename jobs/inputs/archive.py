@@ -208,6 +208,8 @@ def find(
     passed_over = PassedOver(taken.passed_over.to_content() if taken else None)
     for uri in sorted(below.keys() - files.keys() - containers.keys()):
         passed_over.add(storage.key_of(uri))
+    links = _links_of(listings.values())
+    passed_over.add_links(links)
     denied = sorted({uri for listing in listings.values() for uri in listing.denied})
     n_left_out = sum(listing.n_left_out for listing in listings.values())
     if (
@@ -231,7 +233,7 @@ def find(
         tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),), root=roots.get(uri, "")) for uri in denied),
         tuple(listing.root for listing in listings.values() if listing.root),
         tuple(places),
-        _links_of(listings.values()),
+        links,
         passed_over,
         {uri: roots[uri] for uri in (*files, *containers, *denied)} if relative else None,
     )

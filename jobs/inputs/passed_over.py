@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobs.inputs.suffixes import is_fork, suffix_of
+from jobs.storage import Links, key_of
 from jobs.telemetry.names import MAX_EXAMPLE, cut, printable
 
 N_EXAMPLES = 3
@@ -38,6 +39,11 @@ class PassedOver:
         """Count an object by its key, or a member by its name and that of its container."""
         suffix = FORKS if is_fork(name) else suffix_of(name) or NO_SUFFIX
         self._add(printable(suffix), 1, (_shown(f"{container}#{name}" if container else name),))
+
+    def add_links(self, links: Mapping[str, Links]) -> None:
+        """Count what a listing passed over for a reason other than its suffix, under that reason."""
+        for reason, found in links.items():
+            self._add(f"({reason})", found.n, (_shown(key_of(found.first)),))
 
     def merge(self, content: Mapping[str, Any]) -> None:
         """Add the counts that :meth:`to_content` returned."""

@@ -78,7 +78,7 @@ class NoPermissionError(RefusedError):
 
 
 class Links(NamedTuple):
-    """Links that a listing passed over for one reason: how many there are, and the first."""
+    """Links, and what is no file, that a listing passed over for one reason: how many there are, and the first."""
 
     n: int
     first: str
@@ -95,7 +95,7 @@ class Listing:
     denied : list of str
         URIs of folders that may not be listed, sorted.
     links : dict of str to Links
-        By a key of :data:`jobs.storage.walk.REASONS`: links that were passed over.
+        By a key of :data:`jobs.storage.walk.REASONS`: links, and what is no file, that were passed over.
     root : str
         The local folder that was walked; empty for other stores.
     n_left_out : int

@@ -33,7 +33,7 @@ FOLLOW = ("no", "inside", "anywhere")
 """Which links in an archive are followed: those to files that stay in it; those to folders, too; all."""
 OWN = "own"  # links in a folder of ours, or a model's: all to files, none to folders
 
-SPECIAL, TOO_LONG = "special", "too long"
+SPECIAL, TOO_LONG, LIKE_FOLDER = "special", "too long", "like a folder"
 REASONS = {
     "folder": "links to folders, which are passed over; --follow-links follows those that stay in the archive",
     "outside": "links that lead out of the archive, which are passed over; --follow-links=anywhere follows them",
@@ -41,6 +41,7 @@ REASONS = {
     "broken": "links to nothing, which are passed over",
     SPECIAL: "pipes, sockets and devices, which are passed over",
     TOO_LONG: "files and folders with a longer path than the system takes, which are passed over; move them upwards",
+    LIKE_FOLDER: "objects with content whose names end in a slash, as of folders, which are passed over; rename them",
 }
 """Why links, and what is no file, are passed over, as a log says it."""
 

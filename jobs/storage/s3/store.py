@@ -16,10 +16,11 @@ from fsspec.utils import glob_translate
 
 from detector.errors import ConfigError
 from jobs.storage.files import RangeFile, StoredFile
-from jobs.storage.objects import ABSENT, Found, LeaveOut, Listing, NotFoundError, RefusedError, Sieve, Stored
+from jobs.storage.objects import ABSENT, Found, LeaveOut, Links, Listing, NotFoundError, RefusedError, Sieve, Stored
 from jobs.storage.s3.body import RangeBody, check_page, etag_of
 from jobs.storage.s3.client import S3Client
 from jobs.storage.s3.ranges import ObjectRanges
+from jobs.storage.walk import LIKE_FOLDER
 
 PAGE_KEYS = 1_000  # in an answer: as many as S3 gives
 NEAR = 4  # folders: the inmost and the outmost that are looked around in
@@ -189,15 +190,19 @@ class S3:
 
         None without the bucket and, if any key is needed, without any.
         """
-        sieve, has_any = Sieve(leave_out, is_meant), False
+        sieve, has_any, like_folders = Sieve(leave_out, is_meant), False, Links(0, "")
         found = self._list(uri, bucket, prefix)
         for stored, _ in found if found is not None else ():
             has_any = True
             if not _is_folder(stored):
                 sieve.take(stored)
+            elif stored.size and is_meant(stored.uri):
+                like_folders = Links(like_folders.n + 1, min(like_folders.first or stored.uri, stored.uri))
         if found is None or (needs_any and not has_any):
             return None
-        return Listing(sorted({each.uri: each for each in sieve.kept}.values()), n_left_out=sieve.n_left_out)
+        kept = sorted({each.uri: each for each in sieve.kept}.values())
+        links = {LIKE_FOLDER: like_folders} if like_folders.n else {}
+        return Listing(kept, links=links, n_left_out=sieve.n_left_out)
 
     def _list(self, uri: str, bucket: str, prefix: str) -> Iterator[tuple[Stored, float]] | None:
         """Return objects whose keys have a prefix, and their times, as pages bring them; None without the bucket."""
@@ -277,5 +282,5 @@ def _prefix_of(key: str) -> str:
 
 
 def _is_folder(stored: Stored) -> bool:
-    """Return True for the empty objects with which some tools mark a folder."""
+    """Return True for a name that only marks a folder, as the empty objects of some tools do."""
     return stored.uri.endswith("/")
