@@ -16,6 +16,7 @@ import textwrap
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from itertools import pairwise
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from jobs.telemetry.names import printable
@@ -72,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2; the last line names the cause, and what may have been meant."""
-        super().error(printable("; ".join([message, *self._suggestions()])))
+        super().error(printable("; ".join([message, *self._suggestions(), *self._ways_of_values()])))
 
     def _suggestions(self) -> Iterator[str]:
         flags, verbs = list(self._option_string_actions), self._verbs()
@@ -85,6 +86,20 @@ class Parser(argparse.ArgumentParser):
                     yield f"{word.partition('=')[0]}: did you mean {nearest}?"
             if verbs and not word.startswith("-"):
                 return  # what follows the verb is not this parser's
+
+    def _ways_of_values(self) -> Iterator[str]:
+        """Say how values are given that begin with a dash, as names may: argparse takes them for flags."""
+        flags, arguments = self._option_string_actions, [each for each in self._actions if not each.option_strings]
+        for before, word in pairwise(["", *self._given]):
+            name = word.partition("=")[0]
+            if word == "--":
+                return
+            if len(word) < 2 or word[0] != "-" or difflib.get_close_matches(name, flags, n=1):
+                continue
+            if before in flags and flags[before].nargs != 0:
+                yield f"a value that begins with a dash is joined to its flag: {before}={word}"
+            elif arguments and not self._verbs():
+                yield f"what begins with a dash and is no flag goes to the end, behind two of them: -- {word}"
 
     def _verbs(self) -> list[str]:
         return [name for action in self._actions for name in action.choices or () if action.nargs == argparse.PARSER]

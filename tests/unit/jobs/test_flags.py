@@ -193,3 +193,29 @@ def test_help_imports_no_large_library() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
 
     assert json.loads(done.stdout) == {command: [] for command in COMMANDS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way"),
+    [
+        ("erase -x.wav --output /t", "to the end, behind two of them: -- -x.wav"),
+        ("erase a.wav --x=y.wav --output /t", "to the end, behind two of them: -- --x=y.wav"),
+        ("explain head.json --output /t --utterance -x.wav", "joined to its flag: --utterance=-x.wav"),
+        ("embed --input -calls/ --output /t", "joined to its flag: --input=-calls/"),
+    ],
+)
+def test_a_name_that_begins_with_a_dash_is_refused_with_the_way_to_give_it(
+    bonafide: Run, arguments: str, way: str
+) -> None:
+    code, _, err = bonafide(*arguments.split())
+
+    assert code == 2
+    assert err.splitlines()[-1].endswith(way)
+
+
+def test_the_ways_to_give_a_name_that_begins_with_a_dash() -> None:
+    erase = parse(["erase", "--output", "/t", "--", "-x.wav", "--output"])
+    explain = parse(["explain", "head.json", "--output", "/t", "--utterance=-x.wav"])
+
+    assert erase[2]["utterance_id"] == ["-x.wav", "--output"]
+    assert explain[2]["utterance"] == "-x.wav"
