@@ -10,7 +10,7 @@ FAILURE_ERRORS = {
     "bad_header": "a sample rate, channel count, size or sample format that no recording has",
     "bad_name": "a member whose name points outside its archive, is not a valid name, exceeds 1,024 bytes, or is that "
     "of another member too; a file or container whose id another one has",
-    "changed": "replaced or removed while it was read; the next run reads it again",
+    "changed": "replaced while it was read, and again when it was read once more; the next run reads it again",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
     "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, slept, or read the "

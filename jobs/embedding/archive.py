@@ -27,7 +27,7 @@ from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.segments import warn_of_missing
 from jobs.embedding.set_aside import set_aside_before
 from jobs.embedding.speed import GroupSize
-from jobs.errors import CorruptError, RunAgain, StoppedError
+from jobs.errors import CorruptError, RunAgain, SourceChangedError, StoppedError
 from jobs.execution.assembly import ShardRows
 from jobs.execution.pool import Pool
 from jobs.execution.retries import retry
@@ -97,38 +97,58 @@ def embed_layers(
     redo = Redo(config.redo or "")
     contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     group_size = GroupSize(config)
-    runs = [
-        Planner(
-            Ledger(uri, "embeddings", recipe.fingerprint), inputs, recipe, config, contents, heard, group_size
-        ).run()
-        for recipe in recipes
-    ]
+
+    def planned(table: Ledger, recipe: Recipe) -> EmbeddingRun:
+        return Planner(table, inputs, recipe, config, contents, heard, group_size).run()
+
+    runs = [planned(Ledger(uri, "embeddings", recipe.fingerprint), recipe) for recipe in recipes]
     runs[0].passed_over.report("objects")
     if recipes[0].windows is not None:
         warn_of_missing(runs[0].history, recipes[0].windows)
+    embed = partial(_embed, runner, runs, inputs, model, config, heard)
+    embed()
+    if any(isinstance(run.set_aside, SourceChangedError) for run in runs):
+        log.warning("sources changed while they were read; they are read once more, as they are now")
+        for run in runs:
+            run.read_again(planned(run.ledger, run.recipe))
+        embed()
+        for run in runs:
+            run.end_reading_again()
+    return runs
+
+
+def _embed(
+    runner: Runner,
+    runs: list[EmbeddingRun],
+    inputs: InputConfig,
+    model: ModelConfig,
+    config: RunConfig,
+    heard: RunCanaries,
+) -> None:
+    """Embed what the plans of all layers have, and is missing."""
     missing = MissingShards(runs)
     missing.commit_unread()
     if missing.n_unchanged:
         log.info("%d files beside changed ones are unchanged: their rows are taken over", missing.n_unchanged)
-    if missing.amount.n_shards:
+    if not missing.amount.n_shards:
+        return
+    for run in missing.runs:
+        heard.compare_samples(run.ledger, run.recipe)
+    pool = runner.pool(missing.amount)
+    for run in runs:
+        run.device = pool.device
+    _log_begin(runs, missing, pool)
+    try:
+        _embed_missing(runner, missing, model, pool, config, inputs, heard)
+    except StoppedError:
+        raise
+    except (RunAgain, CorruptError) as error:
         for run in missing.runs:
-            heard.compare_samples(run.ledger, run.recipe)
-        pool = runner.pool(missing.amount)
-        for run in runs:
-            run.device = pool.device
-        _log_begin(runs, missing, pool)
-        try:
-            _embed_missing(runner, missing, model, pool, config, inputs, heard)
-        except StoppedError:
-            raise
-        except (RunAgain, CorruptError) as error:
-            for run in missing.runs:
-                run.set_aside = error
-        for run in runs:
-            run.encoders = runner.encoder_stats.record()
-            run.confinement = runner.confinement.level
-            run.canaries = heard.record(run.ledger)
-    return runs
+            run.set_aside = error
+    for run in runs:
+        run.encoders = runner.encoder_stats.record()
+        run.confinement = runner.confinement.level
+        run.canaries = heard.record(run.ledger)
 
 
 @dataclass(frozen=True)
@@ -307,7 +327,8 @@ def _embed_missing(
                 metrics.set_gauge("bonafide_shards_open", assemblers.n_open)
                 yield embedded
 
-        attempts = EmbeddingAttempts(missing.shards(), amount.n_shards, stream, assemblers, missing.planned)
+        shards, is_again = missing.shards(), missing.runs[0].is_again
+        attempts = EmbeddingAttempts(shards, amount.n_shards, stream, assemblers, missing.planned, is_again=is_again)
         for result in retry(attempts):
             if isinstance(result, ShardRows):
                 empty.add(result)

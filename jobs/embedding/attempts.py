@@ -26,7 +26,7 @@ from jobs.execution.assemblers import Assemblers, Unfinished
 from jobs.execution.retries import PASSES
 from jobs.inputs import pieces
 from jobs.inputs.containers import CONTAINERS
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.shards import CHANGED, Portion, Shard
 
 IDLE_SECONDS = 0.05  # between two looks at assemblers that commit
 MAX_CRASHES = 3  # in one shard: if more recordings end their encoder, the recordings are not the cause
@@ -53,6 +53,8 @@ class EmbeddingAttempts:
     planned : callable, optional
         Returns what the commit of a shard needs of the plans: see
         :class:`jobs.inputs.shards.Portion`.
+    is_again : bool
+        True if sources that changed while they were read are read again: one that changes once more is a failure.
     """
 
     verb = "embed"
@@ -64,6 +66,8 @@ class EmbeddingAttempts:
         stream: Stream,
         assemblers: Assemblers,
         planned: Callable[[Shard], Any] = lambda _: None,
+        *,
+        is_again: bool = False,
     ) -> None:
         self._shards = iter(shards)
         self._n_missing = n_shards
@@ -72,7 +76,9 @@ class EmbeddingAttempts:
         self._planned = planned
         self._cause = "its workers were lost"
         self._assemblers = assemblers
+        self._is_again = is_again
         self._changed: list[SourceChangedError] = []
+        self._changed_again: dict[str, SourceChangedError] = {}
         self._corrupt: dict[str, CorruptError] = {}
         self._excused: set[str | None] = set()  # shards of which a worker said why they are not done
         self._n_done = 0
@@ -91,6 +97,7 @@ class EmbeddingAttempts:
             The error of a worker that every other shard would meet too.
         """
         yield from self._received(self._portions(number), singly=number > 1)
+        yield from self._fail_changed()
 
     def _received(self, portions: Iterator[Portion], *, singly: bool) -> Iterator[Any]:
         """Stream portions; take note of errors, pass pieces on, and yield the results of commits."""
@@ -141,6 +148,16 @@ class EmbeddingAttempts:
                 f"{len(self._changed)} shard(s) set aside, all others are committed; first: {self._changed[0]}"
             )
 
+    def _fail_changed(self) -> Iterator[Any]:
+        """Fail containers that changed each time they were read, now that no piece of them is under way."""
+        for shard_id, error in self._changed_again.items():
+            shard = self._begun[shard_id]
+            self._assemblers.forget(shard_id)
+            self._assemblers.add(_failed(shard, self._planned(shard), UtteranceError(CHANGED, str(error))))
+        if self._changed_again:
+            self._changed_again = {}
+            yield from self._last_results()
+
     def _last_results(self) -> Iterator[Any]:
         while not self._assemblers.is_idle():
             yield from self._results()
@@ -170,7 +187,8 @@ class EmbeddingAttempts:
                 continue
             log.error("%s: reading it ends its process", shard.uri)
             self._assemblers.forget(shard.shard_id)
-            self._assemblers.add(_unreadable(shard, self._planned(shard)))
+            unreadable = UtteranceError("bad_archive", "reading it ends its process, alone and every time")
+            self._assemblers.add(_failed(shard, self._planned(shard), unreadable))
             yield from self._last_results()
 
     def _portions(self, number: int) -> Iterator[Portion]:
@@ -203,6 +221,9 @@ class EmbeddingAttempts:
     def _note(self, shard_id: str, trouble: Exception) -> None:
         """Take an error of a worker: it concerns one shard, or the pass, or it ends the run."""
         match trouble:
+            case SourceChangedError() if self._is_again:
+                self._changed_again[shard_id] = trouble
+                self._excused.add(shard_id)
             case SourceChangedError():
                 self._changed.append(trouble)
                 self._end(shard_id)
@@ -244,9 +265,10 @@ class EmbeddingAttempts:
         return is_known
 
 
-def _unreadable(shard: Shard, planned: Any) -> pa.Table:
-    """Return all pieces of a container that cannot be read: one failure stands for it."""
-    name, error = shard.id_of(None), UtteranceError("bad_archive", "reading it ends its process, alone and every time")
-    failure = pieces.failed(name, shard.uri, None, shard.size, "read", error)
-    rows = [pieces.outcome(shard.shard_id, 0, failure), pieces.shard_end(shard.shard_id, 1)]
+def _failed(shard: Shard, planned: Any, error: UtteranceError) -> pa.Table:
+    """Return all pieces of a container that cannot be read: a failure for each member that is listed, or one for it."""
+    places = [(member, name) for member, selections in shard.named_members() for name, _ in selections]
+    failures = [pieces.failed(name, shard.uri, member, shard.size, "read", error) for member, name in places]
+    rows = [pieces.outcome(shard.shard_id, *each) for each in enumerate(failures)]
+    rows.append(pieces.shard_end(shard.shard_id, len(rows)))
     return pa.Table.from_pylist(list(pieces.of(Portion(shard, planned=planned), rows)), schema=pieces.EMBEDDED)

@@ -20,7 +20,7 @@ from jobs.inputs.shards import CHANGED, Amount, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
 from jobs.tables.plan_history import Shards
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
 from jobs.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,14 @@ class EmbeddingRun:
         Largest distances of the canaries, and what was accepted; None if the run had nothing to do.
     names : list of str
         Names of the shards that it has committed; a night may have a million.
+    replaced : list of str
+        Names of those that it has committed, and then replaced: sources had changed while they were read.
     done : Done
         What they took.
     n_without_segments : int
         Recordings in them that have an embedding, and none of the windows that are asked for.
+    is_again : bool
+        True once sources that changed while they were read are read again.
     refused : str
         Why nothing is taken for gone, although much is; raised like what was set aside, and before it, as a person
         has to look.
@@ -64,9 +68,11 @@ class EmbeddingRun:
     confinement: str | None = None
     canaries: dict[str, Any] | None = None
     names: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     done: Done = field(default_factory=Done)
     n_without_segments: int = 0
     refused: str = ""
+    is_again: bool = False
     set_aside: RunAgain | CorruptError | None = None
     _n_changed: int = 0
 
@@ -93,6 +99,13 @@ class EmbeddingRun:
             )
         if n_changed := marker.detail.get(CHANGED):
             self._n_changed += n_changed
+        if n_changed and self.is_again:
+            log.warning(
+                "%s: %d source(s) changed each time they were read, and are rows `%s` of failures, which the next run "
+                "reads again",
+                *(marker.uri, n_changed, CHANGED),
+            )
+        elif n_changed:
             self.set_aside = SourceChangedError(
                 f"{self._n_changed} source(s) set aside, all others are committed: they were replaced or removed while "
                 f"they were read, and are rows `{CHANGED}` of failures, in {marker.uri}. Run again."
@@ -100,6 +113,17 @@ class EmbeddingRun:
         self.names.append(marker.name)
         self.done.add(marker)
         self.n_without_segments += marker.detail.get(WITHOUT_SEGMENTS, 0)
+
+    def read_again(self, planned: EmbeddingRun) -> None:
+        """Go on with a newer plan: sources that changed while they were read are in there as they are now."""
+        self.history, self.slots, self.refused = planned.history, planned.slots, planned.refused
+        self.passed_over, self.set_aside, self.is_again = planned.passed_over, None, True
+
+    def end_reading_again(self) -> None:
+        """Take note of the shards that it has committed, and then replaced."""
+        now = {name: self.history.current.get(slot_of_shard(name)) for name in self.names}
+        self.replaced = [name for name, planned in now.items() if planned is None or planned.name != name]
+        self.names = [name for name in self.names if name not in set(self.replaced)]
 
     @property
     def markers(self) -> list[Marker]:

@@ -52,7 +52,13 @@ def embed(settings: EmbeddingConfig) -> int:
         raise_repeated(again)
         return run_records.exit_code_of(again)
     output = runs[0].ledger.output
-    rows, failed, seconds = (_total(records, name) for name in ("embeddings", "failures", "audio_seconds"))
+    seconds, replaced = (
+        _total(records, "audio_seconds"),
+        [marker for each in runs for marker in each.ledger.markers(each.replaced)],
+    )
+    rows, failed = (
+        _total(records, name) - sum(marker.rows[name] for marker in replaced) for name in ("embeddings", "failures")
+    )
     removed, pruned = (_total(records, name) for name in (REMOVED_ROWS, PRUNED_ROWS))
     n_shards = sum(len(each.names) for each in runs)
     of_layers = f", counted for each of {len(runs)} layers" if len(runs) > 1 else ""

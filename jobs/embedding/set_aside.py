@@ -14,7 +14,7 @@ from jobs import storage
 from jobs.inputs.shards import CHANGED
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger
-from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
 
 
 def set_aside_before(table: Ledger, history: PlanHistory, done: Set[str]) -> frozenset[str]:
@@ -27,9 +27,15 @@ def set_aside_before(table: Ledger, history: PlanHistory, done: Set[str]) -> fro
         for number in _last_plans(history)
         if _may_have_some(table.output, history.plans[number - 1].run_id)
         for marker in table.markers(history.of_plan(number).names & done)
-        if CHANGED in marker.detail
+        if CHANGED in marker.detail and _stands(history, marker)
         for uri in _changed(table, marker)
     )
+
+
+def _stands(history: PlanHistory, marker: Marker) -> bool:
+    """Return True unless the shard is planned anew since."""
+    planned = history.current.get(slot_of_shard(marker.name))
+    return planned is not None and planned.name == marker.name
 
 
 def _last_plans(history: PlanHistory) -> Iterable[int]:

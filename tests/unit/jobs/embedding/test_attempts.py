@@ -16,7 +16,7 @@ from jobs.errors import CorruptError, RunAgain, SourceChangedError, StalledError
 from jobs.execution.assemblers import Assembler
 from jobs.execution.retries import PASSES, retry
 from jobs.inputs import pieces
-from jobs.inputs.shards import Portion, Shard
+from jobs.inputs.shards import CHANGED, Portion, Selection, Shard
 from jobs.storage import Stored
 from tests.support.facts import made_up_facts
 
@@ -229,6 +229,25 @@ def test_a_changed_source_is_set_aside_and_raised_after_all_others() -> None:
     with pytest.raises(SourceChangedError, match=r"1 shard\(s\) set aside.*s3://bucket/x: gone"):
         given += list(retry(EmbeddingAttempts([shard("x"), shard("y")], 2, machines, Assembler(lambda rows: rows))))
 
+    assert len(machines.asked) == 1
+
+
+def test_a_source_that_changed_again_is_a_failure_of_each_of_its_recordings_that_are_known() -> None:
+    machines = Machines()
+    listed = Shard.selecting("tar", shard("x").sources, [("m", Selection("first")), ("n", Selection("second"))])
+    machines.troubles = {(1, name): SourceChangedError(f"s3://bucket/{name}: changed") for name in "xy"}
+    attempts = EmbeddingAttempts(
+        [listed, shard("y"), shard("z")], 3, machines, Assembler(lambda rows: rows), is_again=True
+    )
+
+    found = {rows.shard_id: rows.tables(RECIPE, "run") for rows in retry(attempts, pause=lambda _: None)}
+
+    failed = {key: [(row["utterance_id"], row["error"]) for row in rows[1].to_pylist()] for key, rows in found.items()}
+    assert failed == {
+        listed.shard_id: [("first", CHANGED), ("second", CHANGED)],
+        shard("y").shard_id: [(shard("y").id_of(None), CHANGED)],
+        shard("z").shard_id: [],
+    }
     assert len(machines.asked) == 1
 
 

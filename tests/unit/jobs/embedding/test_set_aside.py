@@ -1,9 +1,9 @@
-"""A source that changes while it is read is set aside alone, and read by the next run whatever it looks like then."""
+"""A source that changes while it is read is set aside alone, and read again; one that never rests is a failure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from detector.config import EmbedConfig
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.result import EmbeddingRun
-from jobs.errors import RunAgain, SourceChangedError, StalledError, StoppedError
+from jobs.errors import RunAgain, StalledError, StoppedError
 from jobs.execution.work import Work
 from jobs.inputs.config import InputConfig
 from jobs.inputs.shards import CHANGED, Portion
@@ -90,39 +90,79 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(tmp_path)
 
 
-def test_a_file_that_changes_while_it_is_read_costs_its_own_row_and_the_next_night_reads_it_alone(
-    archive: Archive,
-) -> None:
-    archive.night(1, Meddling(before=lambda: archive.write("b", 7)))
+class Once:
+    """Does something the first time that it is called."""
 
-    assert archive.rows() == {"a": None, "b": CHANGED, "c": None}
-    with pytest.raises(SourceChangedError, match=r"1 source\(s\) set aside, all others are committed"):
-        archive.run.raise_set_aside()
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.acts = [act]
 
-    assert archive.night(2) == ["b"]
+    def __call__(self) -> None:
+        while self.acts:
+            self.acts.pop()()
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again_in_the_same_run(archive: Archive) -> None:
+    read = archive.night(1, Meddling(before=Once(lambda: archive.write("b", 7))))
+
     archive.run.raise_set_aside()
+    assert read == ["b"]  # the rows of the others are taken over
     assert archive.rows() == {"a": None, "b": None, "c": None}
-    assert archive.night(3) == []
+    assert [each.rows["embeddings"] for each in archive.run.ledger.markers(archive.run.replaced)] == [2]
+    assert archive.night(1) == []
+    assert archive.night(2) == []
+    assert verify_tables(str(archive.output)) == []
+
+
+def test_a_file_that_never_rests_is_a_failure_like_others_and_each_night_reads_it_alone(archive: Archive) -> None:
+    seeds = iter(range(7, 20))
+    archive.night(1, Meddling(before=lambda: archive.write("b", next(seeds))))
+    restless = archive.rows()
+    archive.run.raise_set_aside()
+
+    again = archive.night(2, Meddling(before=lambda: archive.write("b", next(seeds))))
+    at_rest = archive.night(3)
+
+    assert restless == {"a": None, "b": CHANGED, "c": None}
+    assert (again, at_rest) == (["b"], ["b"])
+    assert archive.rows() == {"a": None, "b": None, "c": None}
+    assert archive.night(4) == []
+    assert verify_tables(str(archive.output)) == []
+
+
+def test_a_container_that_never_rests_is_one_failure_and_each_night_reads_it_again(archive: Archive) -> None:
+    seeds = iter(range(7, 20))
+
+    def rewrite() -> None:
+        write_tar(archive.folder / "1.tar", {"m.flac": encoded(tone(1.0, seed=next(seeds)))})
+
+    rewrite()
+    archive.night(1, Meddling(before=rewrite))
+    restless = archive.rows()
+    archive.run.raise_set_aside()
+    archive.night(2)
+
+    archive.run.raise_set_aside()
+    assert restless == {"a": None, "b": None, "c": None, "1": CHANGED}
+    assert archive.rows() == {"a": None, "b": None, "c": None, "1": None}
     assert verify_tables(str(archive.output)) == []
 
 
 def test_a_file_that_is_put_back_as_it_was_planned_is_read_all_the_same(archive: Archive) -> None:
     path, hidden = archive.folder / "b.flac", archive.folder.parent / "b.flac"
+    hide, put_back = Once(lambda: os.rename(path, hidden)), Once(lambda: os.rename(hidden, path))
 
-    archive.night(1, Meddling(before=lambda: os.rename(path, hidden)))
-    assert archive.rows()["b"] == CHANGED
-    os.rename(hidden, path)
+    archive.night(1, Meddling(before=hide, after=put_back))
 
-    assert archive.night(2) == ["b"]
+    archive.run.raise_set_aside()
     assert archive.rows() == {"a": None, "b": None, "c": None}
 
 
-def test_a_file_that_is_removed_while_it_is_read_has_no_row_the_next_night(archive: Archive) -> None:
-    archive.night(1, Meddling(before=(archive.folder / "b.flac").unlink))
-    archive.night(2)
+def test_a_file_that_is_removed_while_it_is_read_has_no_row(archive: Archive) -> None:
+    archive.night(1, Meddling(before=Once((archive.folder / "b.flac").unlink)))
 
     archive.run.raise_set_aside()
     assert archive.rows() == {"a": None, "c": None}
+    assert archive.night(2) == []
 
 
 def test_what_was_committed_before_a_stall_is_scored(archive: Archive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import pyarrow as pa
@@ -39,3 +40,19 @@ def test_texts_that_repeat_come_back_in_every_row(n_rows: int) -> None:
     table = pa.table({"label": ["spoof", None] * n_rows})
 
     assert read(table).equals(table)
+
+
+@pytest.mark.parametrize("n_before", range(5))
+def test_an_extension_type_is_found_wherever_it_stands_among_the_digits(n_before: int) -> None:
+    schema = base64.b64encode(bytes(n_before) + b"ARROW:extension:name" + bytes(7))
+    table = pa.table({"uri": ["a"]}).replace_schema_metadata({"note": schema})
+
+    with pytest.raises(ValueError, match="columns of an Arrow extension type"):
+        untrusted_parquet.opened(parquet(table))
+
+
+def test_a_footer_that_no_table_of_recordings_needs_is_not_read() -> None:
+    table = pa.table({"uri": ["a"]}).replace_schema_metadata({"note": b" " * (8 << 20)})
+
+    with pytest.raises(ValueError, match=r"a footer of \d\d,\d\d\d,\d\d\d bytes; at most 16,777,216 are allowed"):
+        untrusted_parquet.opened(parquet(table))
