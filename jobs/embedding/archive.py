@@ -53,7 +53,8 @@ from jobs.tables.id_rule import describe_rule, is_relative
 from jobs.tables.instalments import Instalments
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Names
-from jobs.tables.plan import OTHERS, SEGMENTS, Proposal, others_in, plan_id_of, propose
+from jobs.tables.others import Others
+from jobs.tables.plan import SEGMENTS, Proposal, plan_id_of, propose
 from jobs.tables.protocol import Plan, PlanHistory
 from jobs.tables.recipes import as_stored, recipes_in
 from jobs.tables.removal import RemovalPolicy, slots_to_prune
@@ -95,7 +96,7 @@ def embed_layers(
     if not output.new_table:
         refuse_other_encoder(uri, recipes)
     redo = Redo(config.redo or "")
-    contents, heard = Contents(), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
+    contents, heard = Contents(inputs.input), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     group_size = GroupSize(config)
 
     def planned(table: Ledger, recipe: Recipe) -> EmbeddingRun:
@@ -236,9 +237,10 @@ class Planner:
     def _detail(self, history: PlanHistory) -> dict[str, Any]:
         """Return what the plan says beside its shards; what the contents of objects are is told with the last part."""
         redo, recipe = Redo(self.config.redo or ""), self.recipe
-        others = [] if self._waiting else sorted(self.contents.others - others_in(history))
-        detail = {"recipe": recipe.describe(), "model": recipe.model, OTHERS: others, VERSIONS: canaries.versions()}
+        detail = {"recipe": recipe.describe(), "model": recipe.model, VERSIONS: canaries.versions()}
         detail |= describe_rule(self.found.id_roots, history)
+        if not self._waiting:
+            detail |= Others(history).detail(self.contents.others)
         if self.found.redone and redo.named:
             detail[REDO] = redo.named
         if recipe.windows is not None:
@@ -256,11 +258,11 @@ def look_for_new(
     windows: Windows | None = None,
 ) -> Found:
     """List an archive and propose what is new beside earlier plans; nothing is written."""
-    others, done = others_in(history), table.done(history)
+    done = table.done(history)
     refuse_lost_plans(table, history, done)
     relative = is_relative(table.output, history, inputs.ids)
     index = SourceIndex(history, done, relative=relative)
-    contents.learn(index.is_recording, others)
+    contents.learn(index.is_recording, Others(history))
     has_lists, group_seconds = archive.names_lists(inputs), partial(group_size.seconds, table, history)
     leave_out = None if has_lists else index.sees
     taken = Instalments(index, contents, group_seconds, relative=relative)

@@ -270,7 +270,7 @@ def estimate(inputs: InputConfig, recipes: tuple[Recipe, ...], output: OutputCon
     """
     uri = storage.normal(output.output)
     storage.check_folder(uri)
-    contents, group_size = Contents(), GroupSize(config)
+    contents, group_size = Contents(inputs.input), GroupSize(config)
     recipes = tuple(as_stored(uri, each) for each in recipes)
     if not output.new_table:
         refuse_other_encoder(uri, recipes)

@@ -25,9 +25,6 @@ from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, too_many
 from jobs.tables.shared_ids import heard_by_now, set_apart
 from jobs.tables.source_index import SourceIndex
 
-OTHERS = "others"
-"""In the detail of a plan: digests of objects that were looked at and are no recordings; see `jobs.inputs.contents`."""
-
 SEGMENTS = "segments"
 """In the detail of a plan: what its run asked for by `--segments`. As a name for `--redo`: what has no such windows."""
 
@@ -176,11 +173,6 @@ def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]
         kept = before[slot].entry if slot in before else Entry(slot, "")
         entries.append(Entry(slot, kept.state, (kept.work or {}) | {DROPPED: True}))
     return tuple(entries)
-
-
-def others_in(history: PlanHistory) -> set[str]:
-    """Return the digests of objects that earlier runs looked at, and that are no recordings."""
-    return {digest for plan in history.plans for digest in plan.detail.get(OTHERS, ())}
 
 
 def entry_of(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, prune: bool = False) -> Entry:

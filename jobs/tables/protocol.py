@@ -38,6 +38,7 @@ from jobs.tables.folding import Checkpoint
 from jobs.tables.frozen_plan import Plan
 from jobs.tables.marker import Marker
 from jobs.tables.names import Names, texts
+from jobs.tables.others import newest
 from jobs.tables.plan_history import PlanHistory, PlannedShard
 from jobs.tables.requests import Exist, Fetch, Get, List, Put
 from jobs.tables.table_part import TablePart
@@ -104,8 +105,8 @@ class Protocol:
         for first in range(len(plans) + 1, n_plans + 1, PLANS_AT_ONCE):
             names = [self._plan_name(number) for number in range(first, min(first + PLANS_AT_ONCE, n_plans + 1))]
             found: list[bytes | None] = yield Fetch(names)
-            plans += [Plan.from_json(found.pop(0), f"{self._output}/{name}") for name in names]
-        return PlanHistory(tuple(plans))
+            plans += newest([Plan.from_json(found.pop(0), f"{self._output}/{name}") for name in names])
+        return PlanHistory(newest(plans))
 
     def freeze(
         self, propose: Callable[[PlanHistory], Plan | None], earlier: PlanHistory | None = None
