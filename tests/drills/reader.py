@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from detector.schema import HISTORY
@@ -81,7 +82,9 @@ class Reader:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Return rows with exact floats, without what says when and by whom they were written."""
+    """Return rows of what is there, with exact floats, without what says when and by whom they were written."""
+    if "removed_at" in table.column_names:
+        table = table.filter(pc.is_null(table["removed_at"]))
     return [exact(row) for row in table.drop_columns([*WRITTEN.intersection(table.column_names)]).to_pylist()]
 
 
