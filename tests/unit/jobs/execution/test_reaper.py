@@ -132,7 +132,12 @@ def test_processes_that_start_others_all_the_time_end(mark: str) -> None:
 
 
 def test_signals_to_the_drivers_group_and_to_the_reaper_itself_leave_it_at_work(mark: str) -> None:
-    process = _driver(mark, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); input()")
+    process = _driver(
+        mark,
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # in the background of a shell, it is ignored
+        "print('ready'); input()",
+    )
     _until(lambda: _ignores_sigterm(_reaper(mark)))
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         os.kill(_reaper(mark).pid, number)

@@ -12,7 +12,7 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.embedding.archive import _plan
+from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.speed import GroupSize
 from jobs.inputs.config import InputConfig
@@ -73,7 +73,7 @@ def test_an_object_that_is_replaced_each_night_takes_no_more_room_than_one(archi
     for number in range(4):
         (archive / "x.bin").write_bytes(b"numbers" * number + b"1")
         (archive / f"{number}.wav").write_bytes(WAV)
-        _plan(table, settings, RECIPE, config, Contents(settings.input), RunCanaries(), GroupSize(config))
+        Planner(table, settings, RECIPE, config, Contents(settings.input), RunCanaries(), GroupSize(config)).run()
         counts.append(n_known(table.history()) // DIGEST_BYTES)
 
     assert counts == [1, 2, 3, 1]  # of the fourth, as there were more than two for each that is there
