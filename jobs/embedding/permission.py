@@ -7,17 +7,20 @@ again; its row of failures says so.
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import partial
 
 import pyarrow.compute as pc
 
 from jobs import storage
 from jobs.errors import SourceChangedError
 from jobs.inputs.archive import Archive
+from jobs.inputs.requests import answers
 from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory
+from jobs.tables.run_records import may_count
 from jobs.tables.source_index import SourceIndex
 
 NO_PERMISSION = "no_permission"
@@ -29,14 +32,22 @@ def readable_again(
 ) -> frozenset[str]:
     """Return the URIs of files of committed shards that could not be opened, and now can.
 
-    It costs a listing, a marker for each shard that has failures, and a request for each file that cannot be opened.
+    It costs the record of each plan, and where one counts such files, a listing, a marker for each of its shards that
+    has failures, and a request for each file.
     """
     sources = (*archive.files, *(shard.sources[0] for shard in archive.containers))
     found = {source.uri: source for source in sources}
+    # records of earlier releases do not count them: only local files were such rows then
+    is_local = bool(archive.roots) or any(storage.scheme_of(uri) == "file" for uri in found)
+    look = partial(may_count, table.output, name=NO_PERMISSION, otherwise=is_local)
+    run_ids = [plan.run_id for plan in history.plans]
+    counting = {run_id for run_id, counts in zip(run_ids, answers(look, run_ids), strict=True) if counts}
+    if not counting:
+        return frozenset()
     failures = storage.listing(storage.join(table.output, "failures")) or []
     failed = history.current.having(slot_of(stored.uri) for stored in failures)
     names = set()
-    for planned in failed.values():
+    for planned in (each for each in failed.values() if each.run_id in counting):
         sources = Shard.from_content(planned.entry.work).sources if planned.entry.has_sources else ()
         found |= {source.uri: source for source in sources if index.has_seen(source)}
         names |= {planned.name} if any(each.uri in found for each in sources) else set()

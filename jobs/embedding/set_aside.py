@@ -10,11 +10,10 @@ from collections.abc import Iterable, Set
 
 import pyarrow.compute as pc
 
-from jobs import storage
 from jobs.inputs.shards import CHANGED
-from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
+from jobs.tables.run_records import may_count
 
 
 def set_aside_before(table: Ledger, history: PlanHistory, done: Set[str]) -> frozenset[str]:
@@ -25,7 +24,7 @@ def set_aside_before(table: Ledger, history: PlanHistory, done: Set[str]) -> fro
     return frozenset(
         uri
         for number in _last_plans(history)
-        if _may_have_some(table.output, history.plans[number - 1].run_id)
+        if may_count(table.output, history.plans[number - 1].run_id, CHANGED)
         for marker in table.markers(history.of_plan(number).names & done)
         if CHANGED in marker.detail and _stands(history, marker)
         for uri in _changed(table, marker)
@@ -41,15 +40,6 @@ def _stands(history: PlanHistory, marker: Marker) -> bool:
 def _last_plans(history: PlanHistory) -> Iterable[int]:
     dates = [plan.run_date for plan in history.plans]
     return (number for number, date in enumerate(dates, start=1) if date == dates[-1])
-
-
-def _may_have_some(output: str, run_id: str) -> bool:
-    uri = storage.join(output, "runs", f"{run_id}.json")
-    try:
-        record = load_checksummed(storage.read_bytes(uri), uri)
-    except storage.NotFoundError:
-        return True
-    return bool(record.get(CHANGED, 0))
 
 
 def _changed(table: Ledger, marker: Marker) -> list[str]:

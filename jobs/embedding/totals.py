@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from typing import Any
 
+from jobs.embedding.permission import NO_PERMISSION
 from jobs.inputs.shards import CHANGED
 from jobs.tables.protocol import Marker
 from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
@@ -38,7 +39,7 @@ class EmbeddingTotals(Totals):
         return {
             "embeddings": rows,
             "failures": failed,
-            **{name: self.numbers[name] for name in (REMOVED_ROWS, PRUNED_ROWS, CHANGED)},
+            **{name: self.numbers[name] for name in (REMOVED_ROWS, PRUNED_ROWS, CHANGED, NO_PERMISSION)},
             **self.repeated.record(),
             "exit_code": code_of(failed, rows, self._max_failures, self),
             "audio_seconds": round(float(self._audio_seconds), 3),
@@ -49,10 +50,8 @@ class EmbeddingTotals(Totals):
 def code_of(failed: int, rows: int, max_failures: float, totals: Totals | None = None) -> int:
     """Return what a run ends with once its markers are written.
 
-    75 if sources were set aside, 65 if ids were refused, 3 if too large a share of the inputs failed, else 0.
+    65 if ids were refused, 3 if too large a share of the inputs failed, else 0.
     """
-    if totals is not None and totals.numbers[CHANGED]:
-        return os.EX_TEMPFAIL
     if totals is not None and totals.repeated.n_ids:
         return os.EX_DATAERR
     return 0 if failed <= max_failures * (failed + rows) else 3

@@ -126,6 +126,22 @@ def write_record(uri: str, record: dict[str, Any], output: str = "", note: str |
     return record if note in (None, erasures.note_of(output)) else erasures.take_names_out(uri)
 
 
+def may_count(output: str, run_id: str, name: str, *, otherwise: bool = False) -> bool:
+    """Return True if the record of a run counts some of a kind, or if there is no record.
+
+    Parameters
+    ----------
+    otherwise : bool
+        What to return for a record of an earlier release, which does not have the name.
+    """
+    uri = storage.join(output, "runs", f"{run_id}.json")
+    try:
+        record = load_checksummed(storage.read_bytes(uri), uri)
+    except storage.NotFoundError:
+        return True
+    return bool(record.get(name, otherwise))
+
+
 def records_of_date(output: str, history: PlanHistory, run_date: str) -> list[dict[str, Any]]:
     """Return the records of the plans of a date: a night may have many.
 
