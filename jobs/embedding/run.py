@@ -52,10 +52,8 @@ def embed(settings: EmbeddingConfig) -> int:
         raise_repeated(again)
         return run_records.exit_code_of(again)
     output = runs[0].ledger.output
-    seconds, replaced = (
-        _total(records, "audio_seconds"),
-        [marker for each in runs for marker in each.ledger.markers(each.replaced)],
-    )
+    seconds = _total(records, "audio_seconds")
+    replaced = [marker for each in runs for marker in each.ledger.markers(each.replaced)]
     rows, failed = (
         _total(records, name) - sum(marker.rows[name] for marker in replaced) for name in ("embeddings", "failures")
     )

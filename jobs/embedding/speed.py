@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.errors import SchemaError
-from jobs import storage
 from jobs.config import RunConfig
 from jobs.execution.gpus import visible_gpus
-from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
+from jobs.tables.run_records import stored_record
 
 MOST_RECORDS = 5  # that are read, the latest first
 LEAST_SECONDS = 10.0  # of encoders, for a measurement: a few recordings tell little
@@ -100,8 +99,7 @@ def measured_speed(encoders: Mapping[str, Any]) -> float | None:
 
 def _record_of(table: Ledger, run_id: str) -> dict[str, Any]:
     """Return the record of a run; nothing of one that is not complete, or whose record is damaged."""
-    uri = storage.join(table.output, "runs", f"{run_id}.json")
     try:
-        return dict(load_checksummed(storage.read_bytes(uri), uri))
-    except (storage.NotFoundError, SchemaError):
+        return stored_record(table.output, run_id) or {}
+    except SchemaError:
         return {}

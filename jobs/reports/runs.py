@@ -15,12 +15,12 @@ from jobs import storage
 from jobs.inputs.requests import answers
 from jobs.scoring.changes import FAILED_RUNS
 from jobs.tables import ledger
-from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.heads import active_head
 from jobs.tables.ledger import Ledger
 from jobs.tables.names import Packed, texts
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_history import is_here, of_runs
+from jobs.tables.run_records import stored_record
 
 Record = dict[str, Any]
 
@@ -33,14 +33,11 @@ def read_record(output: str, run_id: str) -> Record | None:
     SchemaError
         If it is damaged, or that of another run.
     """
-    uri = storage.join(output, "runs", f"{run_id}.json")
-    try:
-        record = dict(load_checksummed(storage.read_bytes(uri), uri))
-    except storage.NotFoundError:
-        return None
-    if "abandoned" in record:
+    record = stored_record(output, run_id)
+    if record is None or "abandoned" in record:
         return None
     if record["run_id"] != run_id:
+        uri = storage.join(output, "runs", f"{run_id}.json")
         raise SchemaError(f"{uri}: is the record of {record['run_id']!r}. Remove it, or restore the right one.")
     return record
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -126,6 +125,15 @@ def write_record(uri: str, record: dict[str, Any], output: str = "", note: str |
     return record if note in (None, erasures.note_of(output)) else erasures.take_names_out(uri)
 
 
+def stored_record(output: str, run_id: str) -> dict[str, Any] | None:
+    """Return the record of a run as it is stored; None if there is none."""
+    uri = storage.join(output, "runs", f"{run_id}.json")
+    try:
+        return dict(load_checksummed(storage.read_bytes(uri), uri))
+    except storage.NotFoundError:
+        return None
+
+
 def may_count(output: str, run_id: str, name: str, *, otherwise: bool = False) -> bool:
     """Return True if the record of a run counts some of a kind, or if there is no record.
 
@@ -134,12 +142,8 @@ def may_count(output: str, run_id: str, name: str, *, otherwise: bool = False) -
     otherwise : bool
         What to return for a record of an earlier release, which does not have the name.
     """
-    uri = storage.join(output, "runs", f"{run_id}.json")
-    try:
-        record = load_checksummed(storage.read_bytes(uri), uri)
-    except storage.NotFoundError:
-        return True
-    return bool(record.get(name, otherwise))
+    record = stored_record(output, run_id)
+    return record is None or bool(record.get(name, otherwise))
 
 
 def records_of_date(output: str, history: PlanHistory, run_date: str) -> list[dict[str, Any]]:
@@ -147,14 +151,12 @@ def records_of_date(output: str, history: PlanHistory, run_date: str) -> list[di
 
     Those of which a later plan has replaced a shard are left out, as what they say may be mended.
     """
-    found = []
-    for number, plan in enumerate(history.plans, start=1):
-        if plan.run_date != run_date or len(history.of_plan(number)) < len(plan.entries):
-            continue
-        uri = storage.join(output, "runs", f"{plan.run_id}.json")
-        with contextlib.suppress(storage.NotFoundError):
-            found.append(dict(load_checksummed(storage.read_bytes(uri), uri)))
-    return found
+    found = (
+        stored_record(output, plan.run_id)
+        for number, plan in enumerate(history.plans, start=1)
+        if plan.run_date == run_date and len(history.of_plan(number)) >= len(plan.entries)
+    )
+    return [record for record in found if record is not None]
 
 
 def exit_code_of(records: Iterable[dict[str, Any]]) -> int:
