@@ -1,4 +1,4 @@
-"""What bounds a run: the parts that were measured, put together for clusters that are not available."""
+"""Bounds: predict how long a run takes on clusters that are not available, and which measured part bounds it."""
 
 from __future__ import annotations
 
