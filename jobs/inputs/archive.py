@@ -36,7 +36,6 @@ from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.places import Place
-from jobs.inputs.requests import answers
 from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
 from jobs.inputs.sources import folder_of
 from jobs.inputs.suffixes import kind_of_name
@@ -165,78 +164,119 @@ def find(
     SchemaError
         If a list or a Parquet file cannot be read as one.
     """
-    containers: dict[str, Shard] = {}
-    files: dict[str, Stored] = {}
-    entries: list[ListEntry] = []
-    listings: dict[str, Listing] = {}
-    places: list[Place] = []
-    below: dict[str, Stored] = {}
-    roots: dict[str, str] = {}
+    search = _Search(config, contents or Contents(), before, relative=relative)
     thinned = taken.thinned if taken is not None and not overlap(config.input) else None
     for uri in map(storage.normal, config.input):
+        search.look(uri, leave_out, thinned)
+    if config.manifest is not None:
+        search.read_list(storage.normal(config.manifest))
+    return search.archive(taken)
+
+
+class _Search:
+    """Looks at one input after the other, and gathers what they name."""
+
+    def __init__(self, config: InputConfig, contents: Contents, before: Iterable[str], *, relative: bool) -> None:
+        self._config, self._contents, self._before, self._relative = config, contents, before, relative
+        self._containers: dict[str, Shard] = {}
+        self._files: dict[str, Stored] = {}
+        self._entries: list[ListEntry] = []
+        self._listings: list[Listing] = []
+        self._places: list[Place] = []
+        self._below: dict[str, Stored] = {}
+        self._roots: dict[str, str] = {}
+
+    def look(
+        self,
+        uri: str,
+        leave_out: Callable[[Stored], bool] | None,
+        thinned: Callable[[list[Stored], str], list[Stored]] | None,
+    ) -> None:
+        """Take what an `--input` names: a list, an object, or what is below a prefix or matches a pattern."""
+        follow = self._config.follow_links
         called = object_called(uri)
-        named = None if called is None or means_others(uri, config.follow_links) else called
+        named = None if called is None or means_others(uri, follow) else called
         is_list = not _has_recordings(named) if named else not is_pattern(uri)
         if is_list and uri.lower().endswith(LIST_SUFFIXES):
-            entries += read_entries(uri, relative)
-            continue
-        if named:
-            with storage.opened(named):
-                pass  # what is named itself and may not be read ends the run: it is no exception of many
+            self.read_list(uri)
+        elif named:
+            self._take_named(uri, named)
         else:
-            place, listings[uri] = listing_of(uri, called, config.follow_links, before, leave_out, thinned)
-            places.append(place)
-        listed = [] if named else listings[uri].objects
-        below |= {stored.uri: stored for stored in listed}
-        if relative:
-            for found in [uri] if named else [*(each.uri for each in listed), *listings[uri].denied]:
-                root = folder_of(uri) if named else root_of(uri, found)
-                roots[found] = min(root, roots.get(found, root), key=len)
-        for stored in [named] if named else _without_tables(listed, before):
-            kind = container_kind(stored.uri)
-            if kind is not None:
-                containers[stored.uri] = Shard(kind, (stored,))
-            elif named or kind_of_name(stored.uri) == "audio":  # a file that is named itself may have any suffix
-                files[stored.uri] = stored
-    if config.manifest is not None:
-        entries += read_entries(storage.normal(config.manifest), relative)
-    if relative:
-        roots = {entry.uri: entry.root for entry in entries} | roots
-    unclear = [each for uri, each in below.items() if uri not in files and is_unclear(uri)]
-    files |= {stored.uri: stored for stored in (contents or Contents()).recordings(unclear)}
-    selections = _add_listed(entries, containers, files, config.missing)
-    passed_over = PassedOver(taken.passed_over.to_content() if taken else None)
-    for uri in sorted(below.keys() - files.keys() - containers.keys()):
-        passed_over.add(storage.key_of(uri))
-    links = _links_of(listings.values())
-    passed_over.add_links(links)
-    denied = sorted({uri for listing in listings.values() for uri in listing.denied})
-    n_left_out = sum(listing.n_left_out for listing in listings.values())
-    if (
-        not containers
-        and not files
-        and not denied
-        and not n_left_out
-        and not (taken and taken.has_any)
-        and not any(had_any(place, before) for place in places)
-    ):
-        where = config.manifest or ", ".join(config.input)
+            self._take_listing(uri, *listing_of(uri, called, follow, self._before, leave_out, thinned))
+
+    def read_list(self, uri: str) -> None:
+        self._entries += read_entries(uri, self._relative)
+
+    def _take_named(self, uri: str, named: Stored) -> None:
+        with storage.opened(named):
+            pass  # what is named itself and may not be read ends the run: it is no exception of many
+        self._note_root(uri, folder_of(uri))
+        if not self._is_container(named):
+            self._files[named.uri] = named  # it may have any suffix
+
+    def _take_listing(self, uri: str, place: Place, listing: Listing) -> None:
+        self._places.append(place)
+        self._listings.append(listing)
+        self._below |= {stored.uri: stored for stored in listing.objects}
+        for found in (*(stored.uri for stored in listing.objects), *listing.denied):
+            self._note_root(found, root_of(uri, found))
+        for stored in _without_tables(listing.objects, self._before, self._contents):
+            if not self._is_container(stored) and kind_of_name(stored.uri) == "audio":
+                self._files[stored.uri] = stored
+
+    def _note_root(self, found: str, root: str) -> None:
+        self._roots[found] = min(root, self._roots.get(found, root), key=len)
+
+    def _is_container(self, stored: Stored) -> bool:
+        """Return True for a container, which is a shard of its own."""
+        kind = container_kind(stored.uri)
+        if kind is not None:
+            self._containers[stored.uri] = Shard(kind, (stored,))
+        return kind is not None
+
+    def archive(self, taken: Taken | None) -> Archive:
+        """Return what was found; raise if that is nothing."""
+        containers, files = self._containers, self._files
+        unclear = [each for uri, each in self._below.items() if uri not in files and is_unclear(uri)]
+        files |= {stored.uri: stored for stored in self._contents.recordings(unclear)}
+        selections = _add_listed(self._entries, containers, files, self._config.missing)
+        roots = {entry.uri: entry.root for entry in self._entries} | self._roots if self._relative else {}
+        denied = sorted({uri for listing in self._listings for uri in listing.denied})
+        links = _links_of(self._listings)
+        passed_over = self._passed_over(taken, links)
+        if not containers and not files and not denied and not self._may_be_empty(taken):
+            raise self._no_audio(passed_over)
+        return Archive(
+            tuple(replace(containers[uri], root=roots.get(uri, "")) for uri in sorted(containers)),
+            tuple(sorted(files.values())),
+            selections,
+            tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),), root=roots.get(uri, "")) for uri in denied),
+            tuple(listing.root for listing in self._listings if listing.root),
+            tuple(self._places),
+            links,
+            passed_over,
+            {uri: roots[uri] for uri in (*files, *containers, *denied)} if self._relative else None,
+        )
+
+    def _passed_over(self, taken: Taken | None, links: dict[str, Links]) -> PassedOver:
+        passed_over = PassedOver(taken.passed_over.to_content() if taken else None)
+        for uri in sorted(self._below.keys() - self._files.keys() - self._containers.keys()):
+            passed_over.add(storage.key_of(uri))
+        passed_over.add_links(links)
+        return passed_over
+
+    def _may_be_empty(self, taken: Taken | None) -> bool:
+        """Return True if there were recordings that are known, or taken, or gone since an earlier run."""
+        is_left_out = any(listing.n_left_out for listing in self._listings)
+        return is_left_out or bool(taken and taken.has_any) or any(had_any(each, self._before) for each in self._places)
+
+    def _no_audio(self, passed_over: PassedOver) -> ConfigError:
+        where = self._config.manifest or ", ".join(self._config.input)
         suffixes = " ".join(suffix for each in CONTAINERS.values() for suffix in each.suffixes)
-        raise ConfigError(
+        return ConfigError(
             f"{where}: no audio found. Expected {suffixes}, or recordings such as .wav, .flac and .mp3; found "
             f"{passed_over or 'nothing'}."
         )
-    return Archive(
-        tuple(replace(containers[uri], root=roots.get(uri, "")) for uri in sorted(containers)),
-        tuple(sorted(files.values())),
-        selections,
-        tuple(Shard(FOLDER, (Stored(uri, 0, storage.DENIED),), root=roots.get(uri, "")) for uri in denied),
-        tuple(listing.root for listing in listings.values() if listing.root),
-        tuple(places),
-        links,
-        passed_over,
-        {uri: roots[uri] for uri in (*files, *containers, *denied)} if relative else None,
-    )
 
 
 def names_lists(config: InputConfig) -> bool:
@@ -257,32 +297,30 @@ def _has_recordings(stored: Stored) -> bool:
     return content.kind == "audio"
 
 
-def _without_tables(objects: list[Stored], before: Iterable[str]) -> list[Stored]:
+def _without_tables(objects: list[Stored], before: Iterable[str], contents: Contents) -> list[Stored]:
     """Drop Parquet files without recordings: lists, labels, and the product's own tables.
 
     A file that cannot or may not be read, or that changes meanwhile, stays in, so that it becomes a row of failures. So
     does one that had recordings before: their rows must not stand as if it had them still. Those of other columns are
-    counted.
+    told of by the run that sees them first.
     """
+    unread: list[tuple[str, str]] = []
 
-    def content_of(stored: Stored) -> parquet.Content | None:
+    def has_recordings(stored: Stored) -> bool:
         try:
-            return parquet.content_of(stored)
+            content = parquet.content_of(stored)
         except (SchemaError, storage.RefusedError, SourceChangedError):
-            return None
+            return True
+        if content.unread:
+            unread.append((stored.uri, content.unread))
+        return content.kind == "audio"
 
-    tables = [stored for stored in objects if container_kind(stored.uri) == "parquet"]
-    contents = dict(zip(tables, answers(content_of, tables), strict=True))
-    others = {
-        stored: content.unread
-        for stored, content in contents.items()
-        if content is not None and content.kind != "audio" and stored.uri not in before
-    }
-    unread = [(stored.uri, columns) for stored, columns in others.items() if columns]
+    tables = [each for each in objects if container_kind(each.uri) == "parquet" and each.uri not in before]
+    others = set(tables).difference(contents.told_apart(tables, has_recordings))
     if unread:
         log.warning(
             "passed over %d Parquet files without recordings that can be read; the first is %s, with the columns %s",
-            *(len(unread), *unread[0]),
+            *(len(unread), *min(unread)),
         )
     return [stored for stored in objects if stored not in others] if others else objects
 

@@ -1,4 +1,4 @@
-"""Contents: which objects of a folder are recordings although their suffixes do not say so, by their first bytes.
+"""Contents: which objects of a folder hold recordings where their suffixes do not say so, by what is in them.
 
 A look costs a small request for each object. What earlier plans found out is not asked for again: a planned recording
 stays one, and of everything else a plan keeps a digest of name, size and tag (:mod:`jobs.tables.others`).
@@ -70,25 +70,36 @@ class Contents:
         return {key: np.concatenate([_packed(()), *found]) for key, found in self._others.items()}
 
     def recordings(self, objects: Sequence[Stored]) -> list[Stored]:
-        """Return those objects that are recordings; objects that are not known yet are looked at."""
-        unclear = [stored for stored in objects if stored.size and not self._is_recording(stored.uri)]
+        """Return those objects that are recordings by their first bytes."""
+        return self.told_apart([stored for stored in objects if stored.size], _is_recording)
+
+    def told_apart(self, objects: Sequence[Stored], is_one: Callable[[Stored], bool | None]) -> list[Stored]:
+        """Return those objects that are, or hold, recordings; objects that are not known yet are looked at.
+
+        Parameters
+        ----------
+        objects : sequence of Stored
+        is_one : callable
+            Looks at an object; None if it cannot be told now. Several threads call it.
+        """
+        unclear = [stored for stored in objects if not self._is_recording(stored.uri)]
         keys = [self._inputs_of(stored.uri) for stored in unclear]
         digests = _packed(map(_digest, unclear))
         is_other = self._are_known(keys, digests)
         places = np.flatnonzero(~is_other).tolist()
-        denied = []
-        for place, head in zip(places, answers(_first_bytes, [unclear[each] for each in places]), strict=True):
-            if head is None or is_audio_content(head):
+        untold = []
+        for place, answer in zip(places, answers(is_one, [unclear[each] for each in places]), strict=True):
+            if answer is None:
+                untold.append(unclear[place].uri)
+            elif answer:
                 self._recordings.add(unclear[place].uri)
-            elif head:
+            else:
                 is_other[place] = True
                 self._new_others.add(bytes(digests[place]))
-            else:
-                denied.append(unclear[place].uri)
         for key, found in self._others.items():
             found.append(digests[is_other & _equal(keys, key)])
-        if denied:
-            log.warning("%d objects may not be read, and may be recordings; first: %s", len(denied), denied[0])
+        if untold:
+            log.warning("%d objects may not be read, and may be recordings; first: %s", len(untold), untold[0])
         return [stored for stored in objects if self._is_recording(stored.uri)]
 
     def _are_known(self, keys: list[str], digests: Digests) -> npt.NDArray[np.bool_]:
@@ -108,16 +119,16 @@ class Contents:
         return next((key for root, key in self._inputs.items() if uri.startswith(root)), "")
 
 
-def _first_bytes(stored: Stored) -> bytes | None:
-    """Return the first bytes; none if they cannot be had now, None if the file must be read as a recording."""
+def _is_recording(stored: Stored) -> bool | None:
+    """Return True for a recording by its first bytes, None if they cannot be had now."""
     try:
-        return storage.first_bytes(stored, HEAD_BYTES)
+        return is_audio_content(storage.first_bytes(stored, HEAD_BYTES))
     except SourceChangedError:
-        return b""  # removed or replaced since it was listed: the next run looks again
+        return None  # removed or replaced since it was listed: the next run looks again
     except storage.NoPermissionError:
-        return None  # a recording that may not be read is told of; so is a file that might be one
+        return True  # a recording that may not be read is told of; so is a file that might be one
     except storage.RefusedError:
-        return b""  # archived in a cold tier, or under a key that we do not have; or the role may read nothing
+        return None  # archived in a cold tier, or under a key that we do not have; or the role may read nothing
 
 
 def _digest(stored: Stored) -> bytes:

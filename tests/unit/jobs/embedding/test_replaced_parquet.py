@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.result import EmbeddingRun
 from jobs.inputs.config import InputConfig
+from jobs.inputs.containers import parquet
 from tests.support.audio import encoded, tone
 from tests.support.containers import in_parquet
 from tests.support.embedding_runs import embed_archive
@@ -65,3 +67,25 @@ def test_a_table_that_never_held_recordings_is_no_row(tmp_path: Path) -> None:
 
     assert here(run) == ["b.flac"]
     assert not any(map(len, run.ledger.read_all("failures")[1]))
+
+
+def test_a_table_without_recordings_is_parsed_by_one_run_alone_until_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, parsed = tmp_path / "archive", list[str]()
+    archive.mkdir()
+    content_of = parquet.content_of
+    monkeypatch.setattr(parquet, "content_of", lambda stored: parsed.append(stored.uri) or content_of(stored))
+
+    def put(number: int) -> None:
+        (archive / f"{number}.flac").write_bytes(encoded(tone(0.5, seed=number)))
+
+    pq.write_table(pa.table({"words": ["no audio"]}), archive / "0.parquet")
+    put(1)
+    night(archive, tmp_path / "output")
+    put(2)
+    assert here(night(archive, tmp_path / "output")) == ["1.flac", "2.flac"]
+    assert parsed == [str(archive / "0.parquet")]
+
+    (archive / "0.parquet").write_bytes(in_parquet({"a.flac": encoded(tone(0.5))}))
+    assert here(night(archive, tmp_path / "output")) == ["0.parquet#a.flac", "1.flac", "2.flac"]
