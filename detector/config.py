@@ -213,6 +213,25 @@ def without_former(described: Mapping[str, Any]) -> dict[str, Any]:
     return joined([{name: value for name, value in part.items() if name not in FORMER} for part in parts_of(described)])
 
 
+def difference(described: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the settings in which two descriptions of recipes differ.
+
+    Examples
+    --------
+    >>> difference({"layer": 9, "pooling": "mean"}, {"layer": -1, "pooling": "mean", "context": "padded"})
+    'context None, not padded; layer 9, not -1'
+    """
+    here, there = (parts_of(without_former(each)) for each in (described, other))
+    if len(here) != len(there):
+        return f"{len(here)} table(s) side by side, not {len(there)}"
+    settings = (
+        (name, one.get(name), two.get(name))
+        for one, two in zip(here, there, strict=True)
+        for name in sorted({*one, *two})
+    )
+    return "; ".join(f"{name} {one}, not {two}" for name, one, two in settings if one != two)
+
+
 def channels_of(channels: str) -> dict[str, str]:
     """Entry of a recipe for its channels. The mean has none, so that older fingerprints stay valid."""
     return {} if channels == CHANNELS[0] else {"channels": channels}

@@ -332,7 +332,7 @@ class Head:
         others = set(rows["fingerprint"].unique().to_pylist()) - known
         if others:
             raise ConfigError(
-                f"the head is for embeddings of fingerprint {self.fingerprint} ({self.model}: {self.recipe}), but "
+                f"the head is for embeddings of fingerprint {self.fingerprint} ({self.model}), but "
                 f"the rows have {', '.join(sorted(others))}. Use the head that was fitted on this encoder's "
                 f"embeddings, or embed with --backbone, --model and --layer of the head."
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from detector import starter
 from detector.checkpoint import recipes_of
-from detector.config import STARTER, Recipe, by_channels, digest_of, joined, parts_of, without_former
+from detector.config import STARTER, Recipe, by_channels, difference, digest_of, joined, parts_of, without_former
 from detector.errors import ConfigError
 from detector.head import Head
 from detector.head_checks import refuse_large
@@ -89,14 +89,14 @@ def check_recipe(head: Head, recipes: Sequence[Recipe], where: str) -> None:
     """
     described = joined([recipe.describe() for recipe in recipes])
     if not head.judges(described):
-        raise _other_encoder(head, digest_of(described), where)
+        raise _other_encoder(head, {digest_of(described): described}, where)
 
 
-def _other_encoder(head: Head, fingerprint: str, where: str) -> ConfigError:
+def _other_encoder(head: Head, present: Mapping[str, dict[str, Any]], where: str) -> ConfigError:
+    found = ", ".join(f"{key} ({difference(head.recipe, described)})" for key, described in present.items())
     return ConfigError(
-        f"{where}: the head is for embeddings of fingerprint {head.fingerprint} ({head.model}, {head.recipe}), but "
-        f"these have {fingerprint}. Use the head that was fitted on this encoder's embeddings, the same --model, or "
-        f"fit again."
+        f"{where}: the head is for embeddings of fingerprint {head.fingerprint} ({head.model}), but these have "
+        f"{found}. Use the head that was fitted on this encoder's embeddings, the same --model, or fit again."
     )
 
 
@@ -121,7 +121,7 @@ def embeddings_of(output: str, head: Head, channels: str | None = None) -> Ledge
     if wanted not in complete and complete:
         raise ConfigError(f"{uri}: its embeddings are of other channels; ask for them by --channels {min(complete)}.")
     if not complete:
-        raise _other_encoder(head, ", ".join(present), output)
+        raise _other_encoder(head, present, output)
     return joined_tables([Ledger(uri, "embeddings", key) for key in complete[wanted]], head.fingerprints[wanted])
 
 

@@ -75,7 +75,8 @@ def test_a_head_takes_its_own_table_before_others_of_its_recipe(
 
 
 def test_a_head_of_another_layer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the head is for embeddings of fingerprint"):
+    expected = rf"the head is for .* {OTHER.fingerprint} .* these have {OLD.fingerprint} \(layer 8, not 9\)"
+    with pytest.raises(ConfigError, match=expected):
         embeddings_of(planned(tmp_path, OLD), some_head(OTHER))
     with pytest.raises(ConfigError, match="or fit again"):
         check_recipe(some_head(OTHER), [RECIPE], "head.json")
