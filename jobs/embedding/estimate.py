@@ -14,9 +14,9 @@ from itertools import chain
 from detector.config import Recipe
 from jobs import storage
 from jobs.config import CostConfig, OutputConfig, RunConfig
-from jobs.embedding.archive import look_for_new, refuse_other_encoder
 from jobs.embedding.commits import Lacking
 from jobs.embedding.cost import CHANGES, Cost
+from jobs.embedding.planning import look_for_new, refuse_other_encoder
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import LEAST_SECONDS, GroupSize, Speed, speed_of
 from jobs.inputs.archive import Archive

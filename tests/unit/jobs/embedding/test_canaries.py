@@ -20,10 +20,10 @@ from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.decoding import idle
 from jobs.decoding.canaries import hear
-from jobs.embedding import archive as archive_module
 from jobs.embedding import canaries as run_canaries
 from jobs.embedding.archive import embed_layers
 from jobs.embedding.config import EmbeddingConfig
+from jobs.embedding.redo import VERSIONS
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.run import write_records
 from jobs.erasure.mentions import problem_with
@@ -340,4 +340,4 @@ def test_references_are_small_and_text(archive: Path, tmp_path: Path) -> None:
 
     assert len(content) < 600_000
     assert set(json.loads(content)) >= {"canaries", "versions", "kept_every"}
-    assert archive_module.VERSIONS in run.history.plans[0].detail
+    assert VERSIONS in run.history.plans[0].detail

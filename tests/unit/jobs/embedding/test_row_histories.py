@@ -21,8 +21,8 @@ import pytest
 from detector.config import digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
+from jobs.embedding.planning import Planner
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
 from jobs.execution.assembly import ShardRows

@@ -26,8 +26,8 @@ import pytest
 from detector.config import digest_of
 from detector.schema import FAILURES, embeddings_schema
 from jobs.config import RunConfig
-from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
+from jobs.embedding.planning import Planner
 from jobs.embedding.speed import GroupSize
 from jobs.errors import RunAgain
 from jobs.inputs.config import InputConfig

@@ -11,8 +11,8 @@ import pytest
 
 from detector.errors import ConfigError
 from jobs.config import RunConfig
-from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
+from jobs.embedding.planning import Planner
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.speed import GroupSize
 from jobs.inputs import shards

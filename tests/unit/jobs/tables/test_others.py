@@ -12,8 +12,8 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, digest_of
 from jobs import storage
 from jobs.config import RunConfig
-from jobs.embedding.archive import Planner
 from jobs.embedding.canaries import RunCanaries
+from jobs.embedding.planning import Planner
 from jobs.embedding.speed import GroupSize
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import DIGEST_BYTES, Contents
