@@ -9,14 +9,12 @@ from itertools import chain
 
 import numpy as np
 
-from detector.audio import WHOLE
 from detector.config import digest_of
-from detector.errors import ConfigError
 from jobs import storage
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import FOLDER, SHARED, Selection, Shard, group_files, is_removed, removed
-from jobs.inputs.utterance_ids import root_of
+from jobs.inputs.shards import FOLDER, SHARED, Shard, group_files, is_removed
 from jobs.storage import Stored
+from jobs.tables.comparison import Comparison
 from jobs.tables.entries import Entries
 from jobs.tables.names import Names, as_names, texts
 from jobs.tables.plan_history import Shards
@@ -114,41 +112,30 @@ def propose(
     }
     archive = archive.keeping_ids(known.values())
     archive, apart = set_apart(archive, known, index)
-    committed = {slot for slot, planned in rest.items() if planned.name in done}
     before = history.last_committed(done)
     gone = find_gone(archive, known, look)
     refused = too_many(archive, _read_before(history, before), gone, policy.max_removed)
-    gone = frozenset() if refused else gone
+    committed = {slot for slot, planned in rest.items() if planned.name in done}
+    compared = Comparison(archive, before, committed, frozenset() if refused else gone, look)
+    slots = {each.slot for each in archive.containers}
     new = []
-    loose = {stored.uri: stored for stored in archive.files}
-    present = {each.slot: each for each in archive.containers}
-    slots = set(present)
     for slot, shard in known.items():
-        here: Collection[str] = ()
-        if shard.kind == "files":
-            here = [source.uri for source in shard.sources if source.uri in loose]
-            is_asked = here or (slot in before and any(source.uri in gone for source in shard.sources))
-            stands = _sources_of(before.get(slot))
-            now = _group_now(shard, archive, loose, gone, look, stands) if is_asked else shard
-        elif shard.kind in (FOLDER, SHARED):
+        if shard.kind in (FOLDER, SHARED):
             continue
-        else:
-            here = [shard.sources[0].uri] if slot in present else []
-            now = _container_now(shard, present.pop(slot, None), slot in before, slot in committed, gone)
+        now, here = compared.now(slot, shard)
         if here or now != shard or slot in policy.slots or _is_all_removed(now):
             slots.add(slot)
         read_again = sorted(uri for uri in here if uri in again)
         if now != shard or read_again or slot in policy.slots:
             new.append(entry_of(now, slot, read_again, prune=policy.prune))
-        for uri in here:
-            loose.pop(uri, None)
     folders = [*archive.folders, *apart, *_listed_by_now(archive, known), *heard_by_now(archive, known, apart)]
     unheard = [each for each in folders if each != known.get(each.slot)]
-    groups = group_files(sorted(loose.values()), archive.selections_of, group_seconds() if loose else 0.0)
+    loose = sorted(compared.loose.values())
+    groups = group_files(loose, archive.selections_of, group_seconds() if loose else 0.0)
     slots |= {each.slot for each in (*folders, *groups)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
-    found = map(entry_of, chain(present.values(), unheard, groups))
+    found = map(entry_of, chain(compared.containers.values(), unheard, groups))
     entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
     return Proposal(entries, Names(slots) | settled, refused=refused)
 
@@ -181,34 +168,6 @@ def entry_of(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content() | asked)
 
 
-def _sources_of(planned: PlannedShard | None) -> frozenset[Stored]:
-    """Return the sources of a shard of an earlier plan."""
-    has_sources = planned is not None and planned.entry.has_sources
-    return frozenset(Shard.from_content(planned.entry.work).sources) if planned and has_sources else frozenset()
-
-
-def _container_now(
-    shard: Shard, found: Shard | None, had_rows: bool, is_committed: bool, gone: Collection[str]
-) -> Shard:
-    """Return a planned container as it is now."""
-    (source,) = shard.sources
-    if found is not None and not found.sources[0].is_absent:
-        _refuse_other_members(found, shard)
-        return found
-    if source.uri in gone and had_rows:
-        return replace(shard, sources=(removed(source),))
-    return shard if found is None or is_committed or is_removed(source) else found
-
-
-def _refuse_other_members(container: Shard, before: Shard) -> None:
-    if before.sources == container.sources and before != container:
-        raise ConfigError(
-            f"{container.uri}: its rows are in this output already, from another selection of its members or under "
-            f"other ids (shard {before.shard_id}, now {container.shard_id}). They would stand twice; list it as before "
-            f"(docs/inputs.md#ids), or use another --output."
-        )
-
-
 def _is_all_removed(shard: Shard) -> bool:
     """Return True if nothing of a shard is left to read, so that any run can commit it."""
     return bool(shard.sources) and all(map(is_removed, shard.sources))
@@ -222,59 +181,6 @@ def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:
         for slot, shard in known.items()
         if shard.kind == FOLDER and slot not in denied and archive.covers(shard.uri)
     ]
-
-
-def _group_now(
-    shard: Shard,
-    archive: Archive,
-    loose: dict[str, Stored],
-    gone: Collection[str],
-    look: Callable[[str], Stored | None],
-    stands: Collection[Stored],
-) -> Shard:
-    """Return a planned group of files as they are now; ``stands`` are the sources whose rows are committed."""
-    planned = shard.selections() or {}
-    selections = dict(planned)
-
-    def now(source: Stored) -> Stored:
-        found = loose.get(source.uri)
-        if found is not None:
-            _refuse_lost_excerpts(source.uri, planned[source.uri], archive.selections_of(source.uri))
-            _refuse_other_rule(source.uri, planned[source.uri], archive.selections_of(source.uri))
-        if found is not None and not (found.is_absent and (source in stands or is_removed(source))):
-            selections[source.uri] = archive.selections_of(source.uri)
-            return found
-        if source.uri in gone:
-            return removed(source)
-        # what this archive leaves out stays as it was, unless it has to be read and cannot be
-        return source if source in stands or is_removed(source) else look(source.uri) or removed(source)
-
-    sources = [now(source) for source in shard.sources]
-    if tuple(sources) == shard.sources and selections == planned:
-        return shard
-    return Shard.selecting(shard.kind, sources, [(uri, item) for uri, each in selections.items() for item in each])
-
-
-def _refuse_lost_excerpts(uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]) -> None:
-    """A list may add excerpts to those that are planned; rows of one that it leaves out would be lost."""
-    if any(excerpt != WHOLE for _, excerpt in (*before, *now)) and not set(before) <= set(now):
-        (name, _), *_ = sorted(set(before) - set(now))
-        raise ConfigError(
-            f"{uri}: {name!r} is in this output already, and is not among the excerpts that are named now: its rows "
-            f"would be replaced. Name all excerpts of a recording, or use another --output."
-        )
-
-
-def _refuse_other_rule(uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]) -> None:
-    """A list may rename a recording, but one whose ids count from another folder does so to all, and by mistake."""
-    names = before[0].utterance_id, now[0].utterance_id
-    was, asked = (root_of(uri, name) for name in names)
-    if was is not None and asked is not None and was != asked:
-        raise ConfigError(
-            f"{uri}: its id in this output is {names[0]!r}, and in the list {names[1]!r}: each recording would be "
-            f"there twice, once as removed. List them with {f'--input {was}' if was else '--ids absolute'}, or use "
-            f"another --output."
-        )
 
 
 def runs_with_segments(scored: PlanHistory) -> frozenset[str]:
