@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from detector.attribution import UNKNOWN_SYSTEM
-from detector.drift import FAR, histogram
 from detector.errors import ConfigError
 from detector.head import Head
-from detector.schema import FAILURES, SCORES, SPOOF
+from detector.schema import FAILURES, SCORES
 from detector.schema import SEGMENTS as SEGMENT_ROWS
-from detector.segments import count_segments, judge_windows
+from detector.segments import judge_windows
 from jobs import storage
 from jobs.config import RunConfig
 from jobs.errors import RunAgain, WorkersLostError
@@ -26,9 +22,8 @@ from jobs.execution.retries import retry
 from jobs.execution.runner import Runner
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.watchdog import Watchdog
-from jobs.inputs.shards import CHANGED
-from jobs.scoring.changes import CHANGES, FAILED_RUNS, count_changes, count_pruned
 from jobs.scoring.items import Item, Items
+from jobs.scoring.judged_shard import JudgedShard
 from jobs.scoring.result import ScoringRun
 from jobs.tables import run_records
 from jobs.tables.copies import refuse_lost_plans
@@ -47,10 +42,8 @@ from jobs.tables.plan import (
     without_segments,
 )
 from jobs.tables.plan_history import Shards
-from jobs.tables.protocol import Plan, PlanHistory
-from jobs.tables.removal import PRUNED_ROWS, REMOVED_ROWS
-from jobs.tables.repeated_ids import REPEATED
-from jobs.tables.row_history import is_here, of_runs, with_runs
+from jobs.tables.protocol import Marker, Plan, PlanHistory, PlannedShard
+from jobs.tables.row_history import with_runs
 from jobs.telemetry import logs, metrics
 from jobs.telemetry.progress import progress
 
@@ -92,37 +85,58 @@ def score_shards(
     finish_drops(table, scored, done)
     shards |= _left_behind(source, embedded, table, scored, shards)
 
-    def propose(history: PlanHistory) -> Plan | None:
-        _refuse_other_prior(history, prior)
-        _refuse_other_channels(history, head, source.key)
-        new = propose_scores(shards, history, without_segments(shards, history) if segments else Names())
-        if not new:
-            return None
-        run_id = run_records.run_id_of(config, plan_id_of(new, len(history.plans)), head.head_id)
-        name = introduce(table.output, head, file, config.run_date)
-        detail = {"prior": prior, "fingerprint": source.key, "head": name}
-        if roots := id_roots(embedded.plans) - id_roots(history.plans):
-            detail[ID_ROOTS] = sorted(roots)
-        if segments:
-            detail[SEGMENTS] = True
-        return Plan(run_id, config.run_date, new, detail)
-
-    history = table.freeze(propose, scored)
+    planner = _Planner(table, source, shards, head, prior, config, file, segments)
+    history = table.freeze(planner, scored)
     if history.plans:
         logs.bind(run_id=history.plans[-1].run_id)
     run = ScoringRun(head, prior, table, history, shards.slots)
     done = table.done(history)
     missing = history.current.having(run.slots).lacking(done).ordered()
     if len(missing):
-        items = Items.of(missing, table, done, embedded)
         task = ScoreShard(source, table, head, prior, _names(history), runs_with_segments(history))
-        watchdog = Watchdog(config.stall_seconds)
-        with progress("score", len(missing)) as shown, StopRequest() as stop:
-            stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
-            for n_rows in retry(ScoringAttempts(items, stream)):
-                watchdog.note_progress()
-                shown.shard(n_rows)
+        _score(runner, task, Items.of(missing, table, done, embedded), config.stall_seconds)
     return run
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Proposes to score what the earlier plans of a table of scores have not."""
+
+    table: Ledger
+    source: Ledger
+    shards: Shards
+    head: Head
+    prior: float
+    config: RunConfig
+    file: str
+    segments: bool
+
+    def __call__(self, history: PlanHistory) -> Plan | None:
+        _refuse_other_prior(history, self.prior)
+        _refuse_other_channels(history, self.head, self.source.key)
+        again = without_segments(self.shards, history) if self.segments else Names()
+        new = propose_scores(self.shards, history, again)
+        if not new:
+            return None
+        run_id = run_records.run_id_of(self.config, plan_id_of(new, len(history.plans)), self.head.head_id)
+        return Plan(run_id, self.config.run_date, new, self._detail(history))
+
+    def _detail(self, history: PlanHistory) -> dict[str, Any]:
+        name = introduce(self.table.output, self.head, self.file, self.config.run_date)
+        detail: dict[str, Any] = {"prior": self.prior, "fingerprint": self.source.key, "head": name}
+        if roots := id_roots(self.shards.history.plans) - id_roots(history.plans):
+            detail[ID_ROOTS] = sorted(roots)
+        return detail | ({SEGMENTS: True} if self.segments else {})
+
+
+def _score(runner: Runner, task: ScoreShard, items: Items, stall_seconds: float) -> None:
+    """Score shards, and commit each."""
+    watchdog = Watchdog(stall_seconds)
+    with progress("score", len(items)) as shown, StopRequest() as stop:
+        stream = partial(runner.map_items, task, watchdog=watchdog, stop=stop)
+        for n_rows in retry(ScoringAttempts(items, stream)):
+            watchdog.note_progress()
+            shown.shard(n_rows)
 
 
 def _names(history: PlanHistory) -> dict[str, str]:
@@ -241,105 +255,46 @@ class ScoreShard:
     def __call__(self, text: str) -> dict[str, Any]:
         """Score the shard of an :class:`~jobs.scoring.items.Item`; return its name, counts, and if it was committed."""
         item = Item.from_json(text)
-        shard, since = item.shard, item.embedded_since
+        shard = item.shard
         embedded = self.source.marker(shard.entry.state)
-        rows, embedded_by = self.source.read(embedded, "embeddings"), embedded.detail.get("run_id", "")
-        folder = f"scores/run_date={shard.run_date}"
-        stands = self.table.standing("scores", folder, shard.slot) if shard.replaces else None
-        recipe = embedded.detail.get("recipe")
-        judged = self._judged(rows, shard.run_id, recipe)
-        if stands is not None:
-            judged = with_runs(judged, stands.rows)
-        failures = self.source.read(embedded, "failures")
-        failures = FAILURES.empty_table() if failures is None else failures
-        note = _note(item, judged, stands, failures, embedded_by)
-        changes, n_pruned = {name: note.get(name, 0) for name in CHANGES}, note.get(PRUNED_ROWS, 0)
-        tables = {"scores": (folder, with_note(judged, note))}
-        if self.source.output != self.table.output:
-            tables = {"failures": (f"failures/run_date={shard.run_date}", failures)} | tables
-        asked = shard.run_id in self.runs_with_segments
-        segments = SEGMENT_ROWS.empty_table()
-        if asked and rows is not None:
-            segments = judge_windows(self.head, rows, judged, self.prior, recipe)
-        if asked or (shard.replaces and self.runs_with_segments):  # windows of another state may stand there
-            tables["segments"] = (f"segments/run_date={shard.run_date}", segments)
-        here = judged.filter(is_here(judged))
-        tonight = here.filter(pc.equal(here["run_id"], shard.run_id))
-        failed = failures if since is None else of_runs(failures, since)
-        detail = {
-            "run_id": shard.run_id,
-            "counts": _counts(tonight) | {"failed": len(failed)},
-            "whole": {"rows": len(here), "failed": len(failures)},
-            "changes": changes,
-            "failed_by": Counter(failed["error"].to_pylist()),
-            "histogram": histogram(tonight["score"].drop_null().to_numpy()).tolist(),
-            "passed_over": embedded.detail.get("passed_over", {}),
-        }
-        if repeated := embedded.detail.get(REPEATED):
-            detail[REPEATED] = repeated
-        if n_changed := embedded.detail.get(CHANGED):
-            detail[CHANGED] = n_changed
-        if asked:
-            detail[SEGMENTS] = count_segments(segments, judged)
-        if since is not None:
-            detail[FAILED_RUNS] = since
-        if len(here) < len(judged):
-            detail[REMOVED_ROWS] = len(judged) - len(here)
-        if n_pruned:
-            detail[PRUNED_ROWS] = n_pruned
-        if n_unknown := _n_unknown(here):
-            detail[UNKNOWN_SYSTEM] = n_unknown
-        marker = self.table.commit(shard, embedded.uri, tables, detail, {"scores": stands.sha256} if stands else None)
+        stands = self.table.standing("scores", _folder("scores", shard), shard.slot) if shard.replaces else None
+        judged = self._judged(item, embedded, stands)
+        expected = {"scores": stands.sha256} if stands else None
+        marker = self.table.commit(shard, embedded.uri, self._tables(judged), judged.detail(), expected)
         metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
-        done = {"rows": len(judged), "outcomes": _outcomes(tonight), "changes": changes}
+        done = {"rows": len(judged.rows), "outcomes": judged.outcomes(), "changes": judged.changes}
         return {"name": shard.name, "committed": marker is not None, **done}
 
-    def _judged(self, rows: pa.Table | None, run_id: str, recipe: dict[str, Any] | None) -> pa.Table:
-        if rows is None:
-            return SCORES.empty_table()
-        judged = self.head.judge(rows, self.prior, run_id, recipe)
-        name = pa.array([self.names.get(run_id)] * len(judged), pa.string())
-        return judged.set_column(judged.column_names.index("head"), "head", name)
+    def _judged(self, item: Item, embedded: Marker, stands: Standing | None) -> JudgedShard:
+        vectors, recipe = self.source.read(embedded, "embeddings"), embedded.detail.get("recipe")
+        failures = self.source.read(embedded, "failures")
+        run_id, rows, segments = item.shard.run_id, SCORES.empty_table(), None
+        if vectors is not None:
+            rows = self.head.judge(vectors, self.prior, run_id, recipe)
+            name = pa.array([self.names.get(run_id)] * len(rows), pa.string())
+            rows = rows.set_column(rows.column_names.index("head"), "head", name)
+        if stands is not None:
+            rows = with_runs(rows, stands.rows)
+        if run_id in self.runs_with_segments:
+            segments = SEGMENT_ROWS.empty_table()
+            if vectors is not None:
+                segments = judge_windows(self.head, vectors, rows, self.prior, recipe)
+        return JudgedShard(
+            item, embedded, rows, FAILURES.empty_table() if failures is None else failures, segments, stands
+        )
+
+    def _tables(self, judged: JudgedShard) -> dict[str, tuple[str, pa.Table]]:
+        """Return what is committed, by table: its folder and its rows."""
+        shard = judged.item.shard
+        tables = {"scores": with_note(judged.rows, judged.note)}
+        if self.source.output != self.table.output:
+            tables = {"failures": judged.failures} | tables
+        if judged.segments is not None:
+            tables["segments"] = judged.segments
+        elif shard.replaces and self.runs_with_segments:  # windows of another state may stand there
+            tables["segments"] = SEGMENT_ROWS.empty_table()
+        return {name: (_folder(name, shard), rows) for name, rows in tables.items()}
 
 
-def _note(
-    item: Item, judged: pa.Table, stands: Standing | None, failures: pa.Table, embedded_by: str
-) -> dict[str, int]:
-    """Count what the run changes and prunes, or take it from rows that an earlier attempt left uncommitted."""
-    if stands is not None and stands.name == item.shard.name and stands.note is not None:
-        return {name: int(n) for name, n in stands.note.items()}
-
-    def is_known(first_run_id: str) -> bool:
-        """Return True if another head has scored a recording: this state of its shard, or one that had it already."""
-        return bool(item.by_other) and (item.by_other >= item.shard.entry.state or first_run_id != embedded_by)
-
-    former = None if stands is None else stands.rows
-    failed = failures["utterance_id"].to_pylist()
-    changes = count_changes(judged, former, failed, item.shard.run_id, is_known)
-    n_pruned = count_pruned(judged, former, failed)
-    return {**changes, **({PRUNED_ROWS: n_pruned} if n_pruned else {})}
-
-
-def _n_unknown(judged: pa.Table) -> int:
-    """Count rows that are accepted as spoof of a system that the head has not heard: reports read no other shard."""
-    accepted = judged.filter(pc.invert(judged["reject"]))
-    return pc.sum(pc.equal(accepted["nearest_system"], UNKNOWN_SYSTEM)).as_py() or 0
-
-
-def _outcomes(judged: pa.Table) -> dict[str, int]:
-    """Count rows by reject reason, and rows that are not rejected by label."""
-    return dict(Counter(pc.coalesce(judged["reject_reason"], judged["label"]).to_pylist()))
-
-
-def _counts(judged: pa.Table) -> dict[str, int]:
-    """Count all rows, accepted rows by label, and rejected rows in total and by reason."""
-    accepted = judged.filter(pc.invert(judged["reject"]))["label"].to_pylist()
-    reasons = judged["reject_reason"].drop_null().to_pylist()
-    return {
-        "rows": len(judged),
-        "accepted_spoof": accepted.count(SPOOF),
-        "accepted_bonafide": len(accepted) - accepted.count(SPOOF),
-        "rejected": len(reasons),
-        "far_out": pc.sum(pc.greater(judged["ood"], FAR)).as_py() or 0,
-        **Counter(reasons),
-    }
+def _folder(table: str, shard: PlannedShard) -> str:
+    return f"{table}/run_date={shard.run_date}"
