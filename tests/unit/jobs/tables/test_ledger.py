@@ -230,6 +230,23 @@ def test_of_runs_that_plan_at_once_each_shard_is_in_one_plan(root: str) -> None:
     assert sorted(entries) == sorted(["shared", *(f"own {number}" for number in range(n_runs))])
 
 
+def test_a_run_that_loses_the_race_for_a_plan_looks_at_the_sources_again(root: str) -> None:
+    # a source is replaced between its two looks: what it saw first must not be planned after the winner's plan
+    states = iter(["as it was", "as it is"])
+    looks: list[int] = []
+
+    def propose(history: PlanHistory) -> Plan:
+        looks.append(len(history.plans))
+        if not history.plans:
+            freeze(root, Entry("s1", "of the winner"))
+        return Plan(f"run {len(looks) + 1}", "2026-11-23", (Entry("s1", next(states)),))
+
+    history = ledger_of(root).freeze(propose)
+
+    assert looks == [0, 1]
+    assert [entry.state for plan in history.plans for entry in plan.entries] == ["of the winner", "as it is"]
+
+
 def test_a_stray_object_among_the_plans_is_no_plan(tmp_path: Path) -> None:
     history = freeze(tmp_path, Entry("a", "1"))
     (tmp_path / "_plans" / "embeddings-print" / ".DS_Store").touch()
