@@ -26,6 +26,7 @@ from jobs.fitting.choice import Choice, choose_tables
 from jobs.fitting.config import FitConfig
 from jobs.fitting.corpora import corpora_of, single_corpus
 from jobs.fitting.summary import print_summary
+from jobs.inputs.results import write_result
 from jobs.tables import run_records
 from jobs.tables.labelled import Labelled
 from jobs.telemetry.names import say
@@ -69,8 +70,8 @@ def fit(settings: FitConfig) -> int:
         **({} if attributed is None else {"attribution": attributed}),
     }
     report_uri = uri.removesuffix(".json") + ".report.json"
-    storage.write_bytes(uri, head.to_json(key).encode())
-    storage.write_bytes(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_result(uri, head.to_json(key).encode())
+    write_result(report_uri, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     print_summary(head, content)
     if attributed is not None:
         print_attribution(attributed)

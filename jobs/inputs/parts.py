@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from detector.errors import SchemaError
 from detector.schema import LABELS, PARTS
-from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.inputs.table_files import missing_column, read_table, text_column
 
 LATEST_SECONDS = 1e7  # 115 days; an end beyond it is a typing error, and would cost memory wherever time is cut
@@ -71,7 +71,7 @@ def write_parts(uri: str, parts: pa.Table) -> None:
         pyarrow.csv.write_csv(parts, content)
     else:
         raise SchemaError(f"{uri}: parts are written as .csv or .parquet. Give the file such a name.")
-    storage.write_bytes(uri, content.getvalue())
+    write_result(uri, content.getvalue())
 
 
 def parts_table(parts: Iterable[tuple[str, Sequence[Part]]]) -> pa.Table:

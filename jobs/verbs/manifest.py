@@ -52,6 +52,7 @@ def run(settings: Settings) -> int:
     from jobs.inputs.corpora.importing import import_corpus  # only now: --help needs none of it
     from jobs.inputs.manifest import add_labels, list_recordings
     from jobs.inputs.parts import write_parts
+    from jobs.inputs.results import write_result
     from jobs.tables.parquet import parquet_bytes
 
     uri = storage.normal(settings.output)
@@ -69,7 +70,7 @@ def run(settings: Settings) -> int:
             if not len(imported.parts):
                 raise ConfigError(f"--parts {settings.parts}: {settings.corpus} does not label parts; drop --parts.")
             write_parts(storage.normal(settings.parts), imported.parts)
-        storage.write_bytes(uri, parquet_bytes(imported.table))
+        write_result(uri, parquet_bytes(imported.table))
         for warning in imported.warnings:
             log.warning("%s", warning)
         say(f"{len(imported.table)} recordings of {settings.corpus}", *imported.summary(), f"manifest: {uri}")
@@ -79,7 +80,7 @@ def run(settings: Settings) -> int:
     table, n_shards = list_recordings(settings)
     if settings.labels is not None:
         table = add_labels(table, storage.normal(settings.labels), settings.match)
-    storage.write_bytes(uri, parquet_bytes(table))
+    write_result(uri, parquet_bytes(table))
     n_labelled = len(table) - table["label"].null_count
     say(f"{len(table)} recordings in {n_shards} shards, {n_labelled} with a label", f"manifest: {uri}")
     return 0

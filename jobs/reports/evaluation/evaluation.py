@@ -11,6 +11,7 @@ from detector.head import Head
 from jobs import storage
 from jobs.decoding import confinement
 from jobs.inputs.labels import read_labels
+from jobs.inputs.results import write_result
 from jobs.reports.evaluation import findings, page, shortcuts
 from jobs.reports.evaluation.config import EvaluationConfig
 from jobs.reports.evaluation.systems import system_findings
@@ -27,8 +28,8 @@ def write_report(config: EvaluationConfig) -> dict[str, Any]:
     storage.check_folder(output)
     content = evaluate(config)
     json_uri, html_uri = storage.join(output, "report.json"), storage.join(output, "report.html")
-    storage.write_bytes(json_uri, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
-    storage.write_bytes(html_uri, page.render(content).encode())
+    write_result(json_uri, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_result(html_uri, page.render(content).encode())
     for head in content["heads"]:
         _print_headline(head)
     for warning in content["warnings"]:

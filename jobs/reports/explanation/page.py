@@ -11,6 +11,7 @@ from markupsafe import Markup
 from detector.overview import Overview
 from detector.rejection import log_odds
 from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.reports.explanation.picture import (
     Picture,
     draw_contributions,
@@ -95,7 +96,7 @@ def write_page(explanation: Explanation, to: str, uri: str | None, max_seconds: 
         stretches = read_stretches(uri, times, explanation.excerpt, max_seconds, overview)
         explanation = replace(explanation, overview=overview or explanation.overview)
     html = render(explanation, stretches[: len(marked)], stretches[-1] if is_short else None, uri)
-    storage.write_bytes(storage.normal(to), html.encode())
+    write_result(storage.normal(to), html.encode())
     say("", f"page: {to}")
 
 

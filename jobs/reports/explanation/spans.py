@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.reports.review.label_studio import write_tasks
 from jobs.reports.review.label_track import write_track
 from jobs.scoring.explanation import Explanation
@@ -38,5 +39,5 @@ def write_spans(explanation: Explanation, to: str, uri: str | None) -> None:
         content = write_tasks([row])
     else:
         content = write_track(explanation.name, explanation.marked, explanation.excerpt.start)
-    storage.write_bytes(storage.normal(to), content)
+    write_result(storage.normal(to), content)
     say(f"spans: {to}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from detector.head import Head
 from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.inputs.sources import archive_roots, source_of
 from jobs.reports.review.annotations import Row
 from jobs.reports.review.config import ExportConfig, VoicesConfig
@@ -27,8 +28,10 @@ def export_queue(config: ExportConfig) -> None:
     Raises
     ------
     ConfigError
-        If there is no such run, or the head is not the one that scored it.
+        If there is no such run, the head is not the one that scored it, or a queue there has labels.
     """
+    uri = storage.normal(config.to)
+    _refuse_filled_in(uri, config.format)
     table, history, record, head = scored_run(config, config.run)
     builder = ReviewQueueBuilder(head, record["prior"], config.rows)
     source = Ledger(table.output, "embeddings", history.plans[record["plan"] - 1].detail["fingerprint"])
@@ -39,8 +42,7 @@ def export_queue(config: ExportConfig) -> None:
             builder.add(batch, number, lowest)
     queue = builder.queue(source, embedded)
     rows = with_context(table, scored, queue.rows, builder.shards)
-    uri = storage.normal(config.to)
-    storage.write_bytes(uri, format_of(uri, config.format).write(_rows(rows, record)))
+    write_result(uri, format_of(uri, config.format).write(_rows(rows, record)))
     n_folded = sum(len(row["alike"]) for row in queue.rows)
     say(
         f"{len(queue.rows)} recordings of run {record['run_id']} to listen to, from {queue.n_rejected} rejected, "
@@ -48,6 +50,20 @@ def export_queue(config: ExportConfig) -> None:
         f"same as these",
         f"queue: {uri}",
     )
+
+
+def _refuse_filled_in(uri: str, name: str | None) -> None:
+    """Refuse to replace a queue that people have worked on."""
+    try:
+        rows = format_of(uri, name).read(storage.read_bytes(uri), uri) if storage.stat(uri) else []
+    except SchemaError:
+        return  # it is no queue
+    n_labelled = sum(row.label is not None for row in rows)
+    if n_labelled:
+        raise ConfigError(
+            f"{uri}: {n_labelled} recordings are labelled in the queue that stands there. Take them over with `review "
+            f"import`, and give the new queue another name."
+        )
 
 
 def scored_run(config: ExportConfig | VoicesConfig, run_id: str | None) -> tuple[Ledger, PlanHistory, Record, Head]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detector.errors import SchemaError
+from detector.errors import ConfigError, SchemaError
 from detector.schema import LABELS
 from jobs import storage
 from jobs.inputs.labels import read_labels
+from jobs.inputs.results import write_result
 from jobs.reports.review.annotations import UNSURE, Annotation
 from jobs.reports.review.config import ImportConfig
 from jobs.reports.review.formats import format_of
@@ -47,7 +48,8 @@ def import_labels(config: ImportConfig) -> None:
         raise SchemaError(f"{', '.join(config.from_)}: no row has a label yet. Fill in bonafide, spoof or unsure.")
     rows = _merged(older, new)
     uri = storage.normal(config.labels)
-    storage.write_bytes(uri, write_labels(rows, uri))
+    _refuse_lost(uri, {row["utterance_id"] for row in rows})
+    write_result(uri, write_labels(rows, uri))
     counts = [sum(row["label"] == label for row in new.values()) for label in LABELS]
     say(
         f"{len(new)} recordings labelled: {counts[0]} bonafide, {counts[1]} spoof; "
@@ -121,6 +123,19 @@ def _label_rows(annotations: list[Annotation], split: str | None) -> dict[str, L
         row |= {"utterance_id": each.utterance_id, "label": each.label}
         row |= {name: value for name, value in each.facts.items() if not row[name]}
     return rows
+
+
+def _refuse_lost(uri: str, names: Set[str]) -> None:
+    """Refuse to replace a list by one that lacks labels of it."""
+    try:
+        lost = sorted(set(read_labels(uri)["utterance_id"].to_pylist()) - names) if storage.stat(uri) else []
+    except SchemaError:
+        return  # it is no list of labels
+    if lost:
+        raise ConfigError(
+            f"{uri}: {len(lost)} labels would be lost with the list that stands there, first that of {lost[0]!r}. Give "
+            f"it as --older, too, or give the new list another name."
+        )
 
 
 def _merged(older: dict[str, LabelRow], new: dict[str, LabelRow]) -> list[LabelRow]:

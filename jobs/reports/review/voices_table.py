@@ -10,6 +10,7 @@ import pyarrow as pa
 from detector.errors import ConfigError
 from detector.schema import SCORES
 from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.reports.review.config import VoicesConfig
 from jobs.reports.review.csv_sheet import write_csv
 from jobs.reports.review.exporting import scored_run
@@ -57,7 +58,7 @@ def export_voices(config: VoicesConfig) -> None:
     rows = pa.Table.from_pylist(list(_rows(voices)), SCHEMA)
     is_parquet = uri.lower().endswith(".parquet")
     content = parquet_bytes(rows) if is_parquet else write_csv(rows.to_pylist(), rows.column_names)
-    storage.write_bytes(uri, content)
+    write_result(uri, content)
     several = sum(len(each) > 1 for each in voices.clusters)
     say(
         f"{voices.n_rows} flagged recordings of unknown systems, of {voices.n_runs} of {voices.of_runs} runs: "

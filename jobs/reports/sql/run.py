@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from jobs import storage
+from jobs.inputs.results import write_result
 from jobs.reports.sql.config import SqlConfig
 from jobs.reports.sql.prompt import answer, converse
 from jobs.reports.sql.session import connect, read_content
@@ -42,7 +43,7 @@ def _write_views(content: Content, file: str, engine: str) -> None:
         f"-- head and hold the nights, of which the last is {printable(last)}.",
     ]
     statements = [f"{statement};" for statement in view_statements(content, engine)]
-    storage.write_bytes(uri, "\n\n".join(["\n".join(notes), *statements, ""]).encode())
+    write_result(uri, "\n\n".join(["\n".join(notes), *statements, ""]).encode())
     say(f"{len(statements)} views: {uri}")
 
 
