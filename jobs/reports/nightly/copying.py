@@ -37,7 +37,12 @@ def with_copy(settings: NightlyConfig, code: int) -> int:
     """
     if settings.compact_to is None:
         return code
-    copied = compacted(settings)
+    try:
+        copied = compacted(settings)
+    except OSError as error:
+        log.error("`compact` could not be run: %s", error)
+        copied = os.EX_TEMPFAIL
+        Ends.from_environment().write("compact", copied)
     if copied == os.EX_OK:
         return code
     log.error(
@@ -84,8 +89,10 @@ def limit(pid: int, n_bytes: int, seconds: float) -> None:
     """Bound the memory of a process; and its time on all cores, in case that this process is killed before it."""
     n_seconds = int(seconds * (os.cpu_count() or 1)) + 1
     with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (n_bytes, n_bytes))
-        resource.prlimit(pid, resource.RLIMIT_CPU, (n_seconds, n_seconds))
+        for which, wanted in ((resource.RLIMIT_DATA, n_bytes), (resource.RLIMIT_CPU, n_seconds)):
+            _, hard = resource.prlimit(pid, which)
+            bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)  # who may not raise it may lower it
+            resource.prlimit(pid, which, (bound, bound))
 
 
 def _stopped(process: subprocess.Popen[str]) -> str:

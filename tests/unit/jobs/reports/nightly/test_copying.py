@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,28 @@ def test_a_process_gets_no_more_memory_than_its_limit() -> None:
         codes.append(process.returncode)
 
     assert codes == [0, 1]
+
+
+def test_a_bound_that_the_user_has_already_is_not_raised() -> None:
+    # without CAP_SYS_RESOURCE the kernel refuses to raise one
+    with subprocess.Popen(["sleep", "60"]) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (100, 100))
+        limit(process.pid, 256 << 20, 3_600.0)
+        found = resource.prlimit(process.pid, resource.RLIMIT_CPU), resource.prlimit(process.pid, resource.RLIMIT_DATA)
+        process.kill()
+
+    assert found == ((100, 100), (256 << 20, 256 << 20))
+
+
+def test_a_copy_that_cannot_be_begun_leaves_the_night_its_exit_code(
+    tmp_path: Path, ends: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such program"))
+
+    assert with_copy(settings(tmp_path), 0) == 0
+    assert with_copy(settings(tmp_path, compact_required=True), 0) == 75
+
+    assert 'verb="compact"} 75' in (ends / "bonafide-bonafide-compact.prom").read_text()
 
 
 @pytest.mark.parametrize(
