@@ -148,8 +148,7 @@ def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
     if is_mpeg(head):
         return _mpeg(place)
     if head[:4] == b"OggS":
-        end, is_cut = ogg.link_end(file, begin, size)
-        return place.bounded(place.end_with_tags(end), is_cut=is_cut)
+        return _ogg(place)
     for is_kind, claim_of in _LINEAR:
         if is_kind(head):
             claim = claim_of(file, begin, size)
@@ -193,6 +192,15 @@ class _Place(NamedTuple):
     def end_with_tags(self, end: int) -> int:
         """Return the file's size if only tags follow ``end``, else ``end``."""
         return self.size if end < self.size and tags.before_tags(self.file, end, self.size) == end else end
+
+
+def _ogg(place: _Place) -> Layout:
+    link = ogg.read_link(place.file, place.begin, place.size)
+    end = place.end_with_tags(link.end)
+    if link.n_audio > 1:  # libsndfile reads one of them
+        why_not = f"soundfile: {link.n_audio} streams side by side"
+        return place.bounded(end, decoders=(PYAV,), why_not=why_not, is_cut=link.is_cut)
+    return place.bounded(end, is_cut=link.is_cut)
 
 
 def _wave(place: _Place, head: bytes) -> Layout:

@@ -40,7 +40,7 @@ def with_copy(settings: NightlyConfig, code: int) -> int:
     try:
         copied = compacted(settings)
     except OSError as error:
-        log.error("`compact` could not be run: %s", error)
+        log.warning("`compact` could not be run: %s", error)
         copied = os.EX_TEMPFAIL
         Ends.from_environment().write("compact", copied)
     if copied == os.EX_OK:

@@ -353,15 +353,17 @@ def with_tracks(container_format: str, codec: str, tracks: list[Samples], defaul
     return file.getvalue()
 
 
-@pytest.mark.parametrize("container", ["mov", "matroska", "avi", "mp4"])
+CODECS = {"mov": "pcm_s16le", "matroska": "pcm_s16le", "avi": "pcm_s16le", "mp4": "aac", "ogg": "libopus"}
+
+
+@pytest.mark.parametrize("container", CODECS)
 @pytest.mark.parametrize("default", [0, 1])
 def test_all_audio_streams_of_a_film_are_heard_one_after_the_other(container: str, default: int) -> None:
-    codec = "aac" if container == "mp4" else "pcm_s16le"
     signals = [tone(3.0).astype(np.float32), tone(2.0, hertz=1_200.0, seed=2).astype(np.float32)]
 
-    facts, samples = heard(with_tracks(container, codec, signals, default))
+    facts, samples = heard(with_tracks(container, CODECS[container], signals, default))
 
-    assert facts.seconds == pytest.approx(5.0, abs=0.2)  # AAC pads
+    assert facts.seconds == pytest.approx(5.0, abs=0.2)  # AAC and Opus pad
     assert not facts.truncated
     assert [hertz_of(samples[at : at + SAMPLE_RATE]) for at in (SAMPLE_RATE, int(3.8 * SAMPLE_RATE))] == pytest.approx(
         [hertz_of(each[:SAMPLE_RATE]) for each in signals], abs=2.0

@@ -9,6 +9,7 @@ import pytest
 
 from detector.audio import SAMPLE_RATE
 from detector.decoders import Samples
+from detector.errors import UtteranceError
 from detector.layout import Layouts
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import muxed
@@ -83,3 +84,13 @@ def test_bytes_of_no_recording_behind_a_stream_change_nothing(kind: str) -> None
     _, samples = heard(content + b"left over " * 50)
 
     assert len(samples) == pytest.approx(len(by_ffmpeg(content)), abs=2_000)
+
+
+def test_pages_of_an_ogg_stream_that_no_decoder_would_hear_are_a_row() -> None:
+    content = muxed(tone(3.0, rate=48_000), kind="ogg", codec="libopus", rate=48_000)
+    one = [b"OggS" + page for page in content.split(b"OggS")[1:]]
+    other = [page[:14] + b"next" + page[18:] for page in one]
+
+    for pages in (one + other[1:], [*one[:3], *other[:1], *one[3:], *other[1:]]):
+        with pytest.raises(UtteranceError, match="pages of a stream of Ogg that does not begin with the others"):
+            heard(b"".join(pages))
