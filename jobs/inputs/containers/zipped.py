@@ -38,7 +38,8 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
         infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
         _refuse_overlaps(infos, opened.start_dir)
         for info in infos:
-            if not info.filename.endswith("/"):  # zipfile's is_dir fails on an empty name
+            # zipfile's is_dir fails on an empty name, and takes what has content for a folder
+            if not info.filename.endswith("/") or info.file_size or info.compress_size:
                 yield Member(info.filename, _content(opened, info), info.file_size)
 
 

@@ -25,6 +25,7 @@ from tests.support.containers import (
     put,
     read,
     shard_of,
+    zipped,
 )
 
 LONG = encoded(np.random.default_rng(0).normal(0, 0.1, 600 * 16_000), kind="WAV", subtype="PCM_16")  # 19 MB
@@ -49,6 +50,15 @@ def test_every_container_gives_the_same_recordings_to_the_bit(tmp_path: Path, na
 
     assert [each["utterance_id"] for each in found] == [f"{path}#a.flac", f"{path}#b.flac"]
     assert [(samples[at], found[at]["audio_sha256"]) for at in (0, 1)] == [alone(FLAC), alone(OTHER)]
+
+
+def test_a_member_of_a_zip_that_is_called_like_a_folder_and_has_content_is_heard(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.zip", zipped({"folder/": b"", "folder/a.flac/": FLAC, "b.flac": OTHER}))
+
+    found, samples = read(shard_of(path))
+
+    assert [each["utterance_id"] for each in found] == [f"{path}#folder/a.flac/", f"{path}#b.flac"]
+    assert samples[0] == alone(FLAC)[0]
 
 
 @pytest.mark.parametrize("name", PACKED)
