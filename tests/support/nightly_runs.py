@@ -82,6 +82,7 @@ class Recording:
     window_speech_shares: list[float] | None = None
     window_levels: list[float] | None = None
     window_embeddings: list[float] | None = None
+    audio_sha256: str = ""  # of bytes that are nowhere
 
     def with_windows(self, vectors: np.ndarray, windows: Windows) -> Recording:
         """The recording with windows of these embeddings, one a window."""
@@ -144,7 +145,7 @@ def embed(
             | vars(each)
             | {
                 "utterance_id": each.utterance_id,
-                "audio_sha256": digest_of(each.utterance_id),
+                "audio_sha256": each.audio_sha256 or digest_of(each.utterance_id),
                 "embedding": None if each.embedding is None else each.embedding.tolist(),
             }
             for each in shards[name]

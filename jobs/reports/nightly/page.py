@@ -97,7 +97,7 @@ def page_content(scored: ScoringRun, source: Ledger, record: Record) -> dict[str
     previous = previous_records(scored.ledger.output, scored.history, record["plan"])
     content = nightly_report(scored.ledger, source, scored.history, scored.head, record, previous)
     rows = (*content["queue"]["rows"], *content["flagged"])
-    return content | {"players": players(rows, record["settings"]["players"])}
+    return content | {"players": players(rows, record["settings"]["players"], content["audio_sha256"])}
 
 
 def render(content: dict[str, Any]) -> str:

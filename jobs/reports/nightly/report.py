@@ -26,7 +26,7 @@ from jobs.inputs.sources import archive_roots
 from jobs.reports.nightly.drift import drift_report
 from jobs.reports.nightly.history import previous_ranges, summarise
 from jobs.reports.nightly.source_counts import SourceCounter, dearest_sources, flagged_rows, largest_sources
-from jobs.reports.review.context import with_context
+from jobs.reports.review.context import audio_hashes, with_context
 from jobs.reports.review.queue import COLUMNS, ReviewQueueBuilder, TopK, float_column, lowest_windows
 from jobs.reports.runs import Record, StoredMarkers, batches_of_run, failure_batches_of_run, scored_shards
 from jobs.reports.voices import find_voices
@@ -75,7 +75,7 @@ def nightly_report(
         "sources": largest_sources(by_source),
         "dearest": dearest_sources(by_source),
         "drift": None if reference is None else drift_report(by_source, reference, same_prior=same_prior),
-        **_shown(table, source, shards, found),
+        **_shown(table, source, shards, found, record),
         "systems": None if head.systems is None else _by_system(found.systems, head.systems),
         "voices": None if head.systems is None else _voices(table, source, history, head, record),
     }
@@ -132,12 +132,14 @@ def _about(record: Record, head: Head, table: Ledger) -> dict[str, Any]:
     }
 
 
-def _shown(table: Ledger, source: Ledger, shards: Shards, found: _Found) -> dict[str, Any]:
-    """Return the rows that are shown one by one: the review queue, and those that are flagged."""
+def _shown(table: Ledger, source: Ledger, shards: Shards, found: _Found, record: Record) -> dict[str, Any]:
+    """Return the rows that are shown one by one, the review queue and those that are flagged; and what these heard."""
     (scored, embedded), flagged = shards, found.flagged.rows()
     queue = found.queue.queue(source, embedded)
     shards_of_flagged = {row["utterance_id"]: number for number, row in flagged}
+    may_hold = record["settings"]["players"] == "embed"
     return {
+        "audio_sha256": audio_hashes(source, embedded, found.queue.shards | shards_of_flagged) if may_hold else {},
         "queue": asdict(queue) | {"rows": with_context(table, scored, queue.rows, found.queue.shards)},
         "flagged": with_context(table, scored, [row for _, row in flagged], shards_of_flagged),
     }

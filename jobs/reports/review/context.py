@@ -77,6 +77,26 @@ def with_context(table: Ledger, markers: Sequence[Marker], rows: Sequence[Row], 
     return together(found)
 
 
+def audio_hashes(source: Ledger, embedded: Sequence[Marker], shards: Mapping[str, int]) -> dict[str, str]:
+    """Return the SHA-256 of what was heard of recordings, by id.
+
+    Parameters
+    ----------
+    source : Ledger
+        Of embeddings.
+    embedded : sequence of Marker
+        Of its shards.
+    shards : mapping
+        By id: the place of the shard among the markers.
+    """
+    found: dict[str, str] = {}
+    for shard in sorted(set(shards.values())):
+        for batch in source.batches(embedded[shard], "embeddings", ["utterance_id", "audio_sha256"]):
+            here = batch.filter(pc.is_in(batch["utterance_id"], pa.array(list(shards), pa.string()))).to_pydict()
+            found |= dict(zip(here["utterance_id"], here["audio_sha256"], strict=True))
+    return found
+
+
 def together(rows: Sequence[Row]) -> list[Row]:
     """Return rows in their order, but with the sides of a call next to one another, by channel.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import logging
 import posixpath
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detector.errors import ShardError, UtteranceError
-from detector.magic import HEAD_BYTES, is_audio_content
 from jobs import storage
 from jobs.errors import RunAgain, StorageError
 from jobs.inputs.containers import CONTAINERS, container_kind, shortened
@@ -76,12 +76,13 @@ def fragment(file_start: float | None, window: Window) -> str:
     return f"#t={first + window.start_seconds:.1f},{first + window.end_seconds:.1f}"
 
 
-def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
+def players(rows: Iterable[Row], kind: str, hashes: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the players of rows by id: `link`, and `data` if the page holds the bytes.
 
     Recordings are embedded in the order of the rows, up to :data:`MAX_PAGE_BYTES`. A recording has only a link if it is
     larger than :data:`MAX_RECORDING_BYTES`, lies in a container larger than :data:`MAX_CONTAINER_BYTES`, is of no type
-    that browsers play, or cannot be read any more.
+    that browsers play, cannot be read any more, or is not what was heard: who may write below the archive could have
+    put a link to a secret there since.
 
     Parameters
     ----------
@@ -89,6 +90,8 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
         With `utterance_id`, `uri` and `member`; players start at the first window of `marked`, if there is one.
     kind : str
         One of :data:`jobs.reports.nightly.config.PLAYERS`.
+    hashes : mapping
+        SHA-256 of what was heard, by id; bytes are embedded of these recordings only.
     """
     rows = list(rows)
     if kind == "none":
@@ -96,7 +99,7 @@ def players(rows: Iterable[Row], kind: str) -> dict[str, dict[str, str]]:
     links = {row["utterance_id"]: link + _where(row) for row in rows if (link := link_of(row["uri"]))}
     by_id = {name: {"link": link} for name, link in links.items()}
     if kind == "embed":
-        for name, data in _data_urls(rows).items():
+        for name, data in _data_urls(rows, hashes).items():
             by_id.setdefault(name, {})["data"] = data
     return by_id
 
@@ -106,11 +109,11 @@ def _where(row: Row, *, held: bool = False) -> str:
     return fragment(row.get("start"), row["marked"][0]) if row.get("marked") and (held or not row["member"]) else ""
 
 
-def _data_urls(rows: list[Row]) -> dict[str, str]:
+def _data_urls(rows: list[Row], hashes: Mapping[str, str]) -> dict[str, str]:
     """Return recordings as `data:` URLs, by id; each stored object is read once."""
     by_object: dict[str, list[Row]] = {}
     for row in rows:
-        if _media_type(row) is not None:
+        if _media_type(row) is not None and row["utterance_id"] in hashes:
             by_object.setdefault(row["uri"], []).append(row)
     urls, bytes_left = {}, MAX_PAGE_BYTES
     for uri, object_rows in by_object.items():
@@ -123,8 +126,8 @@ def _data_urls(rows: list[Row]) -> dict[str, str]:
             continue
         for row in object_rows:
             content = contents.get(row["member"])
-            # who may write below the archive could have put a link to a secret there since
-            if content is not None and len(content) <= bytes_left and is_audio_content(content[:HEAD_BYTES]):
+            is_same = content is not None and hashlib.sha256(content).hexdigest() == hashes[row["utterance_id"]]
+            if content is not None and is_same and len(content) <= bytes_left:
                 bytes_left -= len(content)
                 data = base64.b64encode(content).decode()
                 urls[row["utterance_id"]] = f"data:{_media_type(row)};base64,{data}{_where(row, held=True)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -212,11 +213,14 @@ def archive(folder: Path) -> list[nightly_runs.Recording]:
     tar = write_tar(folder / "0001.tar", members)
     (folder / "loose.flac").write_bytes(encoded(tone(0.5, seed=9)))
     rng = np.random.default_rng(0)
-    rows = [nightly_runs.Recording(str(tar), name, rng.normal(size=nightly_runs.DIM)) for name in members]
-    rows.append(nightly_runs.Recording(str(folder / "loose.flac"), None, rng.normal(size=nightly_runs.DIM)))
-    rows.append(nightly_runs.Recording(str(folder / "gone.flac"), None, rng.normal(size=nightly_runs.DIM)))
-    for row in rows:
-        row.embedding[0] = 0.0  # type: ignore[index]
+    heard = {(str(tar), name): content for name, content in members.items()}
+    heard |= {(str(folder / name), None): encoded(tone(0.5, seed=9)) for name in ("loose.flac", "gone.flac")}
+    rows = []
+    for (uri, member), content in heard.items():
+        vector = rng.normal(size=nightly_runs.DIM)
+        vector[0] = 0.0
+        sha256 = hashlib.sha256(content).hexdigest()
+        rows.append(nightly_runs.Recording(uri, member, vector, audio_sha256=sha256))
     return rows
 
 
@@ -243,6 +247,18 @@ def test_players_are_as_they_were_asked_for(
     assert all(address.startswith("file:///") for address in addresses)
     assert [each for each in happened if "data:" not in each] == [f"request {path.as_uri()}"[:108]]
     assert ("media-src data:" in path.read_text()) == bool(n_held)
+
+
+def test_a_page_holds_nothing_that_was_not_heard(tmp_path: Path) -> None:
+    rows = archive(tmp_path)
+    (tmp_path / "private.flac").write_bytes(encoded(tone(0.5, seed=10)))
+    (tmp_path / "loose.flac").unlink()
+    (tmp_path / "loose.flac").symlink_to(tmp_path / "private.flac")
+
+    nightly_runs.night(str(tmp_path / "tables"), {"0001.tar": rows}, players="embed")
+
+    (path,) = pages_of(tmp_path / "tables")
+    assert path.read_text().count("<audio") == 6  # of 7 that are short and there
 
 
 def test_a_page_holds_no_more_audio_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
