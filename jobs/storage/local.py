@@ -25,6 +25,7 @@ from jobs.storage.objects import (
     source_changed,
     storage_errors,
 )
+from jobs.storage.owners import give, make_folders
 from jobs.storage.walk import DRAFT, is_draft, stored_at, tag_of, walk
 
 TICK_NANOSECONDS = 1_000
@@ -219,11 +220,12 @@ def _standing(path: str) -> Found:
 def _draft(path: str, content: bytes) -> Iterator[str]:
     """Write the content to the disk, under a name that no reader of tables looks at; remove it afterwards."""
     folder, name = posixpath.split(path)
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
     # it begins with a dot: engines that read a whole folder skip such names, whatever their suffix
     draft = posixpath.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(draft, "xb") as file:
+            give(draft, os.stat(folder))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power failure could leave the name without its content
@@ -236,6 +238,7 @@ def _draft(path: str, content: bytes) -> Iterator[str]:
 def _take_place(draft: str, path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         before = os.stat(path)
+        give(draft, before)
         os.chmod(draft, S_IMODE(before.st_mode))  # who may read it does not change with its content
         if os.stat(draft).st_mtime_ns <= before.st_mtime_ns:
             os.utime(draft, ns=(before.st_mtime_ns + TICK_NANOSECONDS,) * 2)
