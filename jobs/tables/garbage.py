@@ -20,6 +20,8 @@ OBJECT_NAME = re.compile(r"(?P<key>[0-9a-f]{16})-[0-9a-f]{16}\.parquet")
 MARKER_NAME = re.compile(rf"/(?P<ledger>({'|'.join(KINDS)})-[0-9a-f]{{16}})/[0-9a-f]{{16}}-\d{{6,}}\.json$")
 FOLDER = "_garbage"
 CLOCK = "clock"
+OWN = re.compile(rf"[0-9a-f]{{16}}\.json|{CLOCK}")
+"""The names of our objects in the folder: lists of garbage, and the clock."""
 
 
 def find_garbage(output: str) -> dict[str, str]:
@@ -73,7 +75,7 @@ def mark(output: str, garbage: dict[str, str], grace: float) -> tuple[float, lis
         storage.put(uri, dump_checksummed(garbage, indent=1), storage.ABSENT)
     clock = storage.join(folder, CLOCK)  # its time of change is the time of the store, which may differ from ours
     storage.write_bytes(clock, b"")
-    written = storage.modified(folder)
+    written = {uri: since for uri, since in storage.modified(folder).items() if OWN.fullmatch(storage.name_of(uri))}
     now = written.pop(clock)
     due: set[str] = set()
     for uri, since in written.items():

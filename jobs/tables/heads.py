@@ -28,6 +28,9 @@ from jobs.tables.ledger import Ledger, keys
 
 FOLDER = "heads"
 ACTIVE = "active.json"
+FILE = re.compile(r"([0-9a-f]{16})\.json")
+"""The name of the file of a head; others in the folder are not ours."""
+
 NAME = re.compile(r"\w[\w.+-]{0,63}")
 FIGURES = {"equal_error_rate": "eer", "cllr": "cllr", "expected_calibration_error": "ece"}
 STATES = ("active", "retired")
@@ -76,8 +79,8 @@ def noted_heads(output: str, active: str | None) -> list[KnownHead]:
 
 
 def _noted(output: str) -> set[str]:
-    names = {storage.name_of(each.uri) for each in storage.listing(storage.join(output, FOLDER)) or []} - {ACTIVE}
-    return {name.removesuffix(".json") for name in names}
+    names = (storage.name_of(each.uri) for each in storage.listing(storage.join(output, FOLDER)) or [])
+    return {found[1] for name in names if (found := FILE.fullmatch(name))}
 
 
 def _in_order(output: str, ids: set[str], active: str | None) -> list[KnownHead]:
@@ -164,9 +167,13 @@ def head_from_json(text: bytes, uri: str) -> KnownHead:
 
 
 def verify_heads(output: str) -> Iterator[str]:
-    """Yield a message for each object under `heads/` that is damaged."""
+    """Yield a message for each object under `heads/` that is damaged, or that no run wrote."""
     for stored in storage.listing(storage.join(output, FOLDER)) or []:
-        content, name = storage.read_bytes(stored.uri), storage.name_of(stored.uri)
+        name = storage.name_of(stored.uri)
+        if name != ACTIVE and not FILE.fullmatch(name):
+            yield f"{stored.uri}: was not written by a run; remove it"
+            continue
+        content = storage.read_bytes(stored.uri)
         try:
             found = (
                 load_checksummed(content, stored.uri) if name == ACTIVE else vars(head_from_json(content, stored.uri))

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,6 +34,11 @@ PACKAGES = (
 )
 
 END_SECONDS = 3.0  # for writing how a run ended
+
+
+RUN_ID = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{8}")
+RECORD_NAME = re.compile(rf"(?:ended/)?{RUN_ID.pattern}(?:-\d{{8}}T\d{{12}}Z)?\.json")
+"""The name of a record below `runs/`, also of one of a run's end; others there are not ours."""
 
 
 def run_id_of(config: RunConfig, plan_id: str, key: str) -> str:

@@ -29,6 +29,7 @@ from jobs.tables.names import Names
 from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_digest import add, rows_digest
+from jobs.tables.run_records import RECORD_NAME
 from jobs.tables.totals import Totals
 from jobs.telemetry.names import say
 from jobs.telemetry.progress import progress
@@ -158,9 +159,13 @@ def _verify_records(output: str, tables: dict[str, Ledger]) -> Iterator[str]:
     def state_of(name: str) -> tuple[PlanHistory, Names]:
         return tables[name].history(), tables[name].done()
 
-    for stored in storage.listing(storage.join(output, "runs")) or []:
+    folder = storage.join(output, "runs")
+    for stored in storage.listing(folder) or []:
         if not stored.uri.endswith(".json"):
             continue  # a nightly report's page
+        if not RECORD_NAME.fullmatch(stored.uri.removeprefix(f"{folder}/")):
+            yield f"{stored.uri}: was not written by a run; remove it"
+            continue
         record = load_checksummed(storage.read_bytes(stored.uri), stored.uri)
         if record.get("table") not in tables:
             continue

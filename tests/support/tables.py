@@ -26,7 +26,7 @@ def plan(output: str, **states: str) -> PlanHistory:
     def propose(history: PlanHistory) -> Plan | None:
         have = {(slot, each.entry.state) for slot, each in history.current.items()}
         new = tuple(entry for entry in entries if (entry.slot, entry.state) not in have)
-        return Plan(f"run-{len(history.plans) + 1}", "2026-01-01", new, DETAIL) if new else None
+        return Plan(f"2026-01-01-{len(history.plans) + 1:08x}", "2026-01-01", new, DETAIL) if new else None
 
     return table(output).freeze(propose)
 

@@ -18,6 +18,7 @@ from jobs.reports.runs import read_records
 from jobs.reports.sql.views import STORED, Content, view_statements
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.heads import KnownHead, active_head, known_heads, noted_heads
+from jobs.tables.run_records import RECORD_NAME
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,7 +108,7 @@ def _nights(output: str, heads: list[KnownHead]) -> list[dict[str, Any]]:
     names = {head.head_id: head.name for head in heads}
     folder = storage.join(output, "runs")
     listed = [stored.uri.removeprefix(f"{folder}/") for stored in storage.listing(folder) or []]
-    run_ids = [name.removesuffix(".json") for name in listed if name.endswith(".json") and "/" not in name]
+    run_ids = [name.removesuffix(".json") for name in listed if RECORD_NAME.fullmatch(name) and "/" not in name]
     records = [record for record in read_records(output, run_ids) if "scores" in record]
     return [
         summarise(record)

@@ -49,7 +49,7 @@ def test_a_copy_in_the_right_order_is_whole_at_every_moment_between_two_writes(o
 
     assert code == 0
     assert "1 shards, 2 embeddings" in out
-    assert "1 planned and not done yet by run run-2" in out
+    assert "1 planned and not done yet by run 2026-01-01-00000002" in out
     replace_a(to)
     assert list(rows(to, "embeddings")) == ["a2#0", "a2#1", "a2#2", "b1#0", "b1#1"]
     assert bonafide("verify", to)[0] == 0

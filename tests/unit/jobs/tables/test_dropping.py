@@ -30,27 +30,32 @@ def drop(output: str, *names: str) -> PlanHistory:
 
 def test_a_killed_run_is_given_up_by_its_name_and_its_rows_stay(root: str, bonafide: Run) -> None:
     commit(root, plan(root, a="1", b="1").current[SLOTS["a"]], 2)
-    assert "1 planned and not done yet by run run-1" in bonafide("verify", root)[1]
+    assert "1 planned and not done yet by run 2026-01-01-00000001" in bonafide("verify", root)[1]
 
-    code, out, _ = bonafide("gc", root, "--abandon", "run-1")
+    code, out, _ = bonafide("gc", root, "--abandon", "2026-01-01-00000001")
 
     assert code == 0
-    assert "gave up 1 shards that run run-1 planned" in out
+    assert "gave up 1 shards that run 2026-01-01-00000001 planned" in out
     assert "planned and not done" not in bonafide("verify", root)[1]
     assert list(rows(root, "embeddings")) == ["a1#0", "a1#1"]
     (record,) = (each.uri for each in storage.listing(f"{root}/runs") or [])
-    assert json.loads(storage.read_bytes(record))["abandoned"] == {"run_id": "run-1", "slots": [SLOTS["b"]]}
+    assert json.loads(storage.read_bytes(record))["abandoned"] == {
+        "run_id": "2026-01-01-00000001",
+        "slots": [SLOTS["b"]],
+    }
     assert bonafide("erase", "a1#0", "--output", root)[0] == 0
-    assert "left no shard" in bonafide("gc", root, "--abandon", "run-1")[1]
+    assert "left no shard" in bonafide("gc", root, "--abandon", "2026-01-01-00000001")[1]
 
 
 def test_a_run_that_nobody_knows_is_not_given_up(root: str, bonafide: Run) -> None:
     plan(root, a="1")
 
-    code, _, err = bonafide("gc", root, "--abandon", "run-7")
+    code, _, err = bonafide("gc", root, "--abandon", "2026-01-01-00000007")
 
     assert code == 65
-    assert "no run run-7 here. Runs with shards that are planned and not done: run-1." in err
+    assert (
+        "no run 2026-01-01-00000007 here. Runs with shards that are planned and not done: 2026-01-01-00000001." in err
+    )
 
 
 def test_a_tombstone_that_a_killed_run_left_is_committed_by_erase(root: str, bonafide: Run) -> None:
@@ -113,7 +118,7 @@ def test_giving_up_leaves_nothing_waiting_and_a_second_plan_can_follow(tmp_path:
     root = str(tmp_path)
     plan(root, a="1", b="1")
 
-    (found,) = abandon(root, "run-1")
+    (found,) = abandon(root, "2026-01-01-00000001")
 
     assert found.n_shards == 2
     assert waiting(table(root).history(), table(root).done()) == []

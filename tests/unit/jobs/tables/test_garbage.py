@@ -101,7 +101,7 @@ def test_a_negative_grace_is_refused(output: str, bonafide: Run) -> None:
     assert bonafide("gc", output, "--grace-hours", -1)[0] == 65
 
 
-@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--abandon", "run-1")])
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--abandon", "2026-01-01-00000001")])
 def test_a_place_that_is_no_output_is_refused_and_left_as_it_is(
     root: str, bonafide: Run, more: tuple[str, ...]
 ) -> None:

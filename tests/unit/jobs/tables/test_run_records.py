@@ -56,7 +56,7 @@ def test_a_plan_has_a_record_when_all_of_its_shards_are_committed_and_only_one(t
     (record,) = write(output, history)
 
     assert record["shards"] == {"planned": 2, "committed": 2}
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run-1.json"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["2026-01-01-00000001.json"]
     assert write(output, history) == []
 
 
