@@ -17,7 +17,7 @@ from jobs.embedding.attempts import EmbeddingAttempts
 from jobs.embedding.canaries import Judge, RunCanaries
 from jobs.embedding.commits import Committed, ShardCommit
 from jobs.embedding.empty_shards import EmptyShards
-from jobs.embedding.planning import Planner, refuse_other_encoder
+from jobs.embedding.planning import Planner, refuse_archive_within, refuse_other_encoder
 from jobs.embedding.redo import Redo
 from jobs.embedding.result import EmbeddingRun, MissingShards
 from jobs.embedding.segments import warn_of_missing
@@ -74,6 +74,7 @@ def embed_layers(
     recipes = tuple(as_stored(uri, recipe) for recipe in recipes)
     if not output.new_table:
         refuse_other_encoder(uri, recipes)
+    refuse_archive_within(uri, inputs)
     redo = Redo(config.redo or "")
     contents, heard = Contents(inputs.input), RunCanaries(accept_drift=config.accept_drift, redo=redo, judge=judge)
     group_size = GroupSize(config)

@@ -13,6 +13,7 @@ from detector import canaries
 from detector.config import Recipe, difference, without_former
 from detector.errors import ConfigError
 from detector.windows import Windows
+from jobs import storage
 from jobs.config import RunConfig
 from jobs.embedding.canaries import RunCanaries
 from jobs.embedding.permission import readable_again
@@ -25,6 +26,7 @@ from jobs.inputs.archive import Archive
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
+from jobs.inputs.sources import archive_roots
 from jobs.tables import ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
@@ -170,6 +172,19 @@ def look_for_new(
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
     id_roots = None if found.id_roots is None else frozenset({*found.id_roots.values(), *taken.roots})
     return Found(found, proposal, redone, id_roots)
+
+
+def refuse_archive_within(output: str, inputs: InputConfig) -> None:
+    """Refuse to begin an output around an archive: `erase` would read each recording, and certify nothing."""
+    if ledger.keys(output, "embeddings"):
+        return
+    place = storage.real_folder(output)
+    within = [root for root in archive_roots(inputs.input) if storage.real_folder(root).startswith(place)]
+    if within:
+        raise ConfigError(
+            f"{output}: the archive {within[0]} lies within it. An output needs a place of its own, or `erase` could "
+            f"certify nothing: it reads all that is there. Give another --output."
+        )
 
 
 def refuse_other_encoder(output: str, recipes: tuple[Recipe, ...]) -> None:

@@ -188,3 +188,25 @@ def test_sound_behind_a_long_silence_is_decoded_again_to_the_same_bits(
         alone = join_segments(*embed_segments(load_backbone(CONFIG), segments))
         assert alone is not None
         assert row["embedding"] == alone.tolist()
+
+
+@pytest.mark.parametrize(
+    ("archive", "output"), [("data/calls", "data"), ("data", "data"), ("data/calls/*.wav", "data")]
+)
+def test_an_output_around_the_archive_is_refused_before_anything_is_written(
+    archive: str, output: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "calls").mkdir(parents=True)
+    (tmp_path / "data" / "calls" / "a.wav").write_bytes(encoded(tone(0.5), kind="WAV"))
+
+    with pytest.raises(ConfigError, match="lies within it. An output needs a place of its own"):
+        embed_archive(
+            InProcessRunner(),
+            InputConfig(input=(f"{tmp_path}/{archive}",)),
+            recipe_of(EmbedConfig(backbone="melstats"), None),
+            ModelConfig(),
+            OutputConfig(output=f"{tmp_path}/{output}"),
+            RunConfig(),
+        )
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "calls", "a.wav"]
