@@ -33,7 +33,7 @@ from detector.recording import Recording
 from jobs.decoding.lifeline import end_with_parent
 from jobs.decoding.sandbox.confinement import confine
 from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS, set_hard_limits
-from jobs.decoding.wire import FRAME, READ, READ_BYTES, REQUEST, SIZE, drop_written, unpack_request
+from jobs.decoding.wire import FRAME, MAX_MESSAGE, READ, READ_BYTES, REQUEST, SIZE, drop_written, unpack_request
 
 Frame = tuple[bytes, bytes | memoryview]
 
@@ -114,7 +114,7 @@ class Decoder:
             return [], b"fail", {"error": "too_large", "message": str(error) or "more memory than a decoder may take"}
         except Exception as error:  # an unforeseen error is about these bytes; it does not end the run
             message = ADDRESS.sub("", f"{type(error).__name__}: {error}")  # without addresses it is equal in every run
-            return [], b"fail", {"error": "decoder_crash", "message": message[:1_000]}
+            return [], b"fail", {"error": "decoder_crash", "message": message[:MAX_MESSAGE]}
         return segment, b"done", dict(vars(recording.facts))
 
     def _address_space(self) -> int:

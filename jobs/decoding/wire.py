@@ -31,6 +31,7 @@ READ = struct.Struct("<QQ")  # offset, bytes
 READ_BYTES = 1 << 20  # most bytes in one `data`
 LEVEL_BYTES = 32  # most bytes in `here`
 TEXT_BYTES = 64 << 10  # most bytes in one `done` or `fail`
+MAX_MESSAGE = 1_000  # characters of an error that was not foreseen
 
 
 def pack_request(segment_seconds: float, max_seconds: float, excerpt: Excerpt) -> bytes:

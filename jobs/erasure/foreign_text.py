@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from jobs.erasure.finder import finders as finders_of
+from jobs.erasure.shortened import ShortenedNames
 from jobs.erasure.spellings import readings
 
 PIECE = 1 << 20
@@ -41,6 +42,8 @@ class ForeignTextSearch:
         How a recording is called, and its id.
     spellings : callable
         Returns how a name may be written.
+    shortened : ShortenedNames, optional
+        Finds what is left of a name that was cut, in a log for example.
 
     Examples
     --------
@@ -49,7 +52,13 @@ class ForeignTextSearch:
     {'2026/1.tar#a.wav'}
     """
 
-    def __init__(self, places: Iterable[tuple[str, str]], spellings: Callable[[str], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        places: Iterable[tuple[str, str]],
+        spellings: Callable[[str], Iterable[str]],
+        shortened: ShortenedNames | None = None,
+    ) -> None:
+        self._shortened = shortened
         wholes, containers, members = (defaultdict[str, set[str]](set) for _ in range(3))
         for place, owner in places:
             container, _, member = place.partition("#")
@@ -69,6 +78,8 @@ class ForeignTextSearch:
             for reading in readings(inside + text[max(0, start - self._overlap) : start + PIECE]):
                 mentioned |= self._wholes.found_in(reading)
                 mentioned |= self._in_halves(reading)
+                if self._shortened is not None:
+                    mentioned |= self._shortened.cut_in_middle(reading)
         return mentioned
 
     def _in_halves(self, text: str) -> set[str]:

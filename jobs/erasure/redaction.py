@@ -12,7 +12,9 @@ from jobs.embedding.redo import REDO
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.id_spelling import spelt_in_id
+from jobs.inputs.passed_over import OTHERS, PassedOver
 from jobs.inputs.shards import SHARED, Shard
+from jobs.inputs.suffixes import is_common
 from jobs.tables.erasures import ERASED, NAMES_IN_SETTINGS
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
@@ -95,11 +97,23 @@ def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
     return set().union(*map(request.ids_of, names))
 
 
+def _redact_examples(name: str, value: Any, request: ErasureRequest) -> Any:
+    """Return one of :data:`EXAMPLES` without the recordings, and without what only a part of their names says."""
+    redacted = _redact_texts(value, request)
+    if name == REPEATED or redacted == value:
+        return redacted
+    counts = PassedOver()
+    for suffix, found in redacted.items():
+        counts.merge({OTHERS if found != value[suffix] and not is_common(suffix) else suffix: found})
+    return counts.to_content()
+
+
 def redact_marker(marker: Marker, request: ErasureRequest) -> Marker:
     """Return a marker whose label, and whose examples, no longer name the recordings."""
     uri = ERASED if request.ids_in_label(marker.uri) else marker.uri
-    examples = {name: _redact_texts(marker.detail[name], request) for name in EXAMPLES if name in marker.detail}
-    return replace(marker, uri=uri, detail=marker.detail | examples)
+    detail = marker.detail
+    examples = {name: _redact_examples(name, detail[name], request) for name in EXAMPLES if name in detail}
+    return replace(marker, uri=uri, detail=detail | examples)
 
 
 def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, 
     redacted = dict(record)
     if "alarms" in record:
         redacted["alarms"] = redact(record["alarms"])
-    redacted |= {name: _redact_texts(record[name], request) for name in EXAMPLES if name in record}
+    redacted |= {name: _redact_examples(name, record[name], request) for name in EXAMPLES if name in record}
     if "settings" in record:
         settings = record["settings"]
         told = {name: _redact_texts(settings[name], request) for name in NAMES_IN_SETTINGS if name in settings}

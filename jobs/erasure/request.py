@@ -23,8 +23,9 @@ from jobs import storage
 from jobs.erasure.avro import long_bytes
 from jobs.erasure.finder import WORD, Finder, finders
 from jobs.erasure.foreign_text import ForeignTextSearch
+from jobs.erasure.shortened import ShortenedNames
 from jobs.inputs.id_spelling import CHANNEL, EXCERPT, name_in_id, spelt_in_id
-from jobs.telemetry.names import printable
+from jobs.telemetry.names import CUT, printable
 
 PART = rf"(?:{EXCERPT})?(?:{CHANNEL})?"
 """An excerpt or a channel of a recording, as :class:`detector.audio.Excerpt` writes it."""
@@ -75,7 +76,9 @@ class ErasureRequest:
         self.roots = tuple(roots)
         self._places = frozenset(places)
         self._folders = {each.rstrip("/") for each in roots}
-        self._id_of_uri = {root + name_in_id(name): name for name in self.ids for root in roots}
+        self._id_of_uri = {
+            root + each: name for name in self.ids for root in roots for each in (name_in_id(name), name)
+        }
         for (uri, member), name in places.items():
             end = "" if member is None else f"#{member}"
             self._id_of_uri |= {uri + end: name, storage.key_of(uri) + end: name}
@@ -84,6 +87,7 @@ class ErasureRequest:
             for spelling in spellings(place):
                 self._ids_of_spelling[spelling].add(name)
         self._finders = finders(self._ids_of_spelling, AROUND_NAME, AROUND_WORD)
+        self._shortened = ShortenedNames(self._ids_of_place(), spellings)
 
     def __str__(self) -> str:
         return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
@@ -162,7 +166,7 @@ class ErasureRequest:
         >>> request.ids_in_text("Listen to a.wav."), request.ids_in_text("my/a.wav")
         ({'a.wav'}, set())
         """
-        mentioned = self.ids_in_label(text)
+        mentioned = self.ids_in_label(text) | self._shortened.cut_in_middle(text) | self._shortened.cut_at_end(text)
         for spelling in {text, html.unescape(text)}:
             for finder in self._finders:
                 for name, part in finder.find(spelling):
@@ -185,8 +189,10 @@ class ErasureRequest:
         told = next((text.removeprefix(key) for key in TOLD if text.startswith(key)), text)
         if told.rstrip("/") in self._folders:
             return set()
-        ends = [] if ABSOLUTE.match(told) else [told[start.start() :] for start in NAMES.finditer(told)]
-        return set().union(self.ids_in_text(told), *map(self.ids_in_label, ends))
+        below = told.rpartition(CUT)[2]  # whatever is left of a path whose middle was cut
+        ends = [] if ABSOLUTE.match(below) else [below[start.start() :] for start in NAMES.finditer(below)]
+        spelt = (self._ids_of_spelling.get(each, ()) for each in ends)
+        return set().union(self.ids_in_text(told), *map(self.ids_in_label, ends), *spelt)
 
     def ids_in_foreign_text(self, text: str) -> set[str]:
         """Return the requested ids that a text of another program may mention, in whatever format it is.
@@ -197,12 +203,21 @@ class ErasureRequest:
         >>> request.ids_in_foreign_text("/old/2026/1.tar#a.wav"), request.ids_in_foreign_text("2026/1.tar;b.wav;0.5")
         ({'2026/1.tar#a.wav'}, set())
         """
-        return self.ids_in_label(text) | self._foreign.ids_in(text)
+        return self.ids_in_label(text) | self._shortened.cut_at_end(text) | self._foreign.ids_in(text)
 
     @cached_property
     def _foreign(self) -> ForeignTextSearch:
         places = ((name, name) for name in self.ids)
-        return ForeignTextSearch([*places, *self._id_of_uri.items()], spellings)
+        return ForeignTextSearch([*places, *self._id_of_uri.items()], spellings, self._shortened)
+
+    def _ids_of_place(self) -> dict[str, set[str]]:
+        """Return the requested ids by all that a place of them was ever called before it was shortened."""
+        owners: defaultdict[str, set[str]] = defaultdict(set)
+        for place, name in (*((each, each) for each in self.ids), *self._id_of_uri.items()):
+            for called in (place, storage.key_of(place)):
+                for each in (called, name_in_id(called), name_in_id(called).replace("##", "#", 1)):
+                    owners[each].add(name)
+        return dict(owners)
 
     def ids_in_fields(self, content: bytes) -> set[str]:
         """Return the requested ids in rows of a binary format, where nothing separates a text from the next one.

@@ -37,6 +37,7 @@ OTHER_SUFFIXES = frozenset(
 )
 """Suffixes of files that are passed over unseen, so that a folder of a million of them costs no request for each."""
 
+UNTELLING = 5  # characters of a suffix that says little of a name
 SHOWN_LENGTH = 12  # of a suffix; whatever is longer follows a full stop in a sentence
 
 
@@ -50,6 +51,18 @@ def suffix_of(name: str) -> str:
     """
     suffix = posixpath.splitext(name)[1].lower()
     return suffix if 1 < len(suffix) <= SHOWN_LENGTH else ""
+
+
+def is_common(suffix: str) -> bool:
+    """Return True if a suffix says what a file is; any other long one may be a part of somebody's name.
+
+    Examples
+    --------
+    >>> is_common(".textgrid"), is_common(".17"), is_common("(no suffix)"), is_common(".a-smith")
+    (True, True, True, False)
+    """
+    is_known = suffix in AUDIO_SUFFIXES or suffix in OTHER_SUFFIXES or not suffix.startswith(".")
+    return is_known or len(suffix) <= UNTELLING
 
 
 def is_fork(name: str) -> bool:

@@ -15,9 +15,11 @@ SPELT = re.compile(r"\\(?:[tnr]|x[01][0-9a-f]|x7f|x5c|u[0-9a-f]{4}|U[0-9a-f]{8})
 """What :func:`printable` writes, and a marked backslash; not `\\x80` or higher, for a byte that is no UTF-8."""
 
 MAX_WIDTH = 72  # characters of a name in a table; a longer one is cut in its middle
-_trouble: list[str] = []  # that stdout had
-
 MAX_EXAMPLE = 101  # the same, of an example in the log
+CUT = "…"
+"""Stands for the middle that was left out. A name is cut where it is shown, and never where it is stored."""
+
+_trouble: list[str] = []  # that stdout had
 
 
 def printable(text: str) -> str:
@@ -108,5 +110,10 @@ def cut(text: str, most: int) -> str:
     >>> cut("call-0001.flac", 9)
     'call…flac'
     """
-    kept = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:kept]}…{text[-kept:]}"
+    kept = kept_of(most)
+    return text if len(text) <= most else f"{text[:kept]}{CUT}{text[-kept:]}"
+
+
+def kept_of(most: int) -> int:
+    """Return how many characters :func:`cut` leaves of each end."""
+    return (most - len(CUT)) // 2

@@ -24,7 +24,7 @@ NAME = "audio"
 OURS = frozenset({"embedding", *COLUMNS})  # nested columns of our own tables
 MAX_DIGEST_BYTES = 64  # of a fixed size: digests and UUIDs are no recordings
 MAX_SHOWN = 8  # columns in a message
-MAX_SHOWN_LETTERS = 80  # of each
+MAX_SHOWN_LETTERS = 80  # of each; longer ones are only counted
 
 Place = tuple[str, ...]
 
@@ -99,9 +99,15 @@ def unread(schema: pa.Schema) -> str:
 
 def columns_of(schema: pa.Schema) -> str:
     """Return names and types of the columns of a table, as far as a message has room."""
-    shown = [f"{field.name}: {field.type}" for field in list(schema)[:MAX_SHOWN]]
-    more = [f"{len(schema) - MAX_SHOWN} more"] if len(schema) > MAX_SHOWN else []
-    return ", ".join([each[:MAX_SHOWN_LETTERS] for each in shown] + more)
+    shown = [each for each in map(_described, list(schema)[:MAX_SHOWN]) if len(each) <= MAX_SHOWN_LETTERS]
+    more = [f"{len(schema) - len(shown)} more"] if len(schema) > len(shown) else []
+    return ", ".join(shown + more)
+
+
+def _described(field: pa.Field) -> str:
+    """Name and type of a column: no name in it is cut, for it may be a recording's, and the message is stored."""
+    text = f"{field.name}: {field.type}"
+    return text if len(text) <= MAX_SHOWN_LETTERS else f"{field.name}: {str(field.type).partition('<')[0]}<…>"
 
 
 def _columns(schema: pa.Schema) -> Iterator[Column]:

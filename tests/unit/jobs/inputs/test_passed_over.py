@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs.inputs.passed_over import MAX_SUFFIXES, OTHERS, PassedOver
+from jobs.inputs.utterance_ids import utterance_id
 
 
 def counted(*names: str) -> PassedOver:
@@ -48,11 +49,37 @@ def test_a_million_suffixes_take_the_memory_of_a_few() -> None:
     assert len(content[OTHERS]["examples"]) == 3
 
 
-def test_long_and_hostile_names_are_shortened_and_escaped() -> None:
-    content = counted("x" * 10_000 + "\n\x1b[2J\udce9.dss", "b.\x1b[2J").to_content()
+def test_names_are_held_whole_and_shortened_and_escaped_only_in_the_log() -> None:
+    name = "x" * 4_000 + "\n\x1b[2J.dss"
+    counts = counted(name, "b.\x1b[2J")
 
-    ((long,), (suffix,)) = content[".dss"]["examples"], set(content) - {".dss"}
-    assert len(long) < 130
-    assert long.endswith("\\n\\x1b[2J\\udce9.dss")
+    content = counts.to_content()
+    (suffix,) = set(content) - {".dss"}
+    assert content[".dss"]["examples"] == [name]
     assert suffix == ".\\x1b[2j"
-    long.encode()
+    shown = "x" * 50 + "…" + "x" * 41 + "\\n\\x1b[2J.dss"  # 50 characters of each end
+    assert str(counts) == f"1 .\\x1b[2j (b.\\x1b[2J); 1 .dss ({shown})"
+
+
+def test_examples_are_spelt_as_ids_are() -> None:
+    counts = PassedOver()
+    counts.add("1.tar#a.dss")
+    counts.add("b@0-5", "day/0.tar")
+    counts.add("c", "day/no suffix")
+
+    examples = [each for found in counts.to_content().values() for each in found["examples"]]
+    assert examples == [
+        utterance_id(uri, member)
+        for uri, member in [("day/0.tar", "b@0-5"), ("day/no suffix", "c"), ("1.tar#a.dss", None)]
+    ]
+
+
+def test_all_examples_together_are_bounded_and_none_is_cut() -> None:
+    counts = counted(*(f"{number:04d}{'x' * 3_000}.{number % 40}" for number in range(200)))
+
+    content = counts.to_content()
+    examples = [each for found in content.values() for each in found["examples"]]
+    assert sum(found["count"] for found in content.values()) == 200
+    assert {len(each) for each in examples} <= {3_006, 3_007}
+    assert len(examples) == (16 << 10) // 3_006
+    assert len(str(counts)) < 2_000
