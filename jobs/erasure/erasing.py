@@ -14,11 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from detector.errors import ConfigError
 from jobs import storage
+from jobs.erasure.concern import is_planned_anew, slots_of
 from jobs.erasure.inventory import Inventory, take_inventory
 from jobs.erasure.mentions import find_mentions
 from jobs.erasure.places import with_places
@@ -30,9 +28,11 @@ from jobs.errors import RunAgain
 from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
-from jobs.tables.erasures import leave_note
+from jobs.tables.erasures import leave_note, note_done
 from jobs.tables.garbage import remove_drafts
 from jobs.tables.ledger import Ledger, ledgers
+from jobs.tables.names import Names
+from jobs.tables.protocol import slot_of_shard
 from jobs.telemetry.names import say
 
 NOT_ERASED = (
@@ -51,7 +51,8 @@ class _Target:
 
     output: str
     tables: list[Ledger]
-    planned: dict[str, set[str]]
+    planned: dict[str, tuple[Names, int]]
+    slots: set[str]
     request: ErasureRequest
     inventory: Inventory
     drafts: list[Stored]
@@ -81,21 +82,24 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
         finish_drops(table)
     target = _inspect(output, request)
     request = target.request
-    rewrite_records(output, [], request)  # of their digests, not yet
+    rewrite_records(output, [], request, target.inventory)  # of their digests, not yet
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
     removed = remove_pages(output, request)
-    rewrite_records(output, target.tables, request)
-    leave_note(output)  # what a run writes from now on names none of them; what it wrote before that is looked at again
+    settled = rewrite_records(output, target.tables, request, target.inventory)
+    leave_note(
+        output, request.ids
+    )  # what a run writes from now on names none of them; what it wrote before that is looked at again
     removed += remove_pages(output, request)
-    rewrite_records(output, target.tables, request)
+    rewrite_records(output, target.tables, request, target.inventory, settled)
     for table in target.tables:
         rewrite_plans(table, request)
-    _refuse_new_plans(output, target.planned)
+    _refuse_new_plans(target)
     storage.abandon_uploads(output, started)  # of writers that were killed: no listing shows these
     remove_drafts(output, target.drafts)
     n_pages = redraw(output, removed) - len(remove_pages(output, request))  # one that names it after all must go
     n_objects = prove_erased(output, request)
     _refuse_late_names(output, request)
+    note_done(output, request.ids)
     say(
         f"erased {n_rows} rows of {request}; pages that showed it: {n_pages} drawn again without, "
         f"{len(removed) - n_pages} removed; read again: none of the {n_objects} objects under {output} mentions it",
@@ -119,13 +123,17 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
     if unfinished := _unfinished(tables):
         raise ConfigError(unfinished)
     request = with_places(tables, request)
-    inventory = take_inventory(output, tables, request)
-    _print_other_ids(tables, request, inventory.audio_hashes)
-    return _Target(output, tables, planned, request, inventory, storage.drafts(output))
+    slots = slots_of(tables, request)
+    inventory = take_inventory(output, tables, request, slots)
+    for ids in inventory.same_audio.values():
+        say(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
+    slots |= {slot_of_shard(marker.name) for markers in inventory.markers.values() for marker in markers}
+    return _Target(output, tables, planned, slots, request, inventory, storage.drafts(output))
 
 
-def _planned(tables: list[Ledger]) -> dict[str, set[str]]:
-    return {table.name: set(table.history().names) for table in tables}
+def _planned(tables: list[Ledger]) -> dict[str, tuple[Names, int]]:
+    """Return the shards that each table has planned, and the number of its plans."""
+    return {table.name: (history.names, len(history.plans)) for table in tables for history in [table.history()]}
 
 
 def _unfinished(tables: list[Ledger]) -> str:
@@ -141,26 +149,6 @@ def _unfinished(tables: list[Ledger]) -> str:
     return ""
 
 
-def _print_other_ids(tables: list[Ledger], request: ErasureRequest, audio_hashes: set[str]) -> None:
-    """Print other ids of the same audio: whoever has a recording erased may want these erased, too.
-
-    Hashes come from rows that still exist, so ids are missed whose rows an interrupted erasure has removed already. The
-    same voice in other bytes, encoded or cut differently, has another hash.
-    """
-    other_ids: dict[str, set[str]] = {}
-    for table in tables if audio_hashes else ():
-        if not table.name.startswith("embeddings-"):
-            continue
-        for marker in table.committed():
-            for batch in table.batches(marker, "embeddings", ["utterance_id", "audio_sha256"]):
-                same_audio = pc.is_in(batch["audio_sha256"], pa.array(sorted(audio_hashes)))
-                for row in batch.filter(same_audio).to_pylist():
-                    if not request.ids_of(row["utterance_id"]):
-                        other_ids.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
-    for ids in other_ids.values():
-        say(f"other ids have the same audio and are not erased: {', '.join(sorted(ids))}")
-
-
 def _refuse_late_names(output: str, request: ErasureRequest) -> None:
     """Refuse if a record or page that a run wrote during the proof names a recording: that run had seen no note yet."""
     named = [uri for uri, ids in pages(output, request) if ids]
@@ -169,10 +157,12 @@ def _refuse_late_names(output: str, request: ErasureRequest) -> None:
         raise RunAgain(f"{named[0]}: a run wrote it meanwhile. Run the same command again.")
 
 
-def _refuse_new_plans(output: str, planned: dict[str, set[str]]) -> None:
-    """Refuse if a run planned shards since the inventory: it may bring an erased recording back."""
-    tables = ledgers(output)
-    if _unfinished(tables) or _planned(tables) != planned:
-        raise RunAgain(
-            f"{output}: another run planned shards meanwhile. Let it finish, then run the same command again."
-        )
+def _refuse_new_plans(target: _Target) -> None:
+    """Refuse if a run planned shards since the inventory that may bring an erased recording back."""
+    for table in ledgers(target.output):
+        before, n_plans = target.planned.get(table.name, (Names(), 0))
+        if is_planned_anew(table, before, n_plans, target.slots, target.request):
+            raise RunAgain(
+                f"{target.output}: another run planned meanwhile what may hold {target.request}. Let it finish, then "
+                f"run the same command again."
+            )

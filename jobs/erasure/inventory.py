@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.erasure.mentions import (
+    contents_of,
     ids_in_record,
     is_rewritten,
     named_folders,
@@ -29,9 +30,14 @@ from jobs.erasure.redaction import redact_marker, redact_plan, redact_texts
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.runs import record_uris, records
 from jobs.erasure.tables import TEXT_COLUMNS, files_named
+from jobs.inputs.requests import answers
+from jobs.storage import Stored
 from jobs.tables.checksummed_json import load_checksummed
+from jobs.tables.erasures import is_unfinished
 from jobs.tables.ledger import Ledger, table_objects
 from jobs.tables.protocol import Marker, Plan
+from jobs.tables.shard_objects import Contents, ShardObjects
+from jobs.tables.steps import read
 from jobs.telemetry.progress import progress
 
 
@@ -47,6 +53,10 @@ class Inventory:
         Requested ids that have a row or are planned.
     audio_hashes : set of str
         SHA-256 of their audio.
+    same_audio : dict
+        By such a hash, other ids that have the same.
+    affected : dict
+        By ledger, the shards that lost rows or will, by this erasure or by an earlier one.
     containers : dict
         Requested ids that are no recordings, but files that other recordings are read from; with one such recording.
     is_unfinished : bool
@@ -58,13 +68,22 @@ class Inventory:
     markers: dict[str, list[Marker]] = field(default_factory=dict)
     present_ids: set[str] = field(default_factory=set)
     audio_hashes: set[str] = field(default_factory=set)
+    same_audio: dict[str, set[str]] = field(default_factory=dict)
+    affected: dict[str, set[str]] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     is_unfinished: bool = False
     has_erasures: bool = False
 
 
-def take_inventory(output: str, tables: list[Ledger], request: ErasureRequest) -> Inventory:
+def take_inventory(
+    output: str, tables: list[Ledger], request: ErasureRequest, slots: set[str] | None = None
+) -> Inventory:
     """Read every table, plan, marker, record and page; change nothing.
+
+    Parameters
+    ----------
+    slots : set of str, optional
+        Where the recordings are by the plans: read first, so that rows of the same audio are found in the same pass.
 
     Raises
     ------
@@ -75,30 +94,71 @@ def take_inventory(output: str, tables: list[Ledger], request: ErasureRequest) -
     """
     inventory = Inventory()
     committed_uris: set[str] = set()
+    objects = ShardObjects(output)
+    hashes = _hashes_of(tables, objects, slots or set(), request)
     for table in tables:
         history, done = table.history(), table.done()
         names = history.names & done
         with progress(f"look at {table.name}", len(names)) as bar:
-            for marker in table.markers(names):
+            for marker, contents in objects.of(table.markers(names)):
                 committed_uris.update(storage.join(output, place) for place in marker.objects.values())
-                _add_shard(inventory, table, marker, request)
+                _add_shard(inventory, table, marker, contents, request, hashes)
                 bar.shard(sum(marker.rows.values()))
         superseded = [each for each in table.markers(done - history.names) if redact_marker(each, request) != each]
         inventory.markers[table.name] = inventory.markers.get(table.name, []) + superseded
         for plan in history.plans:
             _add_plan(inventory, plan, request)
-    for uri in record_uris(output):
-        load_checksummed(storage.read_bytes(uri), uri)  # refuses a damaged record while nothing is changed
+    _find_same_audio(inventory, tables, objects, inventory.audio_hashes - hashes, request)
+    for uri, content in answers(_with_content, record_uris(output)):
+        load_checksummed(content, uri)  # refuses a damaged record while nothing is changed
     _refuse_containers(output, inventory)
     _refuse_unknown_ids(output, tables, request, inventory)
     _refuse_unreachable_mentions(output, committed_uris, request)
     return inventory
 
 
-def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: ErasureRequest) -> None:
+def _with_content(uri: str) -> tuple[str, bytes]:
+    return uri, storage.read_bytes(uri)
+
+
+def _hashes_of(tables: list[Ledger], objects: ShardObjects, slots: set[str], request: ErasureRequest) -> set[str]:
+    """Return the hashes of audio that is to be erased, from the shards that have it by the plans."""
+    hashes: set[str] = set()
+    for table in tables if slots else ():
+        shards = table.history().current.having(slots).committed(table.done())
+        for marker, contents in objects.of(table.markers(shards.names), "embeddings"):
+            if "embeddings" in marker.objects:
+                content = present(table, marker, "embeddings", contents)
+                rows, is_requested = identify_rows(content, request)
+                hashes |= set(rows.filter(is_requested)["audio_sha256"].to_pylist())
+    return hashes
+
+
+def _find_same_audio(
+    inventory: Inventory, tables: list[Ledger], objects: ShardObjects, hashes: set[str], request: ErasureRequest
+) -> None:
+    """Look once more for the audio of rows that no plan had told of."""
+    for table in tables if hashes else ():
+        if table.is_scores:
+            continue
+        for marker, contents in objects.of(table.committed(), "embeddings"):
+            if "embeddings" in marker.objects:
+                rows, is_requested = identify_rows(present(table, marker, "embeddings", contents), request)
+                _add_same_audio(inventory, rows.filter(pc.invert(is_requested)), hashes)
+
+
+def _add_same_audio(inventory: Inventory, others: pa.Table, hashes: set[str]) -> None:
+    same = others.filter(pc.is_in(others["audio_sha256"], pa.array(sorted(hashes), pa.string())))
+    for row in same.select(["utterance_id", "audio_sha256"]).to_pylist():
+        inventory.same_audio.setdefault(row["audio_sha256"], set()).add(row["utterance_id"])
+
+
+def _add_shard(
+    inventory: Inventory, table: Ledger, marker: Marker, contents: Contents, request: ErasureRequest, hashes: set[str]
+) -> None:
     recounted, n_rows, has_mentions = marker, 0, False
     for name in marker.objects:
-        content = read_object(table, marker, name)
+        content = present(table, marker, name, contents)
         recounted = table.recounted(recounted, name, content)
         rows, is_requested = identify_rows(content, request)
         requested, others = rows.filter(is_requested), rows.filter(pc.invert(is_requested))
@@ -107,10 +167,14 @@ def _add_shard(inventory: Inventory, table: Ledger, marker: Marker, request: Era
         inventory.present_ids |= set().union(*map(request.ids_of, requested["utterance_id"].to_pylist()))
         if "audio_sha256" in rows.column_names:
             inventory.audio_hashes |= set(requested["audio_sha256"].to_pylist())
+        if hashes and name == "embeddings":
+            _add_same_audio(inventory, others, hashes)
         for each, user in files_named(others, request):
             inventory.containers[each] = user
     inventory.is_unfinished |= recounted != marker
     inventory.has_erasures |= "erased" in recounted.detail
+    if n_rows or recounted != marker or "erased" in marker.detail:
+        inventory.affected.setdefault(table.name, set()).add(marker.name)
     if n_rows or has_mentions or recounted != marker or redact_marker(marker, request) != marker:
         inventory.markers.setdefault(table.name, []).append(marker)
 
@@ -123,13 +187,16 @@ def _add_plan(inventory: Inventory, plan: Plan, request: ErasureRequest) -> None
 
 def read_object(table: Ledger, marker: Marker, name: str) -> bytes:
     """Read an object of a shard without checking its content; raise SchemaError if it does not exist."""
-    uri = storage.join(table.output, marker.objects[name])
-    try:
-        return storage.read_bytes(uri)
-    except storage.NotFoundError as error:
-        raise SchemaError(
-            f"{uri}: is gone; it was committed with {marker.rows[name]} rows. `verify` says more."
-        ) from error
+    return present(table, marker, name, {name: read(table.output, marker.objects[name])})
+
+
+def present(table: Ledger, marker: Marker, name: str, contents: Contents) -> bytes:
+    """Return the content of an object of a shard; raise SchemaError if it does not exist."""
+    content = contents[name]
+    if content is None:
+        uri = storage.join(table.output, marker.objects[name])
+        raise SchemaError(f"{uri}: is gone; it was committed with {marker.rows[name]} rows. `verify` says more.")
+    return content
 
 
 def identify_rows(content: bytes, request: ErasureRequest) -> tuple[pa.Table, pa.ChunkedArray]:
@@ -148,12 +215,13 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
         raise ConfigError(f"{links[0]}. Remove it, then run the same command again.")
     if folders := named_folders(output, request):
         raise ConfigError(f"{folders[0]}. Remove the folder, then run the same command again.")
-    for stored in storage.listing(output) or []:
+    others = (each for each in storage.listing(output) or [] if _may_not_be_ours(output, each, uncommitted))
+    for stored, content in contents_of(output, others):
         name = stored.uri.removeprefix(f"{output}/")
-        is_ours = is_rewritten(name) and stored.uri not in uncommitted
-        if name.startswith("runs/") and is_ours:
-            is_ours = read_own(name, storage.read_bytes(stored.uri)) is not None
-        if is_ours or not (problem := problem_with(output, stored, request)):
+        is_ours = is_rewritten(name) and stored.uri not in uncommitted  # a record or page, if it is one
+        if is_ours and isinstance(content, bytes) and read_own(name, content) is not None:
+            continue
+        if not (problem := problem_with(output, stored, content, request)):
             continue
         remedy = (
             "bonafide did not write it. Delete it, or rewrite it without the recording; then run the same command "
@@ -170,6 +238,12 @@ def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request:
                 "run the same command again."
             )
         raise ConfigError(f"{stored.uri}: {problem}, and `erase` does not rewrite it. {remedy}")
+
+
+def _may_not_be_ours(output: str, stored: Stored, uncommitted: set[str]) -> bool:
+    """Return True unless the name of an object says that it is rewritten, whatever it holds."""
+    name = stored.uri.removeprefix(f"{output}/")
+    return not is_rewritten(name) or name.startswith("runs/") or stored.uri in uncommitted
 
 
 def _refuse_containers(output: str, inventory: Inventory) -> None:
@@ -190,14 +264,14 @@ def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureReque
     """
     unknown = set(request.ids) - inventory.present_ids
     if unknown and inventory.has_erasures:
-        stored_records = list(records(output, tables, request))
+        stored_records = list(records(output, tables, request, inventory.affected))
         inventory.is_unfinished |= any(
             each.redacted.get("digest") != each.stored.get("digest") for each in stored_records
         )
         marker_labels = (marker.uri for markers in inventory.markers.values() for marker in markers)
         unknown -= set().union(*map(request.ids_in_label, marker_labels))
         unknown -= set().union(*(ids_in_record(each.stored, request) for each in stored_records))
-    if unknown and not inventory.is_unfinished:
+    if unknown and not inventory.is_unfinished and not is_unfinished(output, request.ids):
         unknown_request = ErasureRequest(sorted(unknown), request.roots)
         proof = f": {describe_remaining(output, unknown_request)}" if inventory.has_erasures else ""
         raise ConfigError(

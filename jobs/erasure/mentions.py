@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from jobs.erasure.parts import MAX_BYTES
 from jobs.erasure.redaction import EXAMPLES, TOLD, ids_of_other
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
+from jobs.inputs.requests import objects
 from jobs.inputs.shards import Shard
 from jobs.storage import SPECIAL, TOO_LONG, NotFoundError, Stored
 from jobs.tables.canaries import Reference
@@ -42,10 +44,41 @@ def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]
     int
         How many objects there are.
     """
-    objects = everything(output)
-    problems = (f"{each.uri}: {problem}" for each in objects if (problem := problem_with(output, each, request)))
-    return [*problems, *unread_links(output), *named_folders(output, request)], len(objects)
+    found = everything(output)
+    problems = [
+        f"{stored.uri}: {problem}"
+        for stored, content in contents_of(output, found)
+        if (problem := problem_with(output, stored, content, request))
+        and (problem := _lasting(output, stored, problem, request))
+    ]
+    return [*problems, *unread_links(output), *named_folders(output, request)], len(found)
 
+
+def _lasting(output: str, stored: Stored, problem: str, request: ErasureRequest) -> str:
+    """Return a problem with an object, or an empty text if the draft of a writer at work has become an object."""
+    for pause in PAUSES if stored.uri in {each.uri for each in storage.drafts(output)} else ():
+        time.sleep(pause)
+        ((_, content),) = contents_of(output, [stored])
+        problem = problem_with(output, stored, content, request)
+        if not problem:
+            break
+    return problem
+
+
+def contents_of(output: str, found: Iterable[Stored]) -> Iterator[tuple[Stored, bytes | None]]:
+    """Yield objects with their content, several read at once; None for one that is gone, or larger than any is read."""
+
+    def content(stored: Stored) -> bytes | None:
+        is_read = stored.size <= MAX_BYTES or is_rewritten(stored.uri.removeprefix(f"{output}/"))
+        try:
+            return storage.read_bytes(stored.uri) if is_read else None
+        except NotFoundError:
+            return None
+
+    return objects(content, found, lambda stored: stored.size)
+
+
+PAUSES = (0.1, 0.4, 1.6)  # in seconds, for a draft
 
 UNREAD = {
     "broken": "a link to nothing, which is not followed",
@@ -82,15 +115,19 @@ def named_folders(output: str, request: ErasureRequest) -> list[str]:
     return [f"{uri}: an empty folder whose name mentions {', '.join(sorted(ids))}" for uri, ids in named if ids]
 
 
-def problem_with(output: str, stored: Stored, request: ErasureRequest) -> str:
-    """Say which recordings an object mentions, or why it cannot be read; return an empty text if neither holds."""
+def problem_with(output: str, stored: Stored, content: bytes | None, request: ErasureRequest) -> str:
+    """Say which recordings an object mentions, or why it cannot be read; return an empty text if neither holds.
+
+    Parameters
+    ----------
+    content : bytes or None
+        From :func:`contents_of`.
+    """
     name = stored.uri.removeprefix(f"{output}/")
     unreadable = "cannot be read, so what it mentions is not known:"
     if stored.size > MAX_BYTES and not is_rewritten(name):
         return f"{unreadable} it has {stored.size:,} bytes, and at most {MAX_BYTES:,} are read"
-    try:
-        content = storage.read_bytes(stored.uri)
-    except NotFoundError:
+    if content is None:
         return ""  # removed since it was listed
     try:
         ids = set().union(*_ids_in_object(name, content, request))

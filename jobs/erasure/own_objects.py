@@ -22,7 +22,7 @@ from jobs.tables.canaries import FOLDER as CANARIES
 from jobs.tables.canaries import Reference
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.empty import is_empty_failures
-from jobs.tables.erasures import NOTE
+from jobs.tables.erasures import MARK, NOTE, UNFINISHED
 from jobs.tables.folding import NAME as CHECKPOINT
 from jobs.tables.folding import Checkpoint
 from jobs.tables.garbage import CLOCK, MARKER_NAME
@@ -134,8 +134,9 @@ def _is_nameless(name: str, content: bytes) -> bool:
         return Checkpoint.from_json(content, name).to_json() == content
     if name == NOTE:
         note = load_checksummed(content, name)
-        is_ours = {*note} == {"erased", "number"} and NUMBER.fullmatch(note["number"])
-        return bool(is_ours and datetime.datetime.fromisoformat(note["erased"]))
+        is_ours = {*note} - {UNFINISHED} == {"erased", "number"} and NUMBER.fullmatch(note["number"])
+        has_own_marks = all(map(MARK.fullmatch, note.get(UNFINISHED, ())))
+        return bool(is_ours and has_own_marks and datetime.datetime.fromisoformat(note["erased"]))
     if folder == GARBAGE:
         listed = load_checksummed(content, name)
         return rest == f"{digest_of(listed)}.json" and all(map(_is_own_place, listed))

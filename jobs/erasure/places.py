@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.erasure.inventory import read_object
+from jobs.erasure.inventory import present
 from jobs.erasure.request import ErasureRequest, Place
 from jobs.inputs.shards import SHARED, Shard
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import part_of, row_batches
 from jobs.tables.protocol import Entry
+from jobs.tables.shard_objects import ShardObjects
 
 
 def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest:
@@ -58,9 +59,10 @@ def _of_rows(tables: list[Ledger], request: ErasureRequest) -> dict[Place, str]:
 def _rows(tables: list[Ledger]) -> Iterator[pa.RecordBatch]:
     """Yield ids and places of all committed rows; a damaged object is left to the inventory, which refuses it."""
     for table in tables:
-        for marker in table.markers(table.history().names & table.done()):
+        objects = ShardObjects(table.output)
+        for marker, contents in objects.of(table.markers(table.history().names & table.done())):
             for name in marker.objects:
-                content = read_object(table, marker, name)
+                content = present(table, marker, name, contents)
                 if part_of(name, content) is not None:
                     yield from row_batches(pq.ParquetFile(io.BytesIO(content)), ["utterance_id", "uri", "member"])
 

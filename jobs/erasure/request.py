@@ -103,6 +103,17 @@ class ErasureRequest:
         """
         return self._ids.intersection(_wholes(utterance_id))
 
+    @cached_property
+    def containers(self) -> frozenset[str]:
+        """The ids of containers that the requested ids may be members of, and the ids themselves.
+
+        Examples
+        --------
+        >>> sorted(ErasureRequest(["1.tar#a.wav"]).containers)
+        ['1.tar', '1.tar#a.wav']
+        """
+        return frozenset(name[:end] for name in self.ids for end in (*_signs(name), len(name)))
+
     def has_place(self, uri: str, member: str | None) -> bool:
         """Return True if what lies there is erased, whatever a plan calls it: a later list may have renamed it."""
         return (uri, member) in self._places
@@ -247,6 +258,11 @@ class ErasureRequest:
     @cached_property
     def _field_finder(self) -> Finder:
         return Finder(self._ids_of_field, "", "(?P<part>)")
+
+
+def _signs(name: str) -> list[int]:
+    """Return where a name has the sign that stands between a container and its member."""
+    return [place for place, letter in enumerate(name) if letter == "#"]
 
 
 def _wholes(name: str) -> list[str]:

@@ -5,7 +5,10 @@ Each object is replaced by a conditional PUT, so that no write of another comman
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pyarrow.compute as pc
 
@@ -90,11 +93,28 @@ def remove_pages(output: str, request: ErasureRequest) -> list[str]:
     return runs
 
 
-def rewrite_records(output: str, tables: list[Ledger], request: ErasureRequest) -> None:
-    """Update the digests in run records to the rows that are left, and redact the labels of the recordings."""
-    for record in records(output, tables, request):
+def rewrite_records(
+    output: str,
+    tables: list[Ledger],
+    request: ErasureRequest,
+    inventory: Inventory,
+    settled: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Update the digests in run records to the rows that are left, and redact the labels of the recordings.
+
+    Returns
+    -------
+    dict of str
+        What is settled by that: SHA-256 of the records as they are now, by URI.
+    """
+    now = {}
+    for record in records(output, tables, request, inventory.affected, settled):
+        content = record.content
         if record.redacted != record.stored:
-            _replace_object(record.uri, record.content, dump_checksummed(record.redacted, indent=1))
+            content = dump_checksummed(record.redacted, indent=1)
+            _replace_object(record.uri, record.content, content)
+        now[record.uri] = hashlib.sha256(content).hexdigest()
+    return now
 
 
 def _replace_object(uri: str, before: bytes, after: bytes) -> None:

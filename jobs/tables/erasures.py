@@ -12,9 +12,14 @@ its PUT, and names nothing.
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
+import re
 import uuid
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from detector.errors import SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
@@ -23,6 +28,10 @@ from jobs.tables.repeated_ids import REPEATED
 NOTE = "_commits/erasures.json"
 ERASED = "(erased)"
 """Replaces what names an erased recording."""
+
+UNFINISHED = "unfinished"
+MARK = re.compile("[0-9a-f]{32}-[0-9a-f]{64}")
+MAX_MARKS, ROUNDS = 16, 200_000
 
 NAMES = ("alarms", "passed_over", "passed_over_members", REPEATED)
 NAMES_IN_SETTINGS = ("input", "redo")
@@ -39,12 +48,67 @@ def note_of(output: str) -> str:
     return "" if stored is None else stored.etag
 
 
-def leave_note(output: str) -> None:
-    """Tell all runs that are at work that recordings are erased; it names none."""
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    content = dump_checksummed({"erased": when, "number": uuid.uuid4().hex})
-    while storage.put(_note(output), content, note_of(output) or storage.ABSENT) is not None:
-        pass  # another erasure has left one meanwhile
+def leave_note(output: str, ids: Sequence[str] = ()) -> None:
+    """Tell all runs that are at work that recordings are erased; it names none.
+
+    Until :func:`note_done`, it has a :func:`mark` of the ids: should the erasure be repeated, nothing else may be left
+    by which an id that is gone is told from one that is misspelt.
+    """
+    number = uuid.uuid4().hex
+    _change(output, lambda marks: [*marks, *([mark(number, ids)] if ids else [])], number)
+
+
+def note_done(output: str, ids: Iterable[str]) -> None:
+    """Take the marks of these ids out of the note: their erasure is proved."""
+    _change(output, lambda marks: [each for each in marks if not is_mark_of(each, ids)])
+
+
+def is_unfinished(output: str, ids: Iterable[str]) -> bool:
+    """Return True if an erasure of exactly these ids has come to its note, and not to its end."""
+    return any(is_mark_of(each, ids) for each in _read(output)[0].get(UNFINISHED, ()))
+
+
+def mark(salt: str, ids: Iterable[str]) -> str:
+    """Return what tells ids again, and names none; it takes long, so that nobody tries all numbers of telephones."""
+    content = json.dumps(sorted(set(ids))).encode()
+    return f"{salt}-{hashlib.pbkdf2_hmac('sha256', content, bytes.fromhex(salt), ROUNDS).hex()}"
+
+
+def is_mark_of(text: str, ids: Iterable[str]) -> bool:
+    """Return True for what :func:`mark` returned for the ids.
+
+    Examples
+    --------
+    >>> is_mark_of(mark("00", ["b", "a"]), ["a", "b"]), is_mark_of(mark("00", ["b", "a"]), ["a"])
+    (True, False)
+    """
+    return mark(text.partition("-")[0], ids) == text
+
+
+def _change(output: str, change: Callable[[list[str]], list[str]], number: str | None = None) -> None:
+    """Replace the note by one with other marks, with a new number if there is one."""
+    taken: object = True
+    while taken is not None:  # another erasure has left one meanwhile
+        note, etag = _read(output)
+        marks = change(note.get(UNFINISHED, []))[-MAX_MARKS:]
+        if number is None and marks == note.get(UNFINISHED, []):
+            return
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        content = {"erased": when, "number": number or note["number"]} | ({UNFINISHED: marks} if marks else {})
+        taken = storage.put(_note(output), dump_checksummed(content), etag or storage.ABSENT)
+
+
+def _read(output: str) -> tuple[dict[str, Any], str]:
+    """Return the note and its ETag; both empty if there is none."""
+    etag = note_of(output)
+    if not etag:
+        return {}, ""
+    try:
+        return load_checksummed(storage.read_bytes(_note(output)), _note(output)), etag
+    except storage.NotFoundError:
+        return {}, ""
+    except SchemaError:
+        return {}, etag  # damaged: another one replaces it
 
 
 def without_names(record: dict[str, Any]) -> dict[str, Any]:

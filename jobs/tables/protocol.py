@@ -54,6 +54,7 @@ PLANS_AT_ONCE = 8  # that are read; each may have tens of megabytes
 FOLD_FROM = 1_000
 MAX_CHECKPOINTS = 3  # that a run tries; gc leaves one
 MAX_ASKED = 64  # markers that are asked for one by one, however few there are
+FETCHED_AT_ONCE = 1_000  # markers, for the garbage: few enough to be held
 LISTED_AT_ONCE = 1_000  # names in an answer of a store
 
 REMEDY = "Copy `_plans` once more; if the original is lost, `gc` removes this, and the next run does the work again"
@@ -316,11 +317,14 @@ class Protocol:
         last = history.last_committed(done).names
         replaced = [name for name in markers if _stem(name) not in last]
         committed: dict[str, set[str]] = {}
-        for name in sorted(set(markers) - set(replaced)):
-            text: bytes | None = yield Get(name)
-            if text is not None:
-                marker = Marker.from_json(text, f"{self._output}/{name}")
-                committed[marker.name] = set(marker.objects.values())
+        current = sorted(set(markers) - set(replaced))
+        for first in range(0, len(current), FETCHED_AT_ONCE):
+            names = current[first : first + FETCHED_AT_ONCE]
+            found: list[bytes | None] = yield Fetch(names)
+            for name, text in zip(names, found, strict=True):
+                if text is not None:
+                    marker = Marker.from_json(text, f"{self._output}/{name}")
+                    committed[marker.name] = set(marker.objects.values())
         lost = []
         for name in objects:
             shard = history.current.get(slot_of(name))

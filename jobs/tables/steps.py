@@ -1,4 +1,4 @@
-"""Steps of the protocol, carried out on a real store, one request after the other."""
+"""Steps of the protocol, carried out on a real store: one request after the other, and the parts of one at once."""
 
 from __future__ import annotations
 

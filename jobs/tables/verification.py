@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.storage import NotFoundError, Stored
+from jobs.storage import Stored
 from jobs.tables.canaries import read_references
 from jobs.tables.checksummed_json import load_checksummed
 from jobs.tables.compaction.copy import verify_copy
@@ -30,6 +30,7 @@ from jobs.tables.parquet import read_rows
 from jobs.tables.protocol import Marker, PlanHistory
 from jobs.tables.row_digest import add, rows_digest
 from jobs.tables.run_records import RECORD_NAME
+from jobs.tables.shard_objects import Contents, ShardObjects
 from jobs.tables.totals import Totals
 from jobs.telemetry.names import say
 from jobs.telemetry.progress import progress
@@ -80,10 +81,10 @@ def _verify_table(table: Ledger) -> list[str]:
     wrong = [f"{uri}: names shards that are not committed; `gc` removes it" for uri in table.lying_checkpoints(history)]
     totals, committed = Totals(), array("q")
     with progress(f"verify {table.name}", len(shards)) as shown:
-        for marker in table.markers(shards.names):
+        for marker, contents in ShardObjects(table.output).of(table.markers(shards.names)):
             totals.add(marker)
             committed.extend(hash(storage.join(table.output, place)) for place in marker.objects.values())
-            wrong += _verify_shard(table, marker)
+            wrong += _verify_shard(table, marker, contents)
             shown.shard(sum(marker.rows.values()))
     unchanged = table.history(history).current.committed(done)  # a run may have planned others again meanwhile
     wrong += _uncommitted_objects(table, unchanged.slots, np.sort(np.array(committed, np.int64)))
@@ -128,12 +129,11 @@ def _foreign_objects(output: str) -> Iterator[str]:
         yield f"{stored.uri}: was not written by a run, and readers see its rows; remove it"
 
 
-def _verify_shard(table: Ledger, marker: Marker) -> Iterator[str]:
+def _verify_shard(table: Ledger, marker: Marker, contents: Contents) -> Iterator[str]:
     for name, place in marker.objects.items():
         uri = storage.join(table.output, place)
-        try:
-            content = storage.read_bytes(uri)
-        except NotFoundError:
+        content = contents[name]
+        if content is None:
             yield f"{uri}: is gone; it was committed with {marker.rows[name]} rows of {marker.uri}"
             continue
         sha256 = hashlib.sha256(content).hexdigest()

@@ -44,9 +44,7 @@ from tests.support.runner import InProcessRunner
 
 Run = Callable[..., tuple[int, str, str]]
 HOUR = 3600.0
-LONG = (
-    "caller_Alice-Maria-Smith_born-1970-01-01_passport-K1234567_from-0041791234567_to-0041449876543_agent-7.wav"
-)
+LONG = "caller_Alice-Maria-Smith_born-1970-01-01_passport-K1234567_from-0041791234567_to-0041449876543_agent-7.wav"
 NAMES = ("a.wav", LONG, "c.flac", "d.wav", "e.tar", "f.tar")
 MEMBERS = 3
 

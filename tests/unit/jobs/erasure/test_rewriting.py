@@ -64,7 +64,7 @@ def test_a_concurrent_write_is_kept_and_erase_asks_to_run_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(storage, "read_bytes", slow)
-        patched.setattr("jobs.erasure.erasing._print_other_ids", lambda *_: None)
+        patched.setattr("jobs.erasure.inventory._find_same_audio", lambda *_: None)
         assert bonafide("erase", "a1#0", "--output", root)[0] == 75
 
 
