@@ -26,6 +26,8 @@ PAGE_KEYS = 1_000  # in an answer: as many as S3 gives
 NEAR = 4  # folders: the inmost and the outmost that are looked around in
 AT_ONCE = 16  # requests of one listing
 PAGES_AHEAD = 4  # of each folder, so that few are in memory
+LEVELS = 3  # of folders, each alone in the one above: a key may have a thousand, and they are not asked for one by one
+NO_PAGE: dict[str, Any] = {"IsTruncated": False}
 HEX_DIGITS = "123456789abcdef"  # markers are named by slots, whose first digits are equally common
 LAST = "\U0010ffff"  # sorts after every key
 
@@ -220,18 +222,23 @@ class S3:
     def _pages(self, uri: str, bucket: str, prefix: str) -> Iterator[Any]:
         """Yield all pages of a listing; of folders that are many, several are listed at the same time."""
         first = self._page(uri, bucket, prefix)
-        if first is None or not first["IsTruncated"]:
-            yield first
-            return
-        top = self._page(uri, bucket, prefix, Delimiter="/")
-        folders = [each["Prefix"] for each in (top or {}).get("CommonPrefixes", ())]
-        if top is None or top["IsTruncated"] or not folders:
-            yield from chain([first], self._rest(uri, bucket, prefix, first))
-            return
-        yield top
-        if len(folders) == 1:
-            yield from self._pages(uri, bucket, folders[0])
-            return
+        for _ in range(LEVELS):
+            if first is None or not first["IsTruncated"]:
+                break
+            top = self._page(uri, bucket, prefix, Delimiter="/")
+            folders = [each["Prefix"] for each in (top or {}).get("CommonPrefixes", ())]
+            if top is None or top["IsTruncated"] or not folders:
+                break
+            yield top
+            if len(folders) > 1:
+                yield from self._side_by_side(uri, bucket, folders)
+                return
+            prefix = folders[0]
+            first = self._page(uri, bucket, prefix) or NO_PAGE  # the bucket may be removed meanwhile
+        yield from chain([first], self._rest(uri, bucket, prefix, first))
+
+    def _side_by_side(self, uri: str, bucket: str, folders: list[str]) -> Iterator[Any]:
+        """Yield the pages of folders, in their order, and ask for those of several at the same time."""
 
         def more(pages: Iterator[Any]) -> list[Any]:
             return list(islice(pages, PAGES_AHEAD))
