@@ -13,8 +13,8 @@ FAILURE_ERRORS = {
     "changed": "replaced while it was read, and again when it was read once more; the next run reads it again",
     "decode_error": "the decoder stopped before the end",
     "decoder_crash": "the decoder's process died on these bytes, twice",
-    "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, slept, or read the "
-    "file over and over, twice",
+    "decoder_timeout": "the decoder's process used up its CPU time without producing a segment, or more than its size "
+    "allows, slept, or read the file over and over, twice",
     "empty": "no bytes, or no samples",
     "encrypted": "a member that is protected by a password",
     "encoder_crash": "the encoder's process died repeatedly on this recording alone, while its neighbours passed",

@@ -129,8 +129,8 @@ class Layouts:
         first = max(header_at + flac.HEADER_BYTES, stopped - FLAC_OVERLAP_BYTES)
         for offset, block in tags.blocks(self._file, first, self._size, flac.HEADER_BYTES):
             joined = flac.find_header(block)
-            frame = None if info is None else flac.find_uncounted(block, info)
-            if frame is not None and (joined is None or frame.start < joined):
+            frame = None if info is None else flac.find_uncounted(block[:joined], info)
+            if frame is not None:
                 return _flac_frames(self._file, offset + frame.start, self._size, header, frame.n_counted)
             if joined is not None:
                 return layout_at(self._file, offset + joined, self._size)

@@ -104,6 +104,11 @@ def stall_error(state: str, seconds: float) -> DecoderError:
     return DecoderError(None, f"{seconds:g} s without a word or any CPU time of the decoder, in state {state}")
 
 
+def excess_error(n_bytes: int) -> DecoderError:
+    """Return the fault of a process that has used more CPU time over all segments than its recording's size allows."""
+    return DecoderError("decoder_timeout", f"more CPU time in all than any recording of {n_bytes:,} bytes needs")
+
+
 def timeout_error(cpu_seconds: float) -> DecoderError:
     """Return the fault of a process that has used its CPU time without a segment."""
     return DecoderError("decoder_timeout", f"no segment in {cpu_seconds:g} s of CPU time, nor in as many as it lasts")

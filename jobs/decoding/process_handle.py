@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import math
 import os
 import select
 import subprocess
@@ -20,12 +21,13 @@ from detector.audio import SAMPLE_RATE
 from detector.decoders import Samples
 from jobs.decoding import confinement
 from jobs.decoding.activity import STALLED_SECONDS, Activity
-from jobs.decoding.faults import DecoderError, check, exit_error, stall_error, timeout_error
+from jobs.decoding.faults import DecoderError, check, excess_error, exit_error, stall_error, timeout_error
 from jobs.decoding.sandbox.limits import LIFE_CPU_SECONDS
 from jobs.decoding.wire import FRAME, LEVEL_BYTES, drop_written
 from jobs.errors import RunAgain
 
 CPU_SECONDS = 60.0  # CPU time of the process from one segment to the next
+SECONDS_PER_BYTE = 120.0 / (1 << 20)  # CPU time of a recording, beside CPU_SECONDS; of what encoders write, 16 are most
 MEMORY_BYTES = 1 << 30  # address space that a decoder may take beyond that of its imports
 LOOK_SECONDS = 5.0  # between two looks at a process that is silent
 SHORT_LOOK_SECONDS = 0.5  # where little is left of its CPU time
@@ -107,6 +109,7 @@ class DecoderProcess:
         self._cpu_clock = ~self.pid << 3 | 2  # as clock_getcpuclockid of the C library computes it
         self._cpu_seconds = 0.0
         self._activity = Activity(Path(f"/proc/{self.pid}"))
+        self._n_bytes, self._cpu_end = 0, math.inf
         self.allow_cpu(0.0)
         # A write that blocks could deadlock: the decoder may be blocked too, writing samples that we do not read yet.
         os.set_blocking(self._requests.fileno(), False)
@@ -156,11 +159,12 @@ class DecoderProcess:
 
         This side keeps the time: a process that was taken over could prolong, ignore or stop a timer of its own.
         """
-        most = LIFE_CPU_SECONDS - KERNEL_SECONDS
+        most = min(LIFE_CPU_SECONDS - KERNEL_SECONDS, self._cpu_end)
         self._cpu_deadline = min(self.cpu_seconds() + max(CPU_SECONDS, seconds), most)
 
-    def begin(self, seconds: float) -> None:
-        """Let the process begin with a recording: give it CPU time, and count its sleep anew."""
+    def begin(self, seconds: float, n_bytes: int) -> None:
+        """Let the process begin with a recording of so many bytes: give it CPU time, and count its sleep anew."""
+        self._n_bytes, self._cpu_end = n_bytes, self.cpu_seconds() + CPU_SECONDS + n_bytes * SECONDS_PER_BYTE
         self.allow_cpu(seconds)
         self._activity.begin(self._cpu_seconds)
 
@@ -250,7 +254,8 @@ class DecoderProcess:
         """Raise if the process has computed or slept for too long; report that the worker gets on if it computes."""
         before = self._cpu_seconds
         if self.cpu_seconds() > self._cpu_deadline:
-            raise timeout_error(CPU_SECONDS)
+            is_end = self._cpu_deadline == self._cpu_end
+            raise excess_error(self._n_bytes) if is_end else timeout_error(CPU_SECONDS)
         if self._activity.asleep_seconds(self._cpu_seconds) >= STALLED_SECONDS:
             state = self._activity.state()
             if state != "R":  # that wait for a processor is counted once it is over

@@ -124,7 +124,8 @@ class DecodedRecording:
     def _decoded_by(self, process: DecoderProcess) -> Iterator[Samples]:
         """Yield the segments that a process sends; take its last reply, or raise it."""
         process.is_busy = True
-        process.begin(self._queue.segment_seconds + self._excerpt.start)  # what lies before is decoded, too
+        # what lies before is decoded, too
+        process.begin(self._queue.segment_seconds + self._excerpt.start, self._content.size)
         reads = Reads(self._content)
         segment_samples = round(self._queue.segment_seconds * SAMPLE_RATE)
         n_segments, n_samples, is_last = 0, 0, False

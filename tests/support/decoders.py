@@ -65,6 +65,11 @@ if "jobs.decoding.process" in sys.orig_argv:
         while True:
             os.write(int(sys.argv[-3]), b"x")
             time.sleep(0.02)
+    def toil():  # segments without end, each after a little work
+        while True:
+            begun = time.process_time()
+            while time.process_time() < begun + 0.05: pass
+            tell(b"wave", bytes(64_000))
     def babble(): os.write(int(sys.argv[-3]), b"wave" + b"\\xff" * 8)
     def hurry(): os.write(int(sys.argv[-3]), b"done" + (2).to_bytes(8, "little") + b"{}")
     def read(): (here.parent / "secret").read_text()

@@ -132,6 +132,21 @@ def test_a_recording_that_breaks_its_decoder_is_one_row_between_whole_neighbours
         assert outcomes[ordinal]["audio_sha256"] == facts.audio_sha256
 
 
+def test_a_recording_has_as_much_time_as_its_bytes_allow_however_many_segments_it_gives(
+    faults: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("CPU_SECONDS", 0.3), ("SECONDS_PER_BYTE", 0.1 / len(faulty("toil"))), ("LOOK_SECONDS", 0.2)):
+        monkeypatch.setattr(process_handle, name, seconds)
+    segments: list[Any] = []
+
+    with DecodeQueue(SEGMENT_SECONDS) as queue, pytest.raises(UtteranceError) as caught:
+        segments.extend(queue.put(io.BytesIO(faulty("toil")), "a.flac").segments())
+
+    assert caught.value.error == "decoder_timeout"
+    assert f"more CPU time in all than any recording of {len(faulty('toil')):,} bytes needs" in caught.value.message
+    assert len(in_decoder(FLAC)[0]) == len(in_process(io.BytesIO(FLAC))[0])  # an ordinary one has time enough
+
+
 @pytest.fixture
 def _unconfined() -> Iterator[None]:
     """Decoders that may kill or stop themselves, as an operator would."""
