@@ -91,7 +91,7 @@ class MadeUp:
     def __init__(self) -> None:
         self._numbers, self._suffix = range(int(os.environ[MADE_UP].split()[0])), os.environ[MADE_UP].split()[1]
 
-    def stat(self, uri: str) -> Stored | None:
+    def stat(self, uri: str, *, as_source: bool = False) -> Stored | None:  # noqa: ARG002
         """Nothing is looked at."""
         return None if uri == ARCHIVE else Stored(uri, 0, ABSENT)
 

@@ -15,7 +15,6 @@ from jobs import storage
 from jobs.errors import SourceChangedError
 from jobs.inputs.archive import Archive
 from jobs.inputs.requests import answers
-from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.garbage import slot_of
 from jobs.tables.ledger import Ledger
@@ -48,7 +47,7 @@ def readable_again(
     failed = history.current.having(slot_of(stored.uri) for stored in failures)
     names = set()
     for planned in (each for each in failed.values() if each.run_id in counting):
-        sources = Shard.from_content(planned.entry.work).sources if planned.entry.has_sources else ()
+        sources = planned.shard.sources if planned.entry.has_sources else ()
         found |= {source.uri: source for source in sources if index.has_seen(source)}
         names |= {planned.name} if any(each.uri in found for each in sources) else set()
     return frozenset(

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from detector.schema import FAILURES, embeddings_schema
 from jobs.errors import SourceChangedError
 from jobs.inputs.shards import CHANGED, Selection, Shard, is_removed
-from jobs.storage import Stored
+from jobs.storage import Stored, is_same
 from jobs.tables.ledger import Ledger
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import AGAIN, PRUNE
@@ -77,6 +77,11 @@ class Former:
         """By URI: the source as it was, and what was read of it."""
         return sources_of(self.shard)
 
+    def has_read(self, source: Stored, items: tuple[Selection, ...] | None) -> bool:
+        """Return True if a source was read in this state of it, with these selections."""
+        before = self.sources.get(source.uri)
+        return before is not None and is_same(before[0], source) and before[1] == items
+
 
 def sources_of(shard: Shard) -> dict[str, tuple[Stored, tuple[Selection, ...] | None]]:
     """Return the sources of a shard by URI, each with what to read of it; None is all."""
@@ -98,7 +103,7 @@ class TakeOver:
     """
 
     def __init__(self, planned: PlannedShard, embeddings: Former | None, failures: Former | None) -> None:
-        self.shard = Shard.from_content(planned.entry.work)
+        self.shard = planned.shard
         self._night = Night(planned.run_id, planned.planned_on or planned.run_date, planned.run_date)
         self._again: Collection[str] = planned.entry.work.get(AGAIN, ())
         self._is_pruned = planned.entry.work.get(PRUNE, False)
@@ -135,9 +140,8 @@ class TakeOver:
         for name, stands in found.items():
             before = None if stands is None else by_name.get(stands.name)
             if stands is not None and before is not None and before.entry.has_sources:
-                shard = Shard.from_content(before.entry.work)
                 n_pruned = (stands.note or {}).get(PRUNED_ROWS, 0)
-                formers[name] = Former(stands.name, shard, stands.rows, stands.sha256, n_pruned)
+                formers[name] = Former(stands.name, before.shard, stands.rows, stands.sha256, n_pruned)
         embeddings, failures = formers["embeddings"], formers["failures"]
         # a table without rows has no object; failures are written first, so embeddings may be still to come
         if found["failures"] is None and embeddings is not None:
@@ -238,7 +242,7 @@ class TakeOver:
             return False
         # every source that was read has a row
         has_rows = any(source.uri in former.uris for former in formers)
-        return has_rows and all(former.sources.get(source.uri) == (source, items) for former in formers)
+        return has_rows and all(former.has_read(source, items) for former in formers)
 
     def _in_order(self, rows: pa.Table) -> pa.Table:
         place = {source.uri: number for number, source in enumerate(self.shard.sources)}

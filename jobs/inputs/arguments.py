@@ -51,7 +51,7 @@ def is_unclear(uri: str) -> bool:
 def object_called(uri: str) -> Stored | None:
     """Return the object that is called exactly like an input."""
     # A key that ends in a slash is a prefix: a role that may only read below it gets an error if it asks for it.
-    return None if uri.endswith("/") else storage.stat(uri)
+    return None if uri.endswith("/") else storage.stat(uri, as_source=True)
 
 
 def means_others(uri: str, follow: str) -> bool:

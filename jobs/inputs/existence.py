@@ -59,7 +59,7 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
 def look(uri: str) -> Stored | None:
     """Return what the store has at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
     try:
-        return storage.stat(uri)
+        return storage.stat(uri, as_source=True)
     except storage.RefusedError:
         return Stored(uri, 0, storage.DENIED)
     except storage.NotFolderError:  # nothing is below a file

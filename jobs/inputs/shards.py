@@ -12,7 +12,7 @@ from detector.audio import WHOLE, Excerpt
 from detector.config import digest_of
 from jobs.inputs.durations import stated_seconds
 from jobs.inputs.utterance_ids import root_of, utterance_id
-from jobs.storage import Stored
+from jobs.storage import Stored, dated
 
 FOLDER = "folder"  # the kind of a shard that is no recording, but a folder that may not be listed
 SHARED = "shared id"  # of one that is a recording or container, and is not heard, because another one has its id
@@ -139,6 +139,11 @@ class Shard:
         return replace(
             self, sources=left, names=names, excerpts=tuple(each for each in self.excerpts if each[0] in kept)
         )
+
+    def dated(self, date: str) -> Shard:
+        """Return the shard with the date of its plan in the tags that do not know a file's ctime."""
+        sources = tuple(dated(source, date) for source in self.sources)
+        return self if sources == self.sources else replace(self, sources=sources)
 
     def to_content(self) -> dict[str, Any]:
         """Return the shard as JSON values, for a plan or a worker."""

@@ -42,6 +42,7 @@ from jobs.storage.permissions import OUTPUTS, is_private, private_unless, set_pr
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
 from jobs.storage.retry_budget import retries, set_retry_budget
+from jobs.storage.tags import dated, is_same, source_tag, without_ctime
 from jobs.storage.uris import join, key_of, name_of, normal, real_folder, scheme_of
 from jobs.storage.walk import FOLLOW, OWN, REASONS, SPECIAL, TOO_LONG, is_draft
 
@@ -71,12 +72,14 @@ __all__ = [
     "bytes_of",
     "check_bucket",
     "check_folder",
+    "dated",
     "download",
     "drafts",
     "empty_folders",
     "filesystem",
     "first_bytes",
     "is_private",
+    "is_same",
     "join",
     "key_of",
     "listing",
@@ -97,12 +100,14 @@ __all__ = [
     "scheme_of",
     "set_private",
     "set_retry_budget",
+    "source_tag",
     "stat",
     "storage_errors",
     "survey",
     "text_of",
     "uri_of",
     "warn_of",
+    "without_ctime",
     "write_bytes",
 ]
 
@@ -112,7 +117,7 @@ log = logging.getLogger("jobs.storage")
 class Store(Protocol):
     """A kind of storage; the functions below document its methods."""
 
-    def stat(self, uri: str) -> Stored | None: ...
+    def stat(self, uri: str, *, as_source: bool = False) -> Stored | None: ...
     def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None: ...
     def names(self, folder: str) -> Iterator[str]: ...
     def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing: ...
@@ -149,10 +154,18 @@ def _located(uri: str) -> tuple[Store, str]:
     return _store(scheme, os.getpid()), normal(uri) if scheme == "file" else uri
 
 
-def stat(uri: str) -> Stored | None:
-    """Return the object at ``uri``; None if there is none, or a folder."""
+def stat(uri: str, *, as_source: bool = False) -> Stored | None:
+    """Return the object at ``uri``; None if there is none, or a folder.
+
+    Parameters
+    ----------
+    uri : str
+    as_source : bool
+        True for a source of an archive, which strangers may replace: :mod:`jobs.storage.tags` says what a local one's
+        tag has beside a file's of ours. Listings that follow links as in an archive have such tags.
+    """
     store, uri = _located(uri)
-    return store.stat(uri)
+    return store.stat(uri, as_source=as_source)
 
 
 def check_folder(uri: str) -> None:

@@ -27,18 +27,20 @@ from jobs.storage.objects import (
 )
 from jobs.storage.owners import give, make_folders
 from jobs.storage.walk import DRAFT, is_draft, stored_at, tag_of, walk
+from jobs.storage.tags import is_same, source_tag, tag_of, without_ctime
+from jobs.storage.walk import DRAFT, is_draft, stored_at, walk
 
 TICK_NANOSECONDS = 1_000
 
 
 class Local:
-    """The store of local paths; a file's tag is its time of change, to the nanosecond.
+    """The store of local paths; a file's tag is made of its times: see :mod:`jobs.storage.tags`.
 
-    A file that replaces another one gets a later time, however fast the writes follow each other and whatever the clock
-    does. So no tag is used twice.
+    A file of ours that replaces another one gets a later time, however fast the writes follow each other and whatever
+    the clock does. So no tag is used twice.
     """
 
-    def stat(self, uri: str) -> Stored | None:
+    def stat(self, uri: str, *, as_source: bool = False) -> Stored | None:
         """The file; None if there is none, or a folder."""
         path = path_of(uri)
         try:
@@ -46,7 +48,7 @@ class Local:
                 found = os.stat(path)
         except NotFoundError:
             return None
-        return _regular(path, found)
+        return _regular(path, found, as_source=as_source)
 
     def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:
         """List every file below, sorted; None if there is no such folder."""
@@ -72,26 +74,28 @@ class Local:
     @contextlib.contextmanager
     def opened(self, stored: Stored, *, whole: bool) -> Iterator[StoredFile]:  # noqa: ARG002 - the tag is no digest
         """Open and check before and after: a file may be overwritten in place; one that is replaced stays as it was."""
-        self._check(stored)
+        now = self.stat(stored.uri)
+        if now is None or now != without_ctime(stored):  # the rest shows once it is open: its mode is a matter of ctime
+            raise source_changed(stored, now)
         with storage_errors(stored.uri, NoPermissionError):
             # an error in the caller's block is not the disk's
             file = open(path_of(stored.uri), "rb", opener=_without_waiting)  # noqa: SIM115
         with file:
-            self._compare(stored, _regular(path_of(stored.uri), os.fstat(file.fileno())))
+            path, as_source = path_of(stored.uri), _is_source(stored)
+            self._compare(stored, _regular(path, os.fstat(file.fileno()), as_source=as_source))
             yield StoredFile(file, stored.uri, lambda: self._check(stored, file))
             self._check(stored, file)
 
-    def _check(self, stored: Stored, file: BinaryIO | None = None) -> None:
+    def _check(self, stored: Stored, file: BinaryIO) -> None:
         try:
-            now = self.stat(stored.uri)
+            now = self.stat(stored.uri, as_source=_is_source(stored))
         except NoPermissionError:
-            if file is None:
-                raise
-            now = stored_at(path_of(stored.uri), os.fstat(file.fileno()))  # it was open before permission was lost
+            # it was open before permission was lost
+            now = stored_at(path_of(stored.uri), os.fstat(file.fileno()), as_source=_is_source(stored))
         self._compare(stored, now)
 
     def _compare(self, planned: Stored, now: Stored | None) -> None:
-        if now != planned:
+        if now is None or not is_same(planned, now):
             raise source_changed(planned, now)
 
     def first_bytes(self, stored: Stored, n_bytes: int) -> bytes:
@@ -162,9 +166,15 @@ class Local:
         return [stored for stored in found if stored is not None]
 
 
-def _regular(path: str, found: os.stat_result) -> Stored | None:
+def _regular(path: str, found: os.stat_result, *, as_source: bool = False) -> Stored | None:
     """Return a file; None if it is a folder, a pipe or a device."""
-    return stored_at(path, found) if S_ISREG(found.st_mode) else None
+    return stored_at(path, found, as_source=as_source) if S_ISREG(found.st_mode) else None
+
+
+def _is_source(stored: Stored) -> bool:
+    """Return True unless the tag of a file is its mtime alone."""
+    tag = source_tag(stored)
+    return tag is not None and tag.modified != stored.etag
 
 
 def _without_waiting(path: str, flags: int) -> int:

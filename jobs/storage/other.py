@@ -46,7 +46,7 @@ class Other:
                 f"{scheme}://: no such kind of storage: {error}. Use a path, file:// or s3://."
             ) from error
 
-    def stat(self, uri: str) -> Stored | None:
+    def stat(self, uri: str, *, as_source: bool = False) -> Stored | None:  # noqa: ARG002 - it has one kind of tag
         """The object; None if there is none."""
         try:
             with storage_errors(uri):

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from jobs.storage.names import uri_of
 from jobs.storage.objects import DENIED, LeaveOut, Links, Listing, Sieve, Stored
+from jobs.storage.tags import tag_of
 
 FOLLOW = ("no", "inside", "anywhere")
 """Which links in an archive are followed: those to files that stay in it; those to folders, too; all."""
@@ -142,7 +143,7 @@ class _Walk:
                     if self._is_meant(uri_of(entry.path)):
                         self._pass_over("outside", entry.path)
                     return
-                self._files.take(stored_at(entry.path, entry.stat()))
+                self._files.take(stored_at(entry.path, entry.stat(), as_source=self._follow != OWN))
             else:
                 entry.stat()  # raises for a link that leads to nothing
                 self._pass_over(SPECIAL, entry.path)
@@ -192,19 +193,14 @@ class _Walk:
         self._links[reason] = before._replace(n=before.n + 1)
 
 
-def stored_at(path: str, found: os.stat_result) -> Stored:
+def stored_at(path: str, found: os.stat_result, *, as_source: bool = False) -> Stored:
     """Return the file at a path, as listings and plans have it."""
-    return Stored(uri_of(path), found.st_size, tag_of(found))
+    return Stored(uri_of(path), found.st_size, tag_of(found, as_source=as_source))
 
 
 def is_draft(stored: Stored) -> bool:
     """Return True for a local file that is being written to an output; in an archive, the name means nothing."""
     return DRAFT.search(stored.uri) is not None
-
-
-def tag_of(found: os.stat_result) -> str:
-    """Return a file's tag: its time of change, to the nanosecond."""
-    return f"{found.st_mtime_ns:x}"
 
 
 def _identity(path: str) -> Identity:

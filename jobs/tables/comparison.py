@@ -10,7 +10,7 @@ from detector.errors import ConfigError
 from jobs.inputs.archive import Archive
 from jobs.inputs.shards import Selection, Shard, is_removed, removed
 from jobs.inputs.utterance_ids import root_of
-from jobs.storage import Stored
+from jobs.storage import Stored, is_same, without_ctime
 from jobs.tables.protocol import PlannedShard
 
 
@@ -35,6 +35,8 @@ class Comparison:
         By slot.
     loose : dict of str to Stored
         Files, by URI.
+    touched : list of str
+        URIs of sources of which only the time of change is another one.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Comparison:
     ) -> None:
         self.containers = {each.slot: each for each in archive.containers}
         self.loose = {stored.uri: stored for stored in archive.files}
+        self.touched: list[str] = []
         self._archive, self._before, self._committed, self._gone, self._look = archive, before, committed, gone, look
 
     def now(self, slot: str, shard: Shard) -> tuple[Shard, list[str]]:
@@ -64,11 +67,20 @@ class Comparison:
     def _container_now(self, slot: str, shard: Shard, found: Shard | None) -> Shard:
         (source,) = shard.sources
         if found is not None and not found.sources[0].is_absent:
+            found = replace(found, sources=(self._as_planned(source, found.sources[0]),))
             _refuse_other_members(found, shard)
             return found
         if source.uri in self._gone and slot in self._before:
             return replace(shard, sources=(removed(source),))
         return shard if found is None or slot in self._committed or is_removed(source) else found
+
+    def _as_planned(self, planned: Stored, found: Stored) -> Stored:
+        """Return a source with the tag that it was planned with, if it still is as it was then."""
+        if is_same(planned, found):
+            return planned
+        if without_ctime(planned) == without_ctime(found):
+            self.touched.append(found.uri)
+        return found
 
     def _group_now(self, slot: str, shard: Shard) -> Shard:
         planned = shard.selections() or {}
@@ -80,13 +92,14 @@ class Comparison:
             if found is not None:
                 _refuse_lost_excerpts(source.uri, planned[source.uri], asked)
                 _refuse_other_rule(source.uri, planned[source.uri], asked)
-            if found is not None and not (found.is_absent and (source in stands or is_removed(source))):
+            is_as_read = source.uri in stands and is_same(stands[source.uri], source)
+            if found is not None and not (found.is_absent and (is_as_read or is_removed(source))):
                 selections[source.uri] = asked
-                return found
+                return self._as_planned(source, found)
             if source.uri in self._gone:
                 return removed(source)
             # what this archive leaves out stays as it was, unless it has to be read and cannot be
-            return source if source in stands or is_removed(source) else self._look(source.uri) or removed(source)
+            return source if is_as_read or is_removed(source) else self._look(source.uri) or removed(source)
 
         sources = [now(source) for source in shard.sources]
         if tuple(sources) == shard.sources and selections == planned:
@@ -94,10 +107,10 @@ class Comparison:
         return Shard.selecting(shard.kind, sources, [(uri, item) for uri, each in selections.items() for item in each])
 
 
-def _sources_of(planned: PlannedShard | None) -> frozenset[Stored]:
-    """Return the sources of a shard of an earlier plan."""
+def _sources_of(planned: PlannedShard | None) -> dict[str, Stored]:
+    """Return the sources of a shard of an earlier plan, by URI."""
     has_sources = planned is not None and planned.entry.has_sources
-    return frozenset(Shard.from_content(planned.entry.work).sources) if planned and has_sources else frozenset()
+    return {source.uri: source for source in planned.shard.sources} if planned and has_sources else {}
 
 
 def _refuse_other_members(container: Shard, before: Shard) -> None:

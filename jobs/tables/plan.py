@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -29,6 +30,13 @@ SEGMENTS = "segments"
 AGAIN, PRUNE = "again", "prune"
 """In the work of a shard: URIs of sources that are read again though they did not change; and, if rows of recordings
 that are gone are to be taken out, True."""
+
+TOUCHED = (
+    "%d files have the size and the modification time that they were planned with, and were changed since: they are "
+    "read again. Their owner, mode or links may have changed, or they were restored or copied, or replaced; first: %s"
+)
+
+log = logging.getLogger(__name__)
 
 DEFAULT_POLICY = RemovalPolicy()
 NO_NAMES = Names()
@@ -107,9 +115,7 @@ def propose(
     rest: Mapping[str, PlannedShard] = history.current
     if index is not None:
         archive, rest, settled = index.settle(archive, again, policy.slots)
-    known = {
-        slot: Shard.from_content(planned.entry.work) for slot, planned in rest.items() if planned.entry.has_sources
-    }
+    known = {slot: planned.shard for slot, planned in rest.items() if planned.entry.has_sources}
     archive = archive.keeping_ids(known.values())
     archive, apart = set_apart(archive, known, index)
     before = history.last_committed(done)
@@ -128,6 +134,8 @@ def propose(
         read_again = sorted(uri for uri in here if uri in again)
         if now != shard or read_again or slot in policy.slots:
             new.append(entry_of(now, slot, read_again, prune=policy.prune))
+    if compared.touched:
+        log.warning(TOUCHED, len(compared.touched), compared.touched[0])
     folders = [*archive.folders, *apart, *_listed_by_now(archive, known), *heard_by_now(archive, known, apart)]
     unheard = [each for each in folders if each != known.get(each.slot)]
     loose = sorted(compared.loose.values())
@@ -144,7 +152,7 @@ def _read_before(history: PlanHistory, before: Mapping[str, PlannedShard]) -> It
     """Yield the shards, as they are planned, of slots that have been committed."""
     for planned in history.current.values():
         if planned.entry.has_sources and planned.slot in before:
-            yield Shard.from_content(planned.entry.work)
+            yield planned.shard
 
 
 def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]) -> tuple[Entry, ...]:

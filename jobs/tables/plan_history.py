@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from jobs.inputs.shards import Shard
 from jobs.tables.entries import Entry, packed
 from jobs.tables.frozen_plan import Plan
 from jobs.tables.names import Names, Packed, as_names, place_of
@@ -47,6 +48,11 @@ class PlannedShard:
     def slot(self) -> str:
         """Slot of the entry."""
         return self.entry.slot
+
+    @property
+    def shard(self) -> Shard:
+        """The shard that a plan of embeddings lists, with tags as :mod:`jobs.storage.tags` compares them."""
+        return Shard.from_content(self.entry.work).dated(self.planned_on or self.run_date)
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from jobs.inputs.containers import container_kind
 from jobs.inputs.shards import SHARED, Shard, is_removed
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import root_of
-from jobs.storage import Stored, key_of
+from jobs.storage import Stored, key_of, source_tag, without_ctime
 from jobs.tables.digests import DigestMap, DigestSet
 from jobs.tables.entries import Entry
 from jobs.tables.names import Names, as_names
@@ -48,16 +48,18 @@ class SourceIndex:
         self._sources = DigestMap()
         self.ids = DigestSet()
         n = len(self._current)
-        self._is_group, is_plain = np.zeros(n, bool), np.zeros(n, bool)
+        self._is_group, is_plain, self._ends = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
+        dates = [history.plans[number - 1].run_date for number in history.numbers[self._current.rows].tolist()]
         removed: list[Stored] = []
         for row, entry in enumerate(self._current.entries()):
             if not entry.has_sources:
                 continue
-            shard = Shard.from_content(entry.work)
+            shard = Shard.from_content(entry.work).dated(dates[row])
             if shard.kind == SHARED and not shard.is_apart:
                 continue  # it is heard by now, in another shard
             self._is_group[row] = shard.kind == "files"
             is_plain[row] = _is_plain(shard, relative=relative)
+            self._ends[row] = min((tag.end for tag in map(source_tag, shard.sources) if tag and tag.date), default=0)
             for source in shard.sources:
                 self._sources.add(source.uri, _state(source), row)
                 if is_removed(source):
@@ -126,7 +128,11 @@ class SourceIndex:
         return {name: uri for name, uri in owned if name in found}
 
     def _place_of(self, source: Stored) -> int | None:
-        return self._sources.find(source.uri, _state(source))
+        place, tag = self._sources.find(source.uri, _state(source)), source_tag(source)
+        if place is not None or tag is None or tag.changed is None:
+            return place
+        place = self._sources.find(source.uri, _state(without_ctime(source)))  # as an earlier release planned it
+        return place if place is not None and tag.changed < self._ends[self._sources.rows[place]] else None
 
     def settle(self, archive: Archive, again: Iterable[str], slots: Collection[str]) -> tuple[Archive, Shards, Names]:
         """Tell what is settled: shards of which every source is as it was planned, and none is asked for.
@@ -166,10 +172,10 @@ class SourceIndex:
         containers = {each.uri: each for each in archive.containers}
         roots = dict(archive.id_roots or {})
         n_before = len(files) + len(containers)
-        for entry in rest.entries():
-            if not entry.has_sources:
+        for planned in rest.values():
+            if not planned.entry.has_sources:
                 continue
-            shard = Shard.from_content(entry.work)
+            shard = planned.shard
             known = dict(shard.id_roots())
             for source in filter(self.has_seen, shard.sources):
                 if shard.kind == "files":
@@ -206,4 +212,5 @@ def _is_by_rule(uri: str, name: str, *, relative: bool) -> bool:
 
 
 def _state(stored: Stored) -> str:
-    return f"{stored.size} {stored.etag}"
+    tag = source_tag(stored)
+    return f"{stored.size} {tag.modified if tag and tag.date else stored.etag}"

@@ -38,7 +38,7 @@ class S3:
     def __init__(self) -> None:
         self._client = S3Client()
 
-    def stat(self, uri: str) -> Stored | None:
+    def stat(self, uri: str, *, as_source: bool = False) -> Stored | None:  # noqa: ARG002 - an ETag is for both
         """HEAD."""
         head = self._client.head(uri, (404,)) if self._client.split(uri)[1] else None
         return None if head is None else Stored(uri.rstrip("/"), head["ContentLength"], etag_of(head))

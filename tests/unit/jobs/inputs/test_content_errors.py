@@ -34,7 +34,7 @@ def with_footer(footer: bytes) -> bytes:
 
 def put(path: Path, content: bytes) -> Stored:
     path.write_bytes(content)
-    stored = storage.stat(str(path))
+    stored = storage.stat(str(path), as_source=True)
     assert stored is not None
     return stored
 

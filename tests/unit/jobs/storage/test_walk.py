@@ -162,7 +162,7 @@ def test_bytes_that_are_not_text_are_listed_opened_and_replaced_by_their_uri(tmp
         with open(folder + b"/" + name, "wb") as file:
             file.write(content)
 
-    found = survey(tmp_path).objects
+    found = storage.listing(str(tmp_path)) or []
 
     assert [each.uri for each in found] == [rf"{tmp_path}/d\xe9r/caf\x5cxe9.wav", rf"{tmp_path}/d\xe9r/caf\xe9.wav"]
     assert [storage.read_bytes(each.uri) for each in found] == [b"literal", b"latin"]
@@ -274,7 +274,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
     (planned,) = storage.listing(str(tmp_path)) or []
     (tmp_path / "a.wav").unlink()
     os.mkfifo(tmp_path / "a.wav")
-    monkeypatch.setattr(Local, "stat", lambda *_: planned)  # as it was a moment before it is opened
+    monkeypatch.setattr(Local, "stat", lambda *_, **__: planned)  # as it was a moment before it is opened
 
     with pytest.raises(SourceChangedError, match="it is gone"), storage.opened(planned):
         pass
