@@ -165,6 +165,11 @@ class RunConfig(ConfinementConfig):
     max_removed: Annotated[
         float, "share of a place's files and containers that may be gone since the last run, or it ends with 65, 0 to 1"
     ] = 0.2
+    moved: Annotated[
+        tuple[str, ...],
+        "OLD=NEW: the archive that was in folder or prefix OLD is in NEW now, and keeps its ids and rows; said once; "
+        "repeatable",
+    ] = ()
     prune: Annotated[bool, "take rows of recordings that are gone from the archive out of the tables"] = False
     max_seconds: Annotated[float, MAX_SECONDS_HELP] = MAX_SECONDS
     max_source_hours: Annotated[

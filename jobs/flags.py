@@ -28,7 +28,7 @@ GROUPS = {
     "what to write": "OutputConfig SegmentsConfig output to compact_to format shared sign_key catalog namespace",
     "the head": "HeadConfig TrainingConfig head head_id prior require_signature",
     "the encoder": "EmbedConfig ModelConfig layers channels",
-    OTHERS: "dry_run max_failures max_removed prune max_seconds max_source_hours min_bitrate webhook confinement",
+    OTHERS: "dry_run max_failures max_removed moved prune max_seconds max_source_hours min_bitrate webhook confinement",
     "machines": "RunConfig memory_mib address requirements",
     "rarely needed": "local_recordings batch_seconds window_mib object_store_mib decode_cpus encoder_cpus encoder_gpus "
     "run_date store_patience stall_seconds new_table accept_drift redo class_weights nuisance_directions "

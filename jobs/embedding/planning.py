@@ -33,8 +33,10 @@ from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
 from jobs.tables.entries import Entry
 from jobs.tables.id_rule import describe_rule, is_relative
+from jobs.tables.id_rule import id_roots as id_roots_of_plans
 from jobs.tables.instalments import Instalments
 from jobs.tables.ledger import Ledger
+from jobs.tables.moves import MOVED, Moves
 from jobs.tables.names import Names
 from jobs.tables.others import Others
 from jobs.tables.plan import SEGMENTS, Proposal, plan_id_of, propose
@@ -109,7 +111,9 @@ class Planner:
         if proposal.refused:
             log.error("%s", proposal.refused)
         return EmbeddingRun(
-            self.recipe, self.table, history, proposal.slots, archive.passed_over, refused=proposal.refused
+            *(self.recipe, self.table, history, proposal.slots, archive.passed_over),
+            refused=proposal.refused,
+            unheard=proposal.unheard,
         )
 
     def _next_plan(self, history: PlanHistory) -> Plan | None:
@@ -138,6 +142,8 @@ class Planner:
             detail |= Others(history).detail(self.contents.others)
         if self.found.redone and redo.named:
             detail[REDO] = redo.named
+        if self.config.moved:
+            detail[MOVED] = str(Moves.of(self.config.moved))
         if recipe.windows is not None:
             detail[SEGMENTS] = str(recipe.windows)
         return detail
@@ -156,7 +162,8 @@ def look_for_new(
     done = table.done(history)
     refuse_lost_plans(table, history, done)
     relative = is_relative(table.output, history, inputs.ids)
-    index = SourceIndex(history, done, relative=relative)
+    moves = Moves.of(config.moved)
+    index = SourceIndex(history, done, relative=relative, moves=moves)
     contents.learn(index.is_recording, Others(history))
     has_lists, group_seconds = archive.names_lists(inputs), partial(group_size.seconds, table, history)
     leave_out = None if has_lists else index.sees
@@ -168,9 +175,10 @@ def look_for_new(
     again = readable_again(table, history, done, found, index) | set_aside_before(table, history, done) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
-    proposal = propose(found, history, done, look, again, policy, None if has_lists else index, group_seconds)
+    proposal = propose(found, history, done, look, again, policy, None if has_lists else index, group_seconds, moves)
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
-    id_roots = None if found.id_roots is None else frozenset({*found.id_roots.values(), *taken.roots})
+    roots = None if found.id_roots is None else {*found.id_roots.values(), *taken.roots}
+    id_roots = None if roots is None else frozenset(roots | moves.roots(id_roots_of_plans(history.plans)))
     return Found(found, proposal, redone, id_roots)
 
 

@@ -21,6 +21,7 @@ from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
+from jobs.tables.shared_ids import NONE_UNHEARD, Unheard
 from jobs.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class EmbeddingRun:
     refused : str
         Why nothing is taken for gone, although much is; raised like what was set aside, and before it, as a person
         has to look.
+    unheard : Unheard
+        Sources of the archive that are not heard for their id; raised last, as all else is done.
     set_aside : Exception or None
         Why shards or sources were left undone, such as a source that changed while it was read; raised once all that
         can be done is done, and scored.
@@ -72,6 +75,7 @@ class EmbeddingRun:
     done: Done = field(default_factory=Done)
     n_without_segments: int = 0
     refused: str = ""
+    unheard: Unheard = NONE_UNHEARD
     is_again: bool = False
     set_aside: RunAgain | CorruptError | None = None
     _n_changed: int = 0
@@ -117,7 +121,8 @@ class EmbeddingRun:
     def read_again(self, planned: EmbeddingRun) -> None:
         """Go on with a newer plan: sources that changed while they were read are in there as they are now."""
         self.history, self.slots, self.refused = planned.history, planned.slots, planned.refused
-        self.passed_over, self.set_aside, self.is_again = planned.passed_over, None, True
+        self.passed_over, self.unheard = planned.passed_over, planned.unheard
+        self.set_aside, self.is_again = None, True
 
     def end_reading_again(self) -> None:
         """Take note of the shards that it has committed, and then replaced."""
@@ -152,6 +157,7 @@ class EmbeddingRun:
             "confinement": self.confinement,
             "canaries": self.canaries,
             "passed_over": self.passed_over.to_content(),
+            **self.unheard.record(),
             **self._segments(),
         }
 

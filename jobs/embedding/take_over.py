@@ -28,6 +28,7 @@ from jobs.errors import SourceChangedError
 from jobs.inputs.shards import CHANGED, Selection, Shard, is_removed
 from jobs.storage import Stored, is_same
 from jobs.tables.ledger import Ledger
+from jobs.tables.moves import steps_between
 from jobs.tables.parquet import with_note
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import PlannedShard
@@ -52,6 +53,8 @@ class Former:
         Of their object; empty if there is none.
     n_pruned : int
         Rows that the run that wrote these took out.
+    moved : frozenset of str
+        Sources, where they lie now, that were moved since these were written.
     """
 
     name: str
@@ -59,6 +62,17 @@ class Former:
     rows: pa.Table
     sha256: str
     n_pruned: int = 0
+    moved: frozenset[str] = frozenset()
+
+    def at(self, places: Mapping[str, str]) -> Former:
+        """Return the same after sources were moved: rows have the new places."""
+        old, new = (pa.array(each, pa.string()) for each in (list(places), list(places.values())))
+        uris = self.rows["uri"].cast(pa.string()).combine_chunks()
+        now = pc.coalesce(new.take(pc.index_in(uris, old)), uris)
+        column = self.rows.schema.get_field_index("uri")
+        rows = self.rows.set_column(column, self.rows.schema.field(column), now)
+        moved = {places.get(uri, uri) for uri in self.moved}.union(places.values())
+        return replace(self, shard=self.shard.at(places), rows=rows, moved=frozenset(moved))
 
     @cached_property
     def uris(self) -> frozenset[str]:
@@ -141,7 +155,11 @@ class TakeOver:
             before = None if stands is None else by_name.get(stands.name)
             if stands is not None and before is not None and before.entry.has_sources:
                 n_pruned = (stands.note or {}).get(PRUNED_ROWS, 0)
-                formers[name] = Former(stands.name, before.shard, stands.rows, stands.sha256, n_pruned)
+                former = Former(stands.name, before.shard, stands.rows, stands.sha256, n_pruned)
+                works = {each.number: each.entry.work for each in (*by_name.values(), planned)}
+                for places in steps_between(works, before.number, planned.number):
+                    former = former.at(places)
+                formers[name] = former
         embeddings, failures = formers["embeddings"], formers["failures"]
         # a table without rows has no object; failures are written first, so embeddings may be still to come
         if found["failures"] is None and embeddings is not None:
@@ -240,6 +258,8 @@ class TakeOver:
             return False
         if source.uri in self._changed and not is_own:
             return False
+        if source.uri in self._failures.moved & self._failures.uris:
+            return False  # what a failure says is of the old place
         # every source that was read has a row
         has_rows = any(source.uri in former.uris for former in formers)
         return has_rows and all(former.has_read(source, items) for former in formers)

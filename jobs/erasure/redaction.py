@@ -16,15 +16,16 @@ from jobs.inputs.passed_over import OTHERS, PassedOver
 from jobs.inputs.shards import SHARED, Shard
 from jobs.inputs.suffixes import is_common
 from jobs.tables.erasures import ERASED, NAMES_IN_SETTINGS
+from jobs.tables.moves import MOVED
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
-from jobs.tables.repeated_ids import REPEATED
+from jobs.tables.repeated_ids import REPEATED, UNHEARD
 
-EXAMPLES = ("passed_over", "passed_over_members", REPEATED)
+EXAMPLES = ("passed_over", "passed_over_members", REPEATED, UNHEARD)
 """What markers and records have of files that were no recordings, with examples: one may have become one since; and of
 ids that were refused."""
 
-TOLD = (REDO,)
+TOLD = (REDO, MOVED)
 """What the detail of a plan has of what its run was told, which may be a recording. All other fields name encoders,
 folders and digests, which later runs need as they are; and anyone may call a recording like one of these."""
 
@@ -56,6 +57,8 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
         left = {source.uri for source in shard.sources}
         if AGAIN in entry.work:
             kept[AGAIN] = [uri for uri in entry.work[AGAIN] if uri in left]
+        if MOVED in entry.work:
+            kept[MOVED] = {old: new for old, new in entry.work[MOVED].items() if new in left}
         return replace(entry, work=shard.to_content() | kept)
 
     entries = tuple(map(redact, plan.entries))

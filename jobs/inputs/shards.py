@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +50,8 @@ class Shard:
     root : str
         The folder that ids made by the contract's rule are relative to, for a container or a folder; empty if they are
         absolute. Files have their ids in `names`.
+    number : int
+        0, unless sources of these names were planned before, and that slot holds what was moved from there since.
     """
 
     kind: str
@@ -57,11 +59,12 @@ class Shard:
     names: tuple[tuple[str, str], ...] | None = None
     excerpts: tuple[tuple[str, Excerpt], ...] = ()
     root: str = ""
+    number: int = 0
 
     @property
     def slot(self) -> str:
         """Sixteen hexadecimal digits that depend on the sources' names alone, and name the shard's place in tables."""
-        return digest_of([self.kind, [source.uri for source in self.sources]])
+        return digest_of([self.kind, [source.uri for source in self.sources], *([self.number] if self.number else [])])
 
     @property
     def shard_id(self) -> str:
@@ -145,6 +148,21 @@ class Shard:
         sources = tuple(dated(source, date) for source in self.sources)
         return self if sources == self.sources else replace(self, sources=sources)
 
+    def at(self, places: Mapping[str, str]) -> Shard:
+        """Return the shard with the sources that were moved at their new places, by the old ones; ids stay.
+
+        The ids of a container's members stay only if its own id is the end of its new place: :attr:`root` is empty
+        otherwise, as for an absolute id.
+        """
+        if not any(source.uri in places for source in self.sources):
+            return self
+        sources = tuple(replace(each, uri=places.get(each.uri, each.uri)) for each in self.sources)
+        if self.kind == "files":
+            return replace(
+                self, sources=sources, names=tuple((places.get(uri, uri), name) for uri, name in self.names or ())
+            )
+        return replace(self, sources=sources, root=root_of(sources[0].uri, self.id_of(None)) or "")
+
     def to_content(self) -> dict[str, Any]:
         """Return the shard as JSON values, for a plan or a worker."""
         return {
@@ -153,6 +171,7 @@ class Shard:
             "names": None if self.names is None else [list(name) for name in self.names],
             **({"excerpts": [[name, *astuple(excerpt)] for name, excerpt in self.excerpts]} if self.excerpts else {}),
             **({"root": self.root} if self.root else {}),
+            **({"number": self.number} if self.number else {}),
         }
 
     @classmethod
@@ -165,6 +184,7 @@ class Shard:
             None if names is None else tuple((name, utterance_id) for name, utterance_id in names),
             tuple((name, Excerpt(*excerpt)) for name, *excerpt in content.get("excerpts", ())),
             content.get("root", ""),
+            content.get("number", 0),
         )
 
     @classmethod

@@ -28,7 +28,7 @@ def _rows(shard: Shard) -> Iterator[Piece]:
         if shard.kind == FOLDER and source.etag == storage.DENIED:
             yield pieces.outcome(shard.shard_id, 0, _failed(shard.id_of(None), source, no_permission(source)))
         for other, name in shard.names or () if shard.is_apart else ():
-            yield pieces.repeated(shard.shard_id, 0, _failed(name, source, _shared(shard, other)))
+            yield pieces.outcome(shard.shard_id, 0, _failed(name, source, _shared(shard, other)))
 
 
 def _failed(name: str, source: Stored, error: UtteranceError) -> dict[str, object]:
@@ -39,7 +39,7 @@ def _shared(shard: Shard, other: str) -> UtteranceError:
     return UtteranceError(
         "bad_name",
         f"would be {shard.id_of(None)!r}, which is the id of {other}, too. A recording that had the id before keeps "
-        f"it, and of new ones none is heard. {WAYS_OUT}",
+        f"it, and of new ones none is heard. If the archive was moved, say so by --moved OLD=NEW. Else: {WAYS_OUT}",
     )
 
 

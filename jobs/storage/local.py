@@ -26,7 +26,6 @@ from jobs.storage.objects import (
     storage_errors,
 )
 from jobs.storage.owners import give, make_folders
-from jobs.storage.walk import DRAFT, is_draft, stored_at, tag_of, walk
 from jobs.storage.tags import is_same, source_tag, tag_of, without_ctime
 from jobs.storage.walk import DRAFT, is_draft, stored_at, walk
 

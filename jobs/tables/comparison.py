@@ -31,8 +31,8 @@ class Comparison:
 
     Attributes
     ----------
-    containers : dict of str to Shard
-        By slot.
+    moved : dict of str to dict
+        By slot: where sources lie now that were planned at another place, by that place.
     loose : dict of str to Stored
         Files, by URI.
     touched : list of str
@@ -47,32 +47,49 @@ class Comparison:
         gone: Collection[str],
         look: Callable[[str], Stored | None],
     ) -> None:
-        self.containers = {each.slot: each for each in archive.containers}
+        self._containers = {(each.kind, each.uri): each for each in archive.containers}
         self.loose = {stored.uri: stored for stored in archive.files}
         self.touched: list[str] = []
+        self.moved: dict[str, dict[str, str]] = {}
         self._archive, self._before, self._committed, self._gone, self._look = archive, before, committed, gone, look
 
-    def now(self, slot: str, shard: Shard) -> tuple[Shard, list[str]]:
-        """Return a planned container or group as it is now, and the URIs of its sources that the archive has."""
+    @property
+    def containers(self) -> list[Shard]:
+        """Those that no planned shard was."""
+        return list(self._containers.values())
+
+    def now(self, slot: str, before: Shard, shard: Shard) -> tuple[Shard, list[str]]:
+        """Return a container or group as it is now, and the URIs of its sources that the archive has.
+
+        Parameters
+        ----------
+        slot : str
+        before, shard : Shard
+            As it was planned; and the same where its sources lie now, if they were moved.
+        """
         if shard.kind != "files":
-            found = self.containers.pop(slot, None)
-            return self._container_now(slot, shard, found), [] if found is None else [shard.sources[0].uri]
+            found = self._containers.pop((shard.kind, shard.uri), None)
+            found = found and replace(found, number=before.number)
+            return self._container_now(slot, before, shard, found), [shard.uri] if found else []
         here = [source.uri for source in shard.sources if source.uri in self.loose]
         is_lost = slot in self._before and any(source.uri in self._gone for source in shard.sources)
-        now = self._group_now(slot, shard) if here or is_lost else shard
+        now = self._group_now(slot, before, shard) if here or is_lost else before
         for uri in here:
             del self.loose[uri]
         return now, here
 
-    def _container_now(self, slot: str, shard: Shard, found: Shard | None) -> Shard:
-        (source,) = shard.sources
+    def _container_now(self, slot: str, before: Shard, shard: Shard, found: Shard | None) -> Shard:
+        (was,), (source,) = before.sources, shard.sources
         if found is not None and not found.sources[0].is_absent:
             found = replace(found, sources=(self._as_planned(source, found.sources[0]),))
             _refuse_other_members(found, shard)
+            if was.uri != source.uri:
+                _refuse_other_id(was.uri, source.uri, before.id_of(None), found.id_of(None))
+                self.moved[slot] = {was.uri: source.uri}
             return found
         if source.uri in self._gone and slot in self._before:
-            return replace(shard, sources=(removed(source),))
-        return shard if found is None or slot in self._committed or is_removed(source) else found
+            return replace(before, sources=(removed(was),))
+        return before if found is None or slot in self._committed or is_removed(was) else found
 
     def _as_planned(self, planned: Stored, found: Stored) -> Stored:
         """Return a source with the tag that it was planned with, if it still is as it was then."""
@@ -82,29 +99,43 @@ class Comparison:
             self.touched.append(found.uri)
         return found
 
-    def _group_now(self, slot: str, shard: Shard) -> Shard:
-        planned = shard.selections() or {}
-        selections = dict(planned)
+    def _group_now(self, slot: str, before: Shard, shard: Shard) -> Shard:
+        planned = before.selections() or {}
         stands = _sources_of(self._before.get(slot))  # those whose rows are committed
+        selections: dict[str, tuple[Selection, ...]] = {}
+        moved: dict[str, str] = {}
 
-        def now(source: Stored) -> Stored:
-            found, asked = self.loose.get(source.uri), self._archive.selections_of(source.uri)
+        def now(was: Stored, source: Stored) -> Stored:
+            found = self.loose.get(source.uri)
             if found is not None:
-                _refuse_lost_excerpts(source.uri, planned[source.uri], asked)
-                _refuse_other_rule(source.uri, planned[source.uri], asked)
-            is_as_read = source.uri in stands and is_same(stands[source.uri], source)
-            if found is not None and not (found.is_absent and (is_as_read or is_removed(source))):
+                asked = self._archive.selections_of(source.uri)
+                self._refuse_other_names(was.uri, source.uri, planned[was.uri], asked)
+            is_as_read = was.uri in stands and is_same(stands[was.uri], was)
+            if found is not None and not (found.is_absent and (is_as_read or is_removed(was))):
                 selections[source.uri] = asked
+                moved.update({was.uri: source.uri} if was.uri != source.uri else {})
                 return self._as_planned(source, found)
+            selections.update({was.uri: planned[was.uri]} if was.uri in planned else {})
             if source.uri in self._gone:
-                return removed(source)
+                return removed(was)
             # what this archive leaves out stays as it was, unless it has to be read and cannot be
-            return source if is_as_read or is_removed(source) else self._look(source.uri) or removed(source)
+            return was if is_as_read or is_removed(was) else self._look(was.uri) or removed(was)
 
-        sources = [now(source) for source in shard.sources]
-        if tuple(sources) == shard.sources and selections == planned:
-            return shard
-        return Shard.selecting(shard.kind, sources, [(uri, item) for uri, each in selections.items() for item in each])
+        sources = [now(was, source) for was, source in zip(before.sources, shard.sources, strict=True)]
+        if moved:
+            self.moved[slot] = moved
+        if tuple(sources) == before.sources and selections == planned:
+            return before
+        named = [(uri, item) for uri, each in selections.items() for item in each]
+        return replace(Shard.selecting(shard.kind, sources, named), number=before.number)
+
+    def _refuse_other_names(
+        self, was: str, uri: str, before: tuple[Selection, ...], now: tuple[Selection, ...]
+    ) -> None:
+        _refuse_lost_excerpts(uri, before, now)
+        _refuse_other_rule(uri, before, now)
+        if was != uri and uri not in self._archive.selections:  # else a list states its id
+            _refuse_other_id(was, uri, before[0].utterance_id, now[0].utterance_id)
 
 
 def _sources_of(planned: PlannedShard | None) -> dict[str, Stored]:
@@ -141,4 +172,13 @@ def _refuse_other_rule(uri: str, before: tuple[Selection, ...], now: tuple[Selec
             f"{uri}: its id in this output is {names[0]!r}, and in the list {names[1]!r}: each recording would be "
             f"there twice, once as removed. List them with {f'--input {was}' if was else '--ids absolute'}, or use "
             f"another --output."
+        )
+
+
+def _refuse_other_id(was: str, uri: str, before: str, now: str) -> None:
+    if before != now:
+        raise ConfigError(
+            f"{was}: its id in this output is {before!r}, and {uri} would be {now!r}, another recording. An archive "
+            f"keeps its ids where it is moved as a whole, and what ids count is not renamed. Leave out --moved: what "
+            f"has another id is new (docs/operations.md#move-the-archive)."
         )

@@ -23,7 +23,7 @@ from detector.errors import SchemaError
 from jobs import storage
 from jobs.errors import RunAgain
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
-from jobs.tables.repeated_ids import REPEATED
+from jobs.tables.repeated_ids import REPEATED, UNHEARD
 
 NOTE = "_commits/erasures.json"
 ERASED = "(erased)"
@@ -33,8 +33,8 @@ UNFINISHED = "unfinished"
 MARK = re.compile("[0-9a-f]{32}-[0-9a-f]{64}")
 MAX_MARKS, ROUNDS = 16, 200_000
 
-NAMES = ("alarms", "passed_over", "passed_over_members", REPEATED)
-NAMES_IN_SETTINGS = ("input", "redo")
+NAMES = ("alarms", "passed_over", "passed_over_members", REPEATED, UNHEARD)
+NAMES_IN_SETTINGS = ("input", "redo", "moved")
 """The fields of a record that may name recordings."""
 
 

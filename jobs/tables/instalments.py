@@ -31,7 +31,7 @@ from jobs.storage import Stored
 from jobs.tables.digests import DigestSet, value_of
 from jobs.tables.entries import Entries, EntriesWriter, packed
 from jobs.tables.names import Names
-from jobs.tables.plan import entry_of
+from jobs.tables.plan import entry_of, in_free_slot
 from jobs.tables.source_index import SourceIndex
 
 PLAN_BYTES = 32 << 20
@@ -156,7 +156,7 @@ class Instalments:
         return found
 
     def _plan(self, shard: Shard) -> None:
-        self._writer.add(entry_of(shard))
+        self._writer.add(entry_of(in_free_slot(shard, self._index.history)))
         for source in shard.sources:
             self._uris.add(source.uri)
         for _, name in shard.ids():

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from jobs.inputs.shards import FOLDER, SHARED, Shard, group_files, is_removed
 from jobs.storage import Stored
 from jobs.tables.comparison import Comparison
 from jobs.tables.entries import Entries
+from jobs.tables.moves import MOVED, NO_MOVES, Moves, vacated
 from jobs.tables.names import Names, as_names, texts
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import DROPPED, Entry, PlanHistory, PlannedShard
 from jobs.tables.removal import RemovalPolicy, find_gone, is_gone, too_many
-from jobs.tables.shared_ids import heard_by_now, set_apart
+from jobs.tables.shared_ids import NONE_UNHEARD, Unheard, forgotten_apart, heard_by_now, set_apart, strange_ids
 from jobs.tables.source_index import SourceIndex
 
 SEGMENTS = "segments"
@@ -56,12 +58,15 @@ class Proposal:
         New shards that go before, each part in a plan of its own.
     refused : str
         Why no source is taken for gone, although some are; empty if that is not so.
+    unheard : Unheard
+        Sources of the archive that are not heard, because another one has their id.
     """
 
     new: Sequence[Entry]
     slots: Set[str]
     instalments: Sequence[Entries] = ()
     refused: str = ""
+    unheard: Unheard = NONE_UNHEARD
 
     @property
     def parts(self) -> tuple[Sequence[Entry], ...]:
@@ -78,6 +83,7 @@ def propose(
     policy: RemovalPolicy = DEFAULT_POLICY,
     index: SourceIndex | None = None,
     group_seconds: Callable[[], float] = lambda: math.inf,
+    moves: Moves = NO_MOVES,
 ) -> Proposal:
     """Plan an archive beside what earlier plans have grouped and committed.
 
@@ -86,7 +92,8 @@ def propose(
     changed, or is gone (:mod:`jobs.tables.removal`): its new rows will stand where the old ones stood. Sources of it
     that this archive leaves out stay as they were. An object that only a list names, and that is not there, leaves
     committed rows as they are: it may be a disk that was not mounted. A shard that was planned and never committed is
-    dropped if the store has none of its sources any more.
+    dropped if the store has none of its sources any more. A source that was moved stays in its slot
+    (:mod:`jobs.tables.moves`).
 
     Parameters
     ----------
@@ -104,6 +111,8 @@ def propose(
         What the archive's listing left out, as it is as planned and committed. The result is the same as without.
     group_seconds : callable
         Audio of a group of loose files, at most; asked for only if new groups are made.
+    moves : Moves
+        Folders whose recordings lie in other folders now; ``index`` knows them, too.
 
     Raises
     ------
@@ -114,38 +123,83 @@ def propose(
     settled = Names()
     rest: Mapping[str, PlannedShard] = history.current
     if index is not None:
-        archive, rest, settled = index.settle(archive, again, policy.slots)
-    known = {slot: planned.shard for slot, planned in rest.items() if planned.entry.has_sources}
+        archive, rest, settled = _unsettled(archive, index, again, policy.slots)
+    planned = {slot: each.shard for slot, each in rest.items() if each.entry.has_sources}
+    moves.check(planned, archive)
+    known = {slot: moves.moved(shard) for slot, shard in planned.items()}
     archive = archive.keeping_ids(known.values())
-    archive, apart = set_apart(archive, known, index)
     before = history.last_committed(done)
     gone = find_gone(archive, known, look)
-    refused = too_many(archive, _read_before(history, before), gone, policy.max_removed)
-    committed = {slot for slot, planned in rest.items() if planned.name in done}
-    compared = Comparison(archive, before, committed, frozenset() if refused else gone, look)
-    slots = {each.slot for each in archive.containers}
-    new = []
-    for slot, shard in known.items():
-        if shard.kind in (FOLDER, SHARED):
-            continue
-        now, here = compared.now(slot, shard)
-        if here or now != shard or slot in policy.slots or _is_all_removed(now):
-            slots.add(slot)
-        read_again = sorted(uri for uri in here if uri in again)
-        if now != shard or read_again or slot in policy.slots:
-            new.append(entry_of(now, slot, read_again, prune=policy.prune))
+    read_before = (moves.moved(shard) for shard in _read_before(history, before))
+    refused = too_many(archive, read_before, gone, policy.max_removed)
+    gone = frozenset() if refused else gone
+    by_id = vacated(archive, known, gone)
+    known = {slot: shard.at(by_id) for slot, shard in known.items()}
+    again = {*again, *map(moves.place_of, again), *by_id.values()}
+    forgotten = forgotten_apart(archive, known, moves, look)
+    archive, apart = set_apart(archive, {slot: each for slot, each in known.items() if slot not in forgotten}, index)
+    committed = {slot for slot, each in rest.items() if each.name in done}
+    compared = Comparison(archive, before, committed, gone, look)
+    slots, new = _known_now(compared, planned, known, again, policy)
     if compared.touched:
         log.warning(TOUCHED, len(compared.touched), compared.touched[0])
-    folders = [*archive.folders, *apart, *_listed_by_now(archive, known), *heard_by_now(archive, known, apart)]
+    folders = [*archive.folders, *apart, *_listed_by_now(archive, known, moves)]
+    folders += heard_by_now(archive, known, apart, forgotten)
     unheard = [each for each in folders if each != known.get(each.slot)]
     loose = sorted(compared.loose.values())
     groups = group_files(loose, archive.selections_of, group_seconds() if loose else 0.0)
-    slots |= {each.slot for each in (*folders, *groups)}
+    found = [in_free_slot(each, history) for each in (*compared.containers, *groups)]
+    slots |= {each.slot for each in (*folders, *found)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
-    found = map(entry_of, chain(compared.containers.values(), unheard, groups))
-    entries = Entries.of(chain(new, found, tombstones(history, done, dropped)))
-    return Proposal(entries, Names(slots) | settled, refused=refused)
+    entries = Entries.of(chain(new, map(entry_of, chain(unheard, found)), tombstones(history, done, dropped)))
+    return Proposal(entries, Names(slots) | settled, refused=refused, unheard=Unheard.of(apart, archive))
+
+
+def _known_now(
+    compared: Comparison,
+    planned: Mapping[str, Shard],
+    known: Mapping[str, Shard],
+    again: Collection[str],
+    policy: RemovalPolicy,
+) -> tuple[set[str], list[Entry]]:
+    """Return the slots of planned shards that the archive has, or that any run can commit; and those planned again.
+
+    Parameters
+    ----------
+    planned, known : mapping of str to Shard
+        By slot: as they were planned, and the same where their sources lie now.
+    """
+    slots: set[str] = set()
+    new = []
+    for slot, shard in known.items():
+        if shard.kind in (FOLDER, SHARED):
+            slots |= {slot} if _is_over(shard) else set()
+            continue
+        now, here = compared.now(slot, planned[slot], shard)
+        if here or now != planned[slot] or slot in policy.slots or _is_all_removed(now):
+            slots.add(slot)
+        read_again = sorted(uri for uri in here if uri in again)
+        if now != planned[slot] or read_again or slot in policy.slots:
+            new.append(entry_of(now, slot, read_again, prune=policy.prune, moved=compared.moved.get(slot)))
+    return slots, new
+
+
+def _unsettled(
+    archive: Archive, index: SourceIndex, again: Collection[str], slots: Collection[str]
+) -> tuple[Archive, Shards, Names]:
+    """Return :meth:`SourceIndex.settle`, where no shard is settled if another source has an id of it."""
+    found, rest, settled = index.settle(archive, again, slots)
+    if owners := index.owners_of(strange_ids(found, rest)):
+        found, rest, settled = index.settle(archive, {*again, *owners.values()}, slots)
+    return found, rest, settled
+
+
+def in_free_slot(shard: Shard, history: PlanHistory) -> Shard:
+    """Return a shard that no plan has in a slot of its own: its sources may lie where others were moved away."""
+    while (planned := history.current.get(shard.slot)) is not None and planned.entry.source_uris:
+        shard = replace(shard, number=shard.number + 1)
+    return shard
 
 
 def _read_before(history: PlanHistory, before: Mapping[str, PlannedShard]) -> Iterator[Shard]:
@@ -166,14 +220,28 @@ def tombstones(history: PlanHistory, done: Collection[str], slots: Iterable[str]
     entries = []
     for slot in slots:
         kept = before[slot].entry if slot in before else Entry(slot, "")
-        entries.append(Entry(slot, kept.state, (kept.work or {}) | {DROPPED: True}))
+        work = {name: value for name, value in (kept.work or {}).items() if name != MOVED}
+        entries.append(Entry(slot, kept.state, work | {DROPPED: True}))
     return tuple(entries)
 
 
-def entry_of(shard: Shard, slot: str | None = None, again: Sequence[str] = (), *, prune: bool = False) -> Entry:
+def entry_of(
+    shard: Shard,
+    slot: str | None = None,
+    again: Sequence[str] = (),
+    *,
+    prune: bool = False,
+    moved: Mapping[str, str] | None = None,
+) -> Entry:
     """Return a shard as a plan lists it: in its own slot, or in that in which it was planned before."""
-    asked = ({AGAIN: list(again)} if again else {}) | ({PRUNE: True} if prune else {})
+    asked: dict[str, Any] = {AGAIN: list(again)} if again else {}
+    asked |= ({PRUNE: True} if prune else {}) | ({MOVED: dict(moved)} if moved else {})
     return Entry(slot or shard.slot, shard.shard_id, shard.to_content() | asked)
+
+
+def _is_over(shard: Shard) -> bool:
+    """Return True for what is no recording, and has lost its row: any run can commit that."""
+    return all(source.is_absent for source in shard.sources)
 
 
 def _is_all_removed(shard: Shard) -> bool:
@@ -181,13 +249,13 @@ def _is_all_removed(shard: Shard) -> bool:
     return bool(shard.sources) and all(map(is_removed, shard.sources))
 
 
-def _listed_by_now(archive: Archive, known: dict[str, Shard]) -> list[Shard]:
+def _listed_by_now(archive: Archive, known: Mapping[str, Shard], moves: Moves) -> list[Shard]:
     """Folders that could not be listed when they were planned: without a source to fail on, they lose their row."""
     denied = {each.slot for each in archive.folders}
     return [
         replace(shard, sources=(Stored(shard.uri, 0, storage.ABSENT),))
         for slot, shard in known.items()
-        if shard.kind == FOLDER and slot not in denied and archive.covers(shard.uri)
+        if shard.kind == FOLDER and slot not in denied and (archive.covers(shard.uri) or moves.covers(shard.uri))
     ]
 
 

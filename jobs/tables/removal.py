@@ -117,7 +117,8 @@ def too_many(archive: Archive, shards: Iterable[Shard], gone: Collection[str], m
             return (
                 f"{where}: {n_gone[where]:,} of the {n:,} stored objects that it had are gone, more than --max-removed "
                 f"{max_removed:g} allows. All else is done, and none of them counts as gone. Check that it is mounted "
-                f"and complete; if they are meant to be gone, give --max-removed 1. Their rows stay, with `removed_at`."
+                f"and complete; if they are in another folder now, give --moved OLD=NEW; if they are meant to be gone, "
+                f"give --max-removed 1. Their rows stay, with `removed_at`."
             )
     return ""
 

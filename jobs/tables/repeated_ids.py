@@ -1,4 +1,7 @@
-"""Repeated ids: recordings of one container that have one id, and are refused while all else is done."""
+"""Repeated ids: recordings of one container that have one id, and are refused while all else is done.
+
+Objects that would have one id are told of by :mod:`jobs.tables.shared_ids`, in every run.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from jobs.tables.protocol import Marker
 
 REPEATED = "repeated_ids"
 """Of markers and of records: how many ids are refused, and the first of them."""
+
+UNHEARD = "unheard"
+"""Of records: how many sources of the archive are not heard for their id, and the first of them."""
 
 
 class RepeatedIdError(SchemaError):

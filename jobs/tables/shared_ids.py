@@ -8,23 +8,91 @@ x.wav of --input a, x.wav of --input b      both new: a row `bad_name` for each,
 
 Ids leave out the bucket or, where they are relative, the folder of an input. Whoever may write into one input could
 else stop a night, or take the place of a recording of another one. Such a source is a shard of its own, as a folder is
-that may not be listed. It is heard by the first run that finds no other with its id.
+that may not be listed. It is heard by the first run that finds no other with its id, and every run until then says so.
+
+Who has an id keeps it, also where a run does not list its place: the disk may not be mounted. It has none any more once
+it was found to be gone, or moved (:mod:`jobs.tables.moves`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.archive import Archive
 from jobs.inputs.id_spelling import spelt_in_id
+from jobs.inputs.requests import answers
 from jobs.inputs.shards import SHARED, Shard
 from jobs.inputs.utterance_ids import WAYS_OUT
 from jobs.storage import Stored
+from jobs.tables.moves import Moves, suggestion
+from jobs.tables.protocol import PlannedShard
+from jobs.tables.removal import Look, is_gone
+from jobs.tables.repeated_ids import UNHEARD
 from jobs.tables.source_index import SourceIndex
+
+
+class SharedIdError(SchemaError):
+    """Sources are not heard, because others have their ids: they are failures, and all else of the run is done."""
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """The sources of an archive that are not heard for their id.
+
+    Parameters
+    ----------
+    n_sources : int
+    uri, other, utterance_id : str
+        The first one, where another one is that has its id, and the id.
+    is_beside : bool
+        True if the archive would have the other one, too.
+    """
+
+    n_sources: int = 0
+    uri: str = ""
+    other: str = ""
+    utterance_id: str = ""
+    is_beside: bool = False
+
+    @classmethod
+    def of(cls, apart: Sequence[Shard], archive: Archive) -> Unheard:
+        """Return those of the shards that :func:`set_apart` returned."""
+        if not apart:
+            return NONE_UNHEARD
+        first, uris = apart[0], {each.uri for each in apart} | {uri for uri, _ in archive.ids()}
+        other = next((other for other, _ in first.names or ()), "")
+        is_beside = other in uris or archive.place_of(other) is not None
+        return cls(len(apart), first.uri, other, first.id_of(None), is_beside)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's record says of them; empty if there are none."""
+        first = {"uri": self.uri, "other": self.other, "utterance_id": self.utterance_id}
+        return {UNHEARD: {"count": self.n_sources, "first": first}} if self.n_sources else {}
+
+    def raise_any(self) -> None:
+        """Raise :class:`SharedIdError` if there are any."""
+        if not self.n_sources:
+            return
+        n_others = self.n_sources - 1
+        others = f" Nor are {n_others:,} more files or containers heard, for the same reason." if n_others else ""
+        flag = "" if self.is_beside else suggestion(self.uri, self.other)
+        move = (
+            f"If the archive was moved, give {flag} once (docs/operations.md#move-the-archive). Else: " if flag else ""
+        )
+        raise SharedIdError(
+            f"{self.uri}: is not heard, because its utterance id {self.utterance_id!r} is that of {self.other}, too."
+            f"{others} All other recordings are done, and each run ends so until you act. "
+            f"{move}{WAYS_OUT}"
+        )
+
+
+NONE_UNHEARD = Unheard()
 
 
 def set_apart(archive: Archive, known: Mapping[str, Shard], index: SourceIndex | None) -> tuple[Archive, list[Shard]]:
@@ -75,14 +143,48 @@ def set_apart(archive: Archive, known: Mapping[str, Shard], index: SourceIndex |
     return left, [_apart(sources[uri], refused[uri], roots.get(uri, "")) for uri in sorted(refused)]
 
 
-def heard_by_now(archive: Archive, known: Mapping[str, Shard], apart: list[Shard]) -> list[Shard]:
+def strange_ids(archive: Archive, rest: Mapping[str, PlannedShard]) -> set[str]:
+    """Return the ids of what an archive has that no shard of a plan hears.
+
+    Parameters
+    ----------
+    rest : mapping of str to PlannedShard
+        By slot: those with the sources of the archive that plans know.
+    """
+    entries = (planned.entry for planned in rest.values())
+    heard = {
+        uri for entry in entries if entry.has_sources and entry.work["kind"] != SHARED for uri in entry.source_uris
+    }
+    return {name for uri, name in archive.ids() if uri not in heard}
+
+
+def forgotten_apart(archive: Archive, known: Mapping[str, Shard], moves: Moves, look: Look) -> set[str]:
+    """Return the slots of sources that were not heard for their id, in places that a run does not list, and are gone.
+
+    They have no rows that could be lost, so it is enough that the store has nothing there, or that a move says so.
+    """
+    here = {uri for uri, _ in archive.ids()}
+    left_out = [
+        (slot, shard.uri)
+        for slot, shard in known.items()
+        if shard.is_apart and shard.uri not in here and archive.place_of(shard.uri) is None
+    ]
+    are_gone = answers(partial(is_gone, look=look), (uri for _, uri in left_out))
+    return {slot for (slot, uri), gone in zip(left_out, are_gone, strict=True) if gone or moves.covers(uri)}
+
+
+def heard_by_now(
+    archive: Archive, known: Mapping[str, Shard], apart: list[Shard], forgotten: Collection[str]
+) -> list[Shard]:
     """Return the shards of sources that were not heard for their id, and are now, or are gone: they lose their row."""
     slots = {each.slot for each in apart}
     here = {uri for uri, _ in archive.ids()}
     return [
         replace(shard, sources=(Stored(shard.uri, 0, storage.ABSENT),))
         for slot, shard in known.items()
-        if shard.is_apart and slot not in slots and (shard.uri in here or archive.place_of(shard.uri) is not None)
+        if shard.is_apart
+        and slot not in slots
+        and (slot in forgotten or shard.uri in here or archive.place_of(shard.uri) is not None)
     ]
 
 
@@ -106,4 +208,6 @@ def _refuse_lists(archive: Archive, name: str, owner: str | None, others: set[st
         first = owner or listed[0]
         second = listed[0] if owner else listed[1]
         planned = ", and the rows of the first are planned in this output" if owner else ""
-        raise ConfigError(f"{first} and {second} share the utterance id {name!r}{planned}. {WAYS_OUT}")
+        flag = suggestion(second, first) if owner else ""
+        move = f"If the archive was moved, give {flag} once. Else: " if flag else ""
+        raise ConfigError(f"{first} and {second} share the utterance id {name!r}{planned}. {move}{WAYS_OUT}")

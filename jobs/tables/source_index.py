@@ -21,6 +21,7 @@ from jobs.inputs.utterance_ids import root_of
 from jobs.storage import Stored, key_of, source_tag, without_ctime
 from jobs.tables.digests import DigestMap, DigestSet
 from jobs.tables.entries import Entry
+from jobs.tables.moves import NO_MOVES, Moves
 from jobs.tables.names import Names, as_names
 from jobs.tables.plan_history import PlanHistory, Shards
 
@@ -35,6 +36,8 @@ class SourceIndex:
         Names of what is committed.
     relative : bool
         The ids of the archive are relative to an input.
+    moves : Moves
+        Sources that were moved are known at both places, and none of them is as it was planned.
 
     Attributes
     ----------
@@ -42,8 +45,8 @@ class SourceIndex:
         Of the sources.
     """
 
-    def __init__(self, history: PlanHistory, done: Iterable[str], *, relative: bool) -> None:
-        self._history = history
+    def __init__(self, history: PlanHistory, done: Iterable[str], *, relative: bool, moves: Moves = NO_MOVES) -> None:
+        self._history, self._moves = history, moves
         self._current = history.current
         self._sources = DigestMap()
         self.ids = DigestSet()
@@ -62,6 +65,9 @@ class SourceIndex:
             self._ends[row] = min((tag.end for tag in map(source_tag, shard.sources) if tag and tag.date), default=0)
             for source in shard.sources:
                 self._sources.add(source.uri, _state(source), row)
+                if moves.covers(source.uri):
+                    self._sources.add(moves.place_of(source.uri), _state(source), row)
+                    is_plain[row] = False
                 if is_removed(source):
                     removed.append(source)
             for _, name in shard.ids():
@@ -76,6 +82,11 @@ class SourceIndex:
                 self._is_seen[place] = True
         self._is_listed = bytearray(len(self._sources.rows))
         self._more: Iterable[Entry] = ()
+
+    @property
+    def history(self) -> PlanHistory:
+        """The plans that it is of."""
+        return self._history
 
     def sees(self, stored: Stored) -> bool:
         """Note an object of a listing, if it is a source as planned of a committed shard; return whether it is."""
@@ -103,8 +114,13 @@ class SourceIndex:
         return isinstance(uri, str) and self.knows(uri)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the URIs of all sources; it reads all plans once more."""
-        return (uri for entry in self.entries() for uri in entry.source_uris)
+        """Yield the URIs of all sources, at both places of those that were moved; it reads all plans once more."""
+        return (
+            place
+            for entry in self.entries()
+            for uri in entry.source_uris
+            for place in ([uri, self._moves.place_of(uri)] if self._moves.covers(uri) else [uri])
+        )
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is planned, and what was learnt; it reads all plans once more."""
@@ -123,7 +139,7 @@ class SourceIndex:
             (name, uri)
             for entry in (self.entries() if found else ())
             if entry.has_sources
-            for uri, name in Shard.from_content(entry.work).ids()
+            for uri, name in self._moves.moved(Shard.from_content(entry.work)).ids()
         )
         return {name: uri for name, uri in owned if name in found}
 

@@ -33,6 +33,7 @@ from jobs.reports.voices import find_voices
 from jobs.scoring.unjudged_windows import UNJUDGED, warning_of
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
+from jobs.tables.repeated_ids import UNHEARD
 
 Shards = tuple[StoredMarkers, StoredMarkers]
 """Markers of the scores and of the embeddings of each shard."""
@@ -124,6 +125,7 @@ def _about(record: Record, head: Head, table: Ledger) -> dict[str, Any]:
         "confinement": record.get("confinement"),
         "changes": record.get("changes"),
         "pruned": record.get("pruned", 0),
+        "unheard": record.get(UNHEARD),
         "cost": record.get("cost"),
         "passed_over": {
             "below the archive's folders": record.get("passed_over", {}),

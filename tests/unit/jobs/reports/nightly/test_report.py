@@ -218,9 +218,10 @@ def test_the_dearest_sources_are_those_with_most_audio_and_failed_recordings_cou
     assert found[0]["share"] == pytest.approx(3_665.0 / (3_600.0 + 5 * sum(range(10, 22))))
 
 
-def test_what_was_passed_over_is_on_the_page_with_its_names_escaped(tmp_path: Path) -> None:
+def test_what_was_passed_over_or_is_not_heard_is_on_the_page_with_its_names_escaped(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>.dss"
     found = {"passed_over": {".dss": {"count": 1_234, "examples": [hostile, "b.dss"]}}}
+    found |= {"unheard": {"count": 4_321, "first": {"uri": f"s3://new/{hostile}", "other": "s3://old/a.wav"}}}
 
     shown = content(tmp_path, {RADIO: nightly_runs.recordings(nightly_runs.drawn(20, seed=5)[0])}, found=found)
     text = page.render(shown)
@@ -228,6 +229,8 @@ def test_what_was_passed_over_is_on_the_page_with_its_names_escaped(tmp_path: Pa
     assert shown["passed_over"]["below the archive's folders"] == found["passed_over"]
     assert "<td>1,234</td>" in text
     assert "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;.dss</bdi>, <bdi>b.dss</bdi>" in text
+    assert "<b>4,321</b>not heard" in text
+    assert "s3://new/&lt;script&gt;" in text
     assert "<script>" not in text
 
 
