@@ -32,6 +32,11 @@ NOISE_MIN_SAMPLES = 1_000
 NOISE_RMS = 0.4  # of full scale; noise over all of it has 0.58, speech below 0.3
 NOISE_CORRELATION = 0.15  # of neighbouring samples; speech has above 0.5
 
+UNHEARD_BYTES = 16 << 10
+"""Bytes behind a recording that no decoder reads: remains of a download or of a disk's block, a page of text. A second
+of MP3 at 128 kbit/s has as many."""
+UNHEARD_SHARE = 0.01  # of a file, that may be damage within recordings or between them
+
 END_SECONDS = 0.1  # an excerpt may extend this far beyond the end, because lists round their times
 
 
@@ -185,7 +190,9 @@ class _Parts:
             self._layout = next(self._recordings, None)
             self.ledger.trailing_bytes = self._layouts.trailing_bytes
             self.ledger.is_cut |= layout.is_cut
-            _refuse_uncounted(layout, seconds, self.ledger.trailing_bytes - n_known)
+            n_behind = self.ledger.trailing_bytes - n_known - layout.n_passed
+            _refuse_uncounted(layout, seconds, n_behind)
+            _refuse_unheard(layout, n_behind, self.ledger.trailing_bytes, self._layouts.size)
             if self._layout is not None:
                 blocks = self._following(self._layout)
 
@@ -236,6 +243,17 @@ def _refuse_uncounted(layout: Layout, seconds: float, n_bytes: int) -> None:
                 f"samples. Its size is wrong: write it again."
             )
             raise UtteranceError("trailing_data", message, seconds, seconds)
+
+
+def _refuse_unheard(layout: Layout, n_behind: int, n_all: int, size: int) -> None:
+    """Raise for bytes that no decoder was given, or none understands: what we do not hear, a player might."""
+    if n_behind > UNHEARD_BYTES or n_all > max(UNHEARD_BYTES, UNHEARD_SHARE * size):
+        where = f"behind the recording at byte {layout.start:,}" if n_behind > UNHEARD_BYTES else "around recordings"
+        message = (
+            f"{max(n_behind, n_all):,} bytes {where} are no sound that is known, nor tags, nor padding, and at most "
+            f"{UNHEARD_BYTES:,} are left unheard. Cut them off, or store them apart."
+        )
+        raise UtteranceError("trailing_data", message)
 
 
 def _between(blocks: Iterator[Block], excerpt: Excerpt) -> Iterator[Block]:

@@ -30,7 +30,8 @@ FAILURE_ERRORS = {
     "`--min-bitrate` allows, or the earlier recordings of its source in the shard to `--max-source-hours`",
     "too_large": "decoding takes more memory than a decoder may use; a local file that is nearly all holes",
     "too_long": "longer than `--max-seconds`",
-    "trailing_data": "bytes behind the recording that are more of it, or another one, and cannot be read",
+    "trailing_data": "bytes behind or within the recording that are more of it, or another one, and cannot be read, "
+    "or that no decoder knows: more than 16 KiB, and within it more than 1 % of the file",
     "truncated": "shorter than the header claims: the file was cut, or its header is wrong",
 }
 """The closed list of `failures.error`, each with its meaning: content that gives no score. A failure of the store, the

@@ -206,8 +206,8 @@ def _embeddings(dim: int) -> Columns:
             "trailing_bytes",
             pa.int64(),
             FilledBy.DECODER,
-            "bytes in the file that belong to no recording, and are neither tags nor zeros; null only in rows of "
-            "earlier versions",
+            "bytes in the file, behind recordings or within them, that belong to none, and are neither tags nor zeros "
+            "around them; null only in rows of earlier versions",
             "B",
             nullable=True,
             bounds=(0.0, math.inf),

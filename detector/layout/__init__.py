@@ -16,11 +16,13 @@ therefore an allow-list by first bytes, and FFmpeg's are an allow-list by name (
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, NamedTuple
 
-from detector.layout import boxes, flac, linear, mpeg, ogg, streams, tags, wave
+from detector.errors import UtteranceError
+from detector.layout import boxes, flac, linear, matroska, mpeg, ogg, riff, streams, tags, wave
+from detector.layout.extent import Extent, next_recording
 from detector.layout.frames import is_mpeg
 from detector.layout.spliced import Range, read_at, spliced
 
@@ -30,7 +32,9 @@ SOUNDFILE, PYAV = "soundfile", "pyav"
 BOTH = (SOUNDFILE, PYAV)
 FLAC_OVERLAP_BYTES = 64 << 10  # more than libFLAC reads ahead
 
-Bounds = Callable[[BinaryIO, int, int], int]
+UNKNOWN = "soundfile: a container that is not on the allow-list"
+
+Bounds = Callable[[BinaryIO, int, int], Extent]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Layout:
         Offset of the recording, with the tags before it.
     end : int or None
         Offset of the first byte behind it; None for a FLAC, which ends where libsndfile stops to read.
+    reach : int or None
+        Offset at which the next recording begins, or the file ends; None if that is not known yet.
+    n_passed : int
+        Bytes within it that are neither of it nor tags nor padding.
     decoders : tuple of str
         Those that may open it, in the order in which they are tried.
     why_not : str
@@ -66,6 +74,8 @@ class Layout:
     file: BinaryIO
     start: int
     end: int | None
+    reach: int | None = None
+    n_passed: int = 0
     decoders: tuple[str, ...] = BOTH
     why_not: str = ""
     claimed_seconds: float | None = None
@@ -94,47 +104,68 @@ class Layouts:
         """Bytes behind the recordings, or between them, that are neither tags nor padding."""
         self.decoder = ""
         """The decoder that has read the recording before, which the caller sets."""
+        self.size = file.seek(0, os.SEEK_END)
         self._file = file
-        self._size = file.seek(0, os.SEEK_END)
 
     def __iter__(self) -> Iterator[Layout]:
-        layout: Layout | None = layout_at(self._file, 0, self._size)
+        layout: Layout | None = layout_at(self._file, 0, self.size)
         while layout is not None:
             yield layout
+            self.trailing_bytes += layout.n_passed
             # a header may state an end that lies before its own beginning
             end = None if layout.end is None else max(layout.end, layout.start + 1)
-            layout = self._after_flac(layout) if end is None else self._after(end)
+            layout = self._after_flac(layout) if end is None else self._after(end, reach=layout.reach)
 
-    def _after(self, end: int, searched_from: int | None = None) -> Layout | None:
+    def _after(self, end: int, searched_from: int | None = None, reach: int | None = None) -> Layout | None:
         """Return the recording behind the byte ``end``; look for it from an earlier byte on, if one is given."""
-        if end >= self._size:
+        if end >= self.size:
             return None
-        tail = tags.before_tags(self._file, end, self._size)
-        first, _ = tags.after_id3(self._file, end, tail)
-        following = tags.find_recording(self._file, searched_from or first, tail)
-        last = tags.before_tags(self._file, first, tail if following is None else max(first, following))
-        if not tags.is_zero(self._file, first, last):
-            self.trailing_bytes += last - first
-        return (
-            None if following is None else layout_at(self._file, end if following == first else following, self._size)
-        )
+        first = tags.after_tags(self._file, end, self.size)
+        if first - end > tags.ID3V1_BYTES and tags.find_recording(self._file, end, first) is not None:
+            first, reach = end, None  # sound that is dressed up as a tag, which players do not take for one
+        if reach is None:
+            reach = next_recording(self._file, first if searched_from is None else searched_from, self.size)
+        earliest = max(0, end - FLAC_OVERLAP_BYTES) if searched_from is None else searched_from
+        self.trailing_bytes += tags.foreign_bytes(self._file, first, reach, min(first, earliest))
+        if reach >= self.size:
+            return None
+        has_id3 = tags.after_id3(self._file, end, self.size)[0] == reach
+        return layout_at(self._file, end if has_id3 else reach, self.size)
 
     def _after_flac(self, layout: Layout) -> Layout | None:
         """Return the FLAC behind another, or the frames that its header does not count."""
         if self.decoder != SOUNDFILE:
+            self._refuse_another(layout)
             return None  # FFmpeg has read all frames that there are
         stopped = layout.start + layout.file.tell()
-        header_at, header = _flac_header(self._file, layout.start, self._size)
-        info = flac.stream_info(header)
+        header_at, header = _flac_header(self._file, layout.start, self.size)
         first = max(header_at + flac.HEADER_BYTES, stopped - FLAC_OVERLAP_BYTES)
-        for offset, block in tags.blocks(self._file, first, self._size, flac.HEADER_BYTES):
-            joined = flac.find_header(block)
-            frame = None if info is None else flac.find_uncounted(block[:joined], info)
-            if frame is not None:
-                return _flac_frames(self._file, offset + frame.start, self._size, header, frame.n_counted)
-            if joined is not None:
-                return layout_at(self._file, offset + joined, self._size)
-        return self._after(stopped, first)
+        joined = boxes.next_magic(self._file, first - len(flac.FIRST), self.size, flac.FIRST)
+        frame = self._uncounted(first, joined, header)
+        nearest = joined if frame is None else frame.start
+        if nearest == self.size <= stopped:
+            return None
+        if frame is not None and tags.find_recording(self._file, first, self.size, before=nearest) is None:
+            return _flac_frames(self._file, frame.start, self.size, header, frame.n_counted)
+        return self._after(stopped, searched_from=first)
+
+    def _uncounted(self, start: int, end: int, header: bytes) -> flac.Frame | None:
+        """Return the frame with the first sample that a FLAC header does not count."""
+        info = flac.stream_info(header)
+        if info is None:
+            return None
+        for offset, block in tags.blocks(self._file, start, end, flac.HEADER_BYTES):
+            if (frame := flac.find_uncounted(block, info)) is not None:
+                return frame._replace(start=offset + frame.start)
+        return None
+
+    def _refuse_another(self, layout: Layout) -> None:
+        """Raise if a recording of another kind lies among the frames of a FLAC that FFmpeg has read."""
+        at = layout.start
+        while (at := next_recording(self._file, at + len(flac.FIRST), self.size)) < self.size:
+            if read_at(self._file, at, len(flac.FIRST), self.size) != flac.FIRST:
+                message = f"another recording begins at byte {at:,}, behind a FLAC that only FFmpeg reads: split them"
+                raise UtteranceError("trailing_data", message)
 
 
 def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
@@ -160,17 +191,13 @@ def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
                 claimed_share=claim.share,
                 is_linear=not claim.why_not,
             )
-    unknown = "soundfile: a container that is not on the allow-list"
-    for is_kind, bound in _OF_PYAV:
-        if is_kind(head):
-            end = bound(file, begin, size)
-            is_live = bound == boxes.asf and boxes.is_live(file, begin)
-            return place.bounded(
-                min(end, size), decoders=(PYAV,), why_not=unknown, is_cut=end > size and not is_live, is_live=is_live
-            )
-    head = read_at(file, begin, streams.HEAD_BYTES, size)
-    ends = (bound(file, begin, size) for is_kind, bound in _STREAMS if is_kind(head))
-    return place.bounded(next(ends, size), decoders=(PYAV,), why_not=unknown)
+    for kinds, is_whole in ((_OF_PYAV, True), (_STREAMS, False)):
+        head = head if is_whole else read_at(file, begin, streams.HEAD_BYTES, size)
+        for is_kind, bound in kinds:
+            if is_kind(head):
+                is_live = bound == boxes.asf and boxes.is_live(file, begin)
+                return _of_pyav(place, bound(file, begin, size), is_whole=is_whole, is_live=is_live)
+    return _of_unknown(place)
 
 
 class _Place(NamedTuple):
@@ -185,6 +212,12 @@ class _Place(NamedTuple):
         """Return the file up to a byte, or the file itself if that is all of it."""
         return self.file if (self.start, end) == (0, self.size) else spliced(self.file, Range(self.start, end))
 
+    def runs(self, runs: Sequence[Range]) -> BinaryIO:
+        """Return the file up to the end of the last of some runs, without what is between them."""
+        return (
+            self.part(runs[0].end) if len(runs) == 1 else spliced(self.file, Range(self.start, runs[0].end), *runs[1:])
+        )
+
     def bounded(self, end: int, **facts) -> Layout:  # type: ignore[no-untyped-def]
         """Return the layout of a recording that ends before a byte."""
         return Layout(self.part(end), self.start, end, **facts)
@@ -195,12 +228,42 @@ class _Place(NamedTuple):
 
 
 def _ogg(place: _Place) -> Layout:
-    link = ogg.read_link(place.file, place.begin, place.size)
-    end = place.end_with_tags(link.end)
-    if link.n_audio > 1:  # libsndfile reads one of them
-        why_not = f"soundfile: {link.n_audio} streams side by side"
-        return place.bounded(end, decoders=(PYAV,), why_not=why_not, is_cut=link.is_cut)
-    return place.bounded(end, is_cut=link.is_cut)
+    found, n_audio = ogg.link(place.file, place.begin, place.size)
+    end = place.end_with_tags(min(place.size, found.end))
+    several = f"soundfile: {n_audio} streams side by side, of which it reads one"
+    decoders, why_not = ((PYAV,), several) if n_audio > 1 else (BOTH, "")
+    return place.bounded(
+        end, reach=found.reach, n_passed=found.n_passed, is_cut=found.is_cut, decoders=decoders, why_not=why_not
+    )
+
+
+def _of_pyav(place: _Place, found: Extent, *, is_whole: bool, is_live: bool) -> Layout:
+    """Return the layout of a recording that FFmpeg reads: up to the next one, or only its units."""
+    reach = found.end if found.reach is None else found.reach
+    return Layout(
+        place.part(min(reach, place.size)) if is_whole else place.runs(found.runs),
+        place.start,
+        min(found.end, place.size),
+        found.reach,
+        found.n_passed,
+        (PYAV,),
+        UNKNOWN,
+        is_cut=(found.is_cut or found.end > place.size) and not is_live,
+        is_live=is_live,
+    )
+
+
+def _of_unknown(place: _Place) -> Layout:
+    """Return the layout of what FFmpeg may know; it ends with the stream that it is, if a stream begins nearby."""
+    limit = place.begin + streams.HEAD_BYTES
+    begin = tags.find_recording(place.file, place.begin + 1, place.size, before=min(limit, place.size))
+    if begin is None or tags.is_magic(place.file, begin, place.size):
+        return place.bounded(place.size, decoders=(PYAV,), why_not=UNKNOWN)
+    stream = layout_at(place.file, begin, place.size)
+    end = place.size if stream.end is None else stream.end
+    return replace(
+        stream, file=place.part(end), start=place.start, decoders=(PYAV,), why_not=UNKNOWN, skipped_samples=0
+    )
 
 
 def _wave(place: _Place, head: bytes) -> Layout:
@@ -211,7 +274,7 @@ def _wave(place: _Place, head: bytes) -> Layout:
     # FFmpeg takes the samples of a big-endian WAV for little-endian ones
     allowed = {SOUNDFILE: not why_not, PYAV: found.endian == "<"}
     decoders = tuple(name for name in BOTH if allowed[name])
-    return Layout(file, place.start, found.end, decoders, f"soundfile: {why_not}", claimed_share=share)
+    return Layout(file, place.start, found.end, decoders=decoders, why_not=f"soundfile: {why_not}", claimed_share=share)
 
 
 def _flac_header(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
@@ -226,36 +289,40 @@ def _flac(place: _Place) -> Layout:
     if info is None or info.n_samples:
         seconds = info.n_samples / info.rate if info else None
         return Layout(place.part(place.size), place.start, None, claimed_seconds=seconds)
-    end = boxes.next_magic(place.file, place.begin, place.size, flac.MAGIC + b"\0\0\0\x22")
+    reach = next_recording(place.file, place.begin + flac.HEADER_BYTES, place.size)
+    end = flac.frames_end(place.file, place.begin, reach, header)
     why_not = "soundfile: the header does not state the length"
-    return place.bounded(end, decoders=(PYAV,), why_not=why_not)
+    return Layout(place.part(reach), place.start, end, reach, decoders=(PYAV,), why_not=why_not)
 
 
 def _flac_frames(file: BinaryIO, start: int, size: int, header: bytes, n_counted: int) -> Layout:
-    """Return frames of a FLAC, up to the next FLAC, under its header; the first begins with samples that it counts."""
-    end = boxes.next_magic(file, start, size, flac.MAGIC + b"\0\0\0\x22")
-    content = spliced(file, flac.uncounted(header), Range(start, end))
-    return Layout(content, start, end, (PYAV,), claimed_seconds=0.0, skipped_samples=n_counted)
+    """Return frames of a FLAC, up to the next recording, under its header; it counts samples of the first."""
+    reach = next_recording(file, start, size)
+    content = spliced(file, flac.uncounted(header), Range(start, reach))
+    end = flac.frames_end(file, start, reach, header)
+    return Layout(content, start, end, reach, decoders=(PYAV,), claimed_seconds=0.0, skipped_samples=n_counted)
 
 
 def _mpeg(place: _Place) -> Layout:
     stream = mpeg.walk(place.file, place.begin, place.size)
     if not stream.n_frames:  # a free bit rate, which is one rate
-        return place.bounded(place.size)
+        return place.bounded(next_recording(place.file, place.begin + 1, place.size))
     end = place.end_with_tags(stream.end)
+    facts: dict[str, Any] = {"reach": stream.reach, "n_passed": stream.n_passed, "is_cut": stream.is_cut}
     is_stated = bool(stream.stated_frames)
     if (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1:
         share = 1.0 if is_stated else None  # of what libsndfile knows, without the delays
-        return place.bounded(end, claimed_share=share, is_cut=stream.is_cut)
+        file = place.part(end) if len(stream.runs) == 1 else place.runs(stream.runs)
+        return Layout(file, place.start, end, claimed_share=share, **facts)
     return Layout(
-        spliced(place.file, Range(stream.first, stream.end)),
+        spliced(place.file, *stream.runs),
         place.start,
         end,
-        (PYAV,),
-        "soundfile: an MP3 whose first frame does not state its length",
+        decoders=(PYAV,),
+        why_not="soundfile: an MP3 whose first frame does not state its length",
         claimed_seconds=stream.stated_seconds,
         skipped_samples=mpeg.ENCODER_DELAY if stream.is_from_start else 0,
-        is_cut=stream.is_cut,
+        **facts,
     )
 
 
@@ -272,16 +339,18 @@ _LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], lin
 
 _STREAMS: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
     (streams.is_adts, streams.adts),
+    (streams.is_ac3, streams.ac3),
     (streams.is_transport, streams.transport),
+    (_begins(streams.PACK), streams.program),
+    (_begins(b"#!AMR"), streams.amr),
+    (_begins(b"FLV\x01"), streams.flv),
 )
 
 _OF_PYAV: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
     (_begins(*boxes.MP4_TYPES, at=4), boxes.mp4),
-    (_begins(boxes.EBML), boxes.matroska),
+    (_begins(matroska.EBML), matroska.matroska),
     (_begins(boxes.ASF_HEADER), boxes.asf),
-    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", boxes.avi),
-    (_begins(b"#!AMR"), boxes.until(b"#!AMR")),
-    (_begins(b"FLV\x01"), streams.flv),
-    (_begins(b"wvpk"), boxes.wavpack),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"QLCM"), riff.riff),
+    (_begins(b"wvpk"), streams.wavpack),
     (_begins(b"TTA1"), streams.tta),
 )

@@ -7,13 +7,17 @@ one another, so that those which the header does not count can be decoded under 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from detector.layout.spliced import read_at
 
 MAGIC = b"fLaC"
+FIRST = MAGIC + b"\0\0\0\x22"  # of a file whose STREAMINFO is not its only block
 HEADER_BYTES = 8 + 34  # the magic, and STREAMINFO, which is always the first block
 SYNC = re.compile(rb"\xff[\xf8\xf9][^\x00-\x0f]", re.DOTALL)
 MAX_HEADER_BYTES = 16  # of a frame
 SIZE_BYTES, RATE_BYTES = bytes([0] * 6 + [1, 2] + [0] * 8), bytes([0] * 12 + [1, 2, 2, 0])  # by their codes
+FRAME_BYTES = 64  # more than a frame has beside its samples
 
 
 def _crc8_of(crc: int) -> int:
@@ -57,14 +61,6 @@ def uncounted(header: bytes) -> bytes:
     return MAGIC + b"\x80" + header[5:21] + bytes([header[21] & 0xF0]) + bytes(4) + bytes(16)
 
 
-def find_header(block: bytes) -> int | None:
-    """Return the offset of the first header in ``block``."""
-    at = block.find(MAGIC)
-    while at >= 0 and stream_info(block[at : at + HEADER_BYTES]) is None:
-        at = block.find(MAGIC, at + 1)
-    return None if at < 0 else at
-
-
 class Frame(NamedTuple):
     """A frame: its offset, and the samples in it that the header counts."""
 
@@ -80,6 +76,25 @@ def find_uncounted(block: bytes, info: StreamInfo) -> Frame | None:
         if first <= info.n_samples < first + n_samples:
             return Frame(sync.start(), info.n_samples - first)
     return None
+
+
+def frames_end(file: BinaryIO, start: int, size: int, header: bytes) -> int:
+    """Return how far the last frame in ``file[start:size]`` reaches at most: as far as its samples, uncompressed."""
+    info = stream_info(header)
+    if info is None:
+        return size
+    fields = int.from_bytes(header[20:22], "big")
+    channels, bits = (fields >> 9 & 7) + 1, (fields >> 4 & 31) + 1
+    reach = FRAME_BYTES + info.block_samples * channels * bits // 8
+    begin, n_bytes = size, reach
+    while begin > start:
+        begin, end = max(start, begin - n_bytes), begin
+        block = read_at(file, begin, end - begin + MAX_HEADER_BYTES, size)
+        for sync in reversed(list(SYNC.finditer(block))):
+            if _samples(block[sync.start() : sync.start() + MAX_HEADER_BYTES], info)[1]:
+                return min(size, begin + sync.start() + reach)
+        n_bytes *= 2
+    return min(size, start + reach)
 
 
 def _samples(header: bytes, info: StreamInfo) -> tuple[int, int]:

@@ -84,6 +84,11 @@ def adts_bytes(head: bytes) -> int:
     return _adts(head)[0]
 
 
+def ac3_bytes(head: bytes) -> int:
+    """Size of the frame of AC-3 or E-AC-3 that begins so; 0 for none."""
+    return _ac3(head)[0]
+
+
 def _mpeg(head: bytes) -> tuple[int, Kind]:
     if len(head) < 4 or head[0] != 0xFF:
         return 0, ()

@@ -37,8 +37,11 @@ class Claim(NamedTuple):
 
 def aiff(file: BinaryIO, start: int, size: int) -> Claim:
     """Read an AIFF or AIFF-C file: chunks, the first of which give the number of frames and the rate."""
-    end, seconds = start + 12, None
+    end, seconds, is_sound = start + 12, None, False
     for name, at, n_bytes in _chunks(file, end, size, ">4sI"):
+        if name == b"SSND" and is_sound:  # which no decoder reads
+            break
+        is_sound = is_sound or name == b"SSND"
         if name == b"COMM":
             seconds = _common(file, at)
         if at + n_bytes > size + 1 and name not in (b"SSND", b"ID3 "):
@@ -70,6 +73,8 @@ def caf(file: BinaryIO, start: int, size: int) -> Claim:
     """Read a CAF file: chunks, one of which holds the samples, and may be of unknown size."""
     claim = Claim(size)
     for name, at, n_bytes in _chunks(file, start + 8, size, ">4sQ"):
+        if name == b"data" and claim.share is not None:  # which no decoder reads
+            break
         if name == b"data":
             claim = _sized(at, None if n_bytes >> 63 else n_bytes, size)
         elif claim.share is not None and at + n_bytes <= size:

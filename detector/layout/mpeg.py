@@ -6,13 +6,18 @@ none, decoders guess from the bit rate of the first frame. libsndfile stops wher
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from detector.layout import tags
+from detector.layout.extent import Extent, extent, search
 from detector.layout.frames import MPEG_RATES, is_mpeg, mpeg_bytes, mpeg_samples
+from detector.layout.spliced import Range, read_at
 
 READ_BYTES = 1 << 20
+NEAR_BYTES = 1 << 14  # within which a frame behind damage has a neighbour; four bytes alone may be an accident
 HEAD_BYTES = 64  # of a frame; its length is stated within
 LENGTH_NAMES = (b"Xing", b"Info", b"VBRI")
 ENCODER_DELAY = 529 + 576  # samples of layer III: any decoder's, and that of LAME and of FFmpeg
@@ -40,6 +45,12 @@ class Stream:
         True if the last frame is not whole.
     is_from_start : bool
         True if the first frame of layer III needs no bits of a frame before it, as an encoder's first does.
+    runs : tuple of Range
+        Frames in a row.
+    n_passed : int
+        Bytes between them that are neither tags nor padding.
+    reach : int or None
+        Offset at which the next recording begins, or the file ends; None if that is not known.
     """
 
     first: int
@@ -50,10 +61,15 @@ class Stream:
     stated_seconds: float | None
     is_cut: bool
     is_from_start: bool
+    runs: tuple[Range, ...]
+    n_passed: int
+    reach: int | None
 
 
 def walk(file: BinaryIO, start: int, size: int) -> Stream:
     """Walk along the frames from ``start``, at most up to ``size``, to one of another kind or one that states a length.
+
+    Other bytes between frames are passed over, as players do; tags end a stream.
 
     Examples
     --------
@@ -62,33 +78,75 @@ def walk(file: BinaryIO, start: int, size: int) -> Stream:
     >>> stream = walk(io.BytesIO(silence), 0, len(silence))
     >>> stream.n_frames, stream.end, stream.stated_frames
     (3, 1251, None)
+    >>> walk(io.BytesIO(silence + b"?" + silence), 0, 2 * 1251 + 1).runs
+    (Range(start=0, end=1251), Range(start=1252, end=2503))
     """
-    file.seek(start)
-    head = file.read(HEAD_BYTES)
+    head = read_at(file, start, HEAD_BYTES, size)
     stated = _stated_frames(head)
     first = start if stated is None else start + mpeg_bytes(head[1], head[2])
-    bit_rates: set[int] = set()
-    n_frames = 0
-    at = first
-    kind = _kind(head)
-    while at + 4 <= size:
-        file.seek(at)
-        block = file.read(min(READ_BYTES, size - at))
-        n_whole, n_bytes = _walk_block(block, kind, bit_rates)
-        n_frames += n_whole
-        at += n_bytes
-        if n_bytes < len(block) - 4:
-            break
+    frames = _Frames(_kind(head), first)
+    is_sized = stated is not None or mpeg_bytes(head[1], head[2]) > 0  # frames of a free bit rate state no size
+    found = extent(file, first, size, frames, frames.resume) if is_sized else Extent(first)
     return Stream(
         first,
-        min(at, size),
-        n_frames,
-        len(bit_rates),
+        min(found.end, size),
+        frames.n_frames,
+        len(frames.bit_rates),
         stated,
         stated * _seconds(head) if stated else None,
-        at > size,
+        found.end > size,
         _main_data_begin(file, first) == 0,
+        found.runs,
+        found.n_passed,
+        found.reach,
     )
+
+
+class _Frames:
+    """A walk along the frames of one stream."""
+
+    def __init__(self, kind: tuple[int, int, bool], first: int) -> None:
+        self.n_frames = 0
+        self.bit_rates: set[int] = set()
+        self._kind = kind
+        self._first = first
+        second, rate, is_mono = kind
+        thirds = bytes(each for each in range(256) if each & 0x0C == rate and mpeg_bytes(second, each))
+        seconds = re.escape(bytes([second])) + re.escape(bytes([second | 1]))
+        self._sync = re.compile(
+            b"\xff[%s][%s][%s]" % (seconds, re.escape(thirds), b"\xc0-\xff" if is_mono else b"\0-\xbf"), re.DOTALL
+        )
+
+    def __call__(self, file: BinaryIO, at: int, size: int) -> int:
+        """Return where the frames in a row end that begin at ``at``."""
+        if at > self._first and self._is_another(file, at, size):
+            return at
+        n_read = NEAR_BYTES
+        while at + 4 <= size:
+            block = read_at(file, at, n_read, size)
+            n_read = READ_BYTES
+            n_whole, n_bytes = _walk_block(block, self._kind, self.bit_rates)
+            self.n_frames += n_whole
+            at += n_bytes
+            if n_bytes < len(block) - 4:
+                break
+        return at
+
+    def resume(self, file: BinaryIO, at: int, size: int) -> int:
+        """Return where a frame of the stream begins behind ``at``, if another one or the end follows it nearby."""
+        return at if self._is_another(file, at, size) else search(file, at, size, NEAR_BYTES, self._next_frame)
+
+    def _next_frame(self, block: bytes) -> int:
+        for frame in self._sync.finditer(block):
+            end = frame.start() + mpeg_bytes(block[frame.start() + 1], block[frame.start() + 2])
+            if self._sync.search(block, end, end + NEAR_BYTES) or end == len(block):
+                return frame.start()
+        return -1
+
+    def _is_another(self, file: BinaryIO, at: int, size: int) -> bool:
+        """Return True if another stream begins at ``at``: behind tags, or with a frame that states its length."""
+        head = read_at(file, at, HEAD_BYTES, size)
+        return _stated_frames(head) is not None or tags.after_tags(file, at, size) > at
 
 
 def _walk_block(block: bytes, kind: tuple[int, int, bool], bit_rates: set[int]) -> tuple[int, int]:

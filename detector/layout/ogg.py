@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from detector.errors import UtteranceError
-from detector.layout.spliced import read_at
-from detector.layout.tags import blocks
+from detector.layout.extent import Extent, extent, search, units
 
-PAGE = re.compile(rb"OggS\0([\0-\x07]).{8}(.{4})", re.DOTALL)  # with its flags, and the number of its stream
+PAGE = b"OggS\0"
+HEADER_BYTES, MAX_FLAGS = 27, 7
 BEGINS_STREAM, ENDS_STREAM = 0x02, 0x04
-OVERLAP_BYTES = 17
-HEADER_BYTES, MAX_LACING = 27, 255
 SILENT = (b"\x80theora", b"BBCD\0", b"fishead\0", b"CMML\0\0\0\0", b"\x80kate\0\0\0", b"\0c2pa")
 """First bytes of streams that hold no sound: films, and what is said of other streams."""
 
 
-class Link(NamedTuple):
-    """A link: where it ends, whether it breaks off there, and how many streams that may hold sound run side by side."""
+def link(file: BinaryIO, start: int, size: int) -> tuple[Extent, int]:
+    """Return the extent of the link at ``start``, and how many streams that may hold sound run side by side in it.
 
-    end: int
-    is_cut: bool
-    n_audio: int
-
-
-def read_link(file: BinaryIO, start: int, size: int) -> Link:
-    """Return the link that begins at ``start``.
-
-    It ends where the next begins, or behind its last page. That page says that it is the last, unless the link was cut.
+    It is cut if its last page does not say that it is the last.
 
     The first pages of all streams of a link, which run side by side, come before any other page.
 
@@ -42,38 +30,47 @@ def read_link(file: BinaryIO, start: int, size: int) -> Link:
     --------
     >>> import io
     >>> first, later = b"OggS\\0\\2" + bytes(21), b"OggS\\0\\0" + bytes(21)
-    >>> read_link(io.BytesIO(first + first + later + first), 0, 4 * 27)
-    Link(end=81, is_cut=True, n_audio=2)
+    >>> found, n_audio = link(io.BytesIO(first + first + later + first), 0, 4 * 27)
+    >>> found.end, found.is_cut, n_audio
+    (81, True, 2)
     """
-    n_audio, is_past_first_pages = 0, False
-    numbers: set[bytes] = set()
-    last = start
-    for at, begins, number in _pages(file, start, size):
-        if begins and is_past_first_pages:
-            break
-        last = at
+    pages = _Pages()
+    found = extent(file, start, size, pages, _next_page)
+    return found._replace(is_cut=found.end > size or not pages.flags & ENDS_STREAM), pages.n_audio
+
+
+class _Pages:
+    """A walk along the pages of one link."""
+
+    def __init__(self) -> None:
+        self.flags = 0
+        self.n_audio = 0
+        self._numbers: set[bytes] = set()  # of its streams
+        self._is_past_first_pages = False
+
+    def __call__(self, file: BinaryIO, at: int, size: int) -> int:
+        """Return where the pages in a row end that begin at ``at``."""
+        return units(file, at, size, self._page)
+
+    def _page(self, block: bytes, at: int) -> int:
+        flags = block[at + 5]
+        begins = bool(flags & BEGINS_STREAM)
+        if block[at : at + 5] != PAGE or flags > MAX_FLAGS or (begins and self._is_past_first_pages):
+            return 0
+        first = at + HEADER_BYTES
+        n_segments = block[at + HEADER_BYTES - 1]
+        self._note(block[at + 14 : at + 18], block[first + n_segments : first + n_segments + 16], begins=begins)
+        self.flags = flags
+        return HEADER_BYTES + n_segments + sum(block[first : first + n_segments])
+
+    def _note(self, number: bytes, content: bytes, *, begins: bool) -> None:
         if begins:
-            numbers.add(number)
-            n_audio += not _content(file, at, size).startswith(SILENT)
-        elif numbers and number not in numbers:
+            self._numbers.add(number)
+            self.n_audio += not content.startswith(SILENT)
+        elif self._numbers and number not in self._numbers:
             raise UtteranceError("bad_header", "pages of a stream of Ogg that does not begin with the others")
-        is_past_first_pages = is_past_first_pages or not begins
-    header = read_at(file, last, HEADER_BYTES + MAX_LACING, size).ljust(HEADER_BYTES, b"\0")
-    end = last + HEADER_BYTES + header[26] + sum(header[HEADER_BYTES : HEADER_BYTES + header[26]])
-    return Link(min(size, end), end > size or not header[5] & ENDS_STREAM, n_audio)
+        self._is_past_first_pages = self._is_past_first_pages or not begins
 
 
-def _content(file: BinaryIO, at: int, size: int) -> bytes:
-    """Return the first bytes of what a page holds."""
-    page = read_at(file, at, HEADER_BYTES + MAX_LACING + max(map(len, SILENT)), size).ljust(HEADER_BYTES, b"\0")
-    return page[HEADER_BYTES + page[26] :]
-
-
-def _pages(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, bool, bytes]]:
-    """Yield the offset of each page, whether it is a stream's first, and the number of its stream."""
-    last = start - 1
-    for offset, block in blocks(file, start, size, OVERLAP_BYTES):
-        for page in PAGE.finditer(block):
-            if offset + page.start() > last:
-                last = offset + page.start()
-                yield last, bool(page[1][0] & BEGINS_STREAM), page[2]
+def _next_page(file: BinaryIO, at: int, size: int) -> int:
+    return search(file, at, size, len(PAGE), lambda block: block.find(PAGE))

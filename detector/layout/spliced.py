@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -46,21 +48,20 @@ def read_at(file: BinaryIO, offset: int, n_bytes: int, size: int) -> bytes:
 
 class _Spliced(RawFile):
     def __init__(self, file: BinaryIO, parts: Sequence[bytes | Range]) -> None:
-        super().__init__(sum(map(_length, parts)))
+        self._ends = list(itertools.accumulate(map(_length, parts)))
+        super().__init__(self._ends[-1] if parts else 0)
         self._file = file
         self._parts = parts
 
     def readinto(self, buffer: Any) -> int:
-        skipped = 0
-        for part in self._parts:
-            at = self._offset - skipped
-            if at < _length(part):
-                data = self._read_part(part, at, len(buffer))
-                buffer[: len(data)] = data
-                self._offset += len(data)
-                return len(data)
-            skipped += _length(part)
-        return 0
+        number = bisect.bisect_right(self._ends, self._offset)
+        if number == len(self._parts):
+            return 0
+        part = self._parts[number]
+        data = self._read_part(part, self._offset - self._ends[number] + _length(part), len(buffer))
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
 
     def _read_part(self, part: bytes | Range, at: int, n_bytes: int) -> bytes:
         if isinstance(part, bytes):

@@ -26,17 +26,40 @@ CHAIN_FRAMES = 4  # in a row that are no accident
 TEXT_SHARE = 0.9  # of printable bytes
 PACKED_BITS = 7.9  # entropy of a byte; the highest byte of speech has below 6
 ID3_BYTES, ID3V1_BYTES, ID3V1_PLUS_BYTES, APE_BYTES, LYRICS_TAIL_BYTES = 10, 128, 227, 32, 15
+APE_HEADER = 1 << 29  # flag: this is a header, not a footer
+LYRICS_BYTES, MAX_ID3_BYTES = 1 << 20, 1 << 22
 
-MAGIC = re.compile(
-    rb"RIFF....(?:WAVE|AVI )|RIFX....WAVE|(?:RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11|fLaC\x00\x00\x00\x22"
-    rb"|OggS\x00[\x02\x06]|FORM....AIF[FC]|caff\x00\x01|\.snd\x00\x00..|NIST_1A\n|#!AMR|FLV\x01|TTA1\x01|wvpk"
-    rb"|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|....ftyp[\x20-\x7e]{4}"
-    rb"|(?:G..[\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff].{184}){5}G",  # six packets of a transport stream
-    re.DOTALL,
+MAGICS: tuple[tuple[bytes, int, re.Pattern[bytes]], ...] = tuple(
+    (anchor, before, re.compile(pattern, re.DOTALL))
+    for anchor, before, pattern in (
+        (b"WAVE", 8, rb"(?:RIFF|RIFX|RF64|BW64)....WAVE"),
+        (b"AVI ", 8, rb"RIFF....AVI "),
+        (b"QLCM", 8, rb"RIFF....QLCM"),
+        (b"riff\x2e\x91\xcf\x11", 0, rb"riff\x2e\x91\xcf\x11"),
+        (b"fLaC\0\0\0\x22", 0, rb"fLaC\0\0\0\x22"),
+        (b"OggS\0", 0, rb"OggS\0[\x02\x06]"),
+        (b"FORM", 0, rb"FORM....AIF[FC]"),
+        (b"caff\0\x01", 0, rb"caff\0\x01"),
+        (b".snd\0\0", 0, rb"\.snd\0\0.{6}\0\0\0[\x01-\x1f]"),
+        (b"NIST_1A\n", 0, rb"NIST_1A\n"),
+        (b"#!AMR", 0, rb"#!AMR(?:-WB)?(?:_MC1\.0)?\n"),
+        (b"FLV\x01", 0, rb"FLV\x01[\0-\x05]\0\0\0"),
+        (b"TTA1", 0, rb"TTA1[\x01-\x03]\0"),
+        (b"wvpk", 0, rb"wvpk....[\x02-\x10]\x04"),
+        (b"\x1a\x45\xdf\xa3", 0, rb"\x1a\x45\xdf\xa3.{1,8}?(?:\x42[\x82\x85-\x87\xf2\xf3\xf7]|\xec|\xbf)"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+        (b"ftyp", 4, rb"\0\0..ftyp[\x20-\x7e]{4}"),
+        (b"\0\0\x01\xba", 0, rb"\0\0\x01\xba(?:[\x44-\x7f].{9}|[\x21-\x2f].{7})\0\0\x01"),
+    )
 )
-"""First bytes of the containers that a recording may be joined from; streams are found by their chains of frames."""
+"""Containers that a recording may be joined from: bytes that are rare, their offset in the magic, and the whole magic.
+Streams are found by their chains of frames."""
 
-SYNC = re.compile(rb"\xff[\xe2-\xff]|\x0b\x77")
+PACKET, PACKET_BYTES = 0x47, 188
+PACKETS = re.compile(rb"(?:G..[\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff].{184}){5}G", re.DOTALL)
+"""Six packets of a transport stream."""
+
+SYNC = re.compile(rb"\xff(?:[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]|[\xf0\xf1\xf8\xf9])|\x0b\x77")
 
 
 def after_id3(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
@@ -62,6 +85,74 @@ def synchsafe(size: bytes) -> int:
     200
     """
     return sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=False))
+
+
+def after_tags(file: BinaryIO, start: int, size: int) -> int:
+    """Return the offset of the first byte after tags of any kind at ``start``, or ``size`` if they are cut."""
+    for _ in range(LEADING_TAGS):
+        n_bytes = _leading_tag(file, start, size)
+        if not n_bytes or start >= size:
+            break
+        start = min(size, start + n_bytes)
+    return start
+
+
+def _leading_tag(file: BinaryIO, start: int, size: int) -> int:
+    """Size of the tag that begins at ``start``, or 0."""
+    head = read_at(file, start, APE_BYTES, size)
+    if head[:3] == b"ID3" and len(head) >= ID3_BYTES:
+        return ID3_BYTES + synchsafe(head[6:10]) + (ID3_BYTES if head[5] & 0x10 else 0)
+    if head[:4] == b"TAG+":
+        return ID3V1_PLUS_BYTES
+    if head[:3] == b"TAG":
+        return ID3V1_BYTES
+    if head[:8] == b"APETAGEX" and len(head) == APE_BYTES:
+        n_items, flags = struct.unpack_from("<I4xI", head, 12)
+        return int(n_items) + (APE_BYTES if flags & APE_HEADER else 0)
+    if head[:11] == b"LYRICSBEGIN":
+        lyrics = read_at(file, start, LYRICS_BYTES, size)
+        return lyrics.find(b"LYRICS200") + 9 if b"LYRICS200" in lyrics else 0
+    return 0
+
+
+def foreign_bytes(file: BinaryIO, start: int, size: int, earliest: int | None = None) -> int:
+    """Count the bytes of ``file[start:size]`` that are neither tags nor padding around them.
+
+    The last tag may begin before ``start``, from ``earliest`` on, where the end of the sound is not known exactly.
+
+    Examples
+    --------
+    >>> import io
+    >>> content = b"TAG".ljust(128, b"\\0") + bytes(500) + b"not known" + bytes(90)
+    >>> foreign_bytes(io.BytesIO(content), 0, len(content))
+    9
+    """
+    if start >= size:
+        return 0
+    start = after_tags(file, start, size)
+    earliest = start if earliest is None else earliest
+    end = _before_id3(file, earliest, before_tags(file, earliest, size))
+    first, end = _without_zeros(file, start, end)
+    return max(0, end - first)
+
+
+def _before_id3(file: BinaryIO, start: int, size: int) -> int:
+    """Return where the ID3v2 tag begins that ends at ``size``, as that of the next recording does, or ``size``."""
+    for at, block in blocks(file, max(start, size - MAX_ID3_BYTES), size, 2):
+        for tag in re.finditer(b"ID3", block):
+            if after_id3(file, at + tag.start(), size)[0] == size:
+                return at + tag.start()
+    return size
+
+
+def _without_zeros(file: BinaryIO, start: int, size: int) -> tuple[int, int]:
+    """Return the offsets of the first byte that is not 0, and behind the last one."""
+    first, end = size, size
+    for at, block in blocks(file, start, size):
+        if block.strip(b"\0"):
+            first = min(first, at + len(block) - len(block.lstrip(b"\0")))
+            end = at + len(block.rstrip(b"\0"))
+    return first, end
 
 
 def before_tags(file: BinaryIO, start: int, size: int) -> int:
@@ -92,20 +183,46 @@ def _trailing_tag(file: BinaryIO, start: int, end: int) -> int:
     return n_bytes if 0 < n_bytes <= end - start else 0
 
 
-def find_recording(file: BinaryIO, start: int, size: int) -> int | None:
-    """Return the offset from ``start`` on at which a recording begins, or None."""
-    for at, block in blocks(file, start, size, OVERLAP_BYTES):
-        magic = MAGIC.search(block)
-        end = len(block) if magic is None else magic.start()
-        chain = _find_chain(block, end)
-        if chain is not None or magic is not None:
-            return at + (end if chain is None else chain)
+def find_recording(file: BinaryIO, start: int, size: int, before: int | None = None) -> int | None:
+    """Return the offset from ``start`` on, and below ``before``, at which a recording begins, or None."""
+    before = size if before is None else before
+    for at, block in blocks(file, start, min(size, before + OVERLAP_BYTES), OVERLAP_BYTES):
+        end = min(len(block), before - at)
+        magic = _find_magic(block, end)
+        chain = _find_chain(block, magic)
+        if chain is not None or magic < end:
+            return at + (magic if chain is None else chain)
     return None
 
 
 def is_magic(file: BinaryIO, offset: int, size: int) -> bool:
     """Return True if a recording begins at ``offset``, and not a chunk whose name happens to look like one."""
-    return MAGIC.match(read_at(file, offset, HEAD_BYTES, size)) is not None
+    return begins(read_at(file, offset, HEAD_BYTES, size))
+
+
+def begins(head: bytes) -> bool:
+    """Return True for the first bytes of a container."""
+    return any(pattern.match(head) for _, _, pattern in MAGICS)
+
+
+def _find_magic(block: bytes, end: int) -> int:
+    """Offset of the first container in ``block[:end]``, or ``end``."""
+    end = _find_packets(block, end)
+    for anchor, before, pattern in MAGICS:
+        at = block.find(anchor, before, end + before + len(anchor))
+        while 0 <= at - before < end:
+            if pattern.match(block, at - before):
+                end = at - before
+            at = block.find(anchor, at + 1, end + before + len(anchor))
+    return end
+
+
+def _find_packets(block: bytes, end: int) -> int:
+    """Offset of the first packets of a transport stream in ``block[:end]``, or ``end``."""
+    span = 5 * PACKET_BYTES
+    syncs = np.frombuffer(block[: end + span], np.uint8) == PACKET
+    both = np.flatnonzero(syncs[:-span] & syncs[span:]).tolist() if len(syncs) > span else []
+    return next((at for at in both if PACKETS.match(block, at)), end)
 
 
 def _find_chain(block: bytes, end: int) -> int | None:
