@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
+from detector.mixing import Samples as Samples
+from detector.mixing import mixed
 
 BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
@@ -31,9 +32,7 @@ EXACT_SECONDS = 1e-6  # for FLAC, whose header counts samples: less than one
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
-CANCELLED = 0.01  # the mean has less than this share of the energy that it has for unrelated channels: 20 dB below it
-CHECKED_EVERY = 16  # samples: a sixteenth of them tells the energy of 10 s
-SILENCE = 1e-9  # mean square, -90 dB re full scale: a channel below it has nothing to cancel
+TAGGED = ("mp1", "mp2", "mp3")  # codecs whose packets cannot begin so
 
 DEMUXERS = (
     "aac ac3 aiff amr amrnb amrwb asf au avi caf eac3 flac flv matroska mov mp3 mpeg mpegts nistsphere ogg qcp tta w64 "
@@ -44,7 +43,12 @@ DEMUXERS = (
 EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
 """Containers whose header states their length; for the others FFmpeg guesses."""
 
-Samples = npt.NDArray[np.float32]
+NO_HEADER = ("mpegts", "mpeg", "flv")
+"""Containers that do not list their streams: FFmpeg adds each when it comes to it, also while they are decoded."""
+
+_LARGEST = str((1 << 63) - 1)
+TO_THE_END = {"probesize": _LARGEST, "analyzeduration": _LARGEST, "scan_all_pmts": "1", "fflags": "nobuffer"}
+"""Has FFmpeg look for streams in all of the file, and keep nothing of it; without, it looks at up to 5 MB."""
 
 
 class Block(NamedTuple):
@@ -97,34 +101,19 @@ Opened = tuple[AudioFormat, Iterator[Block]]
 
 
 class Mixer:
-    """Takes one channel of a block, or the mean of all.
-
-    Channels in opposite phase have no mean. Where they cancel one another, the louder one is taken, and the ledger says
-    so: half of a call must not vanish because a cable was soldered the wrong way.
-    """
+    """Takes one channel of a block, or mixes all (:mod:`detector.mixing`); the ledger says if they cancel."""
 
     def __init__(self, channel: int | None, ledger: Ledger) -> None:
         self.channel = channel
         self.ledger = ledger
 
-    def __call__(self, block: Samples, axis: int) -> Samples:
-        """Return float32 of shape (n_samples,); the channels of ``block`` lie along ``axis``."""
-        n_channels = block.shape[axis]
-        if self.channel is not None or n_channels == 1:
-            return _channel(block, self.channel or 0, axis)
-        mean = np.asarray(block.mean(axis=axis, dtype=np.float32))
-        some, some_mean = (block[::CHECKED_EVERY] if axis else block[:, ::CHECKED_EVERY]), mean[::CHECKED_EVERY]
-        energy = float(np.vdot(some, some))  # of all channels
-        is_silent = energy <= SILENCE * some.size
-        if not is_silent and float(np.vdot(some_mean, some_mean)) < CANCELLED * energy / n_channels**2:
-            self.ledger.channels_cancel = True
-            loudest = int(np.square(block, dtype=np.float64).sum(axis=1 - axis).argmax())
-            return _channel(block, loudest, axis)
-        return mean
-
-
-def _channel(block: Samples, number: int, axis: int) -> Samples:
-    return np.ascontiguousarray(block[number] if axis == 0 else block[:, number])
+    def __call__(self, channels: Samples, rate: int) -> Samples:
+        """Return float32 of shape (n_samples,), of one of shape (n_channels, n_samples)."""
+        if self.channel is not None:
+            return np.ascontiguousarray(channels[self.channel])
+        samples, cancel = mixed(channels, rate)
+        self.ledger.channels_cancel |= cancel
+        return samples
 
 
 def _audio_decoders() -> list[str]:
@@ -164,7 +153,7 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
         try:
             with sound:
                 while len(block := sound.read(n_frames, "float32", always_2d=True)):
-                    yield Block(mixer(block, 1), stored.native_rate)
+                    yield Block(mixer(block.T, stored.native_rate), stored.native_rate)
         except (soundfile.LibsndfileError, ValueError) as error:
             raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
 
@@ -194,7 +183,10 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
 def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if PYAV not in layout.decoders:
         raise UtteranceError("not_audio", "PyAV: misreads this container")
-    container = _container(layout)
+    container, options = _container(layout), {}
+    if container.format.name in NO_HEADER:
+        options = _to_know_all_streams(layout, container)
+        container = _container(layout, options)
     tracks = container.streams.audio
     if not tracks:
         raise UtteranceError("not_audio", "PyAV: no audio stream")
@@ -210,29 +202,48 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if claimed is None and not layout.is_live:
         claims = [_claimed_seconds(container, each) for each in tracks]
         claimed = None if None in claims else sum(each for each in claims if each is not None)
-    blocks = _joined(_all_frames(layout, container), mixer, layout.skipped_samples)
+    blocks = _joined(_all_frames(layout, container, options), mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
     if claimed is None and layout.claimed_share is not None:
         return stored, _whole_by_share(blocks, layout.claimed_share, mixer.ledger)
     return stored, _whole(blocks, claimed, exact=container.format.name == "flac")
 
 
-def _container(layout: Layout) -> av.container.InputContainer:
+def _container(layout: Layout, options: dict[str, str] | None = None) -> av.container.InputContainer:
     layout.file.seek(0)
+    options = PYAV_OPTIONS | (options or {})
     try:
-        return av.open(layout.file, "r", metadata_errors="ignore", options=PYAV_OPTIONS)
+        container = av.open(layout.file, "r", metadata_errors="ignore", options=options)
+        if "probesize" in options:
+            container.seek(0, unsupported_byte_offset=True)
     except MemoryError:
         raise  # also FFmpeg's own: the process is out of memory, which the caller must know
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
+    return container
 
 
-def _all_frames(layout: Layout, container: av.container.InputContainer) -> Iterator[tuple[Samples, int]]:
+def _to_know_all_streams(layout: Layout, container: av.container.InputContainer) -> dict[str, str]:
+    """Return options with which FFmpeg knows all streams of a file once it is open, and adds none later.
+
+    PyAV passes over streams that come later than that, and reads beyond its memory to do so.
+    """
+    with container:
+        n_streams, n_tracks = len(container.streams), len(container.streams.audio)
+    with _container(layout, TO_THE_END | {"fflags": "nobuffer+noparse+nofillin"}) as whole:
+        is_enough = n_streams >= len(whole.streams) and n_tracks >= len(whole.streams.audio)
+        at_most = {"max_streams": str(max(1, n_streams, len(whole.streams)))}
+    return at_most if is_enough else TO_THE_END | at_most
+
+
+def _all_frames(
+    layout: Layout, container: av.container.InputContainer, options: dict[str, str]
+) -> Iterator[tuple[Samples, int]]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
     n_tracks = len(container.streams.audio)
     yield from _pyav_frames(container, _stream(container, 0))
     for index in range(1, n_tracks):
-        container = _container(layout)
+        container = _container(layout, options)
         yield from _pyav_frames(container, _stream(container, index))
 
 
@@ -250,10 +261,11 @@ def _stream(container: av.container.InputContainer, index: int) -> av.AudioStrea
 def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[Samples, int]]:
     """Yield frame by frame: float32 of shape (n_channels, n_samples), and the frame's own rate."""
     kind, planar = ("", "", 0), av.AudioResampler(format="fltp")
+    may_hold_tags = stream.codec_context.name.startswith(TAGGED) or container.format.name == "aac"
     try:
         with container:
             for packet in container.demux(stream):
-                if packet.size and bytes(packet)[:3] in TAGS:  # tags between concatenated MP3s
+                if may_hold_tags and packet.size and bytes(packet)[:3] in TAGS:
                     continue
                 for frame in packet.decode():
                     if kind != (of_frame := (frame.format.name, frame.layout.name, frame.sample_rate)):
@@ -263,7 +275,7 @@ def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream)
                         yield converted.to_ndarray().astype(np.float32, copy=False), kind[2]
     except MemoryError:
         raise
-    except (av.FFmpegError, ValueError, EOFError) as error:
+    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("decode_error", f"PyAV: {_reason(error)}") from error
 
 
@@ -274,7 +286,7 @@ def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int)
     for samples, rate in frames:
         is_new = (rate, len(samples)) != kind
         if held and (is_new or n_held >= kind[0] * BLOCK_SECONDS):
-            yield Block(mixer(np.concatenate(held, axis=1), 0), kind[0])
+            yield Block(mixer(np.concatenate(held, axis=1), kind[0]), kind[0])
             held, n_held = [], 0
         if is_new:
             check_header(AudioFormat(rate, len(samples), "", PYAV), mixer.channel)
@@ -284,7 +296,7 @@ def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int)
         held.append(samples)
         n_held += samples.shape[1]
     if n_held:
-        yield Block(mixer(np.concatenate(held, axis=1), 0), kind[0])
+        yield Block(mixer(np.concatenate(held, axis=1), kind[0]), kind[0])
 
 
 def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:

@@ -37,12 +37,12 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one[:n_samples], other[:n_samples])[0, 1])
 
 
-def muxed(samples: np.ndarray, *, kind: str, codec: str, rate: int) -> bytes:
+def muxed(samples: np.ndarray, *, kind: str, codec: str, rate: int, **options: str) -> bytes:
     """Encode samples of shape (n_samples,) or (2, n_samples) into a container that soundfile does not support."""
     file = io.BytesIO()
     planes = np.atleast_2d(samples).astype(np.float32)
     layout = "stereo" if len(planes) == 2 else "mono"
-    with av.open(file, "w", format=kind) as container:
+    with av.open(file, "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
