@@ -161,6 +161,18 @@ def test_each_end_of_a_verb_is_written(
     assert in_folder(folder)["bonafide_exit_code", "bonafide", arguments[0]] == code
 
 
+def test_the_end_of_a_verb_names_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bonafide: Run) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+
+    code, _, err = bonafide("verify", f"{tmp_path}/tables/")
+
+    (path,) = tmp_path.glob("*.prom")
+    assert (
+        f'bonafide_exit_code{{name="bonafide",verb="verify",output="{tmp_path}/tables"}} {code}\n' in path.read_text()
+    )
+    assert code == 65, err
+
+
 def test_an_attempt_that_ends_after_planning_leaves_a_record_that_names_no_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
