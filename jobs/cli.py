@@ -23,7 +23,7 @@ from jobs.errors import DefectError, RunAgain, StoppedError, StorageError, Usage
 from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
 from jobs.flags import Parser, add_settings
-from jobs.telemetry import logs
+from jobs.telemetry import alarms, logs
 from jobs.telemetry.ends import COMPLETE, Ends
 from jobs.telemetry.names import printable, say, unsaid
 from jobs.telemetry.webhook import Webhook
@@ -75,6 +75,9 @@ MEANINGS = {
 }
 """Exit codes in words that name nothing of the archive, so that a webhook may send them."""
 
+FOR_PEOPLE = ("check", "doctor", "demo", "explain", "heads", "keygen", "review", "sql")
+"""Verbs that people run, whose ends nobody watches: a mistake in SQL is no alert."""
+
 SHELLS = ("bash", "zsh", "fish")
 
 log = logging.getLogger(__name__)
@@ -85,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _parser(given)
     try:
-        ends = Ends() if given[:1] in (["check"], ["doctor"]) else Ends.from_environment()  # for people: no run ends
+        is_run = given[:1] and given[0] not in FOR_PEOPLE and "--dry-run" not in given
+        ends = Ends.from_environment() if is_run else Ends()
     except UsageError as error:
         parser.error(str(error))
     try:
@@ -107,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code, cause = _outcome(module, kind, values)
     with _undisturbed():
         if not values.get("dry_run"):  # a look ahead is no end of a run
-            ends.write(verb, code)
+            ends.write(verb, code, values.get("output"))
             _record_end(values.get("output"), verb, code)
         if values.get("webhook") and not values.get("dry_run"):
             _notify(values["webhook"], verb, values.get("output"), code)
@@ -123,6 +127,7 @@ def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, An
         _refuse_unknown_verb(settings.verb[0])
         return int(module.run(settings))
     logs.begin(_log_format(), verb)
+    alarms.begin()
     return None
 
 

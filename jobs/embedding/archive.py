@@ -210,6 +210,7 @@ class _Embedding:
                 shown.segments(receipt["segments"])
             metrics.set_gauge("bonafide_shards_open", self._assemblers.n_open)
             yield embedded
+        metrics.set_gauge("bonafide_shards_open", self._assemblers.n_open)
 
     def _note(self, committed: Committed) -> None:
         """Count a shard that an assembler has committed."""

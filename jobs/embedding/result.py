@@ -22,7 +22,7 @@ from jobs.tables.plan import SEGMENTS
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Marker, PlanHistory, slot_of_shard
 from jobs.tables.shared_ids import NONE_UNHEARD, Unheard
-from jobs.telemetry import metrics
+from jobs.telemetry import alarms
 
 log = logging.getLogger(__name__)
 
@@ -93,14 +93,7 @@ class EmbeddingRun:
 
     def note(self, marker: Marker) -> None:
         """Take note of a shard that this run has committed."""
-        metrics.count("bonafide_alarms_total", len(marker.alarms))
-        for table in marker.alarms:
-            log.error(
-                "%s: computed twice, and the %s differ; the first rows stay. Check the machines for a fault.",
-                marker.uri,
-                table,
-                extra={"shard": marker.uri},
-            )
+        alarms.sound(marker.uri, marker.alarms)
         if n_changed := marker.detail.get(CHANGED):
             self._n_changed += n_changed
         if n_changed and self.is_again:

@@ -102,6 +102,7 @@ class RayReporter:
 
     def begin(self, task: str, step: int = 0) -> None:
         """Report the step of a task that begins now."""
+        metrics.count_up_to("bonafide_store_retries_total", storage.retries())  # a task may take hours
         self._actor.begin.remote(self._worker, task, step)
 
     def idle(self) -> None:

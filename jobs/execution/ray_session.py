@@ -10,6 +10,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from detector.errors import ConfigError
@@ -23,6 +24,7 @@ from jobs.execution.ray_registry import RayRegistry
 from jobs.execution.stop_request import StopRequest
 from jobs.execution.ticks import with_ticks
 from jobs.execution.worker_lifeline import WorkerLifeline
+from jobs.telemetry import metrics
 
 START_SECONDS = 15.0  # a cluster's head may take so long to accept a connection when a run begins
 HEAD_SECONDS = 60.0  # and may be away for so long in its middle: a head that comes back still knows its work
@@ -49,6 +51,7 @@ class RaySession:
         self._registry: RayRegistry | None = None
         self._init_thread: Iterator[None] | None = None
         self._has_ended = threading.Event()
+        self._while_joined = ExitStack()
 
     @property
     def registry(self) -> RayRegistry:
@@ -112,6 +115,7 @@ class RaySession:
         if self._registry is not None and is_clean:
             import ray
 
+            self._while_joined.close()
             ray.shutdown()
             if self._lifeline is not None:
                 self._lifeline.close()
@@ -163,6 +167,7 @@ class RaySession:
         except Exception as error:  # Ray documents no class for it
             what = f"the Ray cluster at {address} cannot be joined" if address else "Ray did not start"
             raise RunAgain(f"{what}: {first_line(error)}. Check it, and run the same command again.") from error
+        self._while_joined.enter_context(metrics.repeated_gauges())
         self._head = Peer(ray.get_runtime_context().gcs_address, HEAD_SECONDS) if address else None
         return RayRegistry.start()
 

@@ -44,7 +44,7 @@ from jobs.tables.plan import (
 from jobs.tables.plan_history import Shards
 from jobs.tables.protocol import Marker, Plan, PlanHistory, PlannedShard
 from jobs.tables.row_history import with_runs
-from jobs.telemetry import logs, metrics
+from jobs.telemetry import alarms, logs, metrics
 from jobs.telemetry.progress import progress
 
 
@@ -187,6 +187,8 @@ class ScoringAttempts:
             self._is_missing[place] = False
             if not result["committed"]:
                 self._replaced.append(result["name"])
+            for uri, tables in result.get("alarms", {}).items():
+                alarms.sound(uri, tables)
             for outcome, n_rows in result["outcomes"].items():
                 metrics.count("bonafide_rows_total", n_rows, verb=self.verb, outcome=outcome)
             for change, n_rows in result["changes"].items():
@@ -261,8 +263,9 @@ class ScoreShard:
         judged = self._judged(item, embedded, stands)
         expected = {"scores": stands.sha256} if stands else None
         marker = self.table.commit(shard, embedded.uri, self._tables(judged), judged.detail(), expected)
-        metrics.count("bonafide_alarms_total", len(marker.alarms) if marker else 0)
         done = {"rows": len(judged.rows), "outcomes": judged.outcomes(), "changes": judged.changes}
+        if marker is not None and marker.alarms:
+            done["alarms"] = {marker.uri: marker.alarms}
         return {"name": shard.name, "committed": marker is not None, **done}
 
     def _judged(self, item: Item, embedded: Marker, stands: Standing | None) -> JudgedShard:

@@ -19,6 +19,7 @@ from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.ledger import Ledger
 from jobs.tables.protocol import PlanHistory
 from jobs.tables.totals import Totals
+from jobs.telemetry import alarms
 
 PACKAGES = (
     "bonafide",
@@ -96,6 +97,7 @@ def write_records(
         totals = begin()
         for marker in table.markers(planned):
             totals.add(marker)
+        alarms.note(totals.alarms)  # also those of an attempt that was killed
         record = {
             "run_id": run_id,
             "verb": verb,

@@ -1,15 +1,22 @@
 """Metrics: numbers that a run exports to Prometheus while it works, through Ray's own metrics.
 
 Reporting one costs an addition. They are lost with the process; the lasting result of a run is its record. Ray exports
-each under its name with `ray_` in front, on the metrics port of the node where it was reported.
+each under its name with `ray_` in front, on the metrics port of the node where it was reported: a counter from its
+first increment until the node's end, a gauge for 20 s after it was set. So a thread of the driver sets its gauges
+again and again.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
+
+REPEAT_SECONDS = 5.0  # Ray reports every 10 s, and forgets a gauge that was in none of two reports
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ METRICS = {
     ),
     "bonafide_rows_total": Metric("counter", "rows committed, by the recording's outcome", ("verb", "outcome")),
     "bonafide_shards_committed_total": Metric("counter", "shards committed", ("verb",)),
-    "bonafide_shards_left": Metric("gauge", "shards that are planned and not committed", ("verb",)),
+    "bonafide_shards_left": Metric("gauge", "shards that are planned, worked on and not committed", ("verb",)),
     "bonafide_shards_open": Metric("gauge", "shards of which the encoders have returned a part"),
     "bonafide_encoders": Metric("gauge", "encoders that have reported"),
     "bonafide_encoders_waiting_share": Metric("gauge", "share of the encoders' time without work, 0 to 1"),
@@ -52,9 +59,36 @@ def count(name: str, value: float = 1.0, **labels: str) -> None:
 
 
 def set_gauge(name: str, value: float, **labels: str) -> None:
-    """Set a gauge; without Ray, do nothing."""
+    """Set a gauge; without Ray, from the moment this process joins a cluster."""
+    _GAUGES[name, tuple(labels.items())] = value
     if (metric := _metric(name)) is not None:
         metric.set(value, labels)
+
+
+def repeat_gauges() -> None:
+    """Set all gauges again; without Ray, do nothing."""
+    for (name, labels), value in list(_GAUGES.items()):
+        if (metric := _metric(name)) is not None:
+            metric.set(value, dict(labels))
+
+
+@contextmanager
+def repeated_gauges() -> Iterator[None]:
+    """Let a thread set all gauges again and again while the block runs, whatever this process does meanwhile."""
+    has_ended = threading.Event()
+
+    def repeat() -> None:
+        while not has_ended.wait(REPEAT_SECONDS):
+            repeat_gauges()
+
+    repeat_gauges()
+    thread = threading.Thread(target=repeat, name="gauges", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()  # no gauge may be set while Ray shuts down
 
 
 def count_up_to(name: str, total: float) -> None:
@@ -65,6 +99,7 @@ def count_up_to(name: str, total: float) -> None:
 
 
 _LAST_TOTALS: dict[str, float] = {}
+_GAUGES: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
 
 def _metric(name: str) -> Any:

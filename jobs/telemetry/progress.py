@@ -40,6 +40,7 @@ class Progress:
         self._audio_seconds = 0.0
         self._start = self._last = time.monotonic()
         self._bar = self._new_bar() if sys.stderr.isatty() else None
+        self._tell_left(total)
 
     def _new_bar(self) -> tqdm[NoReturn]:
         if not self._n_bytes:
@@ -50,7 +51,7 @@ class Progress:
         """Count a shard that is done."""
         self._done += 1
         metrics.count("bonafide_shards_committed_total", verb=self._verb)
-        metrics.set_gauge("bonafide_shards_left", self._total - self._done, verb=self._verb)
+        self._tell_left(self._total - self._done)
         self._rows += rows
         self._audio_seconds += audio_seconds
         if self._bar is not None:
@@ -83,8 +84,13 @@ class Progress:
             self._last = time.monotonic()
             log.info("%s: %d of %d shards, %s%s", self._verb, self._done, self._total, self._detail(), self._left())
 
+    def _tell_left(self, n_shards: int) -> None:
+        # from the first moment on: else a run that hangs before its first shard would look like none
+        metrics.set_gauge("bonafide_shards_left", n_shards, verb=self._verb)
+
     def close(self) -> None:
-        """End the bar."""
+        """End the bar, and the work on what is left."""
+        self._tell_left(0)
         if self._bar is not None:
             self._bar.close()
 

@@ -80,7 +80,7 @@ def compacted(settings: NightlyConfig) -> int:
     for line in said.splitlines():
         log.info("compact: %s", line)
     if process.returncode < 0:  # a process that is killed writes no end of its own
-        Ends.from_environment().write("compact", code or os.EX_SOFTWARE)
+        Ends.from_environment().write("compact", code or os.EX_SOFTWARE, settings.output)
         return code or os.EX_SOFTWARE
     return code or process.returncode
 

@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import EX_USAGE, EXIT_CODES, MEANINGS
+from jobs.telemetry import alarms
 from jobs.telemetry.ends import ENDS, Ends
 from jobs.telemetry.metrics import METRICS
 from tests.support import ROOT
@@ -35,14 +36,16 @@ def test_each_exit_code_that_a_verb_can_end_with_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("alert", RULES)
 def test_an_alert_is_about_metrics_that_are_exported(alert: str, tmp_path: Path) -> None:
-    Ends(tmp_path).write("nightly", 0)
+    alarms.sound("s3://archive/7.tar", ["scores"])
+    Ends(tmp_path).write("nightly", 0, "s3://archive/tables")
+    alarms.begin()
     (path,) = tmp_path.iterdir()
     written = {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(path.read_text())
         for sample in family.samples
     }
-    exported = {f"ray_{name}": {*each.labels, "SessionName"} for name, each in METRICS.items()} | written
+    exported = {f"ray_{name}": {*each.labels, "SessionName", "WorkerId"} for name, each in METRICS.items()} | written
     expression = RULES[alert]["expr"]
 
     selectors = re.findall(r"\b((?:ray_)?bonafide_\w+)(?:{([^}]*)})?", expression)

@@ -14,6 +14,7 @@ from jobs.scoring.shards import ScoringAttempts
 from jobs.tables.entries import Entries, packed
 from jobs.tables.plan_history import PlanHistory
 from jobs.tables.protocol import Entry, Plan
+from jobs.telemetry import alarms
 
 HISTORY = PlanHistory((Plan("run", "2026-11-23", Entries.of([Entry("x", "state"), Entry("y", "state")]), {}),))
 STATES = packed(("", ""))
@@ -77,3 +78,18 @@ def test_a_shard_that_is_lost_in_every_pass_ends_the_run_with_its_cause() -> Non
 def test_a_shard_that_was_replaced_while_it_was_scored_ends_the_run_after_all_others() -> None:
     with pytest.raises(RunAgain, match=r"2 shard\(s\) were replaced while they were scored, first x-000001"):
         scored(Workers(committed=False))
+
+
+def test_scores_that_differ_from_those_that_stood_are_told_once_by_the_driver(caplog: pytest.LogCaptureFixture) -> None:
+    def differing(items: Items) -> Iterator[dict[str, Any]]:
+        for result in Workers()(items):
+            yield result | ({"alarms": {"s3://a/7.tar": ["scores"]}} if result["name"].startswith("x") else {})
+
+    alarms.begin()
+    assert list(retry(ScoringAttempts(ITEMS, differing))) == [3, 3]
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("s3://a/7.tar: computed twice, and the scores differ")
+    assert alarms.raised()
+    alarms.begin()
+    assert not alarms.raised()

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs import storage
 from jobs.errors import UsageError
 from jobs.tables.checksummed_json import load_checksummed
-from jobs.telemetry import ends
-from jobs.telemetry.ends import ENDS, FOLDER, GATEWAY, NAME, Ends
+from jobs.telemetry import alarms, ends
+from jobs.telemetry.ends import ALARM, COMPLETED, ENDS, FOLDER, GATEWAY, NAME, Ends
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 
@@ -50,6 +51,11 @@ def gateway() -> Iterator[tuple[str, Pushes]]:
             self.send_response(200)
             self.end_headers()
 
+        def do_DELETE(self) -> None:
+            pushes.append((self.path, "DELETE"))
+            self.send_response(202)
+            self.end_headers()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -75,7 +81,50 @@ def test_a_file_holds_the_last_end_of_each_verb_and_when_it_was_last_complete(tm
     assert before - 1e-3 <= complete[completed] <= time.time()
     assert found[completed] == complete[completed] <= found["bonafide_ended_timestamp_seconds", "radio", "nightly"]
     assert ("bonafide_completed_timestamp_seconds", "radio", "verify") not in found
-    assert {name for name, _, _ in found} == set(ENDS)
+    assert {name for name, _, _ in found} == set(ENDS) - {ALARM}
+
+
+def test_a_good_end_for_a_copy_leaves_the_bad_end_of_the_original(tmp_path: Path) -> None:
+    Ends(tmp_path).write("verify", 65, str(tmp_path / "tables"))
+    Ends(tmp_path).write("verify", 0, str(tmp_path / "backup" / ".." / "backup") + "/")
+
+    codes = {
+        sample.labels["output"]: sample.value
+        for path in tmp_path.glob("*.prom")
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+        if sample.name == "bonafide_exit_code"
+    }
+
+    assert codes == {str(tmp_path / "tables"): 65, str(tmp_path / "backup"): 0}
+
+
+def test_an_end_with_an_output_removes_what_was_written_without_one(tmp_path: Path) -> None:
+    Ends(tmp_path).write("nightly", 2)
+    Ends(tmp_path).write("nightly", 0, "s3://archive/tables")
+
+    assert in_folder(tmp_path)["bonafide_exit_code", "bonafide", "nightly"] == 0
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_any_output_is_a_label_and_keeps_the_time_of_its_last_complete_end(tmp_path: Path) -> None:
+    output = '/tables "of"} 7\n\\2027\u00e9'
+    Ends(tmp_path).write("gc", 0, output)
+    (path,) = tmp_path.iterdir()
+    complete = in_folder(tmp_path)
+    Ends(tmp_path).write("gc", 75, output)
+
+    (family, *_) = text_string_to_metric_families(path.read_text())
+
+    assert family.samples[0].labels["output"] == storage.normal(output)
+    completed = "bonafide_completed_timestamp_seconds", "bonafide", "gc"
+    assert in_folder(tmp_path)[completed] == complete[completed]
+
+
+def test_credentials_in_an_output_are_in_no_metric(tmp_path: Path) -> None:
+    Ends(tmp_path).write("gc", 65, "s3://me:secret@bucket/tables")
+
+    assert "secret" not in "".join(path.read_text() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("there", ["", "\0" * 100_000, "bonafide_completed_timestamp_seconds{} NaN\n"])
@@ -96,9 +145,34 @@ def test_a_push_leaves_the_time_of_the_last_complete_end_alone(gateway: tuple[st
     paths, bodies = zip(*pushes, strict=True)
     group = "/metrics/job/bonafide/verb/nightly/name/radio"
     assert paths == (f"/prefix{group}", group)
-    assert {name for name, _, _ in values(bodies[0])} == set(ENDS)
+    assert {name for name, _, _ in values(bodies[0])} == set(ENDS) - {ALARM}
     # a POST replaces metrics of the same name only
-    assert {name for name, _, _ in values(bodies[1])} == set(ENDS) - {"bonafide_completed_timestamp_seconds"}
+    assert {name for name, _, _ in values(bodies[1])} == set(ENDS) - {COMPLETED, ALARM}
+
+
+def test_a_push_is_of_an_output_and_deletes_what_was_pushed_without_one(gateway: tuple[str, Pushes]) -> None:
+    url, pushes = gateway
+
+    Ends(gateway=url, name="radio").write("verify", 65, "s3://archive/tables/")
+
+    group = "/metrics/job/bonafide/verb/verify/name/radio"
+    # printf s3://archive/tables | base64
+    assert [path for path, _ in pushes] == [f"{group}/output@base64/czM6Ly9hcmNoaXZlL3RhYmxlcw==", group]
+    assert pushes[1][1] == "DELETE"
+
+
+def test_an_alarm_is_in_the_end_of_its_run_and_its_time_stays(tmp_path: Path) -> None:
+    alarms.begin()
+    Ends(tmp_path).write("nightly", 75, "/tables")
+    assert ALARM not in {name for name, _, _ in in_folder(tmp_path)}
+
+    alarms.sound("s3://archive/7.tar", ["scores"])
+    Ends(tmp_path).write("nightly", 75, "/tables")
+    alarms.begin()
+    Ends(tmp_path).write("nightly", 0, "/tables")
+
+    found = in_folder(tmp_path)
+    assert 0 < found[ALARM, "bonafide", "nightly"] <= found[COMPLETED, "bonafide", "nightly"]
 
 
 def test_a_gateway_that_never_answers_holds_the_end_for_the_deadline_only(
@@ -159,6 +233,20 @@ def test_each_end_of_a_verb_is_written(
 
     assert found == code, err
     assert in_folder(folder)["bonafide_exit_code", "bonafide", arguments[0]] == code
+
+
+@pytest.mark.parametrize(
+    "words", ["sql {0} SELEC", "heads {0}", "nightly --dry-run --inptu x", "check --nonsense", "keygen --nonsense"]
+)
+def test_verbs_for_people_and_looks_ahead_write_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bonafide: Run, words: str
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+
+    code, _, _ = bonafide(*words.replace("{0}", f"{tmp_path}/tables").split())
+
+    assert code in (2, 65)
+    assert in_folder(tmp_path) == {}
 
 
 def test_the_end_of_a_verb_names_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bonafide: Run) -> None:

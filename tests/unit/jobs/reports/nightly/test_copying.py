@@ -56,9 +56,8 @@ def test_a_copy_that_fails_is_said_and_recorded_and_changes_the_exit_code_if_ask
     assert "`compact` ended with 65; the night itself is complete" in caplog.text
     (record,) = (json.loads(path.read_text()) for path in (tmp_path / "tables" / "runs" / "ended").iterdir())
     assert (record["verb"], record["exit_code"]) == ("compact", 65)
-    assert (
-        'bonafide_exit_code{name="bonafide",verb="compact"} 65' in (ends / "bonafide-bonafide-compact.prom").read_text()
-    )
+    (written,) = ends.iterdir()
+    assert f'verb="compact",output="{tmp_path}/tables"}} 65' in written.read_text()
 
 
 def test_a_copy_that_takes_too_long_is_stopped_and_the_night_keeps_its_exit_code(tmp_path: Path, ends: Path) -> None:
@@ -66,7 +65,8 @@ def test_a_copy_that_takes_too_long_is_stopped_and_the_night_keeps_its_exit_code
 
     assert with_copy(settings(tmp_path, compact_minutes=1e-6), 0) == 0
 
-    assert 'verb="compact"} 75' in (ends / "bonafide-bonafide-compact.prom").read_text()
+    (written,) = ends.iterdir()
+    assert f'verb="compact",output="{tmp_path}/tables"}} 75' in written.read_text()
 
 
 def test_a_process_gets_no_more_memory_than_its_limit() -> None:
