@@ -50,7 +50,8 @@ def embed(settings: EmbeddingConfig) -> int:
         of_date = (run_records.records_of_date(each.ledger.output, each.history, settings.run_date) for each in runs)
         again = [record for records in of_date for record in records]
         raise_repeated(again)
-        runs[0].unheard.raise_any()
+        for each in runs:
+            each.unheard.raise_any()
         return run_records.exit_code_of(again)
     output = runs[0].ledger.output
     seconds = _total(records, "audio_seconds")
@@ -71,7 +72,8 @@ def embed(settings: EmbeddingConfig) -> int:
     )
     code = exit_code(output, failed, rows, settings.max_failures)
     raise_repeated(records)
-    runs[0].unheard.raise_any()
+    for each in runs:
+        each.unheard.raise_any()
     return code
 
 

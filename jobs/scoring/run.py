@@ -106,7 +106,8 @@ def embed_and_score(
         for each in runs:
             each.raise_set_aside()  # in here: workers that are stuck end with an error
     raise_repeated(records)
-    embedded.unheard.raise_any()
+    for each in runs:
+        each.unheard.raise_any()
     return code
 
 
