@@ -29,10 +29,10 @@ def link(file: BinaryIO, start: int, size: int) -> tuple[Extent, int]:
     Examples
     --------
     >>> import io
-    >>> first, later = b"OggS\\0\\2" + bytes(21), b"OggS\\0\\0" + bytes(21)
-    >>> found, n_audio = link(io.BytesIO(first + first + later + first), 0, 4 * 27)
+    >>> first, later = (b"OggS\\0" + flags + bytes(20) + b"\\1\\1s" for flags in (b"\\2", b"\\0"))
+    >>> found, n_audio = link(io.BytesIO(first + first + later + first), 0, 4 * 29)
     >>> found.end, found.is_cut, n_audio
-    (81, True, 2)
+    (87, True, 2)
     """
     pages = _Pages()
     found = extent(file, start, size, pages, _next_page)
@@ -59,7 +59,9 @@ class _Pages:
             return 0
         first = at + HEADER_BYTES
         n_segments = block[at + HEADER_BYTES - 1]
-        self._note(block[at + 14 : at + 18], block[first + n_segments : first + n_segments + 16], begins=begins)
+        if n_segments:  # else it holds nothing, or the file ends within its head
+            self._note(block[at + 14 : at + 18], block[first + n_segments : first + n_segments + 16], begins=begins)
+        self._is_past_first_pages = self._is_past_first_pages or not begins
         self.flags = flags
         return HEADER_BYTES + n_segments + sum(block[first : first + n_segments])
 
@@ -69,7 +71,6 @@ class _Pages:
             self.n_audio += not content.startswith(SILENT)
         elif self._numbers and number not in self._numbers:
             raise UtteranceError("bad_header", "pages of a stream of Ogg that does not begin with the others")
-        self._is_past_first_pages = self._is_past_first_pages or not begins
 
 
 def _next_page(file: BinaryIO, at: int, size: int) -> int:
