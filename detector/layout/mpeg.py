@@ -6,6 +6,7 @@ none, decoders guess from the bit rate of the first frame. libsndfile stops wher
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from dataclasses import dataclass
@@ -110,12 +111,6 @@ class _Frames:
         self.bit_rates: set[int] = set()
         self._kind = kind
         self._first = first
-        second, rate, is_mono = kind
-        thirds = bytes(each for each in range(256) if each & 0x0C == rate and mpeg_bytes(second, each))
-        seconds = re.escape(bytes([second])) + re.escape(bytes([second | 1]))
-        self._sync = re.compile(
-            b"\xff[%s][%s][%s]" % (seconds, re.escape(thirds), b"\xc0-\xff" if is_mono else b"\0-\xbf"), re.DOTALL
-        )
 
     def __call__(self, file: BinaryIO, at: int, size: int) -> int:
         """Return where the frames in a row end that begin at ``at``."""
@@ -128,7 +123,7 @@ class _Frames:
             n_whole, n_bytes = _walk_block(block, self._kind, self.bit_rates)
             self.n_frames += n_whole
             at += n_bytes
-            if n_bytes < len(block) - 4:
+            if n_bytes <= len(block) - 4:
                 break
         return at
 
@@ -137,9 +132,10 @@ class _Frames:
         return at if self._is_another(file, at, size) else search(file, at, size, NEAR_BYTES, self._next_frame)
 
     def _next_frame(self, block: bytes) -> int:
-        for frame in self._sync.finditer(block):
+        sync = _sync(self._kind)
+        for frame in sync.finditer(block):
             end = frame.start() + mpeg_bytes(block[frame.start() + 1], block[frame.start() + 2])
-            if self._sync.search(block, end, end + NEAR_BYTES) or end == len(block):
+            if sync.search(block, end, end + NEAR_BYTES) or end == len(block):
                 return frame.start()
         return -1
 
@@ -147,6 +143,15 @@ class _Frames:
         """Return True if another stream begins at ``at``: behind tags, or with a frame that states its length."""
         head = read_at(file, at, HEAD_BYTES, size)
         return _stated_frames(head) is not None or tags.after_tags(file, at, size) > at
+
+
+@functools.cache
+def _sync(kind: tuple[int, int, bool]) -> re.Pattern[bytes]:
+    """First four bytes of the frames of a kind."""
+    second, rate, is_mono = kind
+    thirds = bytes(each for each in range(256) if each & 0x0C == rate and mpeg_bytes(second, each))
+    seconds, fourths = re.escape(bytes([second, second | 1])), b"\xc0-\xff" if is_mono else b"\0-\xbf"
+    return re.compile(b"\xff[%s][%s][%s]" % (seconds, re.escape(thirds), fourths), re.DOTALL)
 
 
 def _walk_block(block: bytes, kind: tuple[int, int, bool], bit_rates: set[int]) -> tuple[int, int]:

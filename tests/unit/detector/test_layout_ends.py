@@ -226,3 +226,11 @@ def test_many_joined_files_with_tags_are_no_unknown_bytes() -> None:
     facts, _ = heard(joined)
 
     assert (facts.seconds, facts.trailing_bytes) == (pytest.approx(2.1), 0)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 3, 4, 5])
+def test_a_few_bytes_behind_mpeg_audio_are_counted(n_bytes: int) -> None:
+    layouts = Layouts(io.BytesIO(MP3 + b"?" * n_bytes))
+
+    assert [each.end for each in layouts] == [len(MP3)]
+    assert layouts.trailing_bytes == n_bytes
