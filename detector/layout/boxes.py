@@ -65,7 +65,7 @@ def asf(file: BinaryIO, start: int, size: int) -> Extent:
     at = start
     while len(header := read_at(file, at, 24, size)) == 24 and (at == start or header[:16] != ASF_HEADER):
         n_bytes = int.from_bytes(header[16:24], "little")
-        if header[:16] == ASF_DATA and n_bytes < ASF_DATA_HEADER_BYTES:  # not known yet when it was written
+        if header[:16] == ASF_DATA and n_bytes <= ASF_DATA_HEADER_BYTES:  # not known yet when it was written
             end = next_recording(file, at + ASF_DATA_HEADER_BYTES, size)
             return Extent(end, end)
         if n_bytes < 24 or (at + n_bytes > size and header[:16] not in (ASF_HEADER, ASF_DATA)):

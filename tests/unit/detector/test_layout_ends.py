@@ -32,6 +32,8 @@ def written(kind: str, codec: str, seconds: float = 1.2, rate: int = 16_000, **o
     file = Pipe()
     with av.open(file, "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
+        if codec == "wmav2":
+            stream.bit_rate = 32_000
         samples = tone(seconds, rate=rate).astype(np.float32)
         for at in range(0, len(samples), rate // 10):
             frame = av.AudioFrame.from_ndarray(samples[None, at : at + rate // 10].copy(), "fltp", "mono")
@@ -234,3 +236,12 @@ def test_a_few_bytes_behind_mpeg_audio_are_counted(n_bytes: int) -> None:
 
     assert [each.end for each in layouts] == [len(MP3)]
     assert layouts.trailing_bytes == n_bytes
+
+
+def test_a_live_wma_is_heard_to_its_end_and_no_further() -> None:
+    wma = written("asf", "wmav2", rate=22_050)
+
+    alone = samples_of(wma)
+
+    assert len(alone) == pytest.approx(1.2 * 16_000, abs=2_500)
+    assert len(samples_of(wma + OTHER)) == pytest.approx(len(alone) + 11_200, abs=2)
