@@ -24,10 +24,12 @@ class Settings:
 def run(settings: Settings) -> int:
     """Write the pair, the private key readable by its owner alone; return the exit code."""
     private, public = signature.key_pair()
-    for path, content, mode in (
-        (Path(path_of(f"{settings.output}.pem")), private, 0o600),
-        (Path(path_of(f"{settings.output}.pub")), public, 0o644),
-    ):
+    pem, pub = (Path(path_of(f"{settings.output}.{ending}")) for ending in ("pem", "pub"))
+    if (
+        pub.exists() and not pem.exists()
+    ):  # a private key beside another pair's public one would sign what nobody can verify
+        raise ConfigError(f"{pub}: cannot be written: File exists. Give another --output.")
+    for path, content, mode in ((pem, private, 0o600), (pub, public, 0o644)):
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)

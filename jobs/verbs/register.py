@@ -23,10 +23,13 @@ class Settings:
     namespace: Annotated[str, "namespace of the tables"] = "bonafide"
 
     def __post_init__(self) -> None:
-        if urlsplit(self.catalog).password is not None:
+        place = urlsplit(self.catalog)
+        is_rest = place.scheme in ("http", "https")
+        if place.password is not None or (is_rest and place.query):  # errors show the URI
+            secret = "a password" if place.password is not None else "a query, which may be a token,"
             raise ConfigError(
-                "catalog: a password in its URI; give it by PGPASSWORD or ~/.pgpass, that of a REST catalog by "
-                "PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL."
+                f"catalog: {secret} in its URI; give a password by PGPASSWORD or ~/.pgpass, the secret of a REST "
+                f"catalog by PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL or …__TOKEN."
             )
         if not self.namespace.isidentifier():
             raise ConfigError(f"namespace {self.namespace!r}; expected a word of letters, digits and _.")

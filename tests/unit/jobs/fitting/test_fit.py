@@ -200,6 +200,9 @@ def test_keys_are_made_once_and_sign(tmp_path: Path, labels: str) -> None:
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
     with pytest.raises(ConfigError, match=r"key\.pem: cannot be written"):
         keygen.run(keygen.Settings(output=str(tmp_path / "key")))
+    (tmp_path / "key.pem").rename(tmp_path / "old.pem")
+    with pytest.raises(ConfigError, match=r"key\.pub: cannot be written"):
+        keygen.run(keygen.Settings(output=str(tmp_path / "key")))
 
 
 def test_the_log_of_a_fit_counts_the_settings_of_all_tables_and_reads_as_text(

@@ -312,6 +312,7 @@ def test_without_pyiceberg_the_remedy_is_said(tmp_path: Path, bonafide: Run, mon
         ("postgresql://me:hunter2@host/db", 65, "a password in its URI"),
         ("nonsense", 65, "catalog: "),
         ("https://me:hunter2@host/catalog", 65, "PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL"),
+        ("https://host/catalog?token=hunter2", 65, "PYICEBERG_CATALOG__BONAFIDE__CREDENTIAL or …__TOKEN"),
         ("http://127.0.0.1:1/catalog", 69, "gave up"),
         ("sqlite:////no/such/folder/c.db", 69, "gave up"),
     ],
