@@ -23,6 +23,7 @@ from jobs.embedding.set_aside import set_aside_before
 from jobs.embedding.speed import GroupSize
 from jobs.inputs import archive
 from jobs.inputs.archive import Archive
+from jobs.inputs.arguments import is_pattern, object_called
 from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
@@ -183,11 +184,15 @@ def look_for_new(
 
 
 def refuse_archive_within(output: str, inputs: InputConfig) -> None:
-    """Refuse to begin an output around an archive: `erase` would read each recording, and certify nothing."""
+    """Refuse to begin an output around an archive: `erase` would read each recording, and certify nothing.
+
+    A file that is named itself may lie there, as beside the tables of a first try.
+    """
     if ledger.keys(output, "embeddings"):
         return
     place = storage.real_folder(output)
-    within = [root for root in archive_roots(inputs.input) if storage.real_folder(root).startswith(place)]
+    folders = [each for each in map(storage.normal, inputs.input) if is_pattern(each) or object_called(each) is None]
+    within = [root for root in archive_roots(folders) if storage.real_folder(root).startswith(place)]
     if within:
         raise ConfigError(
             f"{output}: the archive {within[0]} lies within it. An output needs a place of its own, or `erase` could "

@@ -103,7 +103,7 @@ def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
 def _redact_examples(name: str, value: Any, request: ErasureRequest) -> Any:
     """Return one of :data:`EXAMPLES` without the recordings, and without what only a part of their names says."""
     redacted = _redact_texts(value, request)
-    if name == REPEATED or redacted == value:
+    if name in (REPEATED, UNHEARD) or redacted == value:
         return redacted
     counts = PassedOver()
     for suffix, found in redacted.items():

@@ -327,9 +327,11 @@ def test_a_reference_is_no_mention_of_a_recording_that_is_called_like_a_canary(
     embed(archive, Path(output))
     (stored,) = storage.listing(storage.join(output, "_canaries")) or []
 
-    assert problem_with(output, stored, ErasureRequest([name])) == ""
-    storage.write_bytes(stored.uri, storage.read_bytes(stored.uri) + b'"calls/17.wav"')
-    assert "calls/17.wav" in problem_with(output, stored, ErasureRequest(["calls/17.wav"]))
+    content = storage.read_bytes(stored.uri)
+
+    assert problem_with(output, stored, content, ErasureRequest([name])) == ""
+    content += b'"calls/17.wav"'
+    assert "calls/17.wav" in problem_with(output, stored, content, ErasureRequest(["calls/17.wav"]))
 
 
 def test_references_are_small_and_text(archive: Path, tmp_path: Path) -> None:
