@@ -6,8 +6,6 @@ serves both (:mod:`detector.audio`). With one for each, a head would learn the c
 
 from __future__ import annotations
 
-import contextlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,6 +14,7 @@ import av
 import numpy as np
 import soundfile
 
+from detector.demuxing import audio_stream, claimed_seconds, open_container, open_whole, packet_seconds, reason
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
 from detector.mixing import Samples as Samples
@@ -30,25 +29,8 @@ BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLA
 SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length
 EXACT_SECONDS = 1e-6  # for FLAC, whose header counts samples: less than one
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's value for an unknown length
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 TAGS = (b"ID3", b"TAG", b"APE")  # metadata packets between concatenated MP3s
 TAGGED = ("mp1", "mp2", "mp3")  # codecs whose packets cannot begin so
-
-DEMUXERS = (
-    "aac ac3 aiff amr amrnb amrwb asf au avi caf eac3 flac flv matroska mov mp3 mpeg mpegts nistsphere ogg qcp tta w64 "
-    "wav wv"
-).split()
-"""FFmpeg's names of the containers that may be opened: audio, and film with audio. No playlists, no scripts."""
-
-EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
-"""Containers whose header states their length; for the others FFmpeg guesses."""
-
-NO_HEADER = ("mpegts", "mpeg", "flv")
-"""Containers that do not list their streams: FFmpeg adds each when it comes to it, also while they are decoded."""
-
-_LARGEST = str((1 << 63) - 1)
-TO_THE_END = {"probesize": _LARGEST, "analyzeduration": _LARGEST, "scan_all_pmts": "1", "fflags": "nobuffer"}
-"""Has FFmpeg look for streams in all of the file, and keep nothing of it; without, it looks at up to 5 MB."""
 
 
 class Block(NamedTuple):
@@ -116,37 +98,25 @@ class Mixer:
         return samples
 
 
-def _audio_decoders() -> list[str]:
-    """Names of FFmpeg's audio decoders."""
-    names = []
-    for name in sorted(av.codecs_available):
-        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # a codec with an encoder only
-            if av.Codec(name, "r").type == "audio":
-                names.append(name)
-    return names
-
-
-PYAV_OPTIONS = {
-    "protocol_whitelist": "pipe",  # a playlist in the bytes must not open files or URLs; `pipe` is this file object
-    "format_whitelist": ",".join(DEMUXERS),
-    "codec_whitelist": ",".join(_audio_decoders()),  # the picture of a film is never decoded, not even to probe it
-}
-
-
 def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
     if SOUNDFILE not in layout.decoders:
         raise UtteranceError("not_audio", layout.why_not)
     layout.file.seek(0)
+    least_seconds = packet_seconds(layout) if layout.is_paged else layout.least_seconds
+    layout.file.seek(0)
     try:
         sound = soundfile.SoundFile(layout.file)
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
-        raise UtteranceError("not_audio", f"soundfile: {_reason(error)}") from error
+        raise UtteranceError("not_audio", f"soundfile: {reason(error)}") from error
     if sound.frames == UNKNOWN_FRAMES:
         raise UtteranceError("not_audio", "soundfile: the header does not state the length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), SOUNDFILE)
     check_header(stored, mixer.channel)
     if sound.frames > MAX_SECONDS * stored.native_rate:
         _check_claim(sound)
+    if least_seconds is not None and sound.frames < least_seconds * stored.native_rate:
+        known = sound.frames / stored.native_rate
+        raise UtteranceError("not_audio", f"soundfile: knows of {known:.1f} s, and {least_seconds:.1f} s are there")
 
     def blocks() -> Iterator[Block]:
         n_frames = min(stored.native_rate * BLOCK_SECONDS, BLOCK_ITEMS // stored.channels)
@@ -155,7 +125,7 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
                 while len(block := sound.read(n_frames, "float32", always_2d=True)):
                     yield Block(mixer(block.T, stored.native_rate), stored.native_rate)
         except (soundfile.LibsndfileError, ValueError) as error:
-            raise UtteranceError("decode_error", f"soundfile: {_reason(error)}") from error
+            raise UtteranceError("decode_error", f"soundfile: {reason(error)}") from error
 
     claimed = layout.claimed_seconds
     if claimed is None and layout.claimed_share is not None:
@@ -183,24 +153,21 @@ def _check_claim(sound: soundfile.SoundFile) -> None:
 def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if PYAV not in layout.decoders:
         raise UtteranceError("not_audio", "PyAV: misreads this container")
-    container, options = _container(layout), {}
-    if container.format.name in NO_HEADER:
-        options = _to_know_all_streams(layout, container)
-        container = _container(layout, options)
+    container, options = open_whole(layout)
     tracks = container.streams.audio
     if not tracks:
         raise UtteranceError("not_audio", "PyAV: no audio stream")
     if len(tracks) > MAX_TRACKS:
         raise UtteranceError("bad_header", f"{len(tracks)} audio streams; at most {MAX_TRACKS} are heard")
     try:
-        stream = _stream(container, 0)
+        stream = audio_stream(container, 0)
         stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, PYAV)
     except (av.FFmpegError, ValueError) as error:
-        raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
+        raise UtteranceError("not_audio", f"PyAV: {reason(error)}") from error
     check_header(stored, mixer.channel)
     claimed = layout.claimed_seconds if len(tracks) == 1 else None
     if claimed is None and not layout.is_live:
-        claims = [_claimed_seconds(container, each) for each in tracks]
+        claims = [claimed_seconds(container, each) for each in tracks]
         claimed = None if None in claims else sum(each for each in claims if each is not None)
     blocks = _joined(_all_frames(layout, container, options), mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
@@ -209,53 +176,15 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     return stored, _whole(blocks, claimed, exact=container.format.name == "flac")
 
 
-def _container(layout: Layout, options: dict[str, str] | None = None) -> av.container.InputContainer:
-    layout.file.seek(0)
-    options = PYAV_OPTIONS | (options or {})
-    try:
-        container = av.open(layout.file, "r", metadata_errors="ignore", options=options)
-        if "probesize" in options:
-            container.seek(0, unsupported_byte_offset=True)
-    except MemoryError:
-        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
-    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
-        raise UtteranceError("not_audio", f"PyAV: {_reason(error)}") from error
-    return container
-
-
-def _to_know_all_streams(layout: Layout, container: av.container.InputContainer) -> dict[str, str]:
-    """Return options with which FFmpeg knows all streams of a file once it is open, and adds none later.
-
-    PyAV passes over streams that come later than that, and reads beyond its memory to do so.
-    """
-    with container:
-        n_streams, n_tracks = len(container.streams), len(container.streams.audio)
-    with _container(layout, TO_THE_END | {"fflags": "nobuffer+noparse+nofillin"}) as whole:
-        is_enough = n_streams >= len(whole.streams) and n_tracks >= len(whole.streams.audio)
-        at_most = {"max_streams": str(max(1, n_streams, len(whole.streams)))}
-    return at_most if is_enough else TO_THE_END | at_most
-
-
 def _all_frames(
     layout: Layout, container: av.container.InputContainer, options: dict[str, str]
 ) -> Iterator[tuple[Samples, int]]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
     n_tracks = len(container.streams.audio)
-    yield from _pyav_frames(container, _stream(container, 0))
+    yield from _pyav_frames(container, audio_stream(container, 0))
     for index in range(1, n_tracks):
-        container = _container(layout, options)
-        yield from _pyav_frames(container, _stream(container, index))
-
-
-def _stream(container: av.container.InputContainer, index: int) -> av.AudioStream:
-    """Return an audio stream, ready to be decoded."""
-    stream = container.streams.audio[index]
-    if stream.codec_context is None:
-        raise UtteranceError("not_audio", "PyAV: an audio stream whose codec is not known")
-    stream.codec_context.thread_count = 1  # a confined decoder may start no thread
-    if stream.codec_context.name == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
-    return stream
+        container = open_container(layout, options)
+        yield from _pyav_frames(container, audio_stream(container, index))
 
 
 def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[Samples, int]]:
@@ -276,7 +205,7 @@ def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
-        raise UtteranceError("decode_error", f"PyAV: {_reason(error)}") from error
+        raise UtteranceError("decode_error", f"PyAV: {reason(error)}") from error
 
 
 def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int) -> Iterator[Block]:
@@ -299,25 +228,8 @@ def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int)
         yield Block(mixer(np.concatenate(held, axis=1), kind[0]), kind[0])
 
 
-def _claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """Length of the audio as the header states it; None if it states none, or FFmpeg would only guess."""
-    if container.format.name.partition(",")[0] not in EXACT:
-        return None
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    # a container states the length of its longest stream, which may be the picture
-    if len(container.streams) > 1 or container.duration is None:
-        return None
-    return float(container.duration / av.time_base)
-
-
 DECODERS: dict[str, Callable[[Layout, Mixer], Opened]] = {SOUNDFILE: _open_with_soundfile, PYAV: _open_with_pyav}
 """Decoders in the order in which they are tried. Neither crashed on 600 fuzzed files; two other popular ones did."""
-
-
-def _reason(error: Exception) -> str:
-    """The decoder's message without memory addresses, so that the same bytes always give the same text."""
-    return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
 
 
 def too_long(max_seconds: float) -> UtteranceError:

@@ -59,8 +59,13 @@ class Layout:
         Why libsndfile may not, for a person.
     claimed_seconds : float or None
         Length that the header states, if it does so without a decoder's help.
+    least_seconds : float or None
+        Length that its units add up to, but for what an encoder may have padded: if libsndfile finds less, it was
+        misled by what the file states.
     claimed_share : float or None
         Else the length that the header states, as a multiple of what a decoder finds.
+    is_paged : bool
+        True for Ogg, whose pages state how long it is, which its packets may contradict.
     is_linear : bool
         True if samples are stored one by one up to the end, so that bytes behind it are likely to be more of them.
     skipped_samples : int
@@ -79,6 +84,8 @@ class Layout:
     decoders: tuple[str, ...] = BOTH
     why_not: str = ""
     claimed_seconds: float | None = None
+    least_seconds: float | None = None
+    is_paged: bool = False
     claimed_share: float | None = None
     is_linear: bool = False
     skipped_samples: int = 0
@@ -228,12 +235,16 @@ class _Place(NamedTuple):
 
 
 def _ogg(place: _Place) -> Layout:
-    found, n_audio = ogg.link(place.file, place.begin, place.size)
+    found, why_not = ogg.link(place.file, place.begin, place.size)
     end = place.end_with_tags(min(place.size, found.end))
-    several = f"soundfile: {n_audio} streams side by side, of which it reads one"
-    decoders, why_not = ((PYAV,), several) if n_audio > 1 else (BOTH, "")
     return place.bounded(
-        end, reach=found.reach, n_passed=found.n_passed, is_cut=found.is_cut, decoders=decoders, why_not=why_not
+        end,
+        reach=found.reach,
+        n_passed=found.n_passed,
+        is_cut=found.is_cut,
+        decoders=(PYAV,) if why_not else BOTH,
+        why_not=f"soundfile: {why_not}",
+        is_paged=not why_not,
     )
 
 
@@ -286,6 +297,9 @@ def _flac_header(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
 def _flac(place: _Place) -> Layout:
     _, header = _flac_header(place.file, place.begin, place.size)
     info = flac.stream_info(header)
+    if info is not None and (rate := flac.other_rate(place.file, place.begin, place.size, info)):
+        message = f"its header states {info.rate:,} Hz, its frames {rate:,} Hz: write it again with the right one"
+        raise UtteranceError("bad_header", message)
     if info is None or info.n_samples:
         seconds = info.n_samples / info.rate if info else None
         return Layout(place.part(place.size), place.start, None, claimed_seconds=seconds)
@@ -313,7 +327,7 @@ def _mpeg(place: _Place) -> Layout:
     if (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1:
         share = 1.0 if is_stated else None  # of what libsndfile knows, without the delays
         file = place.part(end) if len(stream.runs) == 1 else place.runs(stream.runs)
-        return Layout(file, place.start, end, claimed_share=share, **facts)
+        return Layout(file, place.start, end, claimed_share=share, least_seconds=stream.least_seconds, **facts)
     return Layout(
         spliced(place.file, *stream.runs),
         place.start,

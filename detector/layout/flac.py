@@ -7,9 +7,13 @@ one another, so that those which the header does not count can be decoded under 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from detector.layout.spliced import read_at
+from detector.layout.tags import blocks
 
 MAGIC = b"fLaC"
 FIRST = MAGIC + b"\0\0\0\x22"  # of a file whose STREAMINFO is not its only block
@@ -17,6 +21,16 @@ HEADER_BYTES = 8 + 34  # the magic, and STREAMINFO, which is always the first bl
 SYNC = re.compile(rb"\xff[\xf8\xf9][^\x00-\x0f]", re.DOTALL)
 MAX_HEADER_BYTES = 16  # of a frame
 SIZE_BYTES, RATE_BYTES = bytes([0] * 6 + [1, 2] + [0] * 8), bytes([0] * 12 + [1, 2, 2, 0])  # by their codes
+RATES = {
+    rate: code
+    for code, rate in enumerate(
+        (88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), start=1
+    )
+}
+"""The codes of sample rates in a frame; 0 is the header's, and from 12 on it is spelt out."""
+
+MAX_BLOCKS = 1_000  # of metadata
+FEWEST, OTHER_SHARE = 3, 0.02
 FRAME_BYTES = 64  # more than a frame has beside its samples
 
 
@@ -76,6 +90,59 @@ def find_uncounted(block: bytes, info: StreamInfo) -> Frame | None:
         if first <= info.n_samples < first + n_samples:
             return Frame(sync.start(), info.n_samples - first)
     return None
+
+
+def other_rate(file: BinaryIO, start: int, size: int, info: StreamInfo) -> int | None:
+    """Return the sample rate of the frames of a FLAC whose header states another one; None if they agree.
+
+    libsndfile plays at the header's rate, and players at the frames'. The first frame tells; and later ones do, if they
+    are three, and two in a hundred: in compressed sound, a few bytes look like such a frame by accident.
+    """
+    first = _first_frame(file, start, size)
+    head = read_at(file, first, MAX_HEADER_BYTES, size)
+    if len(head) == MAX_HEADER_BYTES and SYNC.match(head) and (rate := _rate(head, info)) not in (None, info.rate):
+        return rate
+    others: Counter[int] = Counter()
+    n_frames = 0
+    for _, block in blocks(file, first, size, MAX_HEADER_BYTES):
+        joined = block.find(FIRST)  # another FLAC, which may have another rate
+        content = np.frombuffer(block if joined < 0 else block[:joined], np.uint8)
+        syncs = np.flatnonzero(content[:-MAX_HEADER_BYTES] == 0xFF)
+        syncs = syncs[(content[syncs + 1] & 0xFE) == 0xF8]
+        codes = content[syncs + 2] & 0x0F
+        is_same = (codes == 0) | (codes == RATES.get(info.rate, 0))
+        n_frames += int(np.count_nonzero(is_same))
+        for at in syncs[~is_same].tolist():
+            rate = _rate(block[at : at + MAX_HEADER_BYTES], info)
+            if rate not in (None, info.rate):
+                others[rate] += 1
+        if joined >= 0:
+            break
+    is_right = others.total() < max(FEWEST, OTHER_SHARE * n_frames)
+    return None if is_right else max(others, key=others.__getitem__)
+
+
+def _first_frame(file: BinaryIO, start: int, size: int) -> int:
+    """Return the offset behind the metadata blocks."""
+    at = start + len(MAGIC)
+    for _ in range(MAX_BLOCKS):
+        head = read_at(file, at, 4, size)
+        at += 4 + int.from_bytes(head[1:4], "big")
+        if len(head) < 4 or head[0] & 0x80:
+            break
+    return at
+
+
+def _rate(header: bytes, info: StreamInfo) -> int | None:
+    """Sample rate of a frame; None if the bytes are no header of a frame."""
+    if len(header) < MAX_HEADER_BYTES or not _samples(header, info)[1]:
+        return None
+    code = header[2] & 0xF
+    if code < 12:
+        return next((rate for rate, each in RATES.items() if each == code), info.rate)
+    at = _coded_number(header)[1] + SIZE_BYTES[header[2] >> 4]
+    stated = int.from_bytes(header[at : at + RATE_BYTES[code]], "big")
+    return stated * {12: 1_000, 13: 1, 14: 10}.get(code, 0) or None
 
 
 def frames_end(file: BinaryIO, start: int, size: int, header: bytes) -> int:

@@ -21,6 +21,7 @@ READ_BYTES = 1 << 20
 NEAR_BYTES = 1 << 14  # within which a frame behind damage has a neighbour; four bytes alone may be an accident
 HEAD_BYTES = 64  # of a frame; its length is stated within
 LENGTH_NAMES = (b"Xing", b"Info", b"VBRI")
+PADDED_SAMPLES = 2 * 4_095 + 2 * 1_152  # two numbers of 12 bits in the first frame, and as much as two frames
 ENCODER_DELAY = 529 + 576  # samples of layer III: any decoder's, and that of LAME and of FFmpeg
 
 
@@ -36,6 +37,8 @@ class Stream:
         Offset of the first byte that belongs to no frame of the stream.
     n_frames : int
         Frames, without the one that states the length.
+    least_seconds : float
+        Their duration, without as much as the first one may declare to be padding.
     n_bit_rates : int
         Number of different bit rates.
     stated_frames : int or None
@@ -57,6 +60,7 @@ class Stream:
     first: int
     end: int
     n_frames: int
+    least_seconds: float
     n_bit_rates: int
     stated_frames: int | None
     stated_seconds: float | None
@@ -92,6 +96,7 @@ def walk(file: BinaryIO, start: int, size: int) -> Stream:
         first,
         min(found.end, size),
         frames.n_frames,
+        (frames.n_frames - PADDED_SAMPLES / mpeg_samples(head[1])) * _seconds(head) if frames.n_frames else 0.0,
         len(frames.bit_rates),
         stated,
         stated * _seconds(head) if stated else None,

@@ -28,6 +28,9 @@ PACKED_BITS = 7.9  # entropy of a byte; the highest byte of speech has below 6
 ID3_BYTES, ID3V1_BYTES, ID3V1_PLUS_BYTES, APE_BYTES, LYRICS_TAIL_BYTES = 10, 128, 227, 32, 15
 APE_HEADER = 1 << 29  # flag: this is a header, not a footer
 LYRICS_BYTES, MAX_ID3_BYTES = 1 << 20, 1 << 22
+LYRICS = re.compile(b"LYRICSBEGIN")
+APE_OPENING = re.compile(rb"APETAGEX|.{4}[\0-\x07]\0\0\0[\x20-\x7e]{2,}|.{8}[\x20-\x7e]{2,}\0", re.DOTALL)
+"""How a tag begins whose end says where: with its header, or with an item: its size, its flags and its name."""
 
 MAGICS: tuple[tuple[bytes, int, re.Pattern[bytes]], ...] = tuple(
     (anchor, before, re.compile(pattern, re.DOTALL))
@@ -174,13 +177,15 @@ def _trailing_tag(file: BinaryIO, start: int, end: int) -> int:
     if tail[-ID3V1_BYTES:][:3] == b"TAG" and len(tail) >= ID3V1_BYTES:
         has_plus = tail[:-ID3V1_BYTES][-ID3V1_PLUS_BYTES:][:4] == b"TAG+"
         return ID3V1_BYTES + (ID3V1_PLUS_BYTES if has_plus else 0)
-    n_bytes = 0
+    n_bytes, opening = 0, LYRICS
     if tail[-APE_BYTES:][:8] == b"APETAGEX":
         n_items, flags = struct.unpack_from("<I4xI", tail[-APE_BYTES:], 12)
         n_bytes = n_items + (APE_BYTES if flags >> 31 else 0)  # the footer is counted, the header is not
+        opening = APE_OPENING
     elif tail[-9:] == b"LYRICS200" and tail[-LYRICS_TAIL_BYTES:-9].isdigit():
         n_bytes = LYRICS_TAIL_BYTES + int(tail[-LYRICS_TAIL_BYTES:-9])
-    return n_bytes if 0 < n_bytes <= end - start else 0
+    is_tag = 0 < n_bytes <= end - start and opening.match(read_at(file, end - n_bytes, APE_BYTES, end))
+    return n_bytes if is_tag else 0  # a size alone may cover sound
 
 
 def find_recording(file: BinaryIO, start: int, size: int, before: int | None = None) -> int | None:

@@ -99,6 +99,10 @@ class _Chunk(NamedTuple):
         return self.at + self.size
 
 
+MAX_TAG_BYTES = 1 << 12
+"""Of tags that are left out where nothing says where the samples end: an eighth of a second of speech."""
+
+
 def is_wave(head: bytes) -> bool:
     """Return True if a file that begins with ``head`` is a WAVE file."""
     return (head[:4] in FAMILY and head[8:12] == b"WAVE") or head[:16] == W64
@@ -133,8 +137,9 @@ def _read_on(file: BinaryIO, size: int, data: _Chunk, wave: Wave) -> Wave:
         return _with_more(wave, later, stop)
     tail = tags.before_tags(file, data.at, size)
     if wave.claimed_bytes is None:
+        tail = tail if size - tail <= MAX_TAG_BYTES else size  # players play all that there is
         # the header of the next may stand anywhere; libsndfile reads none of a chunk of size 0
-        last = _next_wave(file, data.at, tail)
+        last = _next_wave(file, data.at, tail, wave.format)
         is_regular = data.size > 0 and last == size
         return replace(wave, samples=(Range(data.at, last),), is_regular=is_regular, end=last)
     last = _next_wave(file, data.end, tail)
@@ -173,15 +178,27 @@ def _is_next(file: BinaryIO, at: int, size: int) -> bool:
     return following is not None and tags.is_zero(file, at, following)
 
 
-def _next_wave(file: BinaryIO, start: int, size: int) -> int:
-    """Return the offset of the next WAVE file, or ``size``; quick, since there may be many gigabytes of samples."""
+def _next_wave(file: BinaryIO, start: int, size: int, alike: bytes | None = None) -> int:
+    """Return the offset of the next WAVE file, or ``size``; quick, since there may be many gigabytes of samples.
+
+    Among samples of which nothing says where they end, only one with the format ``alike`` counts: players take another
+    header for samples, and would not play what follows at its rate.
+    """
     for offset, block in tags.blocks(file, start, size, 12):
         at = block.find(b"WAVE", 8)
         while at >= 0:
-            if is_wave(block[at - 8 : at + 4]):
+            if is_wave(block[at - 8 : at + 4]) and alike in (None, _format_at(file, offset + at - 8, size)):
                 return offset + at - 8
             at = block.find(b"WAVE", at + 1)
     return size
+
+
+def _format_at(file: BinaryIO, start: int, size: int) -> bytes:
+    """Return the content of the chunk `fmt ` of the WAVE file at ``start``; nothing if it has none."""
+    head = read_at(file, start, tags.HEAD_BYTES, size)
+    chunks = _chunks(file, start + 12, size, FAMILY.get(head[:4], "<"), is_w64=False)
+    found = next((chunk for chunk in chunks if chunk.name == b"fmt "), None)
+    return b"" if found is None else read_at(file, found.at, min(found.size, FORMAT_BYTES), size)
 
 
 def _chunks_behind(file: BinaryIO, data: _Chunk, size: int, wave: Wave) -> tuple[int, list[Range]]:

@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 
 from detector.audio import SAMPLE_RATE, Excerpt
-from detector.decoders import ADDRESS
+from detector.demuxing import ADDRESS
 from detector.errors import UtteranceError
 from detector.raw_file import RawFile
 from detector.recording import Recording

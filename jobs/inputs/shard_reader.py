@@ -390,4 +390,4 @@ def _verify(source: Stored) -> None:
 
 def _buffered(file: BinaryIO | StoredFile, size: int) -> BinaryIO:
     """Read a small file into memory, so that a failure of the store is raised here and not inside a decoder."""
-    return io.BytesIO(file.read()) if size <= MAX_BUFFERED_BYTES else cast(BinaryIO, file)
+    return io.BytesIO(file.read(size)) if size <= MAX_BUFFERED_BYTES else cast(BinaryIO, file)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from detector import decoders
+from detector import demuxing
 from detector.layout import PYAV, layout_at
 from tests.hostile.harness import Lab, alone, hostile
 from tests.support.audio import encoded, tone
@@ -345,5 +345,5 @@ def test_a_playlist_opens_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_film_s_picture_is_not_decoded_for_its_sound() -> None:
-    assert "h264" not in decoders.PYAV_OPTIONS["codec_whitelist"].split(",")
-    assert {"aac", "opus", "amrnb"} <= set(decoders.PYAV_OPTIONS["codec_whitelist"].split(","))
+    assert "h264" not in demuxing.PYAV_OPTIONS["codec_whitelist"].split(",")
+    assert {"aac", "opus", "amrnb"} <= set(demuxing.PYAV_OPTIONS["codec_whitelist"].split(","))

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from detector import decoders
+from detector import demuxing
 from detector.audio import decode_native
 from detector.decoders import Samples
 from tests.support.audio import tone
@@ -55,7 +55,7 @@ LATE = {"mpegts": (transport, 2 * SECONDS), "mpeg": (program, 2 * SECONDS), "flv
 def test_a_stream_that_begins_late_is_heard(kind: str) -> None:
     make, seconds = LATE[kind]
     content = make()
-    with av.open(io.BytesIO(content), "r", options=decoders.PYAV_OPTIONS) as container:
+    with av.open(io.BytesIO(content), "r", options=demuxing.PYAV_OPTIONS) as container:
         assert len(container.streams) == 1  # otherwise this is no test
 
     facts, samples = heard(content)
@@ -69,7 +69,7 @@ def test_a_stream_that_begins_late_is_heard(kind: str) -> None:
 def test_what_is_known_at_once_is_read_as_before(kind: str) -> None:
     codec = {"mpegts": "aac", "mpeg": "mp2", "flv": "libmp3lame"}[kind]
     content = of(kind, codec, 3.0, 220.0)
-    with av.open(io.BytesIO(content), "r", options=decoders.PYAV_OPTIONS) as container:
+    with av.open(io.BytesIO(content), "r", options=demuxing.PYAV_OPTIONS) as container:
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
     expected = np.concatenate(frames, axis=1)[0]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detector.decoders import DEMUXERS
+from detector.demuxing import DEMUXERS
 from detector.magic import HEAD_BYTES, is_audio_content
 from tests.support.audio import encoded, tone
 

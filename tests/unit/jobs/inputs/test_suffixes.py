@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detector.decoders import DEMUXERS
+from detector.demuxing import DEMUXERS
 from jobs.inputs.suffixes import AUDIO_SUFFIXES, OTHER_SUFFIXES, kind_of_name
 
 SUFFIX_OF = {

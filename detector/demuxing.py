@@ -1,0 +1,155 @@
+"""Demuxing: which containers FFmpeg may open for PyAV, and how: such that it knows all audio in them, and gives it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import av
+
+from detector.errors import UtteranceError
+from detector.layout import Layout
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+DEMUXERS = (
+    "aac ac3 aiff amr amrnb amrwb asf au avi caf eac3 flac flv matroska mov mp3 mpeg mpegts nistsphere ogg qcp tta w64 "
+    "wav wv"
+).split()
+"""FFmpeg's names of the containers that may be opened: audio, and film with audio. No playlists, no scripts."""
+
+MAX_PACKET_UNITS = 1 << 16  # samples of a packet of Vorbis or Opus, at most; what pages contradict is longer
+
+EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
+"""Containers whose header states their length; for the others FFmpeg guesses."""
+
+NO_HEADER = ("mpegts", "mpeg", "flv")
+"""Containers that do not list their streams: FFmpeg adds each when it comes to it, also while they are decoded."""
+
+_LARGEST = str((1 << 63) - 1)
+TO_THE_END = {"probesize": _LARGEST, "analyzeduration": _LARGEST, "scan_all_pmts": "1", "fflags": "nobuffer"}
+"""Has FFmpeg look for streams in all of the file, and keep nothing of it; without, it looks at up to 5 MB."""
+
+WHOLE_TRACKS, EDITED_SECONDS = {"ignore_editlist": "1"}, 0.5
+"""Has FFmpeg give all of a track of an MP4, whatever its edit list leaves out; as much as a codec's delay may be."""
+
+
+def _audio_decoders() -> list[str]:
+    """Names of FFmpeg's audio decoders."""
+    names = []
+    for name in sorted(av.codecs_available):
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # a codec with an encoder only
+            if av.Codec(name, "r").type == "audio":
+                names.append(name)
+    return names
+
+
+PYAV_OPTIONS = {
+    "protocol_whitelist": "pipe",  # a playlist in the bytes must not open files or URLs; `pipe` is this file object
+    "format_whitelist": ",".join(DEMUXERS),
+    "codec_whitelist": ",".join(_audio_decoders()),  # the picture of a film is never decoded, not even to probe it
+}
+
+
+def open_container(layout: Layout, options: dict[str, str] | None = None) -> av.container.InputContainer:
+    """Open a recording.
+
+    Raises
+    ------
+    UtteranceError
+        `not_audio` if FFmpeg does not know it.
+    """
+    layout.file.seek(0)
+    options = PYAV_OPTIONS | (options or {})
+    try:
+        container = av.open(layout.file, "r", metadata_errors="ignore", options=options)
+        if "probesize" in options:
+            container.seek(0, unsupported_byte_offset=True)
+    except MemoryError:
+        raise  # also FFmpeg's own: the process is out of memory, which the caller must know
+    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
+        raise UtteranceError("not_audio", f"PyAV: {reason(error)}") from error
+    return container
+
+
+def open_whole(layout: Layout) -> tuple[av.container.InputContainer, dict[str, str]]:
+    """Open a recording with the options, which are returned, with which FFmpeg gives all of its audio."""
+    container = open_container(layout)
+    if container.format.name in NO_HEADER:
+        options = _to_know_all_streams(layout, container)
+    elif container.format.name.startswith("mov,") and _edits_sound_out(layout, container):
+        options = WHOLE_TRACKS
+    else:
+        return container, {}
+    return open_container(layout, options), options
+
+
+def _to_know_all_streams(layout: Layout, container: av.container.InputContainer) -> dict[str, str]:
+    """Return options with which FFmpeg knows all streams of a file once it is open, and adds none later.
+
+    PyAV passes over streams that come later than that, and reads beyond its memory to do so.
+    """
+    with container:
+        n_streams, n_tracks = len(container.streams), len(container.streams.audio)
+    with open_container(layout, TO_THE_END | {"fflags": "nobuffer+noparse+nofillin"}) as whole:
+        is_enough = n_streams >= len(whole.streams) and n_tracks >= len(whole.streams.audio)
+        at_most = {"max_streams": str(max(1, n_streams, len(whole.streams)))}
+    return at_most if is_enough else TO_THE_END | at_most
+
+
+def _edits_sound_out(layout: Layout, edited: av.container.InputContainer) -> bool:
+    """Return True if an edit list of an MP4 leaves out more than the delay of a codec: not every player heeds it."""
+    with open_container(layout, WHOLE_TRACKS) as whole:
+        return any(
+            (claimed_seconds(whole, each) or 0.0) > (claimed_seconds(edited, other) or 0.0) + EDITED_SECONDS
+            for each, other in zip(whole.streams.audio, edited.streams.audio, strict=False)
+        )
+
+
+def audio_stream(container: av.container.InputContainer, index: int) -> av.AudioStream:
+    """Return an audio stream, ready to be decoded."""
+    stream = container.streams.audio[index]
+    if stream.codec_context is None:
+        raise UtteranceError("not_audio", "PyAV: an audio stream whose codec is not known")
+    stream.codec_context.thread_count = 1  # a confined decoder may start no thread
+    if stream.codec_context.name == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    return stream
+
+
+def claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    """Length of the audio as the header states it; None if it states none, or FFmpeg would only guess."""
+    if container.format.name.partition(",")[0] not in EXACT:
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # a container states the length of its longest stream, which may be the picture
+    if len(container.streams) > 1 or container.duration is None:
+        return None
+    return float(container.duration / av.time_base)
+
+
+def packet_seconds(layout: Layout) -> float | None:
+    """Return the length that the packets of an Ogg add up to, whatever its pages state; None if FFmpeg finds none.
+
+    FFmpeg does not know the duration of the first packet of a page of Vorbis: it counts as one like the others. A
+    hundredth, and a quarter of a second, are allowed for.
+    """
+    n_packets, n_known, duration = 0, 0, 0
+    try:
+        with open_container(layout) as container:
+            stream = container.streams.audio[0]
+            for packet in container.demux(stream):
+                n_packets += packet.size > 0
+                units = packet.duration or 0
+                if 0 < units < MAX_PACKET_UNITS:
+                    n_known, duration = n_known + 1, duration + units
+            unit = float(stream.time_base or 0.0)
+    except (UtteranceError, av.FFmpegError, IndexError, ValueError):
+        return None
+    return duration * unit * n_packets / n_known * 0.99 - 0.25 if n_known else None
+
+
+def reason(error: Exception) -> str:
+    """The decoder's message without memory addresses, so that the same bytes always give the same text."""
+    return ADDRESS.sub("", getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error))
