@@ -91,6 +91,7 @@ def scores(bucket: fsspec.AbstractFileSystem, output: str) -> dict[str, float]:
     return dict(rows)
 
 
+@pytest.mark.long
 def test_a_night_submitted_twice_at_once_runs_once(
     submit: Submit, bucket: fsspec.AbstractFileSystem, head: str, tmp_path: Path
 ) -> None:
