@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
@@ -31,8 +31,11 @@ class Marker:
 
     @classmethod
     def from_json(cls, text: bytes, name: str) -> Marker:
-        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged, or of another format."""
+        """Return the marker that :meth:`to_json` stored; SchemaError if it is damaged, or of another format.
+
+        Fields that a later release of the format may add are passed over, as those of plans and records are.
+        """
         content = load_checksummed(text, name)
         check_format(content, name, NEW_OUTPUT)
-        del content["format"]
-        return cls(**{**content, "alarms": tuple(content["alarms"])})
+        known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        return cls(**{**known, "alarms": tuple(content["alarms"])})

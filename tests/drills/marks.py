@@ -9,7 +9,7 @@ import pytest
 
 from tests.drills.runs import SLACK
 
-CI_DRILLS = "D01 D05 D22 D48".split()
+CI_DRILLS = "D05 D22 D48".split()
 
 
 def drill(

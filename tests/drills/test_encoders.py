@@ -28,7 +28,6 @@ from tests.drills.work import (
     injects="SIGKILL to the encoder in the middle of shard 7",
     holds="only its current batch is computed again, at most 5 % of all work, from audio that is already decoded",
     limit=60,
-    every_change=False,
 )
 def test_an_encoder_that_is_killed_costs_what_it_had_in_hand(lab: Lab) -> None:
     kill = Fault(EMBED, "kill", utterance=(7, 3), calls=[1])

@@ -13,6 +13,7 @@ from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from jobs.tables.compaction.objects import Manifest
 from jobs.tables.format import FORMAT, NEW_OUTPUT, check_format
 from jobs.tables.ledger import Ledger, ledgers
+from jobs.tables.marker import Marker
 from tests.support import nightly_runs
 
 Run = Callable[..., tuple[int, str, str]]
@@ -94,3 +95,10 @@ def test_the_keys_of_a_marker_come_back_without_its_format(output: Path) -> None
     assert isinstance(scores, Ledger)
     assert not hasattr(marker, "format")
     assert load_checksummed(marker.to_json(), "a.json")["format"] == FORMAT
+
+
+def test_a_field_that_a_later_release_adds_to_a_marker_is_passed_over() -> None:
+    marker = Marker("s1-000001", "s3://a/0.tar", {}, {}, {"embeddings": 2}, {}, {"run_id": "run"}, ("embeddings",))
+    later = dump_checksummed({"format": FORMAT, **vars(marker), "of_later": 1})
+
+    assert Marker.from_json(later, "a.json") == marker
