@@ -107,7 +107,7 @@ def decode(file: BinaryIO, excerpt: Excerpt = WHOLE) -> tuple[AudioFormat, Itera
     AudioFormat
         As the decoder reports it.
     iterator of float32 arrays of shape (n_samples,)
-        16 kHz mono in [-1, 1] (floating-point files may exceed this range), at most about 10 s each.
+        16 kHz mono in [-1, 1], which the resampler may exceed a little, at most about 10 s each.
 
     Raises
     ------
@@ -200,7 +200,8 @@ class _Parts:
         try:
             return self._opened(layout)[1]
         except UtteranceError as error:
-            if error.error == "empty":
+            if error.error == "empty":  # what it holds is not heard
+                self._layouts.trailing_bytes += max(0, (layout.end or 0) - layout.start)
                 return iter(())
             message = f"another recording begins at byte {layout.start:,} and cannot be read: {error}"
             raise UtteranceError("trailing_data", message) from error

@@ -14,7 +14,15 @@ import av
 import numpy as np
 import soundfile
 
-from detector.demuxing import audio_stream, claimed_seconds, open_container, open_whole, packet_seconds, reason
+from detector.demuxing import (
+    audio_stream,
+    claimed_seconds,
+    open_container,
+    open_whole,
+    packet_seconds,
+    packets,
+    reason,
+)
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
 from detector.mixing import Samples as Samples
@@ -24,6 +32,8 @@ BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
+STEREO = 2
+LFE = "LFE"  # the channel of low-frequency effects, as FFmpeg calls it
 MAX_TRACKS = 16  # audio streams of a file: the languages of a film
 BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
 SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length
@@ -89,8 +99,10 @@ class Mixer:
         self.channel = channel
         self.ledger = ledger
 
-    def __call__(self, channels: Samples, rate: int) -> Samples:
-        """Return float32 of shape (n_samples,), of one of shape (n_channels, n_samples)."""
+    def __call__(self, channels: Samples, rate: int, *, may_exceed: bool = True) -> Samples:
+        """Return float32 of shape (n_samples,), of one of shape (n_channels, n_samples); clipped as players clip it."""
+        if may_exceed and channels.size and 1.0 < max(channels.max(), -channels.min()) < np.inf:
+            channels = np.clip(channels, -1.0, 1.0)
         if self.channel is not None:
             return np.ascontiguousarray(channels[self.channel])
         samples, cancel = mixed(channels, rate)
@@ -112,18 +124,23 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
         raise UtteranceError("not_audio", "soundfile: the header does not state the length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), SOUNDFILE)
     check_header(stored, mixer.channel)
+    if stored.channels > STEREO and mixer.channel is None and PYAV in layout.decoders:
+        raise UtteranceError("not_audio", "soundfile: does not say which channel is the LFE")
     if sound.frames > MAX_SECONDS * stored.native_rate:
         _check_claim(sound)
     if least_seconds is not None and sound.frames < least_seconds * stored.native_rate:
         known = sound.frames / stored.native_rate
         raise UtteranceError("not_audio", f"soundfile: knows of {known:.1f} s, and {least_seconds:.1f} s are there")
 
+    may_exceed = not sound.subtype.startswith("PCM_")
+
     def blocks() -> Iterator[Block]:
         n_frames = min(stored.native_rate * BLOCK_SECONDS, BLOCK_ITEMS // stored.channels)
         try:
             with sound:
                 while len(block := sound.read(n_frames, "float32", always_2d=True)):
-                    yield Block(mixer(block.T, stored.native_rate), stored.native_rate)
+                    samples = mixer(block.T, stored.native_rate, may_exceed=may_exceed)
+                    yield Block(samples, stored.native_rate)
         except (soundfile.LibsndfileError, ValueError) as error:
             raise UtteranceError("decode_error", f"soundfile: {reason(error)}") from error
 
@@ -169,7 +186,8 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if claimed is None and not layout.is_live:
         claims = [claimed_seconds(container, each) for each in tracks]
         claimed = None if None in claims else sum(each for each in claims if each is not None)
-    blocks = _joined(_all_frames(layout, container, options), mixer, layout.skipped_samples)
+    frames = _all_frames(layout, container, options, with_lfe=mixer.channel is not None)
+    blocks = _joined(frames, mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
     if claimed is None and layout.claimed_share is not None:
         return stored, _whole_by_share(blocks, layout.claimed_share, mixer.ledger)
@@ -177,35 +195,46 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
 
 
 def _all_frames(
-    layout: Layout, container: av.container.InputContainer, options: dict[str, str]
+    layout: Layout, container: av.container.InputContainer, options: dict[str, str], *, with_lfe: bool
 ) -> Iterator[tuple[Samples, int]]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
     n_tracks = len(container.streams.audio)
-    yield from _pyav_frames(container, audio_stream(container, 0))
+    yield from _pyav_frames(container, audio_stream(container, 0), with_lfe=with_lfe)
     for index in range(1, n_tracks):
         container = open_container(layout, options)
-        yield from _pyav_frames(container, audio_stream(container, index))
+        yield from _pyav_frames(container, audio_stream(container, index), with_lfe=with_lfe)
 
 
-def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[Samples, int]]:
+def _pyav_frames(
+    container: av.container.InputContainer, stream: av.AudioStream, *, with_lfe: bool
+) -> Iterator[tuple[Samples, int]]:
     """Yield frame by frame: float32 of shape (n_channels, n_samples), and the frame's own rate."""
-    kind, planar = ("", "", 0), av.AudioResampler(format="fltp")
+    kind, packed = ("", "", 0), av.AudioResampler(format="flt")  # of 8 planes and more, PyAV reads beyond its memory
     may_hold_tags = stream.codec_context.name.startswith(TAGGED) or container.format.name == "aac"
     try:
         with container:
-            for packet in container.demux(stream):
+            for packet in packets(container, stream):
                 if may_hold_tags and packet.size and bytes(packet)[:3] in TAGS:
                     continue
                 for frame in packet.decode():
                     if kind != (of_frame := (frame.format.name, frame.layout.name, frame.sample_rate)):
                         kind = of_frame
-                        planar = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
-                    for converted in planar.resample(frame):
-                        yield converted.to_ndarray().astype(np.float32, copy=False), kind[2]
+                        packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+                    for converted in packed.resample(frame):
+                        channels = (
+                            converted.to_ndarray().astype(np.float32, copy=False).reshape(converted.samples, -1).T
+                        )
+                        yield channels if with_lfe else _without_lfe(channels, frame.layout), kind[2]
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("decode_error", f"PyAV: {reason(error)}") from error
+
+
+def _without_lfe(channels: Samples, layout: av.AudioLayout) -> Samples:
+    """Leave out the channel of low-frequency effects, which is not played where there are two loudspeakers."""
+    heard = [number for number, each in enumerate(layout.channels) if each.name != LFE]
+    return channels[heard] if 0 < len(heard) < len(channels) else channels
 
 
 def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int) -> Iterator[Block]:

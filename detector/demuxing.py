@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import re
+import struct
+from collections.abc import Iterator
+from typing import Final, TypeAlias, cast
 
 import av
+from av.packet import Packet
 
 from detector.errors import UtteranceError
-from detector.layout import Layout
+from detector.layout import Layout, movie
+
+AudioPacket: TypeAlias = "Packet[av.AudioStream]"
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -18,6 +26,7 @@ DEMUXERS = (
 ).split()
 """FFmpeg's names of the containers that may be opened: audio, and film with audio. No playlists, no scripts."""
 
+MAX_FRAME_SAMPLES = 5_760  # of a packet of a codec with a delay: 120 ms of Opus
 MAX_PACKET_UNITS = 1 << 16  # samples of a packet of Vorbis or Opus, at most; what pages contradict is longer
 
 EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
@@ -26,12 +35,18 @@ EXACT = ("flac", "asf", "flv", "matroska", "mov", "wv")
 NO_HEADER = ("mpegts", "mpeg", "flv")
 """Containers that do not list their streams: FFmpeg adds each when it comes to it, also while they are decoded."""
 
+SKIPPED: Final = "skip_samples"
+"""PyAV's name of what belongs to a packet, and says how many samples a decoder leaves out."""
+
 _LARGEST = str((1 << 63) - 1)
 TO_THE_END = {"probesize": _LARGEST, "analyzeduration": _LARGEST, "scan_all_pmts": "1", "fflags": "nobuffer"}
 """Has FFmpeg look for streams in all of the file, and keep nothing of it; without, it looks at up to 5 MB."""
 
-WHOLE_TRACKS, EDITED_SECONDS = {"ignore_editlist": "1"}, 0.5
-"""Has FFmpeg give all of a track of an MP4, whatever its edit list leaves out; as much as a codec's delay may be."""
+DELAY_SECONDS = 0.5
+"""As much as the delay of a codec may be, which players leave out."""
+
+WHOLE_TRACKS = {"ignore_editlist": "1"}
+"""Has FFmpeg give all of a track of an MP4, whatever its edit list leaves out."""
 
 
 def _audio_decoders() -> list[str]:
@@ -75,11 +90,13 @@ def open_container(layout: Layout, options: dict[str, str] | None = None) -> av.
 def open_whole(layout: Layout) -> tuple[av.container.InputContainer, dict[str, str]]:
     """Open a recording with the options, which are returned, with which FFmpeg gives all of its audio."""
     container = open_container(layout)
+    at = layout.file.tell()
     if container.format.name in NO_HEADER:
         options = _to_know_all_streams(layout, container)
     elif container.format.name.startswith("mov,") and _edits_sound_out(layout, container):
         options = WHOLE_TRACKS
     else:
+        layout.file.seek(at)  # where FFmpeg left it
         return container, {}
     return open_container(layout, options), options
 
@@ -98,12 +115,27 @@ def _to_know_all_streams(layout: Layout, container: av.container.InputContainer)
 
 
 def _edits_sound_out(layout: Layout, edited: av.container.InputContainer) -> bool:
-    """Return True if an edit list of an MP4 leaves out more than the delay of a codec: not every player heeds it."""
+    """Return True if an edit list of an MP4 leaves out more than the delay of a codec: not every player heeds it.
+
+    It does so by leaving out time, which a table may contradict, or packets; or by playing others instead.
+    """
+    found = movie.movie(layout.file, 0, layout.file.seek(0, os.SEEK_END))
+    if found.n_tracks and found.n_tracks != len(edited.streams.audio):
+        raise movie.unclear(f"{found.n_tracks} tracks of sound, of which FFmpeg reads {len(edited.streams.audio)}")
     with open_container(layout, WHOLE_TRACKS) as whole:
-        return any(
-            (claimed_seconds(whole, each) or 0.0) > (claimed_seconds(edited, other) or 0.0) + EDITED_SECONDS
+        return found.is_edited or any(
+            (claimed_seconds(whole, each) or 0.0) > (claimed_seconds(edited, other) or 0.0) + DELAY_SECONDS
+            or (len(each.index_entries) - len(other.index_entries)) * _most_samples(each) > DELAY_SECONDS * each.rate
             for each, other in zip(whole.streams.audio, edited.streams.audio, strict=False)
         )
+
+
+def _most_samples(stream: av.AudioStream) -> float:
+    """Samples that a packet of a stream may have: no end of them without a codec that has a delay."""
+    context = stream.codec_context
+    if context is None or context.codec.lossless:
+        return math.inf
+    return context.frame_size or MAX_FRAME_SAMPLES
 
 
 def audio_stream(container: av.container.InputContainer, index: int) -> av.AudioStream:
@@ -114,7 +146,45 @@ def audio_stream(container: av.container.InputContainer, index: int) -> av.Audio
     stream.codec_context.thread_count = 1  # a confined decoder may start no thread
     if stream.codec_context.name == "flac":  # otherwise FFmpeg decodes frames whose checksum is wrong
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    # a decoder leaves out the delay unasked; of ALAC, which has none, FFmpeg cuts the last packet twice
+    if stream.codec_context.name == "alac" or stream.codec_context.delay > DELAY_SECONDS * stream.rate:
+        stream.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
     return stream
+
+
+def packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[AudioPacket]:
+    """Yield the packets of a stream, of which a decoder leaves out no more than the delay of a codec.
+
+    A header may have players pass over any part of the sound (Matroska: CodecDelay and DiscardPadding; the priming of a
+    CAF; positions of the pages of an Ogg). Not every player heeds that.
+    """
+    n_allowed, n_most = DELAY_SECONDS * stream.rate, _most_samples(stream)
+    for packet in container.demux(stream):
+        n_skipped = n_most if packet.is_discard else _skipped_samples(packet)
+        if n_skipped <= n_allowed:
+            n_allowed -= n_skipped
+            yield packet
+        else:
+            yield _unskipped(packet)
+
+
+def _skipped_samples(packet: AudioPacket) -> int:
+    """Samples that a decoder would leave out: at the beginning of a packet, from there on, and at its end."""
+    if not packet.has_sidedata(SKIPPED):
+        return 0
+    from_start, at_end = struct.unpack_from("<II", bytes(packet.get_sidedata(SKIPPED)))
+    return int(from_start + at_end)
+
+
+def _unskipped(packet: AudioPacket) -> AudioPacket:
+    """Return a packet with the same content, of which nothing is left out."""
+    whole = cast(AudioPacket, Packet(bytes(packet)))
+    whole.stream, whole.time_base = packet.stream, packet.time_base
+    whole.pts, whole.dts, whole.duration = packet.pts, packet.dts, packet.duration
+    for each in packet.iter_sidedata():
+        if each.data_type != SKIPPED:
+            whole.set_sidedata(each)
+    return whole
 
 
 def claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:

@@ -16,81 +16,27 @@ therefore an allow-list by first bytes, and FFmpeg's are an allow-list by name (
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 from detector.errors import UtteranceError
 from detector.layout import boxes, flac, linear, matroska, mpeg, ogg, riff, streams, tags, wave
 from detector.layout.extent import Extent, next_recording
-from detector.layout.frames import is_mpeg
+from detector.layout.frames import is_mpeg, two_rates
+from detector.layout.place import BOTH, PYAV, SOUNDFILE, Layout, Place
 from detector.layout.spliced import Range, read_at, spliced
 
 __all__ = ["BOTH", "PYAV", "SOUNDFILE", "Layout", "Layouts", "layout_at"]
 
-SOUNDFILE, PYAV = "soundfile", "pyav"
-BOTH = (SOUNDFILE, PYAV)
 FLAC_OVERLAP_BYTES = 64 << 10  # more than libFLAC reads ahead
+
+MOST_HIDDEN = 0.25  # of a piece of joined MPEG audio, as delay or padding
+MAX_BEHIND_FRAMES = 1 << 11  # bytes behind MPEG audio in a WAV that are no other stream: as much as a frame
 
 UNKNOWN = "soundfile: a container that is not on the allow-list"
 
 Bounds = Callable[[BinaryIO, int, int], Extent]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One recording in a file.
-
-    Parameters
-    ----------
-    file : binary file
-        What a decoder reads: the file itself, or a part of it under a header that is right.
-    start : int
-        Offset of the recording, with the tags before it.
-    end : int or None
-        Offset of the first byte behind it; None for a FLAC, which ends where libsndfile stops to read.
-    reach : int or None
-        Offset at which the next recording begins, or the file ends; None if that is not known yet.
-    n_passed : int
-        Bytes within it that are neither of it nor tags nor padding.
-    decoders : tuple of str
-        Those that may open it, in the order in which they are tried.
-    why_not : str
-        Why libsndfile may not, for a person.
-    claimed_seconds : float or None
-        Length that the header states, if it does so without a decoder's help.
-    least_seconds : float or None
-        Length that its units add up to, but for what an encoder may have padded: if libsndfile finds less, it was
-        misled by what the file states.
-    claimed_share : float or None
-        Else the length that the header states, as a multiple of what a decoder finds.
-    is_paged : bool
-        True for Ogg, whose pages state how long it is, which its packets may contradict.
-    is_linear : bool
-        True if samples are stored one by one up to the end, so that bytes behind it are likely to be more of them.
-    skipped_samples : int
-        Samples at the beginning that are the delay of the codec, or were heard before.
-    is_cut : bool
-        True if the file breaks off, as its structure tells, whatever length it states.
-    is_live : bool
-        True if the length in the header means nothing.
-    """
-
-    file: BinaryIO
-    start: int
-    end: int | None
-    reach: int | None = None
-    n_passed: int = 0
-    decoders: tuple[str, ...] = BOTH
-    why_not: str = ""
-    claimed_seconds: float | None = None
-    least_seconds: float | None = None
-    is_paged: bool = False
-    claimed_share: float | None = None
-    is_linear: bool = False
-    skipped_samples: int = 0
-    is_cut: bool = False
-    is_live: bool = False
 
 
 class Layouts:
@@ -178,7 +124,7 @@ class Layouts:
 def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
     """Return the layout of the recording that begins at ``start``, in a file of ``size`` bytes."""
     begin, head = tags.after_id3(file, start, size)
-    place = _Place(file, start, begin, size)
+    place = Place(file, start, begin, size)
     if wave.is_wave(head):
         return _wave(place, head)
     if head[:4] == flac.MAGIC:
@@ -207,34 +153,7 @@ def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
     return _of_unknown(place)
 
 
-class _Place(NamedTuple):
-    """A place in a file at which a recording begins: with its tags, and without them."""
-
-    file: BinaryIO
-    start: int
-    begin: int
-    size: int
-
-    def part(self, end: int) -> BinaryIO:
-        """Return the file up to a byte, or the file itself if that is all of it."""
-        return self.file if (self.start, end) == (0, self.size) else spliced(self.file, Range(self.start, end))
-
-    def runs(self, runs: Sequence[Range]) -> BinaryIO:
-        """Return the file up to the end of the last of some runs, without what is between them."""
-        return (
-            self.part(runs[0].end) if len(runs) == 1 else spliced(self.file, Range(self.start, runs[0].end), *runs[1:])
-        )
-
-    def bounded(self, end: int, **facts) -> Layout:  # type: ignore[no-untyped-def]
-        """Return the layout of a recording that ends before a byte."""
-        return Layout(self.part(end), self.start, end, **facts)
-
-    def end_with_tags(self, end: int) -> int:
-        """Return the file's size if only tags follow ``end``, else ``end``."""
-        return self.size if end < self.size and tags.before_tags(self.file, end, self.size) == end else end
-
-
-def _ogg(place: _Place) -> Layout:
+def _ogg(place: Place) -> Layout:
     found, why_not = ogg.link(place.file, place.begin, place.size)
     end = place.end_with_tags(min(place.size, found.end))
     return place.bounded(
@@ -248,7 +167,7 @@ def _ogg(place: _Place) -> Layout:
     )
 
 
-def _of_pyav(place: _Place, found: Extent, *, is_whole: bool, is_live: bool) -> Layout:
+def _of_pyav(place: Place, found: Extent, *, is_whole: bool, is_live: bool) -> Layout:
     """Return the layout of a recording that FFmpeg reads: up to the next one, or only its units."""
     reach = found.end if found.reach is None else found.reach
     return Layout(
@@ -264,7 +183,7 @@ def _of_pyav(place: _Place, found: Extent, *, is_whole: bool, is_live: bool) -> 
     )
 
 
-def _of_unknown(place: _Place) -> Layout:
+def _of_unknown(place: Place) -> Layout:
     """Return the layout of what FFmpeg may know; it ends with the stream that it is, if a stream begins nearby."""
     limit = place.begin + streams.HEAD_BYTES
     begin = tags.find_recording(place.file, place.begin + 1, place.size, before=min(limit, place.size))
@@ -277,8 +196,15 @@ def _of_unknown(place: _Place) -> Layout:
     )
 
 
-def _wave(place: _Place, head: bytes) -> Layout:
+def _wave(place: Place, head: bytes) -> Layout:
     found = wave.read(place.file, place.begin, place.size, head)
+    if found.is_mpeg and (frames := _mpeg_in_wave(place, found)) is not None:
+        return frames
+    if contradiction := found.contradiction():
+        raise UtteranceError("bad_header", f"a WAV of {contradiction}: write it again with the right format")
+    if coding := found.disguise(place.file):
+        message = f"a WAV of PCM whose samples hold {coding}, which players play: store it as that, without this header"
+        raise UtteranceError("bad_header", message)
     why_not = found.why_not()
     share = None if found.claimed_bytes is None else found.claimed_bytes / max(1, found.n_bytes)
     file = place.part(found.end) if found.is_regular else spliced(place.file, found.header(), *found.samples)
@@ -288,18 +214,30 @@ def _wave(place: _Place, head: bytes) -> Layout:
     return Layout(file, place.start, found.end, decoders=decoders, why_not=f"soundfile: {why_not}", claimed_share=share)
 
 
+def _mpeg_in_wave(place: Place, found: wave.Wave) -> Layout | None:
+    """Return the layout of frames of MPEG audio, without the WAV around them; None if they are more than one stream."""
+    if not found.samples or not is_mpeg(read_at(place.file, found.samples[0].start, 4, place.size)):
+        return None
+    layout = _mpeg(Place(spliced(place.file, *found.samples), 0, 0, found.n_bytes))
+    n_behind = found.n_bytes - (layout.end or 0)
+    if n_behind > MAX_BEHIND_FRAMES:
+        return None
+    share = (found.claimed_bytes or 0) / found.n_bytes
+    claim: dict[str, Any] = {"claimed_seconds": None, "claimed_share": share} if share > 1.0 else {}
+    return replace(layout, start=place.start, end=found.end, reach=None, n_passed=layout.n_passed + n_behind, **claim)
+
+
 def _flac_header(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
     begin, _ = tags.after_id3(file, start, size)
     file.seek(begin)
     return begin, file.read(flac.HEADER_BYTES)
 
 
-def _flac(place: _Place) -> Layout:
+def _flac(place: Place) -> Layout:
     _, header = _flac_header(place.file, place.begin, place.size)
     info = flac.stream_info(header)
     if info is not None and (rate := flac.other_rate(place.file, place.begin, place.size, info)):
-        message = f"its header states {info.rate:,} Hz, its frames {rate:,} Hz: write it again with the right one"
-        raise UtteranceError("bad_header", message)
+        raise two_rates(info.rate, rate)
     if info is None or info.n_samples:
         seconds = info.n_samples / info.rate if info else None
         return Layout(place.part(place.size), place.start, None, claimed_seconds=seconds)
@@ -317,14 +255,16 @@ def _flac_frames(file: BinaryIO, start: int, size: int, header: bytes, n_counted
     return Layout(content, start, end, reach, decoders=(PYAV,), claimed_seconds=0.0, skipped_samples=n_counted)
 
 
-def _mpeg(place: _Place) -> Layout:
+def _mpeg(place: Place) -> Layout:
     stream = mpeg.walk(place.file, place.begin, place.size)
     if not stream.n_frames:  # a free bit rate, which is one rate
         return place.bounded(next_recording(place.file, place.begin + 1, place.size))
     end = place.end_with_tags(stream.end)
+    skipped = 0 if _hides(place, stream, mpeg.ENCODER_DELAY) or not stream.is_from_start else mpeg.ENCODER_DELAY
     facts: dict[str, Any] = {"reach": stream.reach, "n_passed": stream.n_passed, "is_cut": stream.is_cut}
     is_stated = bool(stream.stated_frames)
-    if (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1:
+    is_known = (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1
+    if is_known and not _hides(place, stream, stream.n_padded):
         share = 1.0 if is_stated else None  # of what libsndfile knows, without the delays
         file = place.part(end) if len(stream.runs) == 1 else place.runs(stream.runs)
         return Layout(file, place.start, end, claimed_share=share, least_seconds=stream.least_seconds, **facts)
@@ -335,9 +275,17 @@ def _mpeg(place: _Place) -> Layout:
         decoders=(PYAV,),
         why_not="soundfile: an MP3 whose first frame does not state its length",
         claimed_seconds=stream.stated_seconds,
-        skipped_samples=mpeg.ENCODER_DELAY if stream.is_from_start else 0,
+        skipped_samples=skipped,
         **facts,
     )
+
+
+def _hides(place: Place, stream: mpeg.Stream, n_samples: int) -> bool:
+    """Return True if so many samples are too large a part of MPEG audio that is joined behind another.
+
+    Each piece may say that most of it is delay and padding, and players, which know the first piece alone, play it all.
+    """
+    return place.start > 0 and n_samples > MOST_HIDDEN * stream.n_samples
 
 
 def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from detector.layout import tags
+from detector.layout import movie, tags
 from detector.layout.extent import Extent, next_recording
 from detector.layout.spliced import read_at
 
@@ -19,13 +19,17 @@ ASF_FLAGS = 88  # offset within the object of properties
 MP4_TYPES = frozenset(
     b"ftyp moov mdat free skip wide uuid moof mfra sidx styp pnot meta udta PICT emsg prft ssix pdin".split()
 )
-MOOV_BYTES = 1 << 20  # by which a copy of a `moov` is told from that of another recording
 MAGIC_SIZE, PACK_SIZE = 1 << 27, 0x1BA
 """The first four bytes of a recording, read as a size: at least the one, or, of a program stream, the other."""
 
 
 def mp4(file: BinaryIO, start: int, size: int) -> Extent:
-    """Return where the boxes of an MP4 or QuickTime file end: before a second `ftyp` or `moov`, or what is no box.
+    """Return where the boxes of an MP4 or QuickTime file end: before a second `ftyp`, or what is no box.
+
+    Raises
+    ------
+    UtteranceError
+        `bad_header` if players read its tables differently.
 
     Examples
     --------
@@ -34,15 +38,21 @@ def mp4(file: BinaryIO, start: int, size: int) -> Extent:
     >>> mp4(io.BytesIO(content), 0, len(content))
     Extent(end=28, reach=34, n_passed=0, runs=(), is_cut=False)
     """
+    found = _mp4(file, start, size)
+    movie.movie(file, start, min(found.end, size))
+    return found
+
+
+def _mp4(file: BinaryIO, start: int, size: int) -> Extent:
     at, moov = start, b""
     while len(header := read_at(file, at, 16, size)) >= 8:
         n_bytes, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if n_bytes == 1:
             n_bytes = int.from_bytes(header[8:16], "big")
-        if kind == b"moov":
-            content = read_at(file, at, min(n_bytes, MOOV_BYTES), size)
-            if moov and content != moov:
-                return Extent(at, at)
+        if kind in (b"moov", b"hoov"):
+            content = read_at(file, at, min(n_bytes, movie.MOOV_BYTES), size)
+            if moov and (content != moov or n_bytes > movie.MOOV_BYTES):
+                raise movie.unclear("a second `moov`")
             moov = content
         elif kind == b"ftyp" and at > start:
             return Extent(at, at)

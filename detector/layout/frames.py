@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from detector.errors import UtteranceError
+
 SYNC_BYTES = 8  # of a frame, within which its size is stated
 MAX_FRAME_BYTES = 8_191  # of ADTS, whose size has 13 bits
 MPEG1_KBPS = {  # ISO 11172-3, 2.4.2.3: by layer, for the indices 1 to 14
@@ -26,6 +28,12 @@ AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 
 AC3_RATES = (48_000, 44_100, 32_000)
 
 Kind = tuple[int, ...]
+
+
+def two_rates(stated: float, found: int) -> UtteranceError:
+    """Return the error of a recording whose header states another rate than its frames, in Hz: players disagree."""
+    message = f"its header states {stated:,g} Hz, its frames {found:,} Hz: write it again with the right one"
+    return UtteranceError("bad_header", message)
 
 
 def is_chain(content: bytes, start: int, n_frames: int) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from detector.layout import tags
+from detector.layout.frames import two_rates
 from detector.layout.spliced import read_at
 
 CHUNKS = 1_000
@@ -18,7 +19,9 @@ SPHERE_HEADER_BYTES = 16 << 10
 SPHERE_FIELD = re.compile(
     rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
 )
-
+ALAC_RATE = 20  # offset in a cookie of ALAC
+ALAC_WRAPPED_BYTES = 24  # before it, in what older programs wrote
+ALAC_COOKIE_BYTES = ALAC_WRAPPED_BYTES + ALAC_RATE + 4
 SPHERE_COMPRESSED = re.compile(rb"^sample_coding -s\d+ ([\w,-]{1,20}embedded-[\w.-]{1,40})$", re.MULTILINE)
 
 
@@ -70,16 +73,36 @@ def au(file: BinaryIO, start: int, size: int) -> Claim:
 
 
 def caf(file: BinaryIO, start: int, size: int) -> Claim:
-    """Read a CAF file: chunks, one of which holds the samples, and may be of unknown size."""
-    claim = Claim(size)
+    """Read a CAF file: chunks, one of which holds the samples, or packets of them, and may be of unknown size.
+
+    libsndfile hears a part of packets whose number or length a header understates.
+
+    Raises
+    ------
+    UtteranceError
+        `bad_header` if packets of ALAC have another rate than the file.
+    """
+    claim, codec, rate = Claim(size), b"", 0.0
     for name, at, n_bytes in _chunks(file, start + 8, size, ">4sQ"):
+        if name == b"desc":
+            rate, codec = struct.unpack(">d4s", read_at(file, at, 12, size).ljust(12, b"\0"))
+        elif name == b"kuki" and codec == b"alac":
+            _refuse_other_rate(rate, read_at(file, at, ALAC_COOKIE_BYTES, size))
         if name == b"data" and claim.share is not None:  # which no decoder reads
             break
         if name == b"data":
             claim = _sized(at, None if n_bytes >> 63 else n_bytes, size)
         elif claim.share is not None and at + n_bytes <= size:
             claim = claim._replace(end=at + n_bytes)
-    return claim
+    return claim._replace(why_not="packets of ALAC in a CAF") if codec == b"alac" else claim
+
+
+def _refuse_other_rate(stated: float, cookie: bytes) -> None:
+    """Raise if packets of ALAC, as their cookie describes them, have another rate than the file states."""
+    at = ALAC_RATE + (ALAC_WRAPPED_BYTES if cookie[4:8] == b"frma" else 0)
+    rate = int.from_bytes(cookie[at : at + 4], "big")
+    if rate not in (0, stated):
+        raise two_rates(stated, rate)
 
 
 def sphere(file: BinaryIO, start: int, size: int) -> Claim:

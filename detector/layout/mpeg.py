@@ -23,6 +23,7 @@ HEAD_BYTES = 64  # of a frame; its length is stated within
 LENGTH_NAMES = (b"Xing", b"Info", b"VBRI")
 PADDED_SAMPLES = 2 * 4_095 + 2 * 1_152  # two numbers of 12 bits in the first frame, and as much as two frames
 ENCODER_DELAY = 529 + 576  # samples of layer III: any decoder's, and that of LAME and of FFmpeg
+LAME_BYTES, LAME_PADDING = 24, 21  # of what programs write behind a length, and where their delay and padding stand
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Stream:
         Frames that the first one states, 0 if it states no number; None if there is no such frame.
     stated_seconds : float or None
         Their duration.
+    n_samples, n_padded : int
+        Samples of these frames; how many of them the first frame says are the encoder's delay or padding.
     is_cut : bool
         True if the last frame is not whole.
     is_from_start : bool
@@ -64,6 +67,8 @@ class Stream:
     n_bit_rates: int
     stated_frames: int | None
     stated_seconds: float | None
+    n_samples: int
+    n_padded: int
     is_cut: bool
     is_from_start: bool
     runs: tuple[Range, ...]
@@ -100,6 +105,8 @@ def walk(file: BinaryIO, start: int, size: int) -> Stream:
         len(frames.bit_rates),
         stated,
         stated * _seconds(head) if stated else None,
+        frames.n_frames * mpeg_samples(head[1]) if frames.n_frames else 0,
+        _stated_padding(read_at(file, start, first - start, size)),
         found.end > size,
         _main_data_begin(file, first) == 0,
         found.runs,
@@ -199,6 +206,19 @@ def _stated_frames(head: bytes) -> int | None:
     if head[36:40] == b"VBRI" and len(head) >= 54:
         return int(struct.unpack_from(">I", head, 50)[0])
     return None
+
+
+def _stated_padding(frame: bytes) -> int:
+    """Samples that a first frame with a length says are delay or padding, as LAME and FFmpeg write it."""
+    at = max(frame.find(name) for name in LENGTH_NAMES[:2])
+    if at < 0 or len(frame) < at + 8:
+        return 0
+    (flags,) = struct.unpack_from(">I", frame, at + 4)
+    at += 8 + sum(n_bytes for bit, n_bytes in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
+    if len(frame) < at + LAME_BYTES:
+        return 0
+    both = int.from_bytes(frame[at + LAME_PADDING : at + LAME_BYTES], "big")
+    return (both >> 12) + (both & 0xFFF)
 
 
 def _main_data_begin(file: BinaryIO, at: int) -> int:

@@ -70,13 +70,21 @@ def after_id3(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
     for _ in range(LEADING_TAGS):
         file.seek(start)
         head = file.read(HEAD_BYTES)
-        if head[:3] != b"ID3" or len(head) < ID3_BYTES:
+        n_bytes = _id3_bytes(head)
+        if not n_bytes:
             return start, head
-        start += ID3_BYTES + synchsafe(head[6:10])
-        start += ID3_BYTES if head[5] & 0x10 else 0  # bit 4 of the flags announces a footer
+        start += n_bytes
         if start >= size:
             break
     return start, b""
+
+
+def _id3_bytes(head: bytes) -> int:
+    """Size of the ID3v2 tag that bytes begin with; 0 if they are none, as where bits are set that no tag has."""
+    if head[:3] != b"ID3" or len(head) < ID3_BYTES or 0xFF in head[3:5] or any(byte & 0x80 for byte in head[6:10]):
+        return 0
+    footer = ID3_BYTES if head[5] & 0x10 else 0  # bit 4 of the flags announces it
+    return ID3_BYTES + synchsafe(head[6:10]) + footer
 
 
 def synchsafe(size: bytes) -> int:
@@ -103,8 +111,8 @@ def after_tags(file: BinaryIO, start: int, size: int) -> int:
 def _leading_tag(file: BinaryIO, start: int, size: int) -> int:
     """Size of the tag that begins at ``start``, or 0."""
     head = read_at(file, start, APE_BYTES, size)
-    if head[:3] == b"ID3" and len(head) >= ID3_BYTES:
-        return ID3_BYTES + synchsafe(head[6:10]) + (ID3_BYTES if head[5] & 0x10 else 0)
+    if (n_bytes := _id3_bytes(head)) > 0:
+        return n_bytes
     if head[:4] == b"TAG+":
         return ID3V1_PLUS_BYTES
     if head[:3] == b"TAG":

@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
-from detector.layout import tags
+from detector.errors import UtteranceError
+from detector.layout import disguised, tags
 from detector.layout.spliced import Range, read_at
 
 CHUNKS = 1_000
@@ -27,7 +28,12 @@ CUT_CHUNKS = frozenset(
     b"LIST id3  ID3  bext fact cue  smpl inst PEAK JUNK junk PAD  FLLR iXML axml C2PA DISP".split(b" ")
 )
 ADPCM_TAGS = {2: (7, 2), 0x11: (4, 1)}  # Microsoft, IMA: header bytes per channel, samples in the header
-SOUND_TAGS_OF_W64 = (1, 3, 6, 7)  # WAVE_FORMAT_PCM, _IEEE_FLOAT, _ALAW, _MULAW
+MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, _MPEGLAYER3
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+MIN_FORMAT_BYTES = 16
+LFE_BIT = 0x8  # of the channels that a WAVE_FORMAT_EXTENSIBLE names
+EXTENDED_TAG = 24  # offset of the tag in a format that is WAVE_FORMAT_EXTENSIBLE
+SOUND_TAGS_OF_W64 = (PCM, FLOAT, 6, 7)  # and WAVE_FORMAT_ALAW, _MULAW
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,21 @@ class Wave:
         """Bytes of samples that are there."""
         return sum(each.end - each.start for each in self.samples)
 
+    @property
+    def is_mpeg(self) -> bool:
+        """True if the samples are said to be frames of MPEG audio."""
+        return self._tag in MPEG_TAGS
+
+    @property
+    def _tag(self) -> int:
+        if self.format[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            return int.from_bytes(self.format[EXTENDED_TAG : EXTENDED_TAG + 4], self._order)
+        return int.from_bytes(self.format[:2], self._order)
+
+    @property
+    def _order(self) -> Literal["little", "big"]:
+        return "little" if self.endian == "<" else "big"
+
     def header(self) -> bytes:
         """Return the header of a RIFF (or RIFX) file with these samples."""
         size = min(0xFFFF_FFFF, self.n_bytes)
@@ -77,6 +98,10 @@ class Wave:
         tag, channels, _, _, block_bytes, _, _, block_samples = struct.unpack(
             f"{self.endian}HHIIHHHH", self.format[:20].ljust(20, b"\0")
         )
+        if self.is_mpeg:
+            return "a WAV of MPEG audio, whose length it guesses"
+        if tag == EXTENSIBLE and int.from_bytes(self.format[20:24], self._order) & LFE_BIT:
+            return "a WAV of which one channel is the LFE"
         if self.is_w64:
             return "" if tag in SOUND_TAGS_OF_W64 else f"a W64 file of format {tag:#x}"
         if tag in ADPCM_TAGS:  # blocks that claim more samples than their bytes can hold overflowed decoders
@@ -85,6 +110,33 @@ class Wave:
             if not (channels > 0 and room > 0 and block_samples <= 2 * room // channels + header_samples):
                 return "a WAV whose block size is impossible"
         return ""
+
+    def contradiction(self) -> str:
+        """Return what players read differently in the format of PCM or float, or nothing.
+
+        libsndfile takes the bits of a sample, FFmpeg the valid ones among them, and others the size of a block.
+        """
+        first, channels, _, _, block_bytes, bits, _, valid = struct.unpack(
+            f"{self.endian}HHIIHHHH", self.format[:20].ljust(20, b"\0")
+        )
+        if self._tag not in (PCM, FLOAT) or len(self.format) < MIN_FORMAT_BYTES:
+            return ""
+        n_bytes = -(-bits // 8)
+        if block_bytes != channels * n_bytes:
+            return f"{channels:,} channels of {bits:,} bits in blocks of {block_bytes:,} bytes"
+        is_valid = valid == bits if self._tag == FLOAT else -(-valid // 8) == n_bytes
+        if first != EXTENSIBLE or self.endian == ">" or valid == 0 or is_valid:
+            return ""
+        return f"{valid:,} valid bits in samples of {bits:,}"
+
+    def disguise(self, file: BinaryIO) -> str:
+        """Return the coding that players find in samples that are said to be 16-bit PCM, or nothing."""
+        _, _, rate, _, block_bytes, bits = struct.unpack(f"{self.endian}HHIIHH", self.format[:16].ljust(16, b"\0"))
+        if self._tag != PCM or not 8 < bits <= 16:
+            return ""
+        n_bytes = disguised.n_probed(rate, block_bytes)
+        heads = (read_at(file, each.start, n_bytes, each.end) for each in self.samples)
+        return next((found for head in heads if (found := disguised.coding(head))), "")
 
 
 class _Chunk(NamedTuple):
@@ -109,13 +161,22 @@ def is_wave(head: bytes) -> bool:
 
 
 def read(file: BinaryIO, start: int, size: int, head: bytes) -> Wave:
-    """Find the samples of the WAVE file that begins at ``start`` and extends at most to ``size``."""
+    """Find the samples of the WAVE file that begins at ``start`` and extends at most to ``size``.
+
+    Raises
+    ------
+    UtteranceError
+        `bad_header`, if there are two formats: some players take the first, and some the last.
+    """
     is_w64 = head[:16] == W64
     endian = "<" if is_w64 else FAMILY[head[:4]]
     content, long_size = b"", 0
     for chunk in _chunks(file, start + (40 if is_w64 else 12), size, endian, is_w64=is_w64):
-        if chunk.name == b"fmt ":
-            content = read_at(file, chunk.at, min(chunk.size, FORMAT_BYTES), size)
+        if chunk.name == b"fmt " or (chunk.name == b"XMA2" and not content):  # the latter is a format to FFmpeg
+            stated = read_at(file, chunk.at, min(chunk.size, FORMAT_BYTES), size)
+            if stated != (content or stated):
+                raise UtteranceError("bad_header", "two formats before the samples: write it again with the right one")
+            content = stated
         elif chunk.name == b"ds64":
             long_size = int.from_bytes(read_at(file, chunk.at + 8, 8, size), "little")
         elif chunk.name == b"data":
@@ -169,7 +230,7 @@ def _byte_rate(wave: Wave) -> int:
 def _sample_bytes(wave: Wave) -> int:
     """Bytes of a sample; 1 for formats that compress."""
     tag, bits = struct.unpack(f"{wave.endian}H12xH", wave.format[:16].ljust(16, b"\0"))
-    return max(1, min(8, bits // 8)) if tag in (1, 3, 0xFFFE) else 1
+    return max(1, min(8, bits // 8)) if tag in (PCM, FLOAT, EXTENSIBLE) else 1
 
 
 def _is_next(file: BinaryIO, at: int, size: int) -> bool:

@@ -83,7 +83,8 @@ def test_many_samples_of_many_channels_are_not_mixed_up(lab: Lab, channels: int)
     # libsndfile takes 2^24 samples of a FLAC at once, which three or five channels do not divide
     n_frames = (1 << 24) // channels + 100_000
     planes = np.zeros((n_frames, channels), np.int16)
-    planes[:, 0] = 1_000 * channels  # the mean of the channels is 1,000 / 32,768 throughout
+    n_heard = channels - (channels > 5)  # one of six, seven or eight is the LFE
+    planes[:, 0] = 1_000 * n_heard  # the mean of the channels is 1,000 / 32,768 throughout
     content = encoded(planes, rate=384_000, kind="FLAC", subtype="PCM_16")
 
     row, samples = lab.expect_scored(content, "m.flac")

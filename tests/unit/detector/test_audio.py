@@ -85,7 +85,7 @@ def with_data_size(wav: bytes, size: int) -> bytes:
         ("FLAC", "PCM_24", 0.999_999),
         ("AIFF", "PCM_16", 0.999_999),
         ("AU", "PCM_16", 0.999_999),
-        ("CAF", "ALAC_16", 0.999_999),
+        ("CAF", "PCM_16", 0.999_999),
         ("W64", "PCM_16", 0.999_999),
         ("NIST", "PCM_16", 0.999_999),
         ("OGG", "VORBIS", 0.995),

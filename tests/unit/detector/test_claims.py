@@ -13,6 +13,7 @@ import soundfile
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import muxed
 from tests.unit.detector.test_heard_whole import failure_of, heard
+from tests.unit.detector.test_layout_ends import mpeg_frames as mpeg_frames_of
 
 SECONDS = 4.0
 POLYNOMIAL = 0x04C11DB7
@@ -156,3 +157,67 @@ def test_an_edit_list_that_leaves_out_the_codec_s_delay_is_heeded() -> None:
     assert b"elst" in content
 
     assert heard(content)[0].seconds == pytest.approx(SECONDS, abs=0.05)
+
+
+def mpeg_in_wave(frames: bytes, *, rate: int = 16_000, n_claimed: int | None = None) -> bytes:
+    """WAVE_FORMAT_MPEGLAYER3, mono, 32 kbit/s."""
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, rate, 4_000, 1, 0, 12, 1, 2, 144, 1, 1_393)
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data"
+    size = len(frames) if n_claimed is None else n_claimed
+    return b"RIFF" + struct.pack("<I", len(chunks) + 8 + size) + b"WAVE" + chunks + struct.pack("<I", size) + frames
+
+
+def mpeg_frames(samples: np.ndarray, *, rate: int = 16_000) -> bytes:
+    """Frames of a constant bit rate, none of which states the length."""
+    with_length = muxed(samples, kind="mp3", codec="libmp3lame", rate=rate)
+    return with_length[with_length.index(b"\xff\xf3", with_length.index(b"Info")) :]
+
+
+def test_frames_of_mpeg_audio_in_a_wav_are_heard_whatever_bit_rate_the_first_has() -> None:
+    frames = mpeg_frames(tone(SECONDS))
+    silence = frames[:2] + bytes([frames[2] & 0x0D | 0xE0]) + frames[3:4] + bytes(716)  # 720 bytes: 160 kbit/s
+    content = mpeg_in_wave(silence + frames)
+    assert soundfile.info(io.BytesIO(content)).duration < SECONDS / 2  # the control
+
+    facts, _ = heard(content)
+
+    assert facts.seconds == pytest.approx(SECONDS, abs=0.4)
+
+
+def test_frames_of_mpeg_audio_in_a_wav_have_their_own_rate() -> None:
+    facts, _ = heard(mpeg_in_wave(mpeg_frames(tone(SECONDS)), rate=48_000))
+
+    assert (facts.native_rate, facts.seconds) == (16_000, pytest.approx(SECONDS, abs=0.2))
+
+
+def test_two_streams_of_mpeg_audio_in_one_wav_are_both_heard() -> None:
+    both = mpeg_frames(tone(SECONDS)) + mpeg_frames(tone(SECONDS, rate=22_050), rate=22_050)
+
+    assert heard(mpeg_in_wave(both))[0].seconds == pytest.approx(2 * SECONDS, abs=0.4)
+
+
+def test_half_a_wav_of_mpeg_audio_is_a_row() -> None:
+    frames = mpeg_frames(tone(SECONDS))
+
+    assert failure_of(mpeg_in_wave(frames[: len(frames) // 2], n_claimed=len(frames))).error == "truncated"
+
+
+def with_padding(frames: list[bytes]) -> bytes:
+    """Frames behind one that states their number, and that 8,190 samples of them are delay and padding."""
+    first = bytearray(len(frames[0]))
+    first[:4] = frames[0][:4]
+    flags_and_counts = struct.pack(">III", 0xF, len(frames), sum(map(len, frames)))
+    tag = b"Info" + flags_and_counts + bytes(range(0, 200, 2)) + struct.pack(">I", 50) + b"LAME3.100".ljust(21, b"\0")
+    tag += (4_095 << 12 | 4_095).to_bytes(3, "big")
+    first[13 : 13 + len(tag)] = tag
+    return bytes(first) + b"".join(frames)
+
+
+@pytest.mark.parametrize("n_frames", [8, 16, 24])
+def test_pieces_of_mpeg_audio_that_are_said_to_be_mostly_padding_are_heard(n_frames: int) -> None:
+    frames = [bytes(each) for each in mpeg_frames_of(encoded(tone(20.0), kind="MP3"))]
+    pieces = [with_padding(frames[at : at + n_frames]) for at in range(0, len(frames) - n_frames, n_frames)]
+
+    facts, _ = heard(encoded(tone(1.0), kind="MP3") + b"".join(pieces))
+
+    assert facts.seconds == pytest.approx(1.0 + len(pieces) * n_frames * 576 / 16_000, rel=0.05)

@@ -56,8 +56,8 @@ if "jobs.decoding.process" in sys.orig_argv:
     frames = av.AudioFrame.to_ndarray
     import detector.decoders as decoders
     joined = decoders._pyav_frames
-    def shifted(container, stream):
-        for samples, rate in joined(container, stream):
+    def shifted(container, stream, **how):
+        for samples, rate in joined(container, stream, **how):
             yield (np.roll(samples, 1, axis=1) if stream.codec_context.name == "aac" else samples), rate
     decoders._pyav_frames = shifted
 """

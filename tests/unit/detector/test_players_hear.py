@@ -1,0 +1,96 @@
+"""What reaches the encoder is what reaches an ear: clipped sound, without the LFE, of any number of channels."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.audio import encoded, tone
+from tests.unit.detector.test_audio import correlation
+from tests.unit.detector.test_heard_whole import heard
+
+VOICE, OTHER = tone(2.0, seed=1).astype(np.float32), tone(2.0, hertz=347.0, seed=2).astype(np.float32)
+
+
+def by_ffmpeg(channels: np.ndarray, kind: str, codec: str, layout: str) -> bytes:
+    """Encode channels, of shape (n_channels, n_samples)."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=16_000, layout=layout)
+        packed = np.ascontiguousarray(channels.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate, frame.pts = 16_000, 0
+        shaped = av.AudioResampler(stream.format, layout, 16_000, stream.codec_context.frame_size or 1_024)
+        for each in [*shaped.resample(frame), *shaped.resample(None)]:
+            container.mux(stream.encode(each))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 6, 8, 9, 16])
+def test_sound_of_any_number_of_channels_is_heard(n_channels: int) -> None:
+    layout = {1: "mono", 2: "stereo"}.get(n_channels, f"{n_channels} channels")
+
+    _, samples = heard(by_ffmpeg(np.stack([VOICE] * n_channels), "matroska", "pcm_s16le", layout))
+
+    assert correlation(samples, VOICE) > 0.9999
+    assert samples.std() == pytest.approx(VOICE.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "layout", "lfe"),
+    [
+        ("wav", "pcm_s16le", "5.1", 3),
+        ("matroska", "flac", "5.1", 3),
+        ("flac", "flac", "5.1", 3),
+        ("wav", "pcm_s16le", "2.1", 2),
+    ],
+)
+def test_the_channel_of_low_frequency_effects_is_not_heard(kind: str, codec: str, layout: str, lfe: int) -> None:
+    channels = np.stack([VOICE] * (6 if layout == "5.1" else 3))
+    channels[lfe] = OTHER
+
+    _, samples = heard(by_ffmpeg(channels, kind, codec, layout))
+
+    assert correlation(samples, VOICE) > 0.9999
+    assert samples.std() == pytest.approx(VOICE.std(), rel=1e-3)
+
+
+def test_one_of_two_channels_may_be_of_low_frequency_effects() -> None:
+    both = np.stack([VOICE, OTHER], 1)
+    front_center_and_lfe = struct.pack("<HHIIHHHHI", 0xFFFE, 2, 16_000, 64_000, 4, 16, 22, 16, 0xC)
+    form = front_center_and_lfe + b"\1\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
+    data = (both * 32_767).astype("<i2").tobytes()
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
+
+    _, samples = heard(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+
+    assert correlation(samples, VOICE) > 0.9999
+    assert samples.std() == pytest.approx(VOICE.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU"])
+def test_samples_beyond_full_scale_are_clipped_as_players_clip_them(kind: str) -> None:
+    loud = VOICE.copy()
+    loud[8_000] = 5_000.0
+    file = io.BytesIO()
+    soundfile.write(file, loud, 16_000, format=kind, subtype="FLOAT")
+
+    _, samples = heard(file.getvalue())
+
+    np.testing.assert_array_equal(samples, np.clip(loud, -1.0, 1.0))
+
+
+def test_bits_that_no_tag_has_are_sound() -> None:
+    """FFmpeg and mpg123 take a size with its highest bits set for no tag, and play what it would cover."""
+    covered = encoded(tone(3.0), kind="MP3")
+    size = struct.pack(">4B", *(len(covered) >> shift & 0x7F | 0x80 for shift in (21, 14, 7, 0)))
+
+    facts, _ = heard(b"ID3\3\0\0" + size + covered + encoded(tone(1.0)))
+
+    assert facts.seconds == pytest.approx(4.0, abs=0.2)
