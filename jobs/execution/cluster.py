@@ -292,10 +292,14 @@ class EncoderActor(EncodeStage):
         if self._is_loaded:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Deliver the pieces of the embedded table, and return the rest; or end this process."""
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Deliver the pieces of the embedded table part by part, and yield the rest; or end this process."""
+        for part in self.parts(batch):
+            yield self._delivered(part)
+
+    def _delivered(self, part: pa.Table) -> pa.Table:
         try:
-            return self._deliver(super().__call__(batch))
+            return self._deliver(super().__call__(part))
         except RunAgain as error:
             return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
         except (DeviceError, SystemExit):

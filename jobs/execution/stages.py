@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import platform
 import random
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from detector import canaries
 from detector.audio import SAMPLE_RATE
@@ -40,6 +42,8 @@ from jobs.inputs.shard_reader import read_shard
 from jobs.inputs.shards import Portion
 
 LOAD_ATTEMPTS = 3
+PART_SECONDS = 0.5  # of an encoder's time, after which what it has is delivered
+UNKNOWN_SPEED = 10.0  # audio-seconds a second of an encoder that has done nothing yet
 ITEM = "item"
 """The one column of the tables that :class:`DecodeStage` and :class:`ItemStage` take."""
 
@@ -201,6 +205,28 @@ class EncodeStage:
             self._stats.busy_seconds += self._idle_since - began
             self._reporter.report_stats(self._stats)
             self._reporter.idle()
+
+    def parts(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Divide a table into what an encoder on a CPU works off in half a second; one on a GPU gets all of it at once.
+
+        What is delivered part by part need not be done again if the run is killed.
+        """
+        lengths = pc.fill_null(pc.binary_length(batch["samples"]), 0).to_numpy()
+        ends = np.cumsum(lengths) / (SAMPLE_RATE * np.dtype(np.float32).itemsize)
+        begin = 0
+        while begin < len(batch):
+            before = ends[begin - 1] if begin else 0.0
+            end = int(np.searchsorted(ends, before + self._part_seconds(), "right"))
+            yield batch.slice(begin, max(end, begin + 1) - begin)
+            begin = max(end, begin + 1)
+
+    def _part_seconds(self) -> float:
+        """Return the audio of a part, at the speed of this encoder so far."""
+        if self._segments_per_pass is None:
+            return math.inf
+        busy = self._stats.busy_seconds
+        speed = self._stats.audio_seconds / busy if busy else UNKNOWN_SPEED
+        return PART_SECONDS * speed
 
     def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
         rows, samples = pieces.samples_of(batch)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -91,6 +92,21 @@ def test_small_shards_of_a_block_share_a_table_and_each_is_whole(shard: Shard, t
     assert troubles["shard_id"].to_pylist() == [gone.shard_id]
     whole = ShardAssembler().add(pieces.for_driver(encoder()(table))[1])
     assert sorted(len(each.outcomes) for each in whole) == [1, 3]
+
+
+def test_a_table_is_divided_into_what_an_encoder_works_off_in_half_a_second() -> None:
+    lengths = [1.0, 3.0, 12.0, 0.5, 4.0, 2.0]
+    rows = [pieces.segment("s", number, 0, tone(seconds).astype(np.float32)) for number, seconds in enumerate(lengths)]
+    (table,) = pieces.batches([*rows, pieces.shard_end("s", len(lengths))])
+    encode = encoder()
+
+    parts = list(encode.parts(table))
+
+    # an encoder whose speed is not known is taken to encode 5 s in that time; what is longer is a part of its own
+    assert [part["ordinal"].to_pylist() for part in parts] == [[0, 1], [2], [3, 4], [5, None]]
+    assert pa.concat_tables(parts).equals(table)
+    encode(parts[0])
+    assert len(list(encode.parts(table))) < len(parts)  # this one encodes more than that
 
 
 def test_a_table_without_segments_passes_through_the_encoder() -> None:
