@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from detector.schema import FAILURES, embeddings_schema
 from jobs.errors import SourceChangedError
+from jobs.inputs.containers.parquet import NO_COLUMN
 from jobs.inputs.shards import CHANGED, Selection, Shard, is_removed
 from jobs.storage import Stored, is_same
 from jobs.tables.ledger import Ledger
@@ -229,11 +230,12 @@ class TakeOver:
         failed = FAILURES.empty_table() if self._failures is None else self._failures.rows
         new = with_history(embeddings, standing, self._night, self._again)
         ids = pa.chunked_array([*embeddings["utterance_id"].chunks, *failures["utterance_id"].chunks], pa.string())
-        is_lost = pc.and_(
+        is_missed = pc.and_(
             _is_in(standing["uri"], read), pc.invert(pc.is_in(standing["utterance_id"], ids.combine_chunks()))
         )
-        taken = standing.filter(_is_in(standing["uri"], taken_over))
-        removed = standing.filter(pc.or_(is_lost, _is_in(standing["uri"], self._gone)))
+        is_unread = pc.and_(standing["member"].is_valid(), _is_in(standing["uri"], _broken(failures)))
+        taken = standing.filter(pc.or_(_is_in(standing["uri"], taken_over), pc.and_(is_missed, is_unread)))
+        removed = standing.filter(pc.or_(pc.and_(is_missed, pc.invert(is_unread)), _is_in(standing["uri"], self._gone)))
         rows = self._in_order(_joined([new, taken, removed_on(removed, self._night.date)]))
         if self._is_pruned:
             rows = self._pruned(rows)
@@ -270,6 +272,12 @@ class TakeOver:
         if (np.diff(places) >= 0).all():
             return rows
         return rows.take(np.argsort(places, kind="stable"))
+
+
+def _broken(failures: pa.Table) -> set[str]:
+    """Return the URIs of containers that were not read to their end: what of them was not found may still be there."""
+    is_whole = pc.starts_with(failures["message"], NO_COLUMN)  # a table that was read, and has none any more
+    return set(failures.filter(pc.and_not(failures["member"].is_null(), is_whole))["uri"].to_pylist())
 
 
 def _is_in(column: pa.ChunkedArray, uris: Collection[str]) -> pa.ChunkedArray:

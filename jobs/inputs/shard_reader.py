@@ -320,6 +320,7 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
     container = CONTAINERS[shard.kind]
     listed = shard.selections()
     whole = container.in_order and listed is None
+    missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(storage.opened(source, whole=whole))
@@ -349,12 +350,11 @@ def _read_container(shard: Shard, reader: _UtteranceReader) -> Iterator[Piece]:
         except ShardError as error:
             # bytes that changed on their way are the store's fault, and no verdict about the container
             file.verify() if whole else _verify(source)
-            broken = UtteranceError("bad_archive", str(error))
+            missing = UtteranceError("bad_archive", str(error))
             selections = (Selection(shard.id_of(None)),)
-            yield from reader.fail(selections, _Location(source.uri, None, source.size), broken)
+            yield from reader.fail(selections, _Location(source.uri, None, source.size), missing)
     absent = {name: selections for name, selections in (listed or {}).items() if name not in found}
     for name, selections in absent.items():
-        missing = UtteranceError("missing", "listed in the manifest, but not in the shard")
         yield from reader.fail(selections, _Location(source.uri, name, 0), missing)
 
 

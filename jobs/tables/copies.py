@@ -34,6 +34,19 @@ def refuse_lost_plans(table: Ledger, history: PlanHistory, done: Iterable[str]) 
         raise SchemaError(f"{_marker_uri(table, lost[0])}: {_described(table)}. {REMEDY}.")
 
 
+def refuse_garbage_of_lost_plans(output: str) -> None:
+    """Raise SchemaError if a plan of what is committed is not here: by what is, all rows of it would be garbage."""
+    markers = [stored.uri for stored in storage.listing(storage.join(output, "_commits")) or []]
+    for name in sorted({name for uri in markers if (name := ledger_of(uri))}):
+        table = Ledger(output, *name.split("-"))
+        refuse_lost_plans(table, table.history(), _committed(markers, name))
+
+
+def _committed(markers: Iterable[str], table: str) -> list[str]:
+    """Return the names of the shards of a table that have markers."""
+    return [storage.name_of(uri).removesuffix(".json") for uri in markers if ledger_of(uri) == table]
+
+
 def without_plan(history: PlanHistory, done: Iterable[str]) -> list[str]:
     """Return the names of committed shards whose plans are not here.
 
@@ -56,9 +69,8 @@ def differences(output: str) -> Iterator[str]:
     for name in sorted(committed | {table.name for table in ledgers(output)}):
         table = Ledger(output, *name.split("-"))
         known[table.key] = table.history()
-        done = [storage.name_of(uri).removesuffix(".json") for uri in markers if ledger_of(uri) == name]
-        for lost in without_plan(known[table.key], done):
-            yield f"{_marker_uri(table, lost)}: {_described(table)}; `gc` removes it"
+        for lost in without_plan(known[table.key], _committed(markers, name)):
+            yield f"{_marker_uri(table, lost)}: {_described(table)}. {REMEDY}"
     yield from _unplanned_objects(objects, known, {storage.name_of(uri).removesuffix(".json") for uri in markers})
 
 

@@ -156,7 +156,7 @@ class Instalments:
         return found
 
     def _plan(self, shard: Shard) -> None:
-        self._writer.add(entry_of(in_free_slot(shard, self._index.history)))
+        self._writer.add(entry_of(in_free_slot(shard, self._index.history, self._index.new_slots)))
         for source in shard.sources:
             self._uris.add(source.uri)
         for _, name in shard.ids():
@@ -172,6 +172,7 @@ class Instalments:
     def _give_back(self, found: Archive, shared: Collection[int]) -> Archive:
         """Take the sources whose ids have these digests out of the parts, and put them into the archive."""
         parts, self.parts, self._ids = self.parts, [], DigestSet()
+        self._index.new_slots.clear()
         containers: list[Shard] = []
         files: dict[str, Stored] = {}
         roots: dict[str, str] = {}

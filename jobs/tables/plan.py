@@ -148,7 +148,8 @@ def propose(
     unheard = [each for each in folders if each != known.get(each.slot)]
     loose = sorted(compared.loose.values())
     groups = group_files(loose, archive.selections_of, group_seconds() if loose else 0.0)
-    found = [in_free_slot(each, history) for each in (*compared.containers, *groups)]
+    own = set() if index is None else index.new_slots
+    found = [in_free_slot(each, history, own) for each in (*compared.containers, *groups)]
     slots |= {each.slot for each in (*folders, *found)}
     missing = known.keys() - slots - committed
     dropped = [slot for slot in sorted(missing) if all(is_gone(each.uri, look) for each in known[slot].sources)]
@@ -195,10 +196,16 @@ def _unsettled(
     return found, rest, settled
 
 
-def in_free_slot(shard: Shard, history: PlanHistory) -> Shard:
-    """Return a shard that no plan has in a slot of its own: its sources may lie where others were moved away."""
-    while (planned := history.current.get(shard.slot)) is not None and planned.entry.source_uris:
+def in_free_slot(shard: Shard, history: PlanHistory, taken: set[str]) -> Shard:
+    """Return a shard in a slot that no plan has, nor this one so far, and add that to those that are ``taken``.
+
+    Its sources may lie where others were moved away; and whoever names two sources may choose names of one digest.
+    """
+    slot = shard.slot
+    while slot in taken or ((planned := history.current.get(slot)) is not None and planned.entry.source_uris):
         shard = replace(shard, number=shard.number + 1)
+        slot = shard.slot
+    taken.add(slot)
     return shard
 
 

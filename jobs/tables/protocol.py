@@ -57,7 +57,10 @@ MAX_ASKED = 64  # markers that are asked for one by one, however few there are
 FETCHED_AT_ONCE = 1_000  # markers, for the garbage: few enough to be held
 LISTED_AT_ONCE = 1_000  # names in an answer of a store
 
-REMEDY = "Copy `_plans` once more; if the original is lost, `gc` removes this, and the next run does the work again"
+REMEDY = (
+    "Copy `_plans` once more; if the original is lost, `gc --lost-plans` removes this, and the next run does the work "
+    "again"
+)
 
 
 class Protocol:

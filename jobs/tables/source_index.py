@@ -43,6 +43,8 @@ class SourceIndex:
     ----------
     ids : DigestSet
         Of the sources.
+    new_slots : set of str
+        Those that this run plans first.
     """
 
     def __init__(self, history: PlanHistory, done: Iterable[str], *, relative: bool, moves: Moves = NO_MOVES) -> None:
@@ -50,6 +52,7 @@ class SourceIndex:
         self._current = history.current
         self._sources = DigestMap()
         self.ids = DigestSet()
+        self.new_slots: set[str] = set()
         n = len(self._current)
         self._is_group, is_plain, self._ends = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
         dates = [history.plans[number - 1].run_date for number in history.numbers[self._current.rows].tolist()]

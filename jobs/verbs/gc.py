@@ -24,13 +24,17 @@ class Settings:
         24.0
     )
     dry_run: Annotated[bool, "only list what is garbage now"] = False
+    lost_plans: Annotated[
+        bool, "also remove what was committed under plans that are not here, such as after half a restore"
+    ] = False
     abandon: Annotated[str | None, "instead, give up the shards that this run planned and did not finish: a run id"] = (
         None
     )
 
     def __post_init__(self) -> None:
-        if self.abandon is not None and self.dry_run:
-            raise ConfigError("--abandon with --dry-run: it changes the output. Give one of them.")
+        if self.abandon is not None and (self.dry_run or self.lost_plans):
+            other = "--dry-run: it changes the output" if self.dry_run else "--lost-plans: it removes nothing"
+            raise ConfigError(f"--abandon with {other}. Give one of them.")
         if not self.grace_hours >= 0:
             raise ConfigError(f"grace_hours {self.grace_hours}; expected 0 or more.")
 
@@ -42,12 +46,17 @@ def run(settings: Settings) -> int:
     ------
     ConfigError
         If no run has written there: a collection of a place that is misspelt would be a success for years.
+    SchemaError
+        If plans of what is committed are not here, unless what they planned is given up.
     """
     from jobs.tables.compaction.copy import is_copy  # only now: --help needs none of it
+    from jobs.tables.copies import refuse_garbage_of_lost_plans
     from jobs.tables.garbage import find_garbage, mark
     from jobs.tables.ledger import ledgers
 
     output = storage.normal(settings.output)
+    if settings.abandon is None and not settings.lost_plans:
+        refuse_garbage_of_lost_plans(output)
     garbage = find_garbage(output) if settings.abandon is None else {}
     if not (garbage or ledgers(output) or is_copy(output)):
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")

@@ -30,6 +30,7 @@ ROW_DIGITS = 8  # of the row number that names a row without a path
 FREE_COPIED_BYTES, COPIED_RATIO = 1 << 30, 500
 """Bytes of dictionaries, which Arrow copies for every row: of a file of any size, and for each stored byte."""
 MAX_PATH_BYTES = 64 << 10  # of a name that becomes text, only to be refused: shorter ones are shown shortened
+NO_COLUMN = "no column with recordings"
 PATHLESS = "the row holds no bytes, only a path; write the bytes into the table"
 
 
@@ -76,7 +77,7 @@ def _rows(file: StoredFile, second: StoredFile, size: int) -> Iterator[Member]:
     names, columns = untrusted_parquet.open_with_columns(second, size, **OPTIONS)
     column = audio_column(names.schema_arrow)
     if column is None:
-        raise ShardError(f"no column with recordings; found {columns_of(names.schema_arrow)}")
+        raise ShardError(f"{NO_COLUMN}; found {columns_of(names.schema_arrow)}")
     if names.metadata.num_rows > MAX_MEMBERS:
         raise ShardError(f"{names.metadata.num_rows:,} rows; at most {MAX_MEMBERS:,} are allowed")
     refuse_many(names.metadata.num_rows, size)

@@ -137,7 +137,8 @@ def recorded(record: Record, bucket: fsspec.AbstractFileSystem, environment: dic
     bucket.cp_file(marker, marker.replace("-000001.json", "-000009.json"))
     for table in ("embeddings", "scores", "segments", "failures"):
         bucket.pipe(f"{TABLES}/tables/{table}/x/{'0' * 16}-{'0' * 16}.parquet", b"of no plan")
-    collector = record(("gc", OUTPUT), ("gc", OUTPUT, "--grace-hours", "0"))
+    gc = ("gc", OUTPUT, "--lost-plans")  # the marker is one of a plan that is not there
+    collector = record(gc, (*gc, "--grace-hours", "0"))
 
     scores = pq.read_table(BytesIO(bucket.cat(bucket.glob(f"{TABLES}/tables/scores/**/*.parquet")[0])))
     bucket.call_s3("create_multipart_upload", Bucket=TABLES, Key="tables/embeddings/begun")

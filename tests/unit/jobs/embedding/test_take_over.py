@@ -193,6 +193,25 @@ def test_members_of_a_replaced_tar_keep_their_rows_where_their_bytes_are_the_sam
 
 
 @pytest.mark.long
+def test_members_of_a_tar_that_could_not_be_read_to_its_end_are_not_gone(archive: Archive) -> None:
+    archive.write_tar("0.tar", d=1, e=2, f=3)
+    before = archive.night(0)
+    whole = (archive.folder / "0.tar").read_bytes()
+    first_member = 512 + -(-int(whole[124:135], 8) // 512) * 512
+    archive._put("0.tar", whole[: first_member + 700])
+
+    broken = archive.night(1, prune=True)
+    archive._put("0.tar", whole)
+    mended = archive.night(2, prune=True)
+
+    assert archive.rows("failures") == {}
+    assert set(before) == set(broken) == set(mended)
+    unread = ["0.tar#e.flac", "0.tar#f.flac"]
+    assert {name: broken[name] for name in unread} == {name: before[name] for name in unread}
+    assert all(row["removed_at"] is None for rows in (broken, mended) for row in rows.values())
+    assert {row["first_seen"].isoformat() for row in mended.values()} == {DAYS[0]}
+
+
 def test_all_rows_of_a_tar_that_is_gone_stay_until_they_are_pruned(archive: Archive) -> None:
     archive.write_tar("0.tar", a=1, b=2)
     archive.night(0)

@@ -67,7 +67,7 @@ def test_a_marker_of_a_lost_plan_is_named_and_refused_and_collected(output: str,
     assert f"{place(output, 'a')}: SHA-256 " in out  # rows of the lost plan, under the first plan's marker
     with pytest.raises(SchemaError, match=rf"{lost}\.json: is committed, and its plan .* Copy `_plans` once more"):
         refuse_lost_plans(table(output), table(output).history(), table(output).done())
-    assert bonafide("gc", output, "--grace-hours", 0)[0] == 0
+    assert bonafide("gc", output, "--grace-hours", 0, "--lost-plans")[0] == 0
     remove(place(output, "a"))
     replace_a(output)
     assert list(rows(output, "embeddings")) == ["a2#0", "a2#1", "a2#2", "b1#0", "b1#1"]
@@ -99,14 +99,33 @@ def test_rows_of_a_lost_plan_in_the_place_of_what_is_not_done_are_named(output: 
     assert f"{place(output, 'c')}: its rows are of a plan that is not here; remove it" in said
 
 
-def test_an_output_without_any_plan_is_named_and_can_be_collected(output: str, bonafide: Run) -> None:
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_what_was_committed_under_a_plan_that_is_not_here_is_no_garbage(
+    output: str, bonafide: Run, more: tuple[str, ...]
+) -> None:
+    plan_uri = f"{output}/_plans/{table(output).name}/000001.json"
+    lost = storage.read_bytes(plan_uri)
+    before = names(output)
+    remove(plan_uri)
+
+    for _ in range(2):  # a list of garbage would be old enough the second time
+        code, _, error = bonafide("gc", output, "--grace-hours", 0, *more)
+        assert code == 65
+        assert "is committed, and its plan is not among those in _plans" in error
+    storage.write_bytes(plan_uri, lost)
+
+    assert names(output) == before
+    assert bonafide("verify", output)[0] == 0
+
+
+def test_an_output_without_any_plan_is_named_and_can_be_given_up(output: str, bonafide: Run) -> None:
     remove(f"{output}/_plans/{table(output).name}/000001.json")
 
     code, out, _ = bonafide("verify", output)
 
     assert code == 65
-    assert out.count("; `gc` removes it") == 4  # two markers, two objects
-    assert bonafide("gc", output, "--grace-hours", 0)[0] == 0
+    assert (out.count("`gc --lost-plans` removes this"), out.count("; `gc` removes it")) == (2, 2)
+    assert bonafide("gc", output, "--grace-hours", 0, "--lost-plans")[0] == 0
     assert [name for name in names(output) if not name.startswith("_garbage")] == []
 
 

@@ -78,6 +78,18 @@ def test_a_tar_is_its_own_shard_in_every_plan() -> None:
     assert len(second.slots) == 3
 
 
+def test_tars_whose_names_have_one_digest_are_both_planned_and_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = Shard.slot.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Shard, "slot", property(lambda shard: slot(shard) if shard.number > 1 else f"{shard.number}"))
+
+    first, history = night(tars("w", "x", "y"), PlanHistory())
+    again, _ = night(tars("w", "x", "y"), history)
+
+    assert contents(first) == ["w", "x", "y"]
+    assert len(first.slots) == len(history.current) == 3
+    assert again.new == ()
+
+
 @pytest.mark.parametrize("done", [True, False])
 def test_new_files_make_a_new_group_and_leave_the_old_alone(done: bool) -> None:
     _, history = night(files("a", "c"), PlanHistory())
