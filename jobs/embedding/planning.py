@@ -176,7 +176,9 @@ def look_for_new(
     again = readable_again(table, history, done, found, index) | set_aside_before(table, history, done) | redone
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
-    proposal = propose(found, history, done, look, again, policy, None if has_lists else index, group_seconds, moves)
+    # a link that a listing passes over hides what it leads to here, too
+    there = partial(look, roots=() if inputs.follow_links == "anywhere" else archive_roots(inputs.input))
+    proposal = propose(found, history, done, there, again, policy, None if has_lists else index, group_seconds, moves)
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
     roots = None if found.id_roots is None else {*found.id_roots.values(), *taken.roots}
     id_roots = None if roots is None else frozenset(roots | moves.roots(id_roots_of_plans(history.plans)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detector.errors import ConfigError
 from jobs import storage
@@ -11,6 +11,7 @@ from jobs.inputs.lists import ListEntry
 from jobs.inputs.requests import answers
 from jobs.storage import Stored
 
+HIDDEN = "outside of the archive"  # the tag of what a link leads to that is not followed
 SHOWN_ROWS = 20  # of those that name nothing
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,22 @@ def look_up(entries: Iterable[ListEntry], missing: str) -> dict[str, Stored]:
     return {uri: stored or Stored(uri, 0, storage.ABSENT) for uri, stored in found.items()}
 
 
-def look(uri: str) -> Stored | None:
-    """Return what the store has at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known."""
+def look(uri: str, roots: Sequence[str] = ()) -> Stored | None:
+    """Return what the store has at a URI, with the tag :data:`jobs.storage.DENIED` where that may not be known.
+
+    Parameters
+    ----------
+    uri : str
+    roots : sequence of str, optional
+        Folders, each with a trailing slash. What a link leads to out of the one that the URI lies in has the tag
+        :data:`HIDDEN`: it is not gone, and not to be read.
+    """
+    root = next(filter(uri.startswith, roots), None)
     try:
-        return storage.stat(uri, as_source=True)
+        if root is None:
+            return storage.stat(uri, as_source=True)
+        is_there = storage.stat(uri) is not None
+        return storage.stat_below(uri, root) or (Stored(uri, 0, HIDDEN) if is_there else None)
     except storage.RefusedError:
         return Stored(uri, 0, storage.DENIED)
     except storage.NotFolderError:  # nothing is below a file

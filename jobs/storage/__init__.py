@@ -21,7 +21,7 @@ from typing import Protocol
 
 from jobs.storage.files import READ_AHEAD_BYTES, ReadOnlyFile, StoredFile
 from jobs.storage.globs import Glob
-from jobs.storage.local import Local, bytes_on_disk, empty_local_folders
+from jobs.storage.local import Local, bytes_on_disk, empty_local_folders, links_to_files, local_below
 from jobs.storage.names import bytes_of, path_of, text_of, uri_of
 from jobs.storage.objects import (
     ABSENT,
@@ -82,6 +82,7 @@ __all__ = [
     "is_same",
     "join",
     "key_of",
+    "linked_files",
     "listing",
     "matching",
     "modified",
@@ -102,6 +103,7 @@ __all__ = [
     "set_retry_budget",
     "source_tag",
     "stat",
+    "stat_below",
     "storage_errors",
     "survey",
     "text_of",
@@ -235,6 +237,11 @@ def drafts(folder: str) -> list[Stored]:
     return store.drafts(folder)
 
 
+def stat_below(uri: str, root: str) -> Stored | None:
+    """Return a source as :func:`stat` does; None for a local file to which a link leads out of the archive's root."""
+    return local_below(uri, root) if scheme_of(uri) == "file" else stat(uri, as_source=True)
+
+
 def survey(folder: str, follow: str = OWN, leave_out: LeaveOut = None) -> Listing | None:
     """Return what :func:`listing` does, and beside it what may not be read, and the links that are passed over.
 
@@ -256,6 +263,11 @@ def matching(pattern: str, follow: str = OWN, leave_out: LeaveOut = None) -> Lis
 def empty_folders(folder: str) -> list[str]:
     """Return the URIs of folders below a local folder that hold nothing; other stores have no folders."""
     return empty_local_folders(folder) if scheme_of(folder) == "file" else []
+
+
+def linked_files(folder: str) -> list[str]:
+    """Return the URIs of links below a local folder that lead to files; other stores have no links."""
+    return links_to_files(folder) if scheme_of(folder) == "file" else []
 
 
 def bytes_held(stored: Stored) -> int | None:

@@ -8,8 +8,8 @@ import fcntl
 import os
 import posixpath
 from collections.abc import Iterator
-from stat import S_IMODE, S_ISREG
-from typing import BinaryIO
+from stat import S_ISREG
+from typing import BinaryIO, NamedTuple
 
 from jobs.storage.files import StoredFile
 from jobs.storage.globs import Glob
@@ -27,9 +27,16 @@ from jobs.storage.objects import (
 )
 from jobs.storage.owners import give, make_folders
 from jobs.storage.tags import is_same, source_tag, tag_of, without_ctime
-from jobs.storage.walk import DRAFT, is_draft, stored_at, walk
+from jobs.storage.walk import DRAFT, is_draft, look_below, stored_at, walk
 
 TICK_NANOSECONDS = 1_000
+
+
+class _Draft(NamedTuple):
+    """A file that is written, and the descriptor that holds it."""
+
+    path: str
+    held: int
 
 
 class Local:
@@ -123,7 +130,7 @@ class Local:
         with storage_errors(uri), _draft(path, content) as draft:
             if expected == ABSENT:
                 with contextlib.suppress(FileExistsError):
-                    os.link(draft, path)
+                    os.link(draft.path, path, follow_symlinks=False)
                     _settle(path)
                     return None
                 found = _standing(path)
@@ -165,6 +172,17 @@ class Local:
         return [stored for stored in found if stored is not None]
 
 
+def local_below(uri: str, root: str) -> Stored | None:
+    """Return a source of an archive; None if there is none, or if a link leads out of the archive to it."""
+    path = path_of(uri)
+    try:
+        with storage_errors(uri, NoPermissionError):
+            found = look_below(path, path_of(root))
+    except NotFoundError:
+        return None
+    return None if found is None else _regular(path, found, as_source=True)
+
+
 def _regular(path: str, found: os.stat_result, *, as_source: bool = False) -> Stored | None:
     """Return a file; None if it is a folder, a pipe or a device."""
     return stored_at(path, found, as_source=as_source) if S_ISREG(found.st_mode) else None
@@ -188,11 +206,12 @@ def _drafts(folder: str) -> list[str]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk as os.walk does, which would silently pass over a folder that it may not read."""
+    """Walk as os.walk does, which would silently pass over a folder that it cannot read."""
 
     def fail(error: OSError) -> None:
         is_gone = isinstance(error, FileNotFoundError)  # it was removed meanwhile
-        if not is_gone and error.errno != errno.ENAMETOOLONG:  # of these, the listing tells
+        is_told = error.errno in (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)  # by the listing
+        if not is_gone and not is_told:
             raise error
 
     with storage_errors(folder):
@@ -216,6 +235,12 @@ def empty_local_folders(folder: str) -> list[str]:
     return [uri_of(path) for path, folders, files in _walk(folder) if not (folders or files)]
 
 
+def links_to_files(folder: str) -> list[str]:
+    """Return the URIs of links below a folder that lead to files: they are listed and read as if they were these."""
+    paths = (posixpath.join(at, name) for at, _, names in _walk(folder) for name in names)
+    return [uri_of(path) for path in paths if os.path.islink(path) and os.path.exists(path)]
+
+
 def _standing(path: str) -> Found:
     """Return content and tag of one and the same file, even if it is replaced meanwhile."""
     try:
@@ -226,32 +251,36 @@ def _standing(path: str) -> Found:
 
 
 @contextlib.contextmanager
-def _draft(path: str, content: bytes) -> Iterator[str]:
-    """Write the content to the disk, under a name that no reader of tables looks at; remove it afterwards."""
+def _draft(path: str, content: bytes) -> Iterator[_Draft]:
+    """Write the content to the disk, under a name that no reader of tables looks at; remove it afterwards.
+
+    Owner, mode and time are set by its descriptor: whoever owns the folder may put a link in its place meanwhile, and
+    the process may be root's.
+    """
     folder, name = posixpath.split(path)
     make_folders(folder)
     # it begins with a dot: engines that read a whole folder skip such names, whatever their suffix
     draft = posixpath.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(draft, "xb") as file:
-            give(draft, os.stat(folder))
+            give(file.fileno(), os.stat(folder))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power failure could leave the name without its content
-        yield draft
+            yield _Draft(draft, file.fileno())
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(draft)
 
 
-def _take_place(draft: str, path: str) -> None:
+def _take_place(draft: _Draft, path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         before = os.stat(path)
-        give(draft, before)
-        os.chmod(draft, S_IMODE(before.st_mode))  # who may read it does not change with its content
-        if os.stat(draft).st_mtime_ns <= before.st_mtime_ns:
-            os.utime(draft, ns=(before.st_mtime_ns + TICK_NANOSECONDS,) * 2)
-    os.replace(draft, path)
+        give(draft.held, before)
+        os.fchmod(draft.held, before.st_mode & 0o777)  # who may read it does not change with its content
+        if os.fstat(draft.held).st_mtime_ns <= before.st_mtime_ns:
+            os.utime(draft.held, ns=(before.st_mtime_ns + TICK_NANOSECONDS,) * 2)
+    os.replace(draft.path, path)
     _settle(path)
 
 

@@ -30,11 +30,16 @@ def make_folders(path: str) -> None:
         if not os.path.isdir(path):
             raise
         return  # another process was faster
-    give(path, os.stat(above))
+    with contextlib.suppress(OSError):  # it was replaced meanwhile, by who owns the folder above
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            give(held, os.stat(above))
+        finally:
+            os.close(held)
 
 
-def give(path: str, like: os.stat_result) -> None:
-    """Give what root has made the owner and the group of something else; done by others, it stays theirs."""
+def give(held: int, like: os.stat_result) -> None:
+    """Give what root has made, and holds open, the owner and group of something else; what others made stays theirs."""
     if os.geteuid() == ROOT:
         with contextlib.suppress(PermissionError):  # on a file system of a network, root may be nobody
-            os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
+            os.fchown(held, like.st_uid, like.st_gid)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from stat import S_IMODE, S_ISDIR
+from stat import S_IMODE
 
 from jobs.storage.names import path_of
 from jobs.storage.uris import normal, scheme_of
@@ -69,12 +69,20 @@ def private_unless(place: str | None, *, shared: bool) -> Iterator[None]:
 
 
 def _is_open_output(place: str) -> bool:
-    """Return True for an output on a local disk that is there, and that others than its owner may use."""
+    """Return True for an output on a local disk that is there, and that others than its owner may use.
+
+    The folder alone does not say so: one that was made before the first run has what the umask gave.
+    """
     if scheme_of(place) != "file":
         return False
     path = path_of(normal(place))
     try:
-        mode = os.stat(path).st_mode
-        return S_ISDIR(mode) and bool(S_IMODE(mode) & OTHERS) and not set(OUTPUTS).isdisjoint(os.listdir(path))
+        entries = set(OUTPUTS).intersection(os.listdir(path) if os.path.isdir(path) else ())
+        return _is_open(path) and any(_is_open(os.path.join(path, name)) for name in entries)
     except OSError:
         return False
+
+
+def _is_open(path: str) -> bool:
+    """Return True for what others than its owner may use."""
+    return bool(S_IMODE(os.stat(path).st_mode) & OTHERS)

@@ -23,7 +23,8 @@ import errno
 import os
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from stat import S_ISLNK, S_ISREG
 from typing import NamedTuple
 
 from jobs.storage.names import uri_of
@@ -47,6 +48,7 @@ REASONS = {
 """Why links, and what is no file, are passed over, as a log says it."""
 
 DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")  # a file that is being written, or was when its writer was killed
+PATH_BYTES = 4_096  # of Linux, with the byte that ends a path
 BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # what a link to nothing gives
 
 Identity = tuple[int, int]  # device and inode
@@ -113,8 +115,11 @@ class _Walk:
 
     def _read(self, folder: _Folder) -> None:
         try:
-            with os.scandir(folder.path) as entries:
-                in_order = sorted(entries, key=lambda entry: entry.name)
+            with _held(folder.path, os.O_RDONLY | os.O_DIRECTORY) as held:
+                if self._lies_outside(held, folder.path):
+                    self._pass_over("outside", folder.path)
+                else:
+                    self._read_held(held, folder)
         except PermissionError:
             if folder.path == self._root:
                 raise
@@ -125,37 +130,54 @@ class _Walk:
             if error.errno != errno.ENAMETOOLONG or folder.path == self._root:
                 raise
             self._pass_over(TOO_LONG, folder.path)
-        else:
-            n_before = len(self._pending)
-            for entry in in_order:
-                self._see(entry, folder)
-            self._pending[n_before:] = reversed(self._pending[n_before:])  # the last one is read first
 
-    def _see(self, entry: os.DirEntry[str], folder: _Folder) -> None:
+    def _read_held(self, held: int, folder: _Folder) -> None:
+        with os.scandir(held) as entries:
+            in_order = sorted(entries, key=lambda entry: entry.name)
+        n_before = len(self._pending)
+        for entry in in_order:
+            self._see(entry, posixpath.join(folder.path, entry.name), folder, held)
+        self._pending[n_before:] = reversed(self._pending[n_before:])  # the last one is read first
+
+    def _see(self, entry: os.DirEntry[str], path: str, folder: _Folder, held: int) -> None:
         """Take a file, or put a folder among those to read."""
+        if len(os.fsencode(path)) >= PATH_BYTES:
+            self._pass_over(TOO_LONG, path)
+            return
         try:
             if entry.is_dir(follow_symlinks=False):
-                self._enter(entry.path, folder.above)
+                self._enter(path, folder.above)
             elif entry.is_dir():
-                self._see_link(entry.path, folder)
+                self._see_link(path, folder)
             elif entry.is_file():
-                if entry.is_symlink() and self._leads_out(entry.path):
-                    if self._is_meant(uri_of(entry.path)):
-                        self._pass_over("outside", entry.path)
-                    return
-                self._files.take(stored_at(entry.path, entry.stat(), as_source=self._follow != OWN))
+                self._see_file(entry.name, path, held)
             else:
                 entry.stat()  # raises for a link that leads to nothing
-                self._pass_over(SPECIAL, entry.path)
+                self._pass_over(SPECIAL, path)
         except PermissionError:
-            self._files.take(Stored(uri_of(entry.path), 0, DENIED))
+            self._files.take(Stored(uri_of(path), 0, DENIED))
         except OSError as error:
             if error.errno not in BROKEN:
                 raise
             if entry.is_symlink():
-                self._pass_over("broken", entry.path)
+                self._pass_over("broken", path)
             elif error.errno == errno.ENAMETOOLONG:
-                self._pass_over(TOO_LONG, entry.path)
+                self._pass_over(TOO_LONG, path)
+
+    def _see_file(self, name: str, path: str, folder: int) -> None:
+        """Take a file as it is where it lies, at one look: a link may lead elsewhere a moment later."""
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if S_ISLNK(found.st_mode):
+            with _held(name, os.O_PATH, folder) as held:
+                found = os.fstat(held)
+                if self._lies_outside(held, path):
+                    if self._is_meant(uri_of(path)):
+                        self._pass_over("outside", path)
+                    return
+        if S_ISREG(found.st_mode):
+            self._files.take(stored_at(path, found, as_source=self._follow != OWN))
+        else:
+            self._pass_over(SPECIAL, path)  # since the folder was read
 
     def _see_link(self, path: str, folder: _Folder) -> None:
         if not self._may_lead(path):
@@ -169,9 +191,11 @@ class _Walk:
 
     def _leads_out(self, path: str) -> bool:
         """Return True for a link that leads out of the archive, unless such links are followed."""
-        if self._follow in (OWN, "anywhere"):
-            return False
-        return posixpath.commonpath([os.path.realpath(path), self._real_root]) != self._real_root
+        return self._follow not in (OWN, "anywhere") and not _is_below(os.path.realpath(path), self._real_root)
+
+    def _lies_outside(self, held: int, path: str) -> bool:
+        """Return True for an open file or folder outside of the archive, whatever the links in its path are by now."""
+        return self._follow not in (OWN, "anywhere") and not _is_below(_place_of(held, path), self._real_root)
 
     def _enter(self, path: str, above: frozenset[Identity] | None) -> bool:
         """Read a folder later; return False for one that a link leads to, or back to, and that is read already."""
@@ -191,6 +215,34 @@ class _Walk:
     def _pass_over(self, reason: str, path: str) -> None:
         before = self._links.get(reason, Links(0, uri_of(path)))
         self._links[reason] = before._replace(n=before.n + 1)
+
+
+def look_below(path: str, root: str) -> os.stat_result | None:
+    """Return a file as it is where it lies; None if that is not below a root, which a link may lead to."""
+    with _held(path, os.O_PATH) as held:
+        return os.fstat(held) if _is_below(_place_of(held, path), os.path.realpath(root)) else None
+
+
+def _place_of(held: int, path: str) -> str:
+    """Return where an open file or folder really lies, whatever the links in its path are by now."""
+    try:
+        return os.readlink(f"/proc/self/fd/{held}")
+    except OSError:  # a system that does not tell
+        return os.path.realpath(path)
+
+
+def _is_below(place: str, real_root: str) -> bool:
+    return posixpath.commonpath([place, real_root]) == real_root
+
+
+@contextlib.contextmanager
+def _held(path: str, flags: int, folder: int | None = None) -> Iterator[int]:
+    """Open a file or folder for a look."""
+    held = os.open(path, flags | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        yield held
+    finally:
+        os.close(held)
 
 
 def stored_at(path: str, found: os.stat_result, *, as_source: bool = False) -> Stored:

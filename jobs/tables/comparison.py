@@ -8,6 +8,7 @@ from dataclasses import replace
 from detector.audio import WHOLE
 from detector.errors import ConfigError
 from jobs.inputs.archive import Archive
+from jobs.inputs.existence import HIDDEN
 from jobs.inputs.shards import Selection, Shard, is_removed, removed
 from jobs.inputs.utterance_ids import root_of
 from jobs.storage import Stored, is_same, without_ctime
@@ -119,7 +120,10 @@ class Comparison:
             if source.uri in self._gone:
                 return removed(was)
             # what this archive leaves out stays as it was, unless it has to be read and cannot be
-            return was if is_as_read or is_removed(was) else self._look(was.uri) or removed(was)
+            if is_as_read or is_removed(was):
+                return was
+            left_out = self._look(was.uri)
+            return removed(was) if left_out is None or left_out.etag == HIDDEN else left_out
 
         sources = [now(was, source) for was, source in zip(before.sources, shard.sources, strict=True)]
         if moved:

@@ -133,7 +133,7 @@ class Ends:
         draft.unlink(missing_ok=True)  # of a process that had our number
         with draft.open("x") as file:  # no link is followed
             file.write(_text(values, f"{{{labels}}}"))
-        draft.chmod(0o644)  # node_exporter is another user
+            os.fchmod(file.fileno(), 0o644)  # node_exporter is another user
         draft.replace(path)
         if place:
             without_output.unlink(missing_ok=True)

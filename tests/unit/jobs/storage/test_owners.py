@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import storage
+from jobs.storage import local
 
 SERVICE = 65_534  # an account without rights, which every system has
 
@@ -42,3 +43,32 @@ def test_root_s_own_files_are_root_s(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/folder/a.json", b"content")
 
     assert owners(tmp_path) == {(0, os.stat(tmp_path).st_gid)}
+
+
+@pytest.mark.parametrize("how", ["link", "hard link"])
+def test_what_takes_the_place_of_a_draft_keeps_its_mode_owner_and_time(tmp_path: Path, how: str) -> None:
+    """The owner of the folder may replace a draft while root writes it, and give the object any mode before."""
+    root_s, output = tmp_path / "of root", tmp_path / "output"
+    root_s.write_bytes(b"a program")
+    root_s.chmod(0o700)
+    before = root_s.stat()
+    storage.write_bytes(f"{output}/a.json", b"before")
+    os.chown(output / "a.json", SERVICE, SERVICE)
+    (output / "a.json").chmod(0o4777)
+
+    with local._draft(f"{output}/a.json", b"after") as draft:
+        os.remove(draft.path)
+        os.symlink(root_s, draft.path) if how == "link" else os.link(root_s, draft.path)
+        local._take_place(draft, f"{output}/a.json")
+
+    after = root_s.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+
+
+def test_no_object_gets_the_bits_that_let_others_run_it_as_its_owner(tmp_path: Path) -> None:
+    storage.write_bytes(f"{tmp_path}/a.json", b"before")
+    (tmp_path / "a.json").chmod(0o4755)
+
+    storage.write_bytes(f"{tmp_path}/a.json", b"after")
+
+    assert (tmp_path / "a.json").stat().st_mode & 0o7777 == 0o755

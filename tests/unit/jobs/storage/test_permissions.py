@@ -70,7 +70,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, bonafide: Run, b
 def test_an_output_that_others_may_read_stays_so_and_a_folder_of_other_things_does_not_count(
     tmp_path: Path, entry: str, file_mode: int
 ) -> None:
-    (tmp_path / entry).mkdir()
+    (tmp_path / entry).mkdir(mode=0o755)
     tmp_path.chmod(0o755)
 
     with private_unless(str(tmp_path), shared=False):
@@ -80,9 +80,10 @@ def test_an_output_that_others_may_read_stays_so_and_a_folder_of_other_things_do
     assert mode(tmp_path) == 0o755
 
 
-def test_an_output_that_is_private_stays_so(tmp_path: Path) -> None:
-    (tmp_path / "_plans").mkdir()
-    tmp_path.chmod(0o700)
+@pytest.mark.parametrize("folder", [0o700, 0o755], ids=["made by us", "made by hand before"])
+def test_an_output_that_is_private_stays_so(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "_plans").mkdir(mode=0o700)
+    tmp_path.chmod(folder)
 
     with private_unless(str(tmp_path), shared=False):
         storage.put(f"{tmp_path}/_plans/1", b"x", storage.ABSENT)
@@ -92,7 +93,7 @@ def test_an_output_that_is_private_stays_so(tmp_path: Path) -> None:
 
 def test_a_draft_is_never_more_open_than_what_it_becomes(tmp_path: Path) -> None:
     with private_unless(str(tmp_path / "out"), shared=False), local._draft(str(tmp_path / "out" / "x"), b"x") as draft:
-        assert mode(Path(draft)) == 0o600
+        assert mode(Path(draft.path)) == 0o600
         assert mode(tmp_path / "out") == 0o700
 
 
