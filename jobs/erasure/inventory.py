@@ -16,13 +16,14 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.erasure.mentions import (
     contents_of,
+    everything,
     ids_in_record,
     is_rewritten,
     named_folders,
     problem_with,
     recordings_in_plan,
     sources_named,
-    unread_links,
+    unread,
 )
 from jobs.erasure.own_objects import OWN_NAMES, read_own
 from jobs.erasure.proof import describe_remaining
@@ -211,11 +212,14 @@ def identify_rows(content: bytes, request: ErasureRequest) -> tuple[pa.Table, pa
 def _refuse_unreachable_mentions(output: str, committed_uris: set[str], request: ErasureRequest) -> None:
     """Refuse while an object mentions a recording, but no marker counts it and bonafide does not rewrite it."""
     uncommitted = {stored.uri for stored in table_objects(output)} - committed_uris
-    if links := unread_links(output):
-        raise ConfigError(f"{links[0]}. Remove it, then run the same command again.")
+    if problems := unread(output):
+        remedy = "Remove it, or put what it leads to, or hides, in its place where this user may read it"
+        raise ConfigError(f"{problems[0]}. {remedy}; then run the same command again.")
     if folders := named_folders(output, request):
         raise ConfigError(f"{folders[0]}. Remove the folder, then run the same command again.")
-    others = (each for each in storage.listing(output) or [] if _may_not_be_ours(output, each, uncommitted))
+    drafts = {stored.uri for stored in storage.drafts(output)}  # they are removed
+    objects = (each for each in everything(output) if each.uri not in drafts)
+    others = (each for each in objects if _may_not_be_ours(output, each, uncommitted))
     for stored, content in contents_of(output, others):
         name = stored.uri.removeprefix(f"{output}/")
         is_ours = is_rewritten(name) and stored.uri not in uncommitted  # a record or page, if it is one

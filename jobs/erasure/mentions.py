@@ -20,7 +20,7 @@ from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.requests import objects
 from jobs.inputs.shards import Shard
-from jobs.storage import SPECIAL, TOO_LONG, NotFoundError, Stored
+from jobs.storage import SPECIAL, TOO_LONG, Listing, NotFoundError, Stored
 from jobs.tables.canaries import Reference
 from jobs.tables.erasures import NAMES_IN_SETTINGS
 from jobs.tables.garbage import OBJECT_NAME
@@ -51,7 +51,7 @@ def find_mentions(output: str, request: ErasureRequest) -> tuple[list[str], int]
         if (problem := problem_with(output, stored, content, request))
         and (problem := _lasting(output, stored, problem, request))
     ]
-    return [*problems, *unread_links(output), *named_folders(output, request)], len(found)
+    return [*problems, *unread(output), *named_folders(output, request)], len(found)
 
 
 def _lasting(output: str, stored: Stored, problem: str, request: ErasureRequest) -> str:
@@ -89,21 +89,22 @@ UNREAD = {
 
 def everything(output: str) -> list[Stored]:
     """List all objects under an output: also hidden ones, and drafts, which no other listing has."""
-    return sorted([*(storage.listing(output) or []), *storage.drafts(output)])
+    found = storage.survey(output) or Listing([])
+    return sorted({each.uri: each for each in (*found.objects, *storage.drafts(output))}.values())
 
 
-def unread_links(output: str) -> list[str]:
-    """Describe what no listing has below the output: links to a folder or nothing, pipes and devices, too long paths.
+def unread(output: str) -> list[str]:
+    """Describe what is below the output and is not read: pipes, too long paths, folders that may not be listed;
+    and links, also those to files, which are read, and of which only the link would be replaced.
 
     Each has a name, and a link a target, either of which may name a recording.
     """
-    found = storage.survey(output)
-    links = {} if found is None else found.links
+    found = storage.survey(output) or Listing([])
     folder = "a link to a folder, which is not followed"
-    return [
-        f"{each.first}: {UNREAD.get(reason, folder)}, so what it mentions is not known"
-        for reason, each in links.items()
-    ]
+    links = [f"{each.first}: {UNREAD.get(reason, folder)}" for reason, each in found.links.items()]
+    denied = [f"{uri}: a folder that this user may not list" for uri in found.denied]
+    linked = [f"{uri}: a link to a file, which lies elsewhere and would stay" for uri in storage.linked_files(output)]
+    return [*(f"{each}, so what it mentions is not known" for each in links + denied), *linked]
 
 
 def named_folders(output: str, request: ErasureRequest) -> list[str]:

@@ -31,7 +31,7 @@ folders and digests, which later runs need as they are; and anyone may call a re
 
 
 def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
-    """Return rows in which :data:`~jobs.tables.erasures.ERASED` replaces texts that name the recordings.
+    """Return rows in which texts that name the recordings are replaced by :attr:`ErasureRequest.stand_in`.
 
     A stranger decides what a row of another recording says: where a link led, or what a file claims of its maker.
     The same object is returned if nothing is to be replaced.
@@ -41,7 +41,7 @@ def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
         named = [each for each in texts if request.ids_in_text(each)]
         if named:
             is_named = pc.is_in(rows[name], pa.array(named, rows[name].type))
-            redacted = pc.if_else(is_named, pa.scalar(ERASED, rows[name].type), rows[name])
+            redacted = pc.if_else(is_named, pa.scalar(request.stand_in, rows[name].type), rows[name])
             rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), redacted)
     return rows
 
@@ -88,9 +88,9 @@ def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
     """Return a source that is not heard for its id without its name, or without that of the one that has the id."""
     if any(request.ids_of(name) for _, name in shard.names or ()):
         return replace(shard, sources=(), names=())
-    return (
-        replace(shard, names=((ERASED, shard.names[0][1]),)) if shard.names and ids_of_other(shard, request) else shard
-    )
+    if not shard.names or not ids_of_other(shard, request):
+        return shard
+    return replace(shard, names=((request.stand_in, shard.names[0][1]),))
 
 
 def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
@@ -113,17 +113,17 @@ def _redact_examples(name: str, value: Any, request: ErasureRequest) -> Any:
 
 def redact_marker(marker: Marker, request: ErasureRequest) -> Marker:
     """Return a marker whose label, and whose examples, no longer name the recordings."""
-    uri = ERASED if request.ids_in_label(marker.uri) else marker.uri
+    uri = request.stand_in if request.ids_in_label(marker.uri) else marker.uri
     detail = marker.detail
     examples = {name: _redact_examples(name, detail[name], request) for name in EXAMPLES if name in detail}
     return replace(marker, uri=uri, detail=detail | examples)
 
 
 def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, Any]:
-    """Return a run's record in which :data:`~jobs.tables.erasures.ERASED` replaces labels of the recordings."""
+    """Return a run's record in which labels of the recordings are replaced by :attr:`ErasureRequest.stand_in`."""
 
     def redact(labels: list[str]) -> list[str]:
-        return [ERASED if request.ids_in_label(each) else each for each in labels]
+        return [request.stand_in if request.ids_in_label(each) else each for each in labels]
 
     redacted = dict(record)
     if "alarms" in record:
@@ -139,7 +139,7 @@ def redact_record(record: dict[str, Any], request: ErasureRequest) -> dict[str, 
 def _redact_texts(value: Any, request: ErasureRequest) -> Any:
     """Return JSON values in which texts that name the recordings are replaced."""
     if isinstance(value, str):
-        return ERASED if request.ids_in_setting(value) else value
+        return request.stand_in if request.ids_in_setting(value) else value
     if isinstance(value, dict):
         return {key: _redact_texts(each, request) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -113,6 +113,23 @@ def test_what_a_stranger_s_row_says_of_the_recording_is_redacted(tmp_path: Path,
     assert "nothing new" in bonafide(*embed, "--max-failures", 1, "--output", output)[1]
 
 
+def test_a_recording_that_is_called_like_what_replaces_names_is_erased(tmp_path: Path, bonafide: Run) -> None:
+    archive, output = tmp_path / "archive", str(tmp_path / "tables")
+    archive.mkdir()
+    for name in ("(erased)", "my call.flac"):
+        (archive / name).write_bytes(encoded(tone(1.0)))
+    embed = ("embed", "--input", archive / "*", "--backbone", "melstats", "--runner", "local", "--output", output)
+    assert bonafide(*embed)[0] == 0
+    assert bonafide(*embed, "--redo", f"shard={archive}/my call.flac")[0] == 0
+
+    for name in ("my call.flac", "(erased)"):
+        code, _, err = bonafide("erase", name, "--output", output)
+        assert code == 0, err
+
+    assert [each for each in Path(output).rglob("*.json") if b"(erased)" in each.read_bytes()] == []
+    assert bonafide("verify", output)[0] == 0
+
+
 def test_what_a_run_was_told_of_the_recording_is_redacted_and_words_stay(tmp_path: Path, bonafide: Run) -> None:
     archive, output = tmp_path / "archive", str(tmp_path / "tables")
     archive.mkdir()
