@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ends.write(verb, code)
         return code
     if threading.current_thread() is threading.main_thread():  # Python delivers signals only there
-        signal.signal(signal.SIGTERM, _stop)
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:  # as `nohup` has the second
+                signal.signal(each, _stop)
     code, cause = _outcome(module, kind, values)
     with _undisturbed():
         if not values.get("dry_run"):  # a look ahead is no end of a run
@@ -166,7 +168,7 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -263,9 +265,12 @@ def _log_format() -> str:
     return log_format
 
 
-def _stop(_number: int, _frame: object) -> None:
-    """End the run when the machine is taken away: what is committed stays, and the same command goes on from there."""
-    raise StoppedError("stopped by SIGTERM; run the same command again")
+def _stop(number: int, _frame: object) -> None:
+    """End the run when the machine is taken away, or the terminal is closed.
+
+    What is committed stays, and the same command goes on from there.
+    """
+    raise StoppedError(f"stopped by {signal.Signals(number).name}; run the same command again")
 
 
 class _PrintCompletion(argparse.Action):

@@ -160,7 +160,9 @@ def test_a_defect_is_70_and_the_last_line_names_it(bonafide: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("stop", "cause"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "SIGTERM")], ids=["ctrl-c", "terminated"]
+    ("stop", "cause"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],
+    ids=["ctrl-c", "terminated", "terminal closed"],
 )
 def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop: signal.Signals, cause: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts a request and never answers
@@ -176,8 +178,8 @@ def test_a_run_that_is_stopped_is_75_and_says_how_to_go_on(tmp_path: Path, stop:
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
-            # where the tests run in the background, ctrl-c is ignored, and children inherit that
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            # where the tests run in the background, some signals are ignored, and children inherit that
+            preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)],
         )
         silent.accept()
         run.send_signal(stop)
@@ -285,5 +287,6 @@ def test_a_signal_does_not_break_off_the_telling_of_the_end() -> None:
     with _undisturbed():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGHUP)
 
     assert signal.getsignal(signal.SIGTERM) is before
