@@ -177,7 +177,8 @@ def look_for_new(
     slots = slots_to_prune(table, history, done) if config.prune else frozenset()
     policy = RemovalPolicy(config.max_removed, config.prune, slots)
     # a link that a listing passes over hides what it leads to here, too
-    there = partial(look, roots=() if inputs.follow_links == "anywhere" else archive_roots(inputs.input))
+    local = [each for each in archive_roots(inputs.input) if storage.scheme_of(each) == "file"]
+    there = partial(look, roots=() if inputs.follow_links == "anywhere" else local)
     proposal = propose(found, history, done, there, again, policy, None if has_lists else index, group_seconds, moves)
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
     roots = None if found.id_roots is None else {*found.id_roots.values(), *taken.roots}

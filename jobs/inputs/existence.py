@@ -64,15 +64,15 @@ def look(uri: str, roots: Sequence[str] = ()) -> Stored | None:
     ----------
     uri : str
     roots : sequence of str, optional
-        Folders, each with a trailing slash. What a link leads to out of the one that the URI lies in has the tag
+        Local folders, each with a trailing slash. What a link leads to out of the one that the URI lies in has the tag
         :data:`HIDDEN`: it is not gone, and not to be read.
     """
     root = next(filter(uri.startswith, roots), None)
     try:
         if root is None:
             return storage.stat(uri, as_source=True)
-        is_there = storage.stat(uri) is not None
-        return storage.stat_below(uri, root) or (Stored(uri, 0, HIDDEN) if is_there else None)
+        below = storage.stat_below(uri, root)
+        return Stored(uri, 0, HIDDEN) if below is None and storage.stat(uri) is not None else below
     except storage.RefusedError:
         return Stored(uri, 0, storage.DENIED)
     except storage.NotFolderError:  # nothing is below a file

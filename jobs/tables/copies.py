@@ -34,9 +34,9 @@ def refuse_lost_plans(table: Ledger, history: PlanHistory, done: Iterable[str]) 
         raise SchemaError(f"{_marker_uri(table, lost[0])}: {_described(table)}. {REMEDY}.")
 
 
-def refuse_garbage_of_lost_plans(output: str) -> None:
-    """Raise SchemaError if a plan of what is committed is not here: by what is, all rows of it would be garbage."""
-    markers = [stored.uri for stored in storage.listing(storage.join(output, "_commits")) or []]
+def refuse_garbage_of_lost_plans(output: str, garbage: Iterable[str]) -> None:
+    """Raise SchemaError if garbage has markers whose plans are not here: with these, it may be none."""
+    markers = list(garbage)
     for name in sorted({name for uri in markers if (name := ledger_of(uri))}):
         table = Ledger(output, *name.split("-"))
         refuse_lost_plans(table, table.history(), _committed(markers, name))

@@ -55,9 +55,9 @@ def run(settings: Settings) -> int:
     from jobs.tables.ledger import ledgers
 
     output = storage.normal(settings.output)
-    if settings.abandon is None and not settings.lost_plans:
-        refuse_garbage_of_lost_plans(output)
     garbage = find_garbage(output) if settings.abandon is None else {}
+    if not settings.lost_plans:
+        refuse_garbage_of_lost_plans(output, garbage)
     if not (garbage or ledgers(output) or is_copy(output)):
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     if settings.abandon is not None:

@@ -1,4 +1,4 @@
-"""What a header has players pass over is heard, but for as much as the delay of a codec: not every player heeds it."""
+"""A header may tell players to pass over sound, and not all do: we hear it, but for as much as a codec's delay."""
 
 from __future__ import annotations
 
