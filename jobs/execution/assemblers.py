@@ -40,11 +40,12 @@ class Unfinished:
 
 
 class Reply(NamedTuple):
-    """What an assembler tells the driver: results; shards that are open, and under commit."""
+    """What an assembler tells the driver: results; shards that are open, and under commit; canaries to compare."""
 
     results: list[Any]
     n_open: int
     n_committing: int
+    introduced: list[pa.Table]
 
 
 class Assemblers(Protocol):
@@ -95,6 +96,7 @@ class Assembler:
         self._shards = ShardAssembler()
         self._results: list[Any] = []
         self._approved: set[str] = set()
+        self._introduced: dict[str, pa.Table] = {}  # by their digests
         self._commits_empty = False
         self._n_committing = 0
         self._changing = threading.Lock()
@@ -103,7 +105,15 @@ class Assembler:
 
     def approve(self, canaries: Collection[str]) -> None:
         """Take pieces from encoders whose canaries have one of these digests."""
-        self._approved.update(canaries)
+        with self._changing:
+            self._approved.update(canaries)
+            self._introduced = {each: report for each, report in self._introduced.items() if each not in canaries}
+
+    def introduce(self, digest: str, report: pa.Table) -> None:
+        """Keep the canaries of an encoder, as :func:`jobs.inputs.pieces.canaries` has them, until they are approved."""
+        with self._changing:
+            if digest not in self._approved:
+                self._introduced[digest] = report
 
     def commit_empty(self) -> None:
         """Commit shards without an utterance, too, from now on."""
@@ -130,7 +140,14 @@ class Assembler:
         """
         with self._changing:
             self._results = [result for result in self._results if result.shard_id not in seen]
-            return Reply(list(self._results), len(self._shards.open), self._n_committing)
+            introduced = list(self._introduced.values())
+            return Reply(list(self._results), len(self._shards.open), self._n_committing, introduced)
+
+    def arrived(self, places: pa.Table) -> list[int]:
+        """Return rows of a table of ``shard_id``, ``ordinal`` and ``segment``: those whose segments have arrived."""
+        with self._changing:
+            wanted = zip(*(places[name].to_pylist() for name in ("shard_id", "ordinal", "segment")), strict=True)
+            return [row for row, place in enumerate(wanted) if self._shards.has(*place)]
 
     def take(self) -> list[Any]:
         """Return the results since the last call."""

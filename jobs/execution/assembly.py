@@ -196,6 +196,13 @@ class ShardAssembler:
             if (whole := self.close(shard_id)) is not None:
                 yield whole
 
+    def has(self, shard_id: str, ordinal: int, segment: int) -> bool:
+        """Return True if a segment has arrived."""
+        if shard_id in self._done:
+            return True
+        rows = self._open.get(shard_id)
+        return rows is not None and segment in rows.segments.get(ordinal, ())
+
     @property
     def open(self) -> dict[str, ShardRows]:
         """The pieces of shards that are not whole, by their ids."""

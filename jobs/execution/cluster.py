@@ -30,6 +30,7 @@ from itertools import islice
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from detector.canaries import kept
 from detector.errors import DeviceError
@@ -120,6 +121,7 @@ class Cluster:
                 if len(table):
                     work.watchdog.note_progress()
                 yield table
+                yield from assemblers.introduced()
 
     def _wave(self, blocks: Blocks, n_tasks: int, pool: Pool) -> Any:
         """Return the dataset of the next blocks, which Ray alone holds; None at the end."""
@@ -145,7 +147,7 @@ class Cluster:
         how = (work.recipes, work.model, pool.device, pool.batch_seconds, self._session.registry.reporter("encode"))
         return decoded.map_batches(
             EncoderActor,
-            fn_constructor_args=(lifeline, delivery, (*how, self._config.store_patience, work.heard)),
+            fn_constructor_args=(lifeline, delivery, singly, (*how, self._config.store_patience, work.heard)),
             batch_size=None,
             batch_format="pyarrow",
             # all are asked for at once, and an autoscaler brings their machines in one go; see _dataset for the tail
@@ -273,16 +275,23 @@ class EncoderActor(EncodeStage):
         None in a cluster.
     deliver : Delivery
         Gives the pieces to their assemblers.
+    is_again : bool
+        True if a pass before this one may have delivered some of them.
     encoder : tuple
         The parameters of :class:`jobs.execution.stages.EncodeStage`.
     """
 
     _is_loaded = False
 
-    def __init__(self, lifeline: WorkerLifeline | None, deliver: Delivery, encoder: tuple[Any, ...]) -> None:
+    def __init__(
+        self, lifeline: WorkerLifeline | None, deliver: Delivery, is_again: bool, encoder: tuple[Any, ...]
+    ) -> None:
+        import ray
+
         if lifeline is not None:
             lifeline.hold()
         self._deliver = deliver
+        self._is_again = is_again or ray.get_runtime_context().was_current_actor_reconstructed
         super().__init__(*encoder)
         self._is_loaded = True
 
@@ -293,9 +302,17 @@ class EncoderActor(EncodeStage):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Deliver the pieces of the embedded table part by part, and yield the rest; or end this process."""
+        """Deliver the pieces of the embedded table part by part, and yield what is for the driver; or end this process.
+
+        What was delivered before, by a process that was lost, is not encoded again.
+        """
+        if self._is_again:
+            arrived = self._deliver.arrived(batch)
+            yield pieces.receipts(batch.filter(arrived))
+            batch = batch.filter(pc.invert(arrived))
         for part in self.parts(batch):
             yield self._delivered(part)
+        yield self._deliver.rest()
 
     def _delivered(self, part: pa.Table) -> pa.Table:
         try:

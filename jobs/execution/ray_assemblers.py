@@ -5,12 +5,17 @@ encoder ─┬─ pieces, by a hash of the shard ─►  assembler ─┬─ 8 c
          └─ receipts ─► driver ◄── what was committed ────┘
 ```
 
+Nothing is taken of an encoder whose canaries the driver has not compared: it introduces itself to an assembler, which
+tells the driver, and holds its pieces until then.
+
 An assembler that is killed starts again empty. What it held is missing after the pass and is done again in the next
-one; what it had written is found there by conditional PUTs.
+one; what it had written is found there by conditional PUTs. An encoder that starts again gets its table again, and asks
+the assemblers what has arrived of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,6 +23,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +40,7 @@ COMMITS_AT_ONCE = 8  # for each assembler: at 80 ms a request they are 33 shards
 DELIVERIES_AT_ONCE = 4  # that an assembler takes, or holds back
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
+REPLY_SECONDS = 0.05  # that the driver waits for replies which come at once; it takes later ones with the next poll
 CALL_RETRIES = 2  # by Ray, of a call whose assembler was lost; all calls may be repeated
 ACTOR: dict[str, Any] = {
     "num_cpus": 0,  # none of its own, so that it takes none from decode
@@ -111,6 +118,7 @@ class RayAssemblers:
         self._due: dict[int, Any] = {}  # replies, by the numbers of their assemblers
         self._replies: dict[int, Reply] = {}  # the last one of each
         self._results: list[Any] = []
+        self._introduced: list[pa.Table] = []
         self._polled = 0.0
         self._adding: list[Any] = []
 
@@ -141,9 +149,14 @@ class RayAssemblers:
     def take(self) -> list[Any]:
         """Return the results of shards that were committed since the last call; asks twice a second at most."""
         if time.monotonic() - self._polled > POLL_SECONDS:
-            self._poll(0.0)
+            self._poll(REPLY_SECONDS)
         results, self._results = self._results, []
         return results
+
+    def introduced(self) -> list[pa.Table]:
+        """Return the canaries that wait to be approved, of which assemblers have told since the last call."""
+        introduced, self._introduced = self._introduced, []
+        return introduced
 
     def is_idle(self) -> bool:
         """Return True if no commit is under way, and all results were taken."""
@@ -197,9 +210,10 @@ class RayAssemblers:
             try:
                 reply = Reply(*ray.get(self._due.pop(number)))
             except ray.exceptions.RayError:  # it was lost; another one starts in its place
-                reply = Reply([], 0, 0)
+                reply = Reply([], 0, 0, [])
             self._replies[number] = reply
             self._results += reply.results
+            self._introduced += reply.introduced
 
 
 class Delivery:
@@ -207,13 +221,14 @@ class Delivery:
 
     def __init__(self, actors: list[Any]) -> None:
         self._actors = actors
-        self._canaries = ""
+        self._digest = ""  # of the encoder's canaries
+        self._canaries = pieces.EMBEDDED.empty_table()
+        self._held = pieces.EMBEDDED.empty_table()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Deliver the pieces in a table of :data:`jobs.inputs.pieces.EMBEDDED`, and return what is left of it.
+        """Deliver the pieces in a table of :data:`jobs.inputs.pieces.EMBEDDED`; return what is for the driver.
 
-        Pieces are left where the encoder's canaries are not approved (yet): they go by way of the driver, which
-        compares the canaries first.
+        Pieces are held, and delivered with the next ones, while the encoder's canaries are not approved.
 
         Raises
         ------
@@ -221,17 +236,40 @@ class Delivery:
             If an assembler was lost, repeatedly.
         """
         for vectors, versions in pieces.canaries_in(table):
-            self._canaries = pieces.canaries_digest(vectors, versions)
-        import ray
-
+            self._digest, self._canaries = pieces.canaries_digest(vectors, versions), pieces.canary_rows(table)
+            self._introduce([assembler_of(self._digest, self._actors)])
         for_driver, rest = pieces.for_driver(table)
-        parts = divided(rest, self._actors)
-        try:
-            taken = ray.get([_call(actor.deliver, "deliveries", part, self._canaries) for actor, part in parts])
-        except ray.exceptions.RayError as error:
-            raise RunAgain(f"an assembler was lost: {type(error).__name__}") from error
-        refused = [part for (_, part), is_taken in zip(parts, taken, strict=True) if not is_taken]
-        return pa.concat_tables([for_driver, *refused])
+        parts = divided(pa.concat_tables([self._held, rest]), self._actors)
+        self._held = pieces.EMBEDDED.empty_table()
+        taken = _answers([_call(actor.deliver, "deliveries", part, self._digest) for actor, part in parts])
+        refused = [each for each, is_taken in zip(parts, taken, strict=True) if not is_taken]
+        if refused:
+            self._held = pa.concat_tables([part for _, part in refused])
+            self._introduce([actor for actor, _ in refused])
+        return for_driver
+
+    def rest(self) -> pa.Table:
+        """Return pieces that are still held, behind the canaries: the driver compares these before it takes any."""
+        held, self._held = self._held, pieces.EMBEDDED.empty_table()
+        return pa.concat_tables([self._canaries, held]) if len(held) else held
+
+    def arrived(self, table: pa.Table) -> pa.Array:
+        """Return for each row of a table of :data:`jobs.inputs.pieces.DECODED` if it is a segment that has arrived.
+
+        None has where an assembler was lost.
+        """
+        is_segment = table["samples"].is_valid()
+        numbered = table.select(["shard_id", "ordinal", "segment"]).append_column("row", pa.array(range(len(table))))
+        parts = divided(numbered.filter(is_segment), self._actors)
+        has_arrived = np.zeros(len(table), dtype=bool)
+        with contextlib.suppress(RunAgain):
+            rows = _answers([_call(actor.arrived, "deliveries", part) for actor, part in parts])
+            for (_, part), here in zip(parts, rows, strict=True):
+                has_arrived[part["row"].to_numpy()[here]] = True
+        return pa.array(has_arrived)
+
+    def _introduce(self, actors: list[Any]) -> None:
+        _answers([_call(actor.introduce, "deliveries", self._digest, self._canaries) for actor in actors])
 
 
 def divided(table: pa.Table, assemblers: list[Any]) -> list[tuple[Any, pa.Table]]:
@@ -251,6 +289,16 @@ def assembler_of(shard_id: str, assemblers: list[Any]) -> Any:
     ['second', 'second', 'second', 'first']
     """
     return assemblers[zlib.crc32(shard_id.encode()) % len(assemblers)]
+
+
+def _answers(calls: list[Any]) -> list[Any]:
+    """Return what assemblers answer; raise RunAgain if one was lost."""
+    import ray
+
+    try:
+        return list(ray.get(calls))
+    except ray.exceptions.RayError as error:
+        raise RunAgain(f"an assembler was lost: {type(error).__name__}") from error
 
 
 def _call(method: Any, group: str, *arguments: Any) -> Any:

@@ -43,7 +43,7 @@ from jobs.inputs.shards import Portion
 
 LOAD_ATTEMPTS = 3
 PART_SECONDS = 0.5  # of an encoder's time, after which what it has is delivered
-UNKNOWN_SPEED = 10.0  # audio-seconds a second of an encoder that has done nothing yet
+UNKNOWN_SPEED = 1.0  # audio-seconds a second of an encoder that has done nothing yet: its first part is one segment
 ITEM = "item"
 """The one column of the tables that :class:`DecodeStage` and :class:`ItemStage` take."""
 
@@ -209,8 +209,11 @@ class EncodeStage:
     def parts(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Divide a table into what an encoder on a CPU works off in half a second; one on a GPU gets all of it at once.
 
-        What is delivered part by part need not be done again if the run is killed.
+        What is delivered part by part need not be done again if the run is killed. The first part of all is empty: it
+        gives the canaries, which are compared while the second is encoded.
         """
+        if self._heard is not None:
+            yield batch.slice(0, 0)
         lengths = pc.fill_null(pc.binary_length(batch["samples"]), 0).to_numpy()
         ends = np.cumsum(lengths) / (SAMPLE_RATE * np.dtype(np.float32).itemsize)
         begin = 0
@@ -229,6 +232,10 @@ class EncodeStage:
         return PART_SECONDS * speed
 
     def _encoded(self, batch: pa.Table, backbone: Backbone) -> pa.Table:
+        parts = []
+        if self._heard is not None:
+            parts.append(self._canaries(self._heard, backbone))
+            self._heard = None
         rows, samples = pieces.samples_of(batch)
         embeddings = np.zeros((len(rows), len(backbone.layers) * backbone.dim), dtype=np.float32)
         n_frames = np.zeros(len(rows), dtype=np.int64)
@@ -246,11 +253,7 @@ class EncodeStage:
                 embeddings[part], n_frames[part] = found[:2]
                 cells += found[2]
         self._stats.audio_seconds += sum(map(len, samples)) / SAMPLE_RATE
-        embedded = pieces.embedded(batch, rows, embeddings, n_frames, cells)
-        parts = [embedded, pieces.receipts(embedded)]
-        if self._heard is not None:
-            parts.insert(0, self._canaries(self._heard, backbone))
-            self._heard = None
+        parts += [pieces.embedded(batch, rows, embeddings, n_frames, cells), pieces.receipts(batch)]
         return pa.concat_tables(parts)
 
     def _canaries(self, heard: Mapping[str, Heard], backbone: Backbone) -> pa.Table:

@@ -179,9 +179,14 @@ def canaries(vectors: npt.NDArray[np.float32], versions: dict[str, str]) -> pa.T
     return pa.Table.from_pylist([row], schema=EMBEDDED)
 
 
+def canary_rows(table: pa.Table) -> pa.Table:
+    """Return the rows of :func:`canaries` in a table of :data:`EMBEDDED`."""
+    return table.filter(pc.equal(table["shard_id"], CANARIES))
+
+
 def canaries_in(table: pa.Table) -> list[tuple[npt.NDArray[np.float32], dict[str, str]]]:
     """Return the vectors and versions in the rows of :func:`canaries` in a table of :data:`EMBEDDED`."""
-    reports = table.filter(pc.equal(table["shard_id"], CANARIES))
+    reports = canary_rows(table)
     vectors = [
         reports["embedding"][row].values.to_numpy().reshape(reports["n_frames"][row].as_py(), -1)
         for row in range(len(reports))
@@ -251,14 +256,14 @@ def cells_in(table: pa.Table, row: int) -> CellPart | None:
 
 
 def receipts(table: pa.Table) -> pa.Table:
-    """Return the receipt of each shard that a table of :data:`EMBEDDED` has pieces of."""
+    """Return the receipt of each shard that a table of :data:`DECODED` has pieces of."""
     n_bytes = pc.struct_field(table["outcome"], "bytes")
     counted = pa.table(
         {
             "shard_id": table["shard_id"],
             "bytes": n_bytes,
             "recordings": pc.cast(table["outcome"].is_valid(), pa.int64()),
-            "segments": pc.cast(table["n_frames"].is_valid(), pa.int64()),
+            "segments": pc.cast(table["samples"].is_valid(), pa.int64()),
         }
     ).filter(table["trouble"].is_null())
     sums = counted.group_by("shard_id").aggregate([(name, "sum") for name in _COUNTS])

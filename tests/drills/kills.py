@@ -4,7 +4,7 @@ The corpus is packed into small tars in a store behind the proxy. An encoder, an
 the store is killed at random moments, each time after some more recordings were encoded; the same command is started
 again whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with
 those of an undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on
-entry.
+entry. That of the canaries, which each encoder embeds as it starts, is counted apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.drills.lab import HERE
 from tests.drills.nodes import ENCODER
 from tests.drills.runs import Fault, Run
 from tests.drills.store import BUCKET, file_system, key_of
-from tests.drills.work import ASSEMBLER, EMBED
+from tests.drills.work import ASSEMBLER, EMBED, canaries
 from tests.support import ROOT
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server
@@ -90,7 +90,7 @@ def main() -> int:
         kills, codes = shoot(store, proxy, shot, folder, given.kills, random.Random(given.seed))
         seconds = time.monotonic() - begun
         found = compare(file_system(store.environment))
-        twice = work(folder / "shot.json.0.noted") / work(folder / "quiet.json.0.noted") - 1.0
+        shot_work, quiet_work = work(folder / "shot.json.1.noted"), work(folder / "quiet.json.0.noted")
         finish(
             Run([sys.executable, "-m", "jobs", "verify", output("shot")], environment, folder / "verify", None).wait()
         )
@@ -99,7 +99,8 @@ def main() -> int:
     print(
         f"rows lost {found['lost']}, twice {found['twice']}, changed {found['changed']}; digest equal: {found['equal']}"
     )
-    print(f"audio encoded twice: {twice:.1%}")
+    twice, more_canaries = shot_work[0] / quiet_work[0] - 1.0, (shot_work[1] - quiet_work[1]) / quiet_work[0]
+    print(f"audio encoded twice: {twice:.1%}; canaries of encoders that started again: {more_canaries:.1%} beside it")
     return 0 if found == {"lost": 0, "twice": 0, "changed": 0, "equal": True} else 1
 
 
@@ -129,7 +130,8 @@ def command(name: str) -> list[str]:
 
 def noting(environment: dict[str, str], folder: Path, name: str, seconds: float) -> dict[str, str]:
     """Return the environment of a run whose encoders are slow and note their recordings."""
-    faults = [Fault(EMBED, "note"), *([Fault(EMBED, "sleep", seconds)] if seconds else [])]
+    # the last rule comes first: a recording is noted as it begins
+    faults = [*([Fault(EMBED, "sleep", seconds)] if seconds else []), Fault(EMBED, "note")]
     rules = folder / f"{name}.json"
     rules.write_text(json.dumps([vars(fault) for fault in faults]))
     return environment | {"PYTHONPATH": str(HERE / "inject"), "DRILL_INJECT": str(rules)}
@@ -141,12 +143,12 @@ def shoot(
     """Kill as often as asked, and let the run end; return the kills, and the end of each start of the run."""
     kills: Counter[str] = Counter()
     codes: list[int | None] = []
-    noted = folder / "shot.json.0.noted"
+    noted = folder / "shot.json.1.noted"
     run = _started(environment, folder, codes)
     targets = _targets(rng, n_kills)
     while targets:
-        before = _size(noted)
-        while _size(noted) == before:  # each kill strikes a run that progressed since the last one
+        before = n_recordings_in(noted)
+        while n_recordings_in(noted) == before:  # each kill strikes a run that progressed since the last one
             if not run.working:
                 codes.append(run.wait().code)
                 if codes[-1] == 0:
@@ -163,7 +165,7 @@ def shoot(
         except (IndexError, ProcessLookupError):  # the run is still ending from the previous kill
             continue
         kills[target := targets.pop()] += 1
-        print(f"kill {kills.total()}: {target}, {_size(noted)} B noted", flush=True)
+        print(f"kill {kills.total()}: {target}, {n_recordings_in(noted)} recordings encoded", flush=True)
     while True:
         codes.append(run.wait(900).code)
         if codes[-1] == 0:
@@ -183,8 +185,9 @@ def _started(environment: dict[str, str], folder: Path, codes: list[int | None])
     return Run(command("shot"), environment, folder / f"shot-{len(codes)}", None)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def n_recordings_in(noted: Path) -> int:
+    """Return how often a recording was passed to an encoder."""
+    return len(passed(noted)[0]) if noted.exists() else 0
 
 
 def compare(store: Any) -> dict[str, Any]:
@@ -209,9 +212,21 @@ def _digest(store: Any, name: str) -> str:
     return str(json.loads(store.cat_file(path))["digest"])
 
 
-def work(noted: Path) -> float:
-    """Return the seconds of audio that were passed to encoders."""
-    return sum(int(line.split()[2]) for line in noted.read_text().splitlines()) / SAMPLE_RATE
+def work(noted: Path) -> tuple[float, float]:
+    """Return the seconds of audio that were passed to encoders: of recordings, and of canaries."""
+    recordings, of_canaries = passed(noted)
+    return sum(recordings) / SAMPLE_RATE, sum(of_canaries) / SAMPLE_RATE
+
+
+def passed(noted: Path) -> tuple[list[int], list[int]]:
+    """Return the samples of each recording that was passed to an encoder, and of each canary."""
+    lines = [line.split() for line in noted.read_text().splitlines()]
+    of_canaries = [digest in canaries() for _, _, _, digest in lines]
+    lengths = [int(n_samples) for _, _, n_samples, _ in lines]
+    return (
+        [length for length, is_canary in zip(lengths, of_canaries, strict=True) if not is_canary],
+        [length for length, is_canary in zip(lengths, of_canaries, strict=True) if is_canary],
+    )
 
 
 def finish(run: Run) -> None:

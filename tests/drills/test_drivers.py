@@ -70,6 +70,7 @@ def test_a_killed_driver_resumes_where_it_stopped(lab: Lab, runner: str, shares:
         lab.proxy.clear()
         n_left = round(share * lab.archive.n_shards) - len(lab.markers())
         lab.proxy.when("PUT", MARKER).nth(n_left).then(lambda _: lab.runs[-1].kill())
+        lab.proxy.when("PUT", MARKER).after(n_left).reply(503, "SlowDown")  # its assemblers live on for a while
         run = lab.start_embed("--runner", runner, on=ray).wait()
         assert run.code == -signal.SIGKILL
         lab.wait_for(lambda run=run: not run.processes(WORKER))  # they notice it, and end
@@ -89,7 +90,7 @@ def test_a_killed_driver_resumes_where_it_stopped(lab: Lab, runner: str, shares:
 
 @drill(
     "D06",
-    injects="SIGKILL to the driver before, and right after, each of its PUTs in turn: plan, rows, marker, record",
+    injects="SIGKILL to the driver before, and right after, each PUT of its run: plan, canaries, rows, marker, record",
     holds="at each of them the same command again completes",
     limit=900,
 )
@@ -117,11 +118,11 @@ def test_a_driver_may_be_killed_at_every_write(lab: Lab, when: str) -> None:
             assert not any(marker["alarms"] for marker in lab.markers().values())
         except AssertionError as error:
             raise AssertionError(f"{when} PUT {len(places)}, of a {places[-1]}") from error
-    # a plan, a record; 6 markers, 6 objects of embeddings, and 3 of failures: every second shard has one. Several
-    # commits are under way at once, so in each run another one may be the n-th
-    assert len(places) == 1 + 6 + 9 + 1
+    # a plan, the canaries, a record; 6 markers, 6 objects of embeddings, and 3 of failures: every second shard has one.
+    # Several commits are under way at once, so in each run another one may be the n-th
+    assert len(places) == 2 + 6 + 9 + 1
     assert {places[0], *places[-1:]} == {"plan PUT", "record PUT"}
-    assert set(places[1:-1]) == {"marker PUT", "table PUT"}
+    assert set(places[1:-1]) == {"canaries PUT", "marker PUT", "table PUT"}
     lab.held(f"{len(places)} places {when} a PUT")
 
 

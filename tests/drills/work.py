@@ -42,6 +42,12 @@ def amplification(lab: Lab) -> float:
     return counts.total() / len(counts)
 
 
+def n_computed_again(lab: Lab) -> int:
+    """Return how many more recordings were passed to an encoder than there are distinct ones."""
+    counts = Counter(digest for _, digest in noted(lab))
+    return counts.total() - len(counts)
+
+
 def struck_at(lab: Lab, number: int) -> list[float]:
     """Return when the fault of this number struck last, for each run in which it did."""
     return [place.stat().st_mtime for place in lab.folder.glob(f"*.{number}.struck")]

@@ -14,6 +14,7 @@ ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 THINGS = {  # by a pattern of the key; the first that matches counts
     "marker": r"/_commits/",
     "plan": r"/_plans/",
+    "canaries": r"/_canaries/",
     "garbage": r"/_garbage/",
     "record": r"/runs/[^/]*\.json$",
     "table": r"\.parquet$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 
 from detector.errors import UtteranceError
@@ -62,6 +63,32 @@ def test_pieces_of_an_encoder_are_taken_once_its_canaries_are_approved() -> None
     assert assembler.deliver(end("s"), "heard")
     assert not assembler.deliver(end("t"), "heard otherwise")
     assert committed(assembler) == ["s"]
+
+
+def test_an_encoder_introduces_itself_until_its_canaries_are_approved() -> None:
+    assembler = Assembler(lambda rows: rows)
+    report = pieces.canaries(np.ones((2, 3), np.float32), {"torch": "2.13.0"})
+
+    assembler.introduce("heard", report)
+    assembler.introduce("heard", report)
+    assembler.introduce("heard otherwise", report)
+
+    assert assembler.reply().introduced == [report, report]
+    assembler.approve({"heard"})
+    assembler.introduce("heard", report)
+    assert assembler.reply().introduced == [report]
+
+
+def test_a_segment_that_has_arrived_is_told_until_its_shard_is_forgotten() -> None:
+    assembler = Assembler(lambda rows: rows)
+    places = pa.table({"shard_id": ["s", "s", "t", "u"], "ordinal": [0, 1, 0, 0], "segment": [0, 0, 0, 0]})
+    for table in (segment("s", 0), outcome("s", 1), segment("t", 0), outcome("t", 0), end("t", 1)):
+        assembler.add(table)
+
+    assert committed(assembler) == ["t"]
+    assert assembler.arrived(places) == [0, 2]
+    assembler.forget("s")
+    assert assembler.arrived(places) == [2]
 
 
 def test_a_shard_without_an_utterance_is_committed_only_if_the_driver_says_so() -> None:
