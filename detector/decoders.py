@@ -33,7 +33,8 @@ MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
 STEREO = 2
-LFE = "LFE"  # the channel of low-frequency effects, as FFmpeg calls it
+LFE, UNNAMED = "LFE", "NONE"  # the channel of low-frequency effects, and one without a name, as FFmpeg calls them
+SURROUND, LFE_OF_SURROUND = range(6, 9), 3  # channels of 5.1, 6.1 and 7.1, in the order of FLAC, FFmpeg and browsers
 MAX_TRACKS = 16  # audio streams of a file: the languages of a film
 BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
 SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length
@@ -232,8 +233,14 @@ def _pyav_frames(
 
 
 def _without_lfe(channels: Samples, layout: av.AudioLayout) -> Samples:
-    """Leave out the channel of low-frequency effects, which is not played where there are two loudspeakers."""
-    heard = [number for number, each in enumerate(layout.channels) if each.name != LFE]
+    """Leave out the channel of low-frequency effects, which is not played where there are two loudspeakers.
+
+    Players take six, seven or eight channels without names for 5.1, 6.1 or 7.1.
+    """
+    names = [each.name for each in layout.channels]
+    if len(names) in SURROUND and set(names) == {UNNAMED}:
+        names[LFE_OF_SURROUND] = LFE
+    heard = [number for number, name in enumerate(names) if name != LFE]
     return channels[heard] if 0 < len(heard) < len(channels) else channels
 
 

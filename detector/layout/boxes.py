@@ -44,7 +44,7 @@ def mp4(file: BinaryIO, start: int, size: int) -> Extent:
 
 
 def _mp4(file: BinaryIO, start: int, size: int) -> Extent:
-    at, moov = start, b""
+    at, moov, is_begun = start, b"", False
     while len(header := read_at(file, at, 16, size)) >= 8:
         n_bytes, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if n_bytes == 1:
@@ -54,8 +54,9 @@ def _mp4(file: BinaryIO, start: int, size: int) -> Extent:
             if moov and (content != moov or n_bytes > movie.MOOV_BYTES):
                 raise movie.unclear("a second `moov`")
             moov = content
-        elif kind == b"ftyp" and at > start:
+        elif kind == b"ftyp" and is_begun:
             return Extent(at, at)
+        is_begun |= kind in (b"ftyp", b"moov", b"hoov", b"moof")
         if n_bytes == 0 and kind == b"mdat":  # to the end of the file
             return Extent(size, size)
         if n_bytes < 8 or (kind not in MP4_TYPES and not _is_box(file, at, n_bytes, size)):

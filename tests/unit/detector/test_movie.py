@@ -56,13 +56,14 @@ def quicktime(
     description: bytes = described(entry()),
     durations: Sequence[tuple[int, int]] = ((len(ONE), 1),),
     large: bool = False,
+    lead: bytes = b"",
 ) -> bytes:
     """PCM of one sound, with another behind it; ``more`` has their offsets, and returns further boxes.
 
-    ``durations`` are numbers of samples, and how long each of them is said to last.
+    ``durations`` are numbers of samples, and how long each of them is said to last; ``lead`` stands before it all.
     """
     content = b"".join((np.clip(each, -1, 1) * 32_767).astype("<i2").tobytes() for each in (ONE, OTHER))
-    head, before = box(b"ftyp", b"qt  ", bytes(4), b"qt  "), 8
+    head, before = lead + box(b"ftyp", b"qt  ", bytes(4), b"qt  "), 8
 
     def of(name: bytes, *own: bytes) -> bytes:
         return box(name, *boxes.get(b"+" + name, ()), *own, *boxes.get(name, ()))
@@ -106,6 +107,17 @@ def test_a_file_with_each_table_once_is_heard(large: bool) -> None:
     assert movie(io.BytesIO(content), 0, len(content)) == Movie(n_tracks=1, is_edited=False)
     assert facts.seconds == pytest.approx(3.0)
     assert correlation(samples, ONE) > 0.9
+
+
+@pytest.mark.parametrize("name", [b"free", b"skip", b"wide", b"mdat", b"uuid"])
+def test_other_boxes_may_stand_before_the_one_that_tells_the_kind_of_a_file(name: bytes) -> None:
+    content = quicktime(lead=box(name, bytes(64)))
+
+    facts, samples = heard(content)
+
+    assert facts.seconds == pytest.approx(3.0)
+    assert correlation(samples, ONE) > 0.9
+    assert facts.trailing_bytes == 0
 
 
 DESCRIPTIONS = {

@@ -49,10 +49,13 @@ def test_sound_of_any_number_of_channels_is_heard(n_channels: int) -> None:
         ("matroska", "flac", "5.1", 3),
         ("flac", "flac", "5.1", 3),
         ("wav", "pcm_s16le", "2.1", 2),
+        ("aiff", "pcm_s16be", "6 channels", 3),
+        ("aiff", "pcm_s16be", "7 channels", 3),
+        ("wav", "pcm_s16le", "8 channels", 3),
     ],
 )
 def test_the_channel_of_low_frequency_effects_is_not_heard(kind: str, codec: str, layout: str, lfe: int) -> None:
-    channels = np.stack([VOICE] * (6 if layout == "5.1" else 3))
+    channels = np.stack([VOICE] * av.AudioLayout(layout).nb_channels)
     channels[lfe] = OTHER
 
     _, samples = heard(by_ffmpeg(channels, kind, codec, layout))
