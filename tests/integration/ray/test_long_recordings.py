@@ -21,6 +21,7 @@ HOURS = 3
 VOICES = [encoded(tone(25.0 + n, seed=n)) for n in range(5)]
 SHORT = {f"{n:03d}.flac": VOICES[n % len(VOICES)] for n in range(200)}  # 1.5 h: as many as fill what is held at once
 MIDDLE = 100
+NAMES_AND_RUNS = ["utterance_id", "uri", "run_id", "first_run_id"]
 
 
 def three_hours() -> bytes:
@@ -36,7 +37,7 @@ def embedded(folder: Path, name: str, members: list[tuple[str, bytes]]) -> tuple
     output = folder / f"{name}-tables"
     command = [sys.executable, "-m", "jobs", "embed", "--backbone", "melstats", "--runner", "ray", "--encoders", "1"]
     done = run([*command, "--input", str(folder / name), "--output", str(output)], dict(os.environ))
-    return done, pq.read_table(output / "embeddings").drop_columns(["utterance_id", "uri", "run_id"])
+    return done, pq.read_table(output / "embeddings").drop_columns(NAMES_AND_RUNS)
 
 
 @pytest.mark.long
