@@ -25,6 +25,7 @@ from detector.demuxing import (
 )
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
+from detector.layout.channels import MIXED
 from detector.mixing import Samples as Samples
 from detector.mixing import mixed
 
@@ -187,7 +188,7 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if claimed is None and not layout.is_live:
         claims = [claimed_seconds(container, each) for each in tracks]
         claimed = None if None in claims else sum(each for each in claims if each is not None)
-    frames = _all_frames(layout, container, options, with_lfe=mixer.channel is not None)
+    frames = _all_frames(layout, container, options, every_channel=mixer.channel is not None)
     blocks = _joined(frames, mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
     if claimed is None and layout.claimed_share is not None:
@@ -196,18 +197,18 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
 
 
 def _all_frames(
-    layout: Layout, container: av.container.InputContainer, options: dict[str, str], *, with_lfe: bool
+    layout: Layout, container: av.container.InputContainer, options: dict[str, str], *, every_channel: bool
 ) -> Iterator[tuple[Samples, int]]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
     n_tracks = len(container.streams.audio)
-    yield from _pyav_frames(container, audio_stream(container, 0), with_lfe=with_lfe)
+    yield from _pyav_frames(container, audio_stream(container, 0), every_channel=every_channel)
     for index in range(1, n_tracks):
         container = open_container(layout, options)
-        yield from _pyav_frames(container, audio_stream(container, index), with_lfe=with_lfe)
+        yield from _pyav_frames(container, audio_stream(container, index), every_channel=every_channel)
 
 
 def _pyav_frames(
-    container: av.container.InputContainer, stream: av.AudioStream, *, with_lfe: bool
+    container: av.container.InputContainer, stream: av.AudioStream, *, every_channel: bool
 ) -> Iterator[tuple[Samples, int]]:
     """Yield frame by frame: float32 of shape (n_channels, n_samples), and the frame's own rate."""
     kind, packed = ("", "", 0), av.AudioResampler(format="flt")  # of 8 planes and more, PyAV reads beyond its memory
@@ -225,23 +226,23 @@ def _pyav_frames(
                         channels = (
                             converted.to_ndarray().astype(np.float32, copy=False).reshape(converted.samples, -1).T
                         )
-                        yield channels if with_lfe else _without_lfe(channels, frame.layout), kind[2]
+                        yield channels if every_channel else _played(channels, frame.layout), kind[2]
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("decode_error", f"PyAV: {reason(error)}") from error
 
 
-def _without_lfe(channels: Samples, layout: av.AudioLayout) -> Samples:
-    """Leave out the channel of low-frequency effects, which is not played where there are two loudspeakers.
+def _played(channels: Samples, layout: av.AudioLayout) -> Samples:
+    """Leave out channels that players leave out where there are two loudspeakers, unless that leaves none.
 
     Players take six, seven or eight channels without names for 5.1, 6.1 or 7.1.
     """
     names = [each.name for each in layout.channels]
     if len(names) in SURROUND and set(names) == {UNNAMED}:
         names[LFE_OF_SURROUND] = LFE
-    heard = [number for number, name in enumerate(names) if name != LFE]
-    return channels[heard] if 0 < len(heard) < len(channels) else channels
+    played = [number for number, name in enumerate(names) if name in MIXED]
+    return channels[played] if 0 < len(played) < len(channels) else channels
 
 
 def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int) -> Iterator[Block]:

@@ -239,8 +239,10 @@ def _flac(place: Place) -> Layout:
     if info is not None and (rate := flac.other_rate(place.file, place.begin, place.size, info)):
         raise two_rates(info.rate, rate)
     if info is None or info.n_samples:
-        seconds = info.n_samples / info.rate if info else None
-        return Layout(place.part(place.size), place.start, None, claimed_seconds=seconds)
+        facts: dict[str, Any] = {"claimed_seconds": info.n_samples / info.rate if info else None}
+        if flac.names_unmixed(place.file, place.begin, place.size):
+            facts |= {"decoders": (PYAV,), "why_not": "soundfile: names a channel that two loudspeakers do not play"}
+        return Layout(place.part(place.size), place.start, None, **facts)
     reach = next_recording(place.file, place.begin + flac.HEADER_BYTES, place.size)
     end = flac.frames_end(place.file, place.begin, reach, header)
     why_not = "soundfile: the header does not state the length"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from detector.layout.channels import MIXED_BITS
 from detector.layout.spliced import read_at
 from detector.layout.tags import blocks
 
@@ -30,6 +32,8 @@ RATES = {
 """The codes of sample rates in a frame; 0 is the header's, and from 12 on it is spelt out."""
 
 MAX_BLOCKS = 1_000  # of metadata
+COMMENTS, COMMENT_BYTES = 4, 1 << 20  # the kind of a block, and as far as it is searched
+MASK = re.compile(rb"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x([0-9a-f]{1,8})", re.IGNORECASE)
 FEWEST, OTHER_SHARE = 3, 0.02
 FRAME_BYTES = 64  # more than a frame has beside its samples
 
@@ -124,13 +128,29 @@ def other_rate(file: BinaryIO, start: int, size: int, info: StreamInfo) -> int |
 
 def _first_frame(file: BinaryIO, start: int, size: int) -> int:
     """Return the offset behind the metadata blocks."""
-    at = start + len(MAGIC)
+    return max((end for _, _, end in _metadata(file, start, size)), default=start + len(MAGIC))
+
+
+def names_unmixed(file: BinaryIO, start: int, size: int) -> bool:
+    """Return True if comments name a channel that players leave out where there are two loudspeakers."""
+    comments = (
+        read_at(file, begin, min(end - begin, COMMENT_BYTES), size)
+        for kind, begin, end in _metadata(file, start, size)
+        if kind == COMMENTS
+    )
+    masks = (int(found[1], 16) for each in comments for found in MASK.finditer(each))
+    return any(mask & ~MIXED_BITS for mask in masks)
+
+
+def _metadata(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the kind of each metadata block, and where its content begins and ends."""
+    at, head = start + len(MAGIC), b"\0"
     for _ in range(MAX_BLOCKS):
-        head = read_at(file, at, 4, size)
-        at += 4 + int.from_bytes(head[1:4], "big")
-        if len(head) < 4 or head[0] & 0x80:
+        if head[0] & 0x80 or len(head := read_at(file, at, 4, size)) < 4:
             break
-    return at
+        end = at + 4 + int.from_bytes(head[1:4], "big")
+        yield head[0] & 0x7F, at + 4, end
+        at = end
 
 
 def _rate(header: bytes, info: StreamInfo) -> int | None:

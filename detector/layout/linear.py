@@ -8,11 +8,12 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from detector.layout import tags
+from detector.layout import channels, tags
 from detector.layout.frames import two_rates
 from detector.layout.spliced import read_at
 
 CHUNKS = 1_000
+LAYOUT_BYTES = 12 + 8 * channels.LABEL_BYTES  # of the channels, as far as it is looked at
 UNKNOWN_BYTES = 0xFFFF_FFFF
 MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
 SPHERE_HEADER_BYTES = 16 << 10
@@ -40,17 +41,24 @@ class Claim(NamedTuple):
 
 def aiff(file: BinaryIO, start: int, size: int) -> Claim:
     """Read an AIFF or AIFF-C file: chunks, the first of which give the number of frames and the rate."""
-    end, seconds, is_sound = start + 12, None, False
+    end, seconds, is_sound, why_not = start + 12, None, False, ""
     for name, at, n_bytes in _chunks(file, end, size, ">4sI"):
         if name == b"SSND" and is_sound:  # which no decoder reads
             break
         is_sound = is_sound or name == b"SSND"
         if name == b"COMM":
             seconds = _common(file, at)
+        if name == b"CHAN":
+            why_not = why_not or _why_not(file, at, n_bytes, size)
         if at + n_bytes > size + 1 and name not in (b"SSND", b"ID3 "):
             break
         end = at + n_bytes + n_bytes % 2
-    return Claim(min(end, size), seconds)
+    return Claim(min(end, size), seconds, why_not=why_not)
+
+
+def _why_not(file: BinaryIO, at: int, n_bytes: int, size: int) -> str:
+    layout = read_at(file, at, min(n_bytes, LAYOUT_BYTES), size)
+    return "" if channels.are_mixed(layout) else "names a channel that two loudspeakers do not play"
 
 
 def _common(file: BinaryIO, at: int) -> float | None:
@@ -82,19 +90,21 @@ def caf(file: BinaryIO, start: int, size: int) -> Claim:
     UtteranceError
         `bad_header` if packets of ALAC have another rate than the file.
     """
-    claim, codec, rate = Claim(size), b"", 0.0
+    claim, codec, rate, why_not = Claim(size), b"", 0.0, ""
     for name, at, n_bytes in _chunks(file, start + 8, size, ">4sQ"):
         if name == b"desc":
             rate, codec = struct.unpack(">d4s", read_at(file, at, 12, size).ljust(12, b"\0"))
         elif name == b"kuki" and codec == b"alac":
             _refuse_other_rate(rate, read_at(file, at, ALAC_COOKIE_BYTES, size))
+        elif name == b"chan":
+            why_not = why_not or _why_not(file, at, n_bytes, size)
         if name == b"data" and claim.share is not None:  # which no decoder reads
             break
         if name == b"data":
             claim = _sized(at, None if n_bytes >> 63 else n_bytes, size)
         elif claim.share is not None and at + n_bytes <= size:
             claim = claim._replace(end=at + n_bytes)
-    return claim._replace(why_not="packets of ALAC in a CAF") if codec == b"alac" else claim
+    return claim._replace(why_not="packets of ALAC in a CAF" if codec == b"alac" else why_not)
 
 
 def _refuse_other_rate(stated: float, cookie: bytes) -> None:

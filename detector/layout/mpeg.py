@@ -195,11 +195,16 @@ def _seconds(head: bytes) -> float:
 
 
 def _stated_frames(head: bytes) -> int | None:
-    """Frames that the first frame states (Xing, LAME: `Info`; Fraunhofer: `VBRI`), 0 for no number; else None."""
+    """Frames that the first frame states (Xing, LAME: `Info`; Fraunhofer: `VBRI`), 0 for no number; else None.
+
+    A frame with sound is none, whatever it holds: players play it.
+    """
     if not is_mpeg(head):
         return None
     is_mono, is_mpeg1 = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
     at = 4 + (17 if is_mono == is_mpeg1 else 32 if is_mpeg1 else 9)  # after the side information
+    if any(head[4 if head[1] & 1 else 6 : at]):  # after a checksum
+        return None
     if head[at : at + 4] in LENGTH_NAMES[:2] and len(head) >= at + 12:
         flags, n_frames = struct.unpack_from(">II", head, at + 4)
         return int(n_frames) if flags & 1 else 0

@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from detector.errors import UtteranceError
 from detector.layout import disguised, tags
+from detector.layout.channels import MIXED_BITS
 from detector.layout.spliced import Range, read_at
 
 CHUNKS = 1_000
@@ -31,7 +32,6 @@ ADPCM_TAGS = {2: (7, 2), 0x11: (4, 1)}  # Microsoft, IMA: header bytes per chann
 MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, _MPEGLAYER3
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 MIN_FORMAT_BYTES = 16
-LFE_BIT = 0x8  # of the channels that a WAVE_FORMAT_EXTENSIBLE names
 EXTENDED_TAG = 24  # offset of the tag in a format that is WAVE_FORMAT_EXTENSIBLE
 SOUND_TAGS_OF_W64 = (PCM, FLOAT, 6, 7)  # and WAVE_FORMAT_ALAW, _MULAW
 
@@ -100,8 +100,8 @@ class Wave:
         )
         if self.is_mpeg:
             return "a WAV of MPEG audio, whose length it guesses"
-        if tag == EXTENSIBLE and int.from_bytes(self.format[20:24], self._order) & LFE_BIT:
-            return "a WAV of which one channel is the LFE"
+        if tag == EXTENSIBLE and int.from_bytes(self.format[20:24], self._order) & ~MIXED_BITS:
+            return "names a channel that two loudspeakers do not play"
         if self.is_w64:
             return "" if tag in SOUND_TAGS_OF_W64 else f"a W64 file of format {tag:#x}"
         if tag in ADPCM_TAGS:  # blocks that claim more samples than their bytes can hold overflowed decoders

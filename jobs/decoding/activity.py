@@ -41,6 +41,7 @@ class Activity:
     def __init__(self, process: Path) -> None:
         self._process = process
         self._queued_seconds = 0.0
+        self._in_queue()  # what it has waited so far excuses nothing
         self.begin(0.0)
 
     def begin(self, cpu_seconds: float) -> None:

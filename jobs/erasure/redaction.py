@@ -15,7 +15,7 @@ from jobs.inputs.id_spelling import spelt_in_id
 from jobs.inputs.passed_over import OTHERS, PassedOver
 from jobs.inputs.shards import SHARED, Shard
 from jobs.inputs.suffixes import is_common
-from jobs.tables.erasures import ERASED, NAMES_IN_SETTINGS
+from jobs.tables.erasures import NAMES_IN_SETTINGS, is_stand_in
 from jobs.tables.moves import MOVED
 from jobs.tables.plan import AGAIN, PRUNE
 from jobs.tables.protocol import DROPPED, Entry, Marker, Plan
@@ -95,7 +95,7 @@ def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
 
 def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
     """Return the requested ids of the source that has, or would have, the id of one that is not heard for it."""
-    others = {place for place, _ in shard.names or () if shard.kind == SHARED and place != ERASED}
+    others = {place for place, _ in shard.names or () if shard.kind == SHARED and not is_stand_in(place)}
     names = {*map(spelt_in_id, others), *([shard.id_of(None)] if others else ())}
     return set().union(*map(request.ids_of, names))
 

@@ -27,8 +27,9 @@ from jobs.tables.repeated_ids import REPEATED, UNHEARD
 
 NOTE = "_commits/erasures.json"
 ERASED = "(erased)"
-"""Replaces what names an erased recording."""
+"""Replaces what names an erased recording, with a number behind it where a recording is called like this."""
 
+STAND_IN = re.compile(r"\(erased(?: [0-9]+)?\)")
 UNFINISHED = "unfinished"
 MARK = re.compile("[0-9a-f]{32}-[0-9a-f]{64}")
 MAX_MARKS, ROUNDS = 16, 200_000
@@ -40,6 +41,17 @@ NAMES_IN_SETTINGS = ("input", "redo", "moved")
 
 class LateNamesError(RunAgain):
     """A run has written what may name an erased recording, and may not take it back."""
+
+
+def is_stand_in(text: str) -> bool:
+    """Return True for what replaces the name of an erased recording.
+
+    Examples
+    --------
+    >>> [is_stand_in(each) for each in ("(erased)", "(erased 3)", "archive/(erased)")]
+    [True, True, False]
+    """
+    return STAND_IN.fullmatch(text) is not None
 
 
 def note_of(output: str) -> str:

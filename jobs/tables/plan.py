@@ -143,12 +143,14 @@ def propose(
     slots, new = _known_now(compared, planned, known, again, policy)
     if compared.touched:
         log.warning(TOUCHED, len(compared.touched), compared.touched[0])
-    folders = [*archive.folders, *apart, *_listed_by_now(archive, known, moves)]
+    own = set() if index is None else index.new_slots
+    denied = _in_own_slots(archive.folders, known, history, own)
+    apart = _in_own_slots(apart, known, history, own)
+    folders = [*denied, *apart, *_listed_by_now(archive, denied, known, moves)]
     folders += heard_by_now(archive, known, apart, forgotten)
     unheard = [each for each in folders if each != known.get(each.slot)]
     loose = sorted(compared.loose.values())
     groups = group_files(loose, archive.selections_of, group_seconds() if loose else 0.0)
-    own = set() if index is None else index.new_slots
     found = [in_free_slot(each, history, own) for each in (*compared.containers, *groups)]
     slots |= {each.slot for each in (*folders, *found)}
     missing = known.keys() - slots - committed
@@ -209,6 +211,19 @@ def in_free_slot(shard: Shard, history: PlanHistory, taken: set[str]) -> Shard:
     return shard
 
 
+def _in_own_slots(
+    shards: Iterable[Shard], known: Mapping[str, Shard], history: PlanHistory, taken: set[str]
+) -> list[Shard]:
+    """Return what is no recording in the slots in which it was planned before, or else in free ones."""
+    numbers = {(each.kind, each.uri): each.number for each in known.values() if each.kind in (FOLDER, SHARED)}
+    return [
+        replace(each, number=numbers[place])
+        if (place := (each.kind, each.uri)) in numbers
+        else in_free_slot(each, history, taken)
+        for each in shards
+    ]
+
+
 def _read_before(history: PlanHistory, before: Mapping[str, PlannedShard]) -> Iterator[Shard]:
     """Yield the shards, as they are planned, of slots that have been committed."""
     for planned in history.current.values():
@@ -256,13 +271,13 @@ def _is_all_removed(shard: Shard) -> bool:
     return bool(shard.sources) and all(map(is_removed, shard.sources))
 
 
-def _listed_by_now(archive: Archive, known: Mapping[str, Shard], moves: Moves) -> list[Shard]:
+def _listed_by_now(archive: Archive, denied: list[Shard], known: Mapping[str, Shard], moves: Moves) -> list[Shard]:
     """Folders that could not be listed when they were planned: without a source to fail on, they lose their row."""
-    denied = {each.slot for each in archive.folders}
+    slots = {each.slot for each in denied}
     return [
         replace(shard, sources=(Stored(shard.uri, 0, storage.ABSENT),))
         for slot, shard in known.items()
-        if shard.kind == FOLDER and slot not in denied and (archive.covers(shard.uri) or moves.covers(shard.uri))
+        if shard.kind == FOLDER and slot not in slots and (archive.covers(shard.uri) or moves.covers(shard.uri))
     ]
 
 

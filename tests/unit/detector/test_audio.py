@@ -185,7 +185,7 @@ def test_of_channels_in_opposite_phase_the_louder_one_is_taken(louder: int) -> N
     np.testing.assert_array_equal(samples, source)
 
 
-@pytest.mark.parametrize("n_channels", [2, 8])
+@pytest.mark.parametrize("n_channels", [2, 5])
 def test_one_channel_beside_silent_ones_is_no_cancellation(n_channels: int) -> None:
     channels = np.zeros((16_000, n_channels), np.float32)
     channels[:, 0] = tone(1.0)

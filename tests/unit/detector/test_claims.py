@@ -221,3 +221,17 @@ def test_pieces_of_mpeg_audio_that_are_said_to_be_mostly_padding_are_heard(n_fra
     facts, _ = heard(encoded(tone(1.0), kind="MP3") + b"".join(pieces))
 
     assert facts.seconds == pytest.approx(1.0 + len(pieces) * n_frames * 576 / 16_000, rel=0.05)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_frames_with_sound_that_hold_the_name_of_a_length_are_heard_as_sound(every: int) -> None:
+    frames = [bytearray(each) for each in mpeg_frames_of(encoded(tone(SECONDS), kind="MP3"))]
+    plain, _ = heard(b"".join(frames))
+    for frame in frames[1::every]:
+        assert any(frame[4:13])  # its side information: it has sound
+        frame[13:17] = b"Info"
+
+    facts, _ = heard(b"".join(frames))
+
+    assert facts.seconds == pytest.approx(plain.seconds, abs=0.1)
+    assert not facts.truncated

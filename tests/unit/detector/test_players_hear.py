@@ -77,6 +77,66 @@ def test_one_of_two_channels_may_be_of_low_frequency_effects() -> None:
     assert samples.std() == pytest.approx(VOICE.std(), rel=1e-3)
 
 
+def layout_of(tag: int, bits: int = 0, *labels: int) -> bytes:
+    """A layout of Core Audio."""
+    return struct.pack(">III", tag, bits, len(labels)) + b"".join(struct.pack(">I16x", each) for each in labels)
+
+
+def chunk(name: bytes, content: bytes, size: str = ">I") -> bytes:
+    return name + struct.pack(size, len(content)) + content
+
+
+def caf_of_two(layout: bytes) -> bytes:
+    samples = (np.stack([VOICE, OTHER], 1) * 32_767).astype(">i2").tobytes()
+    described = struct.pack(">d4sIIIII", 16_000.0, b"lpcm", 0, 4, 1, 2, 16)
+    chunks = [chunk(b"desc", described, ">Q"), chunk(b"chan", layout, ">Q"), chunk(b"data", bytes(4) + samples, ">Q")]
+    return b"caff\0\1\0\0" + b"".join(chunks)
+
+
+def aiff_of_two(layout: bytes) -> bytes:
+    content = encoded(np.stack([VOICE, OTHER], 1), kind="AIFF")
+    content = content[:12] + chunk(b"CHAN", layout) + content[12:]
+    return content[:4] + struct.pack(">I", len(content) - 8) + content[8:]
+
+
+def flac_of_two(mask: int) -> bytes:
+    content = encoded(np.stack([VOICE, OTHER], 1), kind="FLAC")
+    comment = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x%X" % mask
+    comments = struct.pack("<III", 0, 1, len(comment)) + comment
+    info = b"\0" + content[5:42]
+    return b"fLaC" + info + b"\x04" + len(comments).to_bytes(3, "big") + comments + content[42:]
+
+
+UNMIXED = {
+    "CAF, by bits": caf_of_two(layout_of(0x10000, 0xC)),
+    "CAF, by labels": caf_of_two(layout_of(0, 0, 3, 37)),
+    "CAF, by its name": caf_of_two(layout_of(149 << 16 | 2)),
+    "AIFF": aiff_of_two(layout_of(0x10000, 0xC)),
+    "FLAC": flac_of_two(0xC),
+    "FLAC, above": flac_of_two(0x804),
+}
+
+
+@pytest.mark.parametrize("content", UNMIXED.values(), ids=UNMIXED)
+def test_a_channel_that_a_file_names_and_no_loudspeaker_plays_is_not_heard(content: bytes) -> None:
+    facts, samples = heard(content)
+
+    assert facts.decoder == "pyav"
+    assert correlation(samples, VOICE) > 0.9999
+
+
+@pytest.mark.parametrize(
+    "content",
+    [caf_of_two(layout_of(101 << 16 | 2)), aiff_of_two(layout_of(0, 0, 1, 2)), flac_of_two(3)],
+    ids=["CAF", "AIFF", "FLAC"],
+)
+def test_left_and_right_by_name_are_both_heard(content: bytes) -> None:
+    facts, samples = heard(content)
+
+    assert facts.decoder == "soundfile"
+    assert correlation(samples, VOICE + OTHER) > 0.9999
+
+
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU"])
 def test_samples_beyond_full_scale_are_clipped_as_players_clip_them(kind: str) -> None:
     loud = VOICE.copy()

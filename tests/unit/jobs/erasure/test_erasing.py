@@ -130,6 +130,24 @@ def test_a_recording_that_is_called_like_what_replaces_names_is_erased(tmp_path:
     assert bonafide("verify", output)[0] == 0
 
 
+def test_a_recording_that_is_called_like_what_replaces_names_is_erased_beside_one_of_its_id(
+    tmp_path: Path, bonafide: Run
+) -> None:
+    output = str(tmp_path / "tables")
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "(erased)").write_bytes(encoded(tone(1.0, seed=ord(folder))))
+    embed = ("embed", "--backbone", "melstats", "--runner", "local", "--output", output, "--max-failures", 1)
+    assert bonafide(*embed, "--input", tmp_path / "a")[0] == 0
+    assert bonafide(*embed, "--input", tmp_path / "a", "--input", tmp_path / "b")[0] == 65
+    assert [each["error"] for each in rows(output, "failures").values()] == ["bad_name"]
+
+    code, _, err = bonafide("erase", "(erased)", "--output", output)
+
+    assert code == 0, err
+    assert "none of the" in bonafide("erase", "(erased)", "--output", output)[2]
+
+
 def test_what_a_run_was_told_of_the_recording_is_redacted_and_words_stay(tmp_path: Path, bonafide: Run) -> None:
     archive, output = tmp_path / "archive", str(tmp_path / "tables")
     archive.mkdir()

@@ -19,6 +19,7 @@ from detector.errors import ConfigError, DeviceError
 from detector.recording import Recording
 from jobs import storage
 from jobs.config import ModelConfig
+from jobs.decoding.canaries import hear
 from jobs.errors import SourceChangedError, StorageError, from_text
 from jobs.execution.assembly import ShardAssembler
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
@@ -102,11 +103,26 @@ def test_a_table_is_divided_into_what_an_encoder_works_off_in_half_a_second() ->
 
     parts = list(encode.parts(table))
 
-    # an encoder whose speed is not known is taken to encode 5 s in that time; what is longer is a part of its own
-    assert [part["ordinal"].to_pylist() for part in parts] == [[0, 1], [2], [3, 4], [5, None]]
+    # an encoder whose speed is not known is taken to encode half a second in that time: each segment is a part
+    assert [part["ordinal"].to_pylist() for part in parts] == [[0], [1], [2], [3], [4], [5], [None]]
     assert pa.concat_tables(parts).equals(table)
     encode(parts[0])
     assert len(list(encode.parts(table))) < len(parts)  # this one encodes more than that
+
+
+def test_the_canaries_come_before_the_first_table() -> None:
+    heard = hear()
+    (table,) = pieces.batches([pieces.segment("s", 0, 0, tone(1.0).astype(np.float32))])
+    encode = EncodeStage((RECIPE,), ModelConfig(), "cpu", 1, LocalReporter(WorkerRegistry()), 1.0, heard)
+
+    first, *rest = encode.parts(table)
+    canary, *others = encode(first), *map(encode, encode.parts(table))
+
+    assert len(first) == 0
+    assert len(rest) == len(others) == 1
+    ((vectors, _),) = pieces.canaries_in(canary)
+    assert len(vectors) == len(heard)
+    assert all(pieces.canaries_in(each) == [] for each in others)
 
 
 def test_a_table_without_segments_passes_through_the_encoder() -> None:

@@ -12,7 +12,7 @@ from detector.errors import ConfigError
 from jobs import storage
 from jobs.errors import StorageError
 from jobs.inputs.archive import Archive
-from jobs.inputs.shards import REMOVED, SHARED, Selection, Shard
+from jobs.inputs.shards import FOLDER, REMOVED, SHARED, Selection, Shard
 from jobs.storage import Stored
 from jobs.tables.plan import Proposal, plan_id_of, propose, propose_scores
 from jobs.tables.protocol import Entry, Plan, PlanHistory
@@ -88,6 +88,24 @@ def test_tars_whose_names_have_one_digest_are_both_planned_and_stay_so(monkeypat
     assert contents(first) == ["w", "x", "y"]
     assert len(first.slots) == len(history.current) == 3
     assert again.new == ()
+
+
+def test_a_folder_that_may_not_be_listed_takes_no_slot_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = Shard.slot.fget  # type: ignore[attr-defined]
+    taken = slot(Shard("tar", (stored("x"),)))
+    monkeypatch.setattr(
+        Shard, "slot", property(lambda shard: taken if shard.kind == FOLDER and not shard.number else slot(shard))
+    )
+    denied = Shard(FOLDER, (stored("denied"),))
+    archive = dataclasses.replace(tars("x"), folders=(denied,))
+
+    _, history = night(tars("x"), PlanHistory())
+    second, history = night(archive, history)
+    third, _ = night(archive, history)
+
+    assert contents(second) == ["denied"]
+    assert len(history.current) == 2
+    assert third.new == ()
 
 
 @pytest.mark.parametrize("done", [True, False])
