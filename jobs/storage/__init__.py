@@ -38,6 +38,7 @@ from jobs.storage.objects import (
     storage_errors,
 )
 from jobs.storage.other import Other, filesystem
+from jobs.storage.owners import as_owner
 from jobs.storage.permissions import OUTPUTS, is_private, private_unless, set_private
 from jobs.storage.places import NotFolderError, check_local_folder
 from jobs.storage.request_counts import request_counts
@@ -69,6 +70,7 @@ __all__ = [
     "Thinning",
     "abandon_uploads",
     "around",
+    "as_owner",
     "bytes_of",
     "check_bucket",
     "check_folder",

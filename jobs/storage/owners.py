@@ -1,7 +1,8 @@
 """Owners: what root writes into somebody's folder belongs to that user, who has to go on with it.
 
 Outputs are private to their user (:mod:`jobs.storage.permissions`). If an administrator ran `erase` as root, and its
-plans and markers were root's, every later night of that user would be refused.
+plans and markers were root's, every later night of that user would be refused. Who owns a folder may also put links in
+the place of what is in it, at any moment, so `erase` and `gc` do as root only what that user may do.
 """
 
 from __future__ import annotations
@@ -9,8 +10,56 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import pwd
+from collections.abc import Iterator
+
+from jobs.storage.names import path_of
+from jobs.storage.uris import scheme_of
 
 ROOT = 0
+
+
+@contextlib.contextmanager
+def as_owner(uri: str) -> Iterator[None]:
+    """Have the rights of the user whose a local folder is, meanwhile, if this is root; else change nothing.
+
+    It is that of the first user but root who owns a part of its path, with links followed or not.
+
+    Raises
+    ------
+    OSError
+        If a part of the path may not be looked at.
+    """
+    found = _owner_of(path_of(uri)) if os.geteuid() == ROOT and scheme_of(uri) == "file" else None
+    if found is None:
+        yield
+        return
+    groups, group = os.getgroups(), os.getegid()
+    os.setgroups(_groups_of(found))
+    os.setegid(found.st_gid)
+    os.seteuid(found.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(ROOT)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+def _owner_of(path: str) -> os.stat_result | None:
+    for whole in (os.path.abspath(path), os.path.realpath(path)):
+        parts = whole.split(os.sep)
+        for end in range(2, len(parts) + 1):
+            with contextlib.suppress(FileNotFoundError):
+                if (found := os.lstat(os.sep.join(parts[:end]))).st_uid != ROOT:
+                    return found
+    return None
+
+
+def _groups_of(found: os.stat_result) -> list[int]:
+    with contextlib.suppress(KeyError):  # a user without an entry, as in a container
+        return os.getgrouplist(pwd.getpwuid(found.st_uid).pw_name, found.st_gid)
+    return [found.st_gid]
 
 
 def make_folders(path: str) -> None:

@@ -32,9 +32,10 @@ def run(settings: Settings) -> int:
     from jobs.tables.id_rule import id_roots_of
 
     output = storage.normal(settings.output).rstrip("/")
-    request = ErasureRequest(settings.utterance_id, sorted(id_roots_of(output)))
-    if settings.dry_run:
-        print_mentions(output, request)
-    else:
-        erase(output, request, redraw_pages)
+    with storage.as_owner(output):
+        request = ErasureRequest(settings.utterance_id, sorted(id_roots_of(output)))
+        if settings.dry_run:
+            print_mentions(output, request)
+        else:
+            erase(output, request, redraw_pages)
     return 0

@@ -49,12 +49,18 @@ def run(settings: Settings) -> int:
     SchemaError
         If plans of what is committed are not here, unless what they planned is given up.
     """
+    output = storage.normal(settings.output)
+    with storage.as_owner(output):
+        _collect(output, settings)
+    return 0
+
+
+def _collect(output: str, settings: Settings) -> None:
     from jobs.tables.compaction.copy import is_copy  # only now: --help needs none of it
     from jobs.tables.copies import refuse_garbage_of_lost_plans
     from jobs.tables.garbage import find_garbage, mark
     from jobs.tables.ledger import ledgers
 
-    output = storage.normal(settings.output)
     garbage = find_garbage(output) if settings.abandon is None else {}
     if not settings.lost_plans:
         refuse_garbage_of_lost_plans(output, garbage)
@@ -62,10 +68,10 @@ def run(settings: Settings) -> int:
         raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
     if settings.abandon is not None:
         _abandon(output, settings.abandon)
-        return 0
+        return
     if settings.dry_run:
         say(*sorted(garbage), f"{len(garbage)} objects are garbage")
-        return 0
+        return
     now, due = mark(output, garbage, settings.grace_hours * HOUR)
     for uri in due:
         log.info("removing %s", uri)
@@ -75,7 +81,6 @@ def run(settings: Settings) -> int:
         f"removed {len(due)} objects and {len(uploads)} unfinished uploads; {len(garbage) - len(due)} more are "
         f"garbage, and go once they have been for {settings.grace_hours:g} h"
     )
-    return 0
 
 
 def _abandon(output: str, run_id: str) -> None:

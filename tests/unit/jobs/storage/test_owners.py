@@ -39,6 +39,39 @@ def test_a_file_that_is_replaced_keeps_its_owner(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == b"after"
 
 
+def rights() -> tuple[int, int, list[int]]:
+    return os.geteuid(), os.getegid(), os.getgroups()
+
+
+def test_in_the_folder_of_a_user_root_has_that_user_s_rights_for_a_while(tmp_path: Path) -> None:
+    before, of_root = rights(), tmp_path / "of root"
+    of_root.write_bytes(b"a secret")
+    of_root.chmod(0o600)
+    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        each.chmod(0o755)
+    (tmp_path / "output").mkdir()
+    os.chown(tmp_path / "output", SERVICE, SERVICE)
+
+    with storage.as_owner(str(tmp_path / "output" / "of root")):
+        assert rights()[:2] == (SERVICE, SERVICE)
+        with pytest.raises(PermissionError):
+            of_root.read_bytes()
+
+    assert rights() == before
+    with storage.as_owner(str(of_root)), storage.as_owner("s3://bucket/output"):
+        assert rights() == before
+
+
+@pytest.mark.parametrize("whose", ["link", "target"])
+def test_a_link_is_that_of_whoever_owns_it_or_what_it_leads_to(tmp_path: Path, whose: str) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.chown(tmp_path / whose, SERVICE, SERVICE, follow_symlinks=False)
+
+    with storage.as_owner(str(tmp_path / "link")):
+        assert rights()[0] == SERVICE
+
+
 def test_root_s_own_files_are_root_s(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/folder/a.json", b"content")
 
