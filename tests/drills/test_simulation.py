@@ -21,7 +21,7 @@ from tests.drills.simulation.actors import FAULTS, NAP
 from tests.drills.simulation.random_schedules import play, play_range
 from tests.drills.simulation.scenarios import SCENARIOS, Scenario, exhaustive
 
-N_SCHEDULES, N_EACH = 4_000, 2_000
+N_SCHEDULES, N_EACH = 2_000, 1_000
 LONG = {
     "scores of a deleted source",
     "scores by workers",
