@@ -17,11 +17,13 @@ import soundfile
 from detector.demuxing import (
     audio_stream,
     claimed_seconds,
+    known_tracks,
     open_container,
     open_whole,
     packet_seconds,
     packets,
     reason,
+    unknown_bytes,
 )
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
@@ -72,6 +74,8 @@ class Ledger:
         Length that the header of each recording states; None if it states none.
     trailing_bytes : int
         Bytes that belong to no recording, and are neither tags nor padding.
+    unknown_bytes : int
+        Bytes of tracks whose codec is not known, beside one that is heard.
     channels_cancel : bool
         True if the channels cancel one another somewhere, so that the louder one was taken there.
     is_cut : bool
@@ -80,6 +84,7 @@ class Ledger:
 
     claims: list[float | None] = field(default_factory=list)
     trailing_bytes: int = 0
+    unknown_bytes: int = 0
     channels_cancel: bool = False
     is_cut: bool = False
 
@@ -173,21 +178,25 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if PYAV not in layout.decoders:
         raise UtteranceError("not_audio", "PyAV: misreads this container")
     container, options = open_whole(layout)
-    tracks = container.streams.audio
+    tracks = known_tracks(container)
     if not tracks:
-        raise UtteranceError("not_audio", "PyAV: no audio stream")
+        what = " whose codec is known" if container.streams.audio else ""
+        raise UtteranceError("not_audio", f"PyAV: no audio stream{what}")
     if len(tracks) > MAX_TRACKS:
         raise UtteranceError("bad_header", f"{len(tracks)} audio streams; at most {MAX_TRACKS} are heard")
     try:
-        stream = audio_stream(container, 0)
+        stream = audio_stream(container, tracks[0])
         stored = AudioFormat(stream.rate, stream.channels, stream.codec_context.name, PYAV)
     except (av.FFmpegError, ValueError) as error:
         raise UtteranceError("not_audio", f"PyAV: {reason(error)}") from error
     check_header(stored, mixer.channel)
     claimed = layout.claimed_seconds if len(tracks) == 1 else None
     if claimed is None and not layout.is_live:
-        claims = [claimed_seconds(container, each) for each in tracks]
+        claims = [claimed_seconds(container, container.streams.audio[each]) for each in tracks]
         claimed = None if None in claims else sum(each for each in claims if each is not None)
+    if len(tracks) < len(container.streams.audio):
+        mixer.ledger.unknown_bytes += unknown_bytes(layout, options)
+        container, _ = open_whole(layout)
     frames = _all_frames(layout, container, options, every_channel=mixer.channel is not None)
     blocks = _joined(frames, mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
@@ -200,9 +209,9 @@ def _all_frames(
     layout: Layout, container: av.container.InputContainer, options: dict[str, str], *, every_channel: bool
 ) -> Iterator[tuple[Samples, int]]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
-    n_tracks = len(container.streams.audio)
-    yield from _pyav_frames(container, audio_stream(container, 0), every_channel=every_channel)
-    for index in range(1, n_tracks):
+    first, *others = known_tracks(container)
+    yield from _pyav_frames(container, audio_stream(container, first), every_channel=every_channel)
+    for index in others:
         container = open_container(layout, options)
         yield from _pyav_frames(container, audio_stream(container, index), every_channel=every_channel)
 

@@ -127,6 +127,7 @@ def _edits_sound_out(layout: Layout, edited: av.container.InputContainer) -> boo
             (claimed_seconds(whole, each) or 0.0) > (claimed_seconds(edited, other) or 0.0) + DELAY_SECONDS
             or (len(each.index_entries) - len(other.index_entries)) * _most_samples(each) > DELAY_SECONDS * each.rate
             for each, other in zip(whole.streams.audio, edited.streams.audio, strict=False)
+            if each.codec_context is not None
         )
 
 
@@ -136,6 +137,18 @@ def _most_samples(stream: av.AudioStream) -> float:
     if context is None or context.codec.lossless:
         return math.inf
     return context.frame_size or MAX_FRAME_SAMPLES
+
+
+def known_tracks(container: av.container.InputContainer) -> list[int]:
+    """Return the numbers of the audio streams whose codec FFmpeg knows."""
+    return [number for number, each in enumerate(container.streams.audio) if each.codec_context is not None]
+
+
+def unknown_bytes(layout: Layout, options: dict[str, str]) -> int:
+    """Return the bytes of the packets of all other audio streams, which no decoder can be given."""
+    with open_container(layout, options) as container:
+        unknown = [each for each in container.streams.audio if each.codec_context is None]
+        return sum(packet.size for packet in container.demux(unknown)) if unknown else 0
 
 
 def audio_stream(container: av.container.InputContainer, index: int) -> av.AudioStream:

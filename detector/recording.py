@@ -130,7 +130,7 @@ class Recording:
             rms_dbfs=max(SILENCE_FLOOR_DBFS, 20.0 * math.log10(rms)) if rms > 0 else SILENCE_FLOOR_DBFS,
             seconds_claimed=claimed,
             truncated=ledger.is_cut or (is_whole and seconds < (claimed or 0.0) - TRUNCATED_SECONDS),
-            trailing_bytes=ledger.trailing_bytes,
+            trailing_bytes=ledger.trailing_bytes + ledger.unknown_bytes,
             channels_cancel=ledger.channels_cancel,
             n_segments=n_segments,
             **vars(origin),

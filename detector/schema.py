@@ -207,7 +207,7 @@ def _embeddings(dim: int) -> Columns:
             pa.int64(),
             FilledBy.DECODER,
             "bytes in the file, behind recordings or within them, that belong to none, and are neither tags nor zeros "
-            "around them; null only in rows of earlier versions",
+            "around them, and those of tracks of sound whose codec is not known; null only in rows of earlier versions",
             "B",
             nullable=True,
             bounds=(0.0, math.inf),

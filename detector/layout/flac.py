@@ -118,7 +118,9 @@ def other_rate(file: BinaryIO, start: int, size: int, info: StreamInfo) -> int |
         n_frames += int(np.count_nonzero(is_same))
         for at in syncs[~is_same].tolist():
             rate = _rate(block[at : at + MAX_HEADER_BYTES], info)
-            if rate not in (None, info.rate):
+            if rate == info.rate:  # spelt out, as it has no code
+                n_frames += 1
+            elif rate is not None:
                 others[rate] += 1
         if joined >= 0:
             break

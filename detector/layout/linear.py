@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from detector.errors import UtteranceError
 from detector.layout import channels, tags
 from detector.layout.frames import two_rates
 from detector.layout.spliced import read_at
@@ -20,6 +22,7 @@ SPHERE_HEADER_BYTES = 16 << 10
 SPHERE_FIELD = re.compile(
     rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
 )
+SPHERE_NAME = re.compile(rb"(channel_count|sample_[a-z_]{1,20}) -")  # libsndfile finds them anywhere in the text
 ALAC_RATE = 20  # offset in a cookie of ALAC
 ALAC_WRAPPED_BYTES = 24  # before it, in what older programs wrote
 ALAC_COOKIE_BYTES = ALAC_WRAPPED_BYTES + ALAC_RATE + 4
@@ -116,9 +119,19 @@ def _refuse_other_rate(stated: float, cookie: bytes) -> None:
 
 
 def sphere(file: BinaryIO, start: int, size: int) -> Claim:
-    """Read a NIST SPHERE file: lines of text, among them the number of samples of a channel, and the rate."""
+    """Read a NIST SPHERE file: lines of text, among them the number of samples of a channel, and the rate.
+
+    Raises
+    ------
+    UtteranceError
+        `bad_header` if a field stands twice: libsndfile takes the first, FFmpeg the last.
+    """
     file.seek(start)
     header = file.read(SPHERE_HEADER_BYTES)
+    counts = Counter(SPHERE_NAME.findall(header.partition(b"end_head")[0]))
+    if twice := next((name for name, count in counts.items() if count > 1), None):
+        message = f"the field {twice.decode()} stands {counts[twice]} times, of which players take one or the other"
+        raise UtteranceError("bad_header", message)
     fields = {name: float(value) for name, value in SPHERE_FIELD.findall(header)}
     n_samples, rate = fields.get(b"sample_count"), fields.get(b"sample_rate")
     seconds = n_samples / rate if n_samples and rate else None

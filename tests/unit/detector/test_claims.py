@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from detector.layout import flac
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import muxed
 from tests.unit.detector.test_heard_whole import failure_of, heard
@@ -82,10 +83,10 @@ def test_an_mp3_is_heard_whole_where_a_bit_of_its_first_frame_is_wrong() -> None
     assert facts.seconds == pytest.approx(6.0, abs=0.2)
 
 
-def with_rate(flac: bytes, rate: int) -> bytes:
+def with_rate(content: bytes, rate: int) -> bytes:
     """Return a FLAC whose header states another rate."""
-    fields = int.from_bytes(flac[18:26], "big") & (1 << 44) - 1 | rate << 44
-    return flac[:18] + fields.to_bytes(8, "big") + flac[26:]
+    fields = int.from_bytes(content[18:26], "big") & (1 << 44) - 1 | rate << 44
+    return content[:18] + fields.to_bytes(8, "big") + content[26:]
 
 
 @pytest.mark.parametrize("stated", [48_000, 8_000, 44_100, 17_123])
@@ -235,3 +236,23 @@ def test_frames_with_sound_that_hold_the_name_of_a_length_are_heard_as_sound(eve
 
     assert facts.seconds == pytest.approx(plain.seconds, abs=0.1)
     assert not facts.truncated
+
+
+@pytest.mark.parametrize("again", [b"channel_count -i 1", b"sample_rate -i 8000", b"note -s21 x sample_n_bytes -i 4"])
+def test_a_sphere_file_in_which_a_field_stands_twice_is_a_row(again: bytes) -> None:
+    lines = [b"channel_count -i 2", b"sample_n_bytes -i 2", b"sample_rate -i 16000", b"sample_coding -s3 pcm"]
+    header = b"NIST_1A\n   1024\n" + b"\n".join([*lines, b"sample_count -i 16000", again, b"end_head\n"])
+
+    error = failure_of(header.ljust(1_024, b"\0") + bytes(64_000))
+
+    assert (error.error, "stands 2 times" in error.message) == ("bad_header", True)
+
+
+def test_frames_at_a_rate_that_has_no_code_are_counted_beside_what_looks_like_others() -> None:
+    content, other = encoded(tone(60.0, rate=11_025), rate=11_025), encoded(tone(1.0, rate=8_000), rate=8_000)
+    info, at = flac.stream_info(content[: flac.HEADER_BYTES]), other.index(b"\xff\xf8")
+    assert info is not None
+    content += (other[at : at + flac.MAX_HEADER_BYTES] + bytes(40)) * 3  # beside 162 frames, of which 2 % are three
+
+    assert flac.other_rate(io.BytesIO(content), 0, len(content), info) is None
+    assert flac.other_rate(io.BytesIO(content + content[-168:]), 0, len(content) + 168, info) == 8_000

@@ -304,3 +304,24 @@ def test_the_tables_themselves_are_not_read() -> None:
     content = quicktime(lambda *_: {b"stbl": [large]})
     assert movie(Counted(content), 0, len(content)).n_tracks == 1
     assert n_read < len(large) / 2
+
+
+def test_a_track_whose_codec_is_not_known_is_counted_beside_the_one_that_is_heard() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as film:
+        tracks = [film.add_stream("aac", rate=RATE, layout="mono") for _ in range(2)]
+        for track, sound in zip(tracks, (ONE, OTHER), strict=True):
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
+            frame.sample_rate = RATE
+            film.mux([*track.encode(frame), *track.encode(None)])
+    content = bytearray(file.getvalue())
+    for name, other in ((b"mp4a", b"apac"), (b"esds", b"dapa")):  # as an iPhone writes Spatial Audio
+        at = content.rindex(name)
+        content[at : at + 4] = other
+
+    facts, samples = heard(bytes(content))
+
+    assert facts.seconds == pytest.approx(3.0, abs=0.2)
+    played = samples[: len(ONE)]
+    assert correlation(played, ONE) > 0.8 > correlation(played, OTHER)  # behind the delay of an encoder
+    assert 1_000 < facts.trailing_bytes < len(content) / 2
