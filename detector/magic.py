@@ -27,8 +27,10 @@ PREFIXES = re.compile(
     re.DOTALL,
 )
 MATROSKA = re.compile(rb"\x1a\x45\xdf\xa3.{0,64}?\x42\x82.(webm|matroska)", re.DOTALL)  # its document type
-MOVIE = re.compile(rb"\0...(ftyp|moov....mvhd|wide....mdat)|....mdat", re.DOTALL)
+MOVIE = re.compile(rb"\0...(ftyp|moov....mvhd)|....mdat", re.DOTALL)
+FILLERS = (b"free", b"skip", b"wide", b"uuid")  # boxes that may stand before it
 SYNC = re.compile(rb"\xff[\xe2-\xff]|\x0b\x77")  # of MPEG audio and ADTS, of AC-3
+BOX_BYTES = 8  # of a size and a name
 FIRST_FRAMES = 2
 CUT_FRAMES = 3  # to find behind the rest of a frame, where a stream was cut
 
@@ -49,11 +51,19 @@ def is_audio_content(head: bytes) -> bool:
     return (
         PREFIXES.match(head) is not None
         or MATROSKA.match(head) is not None
-        or (MOVIE.match(head) is not None and head[8:12] not in IMAGE_BRANDS)
+        or _is_movie(head)
         or _is_transport_stream(head)
         or is_chain(head, 0, FIRST_FRAMES)
         or any(is_chain(head, sync.start(), CUT_FRAMES) for sync in SYNC.finditer(head))
     )
+
+
+def _is_movie(head: bytes) -> bool:
+    """Return True for the boxes of an MP4 or QuickTime that is no image."""
+    at = 0
+    while head[at + 4 : at + 8] in FILLERS and (n_bytes := int.from_bytes(head[at : at + 4], "big")) >= BOX_BYTES:
+        at += n_bytes
+    return MOVIE.match(head, at) is not None and head[at + 8 : at + 12] not in IMAGE_BRANDS
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -26,7 +26,7 @@ OBJECT_HEAD_BYTES = 4 << 10  # type, name and description of an object in a tag
 
 MEDIA_TYPES = (b"application/c2pa", b"application/x-c2pa-manifest-store")  # the second until C2PA 1.3
 BOX_UUID = bytes.fromhex("D8FEC3D6 1B0E 483C 9297 5828877EC481")
-FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip")
+FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"uuid")
 PURPOSES = (b"update", b"manifest", b"original")  # the store with the active manifest comes first
 RIFF_ORDERS = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}
 SIZE_IN_DS64 = 0xFFFF_FFFF

@@ -123,6 +123,14 @@ def test_an_mp3_behind_a_tag_with_a_picture_is_audio() -> None:
     assert is_audio_content(tag[:HEAD_BYTES])
 
 
+@pytest.mark.parametrize("name", [b"free", b"skip", b"wide", b"uuid"])
+def test_a_film_behind_other_boxes_is_audio_and_an_image_is_not(name: bytes) -> None:
+    filler = struct.pack(">I", 40) + name + bytes(32) + struct.pack(">I", 8) + b"wide"
+
+    assert is_audio_content((filler + muxed(*MORE["MP4"]))[:HEAD_BYTES])
+    assert not is_audio_content(filler + OTHERS["HEIC"])
+
+
 def zipped() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
