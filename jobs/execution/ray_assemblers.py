@@ -41,6 +41,8 @@ DELIVERIES_AT_ONCE = 4  # that an assembler takes, or holds back
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
 REPLY_SECONDS = 0.05  # that the driver waits for replies which come at once; it takes later ones with the next poll
+APPROVAL_SECONDS = 60.0  # that an encoder waits for, with what it holds
+HELD_PAUSE_SECONDS = 0.1  # between two attempts to deliver that
 CALL_RETRIES = 2  # by Ray, of a call whose assembler was lost; all calls may be repeated
 ACTOR: dict[str, Any] = {
     "num_cpus": 0,  # none of its own, so that it takes none from decode
@@ -248,10 +250,20 @@ class Delivery:
             self._introduce([actor for actor, _ in refused])
         return for_driver
 
-    def rest(self) -> pa.Table:
-        """Return pieces that are still held, behind the canaries: the driver compares these before it takes any."""
-        held, self._held = self._held, pieces.EMBEDDED.empty_table()
-        return pa.concat_tables([self._canaries, held]) if len(held) else held
+    def finish(self) -> None:
+        """Deliver the pieces that are still held, as soon as the driver has compared the canaries.
+
+        Raises
+        ------
+        RunAgain
+            If it does not do so in :data:`APPROVAL_SECONDS`, or an assembler was lost, repeatedly.
+        """
+        until = time.monotonic() + APPROVAL_SECONDS
+        while len(self._held):
+            if time.monotonic() > until:
+                raise RunAgain(f"the canaries of an encoder were not compared in {APPROVAL_SECONDS:g} s")
+            time.sleep(HELD_PAUSE_SECONDS)
+            self(pieces.EMBEDDED.empty_table())
 
     def arrived(self, table: pa.Table) -> pa.Array:
         """Return for each row of a table of :data:`jobs.inputs.pieces.DECODED` if it is a segment that has arrived.

@@ -74,7 +74,7 @@ def test_a_device_that_failed_is_given_up_with_its_process(lab: Lab) -> None:
     lab.embed("--encoders", 1, inject=[NOTED, fails])
 
     lab.assert_same_as_undisturbed()
-    assert amplification(lab) <= 1.1
+    assert amplification(lab) <= 1.2  # a table has two shards of twelve at most
     lab.held(f"{amplification(lab) - 1:.1%} of the work twice")
 
 
