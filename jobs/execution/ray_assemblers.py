@@ -239,7 +239,7 @@ class Delivery:
         """
         for vectors, versions in pieces.canaries_in(table):
             self._digest, self._canaries = pieces.canaries_digest(vectors, versions), pieces.canary_rows(table)
-            self._introduce([assembler_of(self._digest, self._actors)])
+            self._introduce(assembler_of(self._digest, self._actors))
         for_driver, rest = pieces.for_driver(table)
         parts = divided(pa.concat_tables([self._held, rest]), self._actors)
         self._held = pieces.EMBEDDED.empty_table()
@@ -247,7 +247,7 @@ class Delivery:
         refused = [each for each, is_taken in zip(parts, taken, strict=True) if not is_taken]
         if refused:
             self._held = pa.concat_tables([part for _, part in refused])
-            self._introduce([actor for actor, _ in refused])
+            self._introduce(refused[0][0])  # once the driver knows, it tells all; one that starts again refuses alone
         return for_driver
 
     def finish(self) -> None:
@@ -280,8 +280,8 @@ class Delivery:
                 has_arrived[part["row"].to_numpy()[here]] = True
         return pa.array(has_arrived)
 
-    def _introduce(self, actors: list[Any]) -> None:
-        _answers([_call(actor.introduce, "deliveries", self._digest, self._canaries) for actor in actors])
+    def _introduce(self, actor: Any) -> None:
+        _answers([_call(actor.introduce, "deliveries", self._digest, self._canaries)])
 
 
 def divided(table: pa.Table, assemblers: list[Any]) -> list[tuple[Any, pa.Table]]:
