@@ -215,7 +215,8 @@ def _in_own_slots(
     shards: Iterable[Shard], known: Mapping[str, Shard], history: PlanHistory, taken: set[str]
 ) -> list[Shard]:
     """Return what is no recording in the slots in which it was planned before, or else in free ones."""
-    numbers = {(each.kind, each.uri): each.number for each in known.values() if each.kind in (FOLDER, SHARED)}
+    before = (each for each in known.values() if each.kind in (FOLDER, SHARED) and each.sources)
+    numbers = {(each.kind, each.uri): each.number for each in before}
     return [
         replace(each, number=numbers[place])
         if (place := (each.kind, each.uri)) in numbers

@@ -36,6 +36,11 @@ from jobs.tables.removal import Look, is_gone
 from jobs.tables.repeated_ids import UNHEARD
 from jobs.tables.source_index import SourceIndex
 
+IDS_STAY = (
+    "A recording keeps the id that it has in this output: give that one in the list, one that no other has, or "
+    "another --output."
+)
+
 
 class SharedIdError(SchemaError):
     """Sources are not heard, because others have their ids: they are failures, and all else of the run is done."""
@@ -210,4 +215,5 @@ def _refuse_lists(archive: Archive, name: str, owner: str | None, others: set[st
         planned = ", and the rows of the first are planned in this output" if owner else ""
         flag = suggestion(second, first) if owner else ""
         move = f"If the archive was moved, give {flag} once. Else: " if flag else ""
-        raise ConfigError(f"{first} and {second} share the utterance id {name!r}{planned}. {move}{WAYS_OUT}")
+        ways = IDS_STAY if owner else WAYS_OUT
+        raise ConfigError(f"{first} and {second} share the utterance id {name!r}{planned}. {move}{ways}")
