@@ -196,7 +196,7 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
         claimed = None if None in claims else sum(each for each in claims if each is not None)
     if len(tracks) < len(container.streams.audio):
         mixer.ledger.unknown_bytes += unknown_bytes(layout, options)
-        container, _ = open_whole(layout)
+        container = open_container(layout, options)
     frames = _all_frames(layout, container, options, every_channel=mixer.channel is not None)
     blocks = _joined(frames, mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)

@@ -134,7 +134,7 @@ def _edits_sound_out(layout: Layout, edited: av.container.InputContainer) -> boo
 def _most_samples(stream: av.AudioStream) -> float:
     """Samples that a packet of a stream may have: no end of them without a codec that has a delay."""
     context = stream.codec_context
-    if context is None or context.codec.lossless:
+    if context.codec.lossless:
         return math.inf
     return context.frame_size or MAX_FRAME_SAMPLES
 

@@ -13,6 +13,9 @@ MIXED = frozenset("FL FR FC BL BR FLC FRC BC SL SR TFL TFR DL DR NONE".split())
 MIXED_BITS = 0x57F7
 """The same in the mask of a WAVE_FORMAT_EXTENSIBLE, and of Core Audio, which has the same bits."""
 
+UNPLAYED = "names a channel that two loudspeakers do not play"
+"""Why libsndfile may not open a file, for a person."""
+
 BY_LABELS, BY_BITS = 0, 0x10000  # tags of Core Audio whose channels are described behind them
 MIXED_LABELS = frozenset((0, 1, 2, 3, *range(5, 12), 13, 15, 42))
 MIXED_LAYOUTS = frozenset((*range(100, 107), 147, 0xFFFF))

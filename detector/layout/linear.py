@@ -61,7 +61,7 @@ def aiff(file: BinaryIO, start: int, size: int) -> Claim:
 
 def _why_not(file: BinaryIO, at: int, n_bytes: int, size: int) -> str:
     layout = read_at(file, at, min(n_bytes, LAYOUT_BYTES), size)
-    return "" if channels.are_mixed(layout) else "names a channel that two loudspeakers do not play"
+    return "" if channels.are_mixed(layout) else channels.UNPLAYED
 
 
 def _common(file: BinaryIO, at: int) -> float | None:

@@ -35,7 +35,7 @@ FORMS = {b"stz2": b"stsz", b"co64": b"stco", b"hoov": b"moov"}
 """Names of one box in two forms; FFmpeg takes `hoov` for a damaged `moov`."""
 SOUND = frozenset((b"soun", b"m1a "))
 HANDLERS = SOUND.union(b"vide subp clcp".split())
-"""What a track may be to FFmpeg. In QuickTime it has a second `hdlr`, which says how its content is stored."""
+"""The kinds of track that FFmpeg knows. A track of QuickTime has a second `hdlr`, which says how it is stored."""
 EMPTY, NORMAL = b"\xff", b"\0\1\0\0"
 """Bytes of the time of an edit that plays nothing for a while; the rate of one that plays as fast as the track."""
 HDLR = re.compile(rb"(?:.{4})*?hdlr", re.DOTALL)

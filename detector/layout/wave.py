@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from detector.errors import UtteranceError
 from detector.layout import disguised, tags
-from detector.layout.channels import MIXED_BITS
+from detector.layout.channels import MIXED_BITS, UNPLAYED
 from detector.layout.spliced import Range, read_at
 
 CHUNKS = 1_000
@@ -101,7 +101,7 @@ class Wave:
         if self.is_mpeg:
             return "a WAV of MPEG audio, whose length it guesses"
         if tag == EXTENSIBLE and int.from_bytes(self.format[20:24], self._order) & ~MIXED_BITS:
-            return "names a channel that two loudspeakers do not play"
+            return UNPLAYED
         if self.is_w64:
             return "" if tag in SOUND_TAGS_OF_W64 else f"a W64 file of format {tag:#x}"
         if tag in ADPCM_TAGS:  # blocks that claim more samples than their bytes can hold overflowed decoders

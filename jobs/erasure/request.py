@@ -7,7 +7,6 @@ files that others put beside the tables, are searched as text.
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import re
 import unicodedata
@@ -26,7 +25,7 @@ from jobs.erasure.finder import WORD, Finder, finders
 from jobs.erasure.foreign_text import ForeignTextSearch
 from jobs.erasure.shortened import ShortenedNames
 from jobs.inputs.id_spelling import CHANNEL, EXCERPT, name_in_id, spelt_in_id
-from jobs.tables.erasures import ERASED
+from jobs.tables.erasures import stand_ins
 from jobs.telemetry.names import CUT, printable
 
 PART = rf"(?:{EXCERPT})?(?:{CHANNEL})?"
@@ -96,15 +95,14 @@ class ErasureRequest:
 
     @cached_property
     def stand_in(self) -> str:
-        """What replaces a text that names a recording: a word that names none of them.
+        """The word that replaces a text which names one of the recordings; it names none of them itself.
 
         Examples
         --------
         >>> ErasureRequest(["a.wav"]).stand_in, ErasureRequest(["(erased)", "(erased 2)"]).stand_in
         ('(erased)', '(erased 3)')
         """
-        words = itertools.chain([ERASED], (f"{ERASED[:-1]} {number})" for number in itertools.count(2)))
-        return next(word for word in words if not self.ids_in_text(word))
+        return next(word for word in stand_ins() if not self.ids_in_text(word))
 
     def ids_of(self, utterance_id: str) -> set[str]:
         """Return the requested ids that an utterance id is, or is a part of.

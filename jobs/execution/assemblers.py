@@ -40,7 +40,7 @@ class Unfinished:
 
 
 class Reply(NamedTuple):
-    """What an assembler tells the driver: results; shards that are open, and under commit; canaries to compare."""
+    """An assembler's answer to the driver: results, how many shards are open and under commit, canaries to compare."""
 
     results: list[Any]
     n_open: int

@@ -315,23 +315,19 @@ class EncoderActor(EncodeStage):
         try:
             self._deliver.finish()
         except RunAgain as error:
-            yield _trouble(error)
+            yield pieces.troubled(to_text(error))
 
     def _delivered(self, part: pa.Table) -> pa.Table:
         try:
             return self._deliver(super().__call__(part))
         except RunAgain as error:
-            return _trouble(error)
+            return pieces.troubled(to_text(error))
         except (DeviceError, SystemExit):
             # The process cannot be trusted any more. Ray replaces a worker that was killed and gives its table to
             # another; one that exits normally would leave its place in the pool empty for ever.
             log.exception("the encoder's process ends")
             os.kill(os.getpid(), signal.SIGKILL)
             raise
-
-
-def _trouble(error: Exception) -> pa.Table:
-    return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
 
 
 def _task_limits() -> dict[str, Any]:

@@ -191,14 +191,14 @@ class EncodeStage:
             If the device failed: this process must not compute anything else.
         """
         if self._backbone is None:
-            return pa.Table.from_pylist([pieces.trouble(None, self._load_error)], schema=pieces.EMBEDDED)
+            return pieces.troubled(self._load_error)
         began = time.monotonic()
         try:
             return self._encoded(batch, self._backbone)
         except DeviceError:
             raise
         except Exception as error:
-            return pa.Table.from_pylist([pieces.trouble(None, to_text(error))], schema=pieces.EMBEDDED)
+            return pieces.troubled(to_text(error))
         finally:
             self._stats.waited_seconds += began - self._idle_since
             self._idle_since = time.monotonic()

@@ -168,6 +168,11 @@ def batches(
         yield pa.Table.from_pylist(held, schema=DECODED)
 
 
+def troubled(text: str) -> pa.Table:
+    """Return the table of :data:`EMBEDDED` with the error of a worker that concerns no one shard."""
+    return pa.Table.from_pylist([trouble(None, text)], schema=EMBEDDED)
+
+
 def canaries(vectors: npt.NDArray[np.float32], versions: dict[str, str]) -> pa.Table:
     """Return the row that has an encoder's vectors of the canaries, shape (n_canaries, width), and its versions."""
     row = {

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from detector.errors import SchemaError
@@ -43,8 +44,21 @@ class LateNamesError(RunAgain):
     """A run has written what may name an erased recording, and may not take it back."""
 
 
+def stand_ins() -> Iterator[str]:
+    """Yield the words that may replace the name of an erased recording, without end.
+
+    Examples
+    --------
+    >>> words = stand_ins()
+    >>> next(words), next(words)
+    ('(erased)', '(erased 2)')
+    """
+    yield ERASED
+    yield from (f"{ERASED[:-1]} {number})" for number in itertools.count(2))
+
+
 def is_stand_in(text: str) -> bool:
-    """Return True for what replaces the name of an erased recording.
+    """Return True for one of :func:`stand_ins`.
 
     Examples
     --------
