@@ -27,6 +27,7 @@ from jobs.decoding.wire import FRAME, LEVEL_BYTES, drop_written
 from jobs.errors import RunAgain
 
 CPU_SECONDS = 60.0  # CPU time of the process from one segment to the next
+START_CPU_SECONDS = 60.0  # and until it greets us
 SECONDS_PER_BYTE = 120.0 / (1 << 20)  # CPU time of a recording, beside CPU_SECONDS; of what encoders write, 16 are most
 MEMORY_BYTES = 1 << 30  # address space that a decoder may take beyond that of its imports
 LOOK_SECONDS = 5.0  # between two looks at a process that is silent
@@ -110,7 +111,7 @@ class DecoderProcess:
         self._cpu_seconds = 0.0
         self._activity = Activity(Path(f"/proc/{self.pid}"))
         self._n_bytes, self._cpu_end = 0, math.inf
-        self.allow_cpu(0.0)
+        self._cpu_deadline = START_CPU_SECONDS
         # A write that blocks could deadlock: the decoder may be blocked too, writing samples that we do not read yet.
         os.set_blocking(self._requests.fileno(), False)
         self._readable, self._readable_or_writable = select.poll(), select.poll()
