@@ -13,6 +13,7 @@ import importlib.metadata
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import av
@@ -101,6 +102,7 @@ def decoded(heard: Mapping[str, Heard]) -> list[str]:
     return [name for name, each in heard.items() if len(each.samples)]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of :data:`LIBRARIES` that are installed."""
     own = {

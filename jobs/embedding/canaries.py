@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from detector.canaries import Drift, Heard, cosine_distance, kept, samples_dista
 from detector.config import FORMER, Recipe
 from detector.errors import ConfigError
 from detector.metrics import Floats
-from jobs.decoding import idle
 from jobs.decoding.canaries import hear
 from jobs.embedding.redo import NOTHING, Redo
 from jobs.inputs import pieces
@@ -62,12 +60,10 @@ class RunCanaries:
         self.compared: set[str] = set()
         """Digests of the vectors that were compared, and did not end the run."""
 
-    @cached_property
+    @property
     def heard(self) -> dict[str, Heard]:
         """The canaries as the driver hears them, once something needs them."""
-        found = hear()
-        idle.end_all()  # the driver decodes nothing else
-        return found
+        return hear()
 
     def compare_samples(self, table: Ledger, recipe: Recipe) -> None:
         """Compare what the driver hears with the references of a table; do nothing if it was done before.

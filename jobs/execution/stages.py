@@ -10,7 +10,6 @@ import platform
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -121,7 +120,7 @@ class DecodeStage:
             waits = itertools.count()
             report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
             if self._heard is not None:
-                _refuse_other_decoder(self._heard)
+                _refuse_other_decoder(self._heard, self._config.segment_seconds)
             config = self._config
             rows = read_shard(portion, config.segment_seconds, config.channels, self._limits, self._windows)
             yield from pieces.of(portion, rows)
@@ -324,15 +323,9 @@ def results_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     yield from map(json.loads, table["result"].to_pylist())
 
 
-@cache
-def _heard_here() -> dict[str, Heard]:
-    """The canaries as this process hears them."""
-    return kept(hear())
-
-
-def _refuse_other_decoder(by_driver: Mapping[str, Heard]) -> None:
+def _refuse_other_decoder(by_driver: Mapping[str, Heard], segment_seconds: float) -> None:
     """Refuse to decode on a machine that hears something else than the driver."""
-    here = _heard_here()
+    here = kept(hear(segment_seconds))
     distances = {name: samples_distance(each.samples, here[name].samples) for name, each in by_driver.items()}
     drifts = heard_otherwise(distances, by_driver)
     if drifts:

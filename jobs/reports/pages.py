@@ -8,6 +8,7 @@ The filter `path` also cuts a long one in the middle for the eye; hovering shows
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,11 +22,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"  # what our own figures have before a unit
 
 def render_page(template: str, filters: dict[str, Callable[..., Any]], **content: Any) -> str:
     """Return the page that a template of the folder `templates` makes of its content."""
-    environment = Environment(
-        loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_inert
-    )
-    environment.filters |= filters | {"name": _name, "path": _path}
-    return environment.get_template(template).render(**content)
+    return _environment(frozenset(filters.items())).get_template(template).render(**content)
 
 
 def number_text(value: float | None, digits: int = 2) -> str:
@@ -37,6 +34,16 @@ def number_text(value: float | None, digits: int = 2) -> str:
     ('−0.13', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+@cache
+def _environment(filters: frozenset[tuple[str, Callable[..., Any]]]) -> Environment:
+    """Return what renders pages with these filters; it keeps the templates that it has compiled."""
+    environment = Environment(
+        loader=PackageLoader("jobs.reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_inert
+    )
+    environment.filters |= dict(filters) | {"name": _name, "path": _path}
+    return environment
 
 
 def _inert(value: Any) -> Any:

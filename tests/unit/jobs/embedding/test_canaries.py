@@ -65,10 +65,10 @@ if "jobs.decoding.process" in sys.orig_argv:
 
 @pytest.fixture(autouse=True)
 def _fresh_decoders() -> Iterator[None]:
-    stages._heard_here.cache_clear()
+    hear.cache_clear()
     idle.end_all()
     yield
-    stages._heard_here.cache_clear()
+    hear.cache_clear()
     idle.end_all()
 
 
@@ -86,7 +86,7 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(code)
         monkeypatch.syspath_prepend(str(folder))
-        stages._heard_here.cache_clear()
+        hear.cache_clear()
         idle.end_all()
 
     return patch
@@ -224,7 +224,7 @@ def test_only_shards_with_rows_of_a_codec_are_embedded_again_and_only_once(
     moved = {name: replace(each, samples=each.samples + np.float32(0.01)) for name, each in heard.items()}
     drifted = heard | {"gsm610-8000.wav": moved["gsm610-8000.wav"]}
     monkeypatch.setattr(run_canaries, "hear", lambda: drifted)
-    monkeypatch.setattr(stages, "_heard_here", lambda: canaries.kept(drifted))
+    monkeypatch.setattr(stages, "hear", lambda _seconds: drifted)
     add(archive)
     with pytest.raises(ConfigError, match=r"--redo wav/gsm610;"):
         embed(archive, output)
