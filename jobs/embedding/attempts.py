@@ -150,6 +150,7 @@ class EmbeddingAttempts:
 
     def _fail_changed(self) -> Iterator[Any]:
         """Fail containers that changed each time they were read, now that no piece of them is under way."""
+        self._changed_again = {each: error for each, error in self._changed_again.items() if each in self._begun}
         for shard_id, error in self._changed_again.items():
             shard = self._begun[shard_id]
             self._assemblers.forget(shard_id)
@@ -254,6 +255,7 @@ class EmbeddingAttempts:
         """Yield what came of shards that were committed; one that was committed twice counts once."""
         for result in self._assemblers.take():
             self._corrupt.pop(result.shard_id, None)
+            self._changed_again.pop(result.shard_id, None)
             if self._end(result.shard_id):
                 self._n_done += 1
                 yield result

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from jobs.embedding.redo import REDO, VERSIONS, Redo
 from jobs.embedding.result import EmbeddingRun
 from jobs.embedding.set_aside import set_aside_before
 from jobs.embedding.speed import GroupSize
+from jobs.errors import RunAgain
 from jobs.inputs import archive
 from jobs.inputs.archive import Archive
 from jobs.inputs.arguments import is_pattern, object_called
@@ -28,7 +30,7 @@ from jobs.inputs.config import InputConfig
 from jobs.inputs.contents import Contents
 from jobs.inputs.existence import look
 from jobs.inputs.sources import archive_roots
-from jobs.tables import ledger, run_records
+from jobs.tables import erasures, ledger, run_records
 from jobs.tables.copies import refuse_lost_plans
 from jobs.tables.dropping import finish_drops
 from jobs.tables.empty import write_empty_failures
@@ -71,7 +73,12 @@ class Found:
     id_roots: frozenset[str] | None = None
 
 
+ATTEMPTS = 5  # to plan, while recordings are erased
 NOTHING = Found(Archive((), (), {}), Proposal((), Names()))
+
+
+class _ErasedError(Exception):
+    """Recordings were erased since the plans were read."""
 
 
 @dataclass
@@ -94,12 +101,19 @@ class Planner:
     found: Found = NOTHING
     _waiting: deque[Sequence[Entry]] = field(default_factory=deque)  # parts of the proposal that are to be frozen
     _n_expected: int = 0  # plans, if no other run freezes one between our parts
+    _note: str = ""  # of erasures, before the plans were read
 
     def run(self) -> EmbeddingRun:
-        """Freeze all parts of the proposal, and return the run of the layer."""
-        history = self.table.freeze(self._next_plan)
-        while self._waiting:
-            history = self.table.freeze(self._next_plan, history)
+        """Freeze all parts of the proposal, and return the run of the layer.
+
+        Raises
+        ------
+        RunAgain
+            If recordings were erased each time between a look at the plans and a new one.
+        LateNamesError
+            If they were erased while a plan was written.
+        """
+        history = self._planned()
         if history.plans:
             logs.bind(run_id=history.plans[-1].run_id)
         if n_dropped := finish_drops(self.table, history):
@@ -117,7 +131,35 @@ class Planner:
             unheard=proposal.unheard,
         )
 
+    def _planned(self) -> PlanHistory:
+        """Freeze all parts, each over plans from which nothing was erased since they were read."""
+        for _ in range(ATTEMPTS):
+            self._note = erasures.note_of(self.table.output)
+            self._waiting.clear()
+            with suppress(_ErasedError):
+                history = self._frozen()
+                while self._waiting:
+                    history = self._frozen(history)
+                return history
+        raise RunAgain(f"{self.table.output}: recordings were erased while it planned. Run the same command again.")
+
+    def _frozen(self, earlier: PlanHistory | None = None) -> PlanHistory:
+        history = self.table.freeze(self._next_plan, earlier)
+        if self._n_expected == len(history.plans) and self._is_erased():
+            raise erasures.LateNamesError(
+                f"{self.table.output}: recordings were erased while a plan was written, and it may name them. Run the "
+                f"same `erase` again, then this command."
+            )
+        return history
+
+    def _is_erased(self) -> bool:
+        return erasures.note_of(self.table.output) != self._note
+
     def _next_plan(self, history: PlanHistory) -> Plan | None:
+        """Return the next part as a plan; None if there is nothing new.
+
+        What an erasure takes out of the plans, a plan that is made of those in memory would write back.
+        """
         if not self._waiting or len(history.plans) != self._n_expected:
             windows = self.recipe.windows
             self.found = look_for_new(
@@ -132,6 +174,8 @@ class Planner:
         new = self._waiting.popleft()
         self._n_expected = len(history.plans) + 1
         run_id = run_records.run_id_of(self.config, plan_id_of(new, len(history.plans)), self.recipe.fingerprint)
+        if self._is_erased():
+            raise _ErasedError
         return Plan(run_id, self.config.run_date, new, self._detail(history))
 
     def _detail(self, history: PlanHistory) -> dict[str, Any]:
@@ -181,9 +225,23 @@ def look_for_new(
     there = partial(look, roots=() if inputs.follow_links == "anywhere" else local)
     proposal = propose(found, history, done, there, again, policy, None if has_lists else index, group_seconds, moves)
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
+    if redo.names:
+        _refuse_partial(redo, redone, proposal, lambda uri: found.covers(uri) or moves.covers(uri))
     roots = None if found.id_roots is None else {*found.id_roots.values(), *taken.roots}
     id_roots = None if roots is None else frozenset(roots | moves.roots(id_roots_of_plans(history.plans)))
     return Found(found, proposal, redone, id_roots)
+
+
+def _refuse_partial(redo: Redo, redone: Set[str], proposal: Proposal, is_covered: Callable[[str], bool]) -> None:
+    """Refuse to embed some of the rows of a library again: what the others have would pass for what it gives now."""
+    planned = {uri for part in proposal.parts for entry in part for uri in entry.source_uris}
+    left = sorted(uri for uri in redone - planned if not is_covered(uri))
+    if left:
+        raise ConfigError(
+            f"--redo {','.join(sorted(redo.names))}: {len(left)} sources that have such rows are not in this --input, "
+            f"such as {left[0]}, and would keep them without a word. Give every input of the output at once; "
+            f"--accept-drift keeps such rows, and records it."
+        )
 
 
 def refuse_archive_within(output: str, inputs: InputConfig) -> None:

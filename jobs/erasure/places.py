@@ -1,4 +1,4 @@
-"""Places: where the recordings of a request lie, if their ids do not say so, because a list gave them."""
+"""Places: where the recordings of a request lie, also if their ids do not say so, because a list gave them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest
     """Return a request that knows the places of its recordings, too, unless others that stay are read from there.
 
     Markers and messages name files, not ids: `s3://archive/alice-smith.wav` must go with `recording-1`. Plans say which
-    file it is, and in an output of scores alone its rows.
+    file it is, and in an output of scores alone its rows. A file may also have had another id before, when it was not
+    heard for this one.
     """
     histories = [table.history() for table in tables]
     found: dict[Place, str] = {}
@@ -32,13 +33,14 @@ def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest
                 found[place] = owner
     if found:
         for history in histories:
-            for place, name in _names(planned.entry for planned in history.current.values()):
+            for place, name in _names((planned.entry for planned in history.current.values()), there=True):
                 if place in found and not request.ids_of(name):
                     del found[place]
     if all(table.is_scores for table in tables):
         found = _of_rows(tables, request)
     places = {place: name for place, name in found.items() if not _is_said(place, request)}
-    return ErasureRequest(request.ids, request.roots, places) if places else request
+    files = {uri: name for (uri, member), name in found.items() if member is None}
+    return ErasureRequest(request.ids, request.roots, places, files)
 
 
 def _of_rows(tables: list[Ledger], request: ErasureRequest) -> dict[Place, str]:
@@ -67,14 +69,21 @@ def _rows(tables: list[Ledger]) -> Iterator[pa.RecordBatch]:
                     yield from row_batches(pq.ParquetFile(io.BytesIO(content)), ["utterance_id", "uri", "member"])
 
 
-def _names(entries: Iterable[Entry]) -> Iterator[tuple[Place, str]]:
-    """Yield where each recording lies that entries of plans name, and its id."""
+def _names(entries: Iterable[Entry], *, there: bool = False) -> Iterator[tuple[Place, str]]:
+    """Yield where each recording lies that entries of plans name, and its id.
+
+    Parameters
+    ----------
+    there : bool
+        Leave out what was not heard for its id, and is not there any more or is heard by now.
+    """
     for entry in entries:
         if not entry.has_sources:
             continue
         shard = Shard.from_content(entry.work)
         if shard.kind == SHARED:
-            yield from (((uri, None), name) for uri, name in shard.ids())
+            if shard.is_apart or not there:
+                yield from (((uri, None), name) for uri, name in shard.ids())
             continue
         container = None if shard.kind == "files" else shard.sources[0].uri
         for place, name in shard.names or ():

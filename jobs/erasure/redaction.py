@@ -13,7 +13,7 @@ from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
 from jobs.inputs.id_spelling import spelt_in_id
 from jobs.inputs.passed_over import OTHERS, PassedOver
-from jobs.inputs.shards import SHARED, Shard
+from jobs.inputs.shards import FOLDER, SHARED, Shard
 from jobs.inputs.suffixes import is_common
 from jobs.tables.erasures import NAMES_IN_SETTINGS, is_stand_in
 from jobs.tables.moves import MOVED
@@ -67,6 +67,8 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
 
 
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
+    if is_folder_of(shard, request):
+        return replace(shard, sources=(), names=())
     if shard.names is None:
         return shard
     if shard.kind == SHARED:
@@ -84,9 +86,18 @@ def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     return replace(shard, sources=sources, names=names, excerpts=excerpts)
 
 
+def is_folder_of(shard: Shard, request: ErasureRequest) -> bool:
+    """Return True for a folder that could not be listed, and had a requested id: nothing was ever read from it."""
+    return shard.kind == FOLDER and bool(shard.sources) and bool(request.ids_of(shard.id_of(None)))
+
+
 def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
-    """Return a source that is not heard for its id without its name, or without that of the one that has the id."""
-    if any(request.ids_of(name) for _, name in shard.names or ()):
+    """Return a source that is not heard for its id without its name, or without that of the one that has the id.
+
+    It may have been heard later, under the id that it was not heard for.
+    """
+    is_heard = any(request.ids_of_heard(source.uri) for source in shard.sources)
+    if is_heard or any(request.ids_of(name) for _, name in shard.names or ()):
         return replace(shard, sources=(), names=())
     if not shard.names or not ids_of_other(shard, request):
         return shard

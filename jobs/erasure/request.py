@@ -62,6 +62,8 @@ class ErasureRequest:
     places : mapping of (str, str or None) to str
         Where recordings lie whose ids a list gave: by the URI of a file, and the member of a container, the id. No
         recording that stays may lie there.
+    files : mapping of str to str
+        By the URI of a file that was heard under one of the ids, and under no other that stays, this id.
 
     Attributes
     ----------
@@ -70,12 +72,17 @@ class ErasureRequest:
     """
 
     def __init__(
-        self, ids: Sequence[str], roots: Collection[str] = (), places: Mapping[Place, str] = MappingProxyType({})
+        self,
+        ids: Sequence[str],
+        roots: Collection[str] = (),
+        places: Mapping[Place, str] = MappingProxyType({}),
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.ids = tuple(dict.fromkeys(ids))
         self._ids = set(self.ids)
         self.roots = tuple(roots)
         self._places = frozenset(places)
+        self._files = files
         self._folders = {each.rstrip("/") for each in roots}
         self._id_of_uri = {
             root + each: name for name in self.ids for root in roots for each in (name_in_id(name), name)
@@ -161,6 +168,17 @@ class ErasureRequest:
         return {self._id_of_uri[each] for each in wholes & self._id_of_uri.keys()} | {
             owner for each in names | keys | set(map(spelt_in_id, keys)) for owner in self.ids_of(each)
         }
+
+    def ids_of_heard(self, uri: str) -> set[str]:
+        """Return the requested id under which a file was heard, whatever it was called when it was not.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["a.wav"], ["/old/", "/new/"], files={"/new/a.wav": "a.wav"})
+        >>> request.ids_of_heard("/new/a.wav"), request.ids_of_heard("/old/a.wav")
+        ({'a.wav'}, set())
+        """
+        return {self._files[uri]} if uri in self._files else set()
 
     def ids_of_file(self, uri: str, user: str) -> set[str]:
         """Return the requested ids that a file may have itself, given the id of a recording that is read from it.

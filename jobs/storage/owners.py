@@ -13,6 +13,7 @@ import posixpath
 import pwd
 from collections.abc import Iterator
 
+from detector.errors import ConfigError
 from jobs.storage.names import path_of
 from jobs.storage.uris import scheme_of
 
@@ -23,10 +24,13 @@ ROOT = 0
 def as_owner(uri: str) -> Iterator[None]:
     """Have the rights of the user whose a local folder is, meanwhile, if this is root; else change nothing.
 
-    It is that of the first user but root who owns a part of its path, with links followed or not.
+    Load all that is needed before: modules may lie where that user may not read.
 
     Raises
     ------
+    ConfigError
+        If a part of its path, with links followed or not, is of another user but root, who could lead root elsewhere;
+        or if this root may not give up its rights.
     OSError
         If a part of the path may not be looked at.
     """
@@ -35,9 +39,14 @@ def as_owner(uri: str) -> Iterator[None]:
         yield
         return
     groups, group = os.getgroups(), os.getegid()
-    os.setgroups(_groups_of(found))
-    os.setegid(found.st_gid)
-    os.seteuid(found.st_uid)
+    try:
+        os.setgroups(_groups_of(found))
+        os.setegid(found.st_gid)
+        os.seteuid(found.st_uid)
+    except PermissionError as error:  # as in a container without the capabilities
+        raise ConfigError(
+            f"{uri}: is of {_name_of(found)}, whose rights this root may not take. Run the same command as that user."
+        ) from error
     try:
         yield
     finally:
@@ -47,13 +56,37 @@ def as_owner(uri: str) -> Iterator[None]:
 
 
 def _owner_of(path: str) -> os.stat_result | None:
+    """Return the folder's status if it is not root's; raise ConfigError if others own a part of its path."""
+    own: os.stat_result | None = None
+    users: dict[int, tuple[str, os.stat_result]] = {}
     for whole in (os.path.abspath(path), os.path.realpath(path)):
         parts = whole.split(os.sep)
         for end in range(2, len(parts) + 1):
             with contextlib.suppress(FileNotFoundError):
-                if (found := os.lstat(os.sep.join(parts[:end]))).st_uid != ROOT:
-                    return found
-    return None
+                part = os.sep.join(parts[:end])
+                own = os.lstat(part)
+                users.setdefault(own.st_uid, (part, own))
+    users.pop(ROOT, None)
+    for part, found in users.values():
+        if own is not None and found.st_uid != own.st_uid:
+            raise ConfigError(_refusal(path, own, part, found))
+    return own if users else None
+
+
+def _refusal(path: str, own: os.stat_result, part: str, found: os.stat_result) -> str:
+    whose = _name_of(found)
+    is_root_s = own.st_uid == ROOT
+    remedy = f"Move it into a folder of root, or give it away: `chown -R {whose} {path}`"
+    return (
+        f"{path}: is of {_name_of(own)}, and lies in {part}, which is of {whose}, who could put a link in its place, "
+        f"so root does nothing there. {remedy if is_root_s else f'Run the same command as {_name_of(own)}'}."
+    )
+
+
+def _name_of(found: os.stat_result) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(found.st_uid).pw_name
+    return f"uid {found.st_uid}"
 
 
 def _groups_of(found: os.stat_result) -> list[int]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from detector.errors import ConfigError
 from jobs import storage
-from jobs.telemetry.names import say
 
 HOUR = 3600.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,46 +45,12 @@ def run(settings: Settings) -> int:
     SchemaError
         If plans of what is committed are not here, unless what they planned is given up.
     """
+    from jobs.tables import collection  # only now: --help needs none of it
+
     output = storage.normal(settings.output)
     with storage.as_owner(output):
-        _collect(output, settings)
+        if settings.abandon is None:
+            collection.collect(output, settings.grace_hours * HOUR, dry_run=settings.dry_run, lost=settings.lost_plans)
+        else:
+            collection.abandon(output, settings.abandon)
     return 0
-
-
-def _collect(output: str, settings: Settings) -> None:
-    from jobs.tables.compaction.copy import is_copy  # only now: --help needs none of it
-    from jobs.tables.copies import refuse_garbage_of_lost_plans
-    from jobs.tables.garbage import find_garbage, mark
-    from jobs.tables.ledger import ledgers
-
-    garbage = find_garbage(output) if settings.abandon is None else {}
-    if not settings.lost_plans:
-        refuse_garbage_of_lost_plans(output, garbage)
-    if not (garbage or ledgers(output) or is_copy(output)):
-        raise ConfigError(f"{output}: no tables of ours here. Give the --output of a run.")
-    if settings.abandon is not None:
-        _abandon(output, settings.abandon)
-        return
-    if settings.dry_run:
-        say(*sorted(garbage), f"{len(garbage)} objects are garbage")
-        return
-    now, due = mark(output, garbage, settings.grace_hours * HOUR)
-    for uri in due:
-        log.info("removing %s", uri)
-        storage.remove(uri)
-    uploads = storage.abandon_uploads(output, now - settings.grace_hours * HOUR)
-    say(
-        f"removed {len(due)} objects and {len(uploads)} unfinished uploads; {len(garbage) - len(due)} more are "
-        f"garbage, and go once they have been for {settings.grace_hours:g} h"
-    )
-
-
-def _abandon(output: str, run_id: str) -> None:
-    """Give up what a run planned and did not finish, and print where that is recorded."""
-    from jobs.tables.dropping import abandon  # only now: --help needs none of it
-
-    found = abandon(output, run_id)
-    for each in found:
-        say(f"{each.table}: gave up {each.n_shards} shards that run {run_id} planned; record: {each.record}")
-    if not found:
-        say(f"run {run_id} left no shard that is planned and not done")

@@ -245,6 +245,29 @@ def test_only_shards_with_rows_of_a_codec_are_embedded_again_and_only_once(
     assert len(first.markers) == 2
 
 
+def test_rows_of_a_codec_are_not_embedded_again_in_one_of_two_inputs(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, other = tmp_path / "output", archive_in(tmp_path / "other")
+    for name in ("0.tar", "1.tar"):
+        (other / name).rename(other / f"other-{name}")
+    embed(archive, output)
+    embed(other, output)
+    imitate({"libsndfile": "1.2.3"}, monkeypatch)
+    heard = hear()
+    moved = replace(heard["gsm610-8000.wav"], samples=heard["gsm610-8000.wav"].samples + np.float32(0.01))
+    drifted = heard | {"gsm610-8000.wav": moved}
+    monkeypatch.setattr(run_canaries, "hear", lambda: drifted)
+    monkeypatch.setattr(stages, "hear", lambda _seconds: drifted)
+
+    with pytest.raises(
+        ConfigError, match=rf"1 sources that have such rows .* such as {other}/other-1.tar, .* every input"
+    ):
+        embed(archive, output, redo="wav/gsm610")
+
+    assert len(embed(tmp_path / "[ao][rt]*", output, redo="wav/gsm610").markers) == 2
+
+
 def test_a_worker_that_hears_something_else_than_the_driver_ends_the_run(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

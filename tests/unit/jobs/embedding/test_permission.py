@@ -15,9 +15,14 @@ from detector.config import EmbedConfig
 from detector.errors import ConfigError
 from jobs.config import ModelConfig, OutputConfig, RunConfig
 from jobs.embedding.result import EmbeddingRun
+from jobs.erasure.erasing import erase
+from jobs.erasure.request import ErasureRequest
 from jobs.errors import StorageError
 from jobs.inputs import archive
 from jobs.inputs.config import InputConfig
+from jobs.reports.nightly.redrawing import redraw_pages
+from jobs.tables.id_rule import id_roots_of
+from jobs.tables.verification import verify_tables
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
 from tests.support.embedding_runs import embed_archive
@@ -74,6 +79,22 @@ def test_each_file_container_and_folder_that_may_not_be_read_is_a_row_until_it_m
     assert [marker.rows["failures"] for marker in healed.markers] == [0, 0, 0, 0, 0]
     assert sum(marker.rows["failures"] for marker in run.markers) == 4
     assert sum(marker.detail.get(ROW, 0) for marker in run.markers) == 4
+
+
+def test_a_recording_that_is_called_like_a_folder_which_could_not_be_listed_is_erased(folder: Path) -> None:
+    (folder / "v.wav").mkdir()
+    with denied(folder / "v.wav"):
+        embedded(folder)
+    (folder / "v.wav").rmdir()
+    (folder / "v.wav").write_bytes(encoded(tone(1.0, seed=9), kind="WAV"))
+    assert rows(embedded(folder))["v.wav"] is None
+    (folder / "v.wav").unlink()
+    output = str(folder.parent / "output")
+
+    erase(output, ErasureRequest(["v.wav"], id_roots_of(output)), redraw_pages)
+
+    assert rows(embedded(folder)) == ALL
+    assert verify_tables(output) == []
 
 
 def test_rows_name_the_path_the_right_that_is_missing_and_the_stage(folder: Path) -> None:

@@ -252,3 +252,19 @@ def test_what_was_erased_is_refused_again_by_the_next_night_as_it_is_still_there
     assert output.night(a, b)[1] == [65]
 
     assert list(output.failures()) == [f"{b}/x.flac"]
+
+
+def test_a_source_that_was_heard_after_another_one_of_its_id_is_erased_with_what_it_was_before(
+    a: Path, b: Path, output: Output
+) -> None:
+    output.night(a, b)
+    (a / "x.flac").unlink()
+    assert output.night(a, b)[1] == [0]
+    assert output.heard()["x.flac"] == f"{b}/x.flac"
+    (b / "x.flac").unlink()
+
+    erase(str(output.place), ErasureRequest(["x.flac"], id_roots_of(str(output.place))), redraw_pages)
+
+    assert not mentions(output.place, f"{b}/x.flac")
+    assert verify_tables(str(output.place)) == []
+    assert output.night(a, b)[0].names == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.errors import ConfigError
 from jobs import storage
 from jobs.storage import local
 
@@ -62,14 +63,45 @@ def test_in_the_folder_of_a_user_root_has_that_user_s_rights_for_a_while(tmp_pat
         assert rights() == before
 
 
-@pytest.mark.parametrize("whose", ["link", "target"])
-def test_a_link_is_that_of_whoever_owns_it_or_what_it_leads_to(tmp_path: Path, whose: str) -> None:
+def test_a_link_of_root_leads_to_the_rights_of_whoever_owns_the_target(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    os.chown(tmp_path / whose, SERVICE, SERVICE, follow_symlinks=False)
+    os.chown(tmp_path / "target", SERVICE, SERVICE)
 
     with storage.as_owner(str(tmp_path / "link")):
         assert rights()[0] == SERVICE
+
+
+@pytest.mark.parametrize("theirs", ["link", "above"])
+def test_root_does_nothing_where_somebody_else_could_put_a_link(tmp_path: Path, theirs: str) -> None:
+    (tmp_path / "above" / "target").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "above" / "target")
+    os.chown(tmp_path / theirs, SERVICE, SERVICE, follow_symlinks=False)
+
+    with (
+        pytest.raises(ConfigError, match=rf"is of root, and lies in {tmp_path}/{theirs}, which is of \w+, .* Move it"),
+        storage.as_owner(str(tmp_path / "link")),
+    ):
+        pytest.fail("root went on")
+    os.chown(tmp_path / "above" / "target", SERVICE + 1, SERVICE)
+    with (
+        pytest.raises(ConfigError, match=rf"Run the same command as uid {SERVICE + 1}\.$"),
+        storage.as_owner(str(tmp_path / "link")),
+    ):
+        pytest.fail("root went on")
+
+
+def test_a_root_without_the_rights_of_all_says_who_is_to_run_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_groups: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    os.chown(tmp_path, SERVICE, SERVICE)
+    monkeypatch.setattr(os, "setgroups", denied)  # as without CAP_SETGID
+
+    with pytest.raises(ConfigError, match=r"this root may not take\. Run the same command as that user"):
+        storage.as_owner(str(tmp_path)).__enter__()
 
 
 def test_root_s_own_files_are_root_s(tmp_path: Path) -> None:
