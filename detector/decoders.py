@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -121,7 +121,7 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
     if SOUNDFILE not in layout.decoders:
         raise UtteranceError("not_audio", layout.why_not)
     layout.file.seek(0)
-    least_seconds = packet_seconds(layout) if layout.is_paged else layout.least_seconds
+    least_seconds = packet_seconds(layout) if layout.is_paged else None
     layout.file.seek(0)
     try:
         sound = soundfile.SoundFile(layout.file)
@@ -219,27 +219,48 @@ def _all_frames(
 def _pyav_frames(
     container: av.container.InputContainer, stream: av.AudioStream, *, every_channel: bool
 ) -> Iterator[tuple[Samples, int]]:
-    """Yield frame by frame: float32 of shape (n_channels, n_samples), and the frame's own rate."""
-    kind, packed = ("", "", 0), av.AudioResampler(format="flt")  # of 8 planes and more, PyAV reads beyond its memory
-    may_hold_tags = stream.codec_context.name.startswith(TAGGED) or container.format.name == "aac"
+    """Yield second by second: float32 of shape (n_channels, n_samples), and the rate."""
+    packed = av.AudioResampler(format="flt")  # of 8 planes and more, PyAV reads beyond its memory
+    kind = ("", "", 0)
     try:
         with container:
-            for packet in packets(container, stream):
-                if may_hold_tags and packet.size and bytes(packet)[:3] in TAGS:
-                    continue
-                for frame in packet.decode():
-                    if kind != (of_frame := (frame.format.name, frame.layout.name, frame.sample_rate)):
-                        kind = of_frame
-                        packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
-                    for converted in packed.resample(frame):
-                        channels = (
-                            converted.to_ndarray().astype(np.float32, copy=False).reshape(converted.samples, -1).T
-                        )
-                        yield channels if every_channel else _played(channels, frame.layout), kind[2]
+            for frame in _seconds(_decoded(container, stream)):
+                if kind != (of_frame := _kind(frame)):
+                    kind = of_frame
+                    packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+                for converted in packed.resample(frame):
+                    channels = converted.to_ndarray().astype(np.float32, copy=False).reshape(converted.samples, -1).T
+                    yield channels if every_channel else _played(channels, frame.layout), frame.sample_rate
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise UtteranceError("decode_error", f"PyAV: {reason(error)}") from error
+
+
+def _decoded(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    may_hold_tags = stream.codec_context.name.startswith(TAGGED) or container.format.name == "aac"
+    for packet in packets(container, stream):
+        if not (may_hold_tags and packet.size and bytes(packet)[:3] in TAGS):
+            yield from packet.decode()
+
+
+def _seconds(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Join frames of one kind to about a second: to make an array of each costs more than to decode it."""
+    kind, held = ("", "", 0), av.AudioFifo()
+    for frame in frames:
+        is_new = kind != (of_frame := _kind(frame))
+        if held.samples and (is_new or held.samples >= kind[2]):
+            yield cast(av.AudioFrame, held.read())
+        if is_new:
+            kind, held = of_frame, av.AudioFifo()
+        frame.pts = None  # where it begins; else one after a gap is refused
+        held.write(frame)
+    if held.samples:
+        yield cast(av.AudioFrame, held.read())
+
+
+def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _played(channels: Samples, layout: av.AudioLayout) -> Samples:

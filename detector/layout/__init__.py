@@ -263,23 +263,26 @@ def _mpeg(place: Place) -> Layout:
     if not stream.n_frames:  # a free bit rate, which is one rate
         return place.bounded(next_recording(place.file, place.begin + 1, place.size))
     end = place.end_with_tags(stream.end)
-    skipped = 0 if _hides(place, stream, mpeg.ENCODER_DELAY) or not stream.is_from_start else mpeg.ENCODER_DELAY
-    facts: dict[str, Any] = {"reach": stream.reach, "n_passed": stream.n_passed, "is_cut": stream.is_cut}
     is_stated = bool(stream.stated_frames)
     is_known = (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1
     if is_known and not _hides(place, stream, stream.n_padded):
-        share = 1.0 if is_stated else None  # of what libsndfile knows, without the delays
-        file = place.part(end) if len(stream.runs) == 1 else place.runs(stream.runs)
-        return Layout(file, place.start, end, claimed_share=share, least_seconds=stream.least_seconds, **facts)
+        file = place.part(stream.end) if len(stream.runs) == 1 else place.runs(stream.runs)
+        skipped, claimed = 0, stream.stated_seconds and stream.stated_seconds - stream.padded_seconds
+    else:
+        file, claimed = spliced(place.file, *stream.runs), stream.stated_seconds
+        may_skip = stream.is_from_start and not _hides(place, stream, mpeg.ENCODER_DELAY)
+        skipped = mpeg.ENCODER_DELAY if may_skip else 0
     return Layout(
-        spliced(place.file, *stream.runs),
+        file,
         place.start,
         end,
-        decoders=(PYAV,),
-        why_not="soundfile: an MP3 whose first frame does not state its length",
-        claimed_seconds=stream.stated_seconds,
+        stream.reach,
+        stream.n_passed,
+        (PYAV,),
+        "soundfile: gives silence for frames of MPEG audio that most players play",
+        claimed_seconds=claimed,
         skipped_samples=skipped,
-        **facts,
+        is_cut=stream.is_cut,
     )
 
 

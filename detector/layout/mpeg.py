@@ -21,7 +21,6 @@ READ_BYTES = 1 << 20
 NEAR_BYTES = 1 << 14  # within which a frame behind damage has a neighbour; four bytes alone may be an accident
 HEAD_BYTES = 64  # of a frame; its length is stated within
 LENGTH_NAMES = (b"Xing", b"Info", b"VBRI")
-PADDED_SAMPLES = 2 * 4_095 + 2 * 1_152  # two numbers of 12 bits in the first frame, and as much as two frames
 ENCODER_DELAY = 529 + 576  # samples of layer III: any decoder's, and that of LAME and of FFmpeg
 LAME_BYTES, LAME_PADDING = 24, 21  # of what programs write behind a length, and where their delay and padding stand
 
@@ -38,8 +37,6 @@ class Stream:
         Offset of the first byte that belongs to no frame of the stream.
     n_frames : int
         Frames, without the one that states the length.
-    least_seconds : float
-        Their duration, without as much as the first one may declare to be padding.
     n_bit_rates : int
         Number of different bit rates.
     stated_frames : int or None
@@ -48,6 +45,8 @@ class Stream:
         Their duration.
     n_samples, n_padded : int
         Samples of these frames; how many of them the first frame says are the encoder's delay or padding.
+    padded_seconds : float
+        The duration of the latter.
     is_cut : bool
         True if the last frame is not whole.
     is_from_start : bool
@@ -63,12 +62,12 @@ class Stream:
     first: int
     end: int
     n_frames: int
-    least_seconds: float
     n_bit_rates: int
     stated_frames: int | None
     stated_seconds: float | None
     n_samples: int
     n_padded: int
+    padded_seconds: float
     is_cut: bool
     is_from_start: bool
     runs: tuple[Range, ...]
@@ -97,18 +96,20 @@ def walk(file: BinaryIO, start: int, size: int) -> Stream:
     frames = _Frames(_kind(head), first)
     is_sized = stated is not None or mpeg_bytes(head[1], head[2]) > 0  # frames of a free bit rate state no size
     found = extent(file, first, size, frames, frames.resume) if is_sized else Extent(first)
+    behind = read_at(file, first, HEAD_BYTES, size)
+    n_padded = _stated_padding(read_at(file, start, first - start, size))
     return Stream(
         first,
         min(found.end, size),
         frames.n_frames,
-        (frames.n_frames - PADDED_SAMPLES / mpeg_samples(head[1])) * _seconds(head) if frames.n_frames else 0.0,
         len(frames.bit_rates),
         stated,
         stated * _seconds(head) if stated else None,
         frames.n_frames * mpeg_samples(head[1]) if frames.n_frames else 0,
-        _stated_padding(read_at(file, start, first - start, size)),
+        n_padded,
+        n_padded / mpeg_samples(head[1]) * _seconds(head) if n_padded else 0.0,
         found.end > size,
-        _main_data_begin(file, first) == 0,
+        _is_layer3(behind) and not _borrowed_bytes(behind),
         found.runs,
         found.n_passed,
         found.reach,
@@ -140,8 +141,10 @@ class _Frames:
         return at
 
     def resume(self, file: BinaryIO, at: int, size: int) -> int:
-        """Return where a frame of the stream begins behind ``at``, if another one or the end follows it nearby."""
-        return at if self._is_another(file, at, size) else search(file, at, size, NEAR_BYTES, self._next_frame)
+        """Return where a frame of the stream begins from ``at`` on, if another one or the end follows it nearby."""
+        is_frame = _sync(self._kind).match(read_at(file, at, HEAD_BYTES, size)) is not None
+        is_here = is_frame or self._is_another(file, at, size)
+        return at if is_here else search(file, at, size, NEAR_BYTES, self._next_frame)
 
     def _next_frame(self, block: bytes) -> int:
         sync = _sync(self._kind)
@@ -152,9 +155,18 @@ class _Frames:
         return -1
 
     def _is_another(self, file: BinaryIO, at: int, size: int) -> bool:
-        """Return True if another stream begins at ``at``: behind tags, or with a frame that states its length."""
-        head = read_at(file, at, HEAD_BYTES, size)
-        return _stated_frames(head) is not None or tags.after_tags(file, at, size) > at
+        """Return True if another stream begins at ``at``: behind tags, or with a frame that states its length.
+
+        A frame behind them that needs bits of one before them goes on with this stream, and would be silent without.
+        """
+        first = tags.after_tags(file, at, size)
+        head = read_at(file, first, HEAD_BYTES, size)
+        if _stated_frames(head) is not None:
+            first += mpeg_bytes(head[1], head[2])
+        if first == at:
+            return False
+        head = read_at(file, first, HEAD_BYTES, size)
+        return not is_mpeg(head) or _kind(head) != self._kind or not _borrowed_bytes(head)
 
 
 @functools.cache
@@ -226,11 +238,14 @@ def _stated_padding(frame: bytes) -> int:
     return (both >> 12) + (both & 0xFFF)
 
 
-def _main_data_begin(file: BinaryIO, at: int) -> int:
-    """How many bytes of earlier frames the frame at ``at`` needs; of layers I and II: none, and 1 for no frame."""
-    file.seek(at)
-    head = file.read(8)
-    if len(head) < 8 or not is_mpeg(head) or head[1] >> 1 & 3 != 1:
-        return 1
+def _borrowed_bytes(head: bytes) -> int:
+    """How many bytes of earlier frames a frame needs; layers I and II need none."""
+    if len(head) < 8 or not _is_layer3(head):
+        return 0
     begin = 4 if head[1] & 1 else 6  # after a checksum
     return head[begin] << 1 | head[begin + 1] >> 7 if head[1] >> 3 & 3 == 3 else head[begin]
+
+
+def _is_layer3(head: bytes) -> bool:
+    """Return True for a frame of layer III."""
+    return is_mpeg(head) and head[1] >> 1 & 3 == 1

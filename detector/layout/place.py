@@ -35,9 +35,6 @@ class Layout:
         Why libsndfile may not, for a person.
     claimed_seconds : float or None
         Length that the header states, if it does so without a decoder's help.
-    least_seconds : float or None
-        Length that its units add up to, but for what an encoder may have padded: if libsndfile finds less, it was
-        misled by what the file states.
     claimed_share : float or None
         Else the length that the header states, as a multiple of what a decoder finds.
     is_paged : bool
@@ -60,7 +57,6 @@ class Layout:
     decoders: tuple[str, ...] = BOTH
     why_not: str = ""
     claimed_seconds: float | None = None
-    least_seconds: float | None = None
     is_paged: bool = False
     claimed_share: float | None = None
     is_linear: bool = False
