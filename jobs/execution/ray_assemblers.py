@@ -219,13 +219,17 @@ class RayAssemblers:
 
 
 class Delivery:
-    """The way in which one encoder delivers pieces; it can be sent to a worker."""
+    """The way in which one encoder delivers pieces; it can be sent to a worker.
+
+    An encoder does not wait for an assembler's answer: it is looked at with the next delivery, or by :meth:`finish`.
+    """
 
     def __init__(self, actors: list[Any]) -> None:
         self._actors = actors
         self._digest = ""  # of the encoder's canaries
         self._canaries = pieces.EMBEDDED.empty_table()
         self._held = pieces.EMBEDDED.empty_table()
+        self._sent: list[tuple[Any, pa.Table, Any]] = []  # an assembler, pieces, and the answer that is due
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Deliver the pieces in a table of :data:`jobs.inputs.pieces.EMBEDDED`; return what is for the driver.
@@ -235,23 +239,20 @@ class Delivery:
         Raises
         ------
         RunAgain
-            If an assembler was lost, repeatedly.
+            If an assembler was lost, repeatedly, with the pieces of this call or of the one before.
         """
+        self._settle()
         for vectors, versions in pieces.canaries_in(table):
             self._digest, self._canaries = pieces.canaries_digest(vectors, versions), pieces.canary_rows(table)
             self._introduce(assembler_of(self._digest, self._actors))
         for_driver, rest = pieces.for_driver(table)
         parts = divided(pa.concat_tables([self._held, rest]), self._actors)
         self._held = pieces.EMBEDDED.empty_table()
-        taken = _answers([_call(actor.deliver, "deliveries", part, self._digest) for actor, part in parts])
-        refused = [each for each, is_taken in zip(parts, taken, strict=True) if not is_taken]
-        if refused:
-            self._held = pa.concat_tables([part for _, part in refused])
-            self._introduce(refused[0][0])  # once the driver knows, it tells all; one that starts again refuses alone
+        self._sent = [(actor, part, _call(actor.deliver, "deliveries", part, self._digest)) for actor, part in parts]
         return for_driver
 
     def finish(self) -> None:
-        """Deliver the pieces that are still held, as soon as the driver has compared the canaries.
+        """Return once all pieces were taken: those that are held, as soon as the driver has compared the canaries.
 
         Raises
         ------
@@ -259,11 +260,13 @@ class Delivery:
             If it does not do so in :data:`APPROVAL_SECONDS`, or an assembler was lost, repeatedly.
         """
         until = time.monotonic() + APPROVAL_SECONDS
+        self._settle()
         while len(self._held):
             if time.monotonic() > until:
                 raise RunAgain(f"the canaries of an encoder were not compared in {APPROVAL_SECONDS:g} s")
             time.sleep(HELD_PAUSE_SECONDS)
             self(pieces.EMBEDDED.empty_table())
+            self._settle()
 
     def arrived(self, table: pa.Table) -> pa.Array:
         """Return for each row of a table of :data:`jobs.inputs.pieces.DECODED` if it is a segment that has arrived.
@@ -279,6 +282,15 @@ class Delivery:
             for (_, part), here in zip(parts, rows, strict=True):
                 has_arrived[part["row"].to_numpy()[here]] = True
         return pa.array(has_arrived)
+
+    def _settle(self) -> None:
+        """Look at the answers that are due, and hold what was refused."""
+        sent, self._sent = self._sent, []
+        taken = _answers([answer for _, _, answer in sent])
+        refused = [(actor, part) for (actor, part, _), is_taken in zip(sent, taken, strict=True) if not is_taken]
+        if refused:
+            self._held = pa.concat_tables([part for _, part in refused])
+            self._introduce(refused[0][0])  # once the driver knows, it tells all; one that starts again refuses alone
 
     def _introduce(self, actor: Any) -> None:
         _answers([_call(actor.introduce, "deliveries", self._digest, self._canaries)])
