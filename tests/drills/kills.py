@@ -1,10 +1,10 @@
-"""Random kills over one run on the dev corpus: `python -m tests.drills.kills --kills 50 --seed 7`.
+"""Random kills over one run on corpora: `python -m tests.drills.kills --kills 50 --seed 7`.
 
-The corpus is packed into small tars in a store behind the proxy. An encoder, an assembler, the driver, the raylet or
-the store is killed at random moments, each time after some more recordings were encoded; the same command is started
-again whenever it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with
-those of an undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on
-entry. That of the canaries, which each encoder embeds as it starts, is counted apart.
+The corpora are packed into small tars in a store behind the proxy. An encoder, an assembler, the driver, the raylet or
+the store is killed at random moments, drawn over all recordings of the run; the same command is started again whenever
+it ended, and the store whenever it was killed, until the run is done. Then its rows are compared with those of an
+undisturbed run, and the audio given to the encoders is counted: each recording's samples are noted on entry. That of
+the canaries, which each encoder embeds as it starts, is counted apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -35,7 +35,7 @@ from tests.support import ROOT
 from tests.support.proxy import FaultProxy
 from tests.support.seaweedfs import s3_server
 
-CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
+CORPORA = ROOT.parent / "shared" / "corpus"
 TARGETS = {
     "encoder": ENCODER,
     "assembler": ASSEMBLER,
@@ -44,6 +44,7 @@ TARGETS = {
     "store": None,
 }
 SAMPLE_RATE = 16_000
+RUN_SECONDS = 3_600.0  # that a run may take
 
 
 class Store:
@@ -68,7 +69,9 @@ class Store:
 def main() -> int:
     """Run, kill and compare; return 0 if nothing was lost, stored twice or changed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder with metadata.csv [default: %(default)s]")
+    parser.add_argument(
+        "--corpora", type=Path, nargs="+", default=[CORPORA / "dev"], help="folders with metadata.csv [default: dev]"
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--recordings", type=int, default=1, help="in each tar [default: %(default)s]")
@@ -80,14 +83,14 @@ def main() -> int:
         stack.callback(store.end)
         proxy = stack.enter_context(FaultProxy(store.environment["AWS_ENDPOINT_URL"]))
         file_system(store.environment).mkdir(BUCKET)
-        n_recordings = pack(given.corpus, file_system(store.environment), given.recordings)
+        n_recordings = pack(given.corpora, file_system(store.environment), given.recordings)
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "DRILL_"))}
         environment = mine | store.environment | {"AWS_ENDPOINT_URL": proxy.url, "HOME": str(folder)}
         quiet = noting(environment, folder, "quiet", 0.0)
-        finish(Run(command("quiet"), quiet, folder / "quiet", None).wait(900))
+        finish(Run(command("quiet"), quiet, folder / "quiet", None).wait(RUN_SECONDS))
         shot = noting(environment, folder, "shot", given.seconds)
         begun = time.monotonic()
-        kills, codes = shoot(store, proxy, shot, folder, given.kills, random.Random(given.seed))
+        kills, codes = shoot(store, proxy, shot, folder, schedule(given.kills, n_recordings, random.Random(given.seed)))
         seconds = time.monotonic() - begun
         found = compare(file_system(store.environment))
         shot_work, quiet_work = work(folder / "shot.json.1.noted"), work(folder / "quiet.json.0.noted")
@@ -104,19 +107,21 @@ def main() -> int:
     return 0 if found == {"lost": 0, "twice": 0, "changed": 0, "equal": True} else 1
 
 
-def pack(corpus: Path, store: Any, n_each: int) -> int:
-    """Store the corpus as tars of ``n_each`` recordings; return the number of recordings."""
-    with (corpus / "metadata.csv").open(newline="") as file:
-        names = [row["file"] for row in csv.DictReader(file)]
-    tars = {}
-    for start in range(0, len(names), n_each):
+def pack(corpora: list[Path], store: Any, n_each: int) -> int:
+    """Store the corpora as tars of ``n_each`` recordings; return the number of recordings."""
+    files = [(corpus, name) for corpus in corpora for name in names_of(corpus)]
+    for number, start in enumerate(range(0, len(files), n_each)):
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as tar:
-            for name in names[start : start + n_each]:
-                tar.add(corpus / name, arcname=name)
-        tars[f"{BUCKET}/dev/{start:05d}.tar"] = content.getvalue()
-    store.pipe(tars)
-    return len(names)
+            for corpus, name in files[start : start + n_each]:
+                tar.add(corpus / name, arcname=f"{corpus.name}/{name}")
+        store.pipe_file(f"{BUCKET}/corpora/{number:05d}.tar", content.getvalue())
+    return len(files)
+
+
+def names_of(corpus: Path) -> list[str]:
+    with (corpus / "metadata.csv").open(newline="") as file:
+        return [row["file"] for row in csv.DictReader(file)]
 
 
 def output(name: str) -> str:
@@ -124,7 +129,7 @@ def output(name: str) -> str:
 
 
 def command(name: str) -> list[str]:
-    verb = ["embed", "--backbone", "melstats", "--input", f"s3://{BUCKET}/dev/", "--output", output(name)]
+    verb = ["embed", "--backbone", "melstats", "--input", f"s3://{BUCKET}/corpora/", "--output", output(name)]
     return [sys.executable, "-m", "jobs", *verb, "--runner", "ray", "--run-date", "2026-01-01", "--stall-seconds", "60"]
 
 
@@ -137,48 +142,59 @@ def noting(environment: dict[str, str], folder: Path, name: str, seconds: float)
     return environment | {"PYTHONPATH": str(HERE / "inject"), "DRILL_INJECT": str(rules)}
 
 
+class Kill(NamedTuple):
+    """What is killed once so many recordings were encoded, and how many seconds later."""
+
+    target: str
+    n_recordings: int
+    seconds: float
+
+
+def schedule(n_kills: int, n_recordings: int, rng: random.Random) -> list[Kill]:
+    """Return kills of every kind equally often, in random order, at random moments of the run's first nine tenths."""
+    targets = [list(TARGETS)[number % len(TARGETS)] for number in range(n_kills)]
+    rng.shuffle(targets)
+    moments = sorted(rng.sample(range(1, n_recordings * 9 // 10), n_kills))
+    return [Kill(*each, rng.uniform(0.0, 1.0)) for each in zip(targets, moments, strict=True)]
+
+
 def shoot(
-    store: Store, proxy: FaultProxy, environment: dict[str, str], folder: Path, n_kills: int, rng: random.Random
+    store: Store, proxy: FaultProxy, environment: dict[str, str], folder: Path, kills: list[Kill]
 ) -> tuple[Counter[str], list[int | None]]:
-    """Kill as often as asked, and let the run end; return the kills, and the end of each start of the run."""
-    kills: Counter[str] = Counter()
+    """Kill as scheduled, and let the run end; return the kills, and the end of each start of the run."""
+    done: Counter[str] = Counter()
     codes: list[int | None] = []
     noted = folder / "shot.json.1.noted"
     run = _started(environment, folder, codes)
-    targets = _targets(rng, n_kills)
-    while targets:
-        before = n_recordings_in(noted)
-        while n_recordings_in(noted) == before:  # each kill strikes a run that progressed since the last one
+    before = 0
+    while done.total() < len(kills):
+        kill = kills[done.total()]
+        # each strikes a run that has got on since the one before
+        while n_recordings_in(noted) < max(kill.n_recordings, before + 1):
             if not run.working:
                 codes.append(run.wait().code)
                 if codes[-1] == 0:
-                    raise SystemExit(f"the run was done after {kills.total()} kills; give it more to do")
+                    raise SystemExit(f"the run was done after {done.total()} kills; give it more to do")
                 run.end()
                 run = _started(environment, folder, codes)
             time.sleep(0.05)
-        time.sleep(rng.uniform(0.2, 2.0))
+        time.sleep(kill.seconds)
+        before = n_recordings_in(noted)
         try:
-            if targets[-1] == "store":
+            if kill.target == "store":
                 store.kill(proxy)
             else:
-                run.kill(TARGETS[targets[-1]])
-        except (IndexError, ProcessLookupError):  # the run is still ending from the previous kill
+                run.kill(TARGETS[kill.target])
+        except (IndexError, ProcessLookupError):  # the run is still ending from the kill before
             continue
-        kills[target := targets.pop()] += 1
-        print(f"kill {kills.total()}: {target}, {n_recordings_in(noted)} recordings encoded", flush=True)
+        done[kill.target] += 1
+        print(f"kill {done.total()}: {kill.target}, {before} recordings encoded", flush=True)
     while True:
-        codes.append(run.wait(900).code)
+        codes.append(run.wait(RUN_SECONDS).code)
         if codes[-1] == 0:
-            return kills, codes
+            return done, codes
         run.end()
         run = _started(environment, folder, codes)
-
-
-def _targets(rng: random.Random, count: int) -> list[str]:
-    """Return every kind equally often, in random order."""
-    names = [list(TARGETS)[number % len(TARGETS)] for number in range(count)]
-    rng.shuffle(names)
-    return names
 
 
 def _started(environment: dict[str, str], folder: Path, codes: list[int | None]) -> Run:
