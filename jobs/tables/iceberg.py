@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
 
 FOLDER = "_iceberg"
+ANY_REGION = "us-east-1"  # for a store that is not AWS, which has none
 CATALOG_NAME = "bonafide"  # engines use it, too
 REST = ("http://", "https://")  # a REST catalog's address begins with it; all others are SQL databases
 COPY = "bonafide.copy"  # the property of a table that says which copy it lists
@@ -96,7 +97,9 @@ def _catalog(uri: str, place: str) -> Catalog:
     logging.getLogger("pyiceberg").setLevel(logging.WARNING)  # it logs a line for every file
     # credentials come from the environment, as for all of our requests; none of these properties is stored
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    properties = {"s3.endpoint": endpoint, "s3.region": os.environ.get("AWS_DEFAULT_REGION")}
+    # without a region, pyiceberg asks AWS for that of the bucket, also where another store has it
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or (ANY_REGION if endpoint else None)
+    properties = {"s3.endpoint": endpoint, "s3.region": region}
     given = {name: value for name, value in properties.items() if value}
     if uri.startswith(
         REST
