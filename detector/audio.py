@@ -25,6 +25,7 @@ from detector.decoders import DECODERS, MAX_SECONDS, AudioFormat, Block, Ledger,
 from detector.errors import UtteranceError
 from detector.layout import Layout, Layouts
 from detector.layout.wave import UNCOUNTED_SECONDS
+from detector.probing import refuse_hidden
 
 SAMPLE_RATE = 16_000  # Hz, the rate that every supported encoder was trained on
 NOISE_SAMPLES = 16_384  # looked at in each block
@@ -163,6 +164,7 @@ class _Parts:
     def __init__(self, file: BinaryIO, channel: int | None) -> None:
         self.ledger = Ledger()
         self._mixer = Mixer(channel, self.ledger)
+        self._file = file
         self._layouts = Layouts(file)
         self._recordings = iter(self._layouts)
         self._layout: Layout | None = None
@@ -171,6 +173,8 @@ class _Parts:
         """Open the first recording that has samples."""
         empty = UtteranceError("empty", "0 bytes")
         for layout in self._recordings:
+            if self._layout is None:
+                refuse_hidden(self._file, layout)
             self._layout = layout
             try:
                 return self._opened(layout)

@@ -66,6 +66,11 @@ PYAV_OPTIONS = {
 }
 
 
+def options_for(layout: Layout) -> dict[str, str]:
+    """Return options with which FFmpeg opens a recording only as the container that its first bytes show."""
+    return PYAV_OPTIONS | ({"format_whitelist": layout.demuxers} if layout.demuxers else {})
+
+
 def open_container(layout: Layout, options: dict[str, str] | None = None) -> av.container.InputContainer:
     """Open a recording.
 
@@ -75,7 +80,7 @@ def open_container(layout: Layout, options: dict[str, str] | None = None) -> av.
         `not_audio` if FFmpeg does not know it.
     """
     layout.file.seek(0)
-    options = PYAV_OPTIONS | (options or {})
+    options = options_for(layout) | (options or {})
     try:
         container = av.open(layout.file, "r", metadata_errors="ignore", options=options)
         if "probesize" in options:

@@ -35,6 +35,8 @@ FLAC_OVERLAP_BYTES = 64 << 10  # more than libFLAC reads ahead
 MOST_HIDDEN = 0.25  # of a piece of joined MPEG audio, as delay or padding
 MAX_BEHIND_FRAMES = 1 << 11  # bytes behind MPEG audio in a WAV that are no other stream: as much as a frame
 
+WAVES = "wav,w64,mp3"  # frames of MPEG audio in a WAV are read without it
+
 UNKNOWN = "soundfile: a container that is not on the allow-list"
 
 Bounds = Callable[[BinaryIO, int, int], Extent]
@@ -127,30 +129,32 @@ def layout_at(file: BinaryIO, start: int, size: int) -> Layout:
     begin, head = tags.after_id3(file, start, size)
     place = Place(file, start, begin, size)
     if wave.is_wave(head):
-        return _wave(place, head)
+        return replace(_wave(place, head), demuxers=WAVES)
     if head[:4] == flac.MAGIC:
-        return _flac(place)
+        return replace(_flac(place), demuxers="flac")
     if is_mpeg(head):
-        return _mpeg(place)
+        return replace(_mpeg(place), demuxers="mp3")
     if head[:4] == b"OggS":
-        return _ogg(place)
-    for is_kind, claim_of in _LINEAR:
+        return replace(_ogg(place), demuxers="ogg")
+    for is_kind, claim_of, demuxers in _LINEAR:
         if is_kind(head):
             claim = claim_of(file, begin, size)
             return place.bounded(
                 place.end_with_tags(claim.end),
                 decoders=(PYAV,) if claim.why_not else BOTH,
                 why_not=f"soundfile: {claim.why_not}",
+                demuxers=demuxers,
                 claimed_seconds=claim.seconds,
                 claimed_share=claim.share,
                 is_linear=not claim.why_not,
             )
     for kinds, is_whole in ((_OF_PYAV, True), (_STREAMS, False)):
         head = head if is_whole else read_at(file, begin, streams.HEAD_BYTES, size)
-        for is_kind, bound in kinds:
+        for is_kind, bound, demuxers in kinds:
             if is_kind(head):
                 is_live = bound == boxes.asf and boxes.is_live(file, begin)
-                return _of_pyav(place, bound(file, begin, size), is_whole=is_whole, is_live=is_live)
+                layout = _of_pyav(place, bound(file, begin, size), is_whole=is_whole, is_live=is_live)
+                return replace(layout, demuxers=demuxers)
     return _of_unknown(place)
 
 
@@ -192,9 +196,8 @@ def _of_unknown(place: Place) -> Layout:
         return place.bounded(place.size, decoders=(PYAV,), why_not=UNKNOWN)
     stream = layout_at(place.file, begin, place.size)
     end = place.size if stream.end is None else stream.end
-    return replace(
-        stream, file=place.part(end), start=place.start, decoders=(PYAV,), why_not=UNKNOWN, skipped_samples=0
-    )
+    known: dict[str, Any] = {"decoders": (PYAV,), "why_not": UNKNOWN, "demuxers": "", "skipped_samples": 0}
+    return replace(stream, file=place.part(end), start=place.start, **known)
 
 
 def _wave(place: Place, head: bytes) -> Layout:
@@ -298,27 +301,27 @@ def _begins(*magics: bytes, at: int = 0) -> Callable[[bytes], bool]:
     return lambda head: head[at:].startswith(magics)
 
 
-_LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], linear.Claim]], ...] = (
-    (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), linear.aiff),
-    (_begins(b".snd"), linear.au),
-    (_begins(b"caff"), linear.caf),
-    (_begins(b"NIST_1A"), linear.sphere),
+_LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], linear.Claim], str], ...] = (
+    (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), linear.aiff, "aiff"),
+    (_begins(b".snd"), linear.au, "au"),
+    (_begins(b"caff"), linear.caf, "caf"),
+    (_begins(b"NIST_1A"), linear.sphere, "nistsphere"),
 )
 
-_STREAMS: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
-    (streams.is_adts, streams.adts),
-    (streams.is_ac3, streams.ac3),
-    (streams.is_transport, streams.transport),
-    (_begins(streams.PACK), streams.program),
-    (_begins(b"#!AMR"), streams.amr),
-    (_begins(b"FLV\x01"), streams.flv),
+_STREAMS: tuple[tuple[Callable[[bytes], bool], Bounds, str], ...] = (
+    (streams.is_adts, streams.adts, "aac"),
+    (streams.is_ac3, streams.ac3, "ac3,eac3"),
+    (streams.is_transport, streams.transport, "mpegts"),
+    (_begins(streams.PACK), streams.program, "mpeg"),
+    (_begins(b"#!AMR"), streams.amr, "amr"),
+    (_begins(b"FLV\x01"), streams.flv, "flv"),
 )
 
-_OF_PYAV: tuple[tuple[Callable[[bytes], bool], Bounds], ...] = (
-    (_begins(*boxes.MP4_TYPES, at=4), boxes.mp4),
-    (_begins(matroska.EBML), matroska.matroska),
-    (_begins(boxes.ASF_HEADER), boxes.asf),
-    (lambda head: head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"QLCM"), riff.riff),
-    (_begins(b"wvpk"), streams.wavpack),
-    (_begins(b"TTA1"), streams.tta),
+_OF_PYAV: tuple[tuple[Callable[[bytes], bool], Bounds, str], ...] = (
+    (_begins(*boxes.MP4_TYPES, at=4), boxes.mp4, "mov"),
+    (_begins(matroska.EBML), matroska.matroska, "matroska"),
+    (_begins(boxes.ASF_HEADER), boxes.asf, "asf"),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"QLCM"), riff.riff, "avi,qcp"),
+    (_begins(b"wvpk"), streams.wavpack, "wv"),
+    (_begins(b"TTA1"), streams.tta, "tta"),
 )

@@ -33,6 +33,8 @@ class Layout:
         Those that may open it, in the order in which they are tried.
     why_not : str
         Why libsndfile may not, for a person.
+    demuxers : str
+        FFmpeg's names of the container that the first bytes show, with commas between; nothing if they show none.
     claimed_seconds : float or None
         Length that the header states, if it does so without a decoder's help.
     claimed_share : float or None
@@ -56,6 +58,7 @@ class Layout:
     n_passed: int = 0
     decoders: tuple[str, ...] = BOTH
     why_not: str = ""
+    demuxers: str = ""
     claimed_seconds: float | None = None
     is_paged: bool = False
     claimed_share: float | None = None

@@ -20,7 +20,7 @@ class Range(NamedTuple):
     end: int
 
 
-def spliced(file: BinaryIO, *parts: bytes | Range) -> BinaryIO:
+def spliced(file: BinaryIO, *parts: bytes | Range, buffer_bytes: int = BUFFER_BYTES) -> BinaryIO:
     """Return a seekable file of ``parts``, one after another; ranges are read from ``file``, which stays open.
 
     Examples
@@ -29,7 +29,7 @@ def spliced(file: BinaryIO, *parts: bytes | Range) -> BinaryIO:
     >>> whole.read(), whole.seek(-2, io.SEEK_END), whole.read()
     (b'head:23789', 8, b'89')
     """
-    return cast(BinaryIO, io.BufferedReader(_Spliced(file, parts), BUFFER_BYTES))
+    return cast(BinaryIO, io.BufferedReader(_Spliced(file, parts), buffer_bytes))
 
 
 def read_at(file: BinaryIO, offset: int, n_bytes: int, size: int) -> bytes:
