@@ -6,7 +6,7 @@ serves both (:mod:`detector.audio`). With one for each, a head would learn the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
@@ -27,17 +27,15 @@ from detector.demuxing import (
 )
 from detector.errors import UtteranceError
 from detector.layout import PYAV, SOUNDFILE, Layout
-from detector.layout.channels import MIXED
 from detector.mixing import Samples as Samples
 from detector.mixing import mixed
+from detector.unplayed import played
 
 BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
 STEREO = 2
-LFE, UNNAMED = "LFE", "NONE"  # the channel of low-frequency effects, and one without a name, as FFmpeg calls them
-SURROUND, LFE_OF_SURROUND = range(6, 9), 3  # channels of 5.1, 6.1 and 7.1, in the order of FLAC, FFmpeg and browsers
 MAX_TRACKS = 16  # audio streams of a file: the languages of a film
 BLOCK_ITEMS = 1 << 22  # samples of all channels in one read: beyond 2^24 of FLAC, libsndfile mixes channels up
 SLACK_SECONDS = 1.0  # tolerated difference between header and decoded length
@@ -99,15 +97,28 @@ Opened = tuple[AudioFormat, Iterator[Block]]
 """The format and the blocks of one recording."""
 
 
+class Frame(NamedTuple):
+    """What a decoder gives at once: float32 of shape (n_channels, n_samples), the rate in Hz, the names of channels."""
+
+    channels: Samples
+    rate: int
+    names: tuple[str, ...]
+
+
 class Mixer:
-    """Takes one channel of a block, or mixes all (:mod:`detector.mixing`); the ledger says if they cancel."""
+    """Takes one channel of a block, or mixes those that are played (:mod:`detector.mixing`, :mod:`detector.unplayed`).
+
+    The ledger says if they cancel.
+    """
 
     def __init__(self, channel: int | None, ledger: Ledger) -> None:
         self.channel = channel
         self.ledger = ledger
 
-    def __call__(self, channels: Samples, rate: int, *, may_exceed: bool = True) -> Samples:
+    def __call__(self, channels: Samples, rate: int, names: Sequence[str] = (), *, may_exceed: bool = True) -> Samples:
         """Return float32 of shape (n_samples,), of one of shape (n_channels, n_samples); clipped as players clip it."""
+        if self.channel is None:
+            channels = played(channels, names, rate)
         if may_exceed and channels.size and 1.0 < max(channels.max(), -channels.min()) < np.inf:
             channels = np.clip(channels, -1.0, 1.0)
         if self.channel is not None:
@@ -197,7 +208,7 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     if len(tracks) < len(container.streams.audio):
         mixer.ledger.unknown_bytes += unknown_bytes(layout, options)
         container = open_container(layout, options)
-    frames = _all_frames(layout, container, options, every_channel=mixer.channel is not None)
+    frames = _all_frames(layout, container, options)
     blocks = _joined(frames, mixer, layout.skipped_samples)
     mixer.ledger.claims.append(claimed)
     if claimed is None and layout.claimed_share is not None:
@@ -205,32 +216,28 @@ def _open_with_pyav(layout: Layout, mixer: Mixer) -> Opened:
     return stored, _whole(blocks, claimed, exact=container.format.name == "flac")
 
 
-def _all_frames(
-    layout: Layout, container: av.container.InputContainer, options: dict[str, str], *, every_channel: bool
-) -> Iterator[tuple[Samples, int]]:
+def _all_frames(layout: Layout, container: av.container.InputContainer, options: dict[str, str]) -> Iterator[Frame]:
     """Yield the frames of all audio streams of an open file, one stream after the other."""
     first, *others = known_tracks(container)
-    yield from _pyav_frames(container, audio_stream(container, first), every_channel=every_channel)
+    yield from _pyav_frames(container, audio_stream(container, first))
     for index in others:
         container = open_container(layout, options)
-        yield from _pyav_frames(container, audio_stream(container, index), every_channel=every_channel)
+        yield from _pyav_frames(container, audio_stream(container, index))
 
 
-def _pyav_frames(
-    container: av.container.InputContainer, stream: av.AudioStream, *, every_channel: bool
-) -> Iterator[tuple[Samples, int]]:
-    """Yield second by second: float32 of shape (n_channels, n_samples), and the rate."""
+def _pyav_frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Frame]:
+    """Yield second by second, each of one rate and one layout of channels."""
     packed = av.AudioResampler(format="flt")  # of 8 planes and more, PyAV reads beyond its memory
-    kind = ("", "", 0)
+    kind, names = ("", "", 0), tuple[str, ...]()
     try:
         with container:
             for frame in _seconds(_decoded(container, stream)):
                 if kind != (of_frame := _kind(frame)):
-                    kind = of_frame
+                    kind, names = of_frame, tuple(each.name for each in frame.layout.channels)
                     packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
                 for converted in packed.resample(frame):
                     channels = converted.to_ndarray().astype(np.float32, copy=False).reshape(converted.samples, -1).T
-                    yield channels if every_channel else _played(channels, frame.layout), frame.sample_rate
+                    yield Frame(channels, frame.sample_rate, names)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
@@ -263,36 +270,24 @@ def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
-def _played(channels: Samples, layout: av.AudioLayout) -> Samples:
-    """Leave out channels that players leave out where there are two loudspeakers, unless that leaves none.
-
-    Players take six, seven or eight channels without names for 5.1, 6.1 or 7.1.
-    """
-    names = [each.name for each in layout.channels]
-    if len(names) in SURROUND and set(names) == {UNNAMED}:
-        names[LFE_OF_SURROUND] = LFE
-    played = [number for number, name in enumerate(names) if name in MIXED]
-    return channels[played] if 0 < len(played) < len(channels) else channels
-
-
-def _joined(frames: Iterator[tuple[Samples, int]], mixer: Mixer, n_skipped: int) -> Iterator[Block]:
+def _joined(frames: Iterator[Frame], mixer: Mixer, n_skipped: int) -> Iterator[Block]:
     """Join frames to blocks of 10 s, and mix their channels; a change of rate or channels begins a new block."""
     held: list[Samples] = []
-    n_held, kind = 0, (0, 0)
-    for samples, rate in frames:
-        is_new = (rate, len(samples)) != kind
-        if held and (is_new or n_held >= kind[0] * BLOCK_SECONDS):
-            yield Block(mixer(np.concatenate(held, axis=1), kind[0]), kind[0])
+    n_held, rate, names = 0, 0, tuple[str, ...]()
+    for frame in frames:
+        samples, is_new = frame.channels, (frame.rate, frame.names) != (rate, names)
+        if held and (is_new or n_held >= rate * BLOCK_SECONDS):
+            yield Block(mixer(np.concatenate(held, axis=1), rate, names), rate)
             held, n_held = [], 0
         if is_new:
+            rate, names = frame.rate, frame.names
             check_header(AudioFormat(rate, len(samples), "", PYAV), mixer.channel)
-            kind = rate, len(samples)
         if n_skipped:
             samples, n_skipped = samples[:, n_skipped:], max(0, n_skipped - samples.shape[1])
         held.append(samples)
         n_held += samples.shape[1]
     if n_held:
-        yield Block(mixer(np.concatenate(held, axis=1), kind[0]), kind[0])
+        yield Block(mixer(np.concatenate(held, axis=1), rate, names), rate)
 
 
 DECODERS: dict[str, Callable[[Layout, Mixer], Opened]] = {SOUNDFILE: _open_with_soundfile, PYAV: _open_with_pyav}

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 
 import av
 import numpy as np
 import pytest
 import soundfile
 
+from detector.audio import Excerpt, decode
+from detector.errors import UtteranceError
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import correlation
 from tests.unit.detector.test_heard_whole import heard
 
 VOICE, OTHER = tone(2.0, seed=1).astype(np.float32), tone(2.0, hertz=347.0, seed=2).astype(np.float32)
+SPEECH = (tone(2.0, hertz=1_000.0, seed=3) + tone(2.0, hertz=190.0, seed=4)).astype(np.float32) / 2
+RUMBLE = (0.5 * np.sin(2 * np.pi * 60.0 * np.arange(32_000) / 16_000)).astype(np.float32)
 
 
-def by_ffmpeg(channels: np.ndarray, kind: str, codec: str, layout: str) -> bytes:
+def by_ffmpeg(channels: np.ndarray, kind: str, codec: str, layout: str, *, rate: int = 16_000) -> bytes:
     """Encode channels, of shape (n_channels, n_samples)."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
-        stream = container.add_stream(codec, rate=16_000, layout=layout)
+        stream = container.add_stream(codec, rate=rate, layout=layout)
         packed = np.ascontiguousarray(channels.T.reshape(1, -1))
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-        frame.sample_rate, frame.pts = 16_000, 0
-        shaped = av.AudioResampler(stream.format, layout, 16_000, stream.codec_context.frame_size or 1_024)
+        frame.sample_rate, frame.pts = rate, 0
+        shaped = av.AudioResampler(stream.format, layout, rate, stream.codec_context.frame_size or 1_024)
         for each in [*shaped.resample(frame), *shaped.resample(None)]:
             container.mux(stream.encode(each))
         container.mux(stream.encode(None))
@@ -56,7 +61,7 @@ def test_sound_of_any_number_of_channels_is_heard(n_channels: int) -> None:
 )
 def test_the_channel_of_low_frequency_effects_is_not_heard(kind: str, codec: str, layout: str, lfe: int) -> None:
     channels = np.stack([VOICE] * av.AudioLayout(layout).nb_channels)
-    channels[lfe] = OTHER
+    channels[lfe] = RUMBLE
 
     _, samples = heard(by_ffmpeg(channels, kind, codec, layout))
 
@@ -65,7 +70,7 @@ def test_the_channel_of_low_frequency_effects_is_not_heard(kind: str, codec: str
 
 
 def test_one_of_two_channels_may_be_of_low_frequency_effects() -> None:
-    both = np.stack([VOICE, OTHER], 1)
+    both = np.stack([VOICE, RUMBLE], 1)
     front_center_and_lfe = struct.pack("<HHIIHHHHI", 0xFFFE, 2, 16_000, 64_000, 4, 16, 22, 16, 0xC)
     form = front_center_and_lfe + b"\1\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
     data = (both * 32_767).astype("<i2").tobytes()
@@ -86,43 +91,57 @@ def chunk(name: bytes, content: bytes, size: str = ">I") -> bytes:
     return name + struct.pack(size, len(content)) + content
 
 
-def caf_of_two(layout: bytes) -> bytes:
-    samples = (np.stack([VOICE, OTHER], 1) * 32_767).astype(">i2").tobytes()
+def caf_of_two(layout: bytes, second: np.ndarray = OTHER) -> bytes:
+    samples = (np.stack([VOICE, second], 1) * 32_767).astype(">i2").tobytes()
     described = struct.pack(">d4sIIIII", 16_000.0, b"lpcm", 0, 4, 1, 2, 16)
     chunks = [chunk(b"desc", described, ">Q"), chunk(b"chan", layout, ">Q"), chunk(b"data", bytes(4) + samples, ">Q")]
     return b"caff\0\1\0\0" + b"".join(chunks)
 
 
-def aiff_of_two(layout: bytes) -> bytes:
-    content = encoded(np.stack([VOICE, OTHER], 1), kind="AIFF")
+def aiff_of_two(layout: bytes, second: np.ndarray = OTHER) -> bytes:
+    content = encoded(np.stack([VOICE, second], 1), kind="AIFF")
     content = content[:12] + chunk(b"CHAN", layout) + content[12:]
     return content[:4] + struct.pack(">I", len(content) - 8) + content[8:]
 
 
-def flac_of_two(mask: int) -> bytes:
-    content = encoded(np.stack([VOICE, OTHER], 1), kind="FLAC")
+def flac_of_two(mask: int, second: np.ndarray = OTHER) -> bytes:
+    content = encoded(np.stack([VOICE, second], 1), kind="FLAC")
     comment = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x%X" % mask
     comments = struct.pack("<III", 0, 1, len(comment)) + comment
     info = b"\0" + content[5:42]
     return b"fLaC" + info + b"\x04" + len(comments).to_bytes(3, "big") + comments + content[42:]
 
 
-UNMIXED = {
-    "CAF, by bits": caf_of_two(layout_of(0x10000, 0xC)),
-    "CAF, by labels": caf_of_two(layout_of(0, 0, 3, 37)),
-    "CAF, by its name": caf_of_two(layout_of(149 << 16 | 2)),
-    "AIFF": aiff_of_two(layout_of(0x10000, 0xC)),
-    "FLAC": flac_of_two(0xC),
-    "FLAC, above": flac_of_two(0x804),
+UNMIXED: dict[str, Callable[[np.ndarray], bytes]] = {
+    "CAF, by bits": lambda second: caf_of_two(layout_of(0x10000, 0xC), second),
+    "CAF, by labels": lambda second: caf_of_two(layout_of(0, 0, 3, 37), second),
+    "CAF, by its name": lambda second: caf_of_two(layout_of(149 << 16 | 2), second),
+    "AIFF": lambda second: aiff_of_two(layout_of(0x10000, 0xC), second),
+    "FLAC": lambda second: flac_of_two(0xC, second),
+    "FLAC, above": lambda second: flac_of_two(0x804, second),
 }
 
 
-@pytest.mark.parametrize("content", UNMIXED.values(), ids=UNMIXED)
-def test_a_channel_that_a_file_names_and_no_loudspeaker_plays_is_not_heard(content: bytes) -> None:
-    facts, samples = heard(content)
+@pytest.mark.parametrize("of_two", UNMIXED.values(), ids=UNMIXED)
+def test_rumble_that_a_file_names_and_not_all_players_play_is_not_heard(of_two: Callable[[np.ndarray], bytes]) -> None:
+    facts, samples = heard(of_two(RUMBLE))
 
     assert facts.decoder == "pyav"
     assert correlation(samples, VOICE) > 0.9999
+
+
+@pytest.mark.parametrize("of_two", UNMIXED.values(), ids=UNMIXED)
+def test_speech_that_not_all_players_play_is_refused(of_two: Callable[[np.ndarray], bytes]) -> None:
+    """FFmpeg leaves these channels out, and browsers play the LFE."""
+    with pytest.raises(UtteranceError, match=r"bad_header: channel 1, .* has sound between 500 Hz and 8,000 Hz"):
+        heard(of_two(SPEECH))
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_each_channel_can_be_heard_for_itself(channel: int) -> None:
+    _, blocks = decode(io.BytesIO(flac_of_two(0xC, SPEECH)), Excerpt(channel=channel))
+
+    assert correlation(np.concatenate(list(blocks)), [VOICE, SPEECH][channel]) > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -135,6 +154,57 @@ def test_left_and_right_by_name_are_both_heard(content: bytes) -> None:
 
     assert facts.decoder == "soundfile"
     assert correlation(samples, VOICE + OTHER) > 0.9999
+
+
+def in_surround(fourth: np.ndarray, *, layout: str = "5.1", voice: np.ndarray = VOICE) -> bytes:
+    channels = np.stack([np.pad(voice, (0, len(fourth) - len(voice)))] * av.AudioLayout(layout).nb_channels)
+    channels[3] = fourth
+    return by_ffmpeg(channels, "matroska", "flac", layout)
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1", "6 channels", "8 channels"])
+def test_speech_that_begins_late_in_the_fourth_channel_is_refused(layout: str) -> None:
+    with pytest.raises(UtteranceError, match=r"bad_header: channel 3, counted from 0 \(LFE\)"):
+        heard(in_surround(np.pad(SPEECH, (25 * 16_000, 0)), layout=layout))
+
+
+@pytest.mark.parametrize("n_channels", [3, 4, 5, 9])
+def test_the_fourth_of_other_numbers_of_channels_is_heard(n_channels: int) -> None:
+    channels = np.stack([VOICE] * n_channels)
+    channels[-1] = SPEECH
+
+    _, samples = heard(by_ffmpeg(channels, "matroska", "pcm_s16le", f"{n_channels} channels"))
+
+    assert correlation(samples, channels.mean(axis=0)) > 0.9999
+
+
+def test_a_channel_that_repeats_what_is_heard_is_left_out() -> None:
+    _, samples = heard(in_surround(SPEECH * 0.5, voice=SPEECH))
+
+    assert correlation(samples, SPEECH) > 0.9999
+
+
+@pytest.mark.parametrize("gain", [-1.0, 50.0], ids=["in opposite phase", "louder by far"])
+def test_a_channel_that_repeats_what_is_heard_in_another_way_is_refused(gain: float) -> None:
+    with pytest.raises(UtteranceError, match="bad_header"):
+        heard(in_surround(SPEECH * min(gain, 1.0), voice=SPEECH / max(gain, 1.0)))
+
+
+def test_a_click_in_the_channel_of_low_frequency_effects_is_no_speech() -> None:
+    click = RUMBLE.copy()
+    click[8_000:8_400] = np.random.default_rng(0).normal(0.0, 0.3, 400)
+
+    assert correlation(heard(in_surround(click))[1], VOICE) > 0.9999
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "aac"), ("ac3", "ac3"), ("eac3", "eac3"), ("webm", "libopus")])
+def test_what_encoders_make_of_rumble_is_no_speech(kind: str, codec: str) -> None:
+    """They leave at most -62 dB above 500 Hz of rumble at full scale, here beside silence in all other channels."""
+    blows = np.sin(2 * np.pi * 30.0 * np.arange(96_000) / 48_000) * np.exp(-4.0 * (np.arange(96_000) % 48_000) / 48_000)
+    channels = np.zeros((6, 96_000), np.float32)
+    channels[3] = 0.9 * blows
+
+    assert heard(by_ffmpeg(channels, kind, codec, "5.1", rate=48_000))[0].seconds == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU"])
