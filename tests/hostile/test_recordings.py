@@ -16,6 +16,7 @@ from detector.layout import PYAV, layout_at
 from tests.hostile.harness import Lab, alone, hostile
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import film, muxed, with_data_size, without_length
+from tests.unit.detector.test_probing import mp3_with, nsv
 
 FLAC = encoded(tone(3.0))
 WAV = encoded(tone(3.0), kind="WAV")
@@ -91,6 +92,11 @@ def test_many_samples_of_many_channels_are_not_mixed_up(lab: Lab, channels: int)
 
     np.testing.assert_allclose(samples[200:-200], 1_000 / 32_768, rtol=1e-4)
     assert row["seconds"] == pytest.approx(n_frames / 384_000, abs=1e-3)
+
+
+@hostile("B12", given="an MP3 whose unused bytes are another container to FFmpeg", expected="row `bad_header`")
+def test_a_container_that_is_hidden_behind_the_first_bytes_is_refused(lab: Lab) -> None:
+    lab.expect("decode", "bad_header", mp3_with(nsv()))
 
 
 FOREIGN = "MAT4 MAT5 PAF SVX VOC IRCAM HTK AVR WVE SDS XI MPC2K PVF".split()

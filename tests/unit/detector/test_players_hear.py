@@ -197,6 +197,18 @@ def test_a_click_in_the_channel_of_low_frequency_effects_is_no_speech() -> None:
     assert correlation(heard(in_surround(click))[1], VOICE) > 0.9999
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 5_000.0])
+def test_a_sample_beyond_full_scale_in_a_channel_that_is_left_out_changes_nothing(value: float) -> None:
+    odd, loud = RUMBLE.copy(), VOICE.copy()
+    odd[8_000], loud[9_000] = value, 3.0
+    channels = np.stack([loud] * 6)
+    channels[3] = odd
+
+    _, samples = heard(by_ffmpeg(channels, "matroska", "pcm_f32le", "5.1"))
+
+    np.testing.assert_allclose(samples, np.clip(loud, -1.0, 1.0), atol=1e-6)
+
+
 @pytest.mark.parametrize(("kind", "codec"), [("mp4", "aac"), ("ac3", "ac3"), ("eac3", "eac3"), ("webm", "libopus")])
 def test_what_encoders_make_of_rumble_is_no_speech(kind: str, codec: str) -> None:
     """They leave at most -62 dB above 500 Hz of rumble at full scale, here beside silence in all other channels."""

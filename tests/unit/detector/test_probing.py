@@ -48,12 +48,23 @@ def act() -> bytes:
     return bytes(content)
 
 
+def adts_with(hidden: bytes) -> bytes:
+    """Frames of AAC in ADTS whose content is something else."""
+    pieces = [hidden[start : start + 6_144] for start in range(0, len(hidden), 6_144)]
+    sizes = [len(piece) + 7 for piece in pieces]
+    heads = (bytes([0xFF, 0xF1, 0x50, 0x80 | n >> 11, n >> 3 & 0xFF, (n & 7) << 5 | 0x1F, 0xFC]) for n in sizes)
+    return b"".join(head + piece for head, piece in zip(heads, pieces, strict=True))
+
+
+PROGRAM = adts_with(muxed(tone(2.0, rate=48_000), kind="vob", codec="mp2", rate=48_000))
+
 HIDDEN = {
     "NSV in an MP3": ("nsv", mp3_with(nsv())),
     "MXF in an MP3": ("mxf", mp3_with(MXF_KEY + bytes(2))),
     "NUT in a WAV": ("nut", wave_with(b"JUNK", muxed(tone(1.0), kind="nut", codec="flac", rate=16_000))),
     "ACT in a WAV": ("act", act()),
     "MXF in a FLAC of blocks that may be empty": ("mxf", flac_with(MXF_KEY + bytes(50), 0)),
+    "MPEG-PS in AAC": ("mpeg", PROGRAM),
     "MXF in AC-3": ("mxf", (ac3 := muxed(tone(2.0), kind="ac3", codec="ac3", rate=48_000))[:90] + MXF_KEY + ac3[104:]),
 }
 
@@ -81,6 +92,11 @@ def test_a_file_that_ffmpeg_takes_for_what_it_shows_is_heard(content: bytes) -> 
 def test_a_file_that_no_demuxer_of_ffmpeg_knows_is_left_to_libsndfile() -> None:
     """MXF and WAV are equally sure of it, so FFmpeg opens neither, and plays nothing."""
     assert heard(wave_with(b"JUNK", MXF_KEY + bytes(2)))[0].seconds == pytest.approx(2.0)
+
+
+def test_a_recording_that_is_joined_behind_another_is_opened_as_what_it_shows() -> None:
+    with pytest.raises(UtteranceError, match="trailing_data: another recording begins at byte"):
+        heard(encoded(tone(1.0), kind="FLAC") + PROGRAM)
 
 
 def test_a_second_file_of_the_same_kind_is_refused_with_the_same_words() -> None:
