@@ -146,7 +146,7 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
         raise UtteranceError("not_audio", "soundfile: does not say which channel is the LFE")
     if sound.frames > MAX_SECONDS * stored.native_rate:
         _check_claim(sound)
-    if least_seconds is not None and sound.frames < least_seconds * stored.native_rate:
+    if least_seconds is not None and sound.frames < round(least_seconds * stored.native_rate):
         known = sound.frames / stored.native_rate
         raise UtteranceError("not_audio", f"soundfile: knows of {known:.1f} s, and {least_seconds:.1f} s are there")
 

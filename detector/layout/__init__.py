@@ -193,7 +193,7 @@ def _of_unknown(place: Place) -> Layout:
     limit = place.begin + streams.HEAD_BYTES
     begin = tags.find_recording(place.file, place.begin + 1, place.size, before=min(limit, place.size))
     if begin is None or tags.is_magic(place.file, begin, place.size):
-        return place.bounded(place.size, decoders=(PYAV,), why_not=UNKNOWN)
+        return Layout(place.part(place.size), place.start, place.size, decoders=(PYAV,), why_not=UNKNOWN)
     stream = layout_at(place.file, begin, place.size)
     end = place.size if stream.end is None else stream.end
     known: dict[str, Any] = {"decoders": (PYAV,), "why_not": UNKNOWN, "demuxers": "", "skipped_samples": 0}
@@ -210,12 +210,22 @@ def _wave(place: Place, head: bytes) -> Layout:
         message = f"a WAV of PCM whose samples hold {coding}, which players play: store it as that, without this header"
         raise UtteranceError("bad_header", message)
     why_not = found.why_not()
+    claim = found.seconds(found.claimed_bytes)
     share = None if found.claimed_bytes is None else found.claimed_bytes / max(1, found.n_bytes)
-    file = place.part(found.end) if found.is_regular else spliced(place.file, found.header(), *found.samples)
+    file = place.untagged(found.end) if found.is_regular else spliced(place.file, found.header(), *found.samples)
     # FFmpeg takes the samples of a big-endian WAV for little-endian ones
     allowed = {SOUNDFILE: not why_not, PYAV: found.endian == "<"}
     decoders = tuple(name for name in BOTH if allowed[name])
-    return Layout(file, place.start, found.end, decoders=decoders, why_not=f"soundfile: {why_not}", claimed_share=share)
+    return Layout(
+        file,
+        place.start,
+        found.end,
+        decoders=decoders,
+        why_not=f"soundfile: {why_not}",
+        claimed_seconds=claim,
+        claimed_share=share,
+        least_seconds=found.seconds(found.n_bytes),
+    )
 
 
 def _mpeg_in_wave(place: Place, found: wave.Wave) -> Layout | None:

@@ -80,6 +80,13 @@ class Place(NamedTuple):
         """Return the file up to a byte, or the file itself if that is all of it."""
         return self.file if (self.start, end) == (0, self.size) else spliced(self.file, Range(self.start, end))
 
+    def untagged(self, end: int) -> BinaryIO:
+        """Return the file up to a byte without the ID3v2 tags before the recording.
+
+        libsndfile passes over them, and then reads as many bytes of samples less as they have.
+        """
+        return self._replace(start=self.begin).part(end)
+
     def runs(self, runs: Sequence[Range]) -> BinaryIO:
         """Return the file up to the end of the last of some runs, without what is between them."""
         return (
@@ -88,7 +95,7 @@ class Place(NamedTuple):
 
     def bounded(self, end: int, **facts) -> Layout:  # type: ignore[no-untyped-def]
         """Return the layout of a recording that ends before a byte."""
-        return Layout(self.part(end), self.start, end, **facts)
+        return Layout(self.untagged(end), self.start, end, **facts)
 
     def end_with_tags(self, end: int) -> int:
         """Return the file's size if only tags follow ``end``, else ``end``."""

@@ -33,7 +33,7 @@ MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, _MPEGLAYER3
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 MIN_FORMAT_BYTES = 16
 EXTENDED_TAG = 24  # offset of the tag in a format that is WAVE_FORMAT_EXTENSIBLE
-SOUND_TAGS_OF_W64 = (PCM, FLOAT, 6, 7)  # and WAVE_FORMAT_ALAW, _MULAW
+STORED_TAGS = (PCM, FLOAT, 6, 7)  # and WAVE_FORMAT_ALAW, _MULAW: formats that store samples one by one
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,14 @@ class Wave:
     def _order(self) -> Literal["little", "big"]:
         return "little" if self.endian == "<" else "big"
 
+    def seconds(self, n_bytes: int | None) -> float | None:
+        """Length of so many bytes of samples; None for formats that compress, and where there is no number of bytes."""
+        _, channels, rate, _, _, bits = struct.unpack(f"{self.endian}HHIIHH", self.format[:16].ljust(16, b"\0"))
+        frame_bytes = channels * (-(-bits // 8) if self._tag in (PCM, FLOAT) else 1)
+        if n_bytes is None or self._tag not in STORED_TAGS or not (frame_bytes and rate):
+            return None
+        return float(n_bytes // frame_bytes / rate)
+
     def header(self) -> bytes:
         """Return the header of a RIFF (or RIFX) file with these samples."""
         size = min(0xFFFF_FFFF, self.n_bytes)
@@ -103,7 +111,7 @@ class Wave:
         if tag == EXTENSIBLE and int.from_bytes(self.format[20:24], self._order) & ~MIXED_BITS:
             return UNPLAYED
         if self.is_w64:
-            return "" if tag in SOUND_TAGS_OF_W64 else f"a W64 file of format {tag:#x}"
+            return "" if tag in STORED_TAGS else f"a W64 file of format {tag:#x}"
         if tag in ADPCM_TAGS:  # blocks that claim more samples than their bytes can hold overflowed decoders
             header_bytes, header_samples = ADPCM_TAGS[tag]
             room = block_bytes - header_bytes * channels
@@ -276,8 +284,8 @@ def _chunks_behind(file: BinaryIO, data: _Chunk, size: int, wave: Wave) -> tuple
 
 
 def _padded(chunk: _Chunk, *, is_w64: bool) -> int:
-    """Offset at which the chunk after this one begins."""
-    return chunk.end + (-chunk.end % 8 if is_w64 else chunk.size % 2)
+    """Offset at which the chunk after this one begins; the file itself may begin anywhere, behind a tag."""
+    return chunk.end + -chunk.size % (8 if is_w64 else 2)
 
 
 def _chunks(file: BinaryIO, at: int, size: int, endian: str, *, is_w64: bool) -> Iterator[_Chunk]:
