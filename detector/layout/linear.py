@@ -17,12 +17,16 @@ from detector.layout.spliced import read_at
 CHUNKS = 1_000
 LAYOUT_BYTES = 12 + 8 * channels.LABEL_BYTES  # of the channels, as far as it is looked at
 UNKNOWN_BYTES = 0xFFFF_FFFF
+COMMON_BYTES = 22  # of a chunk COMM with a compression
 MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
 SPHERE_HEADER_BYTES = 16 << 10
 SPHERE_FIELD = re.compile(
     rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
 )
 SPHERE_NAME = re.compile(rb"(channel_count|sample_[a-z_]{1,20}) -")  # libsndfile finds them anywhere in the text
+AIFF_C_VERSION = bytes.fromhex("a2805140")
+UNCOMPRESSED = (b"NONE", b"twos")  # which every player takes for what an AIFF holds
+COMPRESSION_BYTES = {b"sowt": 2, b"in24": 3, b"in32": 4}  # of a sample, whatever bits stand beside the name
 ALAC_RATE = 20  # offset in a cookie of ALAC
 ALAC_WRAPPED_BYTES = 24  # before it, in what older programs wrote
 ALAC_COOKIE_BYTES = ALAC_WRAPPED_BYTES + ALAC_RATE + 4
@@ -43,14 +47,25 @@ class Claim(NamedTuple):
 
 
 def aiff(file: BinaryIO, start: int, size: int) -> Claim:
-    """Read an AIFF or AIFF-C file: chunks, the first of which give the number of frames and the rate."""
+    """Read an AIFF or AIFF-C file: chunks, the first of which give the number of frames and the rate.
+
+    Raises
+    ------
+    UtteranceError
+        `bad_header` if players read its samples in different ways.
+    """
     end, seconds, is_sound, why_not = start + 12, None, False, ""
+    form = read_at(file, start + 8, 4, size)
     for name, at, n_bytes in _chunks(file, end, size, ">4sI"):
         if name == b"SSND" and is_sound:  # which no decoder reads
             break
         is_sound = is_sound or name == b"SSND"
-        if name == b"COMM":
-            seconds = _common(file, at)
+        if name in (b"COMM", b"FVER"):
+            content = read_at(file, at, min(n_bytes, COMMON_BYTES), size)
+            if meanings := _two_meanings(form, name, content):
+                message = f"an AIFF with {meanings}, which players read differently: convert it to WAV"
+                raise UtteranceError("bad_header", message)
+            seconds = _seconds(content) if name == b"COMM" else seconds
         if name == b"CHAN":
             why_not = why_not or _why_not(file, at, n_bytes, size)
         if at + n_bytes > size + 1 and name not in (b"SSND", b"ID3 "):
@@ -64,12 +79,28 @@ def _why_not(file: BinaryIO, at: int, n_bytes: int, size: int) -> str:
     return "" if channels.are_mixed(layout) else channels.UNPLAYED
 
 
-def _common(file: BinaryIO, at: int) -> float | None:
-    file.seek(at)
-    content = file.read(18)
-    if len(content) < 18:
+def _two_meanings(form: bytes, name: bytes, content: bytes) -> str:
+    """Return what libsndfile and FFmpeg read differently in a chunk FVER or COMM of an AIFF, or nothing.
+
+    FFmpeg heeds a compression in an AIFF-C of the one version that there is, and knows the size of a sample from it.
+    libsndfile heeds it everywhere, and knows the size from the bits.
+    """
+    if name == b"FVER":
+        return "" if content == AIFF_C_VERSION else f"the version {content.hex()} of AIFF-C"
+    compression, bits = content[18:22], int.from_bytes(content[6:8], "big")
+    if len(content) < COMMON_BYTES or (form != b"AIFC" and compression in UNCOMPRESSED):
+        return ""
+    if form != b"AIFC":
+        return f"the compression {compression.decode('latin-1')!r}, as only an AIFF-C has"
+    n_bytes = -(-bits // 8)
+    is_clear = COMPRESSION_BYTES.get(compression, n_bytes) == n_bytes
+    return "" if is_clear else f"the compression {compression.decode('latin-1')!r} of {bits:,} bits"
+
+
+def _seconds(common: bytes) -> float | None:
+    if len(common) < COMMON_BYTES - 4:
         return None
-    n_frames, exponent, mantissa = struct.unpack(">2xI2xHQ", content)  # the rate is a float of 80 bits
+    n_frames, exponent, mantissa = struct.unpack(">2xI2xHQ", common[:18])  # the rate is a float of 80 bits
     power = (exponent & 0x7FFF) - 16_383 - 63
     rate = math.ldexp(mantissa, power) if power < MAX_RATE_POWER else 0.0
     return n_frames / rate if rate >= 1.0 else None
