@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from detector.errors import UtteranceError
-from detector.layout import boxes, flac, linear, matroska, mpeg, ogg, riff, streams, tags, wave
+from detector.layout import boxes, flac, linear, matroska, mpeg, ogg, riff, sphere, streams, tags, wave
 from detector.layout.channels import UNPLAYED
 from detector.layout.extent import Extent, next_recording
 from detector.layout.frames import is_mpeg, two_rates
@@ -312,7 +312,7 @@ _LINEAR: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], lin
     (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), linear.aiff, "aiff"),
     (_begins(b".snd"), linear.au, "au"),
     (_begins(b"caff"), linear.caf, "caf"),
-    (_begins(b"NIST_1A"), linear.sphere, "nistsphere"),
+    (_begins(b"NIST_1A"), sphere.read, "nistsphere"),
 )
 
 _STREAMS: tuple[tuple[Callable[[bytes], bool], Bounds, str], ...] = (

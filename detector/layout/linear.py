@@ -1,11 +1,9 @@
-"""AIFF, AU, CAF and NIST SPHERE: what their headers claim, and where their samples end."""
+"""AIFF, AU and CAF: what their headers claim, and where their samples end."""
 
 from __future__ import annotations
 
 import math
-import re
 import struct
-from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -19,18 +17,12 @@ LAYOUT_BYTES = 12 + 8 * channels.LABEL_BYTES  # of the channels, as far as it is
 UNKNOWN_BYTES = 0xFFFF_FFFF
 COMMON_BYTES = 22  # of a chunk COMM with a compression
 MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
-SPHERE_HEADER_BYTES = 16 << 10
-SPHERE_FIELD = re.compile(
-    rb"^(sample_count|sample_rate|channel_count|sample_n_bytes) -(?:[ir]|s\d+) (\d{1,15}(?:\.\d{0,6})?)$", re.MULTILINE
-)
-SPHERE_NAME = re.compile(rb"(channel_count|sample_[a-z_]{1,20}) -")  # libsndfile finds them anywhere in the text
 AIFF_C_VERSION = bytes.fromhex("a2805140")
 UNCOMPRESSED = (b"NONE", b"twos")  # which every player takes for what an AIFF holds
 COMPRESSION_BYTES = {b"sowt": 2, b"in24": 3, b"in32": 4}  # of a sample, whatever bits stand beside the name
 ALAC_RATE = 20  # offset in a cookie of ALAC
 ALAC_WRAPPED_BYTES = 24  # before it, in what older programs wrote
 ALAC_COOKIE_BYTES = ALAC_WRAPPED_BYTES + ALAC_RATE + 4
-SPHERE_COMPRESSED = re.compile(rb"^sample_coding -s\d+ ([\w,-]{1,20}embedded-[\w.-]{1,40})$", re.MULTILINE)
 
 
 class Claim(NamedTuple):
@@ -147,33 +139,6 @@ def _refuse_other_rate(stated: float, cookie: bytes) -> None:
     rate = int.from_bytes(cookie[at : at + 4], "big")
     if rate not in (0, stated):
         raise two_rates(stated, rate)
-
-
-def sphere(file: BinaryIO, start: int, size: int) -> Claim:
-    """Read a NIST SPHERE file: lines of text, among them the number of samples of a channel, and the rate.
-
-    Raises
-    ------
-    UtteranceError
-        `bad_header` if a field stands twice: libsndfile takes the first, FFmpeg the last.
-    """
-    file.seek(start)
-    header = file.read(SPHERE_HEADER_BYTES)
-    counts = Counter(SPHERE_NAME.findall(header.partition(b"end_head")[0]))
-    if twice := next((name for name, count in counts.items() if count > 1), None):
-        message = f"the field {twice.decode()} stands {counts[twice]} times, of which players take one or the other"
-        raise UtteranceError("bad_header", message)
-    fields = {name: float(value) for name, value in SPHERE_FIELD.findall(header)}
-    n_samples, rate = fields.get(b"sample_count"), fields.get(b"sample_rate")
-    seconds = n_samples / rate if n_samples and rate else None
-    frame_bytes = fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 0)
-    header_bytes = header[8:16].strip()
-    if (coding := SPHERE_COMPRESSED.search(header)) is not None:
-        why_not = f"NIST SPHERE samples are coded as {coding[1].decode()}; sph2pipe decodes what FFmpeg does not"
-        return Claim(size, seconds, why_not=why_not)
-    if seconds is None or not frame_bytes or not header_bytes.isdigit():
-        return Claim(size, seconds)
-    return Claim(min(size, round(start + int(header_bytes) + (n_samples or 0) * frame_bytes)), seconds)
 
 
 def _sized(at: int, n_bytes: int | None, size: int) -> Claim:

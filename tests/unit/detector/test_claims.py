@@ -238,16 +238,6 @@ def test_frames_with_sound_that_hold_the_name_of_a_length_are_heard_as_sound(eve
     assert not facts.truncated
 
 
-@pytest.mark.parametrize("again", [b"channel_count -i 1", b"sample_rate -i 8000", b"note -s21 x sample_n_bytes -i 4"])
-def test_a_sphere_file_in_which_a_field_stands_twice_is_a_row(again: bytes) -> None:
-    lines = [b"channel_count -i 2", b"sample_n_bytes -i 2", b"sample_rate -i 16000", b"sample_coding -s3 pcm"]
-    header = b"NIST_1A\n   1024\n" + b"\n".join([*lines, b"sample_count -i 16000", again, b"end_head\n"])
-
-    error = failure_of(header.ljust(1_024, b"\0") + bytes(64_000))
-
-    assert (error.error, "stands 2 times" in error.message) == ("bad_header", True)
-
-
 def test_frames_at_a_rate_that_has_no_code_are_counted_beside_what_looks_like_others() -> None:
     content, other = encoded(tone(60.0, rate=11_025), rate=11_025), encoded(tone(1.0, rate=8_000), rate=8_000)
     info, at = flac.stream_info(content[: flac.HEADER_BYTES]), other.index(b"\xff\xf8")

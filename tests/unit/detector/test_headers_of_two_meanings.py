@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import correlation
@@ -142,3 +144,100 @@ def test_an_aiff_that_all_read_alike_is_heard(content: bytes) -> None:
 
     assert facts.decoder == "soundfile"
     np.testing.assert_allclose(samples, by_ffmpeg(content), atol=1e-4)
+
+
+# NIST SPHERE
+
+
+FIELDS = (
+    "channel_count -i 1",
+    "sample_n_bytes -i 2",
+    "sample_sig_bits -i 16",
+    "sample_rate -i 16000",
+    "sample_coding -s3 pcm",
+    f"sample_count -i {len(WORDS) // 2}",
+    "sample_byte_format -s2 01",
+)
+
+
+def sphere(*lines: str, without: str = "-", n_bytes: int = 1_024, end: str = "end_head\n") -> bytes:
+    """A SPHERE file of the words, with lines before its own ones, of which some are left out."""
+    fields = [*lines, *(each for each in FIELDS if without not in each or without == "-")]
+    text = f"NIST_1A\n{n_bytes:7}\n" + "".join(f"{each}\n" for each in fields) + end
+    return text.encode().ljust(n_bytes) + WORDS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        sphere("sample_byte_format -s2 10"),
+        sphere("channel_count -i 1"),
+        sphere("note -s21 x sample_n_bytes -i 4"),
+        sphere("sample_rate  -i 8000"),
+        sphere("sample_rates -i 8000"),
+        sphere("note -s25 sample_byte_format -s2 10", without="byte_format"),
+        sphere("sample_byte_format  -s2 10", without="byte_format"),
+        sphere(" sample_byte_format -s2 10", without="byte_format"),
+        sphere("sample_byte_format -s1 10", without="byte_format"),
+        sphere("sample_byte_format -i 10", without="byte_format"),
+        sphere("note -s1 x\rsample_byte_format -s2 10", without="byte_format"),
+        sphere("note -s8 end_head"),
+        sphere("note -s1 \0"),
+        sphere("sample_sig_bits -i 24", without="sig_bits"),
+        sphere("sample_sig_bits -i 8", without="sig_bits"),
+        sphere("sample_n_bytes -r 2.0", without="n_bytes"),
+        sphere("sample_n_bytes -s1 1", "sample_byte_format -s1 1", without="sample_"),
+    ],
+)
+def test_a_sphere_file_whose_fields_are_not_each_a_line_is_a_row(content: bytes) -> None:
+    error = failure_of(content)
+
+    assert (error.error, "which players read differently" in error.message) == ("bad_header", True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        sphere(),
+        sphere("speaker_id -s4 fcjf", "database_id -s5 TIMIT", "sample_min -i -2000", "sample_checksum -i 41000"),
+        sphere("sample_sig_bits -i 12", without="sig_bits"),
+        sphere(without="sig_bits"),
+        sphere(without="sample_coding"),
+        sphere("sample_count -r 48000.0", without="sample_count"),
+        sphere("sample_coding -s3 pcm  ", without="coding"),
+        sphere(end="end_head\nsample_byte_format -s2 10\n"),
+        sphere(n_bytes=2_048),
+    ],
+)
+def test_a_sphere_file_whose_fields_are_lines_is_heard(content: bytes) -> None:
+    facts, samples = heard(content)
+
+    assert facts.decoder == "soundfile"
+    assert correlation(samples, VOICE) > 0.99 < correlation(by_ffmpeg(content), VOICE)
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
+def test_a_sphere_file_as_libsndfile_writes_it_is_heard(subtype: str, endian: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, VOICE, 16_000, format="NIST", subtype=subtype, endian=endian)
+
+    facts, samples = heard(file.getvalue())
+
+    assert (facts.decoder, facts.seconds, facts.seconds_claimed) == ("soundfile", 3.0, 3.0)
+    np.testing.assert_array_equal(samples, by_libsndfile(file.getvalue()))
+
+
+def test_a_sphere_file_whose_header_does_not_end_is_a_row() -> None:
+    assert len(by_libsndfile(sphere(end=""))) == len(VOICE)  # the control; FFmpeg looks for the end among the samples
+
+    assert failure_of(sphere(end="")).error == "not_audio"
+
+
+def test_a_field_of_a_sphere_file_that_libsndfile_does_not_reach_is_heeded() -> None:
+    content = sphere("note -s1000 " + "x" * 1_000, "sample_byte_format -s2 10", without="byte_format", n_bytes=2_048)
+
+    facts, samples = heard(content)
+
+    assert facts.decoder == "pyav"
+    assert correlation(samples, OTHER) > 0.99
