@@ -1,13 +1,15 @@
-"""Other codings in the samples of a WAV that promises 16-bit PCM, which FFmpeg and VLC play instead of the samples.
+"""Other codings in the samples of a WAV that promises PCM, which FFmpeg and VLC play instead of the samples.
 
-FFmpeg looks at the first 32 packets of such a WAV. It takes bursts of S/PDIF (IEC 61937) and frames of DTS wherever
-they stand, and frames of MPEG audio, AAC or AC-3 where the samples begin with them, and plays nothing else. VLC looks
-for AC-3, DTS and TrueHD. A person hears these; a decoder that believes the header hears what is between them.
+FFmpeg looks for bursts of S/PDIF (IEC 61937) in samples of any size. In the first 32 packets of samples of 16 bits, it
+takes frames of DTS, too, wherever they stand, and frames of MPEG audio, AAC or AC-3 where the samples begin with them,
+and plays nothing else. VLC looks for AC-3, DTS and TrueHD. A person hears these; a decoder that believes the header
+hears what is between them.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections import Counter
 
@@ -33,7 +35,8 @@ DTS = {  # by sync: the byte order, and the bits of a word that are used
 SPDIF, DTS_HD = b"\x72\xf8\x1f\x4e", b"\x64\x58\x20\x25"
 TRUE_HD = (b"\xf8\x72\x6f\xba", b"\xf8\x72\x6f\xbb")
 AC3, SWAPPED_AC3, STAMP, STAMP_BYTES = b"\x0b\x77", b"\x77\x0b", b"\x01\x10", 16
-LEAST = {"bursts of S/PDIF": 2, "TrueHD": 2, "DTS": 3, "AC-3": 3}  # that are no accident
+BURSTS = "bursts of S/PDIF"
+LEAST = {BURSTS: 2, "TrueHD": 2, "DTS": 3, "AC-3": 3}  # that are no accident
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -65,6 +68,12 @@ def coding(content: bytes) -> str:
     offsets = _offsets(content)
     are_frames = _are_frames(values, offsets)
     return _with_syncs(content, offsets[~are_frames]) or _with_chains(content, values, offsets[are_frames])
+
+
+def bursts(content: bytes) -> str:
+    """Return the coding that FFmpeg finds in the first samples of any size: that of bursts of S/PDIF, or nothing."""
+    n_found = len(re.findall(re.escape(SPDIF) + b"[\0-%c]" % (BURST_TYPES - 1), content))
+    return BURSTS if n_found >= LEAST[BURSTS] else ""
 
 
 def _are_frames(values: Bytes, at: Offsets) -> npt.NDArray[np.bool_]:
@@ -164,7 +173,7 @@ def _kind(content: bytes, at: int) -> tuple[str, object] | None:
     """Return the coding that has a sync here, and what all of its frames share; None if none has."""
     sync = content[at : at + 4]
     if sync == SPDIF and content[at + 4 : at + 5] < bytes([BURST_TYPES]):
-        return "bursts of S/PDIF", None
+        return BURSTS, None
     if sync in TRUE_HD:
         return "TrueHD", sync
     if sync == DTS_HD:

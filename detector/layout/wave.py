@@ -130,13 +130,14 @@ class Wave:
         return f"{valid:,} valid bits in samples of {bits:,}"
 
     def disguise(self, file: BinaryIO) -> str:
-        """Return the coding that players find in samples that are said to be 16-bit PCM, or nothing."""
+        """Return the coding that players find in samples that are said to be PCM, or nothing."""
         _, _, rate, _, block_bytes, bits = struct.unpack("<HHIIHH", self.format[:16].ljust(16, b"\0"))
-        if self._tag != PCM or not 8 < bits <= 16:
+        if self._tag != PCM:
             return ""
+        find = disguised.coding if 8 < bits <= 16 else disguised.bursts
         n_bytes = disguised.n_probed(rate, block_bytes)
         heads = (read_at(file, each.start, n_bytes, each.end) for each in self.samples)
-        return next((found for head in heads if (found := disguised.coding(head))), "")
+        return next((found for head in heads if (found := find(head))), "")
 
 
 class _Chunk(NamedTuple):

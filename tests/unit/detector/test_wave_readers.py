@@ -212,13 +212,30 @@ def test_samples_that_begin_with_frames_of_another_coding_are_a_row(name: str, k
 
 
 @pytest.mark.parametrize(
-    "stated", [plain_format(48_000, 2), extensible(16, 16, channels=2), extensible(16, 12, channels=2)]
+    "stated",
+    [
+        plain_format(48_000, 2),
+        extensible(16, 16, channels=2),
+        extensible(16, 12, channels=2),
+        *(plain_format(48_000, 2, bits) for bits in (8, 20, 24, 32)),
+        extensible(24, 24),
+        extensible(32, 32),
+    ],
 )
 def test_bursts_of_spdif_between_samples_are_a_row(stated: bytes) -> None:
     content = wav_of(bursts(), stated)
     assert codec_of(content) == "ac3"  # the control
 
     assert "S/PDIF" in str(failure_of(content))
+
+
+def test_a_burst_in_samples_of_24_bits_is_an_accident() -> None:
+    samples = bursts(1) + np.random.default_rng(0).bytes(3 << 16)
+    content = wav_of(samples, plain_format(48_000, 2, 24))
+    assert codec_of(content) == "pcm_s24le"  # the control
+
+    assert disguised.bursts(samples) == ""
+    assert disguised.bursts(samples + bursts(1)) == "bursts of S/PDIF"
 
 
 @pytest.mark.parametrize("order", "<>")
