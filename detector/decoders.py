@@ -33,6 +33,7 @@ from detector.unplayed import played
 
 BLOCK_SECONDS = 10
 MAX_SECONDS = 12 * 3600.0
+OPUS_RATE = 48_000  # Hz, at which players decode Opus: RFC 7845, 5.1
 RATES = (4_000, 384_000)  # Hz; a header that claims less or more is broken or hostile
 MAX_CHANNELS = 16
 STEREO = 2
@@ -138,6 +139,8 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
         sound = soundfile.SoundFile(layout.file)
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
         raise UtteranceError("not_audio", f"soundfile: {reason(error)}") from error
+    if sound.subtype == "OPUS" and sound.samplerate != OPUS_RATE:
+        raise UtteranceError("not_audio", f"soundfile: decodes Opus at {sound.samplerate} Hz, as its encoder got it")
     if sound.frames == UNKNOWN_FRAMES:
         raise UtteranceError("not_audio", "soundfile: the header does not state the length")
     stored = AudioFormat(sound.samplerate, sound.channels, f"{sound.format}/{sound.subtype}".lower(), SOUNDFILE)

@@ -12,7 +12,7 @@ import soundfile
 
 from detector.layout import flac
 from tests.support.audio import encoded, tone
-from tests.unit.detector.test_audio import muxed
+from tests.unit.detector.test_audio import correlation, muxed
 from tests.unit.detector.test_heard_whole import failure_of, heard
 from tests.unit.detector.test_layout_ends import mpeg_frames as mpeg_frames_of
 
@@ -71,6 +71,21 @@ def test_the_packets_of_an_ogg_are_heard_whatever_its_pages_state(
     facts, _ = heard(repaged(content, change))
 
     assert facts.seconds == pytest.approx(SECONDS, abs=0.5)  # FFmpeg may leave out most of the last page
+
+
+def rate_of_8_khz(number: int, _: int, page: bytearray) -> None:
+    """The encoder says that it got 8 kHz: RFC 7845, 5.1, at byte 12 of OpusHead."""
+    if number == 0:
+        page[28 + 12 : 28 + 16] = (8_000).to_bytes(4, "little")
+
+
+def test_the_rate_that_an_encoder_of_opus_got_takes_nothing_off_the_spectrum() -> None:
+    content = encoded(tone(SECONDS, hertz=6_000.0, rate=48_000), rate=48_000, kind="OGG", subtype="OPUS")
+    _, plain = heard(content)
+
+    _, samples = heard(repaged(content, rate_of_8_khz))
+
+    assert correlation(samples, plain) > 0.999
 
 
 def test_an_mp3_is_heard_whole_where_a_bit_of_its_first_frame_is_wrong() -> None:
