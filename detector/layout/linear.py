@@ -15,6 +15,7 @@ from detector.layout.spliced import read_at
 CHUNKS = 1_000
 LAYOUT_BYTES = 12 + 8 * channels.LABEL_BYTES  # of the channels, as far as it is looked at
 UNKNOWN_BYTES = 0xFFFF_FFFF
+UNNAMED = "an AIFF with a chunk whose name is not printable, in which it looks for others"
 COMMON_BYTES = 22  # of a chunk COMM with a compression
 MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
 AIFF_C_VERSION = bytes.fromhex("a2805140")
@@ -48,9 +49,11 @@ def aiff(file: BinaryIO, start: int, size: int) -> Claim:
     """
     end, seconds, is_sound, why_not = start + 12, None, False, ""
     form = read_at(file, start + 8, 4, size)
-    for name, at, n_bytes in _chunks(file, end, size, ">4sI"):
-        if name == b"SSND" and is_sound:  # which no decoder reads
+    for name, at, n_bytes in _chunks(file, end, size, ">4sI", any_name=True):
+        is_named = _is_printable(name)
+        if is_sound and (name == b"SSND" or not is_named):  # which no decoder reads
             break
+        why_not = why_not if is_named else UNNAMED
         is_sound = is_sound or name == b"SSND"
         if name in (b"COMM", b"FVER"):
             content = read_at(file, at, min(n_bytes, COMMON_BYTES), size)
@@ -147,12 +150,18 @@ def _sized(at: int, n_bytes: int | None, size: int) -> Claim:
     return Claim(min(size, at + n_bytes), None, n_bytes / max(1, min(n_bytes, size - at)))
 
 
-def _chunks(file: BinaryIO, at: int, size: int, header: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, offset and stated size of each chunk, up to the first bytes that are none."""
+def _is_printable(name: bytes) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in name)
+
+
+def _chunks(
+    file: BinaryIO, at: int, size: int, header: str, *, any_name: bool = False
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, offset and stated size of each chunk, up to the first bytes that are none, as their name tells."""
     n_header = struct.calcsize(header)
     for _ in range(CHUNKS):
         content = read_at(file, at, n_header, size)
-        if len(content) < n_header or not all(0x20 <= byte < 0x7F for byte in content[:4]):
+        if len(content) < n_header or not (any_name or _is_printable(content[:4])):
             return
         name, n_bytes = struct.unpack(header, content)
         if tags.is_magic(file, at, size):

@@ -32,6 +32,7 @@ CUT_CHUNKS = frozenset(
 ADPCM_TAGS = {2: (7, 2), 0x11: (4, 1)}  # Microsoft, IMA: header bytes per channel, samples in the header
 MPEG_TAGS = (0x50, 0x55)  # WAVE_FORMAT_MPEG, _MPEGLAYER3
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+G721, G721_BITS = 0x40, 4  # WAVE_FORMAT_G721_ADPCM
 MIN_FORMAT_BYTES = 16
 EXTENDED_TAG = 24  # offset of the tag in a format that is WAVE_FORMAT_EXTENSIBLE
 STORED_TAGS = (PCM, FLOAT, 6, 7)  # and WAVE_FORMAT_ALAW, _MULAW: formats that store samples one by one
@@ -112,13 +113,16 @@ class Wave:
         return ""
 
     def contradiction(self) -> str:
-        """Return what players read differently in the format of PCM or float, or nothing.
+        """Return what players read differently in the format of PCM, float or G.721, or nothing.
 
-        libsndfile takes the bits of a sample, FFmpeg the valid ones among them, and others the size of a block.
+        libsndfile takes the bits of a sample, FFmpeg the valid ones among them, and others the size of a block. FFmpeg
+        takes the bits of G.721 from the bytes of a second.
         """
-        first, channels, _, _, block_bytes, bits, _, valid = struct.unpack(
+        first, channels, rate, byte_rate, block_bytes, bits, _, valid = struct.unpack(
             "<HHIIHHHH", self.format[:20].ljust(20, b"\0")
         )
+        if self._tag == G721 and 8 * byte_rate // max(1, rate) != G721_BITS:
+            return f"G.721, of {G721_BITS} bits, with {8 * byte_rate:,} bits in a second of {rate:,} samples"
         if self._tag not in (PCM, FLOAT) or len(self.format) < MIN_FORMAT_BYTES:
             return ""
         n_bytes = -(-bits // 8)

@@ -146,6 +146,18 @@ def test_an_aiff_that_all_read_alike_is_heard(content: bytes) -> None:
     np.testing.assert_allclose(samples, by_ffmpeg(content), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", [b"\1\2\3\4", b"caf\xe9", bytes(4)])
+@pytest.mark.parametrize("content", [b"", b"ten bytes ", big_chunk(b"SSND", bytes(8) + WORDS[::-1])])
+def test_chunks_without_a_printable_name_are_passed_over_as_players_do(name: bytes, content: bytes) -> None:
+    _, plain = heard(aiff(b"AIFF", common()))
+
+    for chunks in ((big_chunk(name, content), common()), (common(), big_chunk(name, content))):
+        facts, samples = heard(aiff(b"AIFF", *chunks))
+
+        assert (facts.decoder, facts.trailing_bytes) == ("pyav", 0)
+        np.testing.assert_allclose(samples, plain, atol=1e-4)
+
+
 # NIST SPHERE
 
 

@@ -151,6 +151,19 @@ def test_valid_bits_that_need_the_same_bytes_are_heard(bits: int, valid: int, ta
     np.testing.assert_allclose(by_ffmpeg(content), SAMPLES, atol=4e-5)
 
 
+@pytest.mark.parametrize(("byte_rate", "is_heard"), [(8_000, True), (9_999, True), (4_000, False), (10_000, False)])
+def test_g721_has_four_bits(byte_rate: int, *, is_heard: bool) -> None:
+    # FFmpeg takes 8 × bytes a second / samples a second, rounded down: 4, 4, 2 and 5
+    content = bytearray(encoded(SAMPLES, kind="WAV", subtype="G721_32"))
+    struct.pack_into("<I", content, content.index(b"fmt ") + 16, byte_rate)
+    assert (abs(len(by_ffmpeg(content)) - len(SAMPLES)) < 100) is is_heard  # the control
+
+    if is_heard:
+        assert heard(bytes(content))[0].seconds == pytest.approx(2.0, abs=0.01)
+    else:
+        assert failure_of(bytes(content)).error == "bad_header"
+
+
 # other codings among the samples
 
 
