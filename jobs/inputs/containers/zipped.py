@@ -18,7 +18,7 @@ from jobs.inputs.expansion import FREE_BYTES, bomb, exceeds_ratio
 from jobs.storage import ReadOnlyFile, Stored, StoredFile
 
 MAX_DIRECTORY_BYTES = 32 << 20  # about 300,000 members
-LOCAL_BYTES = 30  # of the header before a member's content, without its name
+LOCAL, LOCAL_BYTES = b"PK\3\4", 30  # how the header before a member's content begins, and its length without the name
 READ_BYTES = 1 << 20  # zipfile holds all that one read of a stream gives, whatever size the directory claims
 ENTRY, ENTRY_BYTES = b"PK\1\2", 46  # of the directory: how one begins, and its length without its name
 ENCRYPTED, UTF8 = 0x1, 0x800
@@ -32,7 +32,8 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
     Raises
     ------
     ShardError
-        If the directory is missing or above the limits, or if members overlap.
+        If the directory is missing or above the limits, or if members overlap; behind the last one, if there are others
+        before the first that the directory does not list.
     """
     with content_errors(ShardError, "not a zip, or its directory is broken"), _opened(file) as opened:
         infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
@@ -41,6 +42,7 @@ def members(file: StoredFile, _: Stored) -> Iterator[Member]:
             # zipfile's is_dir fails on an empty name, and takes what has content for a folder
             if not info.filename.endswith("/") or info.file_size or info.compress_size:
                 yield Member(info.filename, _content(opened, info), info.file_size)
+        _refuse_unlisted(file, infos[0].header_offset if infos else opened.start_dir)
 
 
 def _opened(file: StoredFile) -> zipfile.ZipFile:
@@ -62,6 +64,16 @@ def _refuse_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
     for info, next_offset in zip(infos, next_offsets, strict=False):
         if info.header_offset + LOCAL_BYTES + info.compress_size > next_offset:
             raise ShardError(f"byte {info.header_offset:,}: a member that overlaps what follows it")
+
+
+def _refuse_unlisted(file: StoredFile, first: int) -> None:
+    """Raise if the file begins with a member that its directory does not list, as the first of two joined zips does."""
+    file.seek(0)
+    if first > 0 and file.read(len(LOCAL)) == LOCAL:
+        raise ShardError(
+            f"byte 0: {first:,} bytes of members that its directory does not list, as of another zip in front; "
+            f"split joined zips, or pack their members anew"
+        )
 
 
 def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | UtteranceError:

@@ -113,6 +113,18 @@ def test_flipped_bytes_only_ever_cause_rows(tmp_path: Path, name: str) -> None:
         read(shard_of(put(tmp_path / name, bytes(flipped))))
 
 
+def test_of_two_joined_zips_the_second_is_heard_and_a_row_tells_of_the_first(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.zip", zipped({"a.flac": FLAC}) + zipped({"b.flac": OTHER}))
+
+    assert errors(path) == [("b.flac", None), (None, "bad_archive")]
+
+
+def test_a_program_before_a_zip_that_unpacks_it_is_passed_over(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.zip", b"#!/bin/sh\nexec unzip $0\n" + zipped({"a.flac": FLAC}))
+
+    assert errors(path) == [("a.flac", None)]
+
+
 @pytest.mark.parametrize("begin", [Gzip, Zstd])
 def test_a_decompressed_file_reads_the_same_at_every_offset(begin: type[Gzip] | type[Zstd]) -> None:
     draw = random.Random(1)
