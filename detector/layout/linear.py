@@ -15,6 +15,7 @@ from detector.layout.spliced import read_at
 CHUNKS = 1_000
 LAYOUT_BYTES = 12 + 8 * channels.LABEL_BYTES  # of the channels, as far as it is looked at
 UNKNOWN_BYTES = 0xFFFF_FFFF
+DESCRIBED_BYTES = 32  # of a chunk `desc`
 UNNAMED = "an AIFF with a chunk whose name is not printable, in which it looks for others"
 COMMON_BYTES = 22  # of a chunk COMM with a compression
 MAX_RATE_POWER = 100  # of two: above it, the rate of an AIFF is no number of Hz
@@ -117,12 +118,15 @@ def caf(file: BinaryIO, start: int, size: int) -> Claim:
     Raises
     ------
     UtteranceError
-        `bad_header` if packets of ALAC have another rate than the file.
+        `bad_header` if packets of ALAC have another rate than the file, or samples of PCM other bytes than their bits
+        need: Core Audio steps from one to the next, FFmpeg takes them for packed.
     """
     claim, codec, rate, why_not = Claim(size), b"", 0.0, ""
     for name, at, n_bytes in _chunks(file, start + 8, size, ">4sQ"):
         if name == b"desc":
-            rate, codec = struct.unpack(">d4s", read_at(file, at, 12, size).ljust(12, b"\0"))
+            described = read_at(file, at, DESCRIBED_BYTES, size)
+            rate, codec = struct.unpack(">d4s", described[:12].ljust(12, b"\0"))
+            _refuse_unpacked(codec, described)
         elif name == b"kuki" and codec == b"alac":
             _refuse_other_rate(rate, read_at(file, at, ALAC_COOKIE_BYTES, size))
         elif name == b"chan":
@@ -134,6 +138,16 @@ def caf(file: BinaryIO, start: int, size: int) -> Claim:
         elif claim.share is not None and at + n_bytes <= size:
             claim = claim._replace(end=at + n_bytes)
     return claim._replace(why_not="packets of ALAC in a CAF" if codec == b"alac" else why_not)
+
+
+def _refuse_unpacked(codec: bytes, described: bytes) -> None:
+    """Raise if samples of PCM have other bytes between them than their own."""
+    if codec != b"lpcm" or len(described) < DESCRIBED_BYTES:
+        return
+    packet_bytes, n_frames, n_channels, bits = struct.unpack(">16x4I", described)
+    if packet_bytes != n_frames * n_channels * -(-bits // 8):
+        message = f"a CAF of {n_channels:,} channels of {bits:,} bits in packets of {packet_bytes:,} bytes"
+        raise UtteranceError("bad_header", f"{message}, which players read differently: convert it to WAV")
 
 
 def _refuse_other_rate(stated: float, cookie: bytes) -> None:

@@ -158,6 +158,32 @@ def test_chunks_without_a_printable_name_are_passed_over_as_players_do(name: byt
         np.testing.assert_allclose(samples, plain, atol=1e-4)
 
 
+def caf(packet_bytes: int, bits: int, n_frames: int = 1, channels: int = 1) -> bytes:
+    described = struct.pack(">d4s5I", 16_000.0, b"lpcm", 0, packet_bytes, n_frames, channels, bits)
+    chunks = (
+        b"desc" + struct.pack(">Q", 32) + described,
+        b"data" + struct.pack(">Q", 4 + len(WORDS)) + bytes(4) + WORDS,
+    )
+    return b"caff\0\1\0\0" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("sizes", [(4, 24), (4, 16), (2, 24), (2, 16, 1, 2), (2, 16, 2)])
+def test_a_caf_whose_samples_are_not_packed_is_a_row(sizes: tuple[int, ...]) -> None:
+    error = failure_of(caf(*sizes))
+
+    assert (error.error, "which players read differently" in error.message) == ("bad_header", True)
+
+
+@pytest.mark.parametrize("sizes", [(2, 16), (3, 24), (3, 20), (2, 12), (4, 16, 1, 2), (4, 16, 2)])
+def test_a_caf_whose_samples_are_packed_is_heard(sizes: tuple[int, ...]) -> None:
+    content = caf(*sizes)
+
+    _, samples = heard(content)
+
+    assert len(samples) == len(by_ffmpeg(content))
+    assert correlation(samples, by_ffmpeg(content)) > 0.9999
+
+
 # NIST SPHERE
 
 
