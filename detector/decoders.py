@@ -133,7 +133,7 @@ def _open_with_soundfile(layout: Layout, mixer: Mixer) -> Opened:
     if SOUNDFILE not in layout.decoders:
         raise UtteranceError("not_audio", layout.why_not)
     layout.file.seek(0)
-    least_seconds = packet_seconds(layout) if layout.is_paged else None
+    least_seconds = packet_seconds(layout) if layout.is_paged else layout.least_seconds
     layout.file.seek(0)
     try:
         sound = soundfile.SoundFile(layout.file)

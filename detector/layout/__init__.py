@@ -213,11 +213,13 @@ def _wave(place: Place, head: bytes) -> Layout:
     claim = found.seconds(found.claimed_bytes)
     share = None if found.claimed_bytes is None else found.claimed_bytes / max(1, found.n_bytes)
     file = place.untagged(found.end) if found.is_regular else spliced(place.file, found.header(), *found.samples)
+    # FFmpeg takes the samples of a big-endian WAV for little-endian ones
+    allowed = {SOUNDFILE: not why_not, PYAV: found.endian == "<"}
     return Layout(
         file,
         place.start,
         found.end,
-        decoders=(PYAV,) if why_not else BOTH,
+        decoders=tuple(name for name in BOTH if allowed[name]),
         why_not=f"soundfile: {why_not}",
         claimed_seconds=claim,
         claimed_share=share,

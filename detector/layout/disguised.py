@@ -35,7 +35,12 @@ DTS = {  # by sync: the byte order, and the bits of a word that are used
 SPDIF, DTS_HD = b"\x72\xf8\x1f\x4e", b"\x64\x58\x20\x25"
 TRUE_HD = (b"\xf8\x72\x6f\xba", b"\xf8\x72\x6f\xbb")
 AC3, SWAPPED_AC3, STAMP, STAMP_BYTES = b"\x0b\x77", b"\x77\x0b", b"\x01\x10", 16
-BURSTS = "bursts of S/PDIF"
+BURSTS, LITTLE_ENDIAN = "bursts of S/PDIF", "other sound in the opposite byte order"
+LEAST_SAMPLES, SMOOTH, SAME = (
+    100,
+    0.7,
+    0.9,
+)  # of samples: how alike neighbours are in sound, and two orders of small ones
 LEAST = {BURSTS: 2, "TrueHD": 2, "DTS": 3, "AC-3": 3}  # that are no accident
 
 Bytes = npt.NDArray[np.uint8]
@@ -74,6 +79,34 @@ def bursts(content: bytes) -> str:
     """Return the coding that FFmpeg finds in the first samples of any size: that of bursts of S/PDIF, or nothing."""
     n_found = len(re.findall(re.escape(SPDIF) + b"[\0-%c]" % (BURST_TYPES - 1), content))
     return BURSTS if n_found >= LEAST[BURSTS] else ""
+
+
+def is_sound_in_both_orders(content: bytes) -> bool:
+    """Return True if 16-bit samples are sound in either byte order, and not the same.
+
+    The low bytes of speech are noise. Where they are not, the other order plays another voice, or the same one if all
+    samples are small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> at = np.arange(16_000)
+    >>> voice, other = 9_000 * np.sin(at / 40), 99 * np.sin(at / 70)
+    >>> is_sound_in_both_orders(voice.astype(">i2").tobytes())
+    False
+    >>> is_sound_in_both_orders(np.stack([voice / 256, other], 1).astype("i1").tobytes())
+    True
+    """
+    samples = np.frombuffer(content[: len(content) // 2 * 2], ">i2")
+    other = samples.view("<i2").astype(np.float64)
+    if len(other) < LEAST_SAMPLES or not other.any():
+        return False
+    is_smooth = _cosine(other[1:], other[:-1]) > SMOOTH
+    return bool(is_smooth and abs(_cosine(other, samples.astype(np.float64))) < SAME)
+
+
+def _cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    return float(one @ other / max(1e-9, float(np.sqrt((one @ one) * (other @ other)))))
 
 
 def _are_frames(values: Bytes, at: Offsets) -> npt.NDArray[np.bool_]:

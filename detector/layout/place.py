@@ -37,6 +37,8 @@ class Layout:
         FFmpeg's names of the container that the first bytes show, with commas between; nothing if they show none.
     claimed_seconds : float or None
         Length that the header states, if it does so without a decoder's help.
+    least_seconds : float or None
+        Length of the samples that are there: if libsndfile finds less, it was misled by what the file states.
     claimed_share : float or None
         Else the length that the header states, as a multiple of what a decoder finds.
     is_paged : bool
@@ -60,6 +62,7 @@ class Layout:
     why_not: str = ""
     demuxers: str = ""
     claimed_seconds: float | None = None
+    least_seconds: float | None = None
     is_paged: bool = False
     claimed_share: float | None = None
     is_linear: bool = False

@@ -149,6 +149,25 @@ def test_a_second_chunk_of_samples_is_heard() -> None:
     np.testing.assert_array_equal(samples, by_libsndfile(wav, encoded(OTHER, kind="WAV")))
 
 
+def big_endian(samples: np.ndarray, n_bytes: int) -> bytes:
+    """A RIFX file of PCM in so many bytes."""
+    values = np.round(samples * (1 << 8 * n_bytes - 1)).astype(np.int64)
+    data = b"".join(int(value).to_bytes(n_bytes, "big", signed=True) for value in values)
+    header = struct.pack(">HHIIHH", 1, 1, 16_000, 16_000 * n_bytes, n_bytes, 8 * n_bytes)
+    return (
+        b"RIFX" + struct.pack(">I", 36 + len(data)) + b"WAVEfmt " + struct.pack(">I", 16) + header
+        + b"data" + struct.pack(">I", len(data)) + data
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_bytes", [2, 3, 4])
+def test_a_big_endian_wav_holds_its_samples(n_bytes: int) -> None:
+    facts, samples = heard(big_endian(ONE, n_bytes))
+
+    assert facts.decoder == "soundfile"  # FFmpeg takes the samples for little-endian ones
+    np.testing.assert_allclose(samples, ONE, atol=1.01 / (1 << 8 * n_bytes - 1) + 1e-7)
+
+
 def test_samples_in_another_byte_order_than_the_header_says_are_a_row() -> None:
     wav = encoded(ONE, kind="WAV")
     swapped = wav[:44] + np.frombuffer(wav[44:], "<i2").astype(">i2").tobytes()
@@ -315,7 +334,7 @@ def test_an_excerpt_may_lie_across_a_change_of_rate() -> None:
 
 CASE_SECONDS = {
     "a.wav": 3.73, "abc.wav": 11.33, "d01_vbr_speech_ffpipe.mp3": 36.16, "c01_cat_mp3.mp3": 7.6,
-    "c04_cat_flac.flac": 7.6, "c06_wav_stale_header.wav": 11.33,
+    "c04_cat_flac.flac": 7.6, "c06_wav_stale_header.wav": 11.33, "c10_rifx.wav": 11.33,
 }  # fmt: skip
 
 

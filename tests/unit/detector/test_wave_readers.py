@@ -31,8 +31,8 @@ CODECS = {  # by name of the coding: container, codec, rate
 }
 
 
-def chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content
+def chunk(name: bytes, content: bytes, endian: str = "<") -> bytes:
+    return name + struct.pack(f"{endian}I", len(content)) + content
 
 
 def plain_format(
@@ -162,6 +162,20 @@ def test_g721_has_four_bits(byte_rate: int, *, is_heard: bool) -> None:
         assert heard(bytes(content))[0].seconds == pytest.approx(2.0, abs=0.01)
     else:
         assert failure_of(bytes(content)).error == "bad_header"
+
+
+@pytest.mark.parametrize(("block", "is_heard"), [(2, True), (4, False)])
+def test_of_a_big_endian_wav_the_size_of_a_block_counts(block: int, is_heard: bool) -> None:
+    # FFmpeg does not read it, so valid bits are nothing that players read differently
+    stated = struct.pack(">HHIIHHHHIIHH", EXTENSIBLE, 1, RATE, 2 * RATE, block, 16, 22, 32, 0, PCM, 0, 16) + GUID[6:]
+    samples = np.frombuffer(PLAIN, "<i2").astype(">i2").tobytes()
+    content = b"WAVE" + chunk(b"fmt ", stated, ">") + chunk(b"data", samples, ">")
+    content = b"RIFX" + struct.pack(">I", len(content)) + content
+
+    if is_heard:
+        np.testing.assert_allclose(heard(content)[1], SAMPLES, atol=1e-4)
+    else:
+        assert failure_of(content).error == "bad_header"
 
 
 # other codings among the samples
@@ -332,3 +346,12 @@ def test_nothing_is_found_in_some_recordings_of_the_dev_corpus() -> None:
 
     assert len(paths) > 20
     assert {coding(content[44:]) for content in contents} == {""}
+
+
+def test_frames_in_a_big_endian_wav_are_a_row() -> None:
+    stated = struct.pack(">HHIIHH", PCM, 1, RATE, 2 * RATE, 2, 16)
+    content = b"WAVE" + chunk(b"fmt ", stated, ">") + chunk(b"data", hidden("MPEG audio"), ">")
+    content = b"RIFX" + struct.pack(">I", len(content)) + content
+    assert codec_of(content) != "pcm_s16le"  # the control
+
+    assert failure_of(content).error == "bad_header"
