@@ -7,7 +7,7 @@ FAILURE_STAGES = ("read", "decode", "embed")
 FAILURE_ERRORS = {
     "bad_archive": "the shard or this member is broken, or decompresses to far more bytes than recordings do; members "
     "before the fault are kept",
-    "bad_header": "a sample rate, channel count, size or sample format that no recording has",
+    "bad_header": "a rate, channel count, size or format that no recording has, or that players read differently",
     "bad_name": "a member whose name points outside its archive, is not a valid name, exceeds 1,024 bytes, or is that "
     "of another member too; a file or container whose id another one has",
     "changed": "replaced while it was read, and again when it was read once more; the next run reads it again",
