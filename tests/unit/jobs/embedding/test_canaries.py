@@ -52,13 +52,12 @@ OTHER_DECODER = """
 import sys
 if "jobs.decoding.process" in sys.orig_argv:
     import numpy as np
-    import av
-    frames = av.AudioFrame.to_ndarray
     import detector.decoders as decoders
     joined = decoders._pyav_frames
-    def shifted(container, stream, **how):
-        for samples, rate in joined(container, stream, **how):
-            yield (np.roll(samples, 1, axis=1) if stream.codec_context.name == "aac" else samples), rate
+    def shifted(container, stream):
+        shift = int(stream.codec_context.name == "aac")
+        for frame in joined(container, stream):
+            yield frame._replace(channels=np.roll(frame.channels, shift, axis=1))
     decoders._pyav_frames = shifted
 """
 
