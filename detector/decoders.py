@@ -99,7 +99,7 @@ Opened = tuple[AudioFormat, Iterator[Block]]
 
 
 class Frame(NamedTuple):
-    """What a decoder gives at once: float32 of shape (n_channels, n_samples), the rate in Hz, the names of channels."""
+    """A decoder gives float32 of shape (n_channels, n_samples); their rate in Hz; the channels' names."""
 
     channels: Samples
     rate: int

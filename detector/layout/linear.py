@@ -51,7 +51,7 @@ def aiff(file: BinaryIO, start: int, size: int) -> Claim:
     end, seconds, is_sound, why_not = start + 12, None, False, ""
     form = read_at(file, start + 8, 4, size)
     for name, at, n_bytes in _chunks(file, end, size, ">4sI", any_name=True):
-        is_named = _is_printable(name)
+        is_named = tags.is_printable(name)
         if is_sound and (name == b"SSND" or not is_named):  # which no decoder reads
             break
         why_not = why_not if is_named else UNNAMED
@@ -164,10 +164,6 @@ def _sized(at: int, n_bytes: int | None, size: int) -> Claim:
     return Claim(min(size, at + n_bytes), None, n_bytes / max(1, min(n_bytes, size - at)))
 
 
-def _is_printable(name: bytes) -> bool:
-    return all(0x20 <= byte < 0x7F for byte in name)
-
-
 def _chunks(
     file: BinaryIO, at: int, size: int, header: str, *, any_name: bool = False
 ) -> Iterator[tuple[bytes, int, int]]:
@@ -175,7 +171,7 @@ def _chunks(
     n_header = struct.calcsize(header)
     for _ in range(CHUNKS):
         content = read_at(file, at, n_header, size)
-        if len(content) < n_header or not (any_name or _is_printable(content[:4])):
+        if len(content) < n_header or not (any_name or tags.is_printable(content[:4])):
             return
         name, n_bytes = struct.unpack(header, content)
         if tags.is_magic(file, at, size):

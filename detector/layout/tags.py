@@ -245,6 +245,11 @@ def _find_chain(block: bytes, end: int) -> int | None:
     return None
 
 
+def is_printable(name: bytes) -> bool:
+    """Return True for a name of ASCII, as chunks have it."""
+    return all(0x20 <= byte < 0x7F for byte in name)
+
+
 def is_zero(file: BinaryIO, start: int, size: int) -> bool:
     """Return True if ``file[start:size]`` is padding."""
     return not any(block.strip(b"\0") for _, block in blocks(file, start, size))

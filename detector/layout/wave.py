@@ -307,7 +307,7 @@ def _chunks(file: BinaryIO, at: int, size: int, endian: str, *, is_w64: bool) ->
     header_bytes = W64_HEADER_BYTES if is_w64 else 8
     for _ in range(CHUNKS):
         header = read_at(file, at, header_bytes, size)
-        is_name = len(header) == header_bytes and all(0x20 <= byte < 0x7F for byte in header[:4])
+        is_name = len(header) == header_bytes and tags.is_printable(header[:4])
         if not is_name or (is_w64 and header[4:16] != W64_CHUNK) or tags.is_magic(file, at, size):
             return
         if is_w64:

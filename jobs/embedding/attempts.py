@@ -255,7 +255,6 @@ class EmbeddingAttempts:
         """Yield what came of shards that were committed; one that was committed twice counts once."""
         for result in self._assemblers.take():
             self._corrupt.pop(result.shard_id, None)
-            self._changed_again.pop(result.shard_id, None)
             if self._end(result.shard_id):
                 self._n_done += 1
                 yield result

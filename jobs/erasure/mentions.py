@@ -15,11 +15,11 @@ from jobs.erasure.gaps import parquet_gaps
 from jobs.erasure.own_objects import Nameless, below_own_folders, read_own
 from jobs.erasure.packed import UNPACK_ERRORS
 from jobs.erasure.parts import MAX_BYTES
-from jobs.erasure.redaction import EXAMPLES, TOLD, ids_of_other
+from jobs.erasure.redaction import EXAMPLES, TOLD, ids_of_apart, ids_of_other
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import ids_in_own_parquet, own_parquet
 from jobs.inputs.requests import objects
-from jobs.inputs.shards import SHARED, Shard
+from jobs.inputs.shards import Shard
 from jobs.storage import SPECIAL, TOO_LONG, Listing, NotFoundError, Stored
 from jobs.tables.canaries import Reference
 from jobs.tables.erasures import NAMES_IN_SETTINGS
@@ -182,13 +182,8 @@ def sources_named(plan: Plan, request: ErasureRequest) -> Iterator[tuple[str, st
     for shard in shards_of(plan):
         users = list(shard.ids())
         users += [(source.uri, "") for source in shard.sources if source.uri not in dict(users)]
-        for uri, user in users:
-            yield from ((uri, each) for each in request.ids_of_file(uri, user) | _ids_of_apart(shard, request))
-
-
-def _ids_of_apart(shard: Shard, request: ErasureRequest) -> set[str]:
-    """Return the requested ids of a source that was not heard for its id, and was later."""
-    return set().union(*(request.ids_of_heard(each.uri) for each in shard.sources)) if shard.kind == SHARED else set()
+        apart = ids_of_apart(shard, request)
+        yield from ((uri, each) for uri, user in users for each in request.ids_of_file(uri, user) | apart)
 
 
 def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:

@@ -67,7 +67,7 @@ def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:
 
 
 def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
-    if is_folder_of(shard, request):
+    if _is_folder_of(shard, request):
         return replace(shard, sources=(), names=())
     if shard.names is None:
         return shard
@@ -86,7 +86,7 @@ def _redact_shard(shard: Shard, request: ErasureRequest) -> Shard:
     return replace(shard, sources=sources, names=names, excerpts=excerpts)
 
 
-def is_folder_of(shard: Shard, request: ErasureRequest) -> bool:
+def _is_folder_of(shard: Shard, request: ErasureRequest) -> bool:
     """Return True for a folder that could not be listed, and had a requested id: nothing was ever read from it."""
     return shard.kind == FOLDER and bool(shard.sources) and bool(request.ids_of(shard.id_of(None)))
 
@@ -96,12 +96,16 @@ def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
 
     It may have been heard later, under the id that it was not heard for.
     """
-    is_heard = any(request.ids_of_heard(source.uri) for source in shard.sources)
-    if is_heard or any(request.ids_of(name) for _, name in shard.names or ()):
+    if ids_of_apart(shard, request) or any(request.ids_of(name) for _, name in shard.names or ()):
         return replace(shard, sources=(), names=())
     if not shard.names or not ids_of_other(shard, request):
         return shard
     return replace(shard, names=((request.stand_in, shard.names[0][1]),))
+
+
+def ids_of_apart(shard: Shard, request: ErasureRequest) -> set[str]:
+    """Return the requested ids of a source that was not heard for its id, and was later."""
+    return set().union(*(request.ids_of_heard(each.uri) for each in shard.sources)) if shard.kind == SHARED else set()
 
 
 def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:

@@ -121,6 +121,7 @@ class DecodeStage:
             report_while_working(lambda: self._reporter.begin(f"decoding at length in {uri}", next(waits)))
             if self._heard is not None:
                 _refuse_other_decoder(self._heard, self._config.segment_seconds)
+                self._heard = None  # one comparison is enough
             config = self._config
             rows = read_shard(portion, config.segment_seconds, config.channels, self._limits, self._windows)
             yield from pieces.of(portion, rows)

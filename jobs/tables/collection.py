@@ -18,15 +18,15 @@ HOUR = 3600.0
 log = logging.getLogger(__name__)
 
 
-def collect(output: str, grace: float, *, dry_run: bool = False, lost: bool = False) -> None:
+def collect(output: str, grace_hours: float, *, dry_run: bool = False, lost: bool = False) -> None:
     """List garbage, remove what was listed long enough ago, and print how much that is.
 
     Parameters
     ----------
     output : str
         Normal URI.
-    grace : float
-        Seconds for which an object is garbage before it is removed, unchanged.
+    grace_hours : float
+        For which an object is garbage before it is removed, unchanged.
     dry_run : bool
         Only list it.
     lost : bool
@@ -46,14 +46,14 @@ def collect(output: str, grace: float, *, dry_run: bool = False, lost: bool = Fa
     if dry_run:
         say(*sorted(garbage), f"{len(garbage)} objects are garbage")
         return
-    now, due = mark(output, garbage, grace)
+    now, due = mark(output, garbage, grace_hours * HOUR)
     for uri in due:
         log.info("removing %s", uri)
         storage.remove(uri)
-    uploads = storage.abandon_uploads(output, now - grace)
+    uploads = storage.abandon_uploads(output, now - grace_hours * HOUR)
     say(
         f"removed {len(due)} objects and {len(uploads)} unfinished uploads; {len(garbage) - len(due)} more are "
-        f"garbage, and go once they have been for {grace / HOUR:g} h"
+        f"garbage, and go once they have been for {grace_hours:g} h"
     )
 
 

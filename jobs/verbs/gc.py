@@ -8,8 +8,6 @@ from typing import Annotated
 from detector.errors import ConfigError
 from jobs import storage
 
-HOUR = 3600.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -36,21 +34,13 @@ class Settings:
 
 
 def run(settings: Settings) -> int:
-    """List garbage, and remove what was listed long enough ago; return the exit code.
-
-    Raises
-    ------
-    ConfigError
-        If no run has written there: a collection of a place that is misspelt would be a success for years.
-    SchemaError
-        If plans of what is committed are not here, unless what they planned is given up.
-    """
+    """List garbage, and remove what was listed long enough ago, or give up shards; return the exit code."""
     from jobs.tables import collection  # only now: --help needs none of it
 
     output = storage.normal(settings.output)
     with storage.as_owner(output):
         if settings.abandon is None:
-            collection.collect(output, settings.grace_hours * HOUR, dry_run=settings.dry_run, lost=settings.lost_plans)
+            collection.collect(output, settings.grace_hours, dry_run=settings.dry_run, lost=settings.lost_plans)
         else:
             collection.abandon(output, settings.abandon)
     return 0

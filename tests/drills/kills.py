@@ -143,7 +143,7 @@ def noting(environment: dict[str, str], folder: Path, name: str, seconds: float)
 
 
 class Kill(NamedTuple):
-    """What is killed once so many recordings were encoded, and how many seconds later."""
+    """A kill: of one target, some seconds after the encoders have got so many recordings."""
 
     target: str
     n_recordings: int
