@@ -99,7 +99,7 @@ Opened = tuple[AudioFormat, Iterator[Block]]
 
 
 class Frame(NamedTuple):
-    """A decoder gives float32 of shape (n_channels, n_samples); their rate in Hz; the channels' names."""
+    """A piece of decoded sound: float32 of shape (n_channels, n_samples), its rate in Hz, the names of its channels."""
 
     channels: Samples
     rate: int
