@@ -47,6 +47,7 @@ from tests.support.seaweedfs import s3_server
 
 PACE = 15.0  # of the stand-in: audio-seconds a second; eight of them leave the cores of a laptop time for the rest
 REQUESTS = 200  # that are timed
+WINDOWS = (8, 1)  # MiB: a run with few tables of audio, and one with many
 TINY_SECONDS = 0.5  # of a recording of which only the handling is to be measured
 QUIET, LOOK_SECONDS = 0.5, 10.0  # the load below which the machine counts as quiet; between two looks at it
 JOB_SECONDS, AGAIN, ATTEMPTS = 1_800.0, 75, 3  # for a job; the exit code of one that is to be run again, and how often
@@ -229,10 +230,10 @@ def measured(lab: Lab, is_quick: bool) -> Pieces:
     audio = lab.archive("long", minutes, 16)
     ones = [lab.job("one", "instant", 2) for _ in range(1 if is_quick else 3)]
     start, alone = (float(np.median([getattr(each, name) for each in ones])) for name in ("seconds", "driver"))
-    tiny, long = lab.job("tiny", "instant", 2), lab.job("long", "instant", 2)
+    tiny = lab.job("tiny", "instant", 2)
     shard, driver = max(tiny.seconds - start, 0.0) / n_tiny, max(tiny.driver - alone, 0.0) / n_tiny
-    many = lab.job("long", "instant", 2, 0.0, "--window-mib", "1")  # small tables: many of them
-    n_tables = audio / MIB_SECONDS - audio / (CPU_WINDOW_MIB * MIB_SECONDS)  # more than in the run before
+    long, many = (lab.job("long", "instant", 2, 0.0, "--window-mib", str(mib)) for mib in WINDOWS)
+    n_tables = audio / MIB_SECONDS * (1 / WINDOWS[1] - 1 / WINDOWS[0])  # more in the second run
     table = max(many.driver - long.driver, 0.0) / n_tables
     decode = audio / max(long.seconds - start, 0.1) / (os.cpu_count() or 1)  # less on a busy machine alone
     print(

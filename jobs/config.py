@@ -147,11 +147,13 @@ class RunConfig(ConfinementConfig):
     window_mib: Annotated[
         int | None,
         "audio that an encoder receives at once and sorts by length; MiB "
-        "[default: 8; on GPUs 4 for each encoder, at least 32, at most 512]",
+        "[default: 2; on GPUs 4 for each encoder, at least 32, at most 512]",
     ] = None
     object_store_mib: Annotated[
-        int, "memory for audio between decoders and encoders, if Ray is started on this machine; MiB"
-    ] = 256
+        int | None,
+        "memory for audio between decoders and encoders, if Ray is started on this machine; MiB "
+        "[default: 16 windows for each encoder, at least 256, at most 4,096]",
+    ] = None
     run_date: Annotated[str, "date of the run's partitions, YYYY-MM-DD, UTC [default: today]"] = field(
         default_factory=_today
     )
@@ -226,7 +228,7 @@ class RunConfig(ConfinementConfig):
                 f"store_patience {self.store_patience}, stall_seconds {self.stall_seconds}; expected 0 or more, and "
                 f"more than 0."
             )
-        if self.object_store_mib < 80:
+        if self.object_store_mib is not None and self.object_store_mib < 80:
             raise ConfigError(f"object_store_mib {self.object_store_mib}; Ray needs 80 or more.")
         try:
             is_a_day = datetime.date.fromisoformat(self.run_date).isoformat() == self.run_date

@@ -4,7 +4,7 @@
  plan            CPU tasks, one a block         actor pool           actors
 ┌───────┐ json ┌────────────────────────┐     ┌──────────┐ pooled  ┌───────────┐ one object
 │ shard ├─────►│ read ─► decode ─► cut  ├────►│ encoder  ├────────►│ assembler ├─────────────► store
-│ shard │      │ 8 MiB pieces, streamed │audio│ 1 CPU or │ vectors │ commit    │ a shard
+│ shard │      │ 8 MiB reads, streamed  │audio│ 1 CPU or │ vectors │ commit    │ a shard
 └───────┘      └────────────────────────┘     │ 1 GPU    │         └─────┬─────┘
                                               └────┬─────┘               │ markers
                                                    └──── receipts ───────┴─────────► driver
@@ -41,9 +41,10 @@ from jobs.execution.assemblers import Commit
 from jobs.execution.blocks import Blocks
 from jobs.execution.confinement_level import ConfinementLevel
 from jobs.execution.encoder_stats import PoolStats
+from jobs.execution.gpus import visible_gpus
 from jobs.execution.growth import GrownPool, least_bundles, wait_for_pool
 from jobs.execution.monitor import Monitor
-from jobs.execution.pool import Pool, n_assemblers
+from jobs.execution.pool import Pool, n_assemblers, store_mib
 from jobs.execution.ray_assemblers import Delivery, RayAssemblers
 from jobs.execution.ray_session import RaySession, first_line
 from jobs.execution.stages import ITEM, DecodeStage, EncodeStage, ItemStage, results_of
@@ -84,7 +85,7 @@ class Cluster:
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
-        self._session = RaySession(config.object_store_mib)
+        self._session = RaySession(store_mib(config, os.cpu_count() or 1, visible_gpus()))
         self.encoder_stats = PoolStats()
         self.confinement = ConfinementLevel(config.confinement)
 

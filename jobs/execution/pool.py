@@ -11,9 +11,15 @@ from jobs.inputs.pieces import BATCH_BYTES
 DECODE_BYTES = 400 << 20  # reserved by a decode task: Python, one member in memory, its pieces, a decoder process
 WINDOWS_HELD = 4  # windows of audio in a decode task: as pieces, as a table, and on their way to the object store
 ENCODERS_AN_ASSEMBLER = 8  # by default: a core assembles what so many GPUs embed
-CPU_WINDOW_MIB = BATCH_BYTES >> 20  # of audio: 130 s
+# Of audio: 33 s, as a CPU sorts nothing by length. Of two windows at an encoder one waits, and at the end of a run no
+# other encoder takes that one.
+CPU_WINDOW_MIB = BATCH_BYTES >> 20
 # The driver takes some ms for each window, so that windows grow with the encoders: 520 s to 2 h 20 min of audio
 LEAST_GPU_WINDOW_MIB, GPU_WINDOW_MIB_AN_ENCODER, MOST_GPU_WINDOW_MIB = 32, 4, 512
+# In the object store, for each encoder: Ray Data fills half of it; two windows are at the encoder, and the others last
+# until another decode task has begun
+WINDOWS_STORED = 16
+LEAST_STORE_MIB, MOST_STORE_MIB = 256, 4_096
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
     >>> fit_pool(RunConfig(encoders="2:64"), cpus=8, gpus=4).size
     '2 to 64'
     """
-    device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
+    device = _device(config, gpus)
     if device == "cuda" and gpus < config.encoder_gpus:
         raise ConfigError(
             f"device cuda: the cluster has {gpus:g} GPU(s), an encoder wants {config.encoder_gpus:g}. Add machines "
@@ -90,9 +96,35 @@ def fit_pool(config: RunConfig, cpus: float, gpus: float) -> Pool:
             f"{config.decode_cpus:g} CPU do not fit a cluster of {cpus:g} CPU and {gpus:g} GPU: they would wait for "
             f"ever. Lower --encoders, --encoder-cpus, --decoders or --decode-cpus."
         )
-    window_mib = config.window_mib or (gpu_window_mib(most) if device == "cuda" else CPU_WINDOW_MIB)
     reserved = (encoder_cpus, encoder_gpus, config.decode_cpus)
+    window_mib = _window_mib(config, device, most)
     return Pool(least, most, *reserved, device, config.batch_seconds, window_mib, most_decoders)
+
+
+def store_mib(config: RunConfig, cpus: float, gpus: float) -> int:
+    """Return the size of the object store of a Ray that is started on a machine of ``cpus`` and ``gpus``.
+
+    Examples
+    --------
+    >>> store_mib(RunConfig(), cpus=2, gpus=0), store_mib(RunConfig(), cpus=64, gpus=4)
+    (256, 2048)
+    >>> store_mib(RunConfig(object_store_mib=100), cpus=64, gpus=4)
+    100
+    """
+    if config.object_store_mib is not None:
+        return config.object_store_mib
+    device = _device(config, gpus)
+    _, most, _ = _encoders(config, device, cpus, gpus)
+    stored = WINDOWS_STORED * most * _window_mib(config, device, most)
+    return min(max(stored, LEAST_STORE_MIB), MOST_STORE_MIB)
+
+
+def _device(config: RunConfig, gpus: float) -> str:
+    return config.device if config.device != "auto" else "cuda" if gpus else "cpu"
+
+
+def _window_mib(config: RunConfig, device: str, encoders: int) -> int:
+    return config.window_mib or (gpu_window_mib(encoders) if device == "cuda" else CPU_WINDOW_MIB)
 
 
 def gpu_window_mib(encoders: int) -> int:

@@ -40,7 +40,7 @@ from jobs.inputs.shards import CHANGED, Portion
 CANARIES = "canaries"
 """In place of a shard's id: the row that has an encoder's vectors of :mod:`detector.canaries`."""
 
-BATCH_BYTES = 8 << 20  # about 130 s of audio, which a task hands over at a time
+BATCH_BYTES = 2 << 20  # about 33 s of audio, which a task hands over at a time
 
 Piece = dict[str, Any]
 

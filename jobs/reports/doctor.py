@@ -22,6 +22,8 @@ from jobs import storage
 from jobs.config import RunConfig
 from jobs.decoding import confinement, idle
 from jobs.errors import RunAgain, StorageError, is_ours, lacks_package
+from jobs.execution.gpus import visible_gpus
+from jobs.execution.pool import store_mib
 from jobs.execution.preflight import refuse_old_packages
 from jobs.execution.ray_session import RaySession
 from jobs.tables import run_records
@@ -66,7 +68,7 @@ def examine(output: str | None, confinement_mode: str) -> int:
         "confinement": partial(_confinement, confinement_mode),
         "GPUs": _gpus,
         "temporary": partial(_space, tempfile.gettempdir(), FREE_BYTES, "Free some, or set TMPDIR to another folder"),
-        "memory": partial(_space, SHARED_MEMORY, _object_store_bytes(), "Start the container with a larger --shm-size"),
+        "memory": partial(_space, SHARED_MEMORY, _store_mib() << 20, "Start the container with a larger --shm-size"),
         "Ray": _ray,
     }
     if output is not None:
@@ -134,8 +136,8 @@ def _space(folder: str, needed: int, remedy: str) -> Finding:
     return Finding(OK, text)
 
 
-def _object_store_bytes() -> int:
-    return RunConfig().object_store_mib << 20
+def _store_mib() -> int:
+    return store_mib(RunConfig(), os.cpu_count() or 1, visible_gpus())
 
 
 def _ray() -> Finding:
@@ -144,7 +146,7 @@ def _ray() -> Finding:
     if not address:
         mine = len(os.sched_getaffinity(0))
         return Finding(OK, f"no RAY_ADDRESS: a run starts its own on this machine, with {mine} CPUs")
-    session = RaySession(RunConfig().object_store_mib)
+    session = RaySession(_store_mib())
     cpus, n_gpus = session.resources()
     session.end(is_clean=True)
     return Finding(OK, f"joined {address}: {cpus:g} CPUs, {n_gpus:g} GPUs")

@@ -24,7 +24,7 @@ def test_samples_are_passed_to_the_bit_in_tables_of_bounded_size() -> None:
 
     tables = list(pieces.batches(pieces.segment("s", 0, index, each) for index, each in enumerate(sent)))
 
-    assert [len(table) for table in tables] == [5, 5, 2]  # the fifth passes 8 MiB
+    assert [len(table) for table in tables] == [2] * 6  # the second passes 2 MiB
     received = [each for table in tables for each in pieces.samples_of(table)[1]]
     assert [each.tobytes() for each in received] == [each.tobytes() for each in sent]
 
@@ -47,7 +47,7 @@ def test_a_table_is_yielded_before_the_next_piece_is_requested() -> None:
 
     next(pieces.batches(rows()))
 
-    assert asked == [0, 1, 2, 3, 4]
+    assert asked == [0, 1]
 
 
 def test_pieces_that_come_slowly_are_handed_on_before_there_are_many() -> None:
