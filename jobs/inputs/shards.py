@@ -68,8 +68,11 @@ class Shard:
 
     @property
     def shard_id(self) -> str:
-        """Sixteen hexadecimal digits that change with the name, size or ETag of any source."""
-        return digest_of(self.to_content())
+        """Thirty-two hexadecimal digits that change with the name, size or ETag of any source.
+
+        A run tells its shards apart by them, and whoever stores an object chooses its ETag.
+        """
+        return digest_of(self.to_content(), digits=32)
 
     @property
     def uri(self) -> str:

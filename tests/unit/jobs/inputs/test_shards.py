@@ -61,6 +61,7 @@ def test_a_shard_id_changes_with_its_source_and_not_otherwise(change: dict[str, 
     assert Shard("tar", (Stored(TAR.uri, TAR.size, TAR.etag),)).shard_id == shard.shard_id
     assert Shard("tar", (changed,)).shard_id != shard.shard_id
     assert Shard("tar", (TAR,), (("x", "mine"),)).shard_id != shard.shard_id
+    assert len(shard.shard_id) == 32  # of 16, two ETags with one id are found in 2**32 tries, and their rows mixed
 
 
 @pytest.mark.parametrize(
