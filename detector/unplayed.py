@@ -24,7 +24,17 @@ from detector.layout.channels import MIXED
 from detector.mixing import Samples
 
 LFE, UNNAMED = "LFE", "NONE"  # as FFmpeg calls the channel of low-frequency effects, and one without a name
-SURROUND, LFE_OF_SURROUND = range(6, 9), 3  # channels of 5.1, 6.1 and 7.1, in the order of FLAC, FFmpeg and browsers
+OF_UNNAMED: dict[int, dict[int, str]] = {
+    3: {2: LFE},
+    6: {3: LFE},
+    7: {3: LFE},
+    8: {3: LFE},
+    10: {3: LFE, 8: "TBL", 9: "TBR"},
+    12: {3: LFE, 10: "TBL", 11: "TBR"},
+    14: {3: LFE, 12: "TBL", 13: "TBR"},
+    16: {3: LFE, 12: "TBL", 13: "TBR", 14: "TSL", 15: "TSR"},
+}
+"""What players leave out of so many channels without names: FFmpeg takes them for 2.1, 5.1, 6.1, 7.1, 5.1.4 and on."""
 
 BAND = (500, 8_000)  # Hz; a voice without it is not understood
 FRAME_SECONDS, FRAMES_PER_SECOND = 0.25, 8  # that overlap by a half
@@ -42,7 +52,7 @@ Lines = npt.NDArray[np.complexfloating]
 def played(channels: Samples, names: Sequence[str], rate: int) -> Samples:
     """Leave out the channels that not all players play, unless that leaves none.
 
-    Players take six, seven or eight channels without names for 5.1, 6.1 or 7.1.
+    Players take three channels without names for 2.1, six for 5.1, and so on.
 
     Parameters
     ----------
@@ -85,8 +95,8 @@ def played(channels: Samples, names: Sequence[str], rate: int) -> Samples:
 
 
 def _as_players_take_them(names: Sequence[str]) -> list[str]:
-    is_surround = len(names) in SURROUND and set(names) == {UNNAMED}
-    return [LFE if is_surround and number == LFE_OF_SURROUND else name for number, name in enumerate(names)]
+    left_out = OF_UNNAMED.get(len(names), {}) if set(names) == {UNNAMED} else {}
+    return [left_out.get(number, name) for number, name in enumerate(names)]
 
 
 def _has_speech_band(channel: Samples, heard: Samples, rate: int) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 
-MIXED = frozenset("FL FR FC BL BR FLC FRC BC SL SR TFL TFR DL DR NONE".split())
-"""The channels that FFmpeg mixes to two loudspeakers, as it calls them. Not so that of low-frequency effects (LFE)."""
+MIXED = frozenset("FL FR FC BL BR FLC FRC BC SL SR TFL TFR NONE".split())
+"""The channels that FFmpeg mixes to two loudspeakers, as it calls them. Not so that of low-frequency effects (LFE), nor
+a downmix (DL, DR) beside others."""
 
 MIXED_BITS = 0x57F7
 """The same in the mask of a WAVE_FORMAT_EXTENSIBLE, and of Core Audio, which has the same bits."""

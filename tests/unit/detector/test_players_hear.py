@@ -12,7 +12,10 @@ import pytest
 import soundfile
 
 from detector.audio import Excerpt, decode
+from detector.decoders import MAX_CHANNELS
 from detector.errors import UtteranceError
+from detector.layout.channels import MIXED
+from detector.unplayed import OF_UNNAMED
 from tests.support.audio import encoded, tone
 from tests.unit.detector.test_audio import correlation
 from tests.unit.detector.test_heard_whole import heard
@@ -57,6 +60,9 @@ def test_sound_of_any_number_of_channels_is_heard(n_channels: int) -> None:
         ("aiff", "pcm_s16be", "6 channels", 3),
         ("aiff", "pcm_s16be", "7 channels", 3),
         ("wav", "pcm_s16le", "8 channels", 3),
+        ("aiff", "pcm_s16be", "3 channels", 2),
+        ("aiff", "pcm_s16be", "10 channels", 9),
+        ("matroska", "pcm_s16le", "16 channels", 14),
     ],
 )
 def test_the_channel_of_low_frequency_effects_is_not_heard(kind: str, codec: str, layout: str, lfe: int) -> None:
@@ -168,8 +174,30 @@ def test_speech_that_begins_late_in_the_fourth_channel_is_refused(layout: str) -
         heard(in_surround(np.pad(SPEECH, (25 * 16_000, 0)), layout=layout))
 
 
-@pytest.mark.parametrize("n_channels", [3, 4, 5, 9])
-def test_the_fourth_of_other_numbers_of_channels_is_heard(n_channels: int) -> None:
+def test_channels_without_names_are_those_that_ffmpeg_takes_them_for() -> None:
+    known = {n: av.AudioLayout(f"{n}c").channels for n in (*range(1, 9), *range(10, MAX_CHANNELS + 1, 2))}
+
+    left_out = {
+        n: {at: each.name for at, each in enumerate(named) if each.name not in MIXED} for n, named in known.items()
+    }
+
+    assert {n: each for n, each in left_out.items() if each} == OF_UNNAMED
+
+
+def test_speech_in_a_downmix_beside_what_it_was_made_from_is_refused() -> None:
+    """FFmpeg plays a downmix that is all there is, and leaves it out beside other channels."""
+    alone = by_ffmpeg(np.stack([VOICE, OTHER]), "matroska", "pcm_s16le", "downmix")
+    both = by_ffmpeg(np.stack([VOICE, VOICE, SPEECH, SPEECH]), "wav", "pcm_s16le", "4.0")
+    mask = both.index(b"fmt ") + 8 + 20
+    both = both[:mask] + struct.pack("<I", 0x6000_0003) + both[mask + 4 :]
+
+    assert correlation(heard(alone)[1], VOICE + OTHER) > 0.9999
+    with pytest.raises(UtteranceError, match=r"bad_header: channel 2, counted from 0 \(DL\)"):
+        heard(both)
+
+
+@pytest.mark.parametrize("n_channels", [4, 5, 9])
+def test_the_last_of_other_numbers_of_channels_is_heard(n_channels: int) -> None:
     channels = np.stack([VOICE] * n_channels)
     channels[-1] = SPEECH
 
