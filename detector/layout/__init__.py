@@ -22,7 +22,6 @@ from typing import Any, BinaryIO
 
 from detector.errors import UtteranceError
 from detector.layout import boxes, flac, linear, matroska, mpeg, ogg, riff, sphere, streams, tags, wave
-from detector.layout.channels import UNPLAYED
 from detector.layout.extent import Extent, next_recording
 from detector.layout.frames import is_mpeg, two_rates
 from detector.layout.place import BOTH, PYAV, SOUNDFILE, Layout, Place
@@ -253,8 +252,8 @@ def _flac(place: Place) -> Layout:
         raise two_rates(info.rate, rate)
     if info is None or info.n_samples:
         facts: dict[str, Any] = {"claimed_seconds": info.n_samples / info.rate if info else None}
-        if flac.names_unmixed(place.file, place.begin, place.size):
-            facts |= {"decoders": (PYAV,), "why_not": f"soundfile: {UNPLAYED}"}
+        if flac.names_channels(place.file, place.begin, place.size):
+            facts |= {"decoders": (PYAV,), "why_not": "soundfile: does not read comments that name the channels"}
         return Layout(place.part(place.size), place.start, None, **facts)
     reach = next_recording(place.file, place.begin + flac.HEADER_BYTES, place.size)
     end = flac.frames_end(place.file, place.begin, reach, header)

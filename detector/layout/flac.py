@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from detector.layout.channels import MIXED_BITS
 from detector.layout.spliced import read_at
 from detector.layout.tags import blocks
 
@@ -32,8 +31,8 @@ RATES = {
 """The codes of sample rates in a frame; 0 is the header's, and from 12 on it is spelt out."""
 
 MAX_BLOCKS = 1_000  # of metadata
-COMMENTS, COMMENT_BYTES = 4, 1 << 20  # the kind of a block, and as far as it is searched
-MASK = re.compile(rb"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x([0-9a-f]{1,8})", re.IGNORECASE)
+COMMENTS = 4  # the kind of a block
+MASK = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK"  # the name of the comment that names channels, in any case
 FEWEST, OTHER_SHARE = 3, 0.02
 FRAME_BYTES = 64  # more than a frame has beside its samples
 
@@ -133,15 +132,16 @@ def _first_frame(file: BinaryIO, start: int, size: int) -> int:
     return max((end for _, _, end in _metadata(file, start, size)), default=start + len(MAGIC))
 
 
-def names_unmixed(file: BinaryIO, start: int, size: int) -> bool:
-    """Return True if comments name a channel that players leave out where there are two loudspeakers."""
-    comments = (
-        read_at(file, begin, min(end - begin, COMMENT_BYTES), size)
-        for kind, begin, end in _metadata(file, start, size)
-        if kind == COMMENTS
+def names_channels(file: BinaryIO, start: int, size: int) -> bool:
+    """Return True if a comment names the channels, as FFmpeg reads it, or may do so behind too many blocks of metadata.
+
+    Encoders write it only for channels that are not those which the standard gives to so many. Its digits may be
+    hexadecimal, octal or decimal.
+    """
+    known = list(_metadata(file, start, size))
+    return len(known) == MAX_BLOCKS or any(
+        kind == COMMENTS and MASK in read_at(file, begin, end - begin, size).upper() for kind, begin, end in known
     )
-    masks = (int(found[1], 16) for each in comments for found in MASK.finditer(each))
-    return any(mask & ~MIXED_BITS for mask in masks)
 
 
 def _metadata(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import av
 import numpy as np
@@ -110,21 +111,28 @@ def aiff_of_two(layout: bytes, second: np.ndarray = OTHER) -> bytes:
     return content[:4] + struct.pack(">I", len(content) - 8) + content[8:]
 
 
-def flac_of_two(mask: int, second: np.ndarray = OTHER) -> bytes:
+def flac_of_two(*comments_of: bytes, second: np.ndarray = OTHER) -> bytes:
     content = encoded(np.stack([VOICE, second], 1), kind="FLAC")
-    comment = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x%X" % mask
-    comments = struct.pack("<III", 0, 1, len(comment)) + comment
+    comments = struct.pack("<II", 0, len(comments_of)) + b"".join(chunk(b"", each, "<I") for each in comments_of)
     info = b"\0" + content[5:42]
     return b"fLaC" + info + b"\x04" + len(comments).to_bytes(3, "big") + comments + content[42:]
 
+
+MASK = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK="
+CENTER_AND_LFE = [b"0xC", b"0XC", b"12", b"014", b" 0xC", b"+0xC", b"0x0000000000C", b"0xC and more"]
+"""The same mask, as C reads numbers (`strtol`), and so FFmpeg."""
 
 UNMIXED: dict[str, Callable[[np.ndarray], bytes]] = {
     "CAF, by bits": lambda second: caf_of_two(layout_of(0x10000, 0xC), second),
     "CAF, by labels": lambda second: caf_of_two(layout_of(0, 0, 3, 37), second),
     "CAF, by its name": lambda second: caf_of_two(layout_of(149 << 16 | 2), second),
     "AIFF": lambda second: aiff_of_two(layout_of(0x10000, 0xC), second),
-    "FLAC": lambda second: flac_of_two(0xC, second),
-    "FLAC, above": lambda second: flac_of_two(0x804, second),
+    **{
+        f"FLAC, {each.decode()}": partial(lambda mask, second: flac_of_two(MASK + mask, second=second), each)
+        for each in CENTER_AND_LFE
+    },
+    "FLAC, in small letters": lambda second: flac_of_two((MASK + b"0xc").lower(), second=second),
+    "FLAC, above": lambda second: flac_of_two(MASK + b"0x804", second=second),
 }
 
 
@@ -145,21 +153,38 @@ def test_speech_that_not_all_players_play_is_refused(of_two: Callable[[np.ndarra
 
 @pytest.mark.parametrize("channel", [0, 1])
 def test_each_channel_can_be_heard_for_itself(channel: int) -> None:
-    _, blocks = decode(io.BytesIO(flac_of_two(0xC, SPEECH)), Excerpt(channel=channel))
+    _, blocks = decode(io.BytesIO(flac_of_two(MASK + b"0xC", second=SPEECH)), Excerpt(channel=channel))
 
     assert correlation(np.concatenate(list(blocks)), [VOICE, SPEECH][channel]) > 0.9999
 
 
 @pytest.mark.parametrize(
-    "content",
-    [caf_of_two(layout_of(101 << 16 | 2)), aiff_of_two(layout_of(0, 0, 1, 2)), flac_of_two(3)],
-    ids=["CAF", "AIFF", "FLAC"],
+    ("content", "decoder"),
+    [
+        (caf_of_two(layout_of(101 << 16 | 2)), "soundfile"),
+        (aiff_of_two(layout_of(0, 0, 1, 2)), "soundfile"),
+        (flac_of_two(MASK + b"0x3"), "pyav"),
+        (flac_of_two(b"TITLE=a" * 200_000), "soundfile"),
+    ],
+    ids=["CAF", "AIFF", "FLAC", "FLAC with another comment"],
 )
-def test_left_and_right_by_name_are_both_heard(content: bytes) -> None:
+def test_left_and_right_by_name_are_both_heard(content: bytes, decoder: str) -> None:
     facts, samples = heard(content)
 
-    assert facts.decoder == "soundfile"
+    assert facts.decoder == decoder
     assert correlation(samples, VOICE + OTHER) > 0.9999
+
+
+def test_channels_are_named_behind_comments_of_any_length() -> None:
+    with pytest.raises(UtteranceError, match="bad_header: channel 1"):
+        heard(flac_of_two(b"TITLE=" + b"a" * (2 << 20), MASK + b"0xC", second=SPEECH))
+
+
+def test_channels_are_named_behind_any_number_of_blocks() -> None:
+    content = flac_of_two(MASK + b"0xC", second=SPEECH)
+
+    with pytest.raises(UtteranceError, match="bad_header: channel 1"):
+        heard(content[:42] + b"\1\0\0\0" * 1_000 + content[42:])
 
 
 def in_surround(fourth: np.ndarray, *, layout: str = "5.1", voice: np.ndarray = VOICE) -> bytes:
