@@ -273,6 +273,9 @@ def _mpeg(place: Place) -> Layout:
     stream = mpeg.walk(place.file, place.begin, place.size)
     if not stream.n_frames:  # a free bit rate, which is one rate
         return place.bounded(next_recording(place.file, place.begin + 1, place.size))
+    if stream.is_read_twice:
+        message = "frames of an MP3 begin with bits that others use, and players play them or leave them silent"
+        raise UtteranceError("bad_header", f"{message}: write it again")
     end = place.end_with_tags(stream.end)
     is_stated = bool(stream.stated_frames)
     is_known = (stream.stated_frames or 0) >= stream.n_frames - 1 if is_stated else stream.n_bit_rates == 1

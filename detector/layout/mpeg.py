@@ -15,6 +15,7 @@ from typing import BinaryIO
 from detector.layout import tags
 from detector.layout.extent import Extent, extent, search
 from detector.layout.frames import MPEG_RATES, is_mpeg, mpeg_bytes, mpeg_samples
+from detector.layout.reservoir import Reservoir
 from detector.layout.spliced import Range, read_at
 
 READ_BYTES = 1 << 20
@@ -51,6 +52,8 @@ class Stream:
         True if the last frame is not whole.
     is_from_start : bool
         True if the first frame of layer III needs no bits of a frame before it, as an encoder's first does.
+    is_read_twice : bool
+        True if many frames of layer III begin with bits that others use (:mod:`detector.layout.reservoir`).
     runs : tuple of Range
         Frames in a row.
     n_passed : int
@@ -70,6 +73,7 @@ class Stream:
     padded_seconds: float
     is_cut: bool
     is_from_start: bool
+    is_read_twice: bool
     runs: tuple[Range, ...]
     n_passed: int
     reach: int | None
@@ -110,6 +114,7 @@ def walk(file: BinaryIO, start: int, size: int) -> Stream:
         n_padded / mpeg_samples(head[1]) * _seconds(head) if n_padded else 0.0,
         found.end > size,
         _is_layer3(behind) and not _borrowed_bytes(behind),
+        _is_layer3(behind) and frames.reservoir.is_read_twice,
         found.runs,
         found.n_passed,
         found.reach,
@@ -122,6 +127,7 @@ class _Frames:
     def __init__(self, kind: tuple[int, int, bool], first: int) -> None:
         self.n_frames = 0
         self.bit_rates: set[int] = set()
+        self.reservoir = Reservoir(is_mpeg1=kind[0] >> 3 & 3 == 3, is_mono=kind[2])
         self._kind = kind
         self._first = first
 
@@ -133,8 +139,9 @@ class _Frames:
         while at + 4 <= size:
             block = read_at(file, at, n_read, size)
             n_read = READ_BYTES
-            n_whole, n_bytes = _walk_block(block, self._kind, self.bit_rates)
-            self.n_frames += n_whole
+            starts, n_bytes = _walk_block(block, self._kind, self.bit_rates)
+            self.reservoir.add(block, starts, n_bytes)
+            self.n_frames += len(starts)
             at += n_bytes
             if n_bytes <= len(block) - 4:
                 break
@@ -178,22 +185,22 @@ def _sync(kind: tuple[int, int, bool]) -> re.Pattern[bytes]:
     return re.compile(b"\xff[%s][%s][%s]" % (seconds, re.escape(thirds), fourths), re.DOTALL)
 
 
-def _walk_block(block: bytes, kind: tuple[int, int, bool], bit_rates: set[int]) -> tuple[int, int]:
-    """Count the frames of one kind at the beginning of a block, and their bytes; note their bit rates."""
+def _walk_block(block: bytes, kind: tuple[int, int, bool], bit_rates: set[int]) -> tuple[list[int], int]:
+    """Return the offsets of the frames of one kind that a block begins with, and their bytes; note their bit rates."""
     second, rate, is_mono = kind
     may_state = any(name in block for name in LENGTH_NAMES)
-    at = n_frames = 0
+    at, starts = 0, list[int]()
     while at + 4 <= len(block):
         third = block[at + 2]
         n_bytes = mpeg_bytes(block[at + 1], third) if block[at] == 0xFF else 0
         if not n_bytes or block[at + 1] & 0xFE != second or third & 0x0C != rate or (block[at + 3] > 191) != is_mono:
             break
-        if may_state and n_frames and _stated_frames(block[at : at + HEAD_BYTES]) is not None:
+        if may_state and starts and _stated_frames(block[at : at + HEAD_BYTES]) is not None:
             break
         bit_rates.add(third & 0xF0)
+        starts.append(at)
         at += n_bytes
-        n_frames += 1
-    return n_frames, at
+    return starts, at
 
 
 def _kind(head: bytes) -> tuple[int, int, bool]:

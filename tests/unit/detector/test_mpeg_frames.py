@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from detector.audio import SAMPLE_RATE
-from detector.layout.mpeg import ENCODER_DELAY
+from detector.errors import UtteranceError
+from detector.layout.mpeg import ENCODER_DELAY, walk
 from tests.support.audio import tone
 from tests.unit.detector.test_audio import correlation
 from tests.unit.detector.test_heard_whole import by_ffmpeg, heard
@@ -84,3 +85,50 @@ def test_a_frame_that_needs_bits_from_before_a_tag_is_heard(tag: bytes) -> None:
 
     assert facts.seconds == pytest.approx(whole.seconds, abs=0.1)
     assert correlation(samples[:40_000], expected[:40_000]) > 0.99
+
+
+def read_again(frame: bytes) -> bytes:
+    """A frame that begins with the bits of the frame before it, and has none of its own."""
+    sound = frame[4 + SIDE_BYTES :]
+    return with_bits(frame[: -len(sound)] + bytes(len(sound)), 32, 9, len(sound))
+
+
+def test_a_few_frames_that_read_bits_again_are_heard_as_damage() -> None:
+    frames = frames_of(VOICE, 64_000, reservoir=False)
+    cut = [frame + read_again(frame) if number % 50 == 10 else frame for number, frame in enumerate(frames)]
+
+    facts, _ = heard(b"".join(cut))
+
+    assert facts.seconds == pytest.approx(3.0, abs=0.2)
+
+
+@pytest.mark.parametrize("between", [b"", b"no frame"])
+def test_frames_that_some_players_play_and_others_leave_silent_are_refused(between: bytes) -> None:
+    frames = frames_of(VOICE, 64_000, reservoir=False)
+    quiet = frames_of(VOICE * 1e-3, 64_000, reservoir=False)
+    hiding = b"".join(frame + between + read_again(frame) for frame in frames[30:70])
+    alone, _ = soundfile.read(io.BytesIO(hiding))
+    assert np.abs(alone[RATE:]).max() > 0.1  # mpg123 plays each frame twice, FFmpeg once
+
+    with pytest.raises(UtteranceError, match="bad_header: frames of an MP3 begin with bits that others use"):
+        heard(b"".join(quiet) + hiding + b"".join(quiet))
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout"), [(48_000, "mono"), (44_100, "stereo"), (22_050, "stereo"), (8_000, "mono")]
+)
+@pytest.mark.parametrize("options", [{}, {"abr": "1"}, {"flags": "+qscale", "global_quality": str(2 * 118)}], ids=str)
+def test_an_encoder_uses_bits_once(rate: int, layout: str, options: dict[str, str]) -> None:
+    gaps = np.tile(np.where(np.arange(2 * rate) % rate < rate // 2, tone(2.0, rate=rate), 1e-3), 2).astype(np.float32)
+    samples = np.stack([gaps] * (1 + (layout == "stereo")))
+    with av.open(io.BytesIO(), "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout=layout, options=options)
+        stream.format = "fltp"
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        content = b"".join(bytes(each) for each in [*stream.encode(frame), *stream.encode(None)])
+
+    stream_of = walk(io.BytesIO(content), 0, len(content))
+
+    assert stream_of.n_frames > 50
+    assert not stream_of.is_read_twice
