@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
+from detector.contested import refuse_two_sounds
 from detector.decoders import DECODERS, MAX_SECONDS, AudioFormat, Block, Ledger, Mixer, Samples, too_long
 from detector.errors import UtteranceError
 from detector.layout import Layout, Layouts
@@ -212,6 +213,8 @@ class _Parts:
 
     def _opened(self, layout: Layout) -> tuple[AudioFormat, Iterator[Block]]:
         """Open a recording with the first decoder that reads a block of it."""
+        if layout.is_contested:
+            refuse_two_sounds(layout)
         findings: list[UtteranceError] = []
         for name, opened in DECODERS.items():
             try:

@@ -11,15 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from detector.layout.spliced import read_at
 from detector.layout.tags import blocks
 
 MAGIC = b"fLaC"
 FIRST = MAGIC + b"\0\0\0\x22"  # of a file whose STREAMINFO is not its only block
 HEADER_BYTES = 8 + 34  # the magic, and STREAMINFO, which is always the first block
-SYNC = re.compile(rb"\xff[\xf8\xf9][^\x00-\x0f]", re.DOTALL)
+CODES = bytes(each for each in range(256) if each >> 4 and each & 15 < 15)  # of the samples of a frame, and its rate
+LAYOUTS = bytes(each for each in range(256) if each >> 4 < 11 and each >> 1 & 7 != 3 and not each & 1)
+"""Of the channels of a frame, and the bits of a sample."""
+SYNC = re.compile(rb"\xff[\xf8\xf9][%s][%s]" % (re.escape(CODES), re.escape(LAYOUTS)), re.DOTALL)
 MAX_HEADER_BYTES = 16  # of a frame
 SIZE_BYTES, RATE_BYTES = bytes([0] * 6 + [1, 2] + [0] * 8), bytes([0] * 12 + [1, 2, 2, 0])  # by their codes
 RATES = {
@@ -29,6 +30,7 @@ RATES = {
     )
 }
 """The codes of sample rates in a frame; 0 is the header's, and from 12 on it is spelt out."""
+RATE_OF = {code: rate for rate, code in RATES.items()}
 
 MAX_BLOCKS = 1_000  # of metadata
 COMMENTS = 4  # the kind of a block
@@ -95,36 +97,40 @@ def find_uncounted(block: bytes, info: StreamInfo) -> Frame | None:
     return None
 
 
-def other_rate(file: BinaryIO, start: int, size: int, info: StreamInfo) -> int | None:
-    """Return the sample rate of the frames of a FLAC whose header states another one; None if they agree.
+class Survey(NamedTuple):
+    """What the headers of all frames of a FLAC say: their samples, and the sample rate if it is not that of the file.
 
-    libsndfile plays at the header's rate, and players at the frames'. The first frame tells; and later ones do, if they
+    libsndfile plays at the file's rate, and players at the frames'. The first frame tells; and later ones do, if they
     are three, and two in a hundred: in compressed sound, a few bytes look like such a frame by accident.
     """
-    first = _first_frame(file, start, size)
-    head = read_at(file, first, MAX_HEADER_BYTES, size)
-    if len(head) == MAX_HEADER_BYTES and SYNC.match(head) and (rate := _rate(head, info)) not in (None, info.rate):
-        return rate
-    others: Counter[int] = Counter()
-    n_frames = 0
-    for _, block in blocks(file, first, size, MAX_HEADER_BYTES):
-        joined = block.find(FIRST)  # another FLAC, which may have another rate
-        content = np.frombuffer(block if joined < 0 else block[:joined], np.uint8)
-        syncs = np.flatnonzero(content[:-MAX_HEADER_BYTES] == 0xFF)
-        syncs = syncs[(content[syncs + 1] & 0xFE) == 0xF8]
-        codes = content[syncs + 2] & 0x0F
-        is_same = (codes == 0) | (codes == RATES.get(info.rate, 0))
-        n_frames += int(np.count_nonzero(is_same))
-        for at in syncs[~is_same].tolist():
-            rate = _rate(block[at : at + MAX_HEADER_BYTES], info)
-            if rate == info.rate:  # spelt out, as it has no code
-                n_frames += 1
-            elif rate is not None:
-                others[rate] += 1
-        if joined >= 0:
+
+    n_samples: int
+    other_rate: int | None
+
+
+def survey(file: BinaryIO, start: int, size: int, info: StreamInfo) -> Survey:
+    """Look at every place that looks like a frame, up to another FLAC, which may have another rate."""
+    first, n_samples, rates = _first_frame(file, start, size), 0, Counter[int | None]()
+    for at, block in blocks(file, first, size, MAX_HEADER_BYTES):
+        joined = block.find(FIRST)
+        is_last = joined >= 0 or at + len(block) >= size
+        end = joined if joined >= 0 else len(block) - (0 if is_last else MAX_HEADER_BYTES)
+        for sync in SYNC.finditer(block):
+            if (begin := sync.start()) >= end:
+                break
+            header = block[begin : begin + MAX_HEADER_BYTES]
+            if n_of_frame := _samples(header, info)[1]:
+                n_samples += n_of_frame
+                rates[_rate(header, info)] += 1
+        if is_last:
             break
-    is_right = others.total() < max(FEWEST, OTHER_SHARE * n_frames)
-    return None if is_right else max(others, key=others.__getitem__)
+    head = read_at(file, first, MAX_HEADER_BYTES, size)
+    if SYNC.match(head) and _samples(head, info)[1] and (rate := _rate(head, info)) not in (None, info.rate):
+        return Survey(n_samples, rate)
+    n_frames = rates.pop(info.rate, 0)
+    del rates[None]
+    is_right = rates.total() < max(FEWEST, OTHER_SHARE * n_frames)
+    return Survey(n_samples, None if is_right else max(rates, key=rates.__getitem__))
 
 
 def _first_frame(file: BinaryIO, start: int, size: int) -> int:
@@ -156,12 +162,10 @@ def _metadata(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int,
 
 
 def _rate(header: bytes, info: StreamInfo) -> int | None:
-    """Sample rate of a frame; None if the bytes are no header of a frame."""
-    if len(header) < MAX_HEADER_BYTES or not _samples(header, info)[1]:
-        return None
+    """Sample rate that the header of a frame states; None if it states 0."""
     code = header[2] & 0xF
     if code < 12:
-        return next((rate for rate, each in RATES.items() if each == code), info.rate)
+        return RATE_OF.get(code, info.rate)
     at = _coded_number(header)[1] + SIZE_BYTES[header[2] >> 4]
     stated = int.from_bytes(header[at : at + RATE_BYTES[code]], "big")
     return stated * {12: 1_000, 13: 1, 14: 10}.get(code, 0) or None

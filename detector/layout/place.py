@@ -51,6 +51,8 @@ class Layout:
         True if the file breaks off, as its structure tells, whatever length it states.
     is_live : bool
         True if the length in the header means nothing.
+    is_contested : bool
+        True for a FLAC whose frames count other samples than its header (:mod:`detector.contested`).
     """
 
     file: BinaryIO
@@ -69,6 +71,7 @@ class Layout:
     skipped_samples: int = 0
     is_cut: bool = False
     is_live: bool = False
+    is_contested: bool = False
 
 
 class Place(NamedTuple):

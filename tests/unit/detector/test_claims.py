@@ -259,5 +259,5 @@ def test_frames_at_a_rate_that_has_no_code_are_counted_beside_what_looks_like_ot
     assert info is not None
     content += (other[at : at + flac.MAX_HEADER_BYTES] + bytes(40)) * 3  # beside 162 frames, of which 2 % are three
 
-    assert flac.other_rate(io.BytesIO(content), 0, len(content), info) is None
-    assert flac.other_rate(io.BytesIO(content + content[-168:]), 0, len(content) + 168, info) == 8_000
+    assert flac.survey(io.BytesIO(content), 0, len(content), info).other_rate is None
+    assert flac.survey(io.BytesIO(content + content[-168:]), 0, len(content) + 168, info).other_rate == 8_000
