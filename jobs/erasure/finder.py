@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 SCHEME = "://"
 KEY = re.compile(r"(?=(?P<bucket>://(?:[^/\s\"'<>]*/)?))")  # precedes a key in a URI; one may begin inside another
@@ -23,6 +23,8 @@ class Finder:
         Patterns of what precedes and follows a spelling; the second has a group `part`.
     within_uris : bool
         A spelling counts wherever it stands.
+    others : iterable of str
+        URIs that end in a spelling and do not count.
 
     Examples
     --------
@@ -30,7 +32,16 @@ class Finder:
     [('a.wav', '/ch1'), ('b.wav', None)]
     """
 
-    def __init__(self, spellings: Iterable[str], before: str, after: str, *, within_uris: bool = False) -> None:
+    def __init__(
+        self,
+        spellings: Iterable[str],
+        before: str,
+        after: str,
+        *,
+        within_uris: bool = False,
+        others: Iterable[str] = (),
+    ) -> None:
+        self._others = tuple(others)
         self._spellings = frozenset(spellings) - {""}
         self._n_first = min(map(len, self._spellings), default=0)
         lengths: defaultdict[str, set[int]] = defaultdict(set)
@@ -54,7 +65,8 @@ class Finder:
             return
         for start in KEY.finditer(text):
             for place in {start.start() + len(SCHEME), start.end("bucket")}:
-                if found := self._at(text, place):
+                found = self._at(text, place)
+                if found and not text.endswith(self._others, 0, place + len(found[0])):
                     yield found
 
     def _at(self, text: str, place: int) -> tuple[str, str] | None:
@@ -67,7 +79,12 @@ class Finder:
 
 
 def finders(
-    spellings: Iterable[str], around_name: tuple[str, str], around_word: tuple[str, str], *, within_uris: bool = False
+    spellings: Iterable[str],
+    around_name: tuple[str, str],
+    around_word: tuple[str, str],
+    *,
+    within_uris: bool = False,
+    others: Collection[str] = (),
 ) -> list[Finder]:
     """Return a finder of the spellings that are one word, such as `1` or `mean`, and one of all others."""
     names: set[str] = set()
@@ -75,8 +92,8 @@ def finders(
     for each in spellings:
         (words if WORD.fullmatch(each) else names).add(each)
     return [
-        Finder(names, *around_name, within_uris=within_uris),
-        Finder(words, *around_word, within_uris=within_uris),
+        Finder(names, *around_name, within_uris=within_uris, others=others),
+        Finder(words, *around_word, within_uris=within_uris, others=others),
     ]
 
 

@@ -41,6 +41,8 @@ from jobs.tables.shard_objects import Contents, ShardObjects
 from jobs.tables.steps import read
 from jobs.telemetry.progress import progress
 
+SHOWN_USERS = 20  # of the recordings that are read from one file
+
 
 @dataclass
 class Inventory:
@@ -59,7 +61,7 @@ class Inventory:
     affected : dict
         By ledger, the shards that lost rows or will, by this erasure or by an earlier one.
     containers : dict
-        Requested ids that are no recordings, but files that other recordings are read from; with one such recording.
+        Requested ids of files that other recordings are read from; with the ids of these, or the first of many.
     is_unfinished : bool
         An erasure was interrupted here.
     has_erasures : bool
@@ -71,9 +73,15 @@ class Inventory:
     audio_hashes: set[str] = field(default_factory=set)
     same_audio: dict[str, set[str]] = field(default_factory=dict)
     affected: dict[str, set[str]] = field(default_factory=dict)
-    containers: dict[str, str] = field(default_factory=dict)
+    containers: dict[str, set[str]] = field(default_factory=dict)
     is_unfinished: bool = False
     has_erasures: bool = False
+
+    def add_user(self, container: str, user: str) -> None:
+        """Note a recording that is read from a file of a requested id."""
+        users = self.containers.setdefault(container, set())
+        if len(users) < SHOWN_USERS:
+            users.add(user)
 
 
 def take_inventory(
@@ -171,7 +179,7 @@ def _add_shard(
         if hashes and name == "embeddings":
             _add_same_audio(inventory, others, hashes)
         for each, user in files_named(others, request):
-            inventory.containers[each] = user
+            inventory.add_user(each, user)
     inventory.is_unfinished |= recounted != marker
     inventory.has_erasures |= "erased" in recounted.detail
     if n_rows or recounted != marker or "erased" in marker.detail:
@@ -182,8 +190,8 @@ def _add_shard(
 
 def _add_plan(inventory: Inventory, plan: Plan, request: ErasureRequest) -> None:
     inventory.present_ids |= recordings_in_plan(plan, request)
-    for uri, each in sources_named(redact_plan(plan, request), request):
-        inventory.containers[each] = f"those that are planned of {uri}"
+    for user, each in sources_named(redact_plan(plan, request), request):
+        inventory.add_user(each, user)
 
 
 def read_object(table: Ledger, marker: Marker, name: str) -> bytes:
@@ -253,11 +261,12 @@ def _may_not_be_ours(output: str, stored: Stored, uncommitted: set[str]) -> bool
 def _refuse_containers(output: str, inventory: Inventory) -> None:
     """Refuse ids of files that other recordings are read from: their rows and plans need the name."""
     if inventory.containers:
-        name, user = next(iter(inventory.containers.items()))
+        name, found = next(iter(inventory.containers.items()))
+        users = ", ".join(sorted(found))
         raise ConfigError(
-            f"{output}: other recordings, such as {user}, are read from {name}, so the tables must keep its name. "
-            "Give the ids of recordings. A container that failed as a whole has none: repair it, or score the others "
-            "into a new output."
+            f"{output}: other recordings, {users}, are read from {name}, so the tables must keep its name. If it is a "
+            "recording that was given another id since, erase all of these ids at once. If it is a container, give the "
+            "ids of recordings; one that failed as a whole has none: repair it, or score the others into a new output."
         )
 
 

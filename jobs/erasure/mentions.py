@@ -178,12 +178,12 @@ def ids_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:
 
 
 def sources_named(plan: Plan, request: ErasureRequest) -> Iterator[tuple[str, str]]:
-    """Yield the URI of each file that a plan reads and that has a requested id itself, and that id."""
+    """Yield what is read from each file of a plan that has a requested id itself (or else its URI), and that id."""
     for shard in shards_of(plan):
         users = list(shard.ids())
         users += [(source.uri, "") for source in shard.sources if source.uri not in dict(users)]
         apart = ids_of_apart(shard, request)
-        yield from ((uri, each) for uri, user in users for each in request.ids_of_file(uri, user) | apart)
+        yield from ((user or uri, each) for uri, user in users for each in request.ids_of_file(uri, user) | apart)
 
 
 def recordings_in_plan(plan: Plan, request: ErasureRequest) -> set[str]:

@@ -23,39 +23,49 @@ def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest
 
     Markers and messages name files, not ids: `s3://archive/alice-smith.wav` must go with `recording-1`. Plans say which
     file it is, and in an output of scores alone its rows. A file may also have had another id before, when it was not
-    heard for this one.
+    heard for this one. The file of another recording that the rule would call like a requested one is no place of it.
     """
-    histories = [table.history() for table in tables]
-    found: dict[Place, str] = {}
-    for history in histories:
-        for place, name in (pair for plan in history.plans for pair in _names(plan.entries)):
-            for owner in request.ids_of(name):
-                found[place] = owner
-    if found:
-        for history in histories:
-            for place, name in _names((planned.entry for planned in history.current.values()), there=True):
-                if place in found and not request.ids_of(name):
-                    del found[place]
-    if all(table.is_scores for table in tables):
-        found = _of_rows(tables, request)
+    has_plans = not all(table.is_scores for table in tables)
+    found, others = _of_plans(tables, request) if has_plans else _of_rows(tables, request)
     places = {place: name for place, name in found.items() if not _is_said(place, request)}
     files = {uri: name for (uri, member), name in found.items() if member is None}
-    return ErasureRequest(request.ids, request.roots, places, files)
+    return ErasureRequest(request.ids, request.roots, places, files, others)
 
 
-def _of_rows(tables: list[Ledger], request: ErasureRequest) -> dict[Place, str]:
-    """Return the places that only rows to be erased have."""
+def _of_plans(tables: list[Ledger], request: ErasureRequest) -> tuple[dict[Place, str], set[str]]:
+    """Return the places that only recordings to be erased have, and the files of others that are called like one."""
+    histories = [table.history() for table in tables]
+    found: dict[Place, str] = {}
+    called_so: set[str] = set()
+    for history in histories:
+        for place, name in (pair for plan in history.plans for pair in _names(plan.entries)):
+            if owners := request.ids_of(name):
+                found[place] = min(owners)
+            elif request.ids_in_label(place[0]):
+                called_so.add(place[0])
+    others = called_so.difference(uri for uri, _ in found)
+    for history in histories if found else ():
+        for place, name in _names((planned.entry for planned in history.current.values()), there=True):
+            if place in found and not request.ids_of(name):
+                del found[place]
+    return found, others
+
+
+def _of_rows(tables: list[Ledger], request: ErasureRequest) -> tuple[dict[Place, str], set[str]]:
+    """Return what :func:`_of_plans` does, by committed rows."""
     found: dict[Place, str] = {}
     for rows in _rows(tables):
         for row in rows.filter(request.rows_of(rows["utterance_id"])).to_pylist():
             for owner in request.ids_of(row["utterance_id"]):
                 found[row["uri"], row["member"]] = owner
-    uris = pa.array(sorted({uri for uri, _ in found}), pa.string())
-    for rows in _rows(tables) if found else ():
-        others = rows.filter(pc.is_in(rows["uri"], uris))
-        for row in others.filter(pc.invert(request.rows_of(others["utterance_id"]))).to_pylist():
+    heard = {uri for uri, _ in found}
+    called_so: set[str] = set()
+    for rows in _rows(tables):
+        others = rows.filter(pc.invert(request.rows_of(rows["utterance_id"])))
+        called_so.update(filter(request.ids_in_label, pc.unique(others["uri"]).to_pylist()))
+        for row in others.filter(pc.is_in(others["uri"], pa.array(sorted(heard), pa.string()))).to_pylist():
             found.pop((row["uri"], row["member"]), None)
-    return found
+    return found, called_so - heard
 
 
 def _rows(tables: list[Ledger]) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from jobs import storage
 from jobs.erasure.avro import long_bytes
-from jobs.erasure.finder import WORD, Finder, finders
+from jobs.erasure.finder import SCHEME, WORD, Finder, finders
 from jobs.erasure.foreign_text import ForeignTextSearch
 from jobs.erasure.shortened import ShortenedNames
 from jobs.inputs.id_spelling import CHANNEL, EXCERPT, name_in_id, spelt_in_id
@@ -64,6 +64,9 @@ class ErasureRequest:
         recording that stays may lie there.
     files : mapping of str to str
         By the URI of a file that was heard under one of the ids, and under no other that stays, this id.
+    others : collection of str
+        URIs of files that other recordings are read from, and none of these ever was: whatever an id by the rule would
+        say, they are no mentions. A list gives any id to a file that has the path of another one below its own folder.
 
     Attributes
     ----------
@@ -77,15 +80,21 @@ class ErasureRequest:
         roots: Collection[str] = (),
         places: Mapping[Place, str] = MappingProxyType({}),
         files: Mapping[str, str] = MappingProxyType({}),
+        others: Collection[str] = (),
     ) -> None:
         self.ids = tuple(dict.fromkeys(ids))
         self._ids = set(self.ids)
         self.roots = tuple(roots)
         self._places = frozenset(places)
         self._files = files
+        self._others = frozenset(others)
         self._folders = {each.rstrip("/") for each in roots}
         self._id_of_uri = {
-            root + each: name for name in self.ids for root in roots for each in (name_in_id(name), name)
+            root + each: name
+            for name in self.ids
+            for root in roots
+            for each in (name_in_id(name), name)
+            if root + each not in self._others
         }
         for (uri, member), name in places.items():
             end = "" if member is None else f"#{member}"
@@ -94,7 +103,7 @@ class ErasureRequest:
         for place, name in (*((name, name) for name in self.ids), *self._id_of_uri.items()):
             for spelling in spellings(place):
                 self._ids_of_spelling[spelling].add(name)
-        self._finders = finders(self._ids_of_spelling, AROUND_NAME, AROUND_WORD)
+        self._finders = finders(self._ids_of_spelling, AROUND_NAME, AROUND_WORD, others=self._spelt_others())
         self._shortened = ShortenedNames(self._ids_of_place(), spellings)
 
     def __str__(self) -> str:
@@ -161,8 +170,10 @@ class ErasureRequest:
         {'a.wav'}
         >>> ErasureRequest(["a.wav"], ["s3://archive/2026/"]).ids_in_label("s3://archive/2026/a.wav")
         {'a.wav'}
+        >>> ErasureRequest(["a.wav"], others=["s3://other/a.wav"]).ids_in_label("s3://other/a.wav")
+        set()
         """
-        names = {label, AND_MORE.sub("", label).removeprefix("file://")}
+        names = {label, AND_MORE.sub("", label).removeprefix("file://")} - self._others
         wholes = {whole for name in names for whole in _wholes(name)} if self._id_of_uri else set()
         keys = {storage.key_of(name) for name in names}
         return {self._id_of_uri[each] for each in wholes & self._id_of_uri.keys()} | {
@@ -250,6 +261,9 @@ class ErasureRequest:
     def _foreign(self) -> ForeignTextSearch:
         places = ((name, name) for name in self.ids)
         return ForeignTextSearch([*places, *self._id_of_uri.items()], spellings, self._shortened)
+
+    def _spelt_others(self) -> set[str]:
+        return {each for uri in self._others if SCHEME in uri for each in spellings(uri)}
 
     def _ids_of_place(self) -> dict[str, set[str]]:
         """Return the requested ids by all that a place of them was ever called before it was shortened."""

@@ -93,11 +93,7 @@ def test_the_file_is_erased_from_an_output_of_scores_alone(
         Listed(f"s3://archive/{name}", None, np.zeros(DIM, np.float32), given=each) for name, each in places.items()
     ]
     night(output, {"s3://archive/alice-smith.flac and 2 more": calls}, pages=False)
-    for folder in ("_plans", "_commits"):
-        for path in Path(output, folder).glob("embeddings-*"):
-            shutil.rmtree(path)
-    shutil.rmtree(Path(output, "embeddings"))
-    shutil.rmtree(Path(output, "failures"), ignore_errors=True)
+    leave_scores_alone(Path(output))
     if stop is not None:
         stop_after(stop, monkeypatch, lambda: bonafide("erase", "rec-1", "--output", output))
 
@@ -106,6 +102,15 @@ def test_the_file_is_erased_from_an_output_of_scores_alone(
     assert code == 0, err
     assert [path for path in files(Path(output)) if holds(path, "alice-smith.flac")] == []
     assert sorted(rows(output, "scores")) == ["rec-2", "rec-3"]
+
+
+def leave_scores_alone(output: Path) -> None:
+    """Take the embeddings out of an output, as somebody may who keeps them elsewhere."""
+    for folder in ("_plans", "_commits"):
+        for path in (output / folder).glob("embeddings-*"):
+            shutil.rmtree(path)
+    shutil.rmtree(output / "embeddings")
+    shutil.rmtree(output / "failures", ignore_errors=True)
 
 
 @dataclass
