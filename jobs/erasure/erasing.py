@@ -19,7 +19,7 @@ from jobs import storage
 from jobs.erasure.concern import is_planned_anew, slots_of
 from jobs.erasure.inventory import Inventory, take_inventory
 from jobs.erasure.mentions import find_mentions
-from jobs.erasure.places import with_places
+from jobs.erasure.places import with_places, with_unheard
 from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.rewriting import remove_pages, rewrite_plans, rewrite_records, rewrite_table
@@ -87,7 +87,7 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     removed = remove_pages(output, request)
     settled = rewrite_records(output, target.tables, request, target.inventory)
     leave_note(
-        output, request.ids
+        output, request.asked
     )  # what a run writes from now on names none of them; what it wrote before that is looked at again
     removed += remove_pages(output, request)
     rewrite_records(output, target.tables, request, target.inventory, settled)
@@ -99,7 +99,7 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
     n_pages = redraw(output, removed) - len(remove_pages(output, request))  # one that names it after all must go
     n_objects = prove_erased(output, request)
     _refuse_late_names(output, request)
-    note_done(output, request.ids)
+    note_done(output, request.asked)
     say(
         f"erased {n_rows} rows of {request}; pages that showed it: {n_pages} drawn again without, "
         f"{len(removed) - n_pages} removed; read again: none of the {n_objects} objects under {output} mentions it",
@@ -122,7 +122,9 @@ def _inspect(output: str, request: ErasureRequest) -> _Target:
     planned = _planned(tables)
     if unfinished := _unfinished(tables):
         raise ConfigError(unfinished)
-    request = with_places(tables, request)
+    request = with_places(tables, with_unheard(tables, request))
+    if unheard := sorted({*request.ids} - {*request.asked}):
+        say(f"not heard for the same id, and erased with it: {', '.join(unheard)}; a run that finds one plans it anew")
     slots = slots_of(tables, request)
     inventory = take_inventory(output, tables, request, slots)
     for ids in inventory.same_audio.values():

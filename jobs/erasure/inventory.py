@@ -275,7 +275,7 @@ def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureReque
 
     Pages do not count: they go before records are written again, and a page holds words and numbers that may be ids.
     """
-    unknown = set(request.ids) - inventory.present_ids
+    unknown = set(request.asked) - inventory.present_ids
     if unknown and inventory.has_erasures:
         stored_records = list(records(output, tables, request, inventory.affected))
         inventory.is_unfinished |= any(
@@ -284,7 +284,7 @@ def _refuse_unknown_ids(output: str, tables: list[Ledger], request: ErasureReque
         marker_labels = (marker.uri for markers in inventory.markers.values() for marker in markers)
         unknown -= set().union(*map(request.ids_in_label, marker_labels))
         unknown -= set().union(*(ids_in_record(each.stored, request) for each in stored_records))
-    if unknown and not inventory.is_unfinished and not is_unfinished(output, request.ids):
+    if unknown and not inventory.is_unfinished and not is_unfinished(output, request.asked):
         unknown_request = ErasureRequest(sorted(unknown), request.roots)
         proof = f": {describe_remaining(output, unknown_request)}" if inventory.has_erasures else ""
         raise ConfigError(

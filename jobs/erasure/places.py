@@ -18,6 +18,26 @@ from jobs.tables.protocol import Entry
 from jobs.tables.shard_objects import ShardObjects
 
 
+def with_unheard(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest:
+    """Return a request that has, too, whatever was not heard for an id of a requested recording.
+
+    It may be another recording, or the same file: in a folder that was given by a link or another spelling, or in an
+    archive that had moved. Nobody has heard which, and nothing is lost by its row, which says no more than that.
+    """
+    plans = (plan for table in tables for plan in table.history().plans)
+    unheard = [
+        (shard.id_of(None), name) for plan in plans for shard in _apart(plan.entries) for _, name in shard.names or ()
+    ]
+    claimed = {claim for claim, name in unheard if request.ids_of(name)}
+    found = {name for claim, name in unheard if claim in claimed or request.ids_of(claim)}
+    return ErasureRequest(request.asked, request.roots, unheard=sorted(found))
+
+
+def _apart(entries: Iterable[Entry]) -> Iterator[Shard]:
+    shards = (Shard.from_content(entry.work) for entry in entries if entry.has_sources)
+    return (shard for shard in shards if shard.kind == SHARED and shard.sources)
+
+
 def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest:
     """Return a request that knows the places of its recordings, too, unless others that stay are read from there.
 
@@ -29,7 +49,8 @@ def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest
     found, others = _of_plans(tables, request) if has_plans else _of_rows(tables, request)
     places = {place: name for place, name in found.items() if not _is_said(place, request)}
     files = {uri: name for (uri, member), name in found.items() if member is None}
-    return ErasureRequest(request.ids, request.roots, places, files, others)
+    unheard = request.ids[len(request.asked) :]
+    return ErasureRequest(request.asked, request.roots, places, files, others, unheard)
 
 
 def _of_plans(tables: list[Ledger], request: ErasureRequest) -> tuple[dict[Place, str], set[str]]:

@@ -92,15 +92,14 @@ def _is_folder_of(shard: Shard, request: ErasureRequest) -> bool:
 
 
 def _redact_apart(shard: Shard, request: ErasureRequest) -> Shard:
-    """Return a source that is not heard for its id without its name, or without that of the one that has the id.
+    """Return a source that is not heard for its id without its name, if it or the one that has the id is erased.
 
     It may have been heard later, under the id that it was not heard for.
     """
-    if ids_of_apart(shard, request) or any(request.ids_of(name) for _, name in shard.names or ()):
+    is_own = any(request.ids_of(name) for _, name in shard.names or ())
+    if is_own or ids_of_apart(shard, request) or ids_of_other(shard, request):
         return replace(shard, sources=(), names=())
-    if not shard.names or not ids_of_other(shard, request):
-        return shard
-    return replace(shard, names=((request.stand_in, shard.names[0][1]),))
+    return shard
 
 
 def ids_of_apart(shard: Shard, request: ErasureRequest) -> set[str]:
@@ -118,8 +117,10 @@ def ids_of_other(shard: Shard, request: ErasureRequest) -> set[str]:
 def _redact_examples(name: str, value: Any, request: ErasureRequest) -> Any:
     """Return one of :data:`EXAMPLES` without the recordings, and without what only a part of their names says."""
     redacted = _redact_texts(value, request)
-    if name in (REPEATED, UNHEARD) or redacted == value:
+    if redacted == value or name == REPEATED:
         return redacted
+    if name == UNHEARD:  # the id is the end of both files' names
+        return value | {"first": dict.fromkeys(value["first"], request.stand_in)}
     counts = PassedOver()
     for suffix, found in redacted.items():
         counts.merge({OTHERS if found != value[suffix] and not is_common(suffix) else suffix: found})

@@ -67,11 +67,16 @@ class ErasureRequest:
     others : collection of str
         URIs of files that other recordings are read from, and none of these ever was: whatever an id by the rule would
         say, they are no mentions. A list gives any id to a file that has the path of another one below its own folder.
+    unheard : collection of str
+        Ids of the rows of sources that were not heard for one of the ids, and go with it: such a source may be the same
+        file by another name.
 
     Attributes
     ----------
+    asked : tuple of str
+        The ids that were asked for, each once.
     ids : tuple of str
-        The ids, each once.
+        These, and those of what goes with them.
     """
 
     def __init__(
@@ -81,8 +86,10 @@ class ErasureRequest:
         places: Mapping[Place, str] = MappingProxyType({}),
         files: Mapping[str, str] = MappingProxyType({}),
         others: Collection[str] = (),
+        unheard: Collection[str] = (),
     ) -> None:
-        self.ids = tuple(dict.fromkeys(ids))
+        self.asked = tuple(dict.fromkeys(ids))
+        self.ids = tuple(dict.fromkeys([*ids, *unheard]))
         self._ids = set(self.ids)
         self.roots = tuple(roots)
         self._places = frozenset(places)
@@ -107,7 +114,7 @@ class ErasureRequest:
         self._shortened = ShortenedNames(self._ids_of_place(), spellings)
 
     def __str__(self) -> str:
-        return self.ids[0] if len(self.ids) == 1 else f"{len(self.ids)} recordings"
+        return self.asked[0] if len(self.asked) == 1 else f"{len(self.asked)} recordings"
 
     @cached_property
     def stand_in(self) -> str:

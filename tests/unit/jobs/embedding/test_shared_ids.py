@@ -219,7 +219,7 @@ def test_an_erasure_leaves_nothing_of_what_was_refused_nor_of_what_it_was_refuse
     assert output.heard().keys() == {"y.flac", "z.flac"}
 
 
-def test_an_erasure_of_the_one_that_has_the_id_takes_it_out_of_the_row_of_the_other(
+def test_an_erasure_of_the_one_that_has_the_id_takes_the_row_of_the_other_with_it_until_the_next_night(
     a: Path, b: Path, output: Output
 ) -> None:
     output.night(a)
@@ -227,8 +227,11 @@ def test_an_erasure_of_the_one_that_has_the_id_takes_it_out_of_the_row_of_the_ot
 
     erase(str(output.place), ErasureRequest(["x.flac"], id_roots_of(str(output.place))), redraw_pages)
 
-    assert not mentions(output.place, f"{a}/x.flac")
-    assert output.failures() == {f"{b}/x.flac": ("bad_name", "(erased)")}
+    assert not mentions(output.place, "x.flac")
+    assert output.failures() == {}
+    (a / "x.flac").unlink()
+    assert output.night(a, b)[1] == [0]
+    assert output.heard()["x.flac"] == f"{b}/x.flac"
 
 
 def mentions(place: Path, text: str) -> list[Path]:

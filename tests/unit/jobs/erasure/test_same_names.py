@@ -11,7 +11,7 @@ import pytest
 from tests.support.nightly_runs import DIM, Recording, night
 from tests.unit.jobs.erasure.outputs import rows
 from tests.unit.jobs.erasure.test_histories import files, holds
-from tests.unit.jobs.erasure.test_places import Listed, archive_of, leave_scores_alone
+from tests.unit.jobs.erasure.test_places import Listed, archive_of, leave_scores_alone, stop_after
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,3 +96,49 @@ def test_a_file_that_was_given_another_id_since_is_erased_with_all_of_its_ids_as
     assert erase("x.flac", "rec-1") == (0, "")
     assert mentions(output, "x.flac") == []
     assert mentions(output, "rec-1") == []
+
+
+@pytest.mark.parametrize("spelling", ["a link", "another place"])
+@pytest.mark.parametrize("stop", [None, 1, 3, 5])
+def test_what_was_not_heard_for_the_id_goes_with_the_recording(
+    tmp_path: Path,
+    embed: Callable[..., int],
+    erase: Callable[..., tuple[int, str]],
+    bonafide: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    spelling: str,
+    stop: int | None,
+) -> None:
+    output, a, b = tmp_path / "tables", archive_of(tmp_path / "a", "x.flac", "y.flac"), tmp_path / "b"
+    assert embed(a) == 0
+    if spelling == "a link":
+        b.symlink_to(a)
+    else:
+        a.rename(b)
+    assert embed(b) == 65  # another archive with the same names, for all that is known
+    assert rows(str(output), "failures").keys() == {f"{b}/x.flac", f"{b}/y.flac"}
+    if stop is not None:
+        stop_after(stop, monkeypatch, lambda: bonafide("erase", "x.flac", "--output", output))
+
+    assert erase("x.flac") == (0, "")
+
+    assert mentions(output, "x.flac") == []
+    assert rows(str(output), "embeddings").keys() == {"y.flac"}
+    assert rows(str(output), "failures").keys() == {f"{b}/y.flac"}
+    assert bonafide("verify", output)[0] == 0
+
+
+def test_of_two_that_were_both_not_heard_none_is_left(
+    tmp_path: Path, embed: Callable[..., int], erase: Callable[..., tuple[int, str]]
+) -> None:
+    output, a = tmp_path / "tables", archive_of(tmp_path / "a", "x.flac", "y.flac")
+    (tmp_path / "b").symlink_to(a)
+    assert embed(a, tmp_path / "b") == 65
+    assert len(rows(str(output), "failures")) == 4
+
+    assert erase(f"{a}/x.flac") == (0, "")
+
+    assert mentions(output, "x.flac") == []
+    assert rows(str(output), "failures").keys() == {f"{a}/y.flac", f"{tmp_path}/b/y.flac"}
+    assert embed(a, tmp_path / "b") == 65  # they are there, and planned anew
+    assert len(rows(str(output), "failures")) == 4
