@@ -36,7 +36,7 @@ from jobs.inputs.existence import look_up
 from jobs.inputs.lists import LIST_SUFFIXES, ListEntry, read_entries, refuse_conflicts
 from jobs.inputs.passed_over import PassedOver
 from jobs.inputs.places import Place
-from jobs.inputs.shards import FOLDER, Selection, Shard, group_files
+from jobs.inputs.shards import FOLDER, SHARED, Selection, Shard, group_files
 from jobs.inputs.sources import folder_of
 from jobs.inputs.suffixes import kind_of_name
 from jobs.inputs.utterance_ids import utterance_id
@@ -86,7 +86,8 @@ class Archive:
         found = self.id_roots
         if found is None:
             return self
-        roots = found | {uri: root for shard in planned for uri, root in shard.id_roots() if uri in found}
+        heard = (shard for shard in planned if shard.kind != SHARED)  # of the others, no row has the id
+        roots = found | {uri: root for shard in heard for uri, root in shard.id_roots() if uri in found}
 
         def kept(shard: Shard) -> Shard:
             return replace(shard, root=roots.get(shard.uri, shard.root))

@@ -9,7 +9,7 @@ from jobs import storage
 from jobs.inputs import pieces
 from jobs.inputs.pieces import Piece
 from jobs.inputs.shards import FOLDER, Portion, Shard
-from jobs.inputs.utterance_ids import WAYS_OUT
+from jobs.inputs.utterance_ids import ways_out
 from jobs.storage import Stored
 
 
@@ -39,7 +39,8 @@ def _shared(shard: Shard, other: str) -> UtteranceError:
     return UtteranceError(
         "bad_name",
         f"would be {shard.id_of(None)!r}, which is the id of {other}, too. A recording that had the id before keeps "
-        f"it, and of new ones none is heard. If the archive was moved, say so by --moved OLD=NEW. Else: {WAYS_OUT}",
+        f"it, and of new ones none is heard. If the archive was moved, say so by --moved OLD=NEW. Else: "
+        f"{ways_out(shard.uri, other, shard.id_of(None))}",
     )
 
 

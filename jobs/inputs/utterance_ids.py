@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -12,12 +13,6 @@ from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.containers import shortened
 from jobs.inputs.id_spelling import container_in_id, name_in_id, spelt_in_id
-
-WAYS_OUT = (
-    "Give the folder that both are in as --input, keep whole paths by --ids absolute in a new --output, or use "
-    "separate outputs."
-)
-"""For two recordings that would have one id."""
 
 
 def utterance_id(uri: str, member: str | None, excerpt: Excerpt = WHOLE, root: str = "") -> str:
@@ -62,6 +57,37 @@ def root_of(uri: str, name: str) -> str | None:
     return uri.removesuffix(name) if uri.endswith(f"/{name}") else None
 
 
+def ways_out(uri: str, other: str, name: str) -> str:
+    """Return what to do about two recordings or containers that would have one id, such that the first has another one.
+
+    Examples
+    --------
+    >>> ways_out("s3://archive/b/x.flac", "s3://archive/a/x.flac", "x.flac")
+    'Give s3://archive/ as --input, keep whole paths by --ids absolute in a new --output, or use separate outputs.'
+    >>> ways_out("s3://archive-b/x.flac", "s3://archive-a/x.flac", "x.flac")
+    'Use separate outputs.'
+    """
+    ways = ["use separate outputs"]
+    if storage.key_of(uri) != storage.key_of(other):
+        ways.insert(0, "keep whole paths by --ids absolute in a new --output")
+    if folder := _folder_of_both(uri, other, name):
+        ways.insert(0, f"give {folder} as --input")
+    said = f"{', '.join(ways[:-1])}, or {ways[-1]}." if ways[1:] else f"{ways[0]}."
+    return said[0].upper() + said[1:]
+
+
+def _folder_of_both(uri: str, other: str, name: str) -> str:
+    """Return a folder that both are in and below which the first is not called like this; empty if there is none."""
+    folder = posixpath.commonprefix([uri, other])
+    while folder := folder[: folder.rfind("/") + 1]:
+        if not storage.key_of(folder).strip("/") and (folder.endswith("://") or "://" not in folder):
+            return ""  # all of a disk, or of a store
+        if utterance_id(uri, None, root=folder) != name:
+            return folder
+        folder = folder[:-1]
+    return ""
+
+
 def refuse_repeated(ids: pa.ChunkedArray, where: str) -> None:
     """Raise :class:`SchemaError` if a column of ids holds one more than once."""
     values, counts = pc.value_counts(ids).flatten()
@@ -82,5 +108,6 @@ def refuse_shared(ids: Iterable[tuple[str, str]]) -> None:
     owners: dict[str, str] = {}
     for uri, name in ids:
         if name in owners:
-            raise ConfigError(f"{owners[name]} and {uri} share the utterance id {name!r}. {WAYS_OUT}")
+            ways = ways_out(uri, owners[name], name)
+            raise ConfigError(f"{owners[name]} and {uri} share the utterance id {name!r}. {ways}")
         owners[name] = uri

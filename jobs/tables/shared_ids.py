@@ -28,7 +28,7 @@ from jobs.inputs.archive import Archive
 from jobs.inputs.id_spelling import spelt_in_id
 from jobs.inputs.requests import answers
 from jobs.inputs.shards import SHARED, Shard
-from jobs.inputs.utterance_ids import WAYS_OUT
+from jobs.inputs.utterance_ids import ways_out
 from jobs.storage import Stored
 from jobs.tables.moves import Moves, suggestion
 from jobs.tables.protocol import PlannedShard
@@ -93,7 +93,7 @@ class Unheard:
         raise SharedIdError(
             f"{self.uri}: is not heard, because its utterance id {self.utterance_id!r} is that of {self.other}, too."
             f"{others} All other recordings are done, and each run ends so until you act. "
-            f"{move}{WAYS_OUT}"
+            f"{move}{ways_out(self.uri, self.other, self.utterance_id)}"
         )
 
 
@@ -215,5 +215,5 @@ def _refuse_lists(archive: Archive, name: str, owner: str | None, others: set[st
         planned = ", and the rows of the first are planned in this output" if owner else ""
         flag = suggestion(second, first) if owner else ""
         move = f"If the archive was moved, give {flag} once. Else: " if flag else ""
-        ways = IDS_STAY if owner else WAYS_OUT
+        ways = IDS_STAY if owner else ways_out(second, first, name)
         raise ConfigError(f"{first} and {second} share the utterance id {name!r}{planned}. {move}{ways}")

@@ -162,6 +162,42 @@ def test_an_input_that_a_night_leaves_out_still_claims_its_ids(a: Path, b: Path,
     assert len(output.failures()) == 2
 
 
+@pytest.mark.parametrize("first", [[], ["a"]], ids=["both are new", "one has the id"])
+def test_the_folder_that_the_error_names_ends_it_and_ids_stay(tmp_path: Path, output: Output, first: list[str]) -> None:
+    both = folder(tmp_path / "both", {})
+    a, b = folder(both / "a", {"x.flac": ONE, "y.flac": OTHER}), folder(both / "b", {"x.flac": OTHER, "z.flac": THIRD})
+    for each in first:
+        output.night(both / each)
+    run, codes = output.night(a, b)
+    assert codes == [65]
+    with pytest.raises(SharedIdError, match=rf"Give {both}/ as --input, keep whole paths by --ids absolute in a new"):
+        run.unheard.raise_any()
+    assert all(f"Give {both}/ as --input" in message for _, message in output.failures().values())
+
+    assert output.night(both)[1] == [0]
+
+    heard = {"x.flac" if first else "a/x.flac": f"{a}/x.flac", "b/x.flac": f"{b}/x.flac"}
+    heard |= {"y.flac": f"{a}/y.flac", "z.flac": f"{b}/z.flac"}
+    assert output.heard() == heard
+    assert output.failures() == {}
+    assert output.night(a, b)[1] == []  # nothing new, and nothing to complain of
+    assert output.heard() == heard
+    assert verify_tables(str(output.place)) == []
+
+
+def test_a_file_in_the_folder_that_both_are_in_is_told_of_the_folder_above(tmp_path: Path, output: Output) -> None:
+    top = folder(tmp_path / "top", {})
+    whole = folder(top / "whole", {"x.flac": OTHER})
+    output.night(folder(whole / "a", {"x.flac": ONE}))
+    run, _ = output.night(whole)
+    with pytest.raises(SharedIdError, match=rf"Give {top}/ as --input"):
+        run.unheard.raise_any()
+
+    assert output.night(top)[1] == [0]
+
+    assert output.heard() == {"x.flac": f"{whole}/a/x.flac", "whole/x.flac": f"{whole}/x.flac"}
+
+
 def test_a_third_file_of_the_path_is_refused_too(a: Path, b: Path, tmp_path: Path, output: Output) -> None:
     output.night(a, b)
     c = folder(tmp_path / "c", {"x.flac": THIRD})

@@ -75,7 +75,7 @@ def test_a_manifest_of_two_inputs_with_the_same_path_is_refused_with_the_ways_ou
         manifest_ids(archive, tmp_path / "copy")
 
     assert f"{archive}/0.tar and {tmp_path}/copy/0.tar share the utterance id '0.tar'" in str(error.value)
-    assert "folder that both are in as --input" in str(error.value)
+    assert f"Give {tmp_path}/ as --input" in str(error.value)
     assert "--ids absolute" in str(error.value)
 
 
