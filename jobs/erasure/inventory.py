@@ -264,9 +264,9 @@ def _refuse_containers(output: str, inventory: Inventory) -> None:
         name, found = next(iter(inventory.containers.items()))
         users = ", ".join(sorted(found))
         raise ConfigError(
-            f"{output}: other recordings, {users}, are read from {name}, so the tables must keep its name. If it is a "
-            "recording that was given another id since, erase all of these ids at once. If it is a container, give the "
-            "ids of recordings; one that failed as a whole has none: repair it, or score the others into a new output."
+            f"{output}: other recordings, {users}, are read from {name}, so the tables must keep its name. Give the "
+            "ids of recordings; if it is one that was given another id since, erase all of these ids at once. A "
+            "container that failed as a whole has none: repair it, or score the others into a new output."
         )
 
 
