@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -226,16 +226,20 @@ def look_for_new(
     proposal = propose(found, history, done, there, again, policy, None if has_lists else index, group_seconds, moves)
     proposal = replace(proposal, slots=proposal.slots | taken.slots, instalments=taken.parts)
     if redo.names:
-        _refuse_partial(redo, redone, proposal, lambda uri: found.covers(uri) or moves.covers(uri))
+        _refuse_partial(redo, redone, proposal, found, moves)
     roots = None if found.id_roots is None else {*found.id_roots.values(), *taken.roots}
     id_roots = None if roots is None else frozenset(roots | moves.roots(id_roots_of_plans(history.plans)))
     return Found(found, proposal, redone, id_roots)
 
 
-def _refuse_partial(redo: Redo, redone: Set[str], proposal: Proposal, is_covered: Callable[[str], bool]) -> None:
-    """Refuse to embed some of the rows of a library again: what the others have would pass for what it gives now."""
+def _refuse_partial(redo: Redo, redone: Set[str], proposal: Proposal, found: Archive, moves: Moves) -> None:
+    """Refuse to embed some of the rows of a library again: what the others have would pass for what it gives now.
+
+    What an input names or would list, and what a move tells of, is none of the others: it is read, or is gone.
+    """
     planned = {uri for part in proposal.parts for entry in part for uri in entry.source_uris}
-    left = sorted(uri for uri in redone - planned if not is_covered(uri))
+    others = redone - planned - {uri for uri, _ in found.ids()}
+    left = sorted(uri for uri in others if found.place_of(uri) is None and not moves.covers(uri))
     if left:
         raise ConfigError(
             f"--redo {','.join(sorted(redo.names))}: {len(left)} sources that have such rows are not in this --input, "

@@ -23,6 +23,7 @@ from detector.layout import PYAV, SOUNDFILE
 from detector.windows import Windows
 from jobs import storage
 from jobs.embedding.segments import shards_without
+from jobs.inputs.shards import is_removed
 from jobs.tables.ledger import Ledger
 from jobs.tables.plan import SEGMENTS
 from jobs.tables.protocol import Marker, PlanHistory, PlannedShard
@@ -87,7 +88,7 @@ class Redo:
         date: str,
         windows: Windows | None = None,
     ) -> frozenset[str]:
-        """Return the URIs of the sources of committed shards that are embedded again.
+        """Return the URIs of the sources of committed shards that are embedded again, but for those that are gone.
 
         Parameters
         ----------
@@ -123,7 +124,8 @@ class Redo:
         found |= _with_rows(table, older - found, self.names)
         if self.asks_for_segments and windows is not None:
             found |= shards_without(table, history, committed, windows)
-        return frozenset(uri for name in found for uri in history.by_name[name].entry.source_uris)
+        sources = (source for name in found for source in history.by_name[name].shard.sources)
+        return frozenset(source.uri for source in sources if not is_removed(source))
 
     def _names_a_source(self, planned: PlannedShard) -> bool:
         return any(uri.startswith(self._prefixes) or uri in self._sources for uri in planned.entry.source_uris)

@@ -106,9 +106,9 @@ class Archive:
             id_roots=roots,
         )
 
-    def covers(self, uri: str) -> bool:
-        """Return True for what would have been found if it were there, and might be looked at."""
-        return any(uri.startswith(f"{root.rstrip('/')}/") for root in self.roots)
+    def walks(self, folder: str) -> bool:
+        """Return True for a local folder that would have been listed if it were there, and might be."""
+        return any(place.walks(folder) for place in self.places)
 
     def place_of(self, uri: str) -> Place | None:
         """Return the place whose listing would have found an object of this name, the longest if there are several."""

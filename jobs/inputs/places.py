@@ -29,6 +29,16 @@ class Place:
             return True
         return self.is_pattern and self._glob.matches(storage.path_of(uri) if self._is_local else uri)
 
+    def walks(self, folder: str) -> bool:
+        """Return True if a listing of the place would list a folder, in which there may be something that it covers.
+
+        Examples
+        --------
+        >>> [Place("/data/*/calls", True).walks(each) for each in ("/data/2026", "/data/2026/calls/1", "/data/2026/tv")]
+        [True, True, False]
+        """
+        return self.covers(folder) or (self.is_pattern and self._glob.may_lead(storage.path_of(folder)))
+
     @cached_property
     def _glob(self) -> storage.Glob:
         return storage.Glob(storage.path_of(self.uri) if self._is_local else self.uri)

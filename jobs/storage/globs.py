@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import fnmatch
-import posixpath
 
 from detector.errors import ConfigError
 
@@ -34,6 +33,8 @@ class Glob:
     >>> glob = Glob("/data/*/b")
     >>> glob.root, glob.matches("/data/a/b/c.wav"), glob.matches("/data/b/c.wav"), glob.may_lead("/data/a")
     ('/data', True, False, True)
+    >>> Glob("/data/*").matches("/other/c.wav"), glob.may_lead("/other")
+    (False, False)
     """
 
     def __init__(self, pattern: str) -> None:
@@ -46,19 +47,27 @@ class Glob:
 
     def matches(self, path: str) -> bool:
         """Return True if the pattern matches a path below the root, or a folder in it."""
-        return _match(self._names(path), self._patterns)
+        names = self._names(path)
+        return names is not None and _match(names, self._patterns)
 
     def may_lead(self, folder: str) -> bool:
         """Return True if a folder below the root matches, or may hold what does."""
-        for name, pattern in zip(self._names(folder), self._patterns, strict=False):
+        names = self._names(folder)
+        if names is None:
+            return False
+        for name, pattern in zip(names, self._patterns, strict=False):
             if pattern == ANY_DEPTH:
                 return True
             if not fnmatch.fnmatchcase(name, pattern):
                 return False
         return True
 
-    def _names(self, path: str) -> list[str]:
-        return posixpath.relpath(path, self.root).split("/")
+    def _names(self, path: str) -> list[str] | None:
+        """Return the names below the root; None if the path leads elsewhere."""
+        if path == self.root:
+            return []
+        folder = f"{self.root.rstrip('/')}/"
+        return path.removeprefix(folder).split("/") if path.startswith(folder) else None
 
 
 def _match(names: list[str], patterns: list[str]) -> bool:

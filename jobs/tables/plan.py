@@ -279,7 +279,7 @@ def _listed_by_now(archive: Archive, denied: list[Shard], known: Mapping[str, Sh
         replace(shard, sources=(Stored(shard.uri, 0, storage.ABSENT),))
         for slot, shard in known.items()
         if shard.kind == FOLDER and shard.sources and slot not in slots  # without a source: it was erased
-        if archive.covers(shard.uri) or moves.covers(shard.uri)
+        if archive.walks(shard.uri) or moves.covers(shard.uri)
     ]
 
 

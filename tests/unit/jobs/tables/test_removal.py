@@ -163,3 +163,11 @@ def test_a_place_with_a_pattern_covers_what_the_pattern_finds() -> None:
     assert not Place("/data/*/calls", is_pattern=True).covers("/data/1/music/a.wav")
     assert Place("/data/[1]").covers("/data/[1]/a.wav")
     assert not Place("/data/1").covers("/data/10/a.wav")
+
+
+@pytest.mark.parametrize("pattern", ["/data/*", "/data/**/a.wav", "s3://data/*", "s3://data/1*/*"])
+def test_a_pattern_covers_nothing_outside_of_its_folder(pattern: str) -> None:
+    place = Place(pattern, is_pattern=True)
+    assert not any(
+        map(place.covers, ["/other/a.wav", "/a.wav", "s3://other/a.wav", "/data2/1/a.wav", "s3://data2/1/a"])
+    )
