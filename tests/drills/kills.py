@@ -94,9 +94,8 @@ def main() -> int:
         seconds = time.monotonic() - begun
         found = compare(file_system(store.environment))
         shot_work, quiet_work = work(folder / "shot.json.1.noted"), work(folder / "quiet.json.0.noted")
-        finish(
-            Run([sys.executable, "-m", "jobs", "verify", output("shot")], environment, folder / "verify", None).wait()
-        )
+        verify = [sys.executable, "-m", "jobs", "verify", output("shot")]
+        finish(Run(verify, environment, folder / "verify", None).wait(RUN_SECONDS))
     print(f"seed {given.seed}: {sum(kills.values())} kills ({told(kills)}) over {n_recordings} recordings in tars of")
     print(f"{given.recordings}, {seconds:.0f} s; {len(codes)} runs ended with {told(Counter(map(str, codes)))}")
     print(

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 
 from detector.decoders import MAX_CHANNELS, RATES
 from detector.errors import UtteranceError
+from detector.layout.channels import MIXED_BITS
 from jobs.inputs.containers.audio_columns import is_list
 
-MAX_WAV_BYTES = (1 << 32) - 64  # of samples: the size in a WAV's header has 32 bits
+MAX_WAV_BYTES = (1 << 32) - 128  # of samples: the size in a WAV's header has 32 bits
+SUBTYPE = bytes.fromhex("0000 0000 1000 8000 00AA00389B71")  # behind the tag, in the name of a format
 
 
 def file_of(cell: Any) -> pa.Buffer | None:
@@ -90,11 +92,26 @@ def _wav(samples: npt.NDArray[Any], rate: int) -> bytes:
         content = np.ascontiguousarray(samples, np.dtype("<i2" if is_pcm else "<f4"))
     if content.nbytes > MAX_WAV_BYTES:
         raise UtteranceError("too_large", f"{content.nbytes:,} bytes of samples; at most {MAX_WAV_BYTES:,} are read")
-    n_samples, n_channels = content.shape
-    n_frame_bytes = n_channels * content.itemsize
-    form = struct.pack(
-        "<HHIIHHH", 1 if is_pcm else 3, n_channels, rate, rate * n_frame_bytes, n_frame_bytes, 8 * content.itemsize, 0
-    )
+    form = _form(content.shape[1], rate, content.itemsize, 1 if is_pcm else 3)
     chunks = [b"WAVE", b"fmt ", struct.pack("<I", len(form)), form]
-    chunks += [b"fact", struct.pack("<II", 4, n_samples), b"data", struct.pack("<I", content.nbytes), content.tobytes()]
+    chunks += [
+        b"fact",
+        struct.pack("<II", 4, len(content)),
+        b"data",
+        struct.pack("<I", content.nbytes),
+        content.tobytes(),
+    ]
     return b"".join([b"RIFF", struct.pack("<I", sum(map(len, chunks))), *chunks])
+
+
+def _form(n_channels: int, rate: int, n_bytes: int, tag: int) -> bytes:
+    """The format of a WAV. More than two channels are named, as those without names have one that players leave out."""
+    n_extra = 22 if n_channels > 2 else 0
+    n_frame_bytes = n_channels * n_bytes
+    first = 0xFFFE if n_extra else tag
+    form = struct.pack("<HHIIHHH", first, n_channels, rate, rate * n_frame_bytes, n_frame_bytes, 8 * n_bytes, n_extra)
+    if not n_extra:
+        return form
+    places = [1 << bit for bit in range(MIXED_BITS.bit_length()) if MIXED_BITS >> bit & 1]
+    mask = sum(places[:n_channels]) if n_channels <= len(places) else 0
+    return form + struct.pack("<HIH", 8 * n_bytes, mask, tag) + SUBTYPE

@@ -136,7 +136,9 @@ def test_shards_without_audio_are_committed_as_any_other_once_a_recording_is(tmp
     counts = {marker.uri.rpartition("/")[2]: marker.rows["embeddings"] for marker in run.markers}
     assert counts == {path.name: int(path == paths[2]) for path in paths}
     assert all(".txt" in marker.detail["passed_over"] for marker in run.markers if not marker.rows["embeddings"])
-    assert runner.committed == [path.name for path in paths[2:]]
+    assert {path.name for path in paths[2:]} <= {
+        *runner.committed
+    }  # the others, too, if they were not delivered before
 
     write_tar(archive / "6.tar", {"notes.txt": b"no audio"})
     later = NotingRunner()

@@ -69,16 +69,6 @@ def test_the_same_archive_again_proposes_nothing(archive: Archive, done: bool) -
     assert again.slots == first.slots == set(history.current)
 
 
-@pytest.mark.parametrize("archive", [tars("x", "y"), files("a", "b")])
-def test_what_was_planned_when_ids_of_states_were_sixteen_digits_is_not_new(archive: Archive) -> None:
-    _, history = night(archive, PlanHistory())
-    entries = tuple(dataclasses.replace(each, state=each.state[:16]) for each in history.plans[0].entries)
-
-    again, _ = night(archive, PlanHistory((Plan("run 1", "2026-01-01", entries),)))
-
-    assert again.new == ()
-
-
 def test_a_tar_is_its_own_shard_in_every_plan() -> None:
     _, history = night(tars("x", "y"), PlanHistory())
 

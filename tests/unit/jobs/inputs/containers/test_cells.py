@@ -61,13 +61,14 @@ def test_integers_are_pcm_of_16_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples[0], PCM / np.float32(1 << 15))
 
 
-@pytest.mark.parametrize("n_channels", [1, 2, 3])
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 6, 8, 12])
 @pytest.mark.parametrize("is_samples_first", [False, True])
 @pytest.mark.parametrize("kind", [pa.float32(), pa.int16()])
 def test_a_list_of_lists_has_channels(
     tmp_path: Path, n_channels: int, is_samples_first: bool, kind: pa.DataType
 ) -> None:
-    channels = np.stack([(PCM if kind == pa.int16() else TONE) // (number + 1) for number in range(n_channels)])
+    whole = PCM if kind == pa.int16() else TONE
+    channels = np.stack([(whole / (number + 1)).astype(whole.dtype) for number in range(n_channels)])
     array = (channels.T if is_samples_first else channels).tolist()
 
     found, samples = heard(written(tmp_path, [array], pa.list_(pa.list_(kind)), [RATE]))
