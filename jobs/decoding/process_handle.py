@@ -44,9 +44,9 @@ _report: Callable[[], None] | None = None
 
 
 def report_while_working(report: Callable[[], None]) -> None:
-    """Have ``report`` called every few seconds while a decoder computes without a reply.
+    """Have ``report`` called every few seconds while a decoder computes or sleeps without a reply.
 
-    The kernel limits how long that may be, so such a worker has not stalled.
+    Both are limited here, and cost the recording a row; so such a worker has not stalled.
     """
     global _report
     _report = report
@@ -252,8 +252,7 @@ class DecoderProcess:
                 self._write()
 
     def _look(self) -> None:
-        """Raise if the process has computed or slept for too long; report that the worker gets on if it computes."""
-        before = self._cpu_seconds
+        """Raise if the process has computed or slept for too long; report that the worker bounds both."""
         if self.cpu_seconds() > self._cpu_deadline:
             is_end = self._cpu_deadline == self._cpu_end
             raise excess_error(self._n_bytes) if is_end else timeout_error(CPU_SECONDS)
@@ -261,8 +260,7 @@ class DecoderProcess:
             state = self._activity.state()
             if state != "R":  # that wait for a processor is counted once it is over
                 raise stall_error(state, STALLED_SECONDS)
-        if self._cpu_seconds > before:
-            report_work()
+        report_work()
 
     def _ended(self) -> DecoderError:
         """Return the fault that ended the process, now that its pipe is closed."""

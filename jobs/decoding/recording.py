@@ -136,6 +136,7 @@ class DecodedRecording:
                 process.allow_cpu(self._queue.segment_seconds)
                 n_segments, n_samples = n_segments + 1, n_samples + len(samples)
                 check(not is_last and n_samples <= (self._max_seconds + 1) * SAMPLE_RATE, "segments behind the last")
+                check(n_segments == 1 or len(samples) >= MIN_SEGMENT_SAMPLES, f"a tail of {len(samples)} samples")
                 is_last = len(samples) != segment_samples
                 # a second try starts from the beginning; the same bytes give the same segments, so skip those
                 if n_segments > self._n_yielded:

@@ -48,6 +48,7 @@ def facts_of(reply: dict[str, Any], audio_sha256: str, n_samples: int, n_segment
     check(decoder in DECODERS, f"decoder {decoder!r}")
     generator = reply["claim_generator"] or ""
     check(generator.isprintable() and len(generator) <= GENERATOR_CHARACTERS, f"claim_generator {generator!r}")
+    check(n_segments > 0, "a recording without samples")
     return Facts(**own, **stated, n_segments=n_segments)  # type: ignore[arg-type]  # checked above
 
 

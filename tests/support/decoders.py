@@ -18,7 +18,7 @@ from tests.support.audio import encoded, tone
 SEGMENT_SECONDS = 1.0
 FLAC = encoded(tone(5.0))
 FAULTS = """
-import ctypes, os, re, resource, signal, socket, sys, time
+import ctypes, io, json, os, re, resource, signal, socket, sys, time
 from pathlib import Path
 
 if "jobs.decoding.process" in sys.orig_argv:
@@ -52,6 +52,13 @@ if "jobs.decoding.process" in sys.orig_argv:
     def ask_in_part(): tell(b"read", bytes(5))
     def fail_by_a_list(): tell(b"fail", b'{"error": [], "message": ""}')
     def fail_deeply(): tell(b"fail", b'{"error": ' + b"[" * 900 + b"]" * 900 + b', "message": ""}')
+    def done_of_nothing():
+        recording = detector.recording.Recording(io.BytesIO(kept[-1]), 1.0)
+        list(recording.segments())
+        tell(b"done", json.dumps(vars(recording.facts)).encode())
+    def short_tail():
+        tell(b"wave", bytes(64_000))
+        tell(b"wave", bytes(4))
     def nothing():
         while True: tell(b"none", b"")
     def nap(): time.sleep(3600)
@@ -86,6 +93,7 @@ if "jobs.decoding.process" in sys.orig_argv:
         fault = re.search(b"fault:([a-z_]+)(:later)?", content)
         if fault is None:
             return stored, blocks, ledger
+        kept.append(content[:fault.start()])
         act = globals()[fault[1].decode()]
         def later():
             first = next(blocks)

@@ -48,7 +48,10 @@ def test_reads_that_are_none_are_not_answered(request_: bytes) -> None:
         Reads(HashedContent(io.BytesIO(bytes(10)), "a.wav")).answer(request_)
 
 
-@pytest.mark.parametrize("name", ["flood", "ask_for_nothing", "fail_by_a_list", "fail_deeply", "nothing"])
+@pytest.mark.parametrize(
+    "name",
+    ["flood", "ask_for_nothing", "fail_by_a_list", "fail_deeply", "nothing", "done_of_nothing", "short_tail"],
+)
 def test_what_no_decoder_says_of_a_file_that_it_has_in_whole_is_a_crash(faults: Path, name: str) -> None:
     error, message = failure_of(lambda: in_decoder(faulty(name)))
 
@@ -70,6 +73,16 @@ def test_a_decoder_that_sleeps_ends_whether_it_wakes_now_and_then_or_not(
     monkeypatch.setattr(process_handle, "STALLED_SECONDS", 0.2)
 
     assert failure_of(lambda: in_decoder(faulty(name))) == ("decoder_timeout", "asleep for 0.2 s of its work")
+
+
+def test_a_worker_whose_decoder_sleeps_has_not_stalled(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[str] = []
+    monkeypatch.setattr(process_handle, "_report", lambda: reports.append("it waits, and knows for how long"))
+    monkeypatch.setattr(process_handle, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(process_handle, "STALLED_SECONDS", 1.0)
+
+    assert failure_of(lambda: in_decoder(faulty("nap")))[0] == "decoder_timeout"
+    assert len(reports) >= 5
 
 
 @pytest.mark.parametrize("name", ["kill", "freeze"])
