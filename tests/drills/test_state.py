@@ -68,7 +68,7 @@ def test_odd_archives_have_an_outcome_each(lab: Lab) -> None:
 @drill(
     "D47",
     injects="an id that occurs twice in a shard; the same key in two buckets",
-    holds="exit 65 with both places; no scores of it, and all of the members beside it",
+    holds="exit 65 with both places; rows of failures, no scores of it, and all of the members beside it",
     limit=60,
 )
 def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
@@ -93,7 +93,8 @@ def test_a_duplicate_id_is_refused_with_both_places(lab: Lab) -> None:
     across = lab.embed("--input", second, code=65)
 
     across.assert_ended(65, re.escape(first.at("0000.tar")), re.escape(second))
-    assert lab.names() == []
+    assert lab.names("embeddings") == []
+    assert [row["error"] for row in lab.read("failures").to_pylist()] == ["bad_name"] * 2
 
 
 @drill("D48", injects="the same command again", holds="no audio read, nothing written", limit=60)
