@@ -34,7 +34,8 @@ OF_UNNAMED: dict[int, dict[int, str]] = {
     14: {3: LFE, 12: "TBL", 13: "TBR"},
     16: {3: LFE, 12: "TBL", 13: "TBR", 14: "TSL", 15: "TSR"},
 }
-"""What players leave out of so many channels without names: FFmpeg takes them for 2.1, 5.1, 6.1, 7.1, 5.1.4 and on."""
+"""By the number of channels without names: those that players leave out. FFmpeg takes three channels for 2.1, six for
+5.1, then 6.1, 7.1, 5.1.4 and on."""
 
 BAND = (500, 8_000)  # Hz; a voice without it is not understood
 FRAME_SECONDS, FRAMES_PER_SECOND = 0.25, 8  # that overlap by a half

@@ -248,12 +248,13 @@ def _flac_header(file: BinaryIO, start: int, size: int) -> tuple[int, bytes]:
 def _flac(place: Place) -> Layout:
     _, header = _flac_header(place.file, place.begin, place.size)
     info = flac.stream_info(header)
-    found = None if info is None else flac.survey(place.file, place.begin, place.size, info)
-    if info is not None and found is not None and found.other_rate is not None:
-        raise two_rates(info.rate, found.other_rate)
+    facts: dict[str, Any] = {}
+    if info is not None:
+        found = flac.survey(place.file, place.begin, place.size, info)
+        if found.other_rate is not None:
+            raise two_rates(info.rate, found.other_rate)
+        facts = {"claimed_seconds": info.n_samples / info.rate, "is_contested": found.n_samples != info.n_samples}
     if info is None or info.n_samples:
-        facts: dict[str, Any] = {"claimed_seconds": info.n_samples / info.rate if info else None}
-        facts["is_contested"] = info is not None and found is not None and found.n_samples != info.n_samples
         if flac.names_channels(place.file, place.begin, place.size):
             facts |= {"decoders": (PYAV,), "why_not": "soundfile: does not read comments that name the channels"}
         return Layout(place.part(place.size), place.start, None, **facts)

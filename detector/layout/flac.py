@@ -17,9 +17,10 @@ from detector.layout.tags import blocks
 MAGIC = b"fLaC"
 FIRST = MAGIC + b"\0\0\0\x22"  # of a file whose STREAMINFO is not its only block
 HEADER_BYTES = 8 + 34  # the magic, and STREAMINFO, which is always the first block
-CODES = bytes(each for each in range(256) if each >> 4 and each & 15 < 15)  # of the samples of a frame, and its rate
+CODES = bytes(each for each in range(256) if each >> 4 and each & 15 < 15)
+"""Bytes of a frame's header that tell how many samples the frame has, and their rate."""
 LAYOUTS = bytes(each for each in range(256) if each >> 4 < 11 and each >> 1 & 7 != 3 and not each & 1)
-"""Of the channels of a frame, and the bits of a sample."""
+"""Bytes of a frame's header that tell its channels, and the bits of a sample."""
 SYNC = re.compile(rb"\xff[\xf8\xf9][%s][%s]" % (re.escape(CODES), re.escape(LAYOUTS)), re.DOTALL)
 MAX_HEADER_BYTES = 16  # of a frame
 SIZE_BYTES, RATE_BYTES = bytes([0] * 6 + [1, 2] + [0] * 8), bytes([0] * 12 + [1, 2, 2, 0])  # by their codes
@@ -98,7 +99,7 @@ def find_uncounted(block: bytes, info: StreamInfo) -> Frame | None:
 
 
 class Survey(NamedTuple):
-    """What the headers of all frames of a FLAC say: their samples, and the sample rate if it is not that of the file.
+    """How many samples the headers of all frames of a FLAC count, and their sample rate if it is not that of the file.
 
     libsndfile plays at the file's rate, and players at the frames'. The first frame tells; and later ones do, if they
     are three, and two in a hundred: in compressed sound, a few bytes look like such a frame by accident.

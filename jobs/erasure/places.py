@@ -34,8 +34,8 @@ def with_unheard(tables: list[Ledger], request: ErasureRequest) -> ErasureReques
 
 
 def _apart(entries: Iterable[Entry]) -> Iterator[Shard]:
-    shards = (Shard.from_content(entry.work) for entry in entries if entry.has_sources)
-    return (shard for shard in shards if shard.kind == SHARED and shard.sources)
+    works = (entry.work for entry in entries if entry.has_sources)
+    return (Shard.from_content(work) for work in works if work["kind"] == SHARED and work["sources"])
 
 
 def with_places(tables: list[Ledger], request: ErasureRequest) -> ErasureRequest:

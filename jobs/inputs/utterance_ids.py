@@ -58,7 +58,7 @@ def root_of(uri: str, name: str) -> str | None:
 
 
 def ways_out(uri: str, other: str, name: str) -> str:
-    """Return what to do about two recordings or containers that would have one id, such that the first has another one.
+    """Return what a user can do where two recordings or containers would have one id, to give the first another one.
 
     Examples
     --------

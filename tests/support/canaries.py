@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from detector import canaries
@@ -12,7 +14,10 @@ from detector.checkpoint import recipe_of
 from detector.config import EmbedConfig, Recipe
 from detector.head import Head
 from jobs.config import ModelConfig, OutputConfig, RunConfig
+from jobs.decoding.canaries import hear
+from jobs.embedding import canaries as run_canaries
 from jobs.embedding.result import EmbeddingRun
+from jobs.execution import stages
 from jobs.inputs.config import InputConfig
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
@@ -46,6 +51,16 @@ def objects(output: Path) -> dict[str, bytes]:
 def imitate(versions: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     installed = canaries.versions()
     monkeypatch.setattr(canaries, "versions", lambda: installed | versions)
+
+
+def drift_of_gsm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode GSM in another way from now on, by another libsndfile."""
+    imitate({"libsndfile": "1.2.3"}, monkeypatch)
+    heard = hear()
+    moved = replace(heard["gsm610-8000.wav"], samples=heard["gsm610-8000.wav"].samples + np.float32(0.01))
+    drifted = heard | {"gsm610-8000.wav": moved}
+    monkeypatch.setattr(run_canaries, "hear", lambda: drifted)
+    monkeypatch.setattr(stages, "hear", lambda _seconds: drifted)
 
 
 def add(archive: Path) -> None:

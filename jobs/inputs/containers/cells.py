@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from detector.decoders import MAX_CHANNELS, RATES
 from detector.errors import UtteranceError
 from detector.layout.channels import MIXED_BITS
+from detector.layout.wave import EXTENSIBLE, FLOAT, PCM
 from jobs.inputs.containers.audio_columns import is_list
 
 MAX_WAV_BYTES = (1 << 32) - 128  # of samples: the size in a WAV's header has 32 bits
@@ -92,7 +93,7 @@ def _wav(samples: npt.NDArray[Any], rate: int) -> bytes:
         content = np.ascontiguousarray(samples, np.dtype("<i2" if is_pcm else "<f4"))
     if content.nbytes > MAX_WAV_BYTES:
         raise UtteranceError("too_large", f"{content.nbytes:,} bytes of samples; at most {MAX_WAV_BYTES:,} are read")
-    form = _form(content.shape[1], rate, content.itemsize, 1 if is_pcm else 3)
+    form = _form(content.shape[1], rate, content.itemsize, PCM if is_pcm else FLOAT)
     chunks = [b"WAVE", b"fmt ", struct.pack("<I", len(form)), form]
     chunks += [
         b"fact",
@@ -108,7 +109,7 @@ def _form(n_channels: int, rate: int, n_bytes: int, tag: int) -> bytes:
     """The format of a WAV. More than two channels are named, as those without names have one that players leave out."""
     n_extra = 22 if n_channels > 2 else 0
     n_frame_bytes = n_channels * n_bytes
-    first = 0xFFFE if n_extra else tag
+    first = EXTENSIBLE if n_extra else tag
     form = struct.pack("<HHIIHHH", first, n_channels, rate, rate * n_frame_bytes, n_frame_bytes, 8 * n_bytes, n_extra)
     if not n_extra:
         return form

@@ -35,7 +35,7 @@ from jobs.tables.canaries import Reference, read_references, write_reference
 from jobs.tables.ledger import Ledger
 from tests.support.archives import write_tar
 from tests.support.audio import encoded, tone
-from tests.support.canaries import RECIPE, add, archive_in, embed, imitate, objects
+from tests.support.canaries import RECIPE, add, archive_in, drift_of_gsm, embed, imitate, objects
 from tests.support.heads import some_head
 from tests.support.runner import InProcessRunner
 
@@ -252,12 +252,7 @@ def test_rows_of_a_codec_are_not_embedded_again_in_one_of_two_inputs(
         (other / name).rename(other / f"other-{name}")
     embed(archive, output)
     embed(other, output)
-    imitate({"libsndfile": "1.2.3"}, monkeypatch)
-    heard = hear()
-    moved = replace(heard["gsm610-8000.wav"], samples=heard["gsm610-8000.wav"].samples + np.float32(0.01))
-    drifted = heard | {"gsm610-8000.wav": moved}
-    monkeypatch.setattr(run_canaries, "hear", lambda: drifted)
-    monkeypatch.setattr(stages, "hear", lambda _seconds: drifted)
+    drift_of_gsm(monkeypatch)
 
     with pytest.raises(
         ConfigError, match=rf"1 sources that have such rows .* such as {other}/other-1.tar, .* every input"

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError
 from jobs import storage
 from jobs.config import ModelConfig, OutputConfig, RunConfig
-from jobs.decoding.canaries import hear
-from jobs.embedding import canaries as run_canaries
 from jobs.embedding.result import EmbeddingRun
-from jobs.execution import stages
 from jobs.inputs.config import InputConfig
 from tests.support import storage as stores
 from tests.support.audio import encoded, tone
-from tests.support.canaries import RECIPE, imitate
+from tests.support.canaries import RECIPE, drift_of_gsm
 from tests.support.embedding_runs import embed_archive
 from tests.support.runner import InProcessRunner
 
@@ -56,16 +51,6 @@ def embed(tmp_path: Path) -> Embed:
     return run
 
 
-def drift(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decode GSM in another way from now on."""
-    imitate({"libsndfile": "1.2.3"}, monkeypatch)
-    heard = hear()
-    moved = replace(heard["gsm610-8000.wav"], samples=heard["gsm610-8000.wav"].samples + np.float32(0.01))
-    drifted = heard | {"gsm610-8000.wav": moved}
-    monkeypatch.setattr(run_canaries, "hear", lambda: drifted)
-    monkeypatch.setattr(stages, "hear", lambda _seconds: drifted)
-
-
 def new_rows(output: Path, run: EmbeddingRun) -> list[str]:
     """Names of the recordings that a run has embedded."""
     rows = pq.read_table(output / "embeddings", columns=["uri", "run_id"]).to_pylist()
@@ -73,45 +58,32 @@ def new_rows(output: Path, run: EmbeddingRun) -> list[str]:
     return sorted("/".join(row["uri"].split("/")[-2:]) for row in rows if row["run_id"] in ids)
 
 
-def test_what_is_gone_keeps_nobody_from_embedding_the_rest_again(
-    place: str, embed: Embed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["", "a/"])
+def test_a_recording_that_was_found_to_be_gone_need_not_be_given(
+    place: str, embed: Embed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     embed(f"{place}/b/")
     embed(f"{place}/a/")
     stores.remove(storage.join(place, "b/2.wav"))
     embed(f"{place}/")
-    drift(monkeypatch)
+    drift_of_gsm(monkeypatch)
 
-    run = embed(f"{place}/", redo=GSM)
-
-    assert new_rows(tmp_path / "output", run) == ["a/0.wav", "a/1.wav"]
-
-
-def test_what_was_found_to_be_gone_need_not_be_given(
-    place: str, embed: Embed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embed(f"{place}/b/")
-    embed(f"{place}/a/")
-    stores.remove(storage.join(place, "b/2.wav"))
-    embed(f"{place}/")
-    drift(monkeypatch)
-
-    run = embed(f"{place}/a/", redo=GSM)
+    run = embed(f"{place}/{part}", redo=GSM)
 
     assert new_rows(tmp_path / "output", run) == ["a/0.wav", "a/1.wav"]
 
 
-@pytest.mark.parametrize("part", ["a/", "a/*.wav", "[a]/*", "a/0.wav", "list.csv", "b/../a*"])
+@pytest.mark.parametrize("part", ["a/", "a/*.wav", "[a]/*", "a/0.wav", "list.csv", "a*"])
 def test_an_input_that_leaves_some_out_is_refused_however_it_is_named(
     place: str, embed: Embed, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     embed(f"{place}/b/")
     embed(f"{place}/a/")
     storage.write_bytes(f"{place}/list.csv", f"uri\n{place}/a/0.wav\n{place}/a/1.wav\n".encode())
-    drift(monkeypatch)
+    drift_of_gsm(monkeypatch)
 
     with pytest.raises(ConfigError, match=rf"1 sources that have such rows .* such as {place}/b/2.wav, .* every input"):
-        embed(storage.join(place, part.removeprefix("b/../")), redo=GSM)
+        embed(storage.join(place, part), redo=GSM)
 
 
 @pytest.mark.parametrize("whole", ["*/*.wav", "[ab]", "list.csv"])
@@ -122,7 +94,7 @@ def test_an_input_that_names_all_is_taken_however_it_is_named(
     embed(f"{place}/a/")
     storage.write_bytes(f"{place}/list.csv", "".join(["uri\n", *(f"{place}/{name}\n" for name in NAMES)]).encode())
     stores.remove(storage.join(place, "b/2.wav"))
-    drift(monkeypatch)
+    drift_of_gsm(monkeypatch)
 
     run = embed(f"{place}/{whole}", redo=GSM, missing="row")
 

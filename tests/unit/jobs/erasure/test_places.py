@@ -105,7 +105,7 @@ def test_the_file_is_erased_from_an_output_of_scores_alone(
 
 
 def leave_scores_alone(output: Path) -> None:
-    """Take the embeddings out of an output, as somebody may who keeps them elsewhere."""
+    """Take the embeddings out of an output, as a user does who keeps them elsewhere."""
     for folder in ("_plans", "_commits"):
         for path in (output / folder).glob("embeddings-*"):
             shutil.rmtree(path)
