@@ -232,6 +232,9 @@ def _set_environment(address: str | None) -> None:
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+    # Ray takes the process of this id, else a driver's parent, for its node's raylet, and ends a driver that outlives
+    # it with exit code 1 and no message: one below `ray job submit`, which inherits an id, or a child of init
+    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
 
 
 def _silence_ray() -> None:

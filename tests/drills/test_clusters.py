@@ -25,6 +25,7 @@ from tests.drills.work import (
     markers_put,
     slow,
 )
+from tests.support.processes import processes
 from tests.support.ray_head import ON_LOOPBACK, RayHead, ray_head
 
 
@@ -95,7 +96,8 @@ def test_a_cluster_of_three_nodes_loses_one(lab: Lab, whose: str) -> None:
 
 @drill(
     "D09",
-    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, of one that it joined",
+    injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, of one that it joined, "
+    "as a job does, below its node's raylet",
     holds="ends with 75 and the cause; the same command again, on another head, completes",
     limit=180,
 )
@@ -111,7 +113,8 @@ def test_a_run_ends_when_its_cluster_dies(lab: Lab, whose: str) -> None:
     else:
         head = RayHead(lab.environment | lab.injecting(slowly), lab.folder / "head")
         try:
-            run = lab.start_embed(on=head)
+            raylet = next(each.pid for each in processes(head.pid) if "raylet/raylet" in each.title)
+            run = lab.start_embed(on=head, environment={"RAY_RAYLET_PID": str(raylet)})
             lab.wait_for(lambda: markers_put(lab), run=run)
             run.kill("gcs_server")
             killed = time.monotonic()
