@@ -7,6 +7,7 @@ worker that was slow to wake up; of the latter there can be some for each piece 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 STALLED_SECONDS = 600.0  # of sleep over one recording, however often the process wakes
@@ -48,6 +49,7 @@ class Activity:
         """Begin with a recording; the process has used so much CPU time in all."""
         self.waited_seconds = self._looked_at = 0.0
         self.n_bytes = 0
+        self._states: Counter[str] = Counter()
         self._cpu_before, self._queued_before = cpu_seconds, self._queued_seconds
 
     def is_look_due(self, seconds: float) -> bool:
@@ -65,12 +67,22 @@ class Activity:
             busy += queued - self._queued_before
         return max(0.0, self.waited_seconds - busy - self.n_bytes * SECONDS_PER_BYTE)
 
-    def state(self) -> str:
-        """Return the process's state as the kernel names it: S if it sleeps, T if somebody has stopped it."""
+    def note_state(self) -> str:
+        """Note the process's state at a look, and return it as the kernel names it: R if it runs, or waits to run."""
         try:
-            return (self._process / "stat").read_text().rpartition(")")[2].split()[0]
+            state = (self._process / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
-            return "?"
+            state = "?"
+        self._states[state] += 1
+        return state
+
+    def usual_state(self) -> str:
+        """Return how the process was at most looks: S if it slept, T if somebody has stopped it, D if a disk has.
+
+        Of one look the process could choose the state, such as D by touching what it had the kernel page out.
+        """
+        idle = {state: count for state, count in sorted(self._states.items()) if state != "R"}
+        return max(idle, key=lambda state: (idle[state], state == "S"), default="S")
 
     def _in_queue(self) -> float | None:
         """Return how long the process has waited for a processor in its life; None if the kernel does not count it."""

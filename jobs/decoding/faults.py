@@ -89,8 +89,8 @@ def stall_error(state: str, seconds: float) -> DecoderError:
     Parameters
     ----------
     state : str
-        As `/proc/PID/stat` gives it. A process that sleeps waits for itself: its recording has it do so. One that is
-        stopped (T) or waits for a disk (D) shows a fault of the machine.
+        As `/proc/PID/stat` gave it at most looks. A process that sleeps waits for itself: its recording has it do so.
+        One that is stopped (T) or waits for a disk (D) shows a fault of the machine.
     seconds : float
         How long.
 

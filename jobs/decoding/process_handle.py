@@ -256,10 +256,9 @@ class DecoderProcess:
         if self.cpu_seconds() > self._cpu_deadline:
             is_end = self._cpu_deadline == self._cpu_end
             raise excess_error(self._n_bytes) if is_end else timeout_error(CPU_SECONDS)
-        if self._activity.asleep_seconds(self._cpu_seconds) >= STALLED_SECONDS:
-            state = self._activity.state()
-            if state != "R":  # that wait for a processor is counted once it is over
-                raise stall_error(state, STALLED_SECONDS)
+        runs = self._activity.note_state() == "R"  # a wait for a processor is counted once it is over
+        if self._activity.asleep_seconds(self._cpu_seconds) >= STALLED_SECONDS and not runs:
+            raise stall_error(self._activity.usual_state(), STALLED_SECONDS)
         report_work()
 
     def _ended(self) -> DecoderError:

@@ -60,12 +60,18 @@ class Webhook:
         Raises
         ------
         ConfigError
-            If the file cannot be read, does not hold these two lines, or the URL is none that can be posted to.
+            If it is no file, cannot be read, does not hold these two lines, or the URL is none that can be posted to.
         """
         from jobs.storage import path_of  # only now: --help needs none of it
 
+        file = Path(path_of(path))
+        if file.exists() and not file.is_file():
+            raise ConfigError(
+                f"{path}: not a file; a pipe is empty at the run's second look, and may have no writer. Put the two "
+                f"lines into a file that only you can read."
+            )
         try:
-            url, secret = Path(path_of(path)).read_text().split()
+            url, secret = file.read_text().split()
             key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except (OSError, ValueError) as error:
             raise ConfigError(

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import signal
+import time
 from typing import Any
 
 from tests.attack.acts.act import act, call, libc, since
@@ -152,3 +153,8 @@ def slow_another(to: dict[str, Any]) -> None:
 @act("bind another process to one processor")
 def bind_another(to: dict[str, Any]) -> None:
     os.sched_setaffinity(to["pid"], os.sched_getaffinity(0))
+
+
+@act("watch how another process works by its CPU time")
+def clock_of_another(to: dict[str, Any]) -> None:
+    time.clock_gettime(~to["pid"] << 3 | 2)  # as clock_getcpuclockid computes it

@@ -81,3 +81,11 @@ def executable_by_protection(_to: dict[str, Any]) -> None:
 @act("have all memory executable by a personality")
 def personality(_to: dict[str, Any]) -> None:
     call("personality", 0x0400000)
+
+
+@act("have its own pages written out, so as to wait for a disk as if that were slow")
+def page_out(_to: dict[str, Any]) -> None:
+    held = mmap.mmap(-1, 4096)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(held))
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(4096), 21):  # MADV_PAGEOUT
+        raise OSError(ctypes.get_errno(), "madvise")

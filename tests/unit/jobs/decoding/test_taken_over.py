@@ -124,6 +124,9 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def shows(self, state: str) -> None:
+        (self.folder / "stat").write_text(f"4711 (python3) {state} 1 4711")
+
     def counts(self, queued_seconds: float) -> None:
         (self.folder / "schedstat").write_text(f"0 {round(queued_seconds * 1e9)} 9\n")
 
@@ -150,3 +153,18 @@ def test_where_the_kernel_counts_no_waits_a_hundredth_of_a_processor_is_work(tmp
 
     assert activity.asleep_seconds(cpu_seconds=10.0) == 0.0
     assert activity.asleep_seconds(cpu_seconds=1.0) == pytest.approx(900.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "usual"), [("SSSSD", "S"), ("SDSD", "S"), ("RRRRDDS", "D"), ("STTTT", "T"), ("RR", "S"), ("", "S")]
+)
+def test_a_decoder_is_in_the_state_that_most_looks_found(tmp_path: Path, states: str, usual: str) -> None:
+    kernel, activity = Kernel(tmp_path), Activity(tmp_path)
+    kernel.shows("D")
+    activity.note_state()
+    activity.begin(cpu_seconds=0.0)  # the next recording
+
+    for state in states:
+        kernel.shows(state)
+        assert activity.note_state() == state
+    assert activity.usual_state() == usual

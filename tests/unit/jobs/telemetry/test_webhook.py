@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import socket
 import threading
 import time
@@ -224,6 +225,13 @@ def test_a_webhook_that_cannot_be_read_ends_a_run_before_it_begins(
     assert code == 65
     assert "none: not a webhook file (FileNotFoundError)" in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_webhook_that_is_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for a writer
+
+    with pytest.raises(ConfigError, match="pipe: not a file; a pipe is empty at the run's second look"):
+        Webhook.read(str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:notaport/", "https:///hook", "ftp://127.0.0.1/"])

@@ -13,6 +13,7 @@ from tests.support.tools import HEADERS
 
 MACHINES = list(ARCHITECTURES)
 PID = 4_711
+CLOCKS = ("clock_gettime", "clock_getres", "clock_nanosleep")
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # EM_X86_64 and EM_AARCH64, 64 bits, little-endian
 I386, ARM = 0x40000003, 0x40000028
 
@@ -97,7 +98,7 @@ def answered(machine: str, name: str, *arguments: int) -> int:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_number_that_is_not_in_the_table_is_refused(machine: str) -> None:
     program = filter_for(machine, PID)
-    allowed = {number_of(name, machine) for name in (*CALLS, "mmap", "mprotect")}
+    allowed = {number_of(name, machine) for name in (*CALLS, "mmap", "mprotect", *CLOCKS)}
     killed = {number_of(name, machine) for name in KILLED}
 
     for number in range(1_024):
@@ -148,6 +149,12 @@ READ, WRITE, EXECUTE = 1, 2, 4
         ("mmap", (0, 4096, 0xFFFFFFFF_00000000 | EXECUTE, 0x2), REFUSE),
         ("mprotect", (4096, 4096, READ | WRITE), ALLOW),
         ("mprotect", (4096, 4096, READ | WRITE | EXECUTE), REFUSE),
+        ("madvise", (4096, 4096, 4), ALLOW),  # MADV_DONTNEED
+        ("madvise", (4096, 4096, 14), ALLOW),  # MADV_HUGEPAGE
+        ("madvise", (4096, 4096, 20), REFUSE),  # MADV_COLD
+        ("madvise", (4096, 4096, 21), REFUSE),  # MADV_PAGEOUT
+        ("clock_gettime", (3,), ALLOW),  # CLOCK_THREAD_CPUTIME_ID
+        ("clock_gettime", (2**64 - 4711 * 8 + 2,), REFUSE),  # of another process
         ("clone3", (1 << 40, 88), MISSING),
         ("tgkill", (PID, 1, 6), ALLOW),  # SIGABRT
         ("tgkill", (PID, 1, 9), REFUSE),  # SIGKILL
