@@ -297,13 +297,35 @@ class ErasureRequest:
             mentioned |= self._ids_of_field[spelling]
         return mentioned
 
+    def ids_in_remains(self, content: bytes) -> set[str]:
+        """Return the requested ids in bytes that are no value of a table: anywhere, since nothing says where one ends.
+
+        Examples
+        --------
+        >>> ErasureRequest(["a.wav", "call"]).ids_in_remains(b"recall")
+        {'call'}
+        """
+        found = (spelling for spelling, _ in self._remains_finder.find(content.decode("latin-1")))
+        return set().union(*map(self._ids_of_bytes.__getitem__, found))
+
+    @cached_property
+    def _ids_of_bytes(self) -> dict[str, set[str]]:
+        """The requested ids, by the bytes of their spellings, one character a byte."""
+        return {
+            spelling.encode(errors="surrogateescape").decode("latin-1"): ids
+            for spelling, ids in self._ids_of_spelling.items()
+        }
+
+    @cached_property
+    def _remains_finder(self) -> Finder:
+        return Finder(self._ids_of_bytes, "", "(?P<part>)", within_uris=True)
+
     @cached_property
     def _ids_of_field(self) -> dict[str, set[str]]:
         """The requested ids, by the bytes of their spellings, one character a byte; words with their lengths."""
         return {
-            (long_bytes(len(field)) + field if WORD.fullmatch(spelling) else field).decode("latin-1"): ids
-            for spelling, ids in self._ids_of_spelling.items()
-            for field in [spelling.encode(errors="surrogateescape")]
+            (long_bytes(len(field)).decode("latin-1") if WORD.fullmatch(field) else "") + field: ids
+            for field, ids in self._ids_of_bytes.items()
         }
 
     @cached_property

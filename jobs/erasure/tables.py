@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.erasure.arrays import holds_text, is_string, leaves, remains, values
 from jobs.erasure.request import ErasureRequest
 from jobs.tables.parquet import DIGEST, ERASED, NOTE, SHARD, row_batches
 
@@ -59,13 +60,21 @@ def files_named(rows: pa.Table | pa.RecordBatch, request: ErasureRequest) -> Ite
                 yield from ((each, user) for each in request.ids_of_file(uri, user or ""))
 
 
-def ids_in_parquet(file: pq.ParquetFile, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
-    """Yield the requested ids in a file's texts and bytes, and in its footer."""
+def ids_in_parquet(content: bytes, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
+    """Yield the requested ids in the texts and bytes of a foreign file, in its dictionaries, and in its footer."""
+    about = pq.read_metadata(io.BytesIO(content))
+    texts = [column.path for column in map(about.schema.column, range(about.num_columns)) if _is_text_column(column)]
+    # with their dictionaries, in which values may be that no row has
+    file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True, read_dictionary=texts)
     yield ids_in_schema(file.schema_arrow, request)
-    yield ids_in_about(dict(_notes(file.metadata.metadata or {})), request)
-    columns = [field.name for field in file.schema_arrow if _holds_text(field.type)]
+    yield ids_in_about(dict(_notes(about.metadata or {})), request)
+    columns = [field.name for field in file.schema_arrow if holds_text(field.type)]
     for batch in row_batches(file, columns):
         yield from ids_in_batch(batch, request, ids_in_bytes)
+
+
+def _is_text_column(column: pq.ColumnSchema) -> bool:
+    return bool(column.physical_type == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL")
 
 
 def _notes(about: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -92,71 +101,28 @@ def ids_in_about(metadata: Mapping[bytes, bytes] | None, request: ErasureRequest
 
 
 def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:
-    """Yield the requested ids in the texts and bytes of a batch, each alone, and in the texts of a row together."""
-    for column in filter(lambda column: _holds_text(column.type), batch.columns):
-        for array in _text_arrays(column):
-            for value in pc.unique(array.drop_null()).to_pylist():
-                if isinstance(value, str):
-                    yield request.ids_in_foreign_text(value)
-                else:
-                    yield from ids_in_bytes(value)
+    """Yield the requested ids in the texts and bytes of a batch, each alone, and in the texts of a row together.
+
+    Bytes that no row shows count, too.
+    """
+    batch.validate(full=True)
+    for leaf in (leaf for column in batch.columns if holds_text(column.type) for leaf in leaves(column)):
+        for value in values(leaf):
+            if isinstance(value, str):
+                yield request.ids_in_foreign_text(value)
+            else:
+                yield from ids_in_bytes(value)
+        yield from map(request.ids_in_remains, remains(leaf))
     for separator in ("/", "\t"):
         yield request.ids_in_foreign_text("\n".join(_lines(batch, separator)))
 
 
 def _lines(batch: pa.RecordBatch, separator: str) -> Iterator[str]:
     """Yield the texts of each row that stand in columns of their own, as a line: an id may be in several."""
-    texts = [column.cast("large_string") for column in batch.columns if _is_string(column.type)]
+    texts = [column.cast("large_string") for column in batch.columns if is_string(column.type)]
     if len(texts) < 2:
         return
     lines = pc.binary_join_element_wise(
         *texts, pa.scalar(separator, pa.large_string()), null_handling="replace", null_replacement=""
     )
     yield from pc.unique(pc.replace_substring(lines, "\n", " ")).to_pylist()
-
-
-def _holds_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _holds_text(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
-        return _holds_text(kind.storage_type)
-    if _is_list_of_bytes(kind):
-        return True
-    if kind.num_fields:
-        return any(_holds_text(kind.field(number).type) for number in range(kind.num_fields))
-    return _is_text(kind)
-
-
-def _is_list_of_bytes(kind: pa.DataType) -> bool:
-    is_list = any(getattr(pa.types, f"is_{test}")(kind) for test in ("list", "large_list", "fixed_size_list"))
-    return is_list and kind.value_type in (pa.int8(), pa.uint8())
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(getattr(pa.types, f"is_{test}")(kind) for test in ("string", "large_string", "string_view"))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    tests = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")
-    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
-
-
-def _text_arrays(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield the arrays of text or bytes that are nested in an array."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        yield from _text_arrays(column.dictionary)
-    elif isinstance(kind, pa.BaseExtensionType):
-        yield from _text_arrays(column.storage)
-    elif _is_list_of_bytes(kind):
-        values = ([each & 0xFF for each in value if each is not None] for value in column.drop_null().to_pylist())
-        yield pa.array(map(bytes, values), pa.binary())
-    elif pa.types.is_map(kind):
-        yield from (*_text_arrays(column.keys), *_text_arrays(column.items))
-    elif pa.types.is_struct(kind):
-        yield from (array for each in column.flatten() for array in _text_arrays(each))
-    elif kind.num_fields:
-        yield from _text_arrays(column.flatten())
-    elif _is_text(kind):
-        yield column
