@@ -266,8 +266,17 @@ class MissingShards:
         return slots
 
     def planned(self, shard: Shard) -> list[dict[str, Any]]:
-        """Return what the commit of a shard needs of the plans: see :class:`jobs.inputs.shards.Portion`."""
-        return [run.lacking(slot).to_content(shard) for run, slot in self.slots_of(shard)]
+        """Return what the commit of a shard needs of the plans: see :class:`jobs.inputs.shards.Portion`.
+
+        Raises
+        ------
+        LookupError
+            If no layer lacks it: its commit would write nothing, and count it as done.
+        """
+        slots = self.slots_of(shard)
+        if not slots:
+            raise LookupError(f"{shard.uri}: no layer lacks this shard")
+        return [run.lacking(slot).to_content(shard) for run, slot in slots]
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import eq
 from typing import Any, overload
 
@@ -160,7 +161,7 @@ class Entries(Sequence[Entry]):
         """Yield the entries at some places, each made anew; of places in a row, many are read at once."""
         for first in range(0, len(places), READ_AT_ONCE):
             some = places[first : first + READ_AT_ONCE]
-            if some[-1] - some[0] + 1 != len(some):
+            if any(place - before != 1 for before, place in pairwise(some)):
                 yield from (Entry(*json.loads(self._read(*self._span(place, place)))) for place in some)
                 continue
             text, at = self._read(*self._span(some[0], some[-1])), 0
