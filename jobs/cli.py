@@ -22,6 +22,7 @@ from detector.errors import ConfigError, SchemaError
 from jobs.errors import DefectError, RunAgain, StoppedError, StorageError, UsageError, is_ours, lacks_package
 from jobs.examples import EXAMPLES
 from jobs.execution.preflight import refuse_old_packages
+from jobs.execution.supervisor import ENDED_BY_RAY, supervise
 from jobs.flags import Parser, add_settings
 from jobs.telemetry import alarms, logs
 from jobs.telemetry.ends import COMPLETE, Ends
@@ -88,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _parser(given)
     try:
-        is_run = given[:1] and given[0] not in FOR_PEOPLE and "--dry-run" not in given
-        ends = Ends.from_environment() if is_run else Ends()
+        ends = _ends(given)
     except UsageError as error:
         parser.error(str(error))
     try:
@@ -112,14 +112,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 signal.signal(each, _stop)
     code, cause = _outcome(module, kind, values)
     with _undisturbed():
-        if not values.get("dry_run"):  # a look ahead is no end of a run
-            ends.write(verb, code, values.get("output"))
-            _record_end(values.get("output"), verb, code)
-        if values.get("webhook") and not values.get("dry_run"):
-            _notify(values["webhook"], verb, values.get("output"), code)
-        if cause:
-            print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
+        _tell(ends, verb, values, code, cause)
     return code
+
+
+def _ends(given: Sequence[str]) -> Ends:
+    is_run = given[:1] and given[0] not in FOR_PEOPLE and "--dry-run" not in given
+    return Ends.from_environment() if is_run else Ends()
+
+
+def _tell(ends: Ends, verb: str, values: dict[str, Any], code: int, cause: str) -> None:
+    if not values.get("dry_run"):  # a look ahead is no end of a run
+        ends.write(verb, code, values.get("output"))
+        _record_end(values.get("output"), verb, code)
+    if values.get("webhook") and not values.get("dry_run"):
+        _notify(values["webhook"], verb, values.get("output"), code)
+    if cause:
+        print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
 
 
 def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, Any]) -> int | None:
@@ -144,12 +153,26 @@ def _refuse_unknown_verb(word: str) -> None:
 def entry() -> NoReturn:
     """Run :func:`main` and end the process with its code, whatever Ray and other libraries do at exit."""
     _open_standard_files()
-    code = main()
+    code = supervise() if os.environ.get("RAY_ADDRESS") else None
+    if code is None:
+        code = main()
+    elif code == ENDED_BY_RAY:
+        code = _tell_of_loss()
     logging.shutdown()
     with contextlib.suppress(OSError):  # the reader of a pipe may be gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _tell_of_loss() -> int:
+    """Tell the end of a run whose process Ray has ended; its id, and so its record, ended with it."""
+    given = [_text(word) for word in sys.argv[1:]]
+    verb, _, values = parse(given)
+    logs.begin(_log_format(), verb)
+    cause = "Ray ended this process, as it does where its node of the cluster is gone; run the same command again"
+    _tell(_ends(given), verb, values, os.EX_TEMPFAIL, cause)
+    return os.EX_TEMPFAIL
 
 
 def _open_standard_files() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -97,11 +99,11 @@ def test_a_cluster_of_three_nodes_loses_one(lab: Lab, whose: str) -> None:
 @drill(
     "D09",
     injects="SIGKILL to the head's GCS in the middle of a run: of a Ray that the run started, of one that it joined, "
-    "as a job does, below its node's raylet",
+    "as a job does, below its node's raylet; to that raylet alone",
     holds="ends with 75 and the cause; the same command again, on another head, completes",
     limit=180,
 )
-@pytest.mark.parametrize("whose", ["its own", "joined"])
+@pytest.mark.parametrize("whose", ["its own", "joined", "its node"])
 def test_a_run_ends_when_its_cluster_dies(lab: Lab, whose: str) -> None:
     slowly = [NOTED, slow(0.2)]
     if whose == "its own":
@@ -116,7 +118,11 @@ def test_a_run_ends_when_its_cluster_dies(lab: Lab, whose: str) -> None:
             raylet = next(each.pid for each in processes(head.pid) if "raylet/raylet" in each.title)
             run = lab.start_embed(on=head, environment={"RAY_RAYLET_PID": str(raylet)})
             lab.wait_for(lambda: markers_put(lab), run=run)
-            run.kill("gcs_server")
+            if whose == "joined":
+                run.kill("gcs_server")
+            else:
+                os.kill(head.pid, signal.SIGSTOP)  # else it ends the rest of the node
+                os.kill(raylet, signal.SIGKILL)
             killed = time.monotonic()
             run.wait()
         finally:
