@@ -88,7 +88,8 @@ def remains(leaf: pa.Array) -> Iterator[bytes]:
 
 
 def _beside_lists(leaf: pa.Array) -> Iterator[pa.Buffer]:
-    if (pc.sum(pc.list_value_length(leaf)).as_py() or 0) < len(leaf.values):
+    n_shown = (pc.sum(pc.list_value_length(leaf)).as_py() or 0) - leaf.values.null_count
+    if n_shown < len(leaf.values):
         yield leaf.values.buffers()[1]
 
 
@@ -126,7 +127,8 @@ def _is_view(kind: pa.DataType) -> bool:
 
 
 def _is_list_of_bytes(kind: pa.DataType) -> bool:
-    return _is(kind, "list", "large_list", "fixed_size_list") and kind.value_type in (pa.int8(), pa.uint8())
+    names = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+    return _is(kind, *names) and kind.value_type in (pa.int8(), pa.uint8())
 
 
 def _is_text(kind: pa.DataType) -> bool:

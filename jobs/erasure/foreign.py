@@ -60,7 +60,7 @@ def _ids_in_content(name: str, content: bytes, request: ErasureRequest, unpacker
 def _ids_in_leaf(leaf: Part, request: ErasureRequest, unpacker: Unpacker) -> Iterator[set[str]]:
     content = leaf.content
     if leaf.kind is Kind.FIELDS:
-        yield request.ids_in_fields(content)
+        yield request.ids_in_fields(content) | request.ids_with_halves_in(content)
     elif leaf.kind is Kind.HEADER:
         yield request.ids_in_foreign_text(content.replace(b"\0", b"\n").decode(errors="replace"))
     elif content.startswith(TABLES) or content.endswith((PARQUET, ARROW_FILE, FEATHER)):
@@ -78,6 +78,7 @@ def _ids_in_cell(content: bytes, request: ErasureRequest, unpacker: Unpacker) ->
     except (*UNPACK_ERRORS, SchemaError, pa.ArrowException):
         if len(content) > MAX_DIGEST:
             raise
+        yield request.ids_in_remains(content)  # a few fields of another format, or a text that was padded
 
 
 def _ids_in_table(content: bytes, request: ErasureRequest, ids_in_bytes: BytesReader) -> Iterator[set[str]]:

@@ -36,7 +36,7 @@ def parquet_gaps(content: bytes, metadata: pq.FileMetaData) -> list[bytes]:
 
 
 def refuse_arrow_gap(content: bytes) -> None:
-    """Refuse an Arrow file with bytes between its last batch and its footer.
+    """Refuse an Arrow file with bytes between its last batch and its footer, or batches that its footer does not list.
 
     Raises
     ------
@@ -48,8 +48,9 @@ def refuse_arrow_gap(content: bytes) -> None:
     stream = pa.BufferReader(content)
     stream.seek(len(ARROW) + 2)  # of padding
     batches = pa.ipc.open_stream(stream)
-    for _ in batches:
-        pass
+    n_batches, n_listed = sum(1 for _ in batches), pa.ipc.open_file(pa.BufferReader(content)).num_record_batches
+    if n_batches != n_listed:
+        raise SchemaError(f"has {n_batches} batches, and its footer lists {n_listed}")
     if content[stream.tell() : footer].strip(b"\0"):
         raise SchemaError(f"has {footer - stream.tell():,} bytes that belong to no column")
 
@@ -64,6 +65,8 @@ def _columns(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 def _extents(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
     """Yield where the bytes of each column of each row group begin and end."""
     for column in _columns(metadata):
+        if column.file_path:  # of another file, as all are in the `_metadata` of a dataset
+            continue
         offsets = filter(None, (column.dictionary_page_offset, column.data_page_offset))  # 0 without rows
         start = min(offsets, default=len(PARQUET))
         yield start, start + column.total_compressed_size

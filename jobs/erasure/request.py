@@ -41,6 +41,8 @@ NAMES = re.compile(r"\A|(?<=/)(?=[^/])")
 BEHIND_FILE = re.compile(r"[#@]|/ch|\Z")
 """Where the name of a file may begin in a URI, and what follows it in the id of a recording that is read from it."""
 
+LONG_WORD = 4  # characters: so many random bytes are hardly ever those of a word
+
 TOLD = ("shard=", "prefix=")
 ABSOLUTE = re.compile(r"/|\w+://")
 
@@ -298,15 +300,36 @@ class ErasureRequest:
         return mentioned
 
     def ids_in_remains(self, content: bytes) -> set[str]:
-        """Return the requested ids in bytes that are no value of a table: anywhere, since nothing says where one ends.
+        """Return the requested ids in bytes of which nothing says where a text ends: anywhere, wide letters included.
+
+        A word of a few letters counts only where its length precedes it: random bytes hold such words.
 
         Examples
         --------
-        >>> ErasureRequest(["a.wav", "call"]).ids_in_remains(b"recall")
-        {'call'}
+        >>> request = ErasureRequest(["a.wav", "call", "7"])
+        >>> sorted(request.ids_in_remains(b"7, recall")), request.ids_in_remains("a.wav".encode("utf-16-le"))
+        (['call'], {'a.wav'})
         """
-        found = (spelling for spelling, _ in self._remains_finder.find(content.decode("latin-1")))
-        return set().union(*map(self._ids_of_bytes.__getitem__, found))
+        found = self.ids_in_fields(content)
+        for each in {content, content.replace(b"\0", b"")}:
+            for spelling, _ in self._remains_finder.find(each.decode("latin-1")):
+                found |= self._ids_of_bytes[spelling]
+        return found
+
+    def ids_with_halves_in(self, content: bytes) -> set[str]:
+        """Return the requested ids whose container and member both stand somewhere in bytes of a binary format.
+
+        Examples
+        --------
+        >>> ErasureRequest(["1.tar#a.wav"]).ids_with_halves_in(b"s3://b/1.tar,a.wav")
+        {'1.tar#a.wav'}
+        """
+        halves = {name: name.partition("#")[::2] for name in self.ids if "#" in name}
+        return {
+            name
+            for name, parts in halves.items()
+            if all(part.lstrip("#").encode(errors="surrogateescape") in content for part in parts)
+        }
 
     @cached_property
     def _ids_of_bytes(self) -> dict[str, set[str]]:
@@ -318,7 +341,8 @@ class ErasureRequest:
 
     @cached_property
     def _remains_finder(self) -> Finder:
-        return Finder(self._ids_of_bytes, "", "(?P<part>)", within_uris=True)
+        long = (each for each in self._ids_of_bytes if len(each) >= LONG_WORD or not WORD.fullmatch(each))
+        return Finder(long, "", "(?P<part>)", within_uris=True)
 
     @cached_property
     def _ids_of_field(self) -> dict[str, set[str]]:

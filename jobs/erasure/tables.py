@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,9 +69,28 @@ def ids_in_parquet(content: bytes, request: ErasureRequest, ids_in_bytes: BytesR
     file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True, read_dictionary=texts)
     yield ids_in_schema(file.schema_arrow, request)
     yield ids_in_about(dict(_notes(about.metadata or {})), request)
+    chunks = list(_chunks(about))
+    yield from map(request.ids_in_foreign_text, _texts_of_chunks(chunks))
+    if chunks and all(chunk.file_path for chunk in chunks):  # its rows are in other files
+        return
     columns = [field.name for field in file.schema_arrow if holds_text(field.type)]
     for batch in row_batches(file, columns):
         yield from ids_in_batch(batch, request, ids_in_bytes)
+
+
+def _chunks(about: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
+    groups = map(about.row_group, range(about.num_row_groups))
+    return (group.column(number) for group in groups for number in range(group.num_columns))
+
+
+def _texts_of_chunks(chunks: Iterable[pq.ColumnChunkMetaData]) -> set[str]:
+    """Return what a footer says of chunks of columns: files that they are in, as in `_metadata`, and extreme values."""
+    texts: set[str] = set()
+    for chunk in chunks:
+        said = chunk.statistics if chunk.is_stats_set else None
+        extremes = (said.min, said.max) if said is not None and said.has_min_max else ()
+        texts.update(_text_leaves([chunk.file_path or "", *extremes]))
+    return texts
 
 
 def _is_text_column(column: pq.ColumnSchema) -> bool:
@@ -118,11 +138,29 @@ def ids_in_batch(batch: pa.RecordBatch, request: ErasureRequest, ids_in_bytes: B
 
 
 def _lines(batch: pa.RecordBatch, separator: str) -> Iterator[str]:
-    """Yield the texts of each row that stand in columns of their own, as a line: an id may be in several."""
-    texts = [column.cast("large_string") for column in batch.columns if is_string(column.type)]
+    """Yield the texts of each row as a line, also those inside of lists and structs: an id may be in several."""
+    held = [column for column in batch.columns if holds_text(column.type)]
+    if all(is_string(column.type) for column in held):
+        yield from _lines_of_strings(held, separator)
+        return
+    for row in zip(*(column.to_pylist() for column in held), strict=True):
+        yield separator.join(_text_leaves(row)).replace("\n", " ")
+
+
+def _lines_of_strings(columns: list[pa.Array], separator: str) -> Iterator[str]:
+    texts = [column.cast("large_string") for column in columns]
     if len(texts) < 2:
         return
     lines = pc.binary_join_element_wise(
         *texts, pa.scalar(separator, pa.large_string()), null_handling="replace", null_replacement=""
     )
     yield from pc.unique(pc.replace_substring(lines, "\n", " ")).to_pylist()
+
+
+def _text_leaves(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of a cell; bytes count as text."""
+    if isinstance(value, str | bytes):
+        yield value if isinstance(value, str) else value.decode(errors="replace")
+    elif isinstance(value, Mapping | list | tuple):
+        parts = value.values() if isinstance(value, Mapping) else value
+        yield from (text for each in parts for text in _text_leaves(each))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,78 @@ def test_an_array_of_values_alone_leaves_nothing(kind: pa.DataType) -> None:
         column = pa.array([list(each or b"") for each in texts] if kind.num_fields else texts, kind)
 
     assert list(remains(column)) == []
+
+
+@pytest.mark.parametrize("kind", ["list_view", "null letters"])
+def test_lists_of_bytes_are_read_as_bytes(tmp_path: Path, kind: str) -> None:
+    letters = np.frombuffer(CALL.encode(), np.uint8)
+    nulls = pa.Array.from_buffers(pa.uint8(), len(letters), [pa.py_buffer(bytes(4)), pa.py_buffer(letters.tobytes())])
+    column = (
+        pa.array([letters.tolist()], pa.list_view(pa.uint8()))
+        if kind == "list_view"
+        else pa.ListArray.from_arrays(pa.array([0, len(letters)], pa.int32()), nulls)
+    )
+    write_arrow(tmp_path / "a", column)
+
+    assert search(tmp_path, CALL) == [f"{tmp_path / 'a'}: mentions {CALL}"]
+
+
+CELLS = {
+    "msgpack": lambda name: b"\x81\xa2id" + bytes([0xA0 | len(name)]) + name.encode(),
+    "protobuf": lambda name: b"\x0a" + bytes([len(name)]) + name.encode() + b"\x10\x01",
+    "padded": lambda name: name.encode().ljust(32, b"\0"),
+    "UTF-32": lambda name: name.encode("utf-32-le"),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("form", CELLS)
+def test_a_short_cell_of_another_format_is_searched_for_words_too(tmp_path: Path, form: str, name: str) -> None:
+    pq.write_table(pa.table({"x": [CELLS[form](name)]}), tmp_path / "a.parquet")
+
+    assert search(tmp_path, name) == [f"{tmp_path / 'a.parquet'}: mentions {name}"]
+    assert search(tmp_path, OTHER) == []
+
+
+def test_a_digest_mentions_no_word_of_a_few_letters(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [bytes(range(48, 80)), b"\xff" + bytes(range(96, 127))]}), tmp_path / "a.parquet")
+
+    assert [search(tmp_path, word) for word in ("7", "ab", "xyz")] == [[], [], []]
+
+
+URI, MEMBER = "s3://archive/2026/1.tar", "a.wav"
+PAIRS = {
+    "struct": [{"uri": URI, "member": MEMBER}],
+    "list": [[URI, MEMBER]],
+    "list of structs": [[{"uri": URI, "member": MEMBER}]],
+}
+
+
+@pytest.mark.parametrize("form", [*PAIRS, "map", "bytes"])
+def test_a_container_and_its_member_in_one_row_are_found(tmp_path: Path, form: str) -> None:
+    if form == "bytes":
+        rows = pa.table({"uri": [URI], "member": [MEMBER.encode()]})
+    elif form == "map":
+        rows = pa.table({"x": pa.array([[(URI, [MEMBER])]], pa.map_(pa.string(), pa.list_(pa.string())))})
+    else:
+        rows = pa.table({"x": PAIRS[form]})
+    pq.write_table(rows, tmp_path / "a.parquet")
+
+    assert search(tmp_path, "2026/1.tar#a.wav")
+    assert search(tmp_path, "2026/1.tar#b.wav") == []
+
+
+def test_the_metadata_of_a_dataset_is_searched_for_files_and_extreme_values(tmp_path: Path) -> None:
+    collected: list[pq.FileMetaData] = []
+    rows = pa.table({"speaker": [WORD, "b"], "score": [1.0, 2.0], "note": ["first", CALL]})
+    pq.write_to_dataset(rows, tmp_path / "set", partition_cols=["speaker"], metadata_collector=collected)
+    for part in (tmp_path / "set").iterdir():
+        shutil.rmtree(part)  # as an erasure told
+    pq.write_metadata(rows.drop_columns("speaker").schema, tmp_path / "set" / "_metadata", metadata_collector=collected)
+
+    assert search(tmp_path, WORD) == [f"{tmp_path / 'set' / '_metadata'}: mentions {WORD}"]
+    assert search(tmp_path, CALL) == [f"{tmp_path / 'set' / '_metadata'}: mentions {CALL}"]
+    assert search(tmp_path, OTHER) == []
 
 
 def test_offsets_that_lead_out_of_their_buffer_are_refused(tmp_path: Path) -> None:
