@@ -164,7 +164,8 @@ class _TableCanaries:
 
     def _refuse(self, drifts: list[Drift], reference: Reference, versions: Mapping[str, str]) -> None:
         """Refuse drifts of what is not embedded again."""
-        if left := [each for each in drifts if not self._redo.covers(each)]:
+        is_of_versions = _are_others(reference)
+        if left := [each for each in drifts if not self._redo.covers(each, is_of_versions)]:
             raise self._refused(left, reference, versions)
 
     def record(self) -> dict[str, Any]:
@@ -190,16 +191,22 @@ class _TableCanaries:
         changed = ", ".join(f"{name} {reference.versions.get(name)} then, {versions[name]} now" for name in libraries)
         shown = "; ".join(map(_described, sorted(drifts, key=lambda each: -each.distance)[:SHOWN]))
         more = f"; and {len(drifts) - SHOWN} more" if len(drifts) > SHOWN else ""
+        again = {_to_redo(each) if _are_others(reference) else f"codec={each.codec}" for each in drifts}
         return ConfigError(
             f"{self._table.output}: canaries do not give what they gave when its embeddings (fingerprint "
             f"{self._table.key}) were computed: {shown}{more} ({changed}). Install the versions of then; or embed "
-            f"again what is affected, with --redo {','.join(sorted(set(map(_to_redo, drifts))))}; or go on with "
+            f"again what is affected, with --redo {','.join(sorted(again))}; or go on with "
             f"--accept-drift, of which the run's record will tell."
         )
 
 
 def _by_drifts(found: tuple[Any, ...]) -> int:
     return len(found[0])
+
+
+def _are_others(reference: Reference) -> bool:
+    """Return True if what is installed is not what a reference was made with."""
+    return any(reference.versions.get(name) != version for name, version in canaries.versions().items())
 
 
 def _to_redo(drift: Drift) -> str:

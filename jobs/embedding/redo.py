@@ -57,7 +57,7 @@ class Redo:
     Examples
     --------
     >>> redo = Redo("aac,soxr")
-    >>> [redo.covers(Drift("a", codec, "samples", 0.1, (library,))) for codec, library in (("aac", "libavcodec"),
+    >>> [redo.covers(Drift("a", codec, "samples", 0.1, (library,)), True) for codec, library in (("aac", "libavcodec"),
     ...  ("mp3", "soxr"), ("mp3", "libavcodec"))]
     [True, True, False]
     """
@@ -75,9 +75,16 @@ class Redo:
                 f"--redo {names}: expected codecs, libraries, segments, codec=NAME, prefix=URI or shard=URI."
             )
 
-    def covers(self, drift: Drift) -> bool:
-        """Return True if all rows that a drift concerns are embedded again."""
-        return bool(self.names & {drift.codec, *drift.libraries})
+    def covers(self, drift: Drift, is_of_versions: bool) -> bool:
+        """Return True if all rows that a drift concerns are embedded again.
+
+        Parameters
+        ----------
+        is_of_versions : bool
+            True if versions of libraries are others than then. If not, as between builds or kinds of processors, what
+            is named without `codec=` is taken for what these versions gave, and left alone.
+        """
+        return drift.codec in self._codecs or (is_of_versions and bool(self.names & {drift.codec, *drift.libraries}))
 
     def sources(
         self,

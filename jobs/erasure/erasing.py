@@ -82,13 +82,12 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
         finish_drops(table)
     target = _inspect(output, request)
     request = target.request
+    leave_note(output, request.asked)  # the same command is known again from now on, whatever is gone by then
     rewrite_records(output, [], request, target.inventory)  # of their digests, not yet
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
     removed = remove_pages(output, request)
     settled = rewrite_records(output, target.tables, request, target.inventory)
-    leave_note(
-        output, request.asked
-    )  # what a run writes from now on names none of them; what it wrote before that is looked at again
+    leave_note(output)  # what a run writes from now on names none of them; what it wrote before is looked at again
     removed += remove_pages(output, request)
     rewrite_records(output, target.tables, request, target.inventory, settled)
     for table in target.tables:

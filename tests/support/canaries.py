@@ -53,9 +53,9 @@ def imitate(versions: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canaries, "versions", lambda: installed | versions)
 
 
-def drift_of_gsm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decode GSM in another way from now on, by another libsndfile."""
-    imitate({"libsndfile": "1.2.3"}, monkeypatch)
+def drift_of_gsm(monkeypatch: pytest.MonkeyPatch, libsndfile: str = "1.2.3") -> None:
+    """Decode GSM in another way from now on, by this libsndfile."""
+    imitate({"libsndfile": libsndfile}, monkeypatch)
     heard = hear()
     moved = replace(heard["gsm610-8000.wav"], samples=heard["gsm610-8000.wav"].samples + np.float32(0.01))
     drifted = heard | {"gsm610-8000.wav": moved}

@@ -244,6 +244,23 @@ def test_only_shards_with_rows_of_a_codec_are_embedded_again_and_only_once(
     assert len(first.markers) == 2
 
 
+def test_what_another_build_of_the_same_version_gives_is_embedded_again_by_its_codec_alone(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+    embed(archive, output)
+    drift_of_gsm(monkeypatch, libsndfile=canaries.versions()["libsndfile"])
+    add(archive)
+
+    for redo in ("", "wav/gsm610", "libsndfile"):  # which leave alone what was begun with this version
+        with pytest.raises(ConfigError, match=r"--redo codec=wav/gsm610;"):
+            embed(archive, output, redo=redo)
+    run = embed(archive, output, redo="codec=wav/gsm610")
+
+    assert sorted(marker.uri.rpartition("/")[2] for marker in run.markers) == ["1.tar", "2.tar"]
+    assert embed(archive, output).markers == []
+
+
 def test_rows_of_a_codec_are_not_embedded_again_in_one_of_two_inputs(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
