@@ -116,7 +116,9 @@ class Redo:
             raise ConfigError(f"--redo {SEGMENTS}: embeds what has no windows; say which by --segments.")
         if not (self.names or self.named or self.asks_for_segments):
             return frozenset()
-        committed = [planned for planned in history.current.values() if planned.name in done]
+        # the rows that stand, also of a slot that was planned again since, which would take them over
+        committed = list(history.last_committed(done).values())
+        begun = {planned.name for planned in committed if self._is_begun(planned, history, date)}
         named = {planned.name for planned in committed if self._names_a_source(planned)}
         if (self._prefixes or self._sources) and not named:
             raise ConfigError(
@@ -126,6 +128,7 @@ class Redo:
         plans = {planned.name: history.plans[planned.number - 1] for planned in committed}
         older = {name for name, plan in plans.items() if plan.detail.get(VERSIONS) != versions}
         again = {name for name, plan in plans.items() if (plan.run_date, plan.detail.get(REDO)) != (date, self.named)}
+        again -= begun
         found = named & again
         found |= _with_rows(table, again - found, self._codecs)
         found |= _with_rows(table, older - found, self.names)
@@ -133,6 +136,12 @@ class Redo:
             found |= shards_without(table, history, committed, windows)
         sources = (source for name in found for source in history.by_name[name].shard.sources)
         return frozenset(source.uri for source in sources if not is_removed(source))
+
+    def _is_begun(self, planned: PlannedShard, history: PlanHistory, date: str) -> bool:
+        """Return True if a run of this date that was told the same has planned a shard again, and not come to it."""
+        now = history.current.get(planned.slot, planned)
+        plan = history.plans[now.number - 1]
+        return bool(self.named) and now != planned and (plan.run_date, plan.detail.get(REDO)) == (date, self.named)
 
     def _names_a_source(self, planned: PlannedShard) -> bool:
         return any(uri.startswith(self._prefixes) or uri in self._sources for uri in planned.entry.source_uris)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ConfigError
 from jobs.embedding.redo import Redo
+from jobs.tables.canaries import read_references
 from tests.support.audio import encoded, tone
-from tests.support.canaries import archive_in, embed, objects
+from tests.support.canaries import archive_in, embed, imitate, objects
 
 
 @pytest.fixture
@@ -62,6 +65,43 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_planned(archive: Path, tmp_
     again = embed(archive, output, redo=redo)
 
     assert [marker.name for marker in again.markers] == [lost.name]
+
+
+def test_a_run_that_was_stopped_before_its_first_commit_goes_on(archive: Path, tmp_path: Path) -> None:
+    output, redo = tmp_path / "output", f"prefix={archive}/2026/"
+    embed(archive, output)
+    run = embed(archive, output, redo=redo)
+    for marker in run.markers:
+        (output / "_commits" / run.ledger.name / f"{marker.name}.json").unlink()
+
+    again = embed(archive, output, redo=redo)
+
+    assert [marker.name for marker in again.markers] == [marker.name for marker in run.markers]
+
+
+def test_rows_that_a_refused_night_would_take_over_are_embedded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, output = tmp_path / "archive", tmp_path / "output"
+    archive.mkdir()
+    for number in range(3):  # a group of files, which are one shard
+        (archive / f"{number}.flac").write_bytes(encoded(tone(2.0, seed=number)))
+    ledger = embed(archive, output).ledger
+    (reference,) = read_references(ledger)
+    moved = {name: vector + np.roll(vector, 1) for name, vector in reference.vectors.items()}
+    for path in (output / "_canaries").rglob("*.json"):  # as if numpy had given something else then
+        path.write_bytes(replace(reference, vectors=moved, number=0).to_json())
+    imitate({"numpy": "9.9"}, monkeypatch)
+    (archive / "2.flac").write_bytes(encoded(tone(3.0)))
+    with pytest.raises(ConfigError, match=r"--redo (numpy|torch);"):
+        embed(archive, output)  # it has planned the group, of which two files are as they were
+    assert len(ledger.history().plans) == 2
+
+    run = embed(archive, output, redo="numpy,torch")
+
+    rows = pq.read_table(output / "embeddings", columns=["uri", "run_id"]).to_pylist()
+    assert len(rows) == 3
+    assert {row["run_id"] for row in rows} == {marker.detail["run_id"] for marker in run.markers}
 
 
 def test_a_shard_that_nobody_has_read_is_refused(archive: Path, tmp_path: Path) -> None:
