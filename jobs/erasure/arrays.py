@@ -114,7 +114,8 @@ def _beside_texts(leaf: pa.Array) -> Iterator[memoryview]:
         width = np.int64 if _is(leaf.type, "large_string", "large_binary") else np.int32
         places = np.frombuffer(buffers[0] or b"", width) if len(leaf) else np.zeros(last + 1, width)
     yield from (held[: places[first]], held[places[last] :])
-    for slot in first + np.flatnonzero(leaf.is_null().to_numpy(zero_copy_only=False)):
+    is_null = leaf.is_null().to_numpy(zero_copy_only=False)
+    for slot in first + np.flatnonzero(is_null & (np.diff(places[first : last + 1]) > 0)):
         yield held[places[slot] : places[slot + 1]]
 
 
