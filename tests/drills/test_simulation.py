@@ -17,7 +17,7 @@ from jobs.inputs.shards import Shard
 from jobs.storage import Stored
 from jobs.tables.plan import propose
 from jobs.tables.protocol import Plan, PlanHistory, PlannedShard
-from tests.drills.simulation.actors import FAULTS, NAP
+from tests.drills.simulation.actors import CRASH_AFTER, CRASH_BEFORE, FAULTS, LATE, LOST, NAP, ORPHAN
 from tests.drills.simulation.random_schedules import play, play_range
 from tests.drills.simulation.scenarios import SCENARIOS, Scenario, exhaustive
 
@@ -52,7 +52,24 @@ def test_every_single_fault_at_every_request_is_survived(scenario: Scenario) -> 
 
     wrong = [each for each in found if each]
     assert not wrong, f"{wrong[0].what}; python -m tests.drills.simulation {wrong[0].again}"
-    assert len(found) == 1 + len((*FAULTS, NAP)) * scenario.play({})
+    assert len(found) == 1 + sum(map(len, scenario.play({})))
+
+
+@pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[1], next(each for each in SCENARIOS if each.setup.twice)])
+def test_a_fault_that_is_left_out_does_what_another_does(scenario: Scenario) -> None:
+    like = {CRASH_AFTER: CRASH_BEFORE, ORPHAN: CRASH_BEFORE, LATE: LOST}
+    n_left_out = 0
+    for step, possible in enumerate(scenario.play({})):
+        for fault in {*FAULTS, NAP}.difference(possible):
+            logs: list[list[str]] = [[], []]
+            for log, what in zip(logs, (fault, like[fault]), strict=True):
+                scenario.play({step: what}, log)
+
+            assert [line.partition("   <- ")[0] for line in logs[0]] == [
+                line.partition("   <- ")[0] for line in logs[1]
+            ]
+            n_left_out += 1
+    assert n_left_out > 10
 
 
 def test_the_same_seed_plays_the_same_schedule() -> None:

@@ -10,13 +10,16 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from tests.drills import simulation
 from tests.drills.simulation.random_schedules import play, play_range
-from tests.drills.simulation.scenarios import SCENARIOS, play_scenario
+from tests.drills.simulation.scenarios import SCENARIOS, Scenario, first_faults, play_scenario
 from tests.drills.simulation.violations import Violation
+
+SAID = 20  # times that progress is told
+
+Job = tuple[Any, ...]  # a function and its arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,18 +40,21 @@ def main(arguments: list[str] | None = None) -> int:
         return _show(asked, log)
     started = time.perf_counter()
     if asked.exhaustive or asked.scenario:
-        names = [each.name for each in SCENARIOS if asked.scenario in (None, each.name)]
-        jobs = [(play_scenario, name, 2 if asked.exhaustive == "pairs" else 1) for name in names]
-        what = f"every fault{', and every two,' * (asked.exhaustive == 'pairs')} in {len(names)} scenarios"
+        chosen = [each for each in SCENARIOS if asked.scenario in (None, each.name)]
+        jobs = _scenarios(chosen, asked.exhaustive)
+        what = f"every fault{', and every two,' * (asked.exhaustive == 'pairs')} in {len(chosen)} scenarios"
     else:
         size, last = 500, asked.seed + asked.count
         jobs = [(play_range, first, min(size, last - first)) for first in range(asked.seed, last, size)]
         what = f"seeds {asked.seed} to {last - 1}"
     count, wrong = 0, []
     with multiprocessing.Pool(asked.processes) as pool:
-        for found, bad in pool.imap_unordered(_call, jobs):
+        for done, (found, bad) in enumerate(pool.imap_unordered(_call, jobs), 1):
             count += found
             wrong += bad
+            if done * SAID // len(jobs) > (done - 1) * SAID // len(jobs):
+                spent = time.perf_counter() - started
+                print(f"{done / len(jobs):.0%}, {spent:,.0f} s, {len(wrong)} violations", file=sys.stderr, flush=True)
     count = count if asked.exhaustive or asked.scenario else asked.count
     seconds = time.perf_counter() - started
     said = f"{what}: {count:,} schedules in {seconds:,.0f} s, {len(wrong)} violations"
@@ -79,7 +85,15 @@ def _record(said: str, passed: bool, seconds: float) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def _call(job: tuple[Callable[..., Any], Any, Any]) -> Any:
+def _scenarios(scenarios: list[Scenario], exhaustive: str | None) -> list[Job]:
+    """Return a job for each scenario, and one for each of its first faults where there are second ones."""
+    if exhaustive != "pairs":
+        return [(play_scenario, each.name, 1) for each in scenarios]
+    alone = [(play_scenario, each.name, 0) for each in scenarios]
+    return alone + [(play_scenario, each.name, 1, first) for each in scenarios for first in first_faults(each)]
+
+
+def _call(job: Job) -> Any:
     function, *arguments = job
     return function(*arguments)
 

@@ -16,7 +16,6 @@ ORPHAN = "loses its driver"
 SLEEP = "sleeps"
 NAP = "naps"
 FAULTS = (CRASH_BEFORE, CRASH_AFTER, LOST, LATE, ORPHAN, SLEEP)
-NAP_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,16 @@ class Actor:
     task: int = 0
     assembler: int | None = None
     asked: Any = None
+
+
+def faults_of(actor: Actor) -> tuple[str, ...]:
+    """Return the faults that differ in what they do to an actor at its request.
+
+    One that only reads is killed before and after with the same effect, and repeats its request whatever happened to
+    the reply; and only a worker can lose its driver without being killed.
+    """
+    of_request = {Put: (CRASH_AFTER, LOST, LATE), Delete: (CRASH_AFTER, LOST)}.get(type(actor.asked), (LOST,))
+    return CRASH_BEFORE, *of_request, *([ORPHAN] if actor.workers else []), SLEEP, NAP
 
 
 def described(asked: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.drills.simulation.actors import FAULTS, NAP
+from tests.drills.simulation.actors import NAP, faults_of
 from tests.drills.simulation.ending import finish
 from tests.drills.simulation.violations import Violation, Wrong
 from tests.drills.simulation.world import DATES, IDLE, Setup, World
@@ -33,9 +33,10 @@ class Scenario:
     events: tuple[Event, ...]
     turns: int = 1
 
-    def play(self, faults: dict[int, str], log: list[str] | None = None) -> int:
-        """Play it with faults at these steps; return the number of steps."""
+    def play(self, faults: dict[int, str], log: list[str] | None = None) -> list[tuple[str, ...]]:
+        """Play it with faults at these steps; return the faults that may strike at each step."""
         world = World(self.setup, log)
+        possible = []
         events, naps, turn, since = list(self.events), [], 0, 0
         while world.actors or events or naps:
             while events and (not world.actors or world.n_steps - since >= events[0][0]):
@@ -45,14 +46,14 @@ class Scenario:
                 world.wake(naps.pop(0)[1])
             if world.actors:
                 actor = world.actors[turn // self.turns % len(world.actors)]
+                possible.append(faults_of(actor))
                 fault = faults.get(world.n_steps)
                 if fault == NAP:
                     naps.append((world.n_steps + NAP_STEPS, actor))
                 world.step(actor, fault)
                 turn += 1
-        n_steps = world.n_steps
         finish(world)
-        return n_steps
+        return possible
 
 
 ONE = Setup({"a": "0ef"})
@@ -127,18 +128,23 @@ def exhaustive(scenario: Scenario, depth: int, start: dict[int, str] | None = No
     """
     faults = start or {}
     try:
-        n_steps = scenario.play(faults)
+        possible = scenario.play(faults)
     except Violation as violation:
         yield Wrong(f"--scenario {scenario.name!r} --faults {json.dumps(json.dumps(faults))}", str(violation))
         return
     yield None
     if depth:
-        for step in range(max(faults, default=-1) + 1, n_steps):
-            for fault in (*FAULTS, NAP):
+        for step in range(max(faults, default=-1) + 1, len(possible)):
+            for fault in possible[step]:
                 yield from exhaustive(scenario, depth - 1, faults | {step: fault})
 
 
-def play_scenario(name: str, depth: int) -> tuple[int, list[Wrong]]:
-    """Play a scenario with every fault, or with every two in order."""
-    found = list(exhaustive(next(each for each in SCENARIOS if each.name == name), depth))
+def first_faults(scenario: Scenario) -> list[dict[int, str]]:
+    """Return every fault that may be a schedule's first; each begins schedules that can be played apart."""
+    return [{step: fault} for step, faults in enumerate(scenario.play({})) for fault in faults]
+
+
+def play_scenario(name: str, depth: int, start: dict[int, str] | None = None) -> tuple[int, list[Wrong]]:
+    """Play a scenario with every fault, or with every two in order; return how many schedules, and which break."""
+    found = list(exhaustive(next(each for each in SCENARIOS if each.name == name), depth, start))
     return len(found), [each for each in found if each]
