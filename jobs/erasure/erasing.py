@@ -23,12 +23,12 @@ from jobs.erasure.places import with_places, with_unheard
 from jobs.erasure.proof import prove_erased
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.rewriting import remove_pages, rewrite_plans, rewrite_records, rewrite_table
-from jobs.erasure.runs import pages, records
+from jobs.erasure.runs import lacking_pages, pages, records
 from jobs.errors import RunAgain
 from jobs.storage import Stored
 from jobs.tables.compaction.copy import is_copy, output_of
 from jobs.tables.dropping import finish_drops, waiting
-from jobs.tables.erasures import leave_note, note_done
+from jobs.tables.erasures import is_unfinished, leave_note, note_done
 from jobs.tables.garbage import remove_drafts
 from jobs.tables.ledger import Ledger, ledgers
 from jobs.tables.names import Names
@@ -82,10 +82,11 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
         finish_drops(table)
     target = _inspect(output, request)
     request = target.request
+    removed = lacking_pages(output) if is_unfinished(output, request.asked) else []  # one that was killed took them
     leave_note(output, request.asked)  # the same command is known again from now on, whatever is gone by then
     rewrite_records(output, [], request, target.inventory)  # of their digests, not yet
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)
-    removed = remove_pages(output, request)
+    removed += remove_pages(output, request)
     settled = rewrite_records(output, target.tables, request, target.inventory)
     leave_note(output)  # what a run writes from now on names none of them; what it wrote before is looked at again
     removed += remove_pages(output, request)

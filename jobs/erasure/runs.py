@@ -50,6 +50,14 @@ def pages(output: str, request: ErasureRequest) -> Iterator[tuple[str, set[str]]
             yield uri, request.ids_in_text(page)
 
 
+def lacking_pages(output: str) -> list[str]:
+    """Return the runs whose records ask for a page that is not there."""
+    there = {*objects_below(output, "runs")}
+    missing = [uri for uri in record_uris(output) if f"{uri.removesuffix('.json')}.html" not in there]
+    found = (load_checksummed(text, uri) for uri, text in _contents(missing) if text is not None)
+    return [record["run_id"] for record in found if "players" in record.get("settings", {})]
+
+
 def records(
     output: str,
     tables: list[Ledger],

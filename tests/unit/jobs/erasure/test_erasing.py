@@ -67,6 +67,27 @@ def test_a_page_is_drawn_again_from_the_rows_that_are_left(tables: str, bonafide
     assert "<h1>Nightly report</h1>" in after
 
 
+def test_a_page_that_a_killed_erasure_removed_is_drawn_by_the_next(
+    tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = next(uri for uri in everything(tables) if uri.endswith(".html"))
+    storage.write_bytes(page, storage.read_bytes(page) + f"<td>{VICTIM}</td>".encode())
+    remove = storage.remove
+
+    def dying(uri: str) -> None:
+        remove(uri)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "remove", dying)
+        assert bonafide("erase", VICTIM, "--output", tables)[0] == 75
+    assert storage.stat(page) is None
+
+    assert "1 drawn again without, 0 removed" in bonafide("erase", VICTIM, "--output", tables)[1]
+
+    assert b"<h1>Nightly report</h1>" in storage.read_bytes(page)
+
+
 @pytest.mark.parametrize("other", [True, False], ids=["replaced", "gone"])
 def test_a_page_whose_head_is_no_longer_there_is_removed_and_that_is_said(
     other: bool, tables: str, tmp_path: Path, bonafide: Run, caplog: pytest.LogCaptureFixture
@@ -289,11 +310,11 @@ def test_a_run_that_plans_after_the_inventory_is_noticed_before_the_proof(
 ) -> None:
     commit(root, plan(root, a="1").current[SLOTS["a"]], 2)
 
-    def meanwhile(*_: Any) -> int:
+    def meanwhile(*_: Any) -> list[str]:
         again = plan(root, a="2").current[SLOTS["a"]]
         if committed:
             commit(root, again, 2)
-        return 0
+        return []
 
     monkeypatch.setattr("jobs.erasure.erasing.remove_pages", meanwhile)
 
