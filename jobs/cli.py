@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import platform
@@ -128,7 +129,8 @@ def _tell(ends: Ends, verb: str, values: dict[str, Any], code: int, cause: str) 
     if values.get("webhook") and not values.get("dry_run"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
-        print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
+        with contextlib.suppress(OSError):  # the log's disk may be full, or its reader gone: the exit code stays
+            print(f"error {code}: {cause}", file=sys.stderr)  # noqa: T201 - not stdout
 
 
 def _begin(module: types.ModuleType, verb: str, kind: type, values: dict[str, Any]) -> int | None:
@@ -176,13 +178,18 @@ def _tell_of_loss() -> int:
 
 
 def _open_standard_files() -> None:
-    """Open what a supervisor closed of standard input, output and error: else the next pipe would have its number."""
+    """Open what a supervisor closed of standard input, output and error: else the next pipe would have its number.
+
+    What stdout's encoding lacks is spelt out, as Python does on stderr: names may have letters that a terminal has not.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
             setattr(sys, name, open(number, "r" if number == 0 else "w"))  # noqa: SIM115 - until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

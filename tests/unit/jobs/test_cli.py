@@ -281,6 +281,24 @@ def test_a_full_disk_under_stdout_is_said_once_all_is_done(tmp_path: Path) -> No
     assert list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2> >(exec true)"], ids=["a full disk", "a reader that is gone"])
+def test_an_exit_code_stays_where_its_cause_cannot_be_said(stderr: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m jobs verify {tmp_path} {stderr}"
+
+    assert subprocess.run(["bash", "-c", command], timeout=60, check=False).returncode == 65
+
+
+def test_letters_that_a_terminal_has_not_are_spelt_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs", "keygen", "--output", str(tmp_path / "schlüssel")]
+
+    ended = subprocess.run(
+        command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"public key: {tmp_path}/schl\\xfcssel.pub" in ended.stdout
+
+
 def test_a_signal_does_not_break_off_the_telling_of_the_end() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
