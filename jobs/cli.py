@@ -125,7 +125,7 @@ def _ends(given: Sequence[str]) -> Ends:
 def _tell(ends: Ends, verb: str, values: dict[str, Any], code: int, cause: str) -> None:
     if not values.get("dry_run"):  # a look ahead is no end of a run
         ends.write(verb, code, values.get("output"))
-        _record_end(values.get("output"), verb, code)
+        _record_end(values, verb, code)
     if values.get("webhook") and not values.get("dry_run"):
         _notify(values["webhook"], verb, values.get("output"), code)
     if cause:
@@ -219,12 +219,9 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[str,
 def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tuple[int, str]:
     """Run a verb; return its exit code and, if an error ended it, the cause in one line."""
     try:
-        from jobs.storage import private_unless  # only now: --help needs none of it
-
         if not getattr(module, "CHECKS_PACKAGES", False):
             refuse_old_packages()
-        place = values.get("to") or values.get("output")
-        with private_unless(place, shared=values.get("shared", False)):
+        with _private(values.get("to") or values.get("output"), values):
             return _with_stdout(int(module.run(kind(**values))))
     except tuple(EXIT_CODES) as error:
         code = next(code for each, code in EXIT_CODES.items() if isinstance(error, each))
@@ -240,6 +237,13 @@ def _outcome(module: types.ModuleType, kind: type, values: dict[str, Any]) -> tu
         return os.EX_SOFTWARE, _one_line(f"{type(error).__name__}: {error}")
 
 
+def _private(place: str | None, values: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Let what is written there be read by this user alone, unless others are meant to."""
+    from jobs.storage import private_unless  # only now: --help needs none of it
+
+    return private_unless(place, shared=values.get("shared", False))
+
+
 def _with_stdout(code: int) -> tuple[int, str]:
     """Return the outcome of a verb that ended with ``code``, unless what it printed did not reach its reader."""
     if code in COMPLETE and (trouble := unsaid()):
@@ -247,15 +251,16 @@ def _with_stdout(code: int) -> tuple[int, str]:
     return code, ""
 
 
-def _record_end(output: str | None, verb: str, code: int) -> None:
+def _record_end(values: dict[str, Any], verb: str, code: int) -> None:
     """Write the end of a run that has a plan and did not complete it; a failure is a warning."""
-    run_id = logs.bound("run_id")
+    output, run_id = values.get("output"), logs.bound("run_id")
     if code in COMPLETE or output is None or run_id is None:
         return
     from jobs.tables import run_records  # only now: --help needs none of it
 
     try:
-        run_records.write_end(output, run_id, verb, code, MEANINGS[code])
+        with _private(output, values):
+            run_records.write_end(output, run_id, verb, code, MEANINGS[code])
     except (Exception, KeyboardInterrupt) as error:
         log.warning("the end of this run was not recorded: %s", error or "interrupted")
 

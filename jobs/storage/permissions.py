@@ -69,7 +69,7 @@ def private_unless(place: str | None, *, shared: bool) -> Iterator[None]:
 
 
 def _is_open_output(place: str) -> bool:
-    """Return True for an output on a local disk that is there, and that others than its owner may use.
+    """Return True for an output on a local disk that is there, and that others than its owner may use as a whole.
 
     The folder alone does not say so: one that was made before the first run has what the umask gave.
     """
@@ -78,7 +78,7 @@ def _is_open_output(place: str) -> bool:
     path = path_of(normal(place))
     try:
         entries = set(OUTPUTS).intersection(os.listdir(path) if os.path.isdir(path) else ())
-        return _is_open(path) and any(_is_open(os.path.join(path, name)) for name in entries)
+        return bool(entries) and all(map(_is_open, (path, *(os.path.join(path, name) for name in entries))))
     except OSError:
         return False
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs import storage
+from jobs import cli, storage
 from jobs.cli import VERBS
 from jobs.execution.stages import ItemStage
 from jobs.storage import local
 from jobs.storage.permissions import is_private, private_unless
+from jobs.telemetry import logs
 from tests.support.audio import encoded, tone
 
 Run = Callable[..., tuple[int, str, str]]
@@ -89,6 +90,30 @@ def test_an_output_that_is_private_stays_so(tmp_path: Path, folder: int) -> None
         storage.put(f"{tmp_path}/_plans/1", b"x", storage.ABSENT)
 
     assert mode(tmp_path / "_plans" / "1") == 0o600
+
+
+def test_an_output_of_which_a_part_is_private_is_so_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o755)
+    (tmp_path / "_plans").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+
+    with private_unless(str(tmp_path), shared=False):
+        storage.write_bytes(f"{tmp_path}/scores/x.parquet", b"x")
+
+    assert mode(tmp_path / "scores" / "x.parquet") == 0o600
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(False, 0o600), (True, 0o644)])
+def test_the_end_of_a_run_that_failed_may_be_read_by_those_who_may_read_the_rest(
+    shared: bool, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_bound", {"run_id": "2026-12-01-0a1b2c3d"})
+
+    cli._record_end({"output": str(tmp_path), "shared": shared}, "embed", 75)
+
+    (end,) = (tmp_path / "runs" / "ended").iterdir()
+    assert mode(end) == expected
+    assert mode(end.parent) == mode(end.parent.parent) == (0o755 if shared else 0o700)
 
 
 def test_a_draft_is_never_more_open_than_what_it_becomes(tmp_path: Path) -> None:

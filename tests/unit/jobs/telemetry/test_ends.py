@@ -270,10 +270,10 @@ def test_an_attempt_that_ends_after_planning_leaves_a_record_that_names_no_recor
     monkeypatch.setattr(logs, "_bound", {"run_id": "2026-11-23-5af19c2f"})
 
     for code in (0, 3):
-        cli._record_end(str(tmp_path), "embed", code)
+        cli._record_end({"output": str(tmp_path)}, "embed", code)
     assert list(tmp_path.iterdir()) == []
     for code in (65, 69, 70, 75):
-        cli._record_end(str(tmp_path), "embed", code)
+        cli._record_end({"output": str(tmp_path)}, "embed", code)
 
     paths = sorted((tmp_path / "runs" / "ended").iterdir())
     found = [load_checksummed(path.read_bytes(), path.name) for path in paths]
