@@ -138,6 +138,7 @@ def _hashes_of(tables: list[Ledger], objects: ShardObjects, slots: set[str], req
         for marker, contents in objects.of(table.markers(shards.names), "embeddings"):
             if "embeddings" in marker.objects:
                 content = present(table, marker, "embeddings", contents)
+                table.recounted(marker, "embeddings", content)  # refuses a damaged one
                 rows, is_requested = identify_rows(content, request)
                 hashes |= set(rows.filter(is_requested)["audio_sha256"].to_pylist())
     return hashes

@@ -222,6 +222,8 @@ class Ledger:
         ------
         RunAgain
             If rows of another state have replaced them since.
+        SchemaError
+            If it is damaged, or gone.
         """
         content = self._content(marker, table)
         return None if content is None else pq.read_table(content, partitioning=None).replace_schema_metadata()
@@ -326,7 +328,9 @@ class Ledger:
         uri = storage.join(self.output, marker.objects[table])
         content = self._object(marker, table)
         found = part_of(uri, content)
-        if found is None or found.shard != marker.name:
+        if found is None:
+            raise SchemaError(f"{uri}: is damaged. `verify` says more.")
+        if found.shard != marker.name:
             raise RunAgain(f"{uri}: its rows were replaced after the run began; run the same command again.")
         return io.BytesIO(content)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from jobs import storage
 from jobs.inputs.labels import read_labels
 from jobs.reports.nightly.history import summarise
@@ -36,6 +36,11 @@ def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConne
     content : Content
     labels : str, optional
         A list of labels, in any form that `fit` reads: the view `labels`.
+
+    Raises
+    ------
+    SchemaError
+        If DuckDB cannot read an object of a table.
     """
     import duckdb  # only now: no other verb needs it
 
@@ -45,8 +50,11 @@ def connect(content: Content, labels: str | None = None) -> duckdb.DuckDBPyConne
     connection.execute("SET enable_progress_bar = false")
     if (scheme := storage.scheme_of(content.place)) != "file":
         connection.register_filesystem(storage.filesystem(scheme))
-    for statement in view_statements(content, "duckdb"):
-        connection.execute(statement)
+    try:
+        for statement in view_statements(content, "duckdb"):
+            connection.execute(statement)
+    except duckdb.Error as error:
+        raise SchemaError(f"{content.place}: {error}. `verify` says more.") from error
     if labels is not None:
         connection.register("given_labels", read_labels(storage.normal(labels)))
         connection.execute("CREATE OR REPLACE VIEW labels AS SELECT * FROM given_labels")

@@ -80,6 +80,20 @@ def test_a_damaged_table_is_refused_and_its_checksum_is_not_renewed(
     assert bonafide("verify", tables)[0] == 65
 
 
+@pytest.mark.parametrize("name", ["embeddings", "scores"])
+@pytest.mark.parametrize("length", [0, 100])
+def test_an_object_of_which_the_end_is_gone_is_refused_by_its_name(
+    tables: str, bonafide: Run, name: str, length: int
+) -> None:
+    uri = first_object(tables, name)
+    storage.write_bytes(uri, storage.read_bytes(uri)[:length])
+
+    code, _, err = bonafide("erase", VICTIM, "--output", tables)
+
+    assert code == 65
+    assert f"{uri.rpartition('/')[2]}: is not what was committed. `verify` says more." in err.splitlines()[-1]
+
+
 def test_damage_after_an_interrupted_erasure_is_refused(
     tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

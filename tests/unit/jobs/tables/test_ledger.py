@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, SchemaError
 from detector.schema import FAILURES, embeddings_schema
 from jobs import storage
 from jobs.errors import RunAgain
@@ -195,6 +196,17 @@ def test_rows_of_another_state_are_not_read_as_these(root: str) -> None:
     storage.remove(f"{root}/{MARKER}")
     with pytest.raises(RunAgain, match="replaced after the run began"):
         ledger_of(root).marker(old.name)
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_an_object_of_which_the_end_is_gone_is_damaged_and_not_replaced(root: str, length: int) -> None:
+    marker = commit(root, embeddings(0.25))
+    assert marker is not None
+    uri = f"{root}/{marker.objects['embeddings']}"
+    storage.write_bytes(uri, storage.read_bytes(uri)[:length])
+
+    with pytest.raises(SchemaError, match=re.escape(f"{uri}: is damaged. `verify` says more.")):
+        ledger_of(root).read(marker, "embeddings")
 
 
 def test_plans_stand_in_one_order_and_are_not_written_again(root: str) -> None:

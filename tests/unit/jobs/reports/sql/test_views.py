@@ -119,6 +119,19 @@ def test_a_mistake_names_what_there_is(two_heads: str, bonafide: Run) -> None:
     assert "recordings" in err.splitlines()[-1]
 
 
+def test_a_damaged_object_is_named(tmp_path: Path, bonafide: Run) -> None:
+    output = str(tmp_path / "tables")
+    nightly_runs.night(output, {URI: nightly_runs.recordings(nightly_runs.drawn(2, seed=5)[0])})
+    (damaged,) = (tmp_path / "tables" / "scores").rglob("*.parquet")
+    damaged.write_bytes(b"")
+
+    code, _, err = bonafide("sql", output, "SELECT count(*) FROM recordings")
+
+    assert code == 65
+    assert damaged.name in err.splitlines()[-1]
+    assert "`verify` says more" in err.splitlines()[-1]
+
+
 def test_names_of_recordings_are_inert_in_every_format(tmp_path: Path, bonafide: Run) -> None:
     output = str(tmp_path / "tables")
     hostile = nightly_runs.recordings(nightly_runs.drawn(1, seed=5)[0])
