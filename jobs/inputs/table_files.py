@@ -76,16 +76,18 @@ def text_column(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:
     Raises
     ------
     SchemaError
-        If the name occurs twice, or if the column's type has no text form.
+        If the name occurs twice, if the column's type has no text form, or if a text is not UTF-8.
     """
     if name not in table.column_names:
         return pa.chunked_array([pa.nulls(len(table), pa.string())])
     if table.column_names.count(name) > 1:
         raise SchemaError(f"{uri}: column `{name}` occurs twice; keep one.")
     try:
-        return table[name].cast(pa.string())
+        texts = table[name].cast(pa.string())
+        texts.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SchemaError(f"{uri}: column `{name}` is {table[name].type}; expected text.") from error
+        raise SchemaError(f"{uri}: column `{name}` is {table[name].type}; expected text, in UTF-8.") from error
+    return texts
 
 
 def _csv(uri: str) -> Iterator[pa.Table]:

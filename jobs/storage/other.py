@@ -32,6 +32,18 @@ def filesystem(scheme: str) -> Any:
     return fsspec.filesystem(scheme)
 
 
+@contextlib.contextmanager
+def _errors(uri: str) -> Iterator[None]:
+    """Re-raise errors as :func:`storage_errors`; ConfigError for a name that this kind of storage cannot have."""
+    try:
+        with storage_errors(uri):
+            yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{uri}: no name of such a storage: {error}") from error
+
+
 class Other:
     """The store of any other scheme. Without conditional writes, two runs at once on one output are not safe."""
 
@@ -49,7 +61,7 @@ class Other:
     def stat(self, uri: str, *, as_source: bool = False) -> Stored | None:  # noqa: ARG002 - it has one kind of tag
         """The object; None if there is none."""
         try:
-            with storage_errors(uri):
+            with _errors(uri):
                 info = self._fs.info(uri)
         except NotFoundError:
             return None
@@ -58,7 +70,7 @@ class Other:
     def listing(self, folder: str, follow: str, leave_out: LeaveOut = None) -> Listing | None:  # noqa: ARG002 - no links
         """List by fsspec's `find`."""
         try:
-            with storage_errors(folder):
+            with _errors(folder):
                 found = self._fs.find(folder)
                 if not found and not self._fs.isdir(folder):
                     return None
@@ -73,7 +85,7 @@ class Other:
 
     def matching(self, pattern: str, follow: str, leave_out: LeaveOut = None) -> Listing:  # noqa: ARG002
         """List by fsspec's `glob`."""
-        with storage_errors(pattern):
+        with _errors(pattern):
             found = self._fs.glob(pattern, detail=True)
             below = [path for each in found if found[each]["type"] == "directory" for path in self._fs.find(each)]
         return self._files([*found, *below], leave_out)

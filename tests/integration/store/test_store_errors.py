@@ -31,6 +31,11 @@ def test_an_unknown_kind_of_storage_is_refused() -> None:
         storage.stat("nope://bucket/a.flac")
 
 
+def test_a_name_that_a_kind_of_storage_cannot_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match="data://x: no name of such a storage"):
+        storage.stat("data://x")
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_wrong_secret_is_a_trouble_of_the_store(
     s3_root: str, monkeypatch: pytest.MonkeyPatch, operation: str

@@ -139,6 +139,27 @@ def test_an_unreadable_table_is_refused_by_name(tmp_path: Path, name: str, conte
         read_labels(f"{tmp_path}/{name}")
 
 
+def test_a_column_of_texts_that_are_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
+    pq.write_table(pa.table({"uri": ["a.flac"], "utterance_id": bad}), tmp_path / "bad.parquet")
+
+    with pytest.raises(SchemaError, match=r"bad\.parquet: column `utterance_id` is string; expected text, in UTF-8"):
+        read_entries(f"{tmp_path}/bad.parquet")
+
+
+def test_a_column_that_pandas_calls_a_category_is_text(tmp_path: Path) -> None:
+    ids = pa.array(["x", "y", "x"]).dictionary_encode()
+    pq.write_table(
+        pa.table({"uri": pa.array(["/a", "/b", "/c"]).dictionary_encode(), "member": ids}), tmp_path / "c.parquet"
+    )
+
+    assert [(each.uri, each.member) for each in read_entries(f"{tmp_path}/c.parquet")] == [
+        ("/a", "x"),
+        ("/b", "y"),
+        ("/c", "x"),
+    ]
+
+
 @pytest.mark.parametrize("suffix", LIST_SUFFIXES)
 def test_entries_have_a_uri_and_a_member_and_id_if_given(tmp_path: Path, suffix: str) -> None:
     rows: list[Row] = [
