@@ -279,6 +279,7 @@ class Head:
         types = get_type_hints(cls)
         content, stated_id, signed = read_fields(text, where, set(types))
         try:
+            json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair: no table can hold one
             head = cls(**{name: as_type(name, value, types[name]) for name, value in content.items()})
             found_id = head.head_id
             backbones = [each.backbone for each in head.embed_configs]  # refuses a recipe with invalid settings

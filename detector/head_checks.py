@@ -27,6 +27,7 @@ from detector import attribution, segment_rule
 from detector.calibration import CALIBRATORS, LARGEST, can_interpolate
 from detector.config import parts_of
 from detector.errors import ConfigError
+from detector.head_json import CLASSES
 
 if TYPE_CHECKING:
     from detector.head import Head
@@ -109,9 +110,18 @@ def _check_report(training: dict[str, Any]) -> None:
     for name, value in (training.get("held_out") or {}).items():
         if not (value is None or is_number(value)):
             raise ConfigError(f"head: {name} of its report is {str(value)[:40]!r}; expected a number.")
+    for name in CLASSES:
+        _check_bound(name, (training.get("certificate") or {}).get(name, {}))
     for name, counts in (training.get("score_histograms") or {}).items():
         if not (isinstance(counts, list) and all(is_number(each) and 0 <= each <= MOST_COUNTED for each in counts)):
             raise ConfigError(f"head: the histogram of {name} in its report holds no counts; fit it again.")
+
+
+def _check_bound(name: str, bound: Any) -> None:
+    """Refuse a class's bound in a certificate unless it is a table that :mod:`detector.guarantee` may have written."""
+    is_table = isinstance(bound, dict) and (bound.get("limit") is None or is_number(bound["limit"]))
+    if not is_table or ("groups" in bound and not (is_number(bound.get("groups_kept")) and "over" in bound)):
+        raise ConfigError(f"head: the certificate of {name} in its report is no bound; fit it again.")
 
 
 def is_number(value: Any) -> bool:

@@ -149,6 +149,9 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed() -> None:
         {"held_out": 5},
         {"held_out": {"cllr": "0.1"}},
         {"certificate": 5},
+        {"certificate": {"certified": True, "spoof": 5}},
+        {"certificate": {"certified": True, "bonafide": {"limit": "low"}}},
+        {"certificate": {"certified": True, "spoof": {"limit": 0.01, "groups": 7}}},
         {"score_histograms": 5},
         {"score_histograms": {"spoof": [1, "2"]}},
         {"score_histograms": {"spoof": [1, 1e49]}},
@@ -158,3 +161,10 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed() -> None:
 def test_a_report_that_is_read_holds_numbers_where_numbers_are_read(report: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="report"):
         replace(PLAIN, training=report)
+
+
+def test_half_a_surrogate_pair_is_refused_as_no_table_can_hold_it() -> None:
+    text = replace(PLAIN, training={"corpus": "\ud800"}).to_json()
+
+    with pytest.raises(ConfigError, match="surrogate"):
+        Head.from_json(text, "h.json")
