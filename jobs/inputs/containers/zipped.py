@@ -90,10 +90,15 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO | Utter
     if exceeds_ratio(info.file_size, info.compress_size):
         return UtteranceError("bad_archive", bomb(info.file_size, info.compress_size))
     try:
-        with content_errors(BROKEN, "its header is broken"):
+        with content_errors(_unlike, ""):
             return cast(BinaryIO, _Content(opened.open(info), info.file_size))
     except UtteranceError as error:
         return error
+
+
+def _unlike(_: str) -> UtteranceError:
+    """Return the error of a member's header, without the name in it: an erasure of that id would not find it there."""
+    return BROKEN("its header is broken: it is not the one that the archive's directory describes")
 
 
 class _Content(ReadOnlyFile):

@@ -119,6 +119,17 @@ def test_of_two_joined_zips_the_second_is_heard_and_a_row_tells_of_the_first(tmp
     assert errors(path) == [("b.flac", None), (None, "bad_archive")]
 
 
+def test_a_member_whose_header_has_another_name_is_a_row_that_does_not_repeat_it(tmp_path: Path) -> None:
+    content = zipped({"Zoë.flac": FLAC, "Eva1.flac": OTHER}).replace("Zoë.flac".encode(), b"Eva1.flac", 1)
+    path = put(tmp_path / "a.zip", content)
+
+    (first, second), _ = read(shard_of(path))
+
+    assert (first["utterance_id"], first["error"]) == (f"{path}#Zoë.flac", "bad_archive")
+    assert first["message"] == "its header is broken: it is not the one that the archive's directory describes"
+    assert (second["utterance_id"], second.get("error")) == (f"{path}#Eva1.flac", None)
+
+
 def test_a_program_before_a_zip_that_unpacks_it_is_passed_over(tmp_path: Path) -> None:
     path = put(tmp_path / "a.zip", b"#!/bin/sh\nexec unzip $0\n" + zipped({"a.flac": FLAC}))
 
