@@ -25,6 +25,10 @@ EXAMPLES = ("passed_over", "passed_over_members", REPEATED, UNHEARD)
 """What markers and records have of files that were no recordings, with examples: one may have become one since; and of
 ids that were refused."""
 
+NEIGHBOUR = r"(?s), to .*; links are not followed|^its header is broken: File name in |ends in the middle of "
+"""Messages that name another member of the container, in one of many spellings; versions until 2026-12-01 wrote the
+first two."""
+
 TOLD = (REDO, MOVED)
 """What the detail of a plan has of what its run was told, which may be a recording. All other fields name encoders,
 folders and digests, which later runs need as they are; and anyone may call a recording like one of these."""
@@ -43,7 +47,25 @@ def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
             is_named = pc.is_in(rows[name], pa.array(named, rows[name].type))
             redacted = pc.if_else(is_named, pa.scalar(request.stand_in, rows[name].type), rows[name])
             rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), redacted)
-    return rows
+    return _redact_neighbours(rows, request)
+
+
+def _redact_neighbours(rows: pa.Table, request: ErasureRequest) -> pa.Table:
+    """Return rows without messages that may name another member of their container, which is erased."""
+    if not {"message", "utterance_id", "uri"} <= set(rows.column_names):
+        return rows
+    tells = pc.fill_null(pc.match_substring_regex(rows["message"], NEIGHBOUR), fill_value=False)
+    named = [
+        tell and request.is_beside(utterance_id, uri)
+        for tell, utterance_id, uri in zip(
+            tells.to_pylist(), rows["utterance_id"].to_pylist(), rows["uri"].to_pylist(), strict=True
+        )
+    ]
+    if not any(named):
+        return rows
+    kind = rows.schema.field("message")
+    redacted = pc.if_else(pa.array(named), pa.scalar(request.stand_in, kind.type), rows["message"])
+    return rows.set_column(rows.column_names.index("message"), kind, redacted)
 
 
 def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:

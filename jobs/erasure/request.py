@@ -155,6 +155,18 @@ class ErasureRequest:
         """Return True if what lies there is erased, whatever a plan calls it: a later list may have renamed it."""
         return (uri, member) in self._places
 
+    def is_beside(self, utterance_id: str, uri: str) -> bool:
+        """Return True for a container that a requested recording may be a member of, and for its other members.
+
+        Examples
+        --------
+        >>> request = ErasureRequest(["1.tar#a.wav"])
+        >>> request.is_beside("1.tar#b.wav", "s3://archive/1.tar"), request.is_beside("2.tar#a.wav", "s3://archive/2.tar")
+        (True, False)
+        """
+        is_named = any(utterance_id[:end] in self.containers for end in (*_signs(utterance_id), None))
+        return is_named or any(uri == container and member is not None for container, member in self._places)
+
     def rows_of(self, utterance_ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """Return a mask of the rows to erase; agrees with :meth:`ids_of`.
 

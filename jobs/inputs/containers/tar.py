@@ -133,9 +133,9 @@ class _Contents:
         if fault is not None:
             return UtteranceError("bad_name", fault)
         if not member.isreg() and (member.type in KINDS or member.type in VENDOR_TYPES):
-            to = f", to {_shown(member.linkname)}" if member.islnk() or member.issym() else ""
+            # where a link leads is not told: it may be the id of another recording, and outlive its erasure
             kind = KINDS.get(member.type, f"an entry of type {member.type.decode()}")
-            return UtteranceError("not_a_file", f"{kind}{to}; links are not followed: store the recording itself")
+            return UtteranceError("not_a_file", f"{kind}; links are not followed: store the recording itself")
         if member.n_stored + -member.n_stored % tarfile.BLOCKSIZE != n_bytes:
             return UtteranceError("bad_archive", f"{member.n_stored:,} bytes, by a header, in a place of {n_bytes:,}")
         stored = Window(self._file, member.offset_data, member.n_stored)
