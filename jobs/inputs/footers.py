@@ -14,10 +14,12 @@ from jobs.inputs.thrift import INT, LIST, LONG, STRUCT, Fields, StructReader
 
 MAX_STRUCTS, MAX_VALUES = 100_000, 1_000_000
 """Of a footer: a row group has a struct, and some seven for each of its columns, with 45 values."""
+MAX_WIDTH = 32 << 10
+"""Bytes of each value of a column of one length, also of those that are null: an empty one takes as many to read."""
 MAX_DEPTH = 16  # of structs and lists in one another; there are nine
 
 SCHEMA, GROUPS = (2, LIST), (4, LIST)  # fields of a file's footer,
-REPETITION, N_CHILDREN = (3, INT), (5, INT)  # of an element of its schema,
+WIDTH, REPETITION, N_CHILDREN = (2, INT), (3, INT), (5, INT)  # of an element of its schema,
 CHUNKS = (1, LIST)  # of a row group,
 ABOUT = (3, STRUCT)  # of a column in one,
 N_VALUES, N_STORED, FIRST_PAGE, DICTIONARY = (5, LONG), (7, LONG), (9, LONG), (11, LONG)  # and of what it says
@@ -83,6 +85,8 @@ def _are_lists(schema: list[Fields]) -> Iterator[bool]:
     for element in schema:
         while above and not above[-1][0]:
             above.pop()
+        if element.get(WIDTH, 0) > MAX_WIDTH:
+            raise ValueError(f"a column of {element[WIDTH]:,} bytes a value; at most {MAX_WIDTH:,} are allowed")
         n_left, in_list = above.pop()
         above.append((n_left - 1, in_list))
         is_list = in_list or element.get(REPETITION) == REPEATED

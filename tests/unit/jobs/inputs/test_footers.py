@@ -77,3 +77,15 @@ def test_more_fields_than_footers_have_are_refused_before_they_fill_the_memory()
 
     with pytest.raises(ValueError, match="10,000 values"):
         StructReader(struct, "a struct", "that breaks off").struct()
+
+
+@pytest.mark.parametrize(("width", "is_taken"), [(32 << 10, True), ((32 << 10) + 1, False)])
+def test_a_column_whose_empty_values_would_take_much_memory_is_refused(width: int, is_taken: bool) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"audio": pa.nulls(1, pa.binary(width))}), file)
+
+    if is_taken:
+        assert len(columns_of(footer_of(file.getvalue()))) == 1
+    else:
+        with pytest.raises(ValueError, match="a column of 32,769 bytes a value; at most 32,768 are allowed"):
+            columns_of(footer_of(file.getvalue()))
