@@ -118,17 +118,16 @@ def test_what_a_stranger_s_row_says_of_the_recording_is_redacted(tmp_path: Path,
     archive.mkdir()
     (archive / "my call.flac").write_bytes(encoded(tone(1.0)))
     with tarfile.open(archive / "s.tar", "w") as packed:
-        link = tarfile.TarInfo("link.wav")
-        link.type, link.linkname = tarfile.SYMTYPE, "my call.flac"
-        packed.addfile(link)
+        packed.add(archive / "my call.flac", "my call.flac")
+    os.truncate(archive / "s.tar", 2_560)  # behind its headers
     embed = ("embed", "--input", archive, "--backbone", "melstats", "--runner", "local")
     assert bonafide(*embed, "--max-failures", 1, "--output", output)[0] == 0
-    assert "my call.flac" in rows(output, "failures")["s.tar#link.wav"]["message"]
+    assert "in the middle of 'my call.flac'" in rows(output, "failures")["s.tar"]["message"]
 
     code, _, err = bonafide("erase", "my call.flac", "--output", output)
 
     assert code == 0, err
-    assert rows(output, "failures")["s.tar#link.wav"]["message"] == "(erased)"
+    assert rows(output, "failures")["s.tar"]["message"] == "(erased)"
     assert bonafide("verify", output)[0] == 0
     (archive / "my call.flac").unlink()
     assert "nothing new" in bonafide(*embed, "--max-failures", 1, "--output", output)[1]
