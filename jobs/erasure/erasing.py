@@ -82,7 +82,9 @@ def erase(output: str, request: ErasureRequest, redraw: Redraw) -> None:
         finish_drops(table)
     target = _inspect(output, request)
     request = target.request
-    removed = lacking_pages(output) if is_unfinished(output, request.asked) else []  # one that was killed took them
+    removed: list[str] = []
+    if is_unfinished(output, request.asked):  # one that was killed took some
+        removed = lacking_pages(output, target.tables)
     leave_note(output, request.asked)  # the same command is known again from now on, whatever is gone by then
     rewrite_records(output, [], request, target.inventory)  # of their digests, not yet
     n_rows = sum(rewrite_table(table, target.inventory, request) for table in target.tables)

@@ -50,12 +50,14 @@ def pages(output: str, request: ErasureRequest) -> Iterator[tuple[str, set[str]]
             yield uri, request.ids_in_text(page)
 
 
-def lacking_pages(output: str) -> list[str]:
-    """Return the runs whose records ask for a page that is not there."""
-    there = {*objects_below(output, "runs")}
-    missing = [uri for uri in record_uris(output) if f"{uri.removesuffix('.json')}.html" not in there]
-    found = (load_checksummed(text, uri) for uri, text in _contents(missing) if text is not None)
-    return [record["run_id"] for record in found if "players" in record.get("settings", {})]
+def lacking_pages(output: str, tables: list[Ledger]) -> list[str]:
+    """Return the runs that scored into these tables, and whose records ask for a page that is not there."""
+    there = objects_below(output, "runs")
+    missing = {uri.removesuffix(".json") for uri in there if uri.endswith(".json")}
+    missing -= {uri.removesuffix(".html") for uri in there if uri.endswith(".html")}
+    scored = {table.name for table in tables if table.is_scores}
+    found = [load_checksummed(text, uri) for uri, text in _contents(f"{uri}.json" for uri in sorted(missing)) if text]
+    return [each["run_id"] for each in found if each.get("table") in scored and "players" in each.get("settings", {})]
 
 
 def records(

@@ -17,6 +17,7 @@ import pytest
 from detector.audio import Excerpt
 from jobs import storage
 from jobs.tables import run_records
+from jobs.tables.checksummed_json import dump_checksummed, load_checksummed
 from tests.support.audio import encoded, tone
 from tests.support.nightly_runs import Recording, drawn, head, night
 from tests.support.tables import SLOTS, commit, plan
@@ -68,10 +69,13 @@ def test_a_page_is_drawn_again_from_the_rows_that_are_left(tables: str, bonafide
 
 
 def test_a_page_that_a_killed_erasure_removed_is_drawn_by_the_next(
-    tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch
+    tables: str, bonafide: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     page = next(uri for uri in everything(tables) if uri.endswith(".html"))
     storage.write_bytes(page, storage.read_bytes(page) + f"<td>{VICTIM}</td>".encode())
+    record = load_checksummed(storage.read_bytes(page.replace(".html", ".json")), page)
+    embedded = record | {"run_id": "2026-11-23-0a1b2c3d", "table": "embeddings-0123456789abcdef"}  # has no page
+    storage.write_bytes(f"{tables}/runs/{embedded['run_id']}.json", dump_checksummed(embedded))
     remove = storage.remove
 
     def dying(uri: str) -> None:
@@ -86,6 +90,7 @@ def test_a_page_that_a_killed_erasure_removed_is_drawn_by_the_next(
     assert "1 drawn again without, 0 removed" in bonafide("erase", VICTIM, "--output", tables)[1]
 
     assert b"<h1>Nightly report</h1>" in storage.read_bytes(page)
+    assert "not drawn again" not in caplog.text
 
 
 @pytest.mark.parametrize("other", [True, False], ids=["replaced", "gone"])
