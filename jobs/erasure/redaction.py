@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from jobs.embedding.redo import REDO
 from jobs.erasure.request import ErasureRequest
 from jobs.erasure.tables import TEXT_COLUMNS
+from jobs.inputs.containers.tar import BREAKS_OFF
 from jobs.inputs.id_spelling import spelt_in_id
 from jobs.inputs.passed_over import OTHERS, PassedOver
 from jobs.inputs.shards import FOLDER, SHARED, Shard
@@ -25,9 +26,9 @@ EXAMPLES = ("passed_over", "passed_over_members", REPEATED, UNHEARD)
 """What markers and records have of files that were no recordings, with examples: one may have become one since; and of
 ids that were refused."""
 
-NEIGHBOUR = r"(?s), to .*; links are not followed|^its header is broken: File name in |ends in the middle of "
+NEIGHBOUR = rf"(?s){BREAKS_OFF}|, to .*; links are not followed|^its header is broken: File name in "
 """Messages that name another member of the container, in one of many spellings; versions until 2026-12-01 wrote the
-first two."""
+last two."""
 
 TOLD = (REDO, MOVED)
 """What the detail of a plan has of what its run was told, which may be a recording. All other fields name encoders,
@@ -43,29 +44,28 @@ def redact_texts(rows: pa.Table, request: ErasureRequest) -> pa.Table:
     for name in TEXT_COLUMNS.intersection(rows.column_names):
         texts = pc.unique(rows[name].drop_null()).to_pylist()
         named = [each for each in texts if request.ids_in_text(each)]
-        if named:
-            is_named = pc.is_in(rows[name], pa.array(named, rows[name].type))
-            redacted = pc.if_else(is_named, pa.scalar(request.stand_in, rows[name].type), rows[name])
-            rows = rows.set_column(rows.column_names.index(name), rows.schema.field(name), redacted)
-    return _redact_neighbours(rows, request)
+        rows = _replaced(rows, name, name, named, request)
+    if {"message", "utterance_id", "uri"} <= set(rows.column_names):
+        rows = _redact_neighbours(rows, request)
+    return rows
 
 
 def _redact_neighbours(rows: pa.Table, request: ErasureRequest) -> pa.Table:
     """Return rows without messages that may name another member of their container, which is erased."""
-    if not {"message", "utterance_id", "uri"} <= set(rows.column_names):
+    telling = rows.filter(pc.match_substring_regex(rows["message"], NEIGHBOUR))
+    places = zip(telling["utterance_id"].to_pylist(), telling["uri"].to_pylist(), strict=True)
+    beside = [utterance_id for utterance_id, uri in places if request.is_beside(utterance_id, uri)]
+    return _replaced(rows, "message", "utterance_id", beside, request)
+
+
+def _replaced(rows: pa.Table, name: str, by: str, values: list[str], request: ErasureRequest) -> pa.Table:
+    """Return rows with the stand-in for the texts of a column where the column ``by`` has one of these values."""
+    if not values:
         return rows
-    tells = pc.fill_null(pc.match_substring_regex(rows["message"], NEIGHBOUR), fill_value=False)
-    named = [
-        tell and request.is_beside(utterance_id, uri)
-        for tell, utterance_id, uri in zip(
-            tells.to_pylist(), rows["utterance_id"].to_pylist(), rows["uri"].to_pylist(), strict=True
-        )
-    ]
-    if not any(named):
-        return rows
-    kind = rows.schema.field("message")
-    redacted = pc.if_else(pa.array(named), pa.scalar(request.stand_in, kind.type), rows["message"])
-    return rows.set_column(rows.column_names.index("message"), kind, redacted)
+    field = rows.schema.field(name)
+    is_named = pc.is_in(rows[by], pa.array(values, rows[by].type))
+    redacted = pc.if_else(is_named, pa.scalar(request.stand_in, field.type), rows[name])
+    return rows.set_column(rows.column_names.index(name), field, redacted)
 
 
 def redact_plan(plan: Plan, request: ErasureRequest) -> Plan:

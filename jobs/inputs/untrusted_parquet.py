@@ -122,7 +122,8 @@ def tables(content: bytes) -> Iterator[pa.Table]:
         if len(schema) > MAX_COLUMNS:
             raise ValueError(f"{len(schema):,} columns; at most {MAX_COLUMNS:,} are allowed")
         fields = [field for field in schema if not pa.types.is_nested(field.type)]
-    yield pa.schema([field.with_type(_decoded_type(field.type)) for field in fields]).empty_table()
+    no_rows = pa.RecordBatch.from_pylist([], schema=pa.schema(fields))
+    yield pa.Table.from_batches([_without_dictionaries(no_rows)])
     limit = FREE_BYTES + MAX_RATIO * len(content)
     n_bytes = 0
     names = [field.name for field in fields]
@@ -132,10 +133,6 @@ def tables(content: bytes) -> Iterator[pa.Table]:
             if n_bytes > limit:
                 raise ValueError(f"a table of more than {limit:,} bytes in a file of {len(content):,}")
             yield pa.Table.from_batches([_without_dictionaries(batch)])
-
-
-def _decoded_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _decoded_bytes(column: pa.Array) -> int:

@@ -23,6 +23,7 @@ MAX_MAP_BYTES = 1 << 20  # of a sparse file's map in blocks of its own: about 40
 MAX_RECORDS = 1_000  # of extended headers, of a member and of the whole tar
 FREE_HEADER_BYTES = 8 << 20  # of all members, beside those for each stored byte
 HEADER_RATIO = 4  # bytes of headers for each stored byte: a member of a gzipped tar may be small
+BREAKS_OFF = "ends in the middle of "  # a member, by its name
 VENDOR_TYPES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # volume labels, second halves of files; all other types are files (POSIX)
 KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
@@ -75,7 +76,7 @@ def _members(file: Readable, size: int) -> Iterator[Member]:
                     raise ShardError(f"byte {member.offset:,}: a header that points backwards")
                 end = member.offset_data + min(member.n_stored, n_place)
                 if is_plain and end > size:
-                    raise ShardError(f"ends in the middle of {_shown(member.name)}: {size:,} of {end:,} bytes")
+                    raise ShardError(f"{BREAKS_OFF}{_shown(member.name)}: {size:,} of {end:,} bytes")
                 if n_members > MAX_MEMBERS or len(tar.pax_headers) > MAX_RECORDS:
                     raise ShardError(f"byte {member.offset:,}: more than {MAX_MEMBERS:,} members, or too many headers")
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory

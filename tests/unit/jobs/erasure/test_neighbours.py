@@ -1,4 +1,4 @@
-"""What a row says of another member of its container goes with that member."""
+"""`erase` takes out what a row says of another member of its container."""
 
 from __future__ import annotations
 
