@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +137,13 @@ class PlanHistory:
     @cached_property
     def firsts(self) -> Rows:
         """The row in which each row's slot was first planned."""
-        _, first, inverse = np.unique(self.slots, return_index=True, return_inverse=True)
-        return first[inverse]
+        order = self._by_slot
+        slots = self.slots[order]
+        is_first = np.ones(len(slots), bool)
+        is_first[1:] = slots[1:] != slots[:-1]
+        firsts = np.empty_like(order)
+        firsts[order] = order[is_first][np.cumsum(is_first) - 1]
+        return firsts
 
     @cached_property
     def _by_slot(self) -> Rows:
@@ -155,22 +160,19 @@ class PlanHistory:
 
     def at(self, rows: Rows) -> Iterator[PlannedShard]:
         """Yield the shards of some rows, each made anew."""
-        for number, some, entries in self._by_plan(rows):
-            plan, firsts = self.plans[number - 1], self.firsts[some]
-            dates = [self.plans[each - 1].run_date for each in self.numbers[firsts].tolist()]
-            for entry, date, replaces in zip(entries, dates, (some != firsts).tolist(), strict=True):
-                yield PlannedShard(entry, number, plan.run_id, date, replaces, plan.run_date)
+        firsts = self.firsts[rows]
+        plans = zip(self.numbers[rows].tolist(), self.numbers[firsts].tolist(), (rows != firsts).tolist(), strict=True)
+        for entry, (number, first, replaces) in zip(self.entries(rows), plans, strict=True):
+            plan, date = self.plans[number - 1], self.plans[first - 1].run_date
+            yield PlannedShard(entry, number, plan.run_id, date, replaces, plan.run_date)
 
     def entries(self, rows: Rows) -> Iterator[Entry]:
         """Yield the entries of some rows, each made anew."""
-        return chain.from_iterable(entries for _, _, entries in self._by_plan(rows))
-
-    def _by_plan(self, rows: Rows) -> Iterator[tuple[int, Rows, Iterator[Entry]]]:
-        """Yield rows in a row that are of one plan, with its number and their entries."""
-        ends = np.flatnonzero(np.diff(self.numbers[rows])) + 1
-        for some in np.split(rows, ends) if len(rows) else ():
-            number = int(self.numbers[some[0]])
-            yield number, some, self.plans[number - 1].packed.at((some - int(self._starts[number - 1])).tolist())
+        numbers = self.numbers[rows]
+        ends = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+        for start, end in pairwise([0, *ends.tolist(), len(rows)] if len(rows) else ()):
+            number = int(numbers[start])  # one plan has all of them
+            yield from self.plans[number - 1].packed.at((rows[start:end] - self._starts[number - 1]).tolist())
 
     def _last(self, rows: Rows) -> Rows:
         """Return the last of these rows of each slot, in the order in which slots were first planned."""
