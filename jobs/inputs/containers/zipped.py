@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -163,6 +164,12 @@ class _BoundedDirectory(ReadOnlyFile):
 
     def _size(self) -> int:
         return self._file.seek(0, os.SEEK_END)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to an offset; OSError where one from the end lies before the first byte, by which zipfile sees it."""
+        if whence == os.SEEK_END and offset < -self._size():
+            raise OSError(errno.EINVAL, "before the first byte")
+        return super().seek(offset, whence)
 
 
 def _without_false_claims(directory: bytes) -> bytes:

@@ -136,6 +136,15 @@ def test_a_program_before_a_zip_that_unpacks_it_is_passed_over(tmp_path: Path) -
     assert errors(path) == [("a.flac", None)]
 
 
+@pytest.mark.parametrize(
+    ("content", "found"), [(zipped({}), []), (zipped({})[:-1], [(None, "bad_archive")]), (b"", [(None, "bad_archive")])]
+)
+def test_a_zip_of_nothing_has_no_rows_and_one_that_is_cut_has_one(
+    tmp_path: Path, content: bytes, found: list[tuple[str | None, str]]
+) -> None:
+    assert errors(put(tmp_path / "a.zip", content)) == found
+
+
 @pytest.mark.parametrize("begin", [Gzip, Zstd])
 def test_a_decompressed_file_reads_the_same_at_every_offset(begin: type[Gzip] | type[Zstd]) -> None:
     draw = random.Random(1)
